@@ -1,0 +1,63 @@
+#pragma once
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "harness/base/error.h"
+
+// What the tests of every layer share. Only tests link this.
+
+namespace quantref::testing {
+
+// A new folder of its own below the system's temporary folder, removed with all that is in it.
+class TempDir {
+ public:
+  TempDir();
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Creates or replaces the file, and the folders above it; fails the test where that is impossible.
+void WriteFile(const std::filesystem::path& path, std::string_view contents);
+
+std::filesystem::path SourceDir();                            // the root of the repository
+std::filesystem::path ReferenceModel(std::string_view name);  // the folder of a bundled model
+
+// The whole message of the quantref::Error that f throws; the test fails if f throws none.
+template <typename F>
+std::string ErrorMessage(F&& f) {
+  try {
+    std::forward<F>(f)();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  FAIL("expected a quantref::Error, but none was thrown");
+  return {};
+}
+
+// The first of the parts that the message lacks; empty if it has them all.
+std::string MissingPart(std::string_view message, std::initializer_list<std::string_view> parts);
+
+}  // namespace quantref::testing
+
+// CHECK_ERROR(expression, "part", ...): the expression throws a quantref::Error whose message has
+// every part.
+#define CHECK_ERROR(expression, ...)                                                   \
+  do {                                                                                 \
+    INFO("in CHECK_ERROR(" #expression ")");                                           \
+    const std::string check_error_message =                                            \
+        ::quantref::testing::ErrorMessage([&] { static_cast<void>(expression); });     \
+    INFO("message: " << check_error_message);                                          \
+    CHECK(::quantref::testing::MissingPart(check_error_message, {__VA_ARGS__}) == ""); \
+  } while (false)
