@@ -1,0 +1,206 @@
+#include "harness/io/checkpoint.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "harness/base/error.h"
+#include "harness/base/sha256.h"
+#include "harness/io/json_file.h"
+
+namespace quantref {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kSingleFile = "model.safetensors";
+constexpr std::string_view kIndexFile = "model.safetensors.index.json";
+
+// A link whose target is missing counts as present: then opening it says what is wrong.
+bool IsPresent(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+std::vector<std::string> FileNames(const fs::path& dir) {
+  std::vector<std::string> names;
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(dir)) {
+      names.push_back(entry.path().filename().string());
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw Error("cannot list the folder: " + error.code().message(), dir.string(),
+                "check its permissions");
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+// The folder holds neither the single file nor an index: says what it holds instead.
+[[noreturn]] void ThrowNoWeights(const fs::path& dir) {
+  const std::string expected =
+      "expected " + std::string(kSingleFile) + " or " + std::string(kIndexFile) + ", found ";
+  const std::vector<std::string> names = FileNames(dir);
+  for (const std::string& name : names) {
+    const std::string suffix = fs::path(name).extension().string();
+    if (suffix == ".safetensors") {
+      throw Error(expected + "only " + Quoted(name), dir.string(),
+                  "a single file must be named model.safetensors; shards need their index file");
+    }
+  }
+  for (const std::string& name : names) {
+    const std::string suffix = fs::path(name).extension().string();
+    if (suffix == ".gguf") {
+      throw Error(
+          expected + Quoted(name) + ", which is GGUF", dir.string(),
+          "give the original model as safetensors: a GGUF file is usually quantized already");
+    }
+    if (suffix == ".bin" || suffix == ".pt" || suffix == ".pth") {
+      throw Error(expected + Quoted(name) + ", which is pickled and could run code when loaded",
+                  dir.string(),
+                  "convert it to safetensors, for example in Python with transformers: "
+                  "AutoModelForCausalLM.from_pretrained(dir).save_pretrained(dir)");
+    }
+  }
+  throw Error(expected + "no weights", dir.string(), "check the path of the model");
+}
+
+void CheckShardName(const std::string& name, const std::string& where) {
+  const bool is_plain = !name.empty() && name != "." && name != ".." &&
+                        name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+  if (!is_plain) {
+    throw Error(
+        "expected the plain name of a file in the same folder as shard, found " + Quoted(name),
+        where);
+  }
+}
+
+using WeightMap = std::map<std::string, std::string, std::less<>>;  // tensor -> shard
+
+WeightMap ReadIndex(const fs::path& path) {
+  const nlohmann::json index = ReadJsonFile(path);
+  const std::string where = path.string();
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    throw Error("expected an object with a map \"weight_map\", found none", where);
+  }
+  WeightMap shards;
+  for (const auto& [tensor, shard] : index["weight_map"].items()) {
+    if (!shard.is_string()) {
+      throw Error(
+          "expected the name of a shard for tensor " + Quoted(tensor) + ", found another type",
+          where);
+    }
+    const auto& name = shard.get_ref<const std::string&>();
+    CheckShardName(name, where);
+    shards.emplace(tensor, name);
+  }
+  if (shards.empty()) throw Error("expected tensors in weight_map, found none", where);
+  return shards;
+}
+
+}  // namespace
+
+std::shared_ptr<const Checkpoint> Checkpoint::Open(const fs::path& dir) {
+  std::error_code error;
+  if (!fs::is_directory(dir, error)) {
+    const bool is_file = fs::exists(dir, error);
+    throw Error(std::string("expected the folder of a model, found ") +
+                    (is_file ? "a file" : "nothing that can be opened"),
+                dir.string(),
+                is_file ? "give the folder that holds it" : "check the path of the model");
+  }
+  // Not make_shared: the constructor is private.
+  const std::shared_ptr<Checkpoint> checkpoint(new Checkpoint(dir));
+  if (IsPresent(dir / kSingleFile)) {
+    checkpoint->files_.push_back(SafetensorsFile::Open(dir / kSingleFile));
+  } else if (IsPresent(dir / kIndexFile)) {
+    checkpoint->OpenShards(dir / kIndexFile);
+  } else {
+    ThrowNoWeights(dir);
+  }
+  checkpoint->ListTensors();
+  return checkpoint;
+}
+
+void Checkpoint::OpenShards(const fs::path& index_path) {
+  const std::string where = index_path.string();
+  const WeightMap weight_map = ReadIndex(index_path);
+  std::map<std::string, const SafetensorsFile*, std::less<>> shards;
+  for (const auto& [tensor, shard] : weight_map) shards.emplace(shard, nullptr);
+  sharded_ = true;
+  files_.reserve(shards.size());  // keeps the addresses
+  for (auto& [name, file] : shards) {
+    if (!IsPresent(dir_ / name)) {
+      throw Error("expected the shard " + Quoted(name) + " beside the index, found none", where,
+                  "download the model again, or the missing file");
+    }
+    file = &files_.emplace_back(SafetensorsFile::Open(dir_ / name));
+  }
+  for (const auto& [tensor, shard] : weight_map) {
+    if (shards[shard]->Find(tensor) == nullptr) {
+      throw Error("expected tensor " + Quoted(tensor) + " in shard " + Quoted(shard) +
+                      ", where the index places it, found none",
+                  where);
+    }
+  }
+  for (const auto& [name, file] : shards) {
+    for (const Tensor& tensor : file->tensors()) {
+      const auto place = weight_map.find(tensor.name);
+      if (place != weight_map.end() && place->second == name) continue;
+      throw Error("expected the index to place tensor " + Quoted(tensor.name) + " in shard " +
+                      Quoted(name) + ", which holds it, found " +
+                      (place == weight_map.end() ? "no entry for it" : Quoted(place->second)),
+                  where);
+    }
+  }
+}
+
+void Checkpoint::ListTensors() {
+  for (const SafetensorsFile& file : files_) {
+    for (const Tensor& tensor : file.tensors()) tensors_.push_back(&tensor);
+  }
+  std::ranges::sort(tensors_, {}, &Tensor::name);
+  for (const Tensor* tensor : tensors_) names_.push_back(tensor->name);
+}
+
+const Tensor* Checkpoint::Find(std::string_view name) const {
+  const auto place = std::ranges::lower_bound(tensors_, name, {}, &Tensor::name);
+  return place != tensors_.end() && (*place)->name == name ? *place : nullptr;
+}
+
+const Tensor& Checkpoint::Get(std::string_view name) const {
+  const Tensor* const tensor = Find(name);
+  if (tensor == nullptr) {
+    throw Error("expected tensor " + Quoted(name) + ", found " + std::to_string(names_.size()) +
+                    " others but not this one",
+                dir_.string(), "check that the weights and config.json belong to the same model");
+  }
+  return *tensor;
+}
+
+uint64_t Checkpoint::FileBytes() const {
+  uint64_t bytes = 0;
+  for (const SafetensorsFile& file : files_) bytes += file.file_bytes().size();
+  return bytes;
+}
+
+const std::string& Checkpoint::Sha256() const {
+  std::call_once(sha256_once_, [this] {
+    std::string lines;
+    for (const SafetensorsFile& file : files_) {
+      const std::string sha = Sha256Hex(file.file_bytes());
+      if (!sharded_) {
+        sha256_ = sha;
+        return;
+      }
+      lines += sha + "  " + file.path().filename().string() + "\n";
+    }
+    sha256_ = Sha256Hex(lines);
+  });
+  return sha256_;
+}
+
+}  // namespace quantref

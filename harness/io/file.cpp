@@ -1,0 +1,233 @@
+#include "harness/io/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include "harness/base/error.h"
+
+namespace quantref {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string ReadHint(int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return "check the path";
+    case EACCES:
+    case EPERM:
+      return "check the permissions of the file and of the folders above it";
+    default:
+      return {};
+  }
+}
+
+std::string WriteHint(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some space, or choose a folder on another disk with --out";
+    case EFBIG:
+      return "raise the file size limit (ulimit -f), or choose another folder with --out";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return "choose a folder that you may write to with --out";
+    case ENOENT:
+    case ENOTDIR:
+      return "create the folder, or choose another with --out";
+    case EEXIST:
+      return "move the existing file away, or choose another folder with --out";
+    default:
+      return {};
+  }
+}
+
+std::string Reason(int error) { return std::error_code(error, std::generic_category()).message(); }
+
+[[noreturn]] void ThrowRead(const char* action, const fs::path& path, int error) {
+  throw Error(std::string(action) + ": " + Reason(error), path.string(), ReadHint(error));
+}
+
+[[noreturn]] void ThrowWrite(const char* action, const fs::path& path, int error) {
+  throw Error(std::string(action) + ": " + Reason(error), path.string(), WriteHint(error));
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// Also refuses folders, which open() alone does not.
+struct stat OpenedStat(const Descriptor& file, const fs::path& path) {
+  if (file.get() < 0) ThrowRead("cannot open", path, errno);
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) ThrowRead("cannot examine", path, errno);
+  if (S_ISDIR(info.st_mode)) throw Error("expected a file, found a folder", path.string());
+  return info;
+}
+
+fs::path FolderOf(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+// A new file beside `target`, removed with this object (after a rename there is nothing left to
+// remove).
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const fs::path& target) {
+    // The name does not contain the target's, which may already be as long as a name can be. O_EXCL
+    // rather than mkstemp(), whose mode 0600 ignores the umask.
+    static std::atomic<unsigned> next{0};
+    for (int attempt = 0; fd_ < 0; ++attempt) {
+      path_ = FolderOf(target) /
+              (".quantref-" + std::to_string(::getpid()) + "-" + std::to_string(next++) + ".tmp");
+      fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (fd_ < 0 && (errno != EEXIST || attempt == 1000)) {
+        ThrowWrite("cannot create a temporary file in this folder", FolderOf(target), errno);
+      }
+    }
+  }
+  ~TemporaryFile() {
+    if (fd_ >= 0) ::close(fd_);
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  const fs::path& path() const { return path_; }
+  void Renamed() { path_.clear(); }
+
+  void WriteAndSync(std::string_view contents, const fs::path& target) {
+    while (!contents.empty()) {
+      const ssize_t written = ::write(fd_, contents.data(), contents.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) ThrowWrite("cannot write", target, errno);
+      contents.remove_prefix(static_cast<size_t>(written));
+    }
+    if (::fsync(fd_) != 0) ThrowWrite("cannot write to the disk", target, errno);
+    // Network file systems report some failed writes only here.
+    if (::close(std::exchange(fd_, -1)) != 0) ThrowWrite("cannot write", target, errno);
+  }
+
+ private:
+  fs::path path_;
+  int fd_ = -1;
+};
+
+// Renames unless `target` exists. Returns 0 or errno.
+int RenameToNewName(const fs::path& from, const fs::path& target) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  // Not every file system knows RENAME_NOREPLACE (NFS does not); link() never replaces either.
+  if (::link(from.c_str(), target.c_str()) != 0) return errno;
+  ::unlink(from.c_str());
+  return 0;
+}
+
+// Makes the new name itself survive a power failure. File systems that cannot sync a folder say
+// EINVAL or ENOTSUP, and a folder that we may write but not read cannot be opened for it: the file
+// is complete in all three cases.
+void SyncFolder(const fs::path& folder) {
+  const Descriptor handle(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (handle.get() < 0 && errno == EACCES) return;
+  if (handle.get() < 0) ThrowWrite("cannot open the folder to sync it", folder, errno);
+  if (::fsync(handle.get()) != 0 && errno != EINVAL && errno != ENOTSUP) {
+    ThrowWrite("cannot sync the folder", folder, errno);
+  }
+}
+
+}  // namespace
+
+std::string ReadFile(const fs::path& path, size_t max_bytes) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const struct stat info = OpenedStat(file, path);
+  const auto refuse_size = [&](const std::string& found) {
+    throw Error(
+        "too large: expected at most " + std::to_string(max_bytes) + " bytes, found " + found,
+        path.string());
+  };
+  const size_t expected = S_ISREG(info.st_mode) ? static_cast<size_t>(info.st_size) : 0;
+  if (expected > max_bytes) refuse_size(std::to_string(expected));
+  std::string contents;
+  size_t used = 0;
+  for (;;) {  // the size is only a first guess: /proc says 0, pipes have none, files grow
+    if (used == contents.size()) contents.resize(std::max(expected + 1, 2 * used + 4096));
+    const ssize_t got = ::read(file.get(), contents.data() + used, contents.size() - used);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) ThrowRead("cannot read", path, errno);
+    if (got == 0) break;
+    used += static_cast<size_t>(got);
+    if (used > max_bytes) refuse_size("more");
+  }
+  contents.resize(used);
+  return contents;
+}
+
+MappedFile::MappedFile(fs::path path) : path_(std::move(path)) {
+  // O_NONBLOCK: opening a named pipe must lead to the refusal below, not wait for a writer.
+  const Descriptor file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const struct stat info = OpenedStat(file, path_);
+  if (!S_ISREG(info.st_mode)) {
+    throw Error("expected a regular file, found a device or pipe", path_.string());
+  }
+  if (info.st_size == 0) throw Error("the file is empty", path_.string());
+  const auto size = static_cast<size_t>(info.st_size);
+  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) ThrowRead("cannot map into memory", path_, errno);
+  bytes_ = {static_cast<const std::byte*>(address), size};
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+void WriteFileAtomically(const fs::path& path, std::string_view contents, bool may_replace) {
+  if (!path.has_filename()) throw Error("expected the name of a file", path.string());
+  TemporaryFile temporary(path);
+  temporary.WriteAndSync(contents, path);
+  if (may_replace) {
+    if (::rename(temporary.path().c_str(), path.c_str()) != 0) {
+      ThrowWrite("cannot replace the file", path, errno);
+    }
+  } else if (const int error = RenameToNewName(temporary.path(), path); error == EEXIST) {
+    throw Error("expected no file of this name, found one; it was left as it is", path.string(),
+                WriteHint(EEXIST));
+  } else if (error != 0) {
+    ThrowWrite("cannot give the file its name", path, error);
+  }
+  temporary.Renamed();
+  SyncFolder(FolderOf(path));
+}
+
+}  // namespace quantref

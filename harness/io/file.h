@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace quantref {
+
+// The whole file or pipe. Error if it cannot be read, is a folder, or holds more than max_bytes.
+std::string ReadFile(const std::filesystem::path& path, size_t max_bytes);
+
+// A file's bytes as read-only memory, for files too large to copy. Moving keeps the address. The
+// file must not be truncated while it is mapped: the kernel answers reads beyond its new end with
+// SIGBUS.
+class MappedFile {
+ public:
+  // Error if the file cannot be read, is not a regular file, or is empty.
+  explicit MappedFile(std::filesystem::path path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return bytes_; }  // starts at a page boundary
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  std::span<const std::byte> bytes_;
+};
+
+// Writes the whole file or nothing: at any moment, also after a crash, `path` is either what it was
+// or complete. The contents are on the disk when this returns. If may_replace is false, an existing
+// file is never touched, even one that appears during the call: Error. The temporary file stands in
+// the same folder and is removed on every failure. Processes that write must ignore SIGXFSZ, or a
+// file size limit kills them instead of giving an Error.
+void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents,
+                         bool may_replace);
+
+}  // namespace quantref

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "harness/io/file.h"
+
+namespace quantref {
+
+// The element types of safetensors whose elements are whole bytes.
+enum class DType {
+  kBool,
+  kU8,
+  kI8,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E8M0,
+  kU16,
+  kI16,
+  kF16,
+  kBF16,
+  kU32,
+  kI32,
+  kF32,
+  kU64,
+  kI64,
+  kF64,
+  kC64,
+};
+
+std::string_view DTypeName(DType dtype);  // as in the file: "F16"
+size_t DTypeBytes(DType dtype);           // of one element
+
+struct Tensor {
+  std::string name;
+  DType dtype;
+  std::vector<size_t> shape;  // row-major, the last dimension is contiguous; empty: a scalar
+  const std::byte* data;      // aligned to the element size, alive as long as the file
+  size_t bytes;               // product of shape times the element size
+};
+
+// A safetensors file, memory-mapped: 8 bytes N (little-endian), N bytes of JSON
+//   {"__metadata__": {"key": "value"},
+//    "name": {"dtype": "F16", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
+// (may end in spaces), then the data, which the tensors cover without gap or overlap; offsets count
+// from its start. https://huggingface.co/docs/safetensors. Nothing in the file is trusted: every
+// Tensor handed out lies inside it.
+class SafetensorsFile {
+ public:
+  // Error names the file and the tensor at fault.
+  static SafetensorsFile Open(const std::filesystem::path& path);
+
+  const std::vector<Tensor>& tensors() const { return tensors_; }  // by name
+  const Tensor* Find(std::string_view name) const;                 // nullptr if there is none
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  std::span<const std::byte> file_bytes() const { return file_.bytes(); }  // header and data
+
+ private:
+  explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}
+
+  MappedFile file_;
+  std::vector<Tensor> tensors_;
+};
+
+}  // namespace quantref

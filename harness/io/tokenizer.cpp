@@ -1,0 +1,193 @@
+#include "harness/io/tokenizer.h"
+
+#include <sentencepiece_processor.h>
+
+#include <limits>
+#include <system_error>
+#include <utility>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/base/sha256.h"
+#include "harness/io/file.h"
+
+// Exported by the library, but its 0.1.97 header does not declare it.
+namespace sentencepiece::logging {
+void SetMinLogLevel(int level);
+}  // namespace sentencepiece::logging
+
+namespace quantref {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kMaxModelBytes = size_t{256} << 20;
+
+// The protobuf wire format, as far as is needed to find a field of bytes: visit(number, bytes)
+// judges each field of that kind. False if it says so once, or if the message is malformed or has
+// groups, which no SentencePiece model uses: what this cannot follow must not reach the library
+// unjudged.
+template <typename Visitor>
+bool AllByteFields(std::string_view message, const Visitor& visit) {
+  const auto read_varint = [&message](uint64_t& value) {
+    value = 0;
+    for (unsigned shift = 0; shift < 64 && !message.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(message[0]);
+      message.remove_prefix(1);
+      value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  };
+  uint64_t tag = 0, value = 0;
+  while (!message.empty()) {
+    if (!read_varint(tag)) return false;
+    switch (tag & 7) {
+      case 0:  // varint
+        if (!read_varint(value)) return false;
+        break;
+      case 1:  // 64 bits
+      case 5:  // 32 bits
+        value = (tag & 7) == 1 ? 8 : 4;
+        if (value > message.size()) return false;
+        message.remove_prefix(value);
+        break;
+      case 2:  // length, bytes
+        if (!read_varint(value) || value > message.size()) return false;
+        if (!visit(tag >> 3, message.substr(0, value))) return false;
+        message.remove_prefix(value);
+        break;
+      default:
+        return false;
+    }
+  }
+  return true;
+}
+
+uint32_t LittleEndian32(std::string_view bytes, size_t offset) {
+  uint32_t value = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    value |= static_cast<uint32_t>(static_cast<unsigned char>(bytes[offset + i])) << (8 * i);
+  }
+  return value;
+}
+
+// The library walks a normalizer's character map without bounds, so that a corrupt one would make
+// it read anywhere. The map: 4 bytes with the size of a double-array trie, the trie, then
+// NUL-terminated strings. A trie unit (Yata et al., darts-clone; 32 bits) leads to a block of units
+// at index ^ offset, from where a byte of text selects index ^ byte; with bit 8 set, the block's
+// first unit holds a value: where in the strings the replacement starts.
+bool IsSafeCharacterMap(std::string_view map) {
+  if (map.empty()) return true;
+  if (map.size() < 4) return false;
+  const size_t trie_bytes = LittleEndian32(map, 0);
+  if (trie_bytes == 0 || trie_bytes % 4 != 0 || trie_bytes > map.size() - 4) return false;
+  const std::string_view trie = map.substr(4, trie_bytes);
+  const std::string_view strings = map.substr(4 + trie_bytes);
+  if (strings.empty() || strings.back() != '\0') return false;
+  const size_t units = trie_bytes / 4;
+  for (size_t index = 0; index < units; ++index) {
+    const uint32_t unit = LittleEndian32(trie, 4 * index);
+    if ((unit >> 31) != 0) continue;  // a value: no byte of text leads here
+    const size_t block = index ^ (static_cast<size_t>(unit >> 10) << ((unit & 0x200) >> 6));
+    if ((block | 0xff) >= units) return false;
+    const bool has_value = ((unit >> 8) & 1) != 0;
+    if (has_value && (LittleEndian32(trie, 4 * block) & 0x7fffffff) >= strings.size()) return false;
+  }
+  return true;
+}
+
+bool IsSafeModel(std::string_view model) {
+  return AllByteFields(model, [](uint64_t field, std::string_view normalizer) {
+    if (field != 3 && field != 5)
+      return true;  // only ModelProto.normalizer_spec, denormalizer_spec
+    return AllByteFields(normalizer, [](uint64_t subfield, std::string_view map) {
+      return subfield != 2 || IsSafeCharacterMap(map);  // precompiled_charsmap
+    });
+  });
+}
+
+// Explains a tokenizer.model that is not there.
+void CheckPresent(const fs::path& file) {
+  std::error_code ignored;
+  if (fs::exists(fs::symlink_status(file, ignored))) return;
+  const bool has_json = fs::exists(file.parent_path() / "tokenizer.json", ignored);
+  throw Error(std::string("expected a SentencePiece model, found ") +
+                  (has_json ? "only tokenizer.json" : "no such file"),
+              file.string(),
+              has_json ? "only SentencePiece tokenizers (tokenizer.model) are supported"
+                       : "a model folder needs its tokenizer.model");
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  sentencepiece::SentencePieceProcessor processor;
+  std::string path, sha256;
+};
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+Tokenizer Tokenizer::Load(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path file = fs::is_directory(path, ignored) ? path / "tokenizer.model" : path;
+  CheckPresent(file);
+  const std::string contents = ReadFile(file, kMaxModelBytes);
+  const auto refuse = [&](const std::string& reason) {
+    throw Error("expected a SentencePiece model, found " + std::to_string(contents.size()) +
+                    " bytes that are none: " + reason,
+                file.string(),
+                "download the file again; only SentencePiece tokenizers (tokenizer.model) are "
+                "supported");
+  };
+  if (contents.empty()) refuse("the file is empty");
+  if (!IsSafeModel(contents)) refuse("malformed, or with a corrupt character map");
+  constexpr int kFatalOnly =
+      3;  // the library would write what it reports as a status to stderr, too
+  sentencepiece::logging::SetMinLogLevel(kFatalOnly);
+  auto impl = std::make_unique<Impl>();
+  const auto status = impl->processor.LoadFromSerializedProto(contents);
+  if (!status.ok()) refuse(status.error_message());
+  impl->path = file.string();
+  impl->sha256 = Sha256Hex(contents);
+  return Tokenizer(std::move(impl));
+}
+
+std::vector<uint32_t> Tokenizer::Encode(std::string_view text) const {
+  static_assert(kMaxTextBytes < std::numeric_limits<int>::max(), "the library counts in int");
+  if (text.size() > kMaxTextBytes) {
+    throw Error("too much text to tokenize: expected at most " + std::to_string(kMaxTextBytes) +
+                    " bytes, found " + std::to_string(text.size()),
+                impl_->path);
+  }
+  std::vector<int> ids;
+  const auto status = impl_->processor.Encode(text, &ids);
+  if (!status.ok()) {
+    throw Error(std::string("cannot tokenize: ") + status.error_message(), impl_->path);
+  }
+  std::vector<uint32_t> tokens;
+  tokens.reserve(ids.size());
+  for (const int id : ids) {
+    QR_DCHECK(id >= 0 && static_cast<size_t>(id) < vocab_size());
+    tokens.push_back(static_cast<uint32_t>(id));
+  }
+  return tokens;
+}
+
+size_t Tokenizer::vocab_size() const {
+  return static_cast<size_t>(impl_->processor.GetPieceSize());
+}
+
+std::optional<uint32_t> Tokenizer::bos_id() const {
+  const int id = impl_->processor.bos_id();
+  if (id < 0) return std::nullopt;
+  return static_cast<uint32_t>(id);
+}
+
+const std::string& Tokenizer::sha256() const { return impl_->sha256; }
+
+}  // namespace quantref

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quantref {
+
+// A SentencePiece model (tokenizer.model). Threads may share it.
+class Tokenizer {
+ public:
+  // path: tokenizer.model or the folder that holds it. Error for any other kind of tokenizer.
+  static Tokenizer Load(const std::filesystem::path& path);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  // Ids below vocab_size(). No BOS or EOS is added: protocols decide that. At most kMaxTextBytes.
+  std::vector<uint32_t> Encode(std::string_view text) const;
+  static constexpr size_t kMaxTextBytes = size_t{1} << 30;
+
+  size_t vocab_size() const;
+  std::optional<uint32_t> bos_id() const;
+  const std::string& sha256() const;  // of the file
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quantref

@@ -1,0 +1,179 @@
+#include "harness/io/tokenizer.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/base/sha256.h"
+#include "harness/io/file.h"
+#include "harness/testing/testing.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TempDir;
+
+fs::path ModelFile() { return testing::ReferenceModel("wikilm-2m") / "tokenizer.model"; }
+
+std::string ModelBytes() { return ReadFile(ModelFile(), 1 << 20); }
+
+// Writes the bytes as a tokenizer.model, loads it and encodes with it, so that all of it is used.
+std::vector<uint32_t> EncodedWith(const std::string& model) {
+  const TempDir dir;
+  testing::WriteFile(dir / "tokenizer.model", model);
+  return Tokenizer::Load(dir.path()).Encode("Hello \xef\xbc\xa1\xff w\xc3\xb6rld 12\n\xe6\x97\xa5");
+}
+
+// Whatever the process writes to stderr while this lives.
+class CapturedStderr {
+ public:
+  explicit CapturedStderr(fs::path file) : file_(std::move(file)), before_(::dup(2)) {
+    std::fflush(stderr);
+    const int to = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ::dup2(to, 2);
+    ::close(to);
+  }
+  ~CapturedStderr() {
+    std::fflush(stderr);
+    ::dup2(before_, 2);
+    ::close(before_);
+  }
+  std::string Text() const { return ReadFile(file_, 1 << 20); }
+
+ private:
+  fs::path file_;
+  int before_;
+};
+
+// One field of a protobuf message.
+std::string Field(unsigned number, const std::string& bytes) {
+  std::string field(1, static_cast<char>(number << 3 | 2));
+  size_t size = bytes.size();
+  for (; size >= 0x80; size >>= 7) field += static_cast<char>(0x80 | (size & 0x7f));
+  return field + static_cast<char>(size) + bytes;
+}
+
+std::string Word(uint32_t value) {
+  std::string bytes;
+  for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>((value >> shift) & 0xff);
+  return bytes;
+}
+
+// A trie whose units all are `unit`.
+std::string Trie(size_t units, uint32_t unit) {
+  std::string trie;
+  for (size_t i = 0; i < units; ++i) trie += Word(unit);
+  return trie;
+}
+
+// The bundled model with this character map added to its normalizer (the last one of a field
+// counts).
+std::string WithCharacterMap(const std::string& trie, const std::string& strings) {
+  const std::string map = Word(static_cast<uint32_t>(trie.size())) + trie + strings;
+  return ModelBytes() + Field(3, Field(2, map));
+}
+
+TEST_CASE("tokenizer: the bundled tokenizer", "[tokenizer]") {
+  Tokenizer loaded = Tokenizer::Load(ModelFile());
+  const Tokenizer tokenizer = std::move(loaded);
+  CHECK(tokenizer.vocab_size() == 8192);
+  CHECK(tokenizer.bos_id() == 1u);
+  CHECK(tokenizer.sha256() == Sha256Hex(ModelBytes()));
+  CHECK(tokenizer.Encode("").empty());
+  const std::vector<uint32_t> ids = tokenizer.Encode("The history of the world.");
+  REQUIRE_FALSE(ids.empty());
+  CHECK(ids.front() != tokenizer.bos_id());
+  CHECK(ids == Tokenizer::Load(ModelFile().parent_path()).Encode("The history of the world."));
+}
+
+TEST_CASE("tokenizer: any bytes are encoded, with ids below the vocabulary", "[tokenizer]") {
+  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
+  Rng rng(7);
+  for (int round = 0; round < 200; ++round) {
+    std::string text(rng.Below(200), ' ');
+    for (char& byte : text) byte = static_cast<char>(rng.Below(256));
+    for (const uint32_t id : tokenizer.Encode(text)) {
+      if (id >= tokenizer.vocab_size()) FAIL("id " << id);
+    }
+  }
+}
+
+TEST_CASE("tokenizer: other tokenizers and missing files are refused", "[tokenizer]") {
+  const TempDir dir;
+  CHECK_ERROR(Tokenizer::Load(dir.path()), "tokenizer.model", "no such file");
+  CHECK_ERROR(Tokenizer::Load(dir / "none" / "tokenizer.model"), "tokenizer.model", "no such file");
+  testing::WriteFile(dir / "tokenizer.json", "{}");
+  const std::string message = "only SentencePiece tokenizers (tokenizer.model) are supported";
+  CHECK_ERROR(Tokenizer::Load(dir.path()), "found only tokenizer.json", message);
+  CHECK_ERROR(Tokenizer::Load(dir / "tokenizer.model"), "found only tokenizer.json", message);
+  CHECK_ERROR(Tokenizer::Load(dir / "tokenizer.json"), "tokenizer.json", message);
+}
+
+TEST_CASE("tokenizer: a corrupt model is an Error and nothing is printed", "[tokenizer]") {
+  const TempDir dir;
+  const std::string model = ModelBytes();
+  const CapturedStderr captured(dir / "stderr");
+  CHECK_ERROR(EncodedWith(""), "tokenizer.model", "empty");
+  CHECK_ERROR(EncodedWith("x"), "expected a SentencePiece model", "found 1 bytes");
+  CHECK_ERROR(EncodedWith("This is no protocol buffer."), "expected a SentencePiece model");
+  CHECK_ERROR(EncodedWith(std::string(100'000, '\0')), "expected a SentencePiece model");
+  CHECK_ERROR(EncodedWith(std::string(100'000, '\xff')), "expected a SentencePiece model");
+  CHECK_ERROR(EncodedWith(model.substr(0, model.size() / 2)), "expected a SentencePiece model");
+  CHECK_ERROR(EncodedWith(Field(1, Field(1, "piece"))), "unk is not defined");
+  CHECK(captured.Text().empty());
+}
+
+TEST_CASE("tokenizer: a character map that leads out of itself is refused", "[tokenizer]") {
+  using namespace std::string_literals;
+  const std::string strings = "x\0"s;
+  const std::string message = "corrupt character map";
+  const uint32_t far = 0x1fffffu << 10 | 0x200;  // the largest offset
+  CHECK_NOTHROW(EncodedWith(WithCharacterMap(Trie(256, 0), strings)));
+  CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, far), strings)), message);
+  CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, 256u << 10), strings)), message);
+  CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(255, 0), strings)), message);
+  CHECK_ERROR(EncodedWith(WithCharacterMap("", strings)), message);
+  CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, 0), "")), message);
+  CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, 0), "x")), message);
+  CHECK_ERROR(EncodedWith(ModelBytes() + Field(3, Field(2, Word(1u << 30)))), message);
+  CHECK_ERROR(EncodedWith(ModelBytes() + Field(3, Field(2, "abc"))), message);
+  // Unit 0 has a value: unit 0 of the block says where in the strings.
+  CHECK_ERROR(
+      EncodedWith(WithCharacterMap(
+          Word(256u << 10 | 0x100) + Trie(255, 0) + Word(0x80000002u) + Trie(255, 0), strings)),
+      message);
+}
+
+TEST_CASE("tokenizer: damaged models give an Error or work", "[tokenizer]") {
+  const TempDir dir;
+  const std::string model = ModelBytes();
+  const CapturedStderr captured(dir / "stderr");
+  Rng rng(11);
+  int worked = 0;
+  for (int round = 0; round < 100; ++round) {
+    std::string damaged = model;
+    // The last kilobytes hold the settings, the rest the pieces.
+    const size_t first = round % 2 == 0 ? 0 : model.size() - std::min<size_t>(model.size(), 1000);
+    for (uint64_t flips = 1 + rng.Below(4); flips > 0; --flips) {
+      damaged[first + rng.Below(damaged.size() - first)] ^= static_cast<char>(1u << rng.Below(8));
+    }
+    if (round % 5 == 0) damaged.resize(1 + rng.Below(damaged.size()));
+    try {
+      worked += EncodedWith(damaged).empty() ? 0 : 1;
+    } catch (const Error&) {
+    }
+  }
+  CHECK(worked < 100);
+  CHECK(captured.Text().empty());
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,137 @@
+#include "harness/testing/tiny_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <utility>
+
+#include "harness/base/half.h"
+#include "harness/base/rng.h"
+#include "harness/testing/safetensors_builder.h"
+#include "harness/testing/testing.h"
+
+namespace quantref::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+size_t Elements(const std::vector<size_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), size_t{1}, std::multiplies<>());
+}
+
+size_t ElementBytes(const FileTensor& tensor) {
+  return tensor.bytes.size() / Elements(tensor.shape);
+}
+
+// Draws the tensors of one model in a fixed order.
+class Drawer {
+ public:
+  explicit Drawer(const TinyModel& model) : dtype_(model.dtype), rng_(model.seed) {}
+
+  void Norm(const std::string& name, size_t size) {
+    Add(name, {size}, [this] { return 0.5 + rng_.Uniform(); });
+  }
+  void Linear(const std::string& name, size_t out, size_t in, double gain, bool bias) {
+    const double deviation = gain / std::sqrt(static_cast<double>(in));
+    Add(name + ".weight", {out, in}, [&] { return deviation * rng_.Normal(); });
+    if (bias) Add(name + ".bias", {out}, [this] { return 0.5 * rng_.Normal(); });
+  }
+  FileTensors Take() { return std::move(tensors_); }
+
+ private:
+  template <typename Draw>
+  void Add(const std::string& name, const std::vector<size_t>& shape, Draw draw) {
+    std::vector<float> values(Elements(shape));
+    for (float& value : values) value = static_cast<float>(draw());
+    tensors_[name] = {dtype_, shape, Stored(values, dtype_)};
+  }
+
+  std::string dtype_;
+  Rng rng_;
+  FileTensors tensors_;
+};
+
+}  // namespace
+
+std::string Stored(std::span<const float> values, std::string_view dtype) {
+  if (dtype == "F32") return BytesOf(values);
+  std::vector<uint16_t> narrow;
+  for (float value : values) {
+    narrow.push_back(dtype == "F16" ? FloatToHalf(value)
+                                    : static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+  }
+  return BytesOf(std::span<const uint16_t>(narrow));
+}
+
+nlohmann::json TinyConfig(const TinyModel& model) {
+  return {
+      {"architectures", {"LlamaForCausalLM"}},
+      {"model_type", "llama"},
+      {"hidden_act", "silu"},
+      {"hidden_size", model.hidden},
+      {"intermediate_size", model.intermediate},
+      {"num_hidden_layers", model.layers},
+      {"num_attention_heads", model.heads},
+      {"num_key_value_heads", model.kv_heads},
+      {"head_dim", model.head_dim},
+      {"max_position_embeddings", model.context},
+      {"rms_norm_eps", 1e-5},
+      {"rope_theta", 10000.0},
+      {"attention_bias", model.attention_bias},
+      {"mlp_bias", model.mlp_bias},
+      {"tie_word_embeddings", model.tied},
+      {"vocab_size", model.vocab},
+      {"bos_token_id", 1},
+  };
+}
+
+FileTensors TinyTensors(const TinyModel& model) {
+  Drawer drawer(model);
+  const size_t q = model.heads * model.head_dim, kv = model.kv_heads * model.head_dim;
+  drawer.Linear("model.embed_tokens", model.vocab, model.hidden, 2.0, false);
+  for (size_t i = 0; i < model.layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    drawer.Norm(layer + "input_layernorm.weight", model.hidden);
+    drawer.Norm(layer + "post_attention_layernorm.weight", model.hidden);
+    const auto linear = [&](const char* name, size_t out, size_t in, bool bias) {
+      drawer.Linear(layer + name, out, in, 1.5, bias);
+    };
+    linear("self_attn.q_proj", q, model.hidden, model.attention_bias);
+    linear("self_attn.k_proj", kv, model.hidden, model.attention_bias);
+    linear("self_attn.v_proj", kv, model.hidden, model.attention_bias);
+    linear("self_attn.o_proj", model.hidden, q, model.attention_bias);
+    linear("mlp.gate_proj", model.intermediate, model.hidden, model.mlp_bias);
+    linear("mlp.up_proj", model.intermediate, model.hidden, model.mlp_bias);
+    linear("mlp.down_proj", model.hidden, model.intermediate, model.mlp_bias);
+  }
+  drawer.Norm("model.norm.weight", model.hidden);
+  if (!model.tied) drawer.Linear("lm_head", model.vocab, model.hidden, 2.0, false);
+  return drawer.Take();
+}
+
+void WriteTinyModel(const fs::path& dir, const TinyModel& model) {
+  WriteFile(dir / "config.json", TinyConfig(model).dump());
+  WriteTensors(dir, TinyTensors(model));
+}
+
+void WriteTensors(const fs::path& dir, const FileTensors& tensors) {
+  std::vector<FileTensors::const_pointer> widest_first;  // keeps every element aligned
+  for (const auto& entry : tensors) widest_first.push_back(&entry);
+  std::stable_sort(widest_first.begin(), widest_first.end(), [](const auto* a, const auto* b) {
+    return ElementBytes(a->second) > ElementBytes(b->second);
+  });
+  SafetensorsBuilder builder;
+  for (const auto* entry : widest_first) {
+    builder.Add(entry->first, entry->second.dtype, entry->second.shape, entry->second.bytes);
+  }
+  builder.Write(dir / "model.safetensors");
+}
+
+void CopyTokenizer(const fs::path& dir) {
+  fs::copy_file(ReferenceModel("wikilm-2m") / "tokenizer.model", dir / "tokenizer.model");
+}
+
+}  // namespace quantref::testing
