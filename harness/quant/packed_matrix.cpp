@@ -1,0 +1,107 @@
+#include "harness/quant/packed_matrix.h"
+
+#include <fmt/format.h>
+
+#include "harness/base/check.h"
+#include "harness/base/half.h"
+#include "harness/base/sha256.h"
+#include "harness/quant/affine.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kReadBeyond = 8;  // decoders load whole 64-bit words
+
+}  // namespace
+
+PackedMatrix::PackedMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
+    : scheme_(scheme), rows_(rows), cols_(cols), scale_rows_(1), scale_cols_(1) {
+  QR_CHECK(rows > 0 && cols > 0);
+  QR_CHECK(scheme.bits >= kMinBits && scheme.bits <= kMaxBits);
+  if (scheme.granularity == Granularity::kGroup) QR_CHECK_EQ(cols % scheme.group, 0u);
+  if (scheme.granularity == Granularity::kRow || scheme.granularity == Granularity::kGroup)
+    scale_rows_ = rows;
+  if (scheme.granularity == Granularity::kColumn) scale_cols_ = cols;
+  if (scheme.granularity == Granularity::kGroup) scale_cols_ = cols / scheme.group;
+  row_bytes_ = (cols * static_cast<size_t>(scheme.bits) + 7) / 8;
+  codes_.resize(rows * row_bytes_ + kReadBeyond);
+  scales_.resize(scale_rows_ * scale_cols_);
+  if (!scheme.symmetric) zeros_.resize(scales_.size());
+}
+
+size_t PackedMatrix::ScaleIndex(size_t scale_row, size_t scale_col) const {
+  QR_DCHECK_LT(scale_row, scale_rows_);
+  QR_DCHECK_LT(scale_col, scale_cols_);
+  return scale_row * scale_cols_ + scale_col;
+}
+
+Affine PackedMatrix::affine(size_t scale_row, size_t scale_col) const {
+  const size_t i = ScaleIndex(scale_row, scale_col);
+  return {HalfToFloat(scales_[i]), scheme_.symmetric ? 1 << (scheme_.bits - 1) : zeros_[i]};
+}
+
+void PackedMatrix::set_affine(size_t scale_row, size_t scale_col, const Affine& affine) {
+  const size_t i = ScaleIndex(scale_row, scale_col);
+  QR_DCHECK_EQ(RoundToHalf(affine.scale), affine.scale);
+  scales_[i] = FloatToHalf(affine.scale);
+  if (scheme_.symmetric) {
+    QR_DCHECK_EQ(affine.zero, 1 << (scheme_.bits - 1));
+  } else {
+    QR_DCHECK(affine.zero >= 0 && affine.zero < 1 << scheme_.bits);
+    zeros_[i] = static_cast<uint8_t>(affine.zero);
+  }
+}
+
+void PackedMatrix::GetCodes(size_t row, std::span<uint8_t> codes) const {
+  QR_CHECK_EQ(codes.size(), cols_);
+  const uint8_t* packed = packed_row(row);
+  const size_t bits = static_cast<size_t>(scheme_.bits);
+  for (size_t j = 0; j < cols_; ++j) {
+    const size_t at = j * bits;
+    const unsigned pair = packed[at / 8] | static_cast<unsigned>(packed[at / 8 + 1]) << 8;
+    codes[j] = static_cast<uint8_t>(pair >> (at % 8) & ((1u << bits) - 1));
+  }
+}
+
+void PackedMatrix::SetCodes(size_t row, std::span<const uint8_t> codes) {
+  QR_CHECK_EQ(codes.size(), cols_);
+  uint8_t* packed = codes_.data() + row * row_bytes_;
+  unsigned buffer = 0, filled = 0;
+  for (uint8_t code : codes) {
+    QR_DCHECK(code < 1u << scheme_.bits);
+    buffer |= static_cast<unsigned>(code) << filled;
+    filled += static_cast<unsigned>(scheme_.bits);
+    for (; filled >= 8; filled -= 8, buffer >>= 8) *packed++ = static_cast<uint8_t>(buffer & 0xff);
+  }
+  if (filled > 0) *packed = static_cast<uint8_t>(buffer & 0xff);
+}
+
+void PackedMatrix::DecodeRow(size_t row, std::span<float> values) const {
+  QR_CHECK_EQ(values.size(), cols_);
+  std::vector<uint8_t> codes(cols_);
+  GetCodes(row, codes);
+  for (size_t j = 0; j < cols_; ++j) {
+    values[j] = Decode(codes[j], affine(row / rows_per_scale(), j / cols_per_scale()));
+  }
+}
+
+size_t PackedMatrix::StorageBits() const {
+  return rows_ * row_bytes_ * 8 + scales_.size() * 16 +
+         zeros_.size() * static_cast<size_t>(scheme_.bits);
+}
+
+double PackedMatrix::EffectiveBits() const {
+  return static_cast<double>(StorageBits()) / static_cast<double>(rows_ * cols_);
+}
+
+std::string PackedMatrix::Sha256() const {
+  Sha256Stream sha;
+  const std::string head = fmt::format("{} {} {}\n", rows_, cols_, SchemeName(scheme_));
+  sha.Update(head.data(), head.size());
+  sha.Update(codes_.data(), rows_ * row_bytes_);
+  sha.Update(scales_.data(), scales_.size() * sizeof(scales_[0]));
+  sha.Update(zeros_.data(), zeros_.size());
+  return sha.HexDigest();
+}
+
+}  // namespace quantref

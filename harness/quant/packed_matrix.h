@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "harness/base/matrix.h"
+#include "harness/quant/scheme.h"
+
+namespace quantref {
+
+struct Affine;
+
+// A quantized (out, in) matrix. Layout (the reference layout; kernels may repack):
+//   codes   row after row; in a row, code j takes the bits [j*b, (j+1)*b) counted from the least
+//   significant bit of the
+//           row's first byte; a row ends on a whole byte.
+//   scales  FP16, one for each (row block, column block) of the granularity, row-major.
+//   zeros   one code for each scale, asymmetric only.
+class PackedMatrix {
+ public:
+  PackedMatrix(size_t rows, size_t cols,
+               const WeightScheme& scheme);  // all codes, scales and zeros 0
+
+  size_t rows() const { return rows_; }
+  size_t cols() const { return cols_; }
+  const WeightScheme& scheme() const { return scheme_; }
+
+  // The grid of scales: (1, 1) for tensor, (rows, 1) for row, (1, cols) for column, (rows, cols /
+  // group) for group.
+  size_t scale_rows() const { return scale_rows_; }
+  size_t scale_cols() const { return scale_cols_; }
+  size_t rows_per_scale() const { return rows_ / scale_rows_; }
+  size_t cols_per_scale() const { return cols_ / scale_cols_; }
+
+  Affine affine(size_t scale_row, size_t scale_col) const;
+  void set_affine(size_t scale_row, size_t scale_col, const Affine& affine);
+
+  void GetCodes(size_t row, std::span<uint8_t> codes) const;  // codes.size() == cols
+  void SetCodes(size_t row, std::span<const uint8_t> codes);
+
+  // The values of a row; the specification of every faster decoder.
+  void DecodeRow(size_t row, std::span<float> values) const;
+
+  // The packed bytes of a row; 8 bytes beyond its end may be read.
+  const uint8_t* packed_row(size_t row) const { return codes_.data() + row * row_bytes_; }
+
+  // Stored bits: codes, 16 for each scale, b for each zero point. EffectiveBits is their number per
+  // weight.
+  size_t StorageBits() const;
+  double EffectiveBits() const;
+
+  // SHA-256 of shape, scheme, codes, scales and zeros.
+  std::string Sha256() const;
+
+ private:
+  size_t ScaleIndex(size_t scale_row, size_t scale_col) const;
+
+  WeightScheme scheme_;
+  size_t rows_, cols_, scale_rows_, scale_cols_, row_bytes_;
+  std::vector<uint8_t> codes_;
+  std::vector<uint16_t> scales_;  // FP16 patterns
+  std::vector<uint8_t> zeros_;
+};
+
+}  // namespace quantref

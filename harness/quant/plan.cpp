@@ -1,0 +1,69 @@
+#include "harness/quant/plan.h"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+
+#include "harness/base/error.h"
+
+namespace quantref {
+namespace {
+
+void CheckMatchesSome(const std::string& pattern, const char* key,
+                      const std::vector<LinearShape>& linears) {
+  const bool matches = std::any_of(linears.begin(), linears.end(), [&](const LinearShape& linear) {
+    return GlobMatches(pattern, linear.name);
+  });
+  if (matches) return;
+  throw Error(
+      fmt::format("the pattern '{}' matches no weight of this model", pattern), key,
+      "names look like embed_tokens, lm_head, layers.0.self_attn.q_proj, layers.0.mlp.down_proj");
+}
+
+WeightScheme Override(WeightScheme scheme, const SchemeOverride& with) {
+  scheme.bits = with.bits.value_or(scheme.bits);
+  if (with.group) {
+    scheme.granularity = Granularity::kGroup;
+    scheme.group = *with.group;
+  }
+  scheme.granularity = with.granularity.value_or(scheme.granularity);
+  scheme.symmetric = with.symmetric.value_or(scheme.symmetric);
+  scheme.full_range = with.full_range.value_or(scheme.full_range);
+  scheme.zero_in_range = with.zero_in_range.value_or(scheme.zero_in_range);
+  return scheme;
+}
+
+std::optional<WeightScheme> SchemeFor(const QuantizeSpec& spec, const std::string& name) {
+  std::optional<WeightScheme> scheme = spec.weights;
+  for (const std::string& pattern : spec.keep) {
+    if (GlobMatches(pattern, name)) scheme.reset();
+  }
+  for (const SchemeOverride& entry : spec.overrides) {
+    if (!GlobMatches(entry.match, name)) continue;
+    scheme = entry.keep ? std::nullopt : std::optional(Override(spec.weights, entry));
+  }
+  return scheme;
+}
+
+}  // namespace
+
+bool GlobMatches(const std::string& pattern, const std::string& name) {
+  return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
+
+std::vector<PlannedLinear> MakePlan(const QuantizeSpec& spec,
+                                    const std::vector<LinearShape>& linears) {
+  for (const std::string& pattern : spec.keep) CheckMatchesSome(pattern, "quantize.keep", linears);
+  for (const SchemeOverride& entry : spec.overrides)
+    CheckMatchesSome(entry.match, "quantize.overrides", linears);
+  std::vector<PlannedLinear> plan;
+  for (const LinearShape& linear : linears) {
+    plan.push_back({linear, SchemeFor(spec, linear.name)});
+    if (plan.back().scheme)
+      CheckApplies(*plan.back().scheme, linear.name, linear.rows, linear.cols);
+  }
+  return plan;
+}
+
+}  // namespace quantref
