@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include "harness/base/matrix.h"
+
+namespace quantref {
+
+// FP32 matrix products by OpenBLAS on the calling thread alone: its own threads would make results
+// depend on their number. The bits of a result depend on the shapes and on the core type that
+// OpenBLAS chose, which records name.
+
+// c = a b^T, or c += a b^T. a: (m, k), b: (n, k), c: (m, n).
+void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+                        bool accumulate = false);
+
+// c = a b. a: (m, k), b: (k, n), c: (m, n).
+void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c);
+
+std::string BlasVersion();   // e.g. "OpenBLAS 0.3.21"
+std::string BlasCoreType();  // e.g. "SkylakeX"
+
+}  // namespace quantref

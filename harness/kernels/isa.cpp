@@ -1,0 +1,76 @@
+#include "harness/kernels/isa.h"
+
+#include <cstdlib>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+
+namespace quantref {
+namespace {
+
+Isa Choose() {
+  const char* forced = std::getenv("QUANTREF_FORCE_ISA");
+  Isa best = Isa::kScalar;
+  std::string known;
+  for (Isa isa : KnownIsas()) {
+    if (forced == nullptr && CpuHas(isa)) best = isa;
+    known += std::string(known.empty() ? "" : ", ") + IsaName(isa);
+    if (forced == nullptr || std::string(forced) != IsaName(isa)) continue;
+    if (!CpuHas(isa)) {
+      throw Error(std::string("this CPU lacks ") + forced, "QUANTREF_FORCE_ISA",
+                  "unset the variable to use the best that the CPU has");
+    }
+    return isa;
+  }
+  if (forced != nullptr)
+    throw Error(std::string("no kernels for '") + forced + "'; there are " + known,
+                "QUANTREF_FORCE_ISA");
+  return best;
+}
+
+}  // namespace
+
+const char* IsaName(Isa isa) { return OpsFor(isa).name; }
+
+std::vector<Isa> KnownIsas() { return {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}; }
+
+bool CpuHas(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return true;
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("f16c");
+    case Isa::kAvx512:
+      return CpuHas(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
+  }
+  QR_CHECK(false);
+  return false;
+}
+
+Isa ActiveIsa() {
+  static const Isa active = Choose();
+  return active;
+}
+
+const VectorOps& OpsFor(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return kScalarOps;
+    case Isa::kAvx2:
+      return kAvx2Ops;
+    case Isa::kAvx512:
+      return kAvx512Ops;
+  }
+  QR_CHECK(false);
+  return kScalarOps;
+}
+
+const VectorOps& Ops() {
+  static const VectorOps& ops = OpsFor(ActiveIsa());
+  return ops;
+}
+
+}  // namespace quantref

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// This header is included by files compiled for other instruction sets: plain types and
+// declarations only, no standard containers and no inline functions (the linker may keep the wide
+// copy of one for the whole program).
+
+namespace quantref {
+
+// The elementwise work of a transformer, one table an instruction set. All tables give
+// bit-identical results: every operation is an IEEE single or double operation in a fixed order (16
+// lanes, folded pairwise), without fused multiply-add. No function allocates. Arrays need no
+// alignment and may not overlap unless they are the same array.
+struct VectorOps {
+  const char* name;
+
+  // out[i] = the exact value of the FP16 / BF16 pattern in[i].
+  void (*half_to_float)(const uint16_t* in, float* out, size_t n);
+  void (*bfloat_to_float)(const uint16_t* in, float* out, size_t n);
+
+  // out[i] = scale * (codes[i] - zero); exact, as an FP16 scale times an integer below 2^9 fits
+  // FP32.
+  void (*decode_codes)(const uint8_t* codes, size_t n, float scale, float zero, float* out);
+
+  // codes[i] = the i-th field of `bits` (2..8) bits, counted from the least significant bit of
+  // packed[0]. Reads up to 8 bytes beyond the last code.
+  void (*unpack_codes)(const uint8_t* packed, int bits, size_t n, uint8_t* codes);
+
+  // out = x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, eq. 4).
+  void (*rms_norm)(const float* x, const float* gain, float eps, float* out, size_t n);
+
+  // out = gate * sigmoid(gate) * up (SwiGLU: Shazeer 2020, eq. 6, without the products).
+  void (*silu_multiply)(const float* gate, const float* up, float* out, size_t n);
+
+  // Rotates the pairs (x[i], x[i + half]) by the angles whose cosines and sines are given (Su et
+  // al. 2021, eq. 34, in the half-split layout of Hugging Face checkpoints).
+  void (*rope)(float* x, const float* cosines, const float* sines, size_t half);
+
+  // x[i] = exp(scale * (x[i] - max x)); returns the sum. scale > 0, n > 0.
+  float (*softmax_numerators)(float* x, float scale, size_t n);
+
+  // x[i] *= factor; x[i] += addend[i].
+  void (*scale)(float* x, float factor, size_t n);
+  void (*add)(float* x, const float* addend, size_t n);
+
+  // log(sum_i exp(x[i])) in double. n > 0.
+  double (*log_sum_exp)(const float* x, size_t n);
+
+  // sum_i exp(a[i] - log_sum_a) * (a[i] - b[i]) in double, where log_sum_a = log_sum_exp(a): the
+  // mean under a's distribution of the difference of two rows of logits. Exactly 0 where the rows
+  // are equal.
+  double (*mean_difference)(const float* a, double log_sum_a, const float* b, size_t n);
+
+  // The index of the first largest element. n > 0, no NaN.
+  size_t (*arg_max)(const float* x, size_t n);
+};
+
+extern const VectorOps kScalarOps;
+extern const VectorOps kAvx2Ops;
+extern const VectorOps kAvx512Ops;
+
+}  // namespace quantref

@@ -1,0 +1,3 @@
+#define QUANTREF_OPS_TABLE kScalarOps
+#define QUANTREF_OPS_NAME "scalar"
+#include "harness/kernels/vector_ops.inc"
