@@ -1,0 +1,210 @@
+#include "harness/model/config.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "harness/base/error.h"
+#include "harness/io/json_file.h"
+
+namespace quantref {
+namespace {
+
+using Json = nlohmann::json;
+
+// Typed access to one JSON object, with errors that name the file and the key.
+class Reader {
+ public:
+  Reader(const Json& object, std::string where) : object_(object), where_(std::move(where)) {}
+
+  bool Has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
+
+  size_t Count(const char* key, size_t largest) const {
+    const Json& value = Required(key, "a whole number");
+    if (!value.is_number_unsigned() || value.get<uint64_t>() == 0 ||
+        value.get<uint64_t>() > largest) {
+      Fail(key, fmt::format("a whole number from 1 to {}", largest), value);
+    }
+    return value.get<size_t>();
+  }
+  double Positive(const char* key) const {
+    const Json& value = Required(key, "a positive number");
+    if (!value.is_number() || !(value.get<double>() > 0) || !std::isfinite(value.get<double>())) {
+      Fail(key, "a positive number", value);
+    }
+    return value.get<double>();
+  }
+  bool Bool(const char* key, bool otherwise) const {
+    if (!Has(key)) return otherwise;
+    if (!object_[key].is_boolean()) Fail(key, "true or false", object_[key]);
+    return object_[key].get<bool>();
+  }
+  std::string String(const char* key) const {
+    const Json& value = Required(key, "a string");
+    if (!value.is_string()) Fail(key, "a string", value);
+    return value.get<std::string>();
+  }
+  Reader Object(const char* key) const {
+    const Json& value = Required(key, "an object");
+    if (!value.is_object()) Fail(key, "an object", value);
+    return {value, fmt::format("{}, {}", where_, key)};
+  }
+  const Json& operator[](const char* key) const { return object_[key]; }
+
+  [[noreturn]] void Fail(const char* key, const std::string& expected, const Json& found) const {
+    throw Error(
+        fmt::format("expected {} for \"{}\", found {}", expected, key, found.dump().substr(0, 80)),
+        where_);
+  }
+  [[noreturn]] void Unsupported(const std::string& feature) const {
+    throw Error(fmt::format("{} is not supported", feature), where_,
+                "LLaMA-family models with RMSNorm, rotary embeddings and a SiLU-gated MLP are");
+  }
+
+ private:
+  const Json& Required(const char* key, const char* expected) const {
+    if (!Has(key))
+      throw Error(fmt::format("expected {} for \"{}\", found nothing", expected, key), where_);
+    return object_[key];
+  }
+
+  const Json& object_;
+  std::string where_;
+};
+
+void RefusePartialRotary(const Reader& json) {
+  if (json.Has("partial_rotary_factor") && json.Positive("partial_rotary_factor") != 1.0) {
+    json.Unsupported("partial_rotary_factor other than 1");
+  }
+}
+
+void RefuseUnsupported(const Reader& json) {
+  if (json.Has("quantization_config"))
+    json.Unsupported("a checkpoint that is already quantized (quantization_config)");
+  if (json.Has("architectures")) {
+    const Json& names = json["architectures"];
+    const bool ok = names.is_array() && names.size() == 1 &&
+                    (names[0] == "LlamaForCausalLM" || names[0] == "MistralForCausalLM");
+    if (!ok) json.Unsupported("architectures " + names.dump());
+  }
+  const std::string activation = json.Has("hidden_act") ? json.String("hidden_act") : "silu";
+  if (activation != "silu" && activation != "swish")
+    json.Unsupported("hidden_act \"" + activation + "\"");
+  RefusePartialRotary(json);
+}
+
+RopeScaling ReadRopeScaling(const Reader& scaling) {
+  RopeScaling result;
+  const char* key = scaling.Has("rope_type") ? "rope_type" : "type";
+  const std::string type = scaling.String(key);
+  if (type == "default") return result;
+  if (type != "linear" && type != "llama3")
+    scaling.Unsupported(fmt::format("{} \"{}\"", key, type));
+  result.factor = scaling.Positive("factor");
+  result.kind = RopeScaling::Kind::kLinear;
+  if (type == "linear") return result;
+  result.kind = RopeScaling::Kind::kLlama3;
+  result.low_freq_factor = scaling.Positive("low_freq_factor");
+  result.high_freq_factor = scaling.Positive("high_freq_factor");
+  result.original_context = scaling.Positive("original_max_position_embeddings");
+  if (result.high_freq_factor <= result.low_freq_factor) {
+    scaling.Fail("high_freq_factor",
+                 fmt::format("more than low_freq_factor ({})", result.low_freq_factor),
+                 scaling["high_freq_factor"]);
+  }
+  return result;
+}
+
+void ReadRope(const Reader& json, LlamaConfig& config) {
+  if (json.Has("rope_theta")) config.rope_theta = json.Positive("rope_theta");
+  if (json.Has("rope_scaling")) config.rope_scaling = ReadRopeScaling(json.Object("rope_scaling"));
+  if (json.Has("rope_parameters")) {  // what newer files have in place of the two
+    const Reader parameters = json.Object("rope_parameters");
+    if (parameters.Has("rope_theta")) config.rope_theta = parameters.Positive("rope_theta");
+    if (parameters.Has("rope_type") || parameters.Has("type")) {
+      config.rope_scaling = ReadRopeScaling(parameters);
+    }
+    RefusePartialRotary(parameters);
+  }
+}
+
+void ReadHeads(const Reader& json, LlamaConfig& config) {
+  config.heads = json.Count("num_attention_heads", 1 << 12);
+  config.kv_heads =
+      json.Has("num_key_value_heads") ? json.Count("num_key_value_heads", 1 << 12) : config.heads;
+  if (config.heads % config.kv_heads != 0) {
+    json.Fail("num_key_value_heads",
+              fmt::format("a divisor of num_attention_heads ({})", config.heads),
+              json["num_key_value_heads"]);
+  }
+  if (json.Has("head_dim")) {
+    config.head_dim = json.Count("head_dim", 1 << 12);
+  } else if (config.hidden % config.heads == 0) {
+    config.head_dim = config.hidden / config.heads;
+  } else {
+    json.Fail("num_attention_heads", fmt::format("a divisor of hidden_size ({})", config.hidden),
+              json["num_attention_heads"]);
+  }
+  if (config.head_dim % 2 != 0)
+    json.Unsupported(fmt::format("an odd head_dim ({})", config.head_dim));
+}
+
+}  // namespace
+
+LlamaConfig ReadConfig(const std::filesystem::path& path) {
+  const Json document = ReadJsonFile(path);
+  if (!document.is_object()) throw Error("expected a JSON object", path.string());
+  const Reader json(document, path.string());
+  LlamaConfig config;
+  config.model_type = json.String("model_type");
+  if (config.model_type != "llama" && config.model_type != "mistral") {
+    json.Unsupported("model_type \"" + config.model_type + "\"");
+  }
+  RefuseUnsupported(json);
+  config.hidden = json.Count("hidden_size", 1 << 17);
+  config.intermediate = json.Count("intermediate_size", 1 << 20);
+  config.layers = json.Count("num_hidden_layers", 1 << 12);
+  config.vocab = json.Count("vocab_size", 1 << 22);
+  config.context = json.Count("max_position_embeddings", 1 << 24);
+  ReadHeads(json, config);
+  config.rms_eps = json.Positive("rms_norm_eps");
+  ReadRope(json, config);
+  config.attention_bias = json.Bool("attention_bias", false);
+  config.mlp_bias = json.Bool("mlp_bias", false);
+  config.tied_head = json.Bool("tie_word_embeddings", false);
+  if (json.Has("sliding_window") && json.Count("sliding_window", 1 << 24) < config.context) {
+    json.Unsupported("a sliding_window shorter than the context");
+  }
+  if (json.Has("bos_token_id")) {
+    const Json& bos = json["bos_token_id"];
+    if (!bos.is_number_unsigned() || bos.get<uint64_t>() >= config.vocab) {
+      json.Fail("bos_token_id", fmt::format("a token id below vocab_size ({})", config.vocab), bos);
+    }
+    config.bos_id = bos.get<uint32_t>();
+  }
+  return config;
+}
+
+double LlamaConfig::ForwardFlops(size_t tokens, size_t scored) const {
+  const double n = static_cast<double>(tokens);
+  const double d = static_cast<double>(hidden), hd = static_cast<double>(head_dim);
+  const double q = static_cast<double>(heads) * hd, kv = static_cast<double>(kv_heads) * hd;
+  const double linears = d * (2 * q + 2 * kv) + 3 * d * static_cast<double>(intermediate);
+  const double attention =
+      2 * q * (n + 1) / 2;  // scores and values, over (n + 1) / 2 keys on average
+  return 2 * (n * static_cast<double>(layers) * (linears + attention) +
+              static_cast<double>(scored) * d * static_cast<double>(vocab));
+}
+
+size_t LlamaConfig::Parameters() const {
+  const size_t q = heads * head_dim, kv = kv_heads * head_dim;
+  size_t block = hidden * (2 * q + 2 * kv) + 3 * hidden * intermediate + 2 * hidden;
+  if (attention_bias) block += q + 2 * kv + hidden;
+  if (mlp_bias) block += 2 * intermediate + hidden;
+  return layers * block + (tied_head ? 1 : 2) * vocab * hidden + hidden;
+}
+
+}  // namespace quantref

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace quantref {
+
+// Rotary embedding frequencies beyond the plain ones, as config.json's rope_scaling has them.
+struct RopeScaling {
+  enum class Kind { kNone, kLinear, kLlama3 } kind = Kind::kNone;
+  double factor = 1;  // linear: positions are divided by it; llama3: the low frequencies are
+  double low_freq_factor = 1;   // llama3 only
+  double high_freq_factor = 4;  // llama3 only
+  double original_context = 0;  // llama3 only, in tokens
+};
+
+// The shape of a LLaMA-family model: what config.json says, checked.
+struct LlamaConfig {
+  std::string model_type;  // "llama" or "mistral"
+  size_t hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
+  size_t context = 0;  // max_position_embeddings
+  double rms_eps = 1e-6, rope_theta = 10000;
+  RopeScaling rope_scaling;
+  bool attention_bias = false, mlp_bias = false;
+  bool tied_head = false;
+  std::optional<uint32_t> bos_id;
+
+  // Multiply-adds count 2. Every product of one forward over `tokens` positions whose logits are
+  // computed for `scored` of them; attention counts the causal half that is needed.
+  double ForwardFlops(size_t tokens, size_t scored) const;
+  size_t Parameters() const;
+};
+
+// Reads and checks config.json. Throws Error for a file that is wrong, and for every feature that
+// would change the numbers but is not supported, by its name.
+LlamaConfig ReadConfig(const std::filesystem::path& path);
+
+}  // namespace quantref

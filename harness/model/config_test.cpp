@@ -1,0 +1,320 @@
+#include "harness/model/config.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "harness/testing/testing.h"
+
+namespace quantref {
+namespace {
+
+using nlohmann::json;
+using testing::TempDir;
+using Kind = RopeScaling::Kind;
+
+// Every number differs from every other and from every default.
+const char kValid[] = R"({
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+  "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 3,
+  "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 6,
+  "max_position_embeddings": 300, "rms_norm_eps": 2e-5, "rope_theta": 5000.0,
+  "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true,
+  "vocab_size": 500, "bos_token_id": 7, "eos_token_id": 2, "torch_dtype": "float16"
+})";
+
+LlamaConfig ReadText(const std::string& text) {
+  const TempDir dir;
+  testing::WriteFile(dir / "config.json", text);
+  return ReadConfig(dir / "config.json");
+}
+
+// The valid file, patched (RFC 7386: null removes a key).
+LlamaConfig ReadPatched(const json& patch) {
+  json document = json::parse(kValid);
+  document.merge_patch(patch);
+  return ReadText(document.dump());
+}
+LlamaConfig ReadPatched(const char* patch) { return ReadPatched(json::parse(patch)); }
+
+// The valid file without its last brace, and the text instead of it.
+LlamaConfig ReadExtended(const std::string& text) {
+  std::string document = kValid;
+  document.erase(document.rfind('}'));
+  return ReadText(document + ", " + text + "}");
+}
+
+TEST_CASE("config: every field is read", "[config]") {
+  const LlamaConfig config = ReadText(kValid);
+  CHECK(config.model_type == "llama");
+  CHECK(config.hidden == 96);
+  CHECK(config.intermediate == 160);
+  CHECK(config.layers == 3);
+  CHECK(config.heads == 12);
+  CHECK(config.kv_heads == 4);
+  CHECK(config.head_dim == 6);
+  CHECK(config.vocab == 500);
+  CHECK(config.context == 300);
+  CHECK(config.rms_eps == 2e-5);
+  CHECK(config.rope_theta == 5000.0);
+  CHECK(config.rope_scaling.kind == Kind::kNone);
+  CHECK(config.attention_bias);
+  CHECK(config.mlp_bias);
+  CHECK(config.tied_head);
+  CHECK(config.bos_id == 7u);
+}
+
+TEST_CASE("config: what may be absent, or null, has its default", "[config]") {
+  const char* const optional[] = {
+      "architectures",  "hidden_act",          "rope_theta",     "num_key_value_heads",
+      "head_dim",       "attention_bias",      "mlp_bias",       "tie_word_embeddings",
+      "bos_token_id",   "eos_token_id",        "torch_dtype",    "rope_scaling",
+      "sliding_window", "quantization_config", "rope_parameters"};
+  json absent = json::parse(kValid), null = absent;
+  for (const char* key : optional) {
+    absent.erase(key);
+    null[key] = nullptr;
+  }
+  for (const json& document : {absent, null}) {
+    const LlamaConfig config = ReadText(document.dump());
+    CHECK(config.kv_heads == 12);
+    CHECK(config.head_dim == 8);
+    CHECK(config.rope_theta == 10000.0);
+    CHECK(config.rope_scaling.kind == Kind::kNone);
+    CHECK_FALSE(config.attention_bias);
+    CHECK_FALSE(config.mlp_bias);
+    CHECK_FALSE(config.tied_head);
+    CHECK_FALSE(config.bos_id.has_value());
+  }
+}
+
+TEST_CASE("config: the family's other spellings", "[config]") {
+  const LlamaConfig mistral = ReadPatched(R"({
+    "model_type": "mistral", "architectures": ["MistralForCausalLM"], "hidden_act": "swish",
+    "sliding_window": 300, "partial_rotary_factor": 1.0})");
+  CHECK(mistral.model_type == "mistral");
+  CHECK(mistral.hidden == 96);
+}
+
+TEST_CASE("config: rope_scaling", "[config]") {
+  CHECK(ReadPatched(R"({"rope_scaling": {"rope_type": "default"}})").rope_scaling.kind ==
+        Kind::kNone);
+  for (const char* key : {"type", "rope_type"}) {
+    const RopeScaling linear =
+        ReadPatched(json{{"rope_scaling", {{key, "linear"}, {"factor", 2.5}}}}).rope_scaling;
+    CHECK(linear.kind == Kind::kLinear);
+    CHECK(linear.factor == 2.5);
+  }
+  const RopeScaling llama3 = ReadPatched(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8,
+    "low_freq_factor": 1.5, "high_freq_factor": 4.5, "original_max_position_embeddings": 128}})")
+                                 .rope_scaling;
+  CHECK(llama3.kind == Kind::kLlama3);
+  CHECK(llama3.factor == 8);
+  CHECK(llama3.low_freq_factor == 1.5);
+  CHECK(llama3.high_freq_factor == 4.5);
+  CHECK(llama3.original_context == 128);
+}
+
+TEST_CASE("config: rope_parameters in place of rope_theta and rope_scaling", "[config]") {
+  const LlamaConfig plain =
+      ReadPatched(R"({"rope_theta": null, "rope_parameters": {"rope_theta": 123.0,
+                      "rope_type": "default", "partial_rotary_factor": 1.0}})");
+  CHECK(plain.rope_theta == 123.0);
+  CHECK(plain.rope_scaling.kind == Kind::kNone);
+  for (const char* key : {"type", "rope_type"}) {
+    const LlamaConfig linear = ReadPatched(
+        json{{"rope_parameters", {{"rope_theta", 123.0}, {key, "linear"}, {"factor", 3.0}}}});
+    CHECK(linear.rope_theta == 123.0);
+    CHECK(linear.rope_scaling.kind == Kind::kLinear);
+    CHECK(linear.rope_scaling.factor == 3.0);
+  }
+  const LlamaConfig theta_alone = ReadPatched(R"({"rope_parameters": {"rope_theta": 123.0}})");
+  CHECK(theta_alone.rope_theta == 123.0);
+  CHECK(theta_alone.rope_scaling.kind == Kind::kNone);
+}
+
+TEST_CASE("config: what would change the numbers is refused by its name", "[config]") {
+  const struct {
+    const char *patch, *named;
+  } refusals[] = {
+      {R"({"model_type": "gemma"})", "model_type \"gemma\""},
+      {R"({"architectures": ["LlamaForSequenceClassification"]})", "LlamaForSequenceClassific"},
+      {R"({"architectures": []})", "architectures []"},
+      {R"({"architectures": ["LlamaForCausalLM", "MistralForCausalLM"]})", "architectures"},
+      {R"({"architectures": "LlamaForCausalLM"})", "architectures"},
+      {R"({"hidden_act": "gelu"})", "hidden_act \"gelu\""},
+      {R"({"quantization_config": {"bits": 4}})", "quantization_config"},
+      {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"},
+      {R"({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}})",
+       "partial_rotary_factor"},
+      {R"({"rope_scaling": {"type": "dynamic", "factor": 2.0}})", "type \"dynamic\""},
+      {R"({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}})", "rope_type \"yarn\""},
+      {R"({"rope_scaling": {"rope_type": "longrope"}})", "rope_type \"longrope\""},
+      {R"({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}})", "rope_type \"yarn\""},
+      {R"({"rope_parameters": {"type": "yarn", "factor": 2.0}})", "type \"yarn\""},
+      {R"({"sliding_window": 299})", "sliding_window"},
+      {R"({"head_dim": 7})", "odd head_dim (7)"},
+  };
+  for (const auto& [patch, named] : refusals) {
+    INFO(patch);
+    CHECK_ERROR(ReadPatched(patch), "config.json", named, "is not supported");
+  }
+}
+
+TEST_CASE("config: counts are whole numbers of a plausible size", "[config]") {
+  const char* const required[] = {"hidden_size", "intermediate_size",   "num_hidden_layers",
+                                  "vocab_size",  "num_attention_heads", "max_position_embeddings"};
+  std::vector<std::string> counts(std::begin(required), std::end(required));
+  for (const char* key : {"num_key_value_heads", "head_dim", "sliding_window"}) {
+    counts.emplace_back(key);
+  }
+  for (const std::string& key : counts) {
+    for (const char* value : {"0", "-1", "12.0", "1.5", "\"12\"", "true", "[12]", "{}", "1e3",
+                              "100000000000", "18446744073709551615", "18446744073709551616"}) {
+      INFO(key << ": " << value);
+      json document = json::parse(kValid);
+      document[key] = json::parse(value);
+      CHECK_ERROR(ReadText(document.dump()), "config.json", "whole number", "\"" + key + "\"");
+    }
+  }
+  for (const std::string key : required) {
+    INFO(key);
+    CHECK_ERROR(ReadPatched(json{{key, nullptr}}), "config.json", "\"" + key + "\"",
+                "found nothing");
+  }
+}
+
+TEST_CASE("config: positive numbers", "[config]") {
+  for (const std::string key : {"rms_norm_eps", "rope_theta", "partial_rotary_factor"}) {
+    for (const char* value : {"0", "0.0", "-1e-5", "\"1e-5\"", "true", "[1]", "{}"}) {
+      INFO(key << ": " << value);
+      json document = json::parse(kValid);
+      document[key] = json::parse(value);
+      CHECK_ERROR(ReadText(document.dump()), "config.json", "positive number", "\"" + key + "\"");
+    }
+  }
+  CHECK_ERROR(ReadPatched(R"({"rms_norm_eps": null})"), "rms_norm_eps", "found nothing");
+  CHECK_ERROR(ReadExtended(R"("partial_rotary_factor": 1e999)"), "config.json", "1e999");
+}
+
+TEST_CASE("config: other values of the wrong kind", "[config]") {
+  const struct {
+    const char *patch, *key;
+  } wrong[] = {
+      {R"({"model_type": null})", "\"model_type\""},
+      {R"({"model_type": 1})", "\"model_type\""},
+      {R"({"hidden_act": 1})", "\"hidden_act\""},
+      {R"({"attention_bias": 1})", "\"attention_bias\""},
+      {R"({"mlp_bias": "true"})", "\"mlp_bias\""},
+      {R"({"tie_word_embeddings": [true]})", "\"tie_word_embeddings\""},
+      {R"({"rope_scaling": "linear"})", "\"rope_scaling\""},
+      {R"({"rope_scaling": [1]})", "\"rope_scaling\""},
+      {R"({"rope_scaling": {"factor": 2.0}})", "\"type\""},
+      {R"({"rope_scaling": {"type": 1}})", "\"type\""},
+      {R"({"rope_scaling": {"type": "linear"}})", "\"factor\""},
+      {R"({"rope_scaling": {"type": "linear", "factor": -2.0}})", "\"factor\""},
+      {R"({"rope_parameters": 1})", "\"rope_parameters\""},
+      {R"({"rope_parameters": {"rope_theta": 0}})", "\"rope_theta\""},
+      {R"({"bos_token_id": 500})", "\"bos_token_id\""},
+      {R"({"bos_token_id": -1})", "\"bos_token_id\""},
+      {R"({"bos_token_id": [1, 2]})", "\"bos_token_id\""},
+      {R"({"bos_token_id": 1.0})", "\"bos_token_id\""},
+      {R"({"bos_token_id": 4294967297})", "\"bos_token_id\""},
+  };
+  for (const auto& [patch, key] : wrong) {
+    INFO(patch);
+    CHECK_ERROR(ReadPatched(patch), "config.json", "expected", key);
+  }
+}
+
+TEST_CASE("config: each part of llama3's scaling is needed", "[config]") {
+  const json valid = json::parse(R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 128})");
+  REQUIRE(ReadPatched(json{{"rope_scaling", valid}}).rope_scaling.kind == Kind::kLlama3);
+  for (const std::string key :
+       {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
+    INFO(key);
+    json broken = valid;
+    broken[key] = 0;
+    CHECK_ERROR(ReadPatched(json{{"rope_scaling", broken}}), "rope_scaling", "\"" + key + "\"");
+    broken.erase(key);
+    CHECK_ERROR(ReadPatched(json{{"rope_scaling", broken}}), "rope_scaling", "\"" + key + "\"");
+  }
+  json reversed = valid;
+  reversed["high_freq_factor"] = 1.0;
+  CHECK_ERROR(ReadPatched(json{{"rope_scaling", reversed}}), "more than low_freq_factor (1)");
+}
+
+TEST_CASE("config: heads must divide", "[config]") {
+  CHECK_ERROR(ReadPatched(R"({"num_key_value_heads": 5})"), "num_key_value_heads",
+              "divisor of num_attention_heads (12)");
+  CHECK_ERROR(ReadPatched(R"({"num_key_value_heads": 24})"), "num_key_value_heads");
+  CHECK_ERROR(ReadPatched(R"({"head_dim": null, "hidden_size": 100})"), "num_attention_heads",
+              "divisor of hidden_size (100)");
+  // With a head_dim, the heads need not fill the hidden size.
+  CHECK(ReadPatched(R"({"hidden_size": 100})").head_dim == 6);
+}
+
+TEST_CASE("config: files that are no config", "[config]") {
+  const TempDir dir;
+  CHECK_ERROR(ReadConfig(dir / "config.json"), "config.json");
+  CHECK_ERROR(ReadText(""), "config.json", "invalid JSON");
+  CHECK_ERROR(ReadText("hidden_size: 12"), "config.json", "invalid JSON");
+  CHECK_ERROR(ReadText("[]"), "config.json", "expected a JSON object");
+  CHECK_ERROR(ReadText("{}"), "config.json", "\"model_type\"", "found nothing");
+  CHECK_ERROR(ReadExtended(R"("hidden_size": 96)"), "duplicate key", "hidden_size");
+}
+
+TEST_CASE("config: the bundled models", "[config]") {
+  const LlamaConfig large = ReadConfig(testing::ReferenceModel("wikilm-28m") / "config.json");
+  CHECK(large.Parameters() == 27'795'968);
+  CHECK(large.context == 2048);
+  CHECK(large.bos_id == 1u);
+  CHECK(ReadConfig(testing::ReferenceModel("wikilm-2m") / "config.json").Parameters() == 1'836'160);
+}
+
+TEST_CASE("config: parameters by hand", "[config]") {
+  LlamaConfig config;
+  config.hidden = 10;
+  config.intermediate = 7;
+  config.layers = 3;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 6;
+  config.vocab = 50;
+  // q, k, v, o: 24x10, 12x10, 12x10, 10x24; three of 7x10; two norms of 10.
+  constexpr size_t kBlock = 240 + 120 + 120 + 240 + 3 * 70 + 2 * 10;
+  CHECK(config.Parameters() == 3 * kBlock + 2 * 500 + 10);
+  config.tied_head = true;
+  CHECK(config.Parameters() == 3 * kBlock + 500 + 10);
+  config.attention_bias = true;
+  CHECK(config.Parameters() == 3 * (kBlock + 24 + 12 + 12 + 10) + 500 + 10);
+  config.mlp_bias = true;
+  CHECK(config.Parameters() == 3 * (kBlock + 58 + 7 + 7 + 10) + 500 + 10);
+}
+
+TEST_CASE("config: operations of a forward pass by hand", "[config]") {
+  LlamaConfig config;
+  config.hidden = 8;
+  config.intermediate = 16;
+  config.layers = 3;
+  config.heads = 2;
+  config.kv_heads = 1;
+  config.head_dim = 6;
+  config.vocab = 10;
+  constexpr size_t kTokens = 5, kScored = 2;
+  size_t multiply_adds = kScored * 8 * 10;
+  for (size_t layer = 0; layer < 3; ++layer) {
+    for (size_t token = 0; token < kTokens; ++token) {
+      multiply_adds += 12 * 8 + 2 * 6 * 8 + 8 * 12;  // q, k and v, o
+      multiply_adds += 3 * 16 * 8;                   // gate, up, down
+      for (size_t head = 0; head < 2; ++head) multiply_adds += 2 * 6 * (token + 1);
+    }
+  }
+  CHECK(config.ForwardFlops(kTokens, kScored) == static_cast<double>(2 * multiply_adds));
+  CHECK(config.ForwardFlops(kTokens, 0) == static_cast<double>(2 * (multiply_adds - 160)));
+}
+
+}  // namespace
+}  // namespace quantref

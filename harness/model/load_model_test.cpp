@@ -1,0 +1,111 @@
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "harness/model/llama.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+// A model folder as a whole: that its files are there and agree.
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TempDir;
+using testing::TinyModel;
+
+// As many tokens as the tokenizer that is at hand, and little else.
+const TinyModel kModel{.hidden = 8,
+                       .intermediate = 8,
+                       .layers = 1,
+                       .heads = 2,
+                       .kv_heads = 1,
+                       .head_dim = 4,
+                       .vocab = testing::kTokenizerPieces};
+
+Model Load(const fs::path& dir) { return LoadModel("tiny", dir, WeightType::kNative, 1); }
+
+void WriteModelFolder(const fs::path& dir, const nlohmann::json& config) {
+  testing::WriteTinyModel(dir, kModel);
+  testing::WriteFile(dir / "config.json", config.dump());
+  testing::CopyTokenizer(dir);
+}
+
+TEST_CASE("load_model: a folder with all it needs", "[load_model]") {
+  const TempDir dir;
+  nlohmann::json config = testing::TinyConfig(kModel);
+  WriteModelFolder(dir.path(), config);
+  const Model model = Load(dir.path());
+  CHECK(model.name == "tiny");
+  CHECK(model.dir == dir.path());
+  CHECK(model.config.hidden == 8);
+  CHECK(model.bos_id == 1);
+  CHECK(model.tokenizer.vocab_size() == testing::kTokenizerPieces);
+  CHECK(model.weights.blocks.size() == 1);
+  CHECK(model.weights.checkpoint->FileBytes() == fs::file_size(dir / "model.safetensors"));
+  // The tokenizer's BOS counts where the config names none.
+  config.erase("bos_token_id");
+  testing::WriteFile(dir / "config.json", config.dump());
+  CHECK(Load(dir.path()).bos_id == 1);
+}
+
+TEST_CASE("load_model: the type reaches the weights", "[load_model]") {
+  const TempDir dir;
+  WriteModelFolder(dir.path(), testing::TinyConfig(kModel));
+  CHECK(Load(dir.path()).weights.embedding.weight.StorageBits() == 8192 * 8 * 32);
+  CHECK(
+      LoadModel("tiny", dir.path(), WeightType::kFp16, 1).weights.embedding.weight.StorageBits() ==
+      8192 * 8 * 16);
+}
+
+TEST_CASE("load_model: the bundled small model", "[load_model]") {
+  const Model model = Load(testing::ReferenceModel("wikilm-2m"));
+  CHECK(model.bos_id == 1);
+  CHECK(model.weights.blocks.size() == 4);
+}
+
+TEST_CASE("load_model: a tokenizer of another vocabulary", "[load_model]") {
+  const TempDir dir;
+  testing::WriteTinyModel(dir.path(), {});
+  testing::CopyTokenizer(dir.path());
+  CHECK_ERROR(Load(dir.path()), dir.path().string(), "vocab_size 64", "8192 pieces",
+              "another model");
+}
+
+TEST_CASE("load_model: another BOS than the tokenizer's", "[load_model]") {
+  const TempDir dir;
+  nlohmann::json config = testing::TinyConfig(kModel);
+  config["bos_token_id"] = 2;
+  WriteModelFolder(dir.path(), config);
+  CHECK_ERROR(Load(dir.path()), dir.path().string(), "bos_token_id 2", "tokenizer.model says 1");
+}
+
+TEST_CASE("load_model: each missing file is named", "[load_model]") {
+  for (const char* file : {"config.json", "tokenizer.model", "model.safetensors"}) {
+    const TempDir dir;
+    WriteModelFolder(dir.path(), testing::TinyConfig(kModel));
+    fs::remove(dir / file);
+    CHECK_ERROR(Load(dir.path()), dir.path().string(), file);
+  }
+  const TempDir dir;
+  CHECK_ERROR(Load(dir / "nowhere"), "nowhere", "expected a folder");
+  testing::WriteFile(dir / "file", "");
+  CHECK_ERROR(Load(dir / "file"), "expected a folder");
+}
+
+TEST_CASE("load_model: a config of another model", "[load_model]") {
+  const TempDir dir;
+  nlohmann::json config = testing::TinyConfig(kModel);
+  config["num_hidden_layers"] = 2;
+  WriteModelFolder(dir.path(), config);
+  CHECK_ERROR(Load(dir.path()), "model.layers.1.input_layernorm.weight");
+  config["num_hidden_layers"] = 1;
+  config["hidden_size"] = 16;
+  testing::WriteFile(dir / "config.json", config.dump());
+  CHECK_ERROR(Load(dir.path()), "model.embed_tokens.weight", "shape (8192, 16)", "found (8192, 8)");
+}
+
+}  // namespace
+}  // namespace quantref

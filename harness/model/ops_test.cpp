@@ -1,0 +1,294 @@
+#include "harness/model/ops.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <complex>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "harness/base/rng.h"
+
+// Every operation against its definition in double.
+
+namespace quantref {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
+  Matrix<float> matrix(rows, cols);
+  Rng rng(seed);
+  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
+  return matrix;
+}
+
+Matrix<float> Filled(size_t rows, size_t cols, float value) {
+  Matrix<float> matrix(rows, cols);
+  std::fill_n(matrix.data(), rows * cols, value);
+  return matrix;
+}
+
+double At(MatrixView<const float> matrix, size_t r, size_t c) {
+  return static_cast<double>(matrix(r, c));
+}
+
+// A linear whose F32 weights lie in `weights`.
+Linear MakeLinear(const Matrix<float>& weights, std::vector<float> bias) {
+  const Tensor tensor{"w",
+                      DType::kF32,
+                      {weights.rows(), weights.cols()},
+                      reinterpret_cast<const std::byte*>(weights.data()),
+                      weights.rows() * weights.cols() * sizeof(float)};
+  return {"w", Weight(tensor, WeightType::kNative), std::move(bias)};
+}
+
+// The largest |y - (x W^T + b)| over what FP32 may lose: the sum of the products' magnitudes.
+double WorstLinearError(MatrixView<const float> x, const Matrix<float>& weights,
+                        const std::vector<float>& bias, MatrixView<const float> y) {
+  double worst = 0;
+  for (size_t t = 0; t < x.rows(); ++t) {
+    for (size_t o = 0; o < weights.rows(); ++o) {
+      double sum = bias.empty() ? 0 : static_cast<double>(bias[o]), magnitude = std::fabs(sum);
+      for (size_t i = 0; i < x.cols(); ++i) {
+        const double product = At(x, t, i) * At(weights.view(), o, i);
+        sum += product;
+        magnitude += std::fabs(product);
+      }
+      const double error = std::fabs(At(y, t, o) - sum) / magnitude;
+      if (!(error <= worst)) worst = error;  // a NaN too
+    }
+  }
+  return worst;
+}
+
+TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
+  const struct {
+    size_t tokens, in, out;
+  } shapes[] = {
+      {1, 16, 24},     {3, 5, 1}, {7, 64, 64}, {2, 4096, 256},  // one full panel
+      {3, 4096, 600},                                           // two, and a part
+      {2, 20000, 130},                                          // the fewest rows a panel may have
+  };
+  for (const auto& [tokens, in, out] : shapes) {
+    INFO(tokens << " tokens, " << in << " -> " << out);
+    const Matrix<float> x = RandomMatrix(tokens, in, 1), weights = RandomMatrix(out, in, 2);
+    const Matrix<float> random_bias = RandomMatrix(1, out, 3);
+    for (const std::vector<float>& bias :
+         {std::vector<float>(), std::vector<float>(random_bias.data(), random_bias.data() + out)}) {
+      // y is a part of a wider matrix, and the panel is of some other shape, or none.
+      Matrix<float> wide = Filled(tokens, out + 5, -77.0f);
+      Matrix<float> panel = bias.empty() ? Matrix<float>() : Filled(3, in, kNan);
+      ApplyLinear(MakeLinear(weights, bias), x.view(), wide.view().Cols(2, out), panel);
+      CHECK(WorstLinearError(x.view(), weights, bias, wide.view().Cols(2, out)) < 1e-6);
+      bool untouched = true;
+      for (size_t t = 0; t < tokens; ++t) {
+        for (size_t c : {size_t{0}, size_t{1}, out + 2, out + 4}) {
+          untouched &= wide(t, c) == -77.0f;
+        }
+      }
+      CHECK(untouched);
+    }
+  }
+}
+
+TEST_CASE("ops: a panel stays within its memory", "[ops]") {
+  CHECK(PanelRows(4096) == 256);
+  CHECK(PanelRows(1 << 20) == 64);
+  CHECK(PanelRows(1 << 24) == 64);
+  for (size_t in : {1, 7, 100, 512, 1408, 5000}) {
+    CHECK(PanelRows(in) % 64 == 0);
+    CHECK(PanelRows(in) * in <= 1 << 20);
+    CHECK((PanelRows(in) + 64) * in > 1 << 20);
+  }
+}
+
+TEST_CASE("ops: one panel serves linears of every size in turn", "[ops]") {
+  Matrix<float> panel;
+  for (const auto& [in, out] : {std::pair<size_t, size_t>{4096, 300}, {8, 5}, {2000, 700}}) {
+    const Matrix<float> x = RandomMatrix(2, in, 4), weights = RandomMatrix(out, in, 5);
+    Matrix<float> y(2, out), fresh_y(2, out), fresh_panel;
+    const Linear linear = MakeLinear(weights, {});
+    ApplyLinear(linear, x.view(), y.view(), panel);
+    ApplyLinear(linear, x.view(), fresh_y.view(), fresh_panel);
+    CHECK(std::equal(y.data(), y.data() + 2 * out, fresh_y.data()));
+    CHECK(WorstLinearError(x.view(), weights, {}, y.view()) < 1e-6);
+  }
+}
+
+// Softmax attention of one query by its definition.
+std::vector<double> Attend(const LlamaConfig& config, MatrixView<const float> q,
+                           MatrixView<const float> k, MatrixView<const float> v, size_t t,
+                           size_t head) {
+  const size_t dim = config.head_dim, kv = head / (config.heads / config.kv_heads);
+  std::vector<double> scores(t + 1), result(dim);
+  for (size_t s = 0; s <= t; ++s) {
+    for (size_t i = 0; i < dim; ++i) scores[s] += At(q, t, head * dim + i) * At(k, s, kv * dim + i);
+    scores[s] /= std::sqrt(static_cast<double>(dim));
+  }
+  const double largest = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (double& score : scores) sum += score = std::exp(score - largest);
+  for (size_t s = 0; s <= t; ++s) {
+    for (size_t i = 0; i < dim; ++i) result[i] += scores[s] / sum * At(v, s, kv * dim + i);
+  }
+  return result;
+}
+
+double WorstAttentionError(const LlamaConfig& config, MatrixView<const float> q,
+                           MatrixView<const float> k, MatrixView<const float> v,
+                           MatrixView<const float> out) {
+  double worst = 0;
+  for (size_t t = 0; t < q.rows(); ++t) {
+    for (size_t head = 0; head < config.heads; ++head) {
+      const std::vector<double> expected = Attend(config, q, k, v, t, head);
+      for (size_t i = 0; i < config.head_dim; ++i) {
+        const double error = std::fabs(At(out, t, head * config.head_dim + i) - expected[i]);
+        if (!(error <= worst)) worst = error;
+      }
+    }
+  }
+  return worst;
+}
+
+TEST_CASE("ops: CausalAttention", "[ops]") {
+  LlamaConfig config;
+  config.head_dim = 12;
+  for (const auto& [heads, kv_heads] : {std::pair<size_t, size_t>{4, 2}, {3, 3}, {6, 1}}) {
+    config.heads = heads;
+    config.kv_heads = kv_heads;
+    for (const size_t tokens : {1, 2, 17, 127, 128, 129, 300}) {
+      INFO(heads << " heads, " << kv_heads << " of keys, " << tokens << " tokens");
+      const Matrix<float> q = RandomMatrix(tokens, heads * 12, 1);
+      const Matrix<float> k = RandomMatrix(tokens, kv_heads * 12, 2);
+      const Matrix<float> v = RandomMatrix(tokens, kv_heads * 12, 3);
+      // What lies in the scratch or in the result beforehand must not matter.
+      Matrix<float> scores = Filled(kQueryTile, tokens, kNan);
+      Matrix<float> out = Filled(tokens, heads * 12, kNan);
+      CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
+      CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 3e-6);
+    }
+  }
+}
+
+TEST_CASE("ops: CausalAttention with scores far apart", "[ops]") {
+  LlamaConfig config;
+  config.head_dim = 8;
+  config.heads = config.kv_heads = 2;
+  constexpr size_t kTokens = 40;
+  Matrix<float> q = RandomMatrix(kTokens, 16, 1);
+  for (size_t i = 0; i < kTokens * 16; ++i) q.data()[i] *= 1000;  // one key takes it all
+  const Matrix<float> k = RandomMatrix(kTokens, 16, 2), v = RandomMatrix(kTokens, 16, 3);
+  Matrix<float> scores(kQueryTile, kTokens), out(kTokens, 16);
+  CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
+  // A score of thousands has an absolute error of thousands times 6e-8.
+  CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 2e-3);
+}
+
+TEST_CASE("ops: ApplyRope turns each pair of each head by its position's angle", "[ops]") {
+  LlamaConfig config;
+  config.rope_theta = 1000;
+  for (const size_t head_dim : {2, 8, 40}) {
+    config.head_dim = head_dim;
+    constexpr size_t kTokens = 70, kHeads = 3;
+    const Matrix<float> before = RandomMatrix(kTokens, kHeads * head_dim, 1);
+    Matrix<float> after = RandomMatrix(kTokens, kHeads * head_dim, 1);
+    ApplyRope(RopeTable(config, kTokens + 9), head_dim, after.view());
+    double worst = 0;
+    for (size_t t = 0; t < kTokens; ++t) {
+      for (size_t i = 0; i < kHeads * head_dim; ++i) {
+        const size_t pair = i % head_dim;
+        if (pair >= head_dim / 2) continue;
+        const size_t other = i + head_dim / 2;
+        const double frequency =
+            std::pow(1000.0, -2 * static_cast<double>(pair) / static_cast<double>(head_dim));
+        const std::complex<double> x(At(before.view(), t, i), At(before.view(), t, other));
+        const std::complex<double> y(At(after.view(), t, i), At(after.view(), t, other));
+        worst =
+            std::max(worst, std::abs(y - x * std::polar(1.0, frequency * static_cast<double>(t))));
+      }
+    }
+    INFO(head_dim);
+    CHECK(worst < 1e-6);
+  }
+}
+
+TEST_CASE("ops: RopeTable has the angles of plain and linear frequencies", "[ops]") {
+  LlamaConfig config;
+  config.head_dim = 4;
+  config.rope_theta = 10000;
+  const RopeTable plain(config, 50);
+  CHECK(plain.cosines.rows() == 50);
+  CHECK(plain.cosines.cols() == 2);
+  CHECK(plain.cosines(0, 1) == 1.0f);
+  CHECK(plain.sines(0, 1) == 0.0f);
+  CHECK(plain.cosines(3, 0) == static_cast<float>(std::cos(3.0)));
+  CHECK(plain.sines(49, 1) == static_cast<float>(std::sin(0.49)));
+  config.rope_scaling = {.kind = RopeScaling::Kind::kLinear, .factor = 4};
+  const RopeTable linear(config, 50);
+  CHECK(linear.cosines(6, 0) == static_cast<float>(std::cos(1.5)));
+  CHECK(linear.sines(40, 1) == static_cast<float>(std::sin(0.1)));
+}
+
+TEST_CASE("ops: RopeTable has Llama 3.1's frequencies", "[ops]") {
+  LlamaConfig config;
+  config.head_dim = 128;
+  config.rope_theta = 500000;
+  config.rope_scaling = {RopeScaling::Kind::kLlama3, 8, 1, 4, 8192};
+  const RopeTable table(config, 2);
+  // By the wavelength formula of Meta's published code, worked out apart from this program.
+  const struct {
+    size_t pair;
+    double frequency;
+  } expected[] = {
+      {0, 1.0},
+      {1, 0.8146172338565447},
+      {28, 0.0032114459947525913},  // waves of 1956 tokens, below 8192 / 4: left alone
+      {29, 0.002166570763503359},   // waves of 2402: blended
+      {31, 0.0008567514129196321},
+      {34, 0.00017850781276799638},
+      {35, 9.556212353964683e-05},  // waves of 8219, above 8192: slowed eightfold
+      {63, 3.068925988914511e-07},
+  };
+  for (const auto& [pair, frequency] : expected) {
+    INFO(pair);
+    CHECK(static_cast<double>(table.sines(1, pair)) == Approx(std::sin(frequency)).epsilon(1e-7));
+  }
+}
+
+TEST_CASE("ops: RmsNorm", "[ops]") {
+  for (const size_t width : {1, 15, 16, 17, 300}) {
+    for (const double eps : {1e-6, 0.5}) {
+      const Matrix<float> x = RandomMatrix(3, width, 1), gain = RandomMatrix(1, width, 2);
+      Matrix<float> y(3, width);
+      RmsNorm(x.view(), {gain.data(), width}, eps, y.view());
+      INFO(width << " wide, eps " << eps);
+      double worst = 0;
+      for (size_t t = 0; t < 3; ++t) {
+        double squares = 0;
+        for (size_t i = 0; i < width; ++i) squares += At(x.view(), t, i) * At(x.view(), t, i);
+        const double root = std::sqrt(squares / static_cast<double>(width) + eps);
+        for (size_t i = 0; i < width; ++i) {
+          const double expected = At(x.view(), t, i) / root * At(gain.view(), 0, i);
+          worst = std::max(worst, std::fabs(At(y.view(), t, i) - expected));
+        }
+      }
+      CHECK(worst < 2e-6);
+      Matrix<float> in_place = RandomMatrix(3, width, 1);
+      RmsNorm(in_place.view(), {gain.data(), width}, eps, in_place.view());
+      CHECK(std::equal(y.data(), y.data() + 3 * width, in_place.data()));
+    }
+  }
+}
+
+TEST_CASE("ops: RmsNorm of zeros is zero", "[ops]") {
+  Matrix<float> x = Filled(1, 20, 0.0f);
+  const std::vector<float> gain(20, 3.0f);
+  RmsNorm(x.view(), gain, 1e-6, x.view());
+  CHECK(std::all_of(x.data(), x.data() + 20, [](float value) { return value == 0; }));
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,163 @@
+#include <bit>
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/base/half.h"
+#include "harness/base/rng.h"
+#include "harness/model/weights.h"
+#include "harness/quant/affine.h"
+#include "harness/testing/tiny_model.h"
+
+// One matrix in its stored form; loading whole models is weights_test.cpp's.
+
+namespace quantref {
+namespace {
+
+constexpr size_t kRows = 21, kCols = 42;
+
+Matrix<float> RandomMatrix() {
+  Matrix<float> matrix(kRows, kCols);
+  Rng rng(3);
+  for (size_t i = 0; i < kRows * kCols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
+  return matrix;
+}
+
+// The matrix's numbers as a checkpoint holds them.
+struct Dense {
+  explicit Dense(const Matrix<float>& matrix, DType dtype)
+      : bytes(testing::Stored({matrix.data(), matrix.rows() * matrix.cols()}, DTypeName(dtype))),
+        tensor{"w",
+               dtype,
+               {matrix.rows(), matrix.cols()},
+               reinterpret_cast<const std::byte*>(bytes.data()),
+               bytes.size()} {}
+  Dense(const Dense&) = delete;
+  Dense& operator=(const Dense&) = delete;
+
+  std::string bytes;
+  Tensor tensor;
+};
+
+// Row r of the stored numbers, by the scalar definitions.
+std::vector<float> RowOf(const Dense& dense, size_t r) {
+  std::vector<float> values(kCols);
+  const char* from = dense.bytes.data() + r * kCols * DTypeBytes(dense.tensor.dtype);
+  for (size_t c = 0; c < kCols; ++c) {
+    uint16_t bits;
+    if (dense.tensor.dtype == DType::kF32) {
+      std::memcpy(&values[c], from + c * 4, 4);
+    } else {
+      std::memcpy(&bits, from + c * 2, 2);
+      values[c] = dense.tensor.dtype == DType::kF16 ? HalfToFloat(bits) : BFloatToFloat(bits);
+    }
+  }
+  return values;
+}
+
+// Decodes every run of rows into a wider buffer and compares it bit for bit with expected(r).
+template <typename Expected>
+void CheckDecodeRows(const Weight& weight, Expected expected) {
+  constexpr size_t kStride = kCols + 3;
+  constexpr float kUntouched = -77.0f;
+  for (size_t first = 0; first < kRows; ++first) {
+    for (const size_t count : {size_t{1}, size_t{2}, kRows - first}) {
+      if (first + count > kRows) continue;
+      std::vector<float> buffer((count + 1) * kStride, kUntouched);
+      weight.DecodeRows(first, {buffer.data(), count, kCols, kStride});
+      INFO("rows " << first << " to " << first + count);
+      bool right = true, untouched = true;
+      for (size_t r = 0; r < count; ++r) {
+        const std::vector<float> row = expected(first + r);
+        right &= std::memcmp(row.data(), &buffer[r * kStride], kCols * sizeof(float)) == 0;
+        for (size_t c = kCols; c < kStride; ++c) untouched &= buffer[r * kStride + c] == kUntouched;
+      }
+      for (size_t c = 0; c < kStride; ++c) untouched &= buffer[count * kStride + c] == kUntouched;
+      CHECK(right);
+      CHECK(untouched);
+    }
+  }
+}
+
+TEST_CASE("weight: dense rows decode to the stored numbers", "[weight]") {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    const Dense dense(RandomMatrix(), dtype);
+    INFO(DTypeName(dtype));
+    for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
+      const Weight weight(dense.tensor, type);
+      CHECK(weight.rows() == kRows);
+      CHECK(weight.cols() == kCols);
+      CHECK_FALSE(weight.quantized());
+      CHECK(weight.packed() == nullptr);
+      CheckDecodeRows(weight, [&](size_t r) {
+        std::vector<float> row = RowOf(dense, r);
+        if (type == WeightType::kFp16) {
+          for (float& value : row) value = RoundToHalf(value);
+        }
+        return row;
+      });
+    }
+  }
+}
+
+TEST_CASE("weight: packed rows decode as PackedMatrix::DecodeRow says", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    for (const Granularity granularity :
+         {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
+      for (const bool symmetric : {false, true}) {
+        const WeightScheme scheme{bits, granularity, 21, symmetric};
+        const auto packed = std::make_shared<PackedMatrix>(RoundToNearest(matrix.view(), scheme));
+        INFO(SchemeName(scheme));
+        const Weight weight(packed);
+        CHECK(weight.quantized());
+        CHECK(weight.packed() == packed.get());
+        CheckDecodeRows(weight, [&](size_t r) {
+          std::vector<float> row(kCols);
+          packed->DecodeRow(r, row);
+          return row;
+        });
+      }
+    }
+  }
+}
+
+TEST_CASE("weight: stored bits", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();
+  const Dense f32(matrix, DType::kF32), f16(matrix, DType::kF16), bf16(matrix, DType::kBF16);
+  CHECK(Weight(f32.tensor, WeightType::kNative).StorageBits() == kRows * kCols * 32);
+  CHECK(Weight(f16.tensor, WeightType::kNative).StorageBits() == kRows * kCols * 16);
+  CHECK(Weight(bf16.tensor, WeightType::kNative).StorageBits() == kRows * kCols * 16);
+  for (const Dense* dense : {&f32, &f16, &bf16}) {
+    CHECK(Weight(dense->tensor, WeightType::kFp16).StorageBits() == kRows * kCols * 16);
+  }
+  const auto packed =
+      std::make_shared<PackedMatrix>(RoundToNearest(matrix.view(), {.bits = 4, .group = 21}));
+  // Two groups a row, each with an FP16 scale and a zero point of 4 bits.
+  CHECK(Weight(packed).StorageBits() == kRows * (kCols * 4 + 2 * (16 + 4)));
+}
+
+TEST_CASE("weight: copies share the storage, other weights do not", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();
+  const Dense dense(matrix, DType::kF32), other(matrix, DType::kF32);
+  const auto packed = std::make_shared<PackedMatrix>(RoundToNearest(matrix.view(), {.group = 21}));
+  const auto again = std::make_shared<PackedMatrix>(*packed);
+  const Weight weights[] = {
+      Weight(dense.tensor, WeightType::kNative),
+      Weight(other.tensor, WeightType::kNative),
+      Weight(packed),
+      Weight(again),
+  };
+  for (const Weight& a : weights) {
+    for (const Weight& b : weights) {
+      const Weight copy = b;
+      CHECK(a.SharesStorage(copy) == (&a == &b));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quantref

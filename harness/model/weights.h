@@ -1,0 +1,85 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "harness/base/matrix.h"
+#include "harness/io/checkpoint.h"
+#include "harness/model/config.h"
+#include "harness/quant/packed_matrix.h"
+
+namespace quantref {
+
+// Whether weights are used as the checkpoint has them, or rounded to FP16 first (F32 and BF16
+// checkpoints).
+enum class WeightType { kNative, kFp16 };
+
+// A (out, in) weight matrix in its stored form: the checkpoint's mapped F32/F16/BF16 numbers, or
+// packed codes. Cheap to copy: copies share the storage. FP32 values exist only panel by panel, in
+// the caller's buffer.
+class Weight {
+ public:
+  Weight() = default;
+  Weight(const Tensor& tensor,
+         WeightType type);  // 2-D F32/F16/BF16; the checkpoint must outlive it
+  explicit Weight(std::shared_ptr<const PackedMatrix> packed);
+
+  size_t rows() const { return rows_; }
+  size_t cols() const { return cols_; }
+  bool quantized() const { return packed_ != nullptr; }
+  const PackedMatrix* packed() const { return packed_.get(); }
+
+  // values = rows [first, first + values.rows()) in FP32, exactly.
+  void DecodeRows(size_t first, MatrixView<float> values) const;
+  Matrix<float> Decode() const;
+
+  size_t StorageBits() const;
+  bool SharesStorage(const Weight& other) const {
+    return dense_ == other.dense_ && packed_ == other.packed_;
+  }
+
+ private:
+  std::shared_ptr<const PackedMatrix> packed_;
+  const std::byte* dense_ = nullptr;
+  DType dtype_ = DType::kF32;
+  bool round_to_half_ = false;
+  size_t rows_ = 0, cols_ = 0;
+};
+
+// y = x W^T + b.
+struct Linear {
+  std::string name;  // as overrides match it: "layers.3.mlp.down_proj", "lm_head"
+  Weight weight;
+  std::vector<float> bias;  // empty, or out values
+};
+
+struct BlockWeights {
+  std::vector<float> attention_norm, mlp_norm;
+  Linear q, k, v, o, gate, up, down;
+
+  // The seven linears in the order of the data's way.
+  std::vector<Linear*> linears() { return {&q, &k, &v, &o, &gate, &up, &down}; }
+  std::vector<const Linear*> linears() const { return {&q, &k, &v, &o, &gate, &up, &down}; }
+};
+
+// All weights of a model; a value, cheap to copy. A quantized model is a copy with some weights
+// replaced.
+struct ModelWeights {
+  std::shared_ptr<const Checkpoint> checkpoint;  // keeps the mapped memory
+  Linear embedding;  // (vocab, hidden), named "embed_tokens"; has no bias
+  std::vector<BlockWeights> blocks;
+  std::vector<float> final_norm;
+  Linear head;  // (vocab, hidden); the embedding's weight where the head is tied
+};
+
+// Finds, checks and maps every weight that the config asks for. Throws Error for a tensor that is
+// missing, misshapen, of an unsupported type, not finite, beyond FP16 where it is to be rounded to
+// it, or that no part of the model would use.
+ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+                         WeightType type, size_t threads);
+
+}  // namespace quantref
