@@ -1,0 +1,114 @@
+#include "eval/stats.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "harness/base/rng.h"
+
+namespace quantref {
+namespace {
+
+// Blocks of unequal size cut from a series with correlation `phi` between neighbours, mean 0.3, and
+// noise skewed like NLL differences are.
+std::vector<BlockSum> CorrelatedBlocks(size_t blocks, double phi, Rng& rng) {
+  std::vector<BlockSum> result;
+  for (size_t b = 0; b < blocks; ++b) {
+    const size_t count = 40 + rng.Below(60);
+    double state = rng.Normal() / std::sqrt(1 - phi * phi);
+    BlockSum block;
+    for (size_t i = 0; i < count; ++i) {
+      const double skewed = -std::log(1 - rng.Uniform()) - 1;  // exponential, mean 0, variance 1
+      state = phi * state + skewed;
+      block.sum += 0.3 + state;
+      block.count += 1;
+    }
+    result.push_back(block);
+  }
+  return result;
+}
+
+double Coverage(size_t blocks, double phi, size_t trials) {
+  Rng rng(1234);
+  size_t held = 0;
+  for (size_t trial = 0; trial < trials; ++trial) {
+    held += BootstrapMean(CorrelatedBlocks(blocks, phi, rng), trial)->Contains(0.3);
+  }
+  return static_cast<double>(held) / static_cast<double>(trials);
+}
+
+TEST_CASE("a 95 % interval holds the truth in 93 to 97 % of correlated series") {
+  const size_t blocks = GENERATE(size_t{24}, size_t{60});
+  const double phi = GENERATE(0.0, 0.9);
+  CAPTURE(blocks, phi);
+  const double coverage = Coverage(blocks, phi, 800);
+  CHECK(coverage >= 0.93);
+  CHECK(coverage <= 0.97);
+}
+
+TEST_CASE("positions taken as independent give an interval that is far too short") {
+  Rng rng(5);
+  size_t held = 0;
+  constexpr size_t kTrials = 400;
+  for (size_t trial = 0; trial < kTrials; ++trial) {
+    double sum = 0, squares = 0, state = 0;
+    constexpr size_t kPositions = 2000;
+    for (size_t i = 0; i < kPositions; ++i) {
+      state = 0.9 * state + rng.Normal();
+      sum += state;
+      squares += state * state;
+    }
+    const double error = IndependentStandardError(sum, squares, kPositions);
+    held += std::fabs(sum / kPositions) < 1.96 * error;
+  }
+  CHECK(held < kTrials * 6 / 10);  // where the truth should be held in 95 %
+}
+
+TEST_CASE("bootstrap: mean, determinism, degenerate and few blocks") {
+  std::vector<BlockSum> blocks;
+  for (size_t i = 0; i < 10; ++i) blocks.push_back({static_cast<double>(i), 2.0});
+  const Interval interval = *BootstrapMean(blocks, 7);
+  CHECK(interval.mean == Approx(45.0 / 20));
+  CHECK(interval.low < interval.mean);
+  CHECK(interval.high > interval.mean);
+  // Standard error of the mean of i/2, i = 0..9: deviation 3.0277 / 2, over sqrt(10).
+  CHECK(interval.standard_error == Approx(3.0276503541 / 2 / std::sqrt(10.0)));
+  const Interval again = *BootstrapMean(blocks, 7);
+  CHECK(again.low == interval.low);
+  CHECK(again.high == interval.high);
+
+  const std::vector<BlockSum> equal(20, BlockSum{3.0, 4.0});
+  CHECK(BootstrapMean(equal)->low == 0.75);
+  CHECK(BootstrapMean(equal)->high == 0.75);
+  CHECK_FALSE(BootstrapMean(std::span(blocks).first(kMinBlocks - 1)).has_value());
+}
+
+TEST_CASE("shifting every position by a constant shifts the interval by it") {
+  Rng rng(3);
+  std::vector<BlockSum> blocks = CorrelatedBlocks(30, 0.5, rng), shifted = blocks;
+  for (BlockSum& block : shifted) block.sum += 10 * block.count;
+  const Interval a = *BootstrapMean(blocks), b = *BootstrapMean(shifted);
+  CHECK(b.low - a.low == Approx(10).epsilon(1e-9));
+  CHECK(b.high - a.high == Approx(10).epsilon(1e-9));
+}
+
+TEST_CASE("quantiles interpolate between order statistics") {
+  std::vector<double> values = {4, 1, 3, 2};
+  CHECK(Quantile(values, 0) == 1);
+  CHECK(Quantile(values, 1) == 4);
+  CHECK(Quantile(values, 0.5) == 2.5);
+  CHECK(Quantile(values, 0.9) == Approx(3.7));
+  std::vector<double> one = {5};
+  CHECK(Quantile(one, 0.3) == 5);
+}
+
+TEST_CASE("spread and detectable difference") {
+  const Spread spread = MeanAndDeviation(std::vector<double>{1, 2, 3, 4});
+  CHECK(spread.mean == Approx(2.5));
+  CHECK(spread.deviation == Approx(1.2909944487));
+  CHECK(MeanAndDeviation(std::vector<double>{7}).deviation == 0);
+  CHECK(MinimumDetectable(1) == Approx(2.8015852181));
+  CHECK(IndependentStandardError(10, 30, 4) == Approx(std::sqrt(5.0 / 3 / 4)));
+}
+
+}  // namespace
+}  // namespace quantref
