@@ -1,0 +1,42 @@
+#include "eval/testing/tiny_models.h"
+
+#include "harness/base/rng.h"
+#include "harness/base/sha256.h"
+#include "harness/quantize_model.h"
+#include "quantizers/registry.h"
+
+namespace quantref::testing {
+
+TinyModels::TinyModels(const TinyModel& shape, std::span<const int> bits, size_t max_tokens) {
+  WriteTinyModel(dir_.path(), shape);
+  const LlamaConfig config = ReadConfig(dir_ / "config.json");
+  const ModelWeights weights =
+      LoadWeights(config, Checkpoint::Open(dir_.path()), WeightType::kNative, 1);
+  models_.emplace_back(config, weights, max_tokens);
+  for (int b : bits) {
+    QuantizeSpec spec;
+    spec.weights = {.bits = b, .granularity = Granularity::kRow};
+    const std::vector<PlannedLinear> plan = PlanFor(spec, weights);
+    models_.emplace_back(config, QuantizeModel(weights, plan, *FindRounder("rtn"), 1, {}).weights,
+                         max_tokens);
+  }
+}
+
+std::vector<const Transformer*> TinyModels::pointers() const {
+  std::vector<const Transformer*> pointers;
+  for (const Transformer& model : models_) pointers.push_back(&model);
+  return pointers;
+}
+
+TokenStream RandomStream(size_t tokens, size_t vocab, uint64_t seed) {
+  TokenStream stream;
+  Rng rng(seed);
+  for (size_t i = 0; i < tokens; ++i) stream.ids.push_back(static_cast<uint32_t>(rng.Below(vocab)));
+  stream.ids.front() = 1;
+  stream.sha256 = Sha256Hex(std::span<const uint32_t>(stream.ids));
+  stream.text_bytes = 4 * tokens;
+  stream.text_words = tokens;
+  return stream;
+}
+
+}  // namespace quantref::testing

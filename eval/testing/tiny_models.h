@@ -1,0 +1,31 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "eval/protocol.h"
+#include "harness/model/llama.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref::testing {
+
+// A reference with random weights and RTN copies of it at the given bits, for tests of what
+// compares models.
+class TinyModels {
+ public:
+  TinyModels(const TinyModel& shape, std::span<const int> bits, size_t max_tokens);
+
+  std::vector<const Transformer*> pointers() const;
+  const LlamaConfig& config() const { return models_.front().config(); }
+
+ private:
+  TempDir dir_;
+  std::vector<Transformer> models_;  // the reference first
+};
+
+// A stream of random ids that begins with id 1.
+TokenStream RandomStream(size_t tokens, size_t vocab, uint64_t seed);
+
+}  // namespace quantref::testing
