@@ -1,0 +1,70 @@
+// scripts/check_layers on small trees: it must fail where it should, or its success means nothing.
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <string>
+
+#include "eval/testing/process.h"
+#include "harness/testing/testing.h"
+
+namespace quantref {
+namespace {
+
+using testing::ProcessResult;
+using testing::TempDir;
+using testing::WriteFile;
+
+ProcessResult Check(const TempDir& tree) {
+  const std::string script = (testing::SourceDir() / "scripts/check_layers").string();
+  return testing::RunProcess({script, tree.path().string()});
+}
+
+// Every kind of include that is allowed.
+void PlantGoodTree(const TempDir& tree) {
+  WriteFile(tree / "harness/base/a.h", "#pragma once\n#include <string>\n");
+  WriteFile(tree / "harness/io/b.cpp", "#include \"harness/base/a.h\"\n");
+  WriteFile(tree / "harness/io/b_test.cpp", "#include \"harness/testing/t.h\"\n");
+  WriteFile(tree / "harness/testing/t.h", "#include \"harness/base/a.h\"\n");
+  WriteFile(tree / "harness/quantizer.h", "#include \"harness/base/a.h\"\n");
+  WriteFile(tree / "quantizers/rtn.cpp", "#include \"harness/quantizer.h\"\n");
+  WriteFile(tree / "quantizers/registry.cpp", "#include \"quantizers/rtn.h\"\n");
+  WriteFile(tree / "eval/run.cpp", "#include \"quantizers/registry.h\"\n");
+}
+
+void CheckCaught(const std::string& file, const std::string& target) {
+  const TempDir tree;
+  PlantGoodTree(tree);
+  WriteFile(tree / file, "#pragma once\n\n#include \"" + target + "\"\n");
+  const ProcessResult result = Check(tree);
+  INFO(file << " includes " << target << "\n" << result.out << result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(result.out.starts_with(file + ":3: "));
+  CHECK(result.out.find(target) != std::string::npos);
+}
+
+TEST_CASE("check_layers passes a tree whose includes point down") {
+  const TempDir tree;
+  PlantGoodTree(tree);
+  const ProcessResult result = Check(tree);
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(result.out.empty());
+}
+
+TEST_CASE("check_layers fails on an include that points up") {
+  CheckCaught("harness/base/bad.h", "harness/io/file.h");
+  CheckCaught("harness/quant/bad.cpp", "harness/kernels/gemm.h");
+  CheckCaught("harness/model/bad.h", "harness/quantizer.h");
+  CheckCaught("harness/bad.cpp", "quantizers/registry.h");
+  CheckCaught("quantizers/bad.h", "eval/record.h");
+  CheckCaught("harness/io/bad_test.cpp", "eval/protocol.h");
+}
+
+TEST_CASE("check_layers fails on quantizers that know each other and on files of no layer") {
+  CheckCaught("quantizers/gptq.cpp", "quantizers/rtn.h");
+  CheckCaught("harness/io/bad.cpp", "harness/testing/testing.h");
+  CheckCaught("eval/bad.cpp", "scripts/thing.h");
+}
+
+}  // namespace
+}  // namespace quantref

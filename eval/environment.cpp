@@ -1,0 +1,78 @@
+#include "eval/environment.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <ctime>
+#include <fstream>
+
+#include "harness/kernels/gemm.h"
+#include "harness/kernels/isa.h"
+
+namespace quantref {
+namespace {
+
+std::string CpuName() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
+  }
+  return "unknown";
+}
+
+std::string OsName() {
+  std::string name;
+  std::ifstream file("/etc/os-release");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("PRETTY_NAME=\"")) name = line.substr(13, line.size() - 14) + ", ";
+  }
+  utsname kernel{};
+  uname(&kernel);
+  return fmt::format("{}{} {}", name, kernel.sysname, kernel.release);
+}
+
+}  // namespace
+
+Environment DescribeEnvironment(size_t threads) {
+  return {.cpu = CpuName(),
+          .cores = CoreCount(),
+          .threads = threads,
+          .isa = IsaName(ActiveIsa()),
+          .compiler = "g++ " __VERSION__,
+          .flags = QUANTREF_FLAGS,
+          .blas = BlasVersion(),
+          .blas_core = BlasCoreType(),
+          .os = OsName()};
+}
+
+size_t CoreCount() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return static_cast<size_t>(CPU_COUNT(&set));
+}
+
+size_t PeakRssBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<size_t>(usage.ru_maxrss) * 1024;
+}
+
+size_t MemoryBytes() {
+  return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+std::string UtcNow() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+}  // namespace quantref

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace quantref {
+
+// Where a run happened: what a figure may depend on besides its config.
+struct Environment {
+  std::string cpu;  // the model's name as the kernel has it; never used to choose code
+  size_t cores = 0, threads = 0;
+  std::string isa;  // of our kernels
+  std::string compiler, flags;
+  std::string blas, blas_core;
+  std::string os;
+};
+
+Environment DescribeEnvironment(size_t threads);
+
+size_t CoreCount();     // that this process may use
+size_t PeakRssBytes();  // of this process so far
+size_t MemoryBytes();   // of this machine
+std::string UtcNow();   // "2026-01-31T12:34:56Z"
+
+}  // namespace quantref

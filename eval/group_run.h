@@ -1,0 +1,68 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/dataset.h"
+#include "eval/measure.h"
+#include "eval/protocol.h"
+#include "eval/record.h"
+#include "eval/report.h"
+#include "eval/run.h"
+#include "eval/run_config.h"
+#include "harness/model/llama.h"
+#include "harness/quantize_model.h"
+
+namespace quantref {
+
+// Configs that share model, text, protocol and stop rule, from loading to records: their cells are
+// measured together, in one pass of the reference.
+class GroupRun {
+ public:
+  GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads);
+
+  // Loads, and checks all that can be wrong before anything long begins.
+  void Prepare();
+
+  void PrintPlan() const;
+
+  // Quantizes, measures, writes the records and prints the table.
+  std::vector<Record> Run();
+
+ private:
+  // A method of a config. The reference's cells have no rounder and share the first model.
+  struct Cell {
+    const RunConfig* config;
+    const Rounder* rounder;
+    std::vector<PlannedLinear> plan;
+    size_t model;  // its row in the measurement
+    QuantizedModel quantized;
+    double quantize_seconds = 0;
+    std::string method() const;
+  };
+
+  bool Wanted(std::string_view method) const;
+  void PlanCells(const RunConfig& config);
+  void Quantize(Cell& cell) const;
+  Measurement MeasureCells() const;
+  std::string Fingerprint() const;
+  size_t LongestWindow() const;
+  GroupResult Describe(Measurement measurement) const;
+  std::vector<CellResult> Summarize(const GroupResult& group) const;
+
+  const RunOptions& options_;
+  const std::vector<const RunConfig*> configs_;
+  const size_t threads_;
+  const RunConfig& config_;  // the first: model, text, protocol and stop rule are those of all
+  std::optional<Text> text_;
+  std::optional<Model> model_;
+  const Protocol* protocol_ = nullptr;
+  TokenStream stream_;
+  std::vector<Window> windows_;
+  size_t all_windows_ = 0;
+  std::vector<Cell> cells_;
+  double load_seconds_ = 0;
+};
+
+}  // namespace quantref

@@ -1,0 +1,47 @@
+#include "eval/guarded.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <new>
+#include <system_error>
+
+#include "eval/interrupt.h"
+#include "harness/base/error.h"
+
+namespace quantref {
+
+int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
+  const std::string program = app.get_name();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitWrongInput;
+  }
+  try {
+    CatchInterrupts();
+    const int exit_code = run();
+    if (std::fflush(stdout) != 0)
+      throw std::system_error(errno, std::generic_category(), "cannot write to standard output");
+    return exit_code;
+  } catch (const Error& error) {
+    fmt::print(stderr, "{}: {}\n", program, error.what());
+    return kExitWrongInput;
+  } catch (const std::system_error& error) {  // what the machine refused: a full disk, no threads
+    fmt::print(stderr, "{}: {}\n", program, error.what());
+    return kExitWrongInput;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr,
+               "{}: out of memory\n  hint: fewer --threads need less; --dry-run shows how much\n",
+               program);
+    return kExitWrongInput;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: unexpected: {}\nThis is a bug in QuantRef; please report it.\n",
+               program, error.what());
+    return kExitBug;
+  }
+}
+
+}  // namespace quantref

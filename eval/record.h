@@ -1,0 +1,70 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/dataset.h"
+#include "eval/environment.h"
+#include "eval/measure.h"
+#include "eval/protocol.h"
+#include "eval/run_config.h"
+#include "eval/summary.h"
+#include "harness/model/llama.h"
+#include "harness/quantize_model.h"
+
+namespace quantref {
+
+// What all cells of a group share: they read the same windows of the same text with quantized
+// copies of one model.
+struct GroupResult {
+  const Model* model;
+  const Text* text;
+  const Protocol* protocol;
+  const TokenStream* stream;
+  std::vector<Window> windows;
+  size_t all_windows;  // of the text; more than windows.size() where --windows cut them
+  Measurement measurement;
+  Environment environment;
+  double load_seconds;
+};
+
+// The mean NLL of a cell minus that of another of the same run.
+struct Against {
+  std::string config, method;
+  Interval delta_nll;
+};
+
+// One measured cell.
+struct CellResult {
+  const RunConfig* config;
+  std::string method;                 // "fp16" for the reference
+  size_t model;                       // its row in the measurement's scores
+  std::vector<LayerReport> layers{};  // this and what follows: empty for the reference
+  std::string packed_sha256{};
+  EffectiveBits bits{};
+  Perplexity perplexity{}, reference{};
+  std::optional<Comparison> comparison{};             // with the reference
+  std::vector<Against> against{};                     // the run's other quantized cells
+  double quantize_seconds = 0, evaluate_seconds = 0;  // wall time; evaluation: the cell's share
+};
+
+inline constexpr int kRecordSchema = 1;
+
+// A record that results/README.md describes, as JSON text, with the name of its file:
+// <config>-<method>-<time>-<id>.json. Every aggregate follows from the samples beside it; what was
+// not measured is absent.
+struct Record {
+  std::string file_name, json;
+};
+Record MakeRecord(const GroupResult& group, const CellResult& cell);
+
+// Writes it into the folder whole, never over another file. Returns the path.
+std::filesystem::path WriteRecord(const Record& record, const std::filesystem::path& folder);
+
+// Makes the folder and checks that it can be written to, so that a run does not find out at its
+// end.
+void PrepareRecordFolder(const std::filesystem::path& folder);
+
+}  // namespace quantref

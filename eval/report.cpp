@@ -1,0 +1,189 @@
+#include "eval/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "eval/progress_bar.h"
+#include "eval/text_table.h"
+
+namespace quantref {
+namespace {
+
+std::string TextName(const Text& text) {
+  return text.split.empty() ? text.dataset : fmt::format("{} {}", text.dataset, text.split);
+}
+
+// The windows that were measured, or that will be where nothing is measured yet.
+std::vector<Window> MeasuredIn(const GroupResult& group) {
+  if (group.measurement.scores.empty()) return group.windows;
+  return Measured(group.measurement.scores[0], group.windows).windows;
+}
+
+std::string Headline(const GroupResult& group) {
+  const std::vector<Window> windows = MeasuredIn(group);
+  size_t scored = 0;
+  for (const Window& window : windows) scored += window.scored();
+  std::string line = fmt::format(
+      "{} · {} · {} · {} windows, {} scored tokens · {} threads, {}, {}\n", group.model->name,
+      TextName(*group.text), group.protocol->name, windows.size(), WithThousands(scored),
+      group.environment.threads, group.environment.isa, group.environment.blas);
+  if (group.measurement.stopped_early) {
+    line += fmt::format("STOPPED when sure: {} of {} windows, in random order\n", windows.size(),
+                        group.all_windows);
+  } else if (windows.size() < group.all_windows) {
+    line +=
+        fmt::format("PARTIAL: the first {} of {} windows; not comparable with whole-text figures\n",
+                    windows.size(), group.all_windows);
+  }
+  if (group.text->substituted_sample) line += SampleWarning(*group.text);
+  return line;
+}
+
+bool SeveralConfigs(const std::vector<CellResult>& cells) {
+  return std::any_of(cells.begin(), cells.end(),
+                     [&](const CellResult& cell) { return cell.config != cells.front().config; });
+}
+
+std::string SchemeOf(const CellResult& cell) {
+  if (cell.layers.empty()) return "-";
+  return SchemeName(cell.config->quantize.weights) +
+         (cell.config->quantize.overrides.empty() ? "" : " mixed");
+}
+
+// "15.33 ± 0.41": the half width of the 95 % interval; without one there is nothing to print.
+std::string PlusMinus(double value, const std::optional<Interval>& interval, double half_width,
+                      int digits) {
+  if (!interval) return fmt::format("{:.{}f}", value, digits);
+  return fmt::format("{:.{}f} ± {:.{}f}", value, digits, half_width, digits);
+}
+
+std::string PplCell(const Perplexity& perplexity) {
+  const auto& interval = perplexity.nll.interval;
+  const double half = interval ? (std::exp(interval->high) - std::exp(interval->low)) / 2 : 0;
+  return PlusMinus(perplexity.ppl, interval, half, 4);
+}
+
+// The change of PPL in per cent, with its interval.
+std::string ChangeCell(const Comparison& comparison) {
+  const auto percent = [](double delta_nll) { return 100 * std::expm1(delta_nll); };
+  const std::string change = fmt::format("{:+.3f} %", percent(comparison.delta_nll.mean));
+  const auto& interval = comparison.delta_nll.interval;
+  if (!interval) return change;
+  return fmt::format("{} [{:+.3f}, {:+.3f}]", change, percent(interval->low),
+                     percent(interval->high));
+}
+
+const CellResult* BestQuantized(const std::vector<CellResult>& cells) {
+  const CellResult* best = nullptr;
+  size_t count = 0;
+  for (const CellResult& cell : cells) {
+    if (!cell.comparison) continue;
+    ++count;
+    if (best == nullptr || cell.perplexity.nll.mean < best->perplexity.nll.mean) best = &cell;
+  }
+  return count > 1 ? best : nullptr;  // one alone is no contest
+}
+
+// What the intervals say of a cell's place.
+std::string Verdict(const CellResult& cell, const CellResult* best) {
+  if (!cell.comparison || !cell.comparison->delta_nll.interval) return "";
+  std::string verdict = cell.comparison->delta_nll.interval->Contains(0) ? "= fp16" : "";
+  if (best == nullptr) return verdict;
+  if (&cell == best) return verdict + (verdict.empty() ? "best" : ", best");
+  for (const Against& other : cell.against) {
+    const bool is_best = other.config == best->config->name && other.method == best->method;
+    if (is_best && other.delta_nll.Contains(0)) verdict += verdict.empty() ? "= best" : ", = best";
+  }
+  return verdict;
+}
+
+std::vector<std::string> ResultRow(const CellResult& cell, const CellResult* best,
+                                   bool divergence) {
+  std::vector<std::string> row = {cell.method, SchemeOf(cell),
+                                  fmt::format("{:.3f}", cell.bits.blocks),
+                                  PplCell(cell.perplexity)};
+  row.push_back(cell.comparison ? ChangeCell(*cell.comparison) : "-");
+  if (divergence) {
+    const auto& comparison = cell.comparison;
+    const auto half = [](const Estimate& estimate) {
+      return estimate.interval ? estimate.interval->HalfWidth() : 0;
+    };
+    row.push_back(comparison ? PlusMinus(comparison->kl.mean, comparison->kl.interval,
+                                         half(comparison->kl), 5)
+                             : "-");
+    row.push_back(comparison ? PlusMinus(100 * comparison->top1.mean, comparison->top1.interval,
+                                         100 * half(comparison->top1), 2) +
+                                   " %"
+                             : "-");
+  }
+  row.push_back(Verdict(cell, best));
+  row.push_back(FormatDuration(cell.quantize_seconds + cell.evaluate_seconds));
+  return row;
+}
+
+// What the marks and intervals mean, and how fine this text can see.
+std::string Legend(const GroupResult& group, const std::vector<CellResult>& cells) {
+  if (MeasuredIn(group).size() < kMinBlocks) {
+    return fmt::format("no intervals: they need {} windows or more\n", kMinBlocks);
+  }
+  double detectable = 0;
+  for (const CellResult& cell : cells) {
+    if (cell.comparison) detectable = std::max(detectable, cell.comparison->minimum_detectable);
+  }
+  if (detectable == 0) return "± and [ ]: 95 % intervals over windows\n";
+  return fmt::format(
+      "± and [ ]: 95 % intervals over windows, changes paired; \"=\": the interval holds no "
+      "difference\n"
+      "this text would show a true change of {:.3f} % PPL or more in 4 of 5 runs\n",
+      100 * std::expm1(detectable));
+}
+
+}  // namespace
+
+std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells) {
+  const bool several = SeveralConfigs(cells);
+  const bool divergence = std::any_of(cells.begin(), cells.end(), [](const CellResult& cell) {
+    return cell.comparison && cell.config->accuracy.Compares();
+  });
+  std::vector<std::string> header = {"method", "weights", "bits/weight", "PPL", "change"};
+  if (divergence) header.insert(header.end(), {"KL (nats)", "same top-1"});
+  header.insert(header.end(), {"", "time"});
+  if (several) header.insert(header.begin(), "config");
+  const CellResult* best = BestQuantized(cells);
+  std::vector<std::vector<std::string>> rows;
+  for (const CellResult& cell : cells) {
+    rows.push_back(ResultRow(cell, best, divergence));
+    if (several) rows.back().insert(rows.back().begin(), cell.config->name);
+  }
+  return "\n" + Headline(group) + "\n" + RenderTable(header, rows, several ? 3 : 2) + "\n" +
+         Legend(group, cells);
+}
+
+std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows, const Cost& cost) {
+  std::vector<std::vector<std::string>> cells;
+  for (const PlanRow& row : rows) {
+    const auto quantized =
+        std::count_if(row.plan.begin(), row.plan.end(),
+                      [](const PlannedLinear& linear) { return linear.scheme.has_value(); });
+    cells.push_back({row.config, row.method,
+                     row.plan.empty() ? "-" : fmt::format("{} of {}", quantized, row.plan.size())});
+  }
+  return fmt::format(
+      "{}\n{}\nexpected: about {} ({:.0f} GFLOP/s a core now), up to {:.1f} GB of memory of "
+      "{:.1f}\n",
+      Headline(group), RenderTable({"config", "cell", "quantized matrices"}, cells, 2),
+      FormatDuration(cost.seconds), cost.gflops_a_core, cost.memory_bytes / 1e9,
+      static_cast<double>(MemoryBytes()) / 1e9);
+}
+
+std::string SampleWarning(const Text& text) {
+  return fmt::format(
+      "NOT WIKITEXT: the data set could not be had, so the bundled sample ({}) is used.\n"
+      "Its figures compare with nothing published; get the real text with "
+      "scripts/fetch_wikitext.\n",
+      text.path.filename().string());
+}
+
+}  // namespace quantref

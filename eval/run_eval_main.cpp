@@ -1,0 +1,101 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/dataset.h"
+#include "eval/guarded.h"
+#include "eval/protocol.h"
+#include "eval/resources.h"
+#include "eval/run.h"
+#include "eval/text_table.h"
+#include "eval/version.h"
+#include "harness/base/error.h"
+#include "harness/kernels/gemm.h"
+#include "harness/kernels/isa.h"
+#include "quantizers/registry.h"
+
+namespace quantref {
+namespace {
+
+void PrintList(const std::string& kind) {
+  std::vector<std::vector<std::string>> rows;
+  if (kind == "quantizers") {
+    rows.push_back({"fp16", "the reference: weights as the checkpoint has them; always measured"});
+    for (const Rounder* rounder : Rounders())
+      rows.push_back({std::string(rounder->name()), std::string(rounder->summary())});
+  } else if (kind == "protocols") {
+    for (const Protocol& protocol : Protocols()) rows.push_back({protocol.name, protocol.summary});
+  } else if (kind == "models") {
+    for (const std::string& model : BundledModels())
+      rows.push_back({model, FindModel(model).string()});
+  } else if (kind == "datasets") {
+    for (const DatasetInfo& dataset : KnownDatasets()) {
+      std::string splits;
+      for (const SplitFile& file : dataset.files)
+        splits += (splits.empty() ? "" : ", ") + file.split;
+      rows.push_back({dataset.name, fmt::format("{} ({})", dataset.about, splits)});
+    }
+  } else {
+    for (Isa isa : KnownIsas()) {
+      const char* state = isa == ActiveIsa() ? "in use"
+                          : CpuHas(isa)      ? "available"
+                                             : "not on this CPU";
+      rows.push_back({IsaName(isa), state});
+    }
+    rows.push_back({"blas", fmt::format("{}, {} kernels", BlasVersion(), BlasCoreType())});
+  }
+  fmt::print("{}", RenderTable({kind.substr(0, kind.size() - 1), ""}, rows, 2));
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Quantizes a model as the configs say and measures what that does to it.",
+               "run_eval");
+  RunOptions options;
+  std::string list;
+  auto* configs =
+      app.add_option("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
+  app.add_option("--set", options.assignments, "override a config key; repeatable")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--methods", options.methods, "only these cells")
+      ->delimiter(',')
+      ->type_name("A,B");
+  app.add_option("--windows", options.windows, "only the first N windows (marked in the record)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  app.add_option("--threads", options.threads, "default: all cores")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  app.add_option("--out", options.out, "folder of the records (default: results/records)")
+      ->type_name("DIR");
+  app.add_flag("--dry-run", options.dry_run,
+               "print cells, windows, expected time and memory, and stop");
+  app.add_flag("--resume", options.resume, "go on with an interrupted run of the same configs");
+  auto* quiet = app.add_flag("--quiet", options.quiet, "print nothing but errors");
+  app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);
+  app.add_option("--list", list,
+                 "print what there is: quantizers, protocols, kernels, models, datasets")
+      ->check(CLI::IsMember({"quantizers", "protocols", "kernels", "models", "datasets"}))
+      ->type_name("KIND");
+  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
+                                                kGitDirty ? ", changed" : ""));
+  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input, 3 a bug");
+  return GuardedMain(app, argc, argv, [&] {
+    if (!list.empty()) {
+      PrintList(list);
+    } else if (configs->empty()) {
+      throw Error("expected at least one config", "command line",
+                  "for example: run_eval configs/int4_g128.yaml");
+    } else {
+      RunEval(options);
+    }
+    return 0;
+  });
+}
+
+}  // namespace
+}  // namespace quantref
+
+int main(int argc, char** argv) { return quantref::Main(argc, argv); }

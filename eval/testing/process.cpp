@@ -1,0 +1,162 @@
+#include "eval/testing/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+extern char** environ;
+
+namespace quantref::testing {
+namespace {
+
+[[noreturn]] void ThrowErrno(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+std::vector<std::string> Environment(const ProcessOptions& options) {
+  std::vector<std::string> variables;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const std::string name(text.substr(0, text.find('=')));
+    if (name.starts_with("QUANTREF_") || options.environment.contains(name)) continue;
+    variables.emplace_back(text);
+  }
+  for (const auto& [name, value] : options.environment) {
+    if (value) variables.push_back(name + "=" + *value);
+  }
+  return variables;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (std::string& text : strings) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// Both ends close on exec; the child's copies, made by dup2, do not.
+std::array<int, 2> MakePipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) ThrowErrno("pipe");
+  return ends;
+}
+
+// Everything a child needs, made before the fork: between fork and exec only system calls are safe.
+struct Child {
+  std::vector<char*> arguments, environment;
+  std::string folder, output_path;
+  std::optional<size_t> file_size_limit;
+  int out, err;
+
+  [[noreturn]] void Exec() const {
+    int output = out;
+    if (!output_path.empty()) output = ::open(output_path.c_str(), O_WRONLY | O_CREAT, 0666);
+    const int input = ::open("/dev/null", O_RDONLY);
+    ::dup2(input, STDIN_FILENO);
+    ::dup2(output, STDOUT_FILENO);
+    ::dup2(err, STDERR_FILENO);
+    if (!folder.empty() && ::chdir(folder.c_str()) != 0) ::_exit(126);
+    if (file_size_limit) {
+      const rlimit limit = {*file_size_limit, *file_size_limit};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    ::execve(arguments[0], arguments.data(), environment.data());
+    ::_exit(127);
+  }
+};
+
+// Appends what the pipe has; closes it at its end.
+void Drain(int& pipe, std::string& text) {
+  char buffer[4096];
+  const ssize_t got = ::read(pipe, buffer, sizeof(buffer));
+  if (got > 0) {
+    text.append(buffer, static_cast<size_t>(got));
+  } else if (got == 0 || errno != EINTR) {
+    ::close(std::exchange(pipe, -1));
+  }
+}
+
+}  // namespace
+
+Process::Process(const std::vector<std::string>& arguments, const ProcessOptions& options)
+    : deadline_(Clock::now() + options.timeout) {
+  std::vector<std::string> argument_strings = arguments, variables = Environment(options);
+  const auto [out, child_out] = MakePipe();
+  const auto [err, child_err] = MakePipe();
+  const Child child = {.arguments = Pointers(argument_strings),
+                       .environment = Pointers(variables),
+                       .folder = options.folder.string(),
+                       .output_path = options.standard_output.string(),
+                       .file_size_limit = options.file_size_limit,
+                       .out = child_out,
+                       .err = child_err};
+  pid_ = ::fork();
+  if (pid_ == 0) child.Exec();
+  ::close(child_out);
+  ::close(child_err);
+  out_ = out;
+  err_ = err;
+  if (pid_ < 0) ThrowErrno("fork");
+}
+
+Process::~Process() {
+  if (pid_ > 0) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  for (int pipe : {out_, err_}) {
+    if (pipe >= 0) ::close(pipe);
+  }
+}
+
+bool Process::Collect() {
+  if (out_ < 0 && err_ < 0) return false;
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - Clock::now());
+  pollfd polled[] = {{out_, POLLIN, 0}, {err_, POLLIN, 0}};  // poll ignores negative ones
+  const int ready = ::poll(polled, 2, static_cast<int>(std::max<long>(0, left.count())));
+  if (ready == 0) result_.timed_out = true;
+  if (ready == 0 || (ready < 0 && errno != EINTR)) return false;
+  if (polled[0].revents != 0) Drain(out_, result_.out);
+  if (polled[1].revents != 0) Drain(err_, result_.err);
+  return true;
+}
+
+bool Process::WaitForError(const std::string& text) {
+  while (result_.err.find(text) == std::string::npos) {
+    if (!Collect()) return false;
+  }
+  return true;
+}
+
+void Process::Signal(int signal) {
+  if (pid_ > 0) ::kill(pid_, signal);  // kill(-1) would mean every process
+}
+
+ProcessResult Process::Wait() {
+  while (Collect()) {
+  }
+  if (result_.timed_out) ::kill(pid_, SIGKILL);
+  int status = 0;
+  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+  if (WIFEXITED(status)) result_.exit_code = WEXITSTATUS(status);
+  if (WIFSIGNALED(status)) result_.signal = WTERMSIG(status);
+  return result_;
+}
+
+ProcessResult RunProcess(const std::vector<std::string>& arguments, const ProcessOptions& options) {
+  Process process(arguments, options);
+  return process.Wait();
+}
+
+}  // namespace quantref::testing

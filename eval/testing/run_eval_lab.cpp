@@ -1,0 +1,70 @@
+#include "eval/testing/run_eval_lab.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "harness/io/file.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref::testing {
+
+namespace fs = std::filesystem;
+
+RunEvalLab::RunEvalLab() {
+  WriteTinyModel(dir_ / "model", {.vocab = kTokenizerPieces, .context = 64});
+  CopyTokenizer(dir_ / "model");
+  const std::string sample = ReadFile(SourceDir() / "eval/sample/sample.test.raw", size_t{1} << 20);
+  WriteFile(dir_ / "text.txt", sample.substr(0, sample.find('\n', 3000) + 1));
+  WriteFile(config(), ConfigText("tiny"));
+}
+
+std::string RunEvalLab::ConfigText(const std::string& name) const {
+  return "name: " + name +
+         "\n"
+         "model: ./model\n"
+         "quantize: {methods: [rtn], weights: {bits: 4, group: 16}}\n"
+         "accuracy: {dataset: ./text.txt}\n";
+}
+
+std::vector<std::string> RunEvalLab::Command(const std::vector<std::string>& arguments) const {
+  std::vector<std::string> command = {RunEvalProgram()};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
+ProcessOptions RunEvalLab::Options(ProcessOptions options) const {
+  options.folder = dir_.path();
+  options.environment.insert({"HOME", (dir_ / "home").string()});
+  options.environment.insert({"XDG_CACHE_HOME", (dir_ / "cache").string()});
+  options.environment.insert({"QUANTREF_WIKITEXT_URL", "http://127.0.0.1:1/none"});
+  return options;
+}
+
+ProcessResult RunEvalLab::Run(const std::vector<std::string>& arguments,
+                              ProcessOptions options) const {
+  return RunProcess(Command(arguments), Options(std::move(options)));
+}
+
+std::vector<std::string> RunEvalLab::RecordFiles() const {
+  std::vector<std::string> names;
+  if (!fs::exists(records())) return names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(records()))
+    names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+RecordJson RunEvalLab::Record(const std::string& method) const {
+  std::vector<RecordJson> found;
+  for (const std::string& name : RecordFiles()) {
+    RecordJson record = RecordJson::parse(ReadFile(records() / name, size_t{1} << 24));
+    if (record["method"] == method) found.push_back(std::move(record));
+  }
+  INFO("records of method " << method);
+  REQUIRE(found.size() == 1);
+  return found[0];
+}
+
+std::string RunEvalProgram() { return QUANTREF_RUN_EVAL; }
+
+}  // namespace quantref::testing

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/testing/process.h"
+#include "harness/testing/testing.h"
+
+namespace quantref::testing {
+
+using RecordJson = nlohmann::ordered_json;
+
+// The program run_eval in a folder of its own, on a machine without data sets and network: with a
+// tiny model, a text and a config that measures the one on the other in well under a second.
+class RunEvalLab {
+ public:
+  RunEvalLab();
+
+  const std::filesystem::path& path() const { return dir_.path(); }
+  std::filesystem::path operator/(std::string_view name) const { return dir_ / name; }
+
+  // The config's path. Its text is ConfigText().
+  std::string config() const { return (dir_ / "tiny.yaml").string(); }
+  std::string ConfigText(const std::string& name) const;
+
+  // Runs it in this folder; records go to records() by default.
+  ProcessResult Run(const std::vector<std::string>& arguments, ProcessOptions options = {}) const;
+  // The same, for tests that watch or interrupt it.
+  std::vector<std::string> Command(const std::vector<std::string>& arguments) const;
+  ProcessOptions Options(ProcessOptions options = {}) const;
+
+  std::filesystem::path records() const { return dir_ / "results/records"; }
+  std::vector<std::string> RecordFiles() const;  // names of all files there, sorted
+  // The only record of that method; fails the test where there are several or none.
+  RecordJson Record(const std::string& method) const;
+
+ private:
+  TempDir dir_;
+};
+
+// The program as it was built.
+std::string RunEvalProgram();
+
+}  // namespace quantref::testing

@@ -1,0 +1,247 @@
+#include "eval/yaml_reader.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "eval/nearest.h"
+#include "harness/base/error.h"
+#include "harness/io/file.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kMaxConfigBytes = size_t{1} << 20;
+// Aliases let a short file stand for a huge one, or contain itself; no config comes near these.
+constexpr size_t kMaxDepth = 32, kMaxNodes = 100'000;
+
+std::string Describe(const YAML::Node& node) {
+  if (!node.IsDefined() || node.IsNull()) return "nothing";
+  if (node.IsScalar()) return fmt::format("'{}'", node.Scalar());
+  return node.IsMap() ? "a map" : "a list";
+}
+
+std::string Position(const std::string& file, const YAML::Mark& mark) {
+  return mark.is_null() ? file : fmt::format("{}:{}", file, mark.line + 1);
+}
+
+// Refuses what yaml-cpp takes without a word: a key that stands twice (it keeps both, and which one
+// counts is a matter of luck), keys that are no scalars, and aliases without end.
+class Validator {
+ public:
+  explicit Validator(std::string file) : file_(std::move(file)) {}
+
+  void Check(const YAML::Node& node, size_t depth = 0) {
+    if (depth > kMaxDepth || ++nodes_ > kMaxNodes)
+      throw Error("nested too deeply, or larger than any config", Position(file_, node.Mark()));
+    if (node.IsMap()) CheckMap(node, depth);
+    if (!node.IsSequence()) return;
+    for (const YAML::Node& item : node) Check(item, depth + 1);
+  }
+
+ private:
+  void CheckMap(const YAML::Node& map, size_t depth) {
+    std::set<std::string> seen;
+    for (const auto& item : map) {
+      const std::string where = Position(file_, item.first.Mark());
+      if (!item.first.IsScalar()) throw Error("expected a plain key", where);
+      const std::string& key = item.first.Scalar();
+      if (!seen.insert(key).second) throw Error("the key '" + key + "' stands twice", where);
+      Check(item.second, depth + 1);
+    }
+  }
+
+  std::string file_;
+  size_t nodes_ = 0;
+};
+
+// Where a key of a config is: a value without a position came from the command line.
+std::string KeyPosition(const std::string& file, const YAML::Mark& mark, const std::string& key) {
+  return mark.is_null() ? "--set " + key : Position(file, mark) + ": " + key;
+}
+
+// A copy without positions: those of a value from the command line are not positions in the file.
+YAML::Node WithoutMarks(const YAML::Node& node) {
+  if (node.IsScalar()) return YAML::Node(node.Scalar());
+  YAML::Node copy(node.Type());
+  for (const auto& item : node) {
+    if (node.IsMap()) {
+      copy[item.first.Scalar()] = WithoutMarks(item.second);
+    } else {
+      copy.push_back(WithoutMarks(item));
+    }
+  }
+  return copy;
+}
+
+template <typename Number>
+bool ParseNumber(const std::string& text, Number& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+}  // namespace
+
+YamlReader::YamlReader(YAML::Node node, std::string file, std::string path)
+    : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {
+  if (!node_.IsNull() && !node_.IsMap()) {
+    throw Error(fmt::format("expected a map, found {}", Describe(node_)),
+                KeyPosition(file_, node_.Mark(), path_));
+  }
+}
+
+void YamlReader::RefuseUnknownKeys() const {
+  if (!node_.IsMap()) return;
+  const std::vector<std::string> valid(asked_.begin(), asked_.end());
+  for (const auto& item : node_) {
+    const std::string key = item.first.Scalar();
+    if (asked_.contains(key)) continue;
+    throw Error(fmt::format("unknown key{}", DidYouMean(key, valid)),
+                KeyPosition(file_, item.first.Mark(), FullKey(key)));
+  }
+}
+
+YAML::Node YamlReader::Find(const std::string& key) {
+  asked_.insert(key);
+  const YAML::Node& node = node_;  // the non-const operator[] would add the key
+  return node.IsMap() ? node[key] : YAML::Node(YAML::NodeType::Undefined);
+}
+
+bool YamlReader::Has(const std::string& key) { return Find(key).IsDefined(); }
+
+bool YamlReader::IsMap(const std::string& key) { return Has(key) && Find(key).IsMap(); }
+
+std::string YamlReader::Where(const std::string& key) const {
+  const YAML::Node& node = node_;
+  const YAML::Node value = node.IsMap() ? node[key] : YAML::Node(YAML::NodeType::Undefined);
+  return value.IsDefined() ? KeyPosition(file_, value.Mark(), FullKey(key))
+                           : file_ + ": " + FullKey(key);
+}
+
+void YamlReader::Fail(const std::string& key, const std::string& expected,
+                      const std::string& hint) {
+  throw Error(fmt::format("expected {}, found {}", expected, Describe(Find(key))), Where(key),
+              hint);
+}
+
+std::string YamlReader::Scalar(const std::string& key, const std::string& expected) {
+  const YAML::Node value = Find(key);
+  if (!value.IsScalar()) Fail(key, expected);
+  return value.Scalar();
+}
+
+void YamlReader::Set(const std::string& key, bool& value) {
+  if (!Has(key)) return;
+  const std::string text = Scalar(key, "true or false");
+  if (text != "true" && text != "false") Fail(key, "true or false");
+  value = text == "true";
+}
+
+void YamlReader::Set(const std::string& key, size_t& value, size_t least, size_t most) {
+  if (!Has(key)) return;
+  const std::string expected = fmt::format("a whole number from {} to {}", least, most);
+  size_t parsed = 0;
+  if (!ParseNumber(Scalar(key, expected), parsed) || parsed < least || parsed > most)
+    Fail(key, expected);
+  value = parsed;
+}
+
+void YamlReader::Set(const std::string& key, int& value, int least, int most) {
+  size_t parsed = static_cast<size_t>(value);
+  Set(key, parsed, static_cast<size_t>(least), static_cast<size_t>(most));
+  value = static_cast<int>(parsed);
+}
+
+void YamlReader::Set(const std::string& key, double& value) {
+  if (!Has(key)) return;
+  double parsed = 0;
+  if (!ParseNumber(Scalar(key, "a number"), parsed) || !std::isfinite(parsed))
+    Fail(key, "a number");
+  value = parsed;
+}
+
+void YamlReader::Set(const std::string& key, std::string& value) {
+  if (Has(key)) value = Scalar(key, "a string");
+}
+
+void YamlReader::Set(const std::string& key, std::vector<std::string>& values) {
+  if (!Has(key)) return;
+  const YAML::Node list = Find(key);
+  if (!list.IsSequence()) Fail(key, "a list, like [a, b]");
+  values.clear();
+  for (const YAML::Node& item : list) {
+    if (!item.IsScalar())
+      Fail(key, "a list of strings", fmt::format("one item is {}", Describe(item)));
+    values.push_back(item.Scalar());
+  }
+}
+
+std::string YamlReader::Choice(const std::string& key, const std::vector<std::string>& choices,
+                               const std::string& otherwise) {
+  if (!Has(key)) return otherwise;
+  const std::string value = Scalar(key, fmt::format("one of {}", fmt::join(choices, ", ")));
+  for (const std::string& choice : choices) {
+    if (choice == value) return value;
+  }
+  throw Error(fmt::format("unknown value '{}'{}", value, DidYouMean(value, choices)), Where(key));
+}
+
+YamlReader YamlReader::Map(const std::string& key) {
+  return {Has(key) ? Find(key) : YAML::Node(YAML::NodeType::Map), file_, FullKey(key)};
+}
+
+std::vector<YamlReader> YamlReader::Maps(const std::string& key) {
+  std::vector<YamlReader> readers;
+  if (!Has(key)) return readers;
+  const YAML::Node list = Find(key);
+  if (!list.IsSequence()) Fail(key, "a list of maps");
+  for (size_t i = 0; i < list.size(); ++i)
+    readers.emplace_back(list[i], file_, fmt::format("{}[{}]", FullKey(key), i));
+  return readers;
+}
+
+YAML::Node ReadYaml(const std::string& file) {
+  try {
+    const std::vector<YAML::Node> documents = YAML::LoadAll(ReadFile(file, kMaxConfigBytes));
+    if (documents.size() > 1)
+      throw Error(fmt::format("expected one document, found {}", documents.size()), file);
+    YAML::Node root = documents.empty() ? YAML::Node() : documents[0];
+    if (!root.IsMap())
+      throw Error(fmt::format("expected a map of keys, found {}", Describe(root)), file);
+    Validator(file).Check(root);
+    return root;
+  } catch (const YAML::Exception& error) {
+    throw Error(fmt::format("not valid YAML: {} (column {})", error.msg, error.mark.column + 1),
+                Position(file, error.mark));
+  }
+}
+
+void SetYaml(YAML::Node& root, const std::string& assignment) {
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw Error(fmt::format("expected key=value, found '{}'", assignment), "--set",
+                "for example --set quantize.weights.bits=3");
+  }
+  YAML::Node value;
+  try {
+    value = YAML::Load(assignment.substr(equals + 1));
+    Validator("--set " + assignment).Check(value);
+  } catch (const YAML::Exception& error) {
+    throw Error(fmt::format("the value is not valid YAML: {}", error.msg), "--set " + assignment);
+  }
+  YAML::Node node = root;
+  std::string rest = assignment.substr(0, equals);
+  for (size_t dot = rest.find('.'); dot != std::string::npos; dot = rest.find('.')) {
+    node.reset(node[rest.substr(0, dot)]);
+    rest = rest.substr(dot + 1);
+    if (node.IsDefined() && !node.IsNull() && !node.IsMap()) {
+      throw Error(fmt::format("'{}' is {} here, which has no keys", assignment.substr(0, equals),
+                              Describe(node)),
+                  "--set " + assignment);
+    }
+  }
+  node[rest] = WithoutMarks(value);
+}
+
+}  // namespace quantref

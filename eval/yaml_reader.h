@@ -1,0 +1,66 @@
+#pragma once
+
+#include <yaml-cpp/yaml.h>
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace quantref {
+
+// Strict access to a YAML map: every key must be one that the reader asked about, every value of
+// the type asked for. Errors name the file, the line, the full key ("quantize.weights.bits"), what
+// was expected and what was found. Defaults are the caller's: the setters leave their target alone
+// where the key is absent.
+class YamlReader {
+ public:
+  YamlReader(YAML::Node node, std::string file, std::string path = {});
+
+  // Throws Error naming the nearest valid key if the map has one that nobody asked about. Call it
+  // last.
+  void RefuseUnknownKeys() const;
+
+  bool Has(const std::string& key);
+  void Set(const std::string& key, bool& value);
+  void Set(const std::string& key, size_t& value, size_t least, size_t most);
+  void Set(const std::string& key, int& value, int least, int most);
+  void Set(const std::string& key, double& value);  // finite
+  void Set(const std::string& key, std::string& value);
+  void Set(const std::string& key, std::vector<std::string>& values);  // a list of strings
+  // The text of a scalar that is there; `expected` is for the Error where it is none.
+  std::string Scalar(const std::string& key, const std::string& expected);
+  // One of the choices; throws Error naming the nearest.
+  std::string Choice(const std::string& key, const std::vector<std::string>& choices,
+                     const std::string& otherwise);
+
+  YamlReader Map(const std::string& key);                // an empty map where the key is absent
+  std::vector<YamlReader> Maps(const std::string& key);  // a list of maps
+  bool IsMap(const std::string& key);
+
+  // Throws the error for this key: "expected <expected>, found <value>".
+  [[noreturn]] void Fail(const std::string& key, const std::string& expected,
+                         const std::string& hint = {});
+
+  // "file:line: full.key", or "--set full.key" for a value from the command line.
+  std::string Where(const std::string& key) const;
+
+ private:
+  YAML::Node Find(const std::string& key);
+  std::string FullKey(const std::string& key) const {
+    return path_.empty() ? key : path_ + "." + key;
+  }
+
+  YAML::Node node_;
+  std::string file_, path_;
+  std::set<std::string> asked_;
+};
+
+// Parses a YAML file. Throws Error with line and column for bad syntax, for what is not one map, a
+// key that stands twice in a map, and nesting or aliases without end.
+YAML::Node ReadYaml(const std::string& file);
+
+// Puts `value` (YAML text) at a dotted key, making maps on the way: the command line's --set.
+void SetYaml(YAML::Node& root, const std::string& assignment);
+
+}  // namespace quantref
