@@ -67,7 +67,7 @@ class ScopedVariable {
   std::optional<std::string> old_;
 };
 
-TEST_CASE("wikitext-2 is downloaded once and then found in the cache") {
+TEST_CASE("wikitext-2 is downloaded once and then found in the cache", "[loopback]") {
   World world;
   const Text text = LoadText("wikitext-2", "test", world.options);
   CHECK(text.dataset == "wikitext-2");
@@ -82,7 +82,7 @@ TEST_CASE("wikitext-2 is downloaded once and then found in the cache") {
   CHECK(world.server.requests() == 1);
 }
 
-TEST_CASE("wikitext-2 can come from a mirror, which must hold the same bytes") {
+TEST_CASE("wikitext-2 can come from a mirror, which must hold the same bytes", "[loopback]") {
   World world;
   world.GoOffline();
   world.options.url_override = world.server.Url("/archive.zip");
@@ -96,7 +96,7 @@ TEST_CASE("wikitext-2 can come from a mirror, which must hold the same bytes") {
   CHECK_FALSE(fs::exists(other.options.cache_dir));
 }
 
-TEST_CASE("wikitext-2 is found in the data folder before the cache") {
+TEST_CASE("wikitext-2 is found in the data folder before the cache", "[loopback]") {
   World world;
   WriteFile(world.cached_test, "wrong, and not looked at");
   world.options.data_dir = world.dir / "data";
@@ -111,7 +111,7 @@ TEST_CASE("wikitext-2 is found in the data folder before the cache") {
   CHECK(LoadText("wikitext-2", "train", world.options).path == world.cached_train);
 }
 
-TEST_CASE("a wrong file in the data folder is an error") {
+TEST_CASE("a wrong file in the data folder is an error", "[loopback]") {
   World world;
   world.options.data_dir = world.dir / "data";
   const fs::path file = world.dir / "data/wiki.test.raw";
@@ -127,14 +127,14 @@ TEST_CASE("a wrong file in the data folder is an error") {
   CHECK(world.server.requests() == 0);
 }
 
-TEST_CASE("a data folder that is none is an error") {
+TEST_CASE("a data folder that is none is an error", "[loopback]") {
   World world;
   world.options.data_dir = world.dir / "nowhere";
   CHECK_ERROR(LoadText("wikitext-2", "test", world.options), world.options.data_dir.string(),
               "expected a folder", "QUANTREF_DATA");
 }
 
-TEST_CASE("a wrong file in the cache is fetched anew") {
+TEST_CASE("a wrong file in the cache is fetched anew", "[loopback]") {
   World world;
   WriteFile(world.cached_test, "damaged");
   CHECK(LoadText("wikitext-2", "test", world.options).bytes == world.archive.test);
@@ -149,7 +149,7 @@ TEST_CASE("a wrong file in the cache is fetched anew") {
               world.cached_test.string(), "found 7 bytes", "404");
 }
 
-TEST_CASE("offline, the sample takes the place of wikitext-2 where that is wanted") {
+TEST_CASE("offline, the sample takes the place of wikitext-2 where that is wanted", "[loopback]") {
   World world;
   world.GoOffline();
   world.options.sample_when_offline = true;
@@ -165,7 +165,7 @@ TEST_CASE("offline, the sample takes the place of wikitext-2 where that is wante
   CHECK_FALSE(LoadText("sample", "test", world.options).substituted_sample);
 }
 
-TEST_CASE("offline, the error says what was tried and how to mend it") {
+TEST_CASE("offline, the error says what was tried and how to mend it", "[loopback]") {
   World world;
   const testing::RefusingPort port;
   world.options.wikitext.url = port.Url("/archive.zip");
@@ -180,7 +180,7 @@ TEST_CASE("offline, the error says what was tried and how to mend it") {
   CHECK_ERROR(LoadText("wikitext-2", "test", world.options), "no folder for downloads", "HOME");
 }
 
-TEST_CASE("a cancelled download is not taken for a missing network") {
+TEST_CASE("a cancelled download is not taken for a missing network", "[loopback]") {
   World world;
   world.options.sample_when_offline = true;
   world.options.cancelled = [] { return true; };
@@ -188,14 +188,14 @@ TEST_CASE("a cancelled download is not taken for a missing network") {
   CHECK_FALSE(fs::exists(world.options.cache_dir));
 }
 
-TEST_CASE("a full or closed cache is not taken for a missing network") {
+TEST_CASE("a full or closed cache is not taken for a missing network", "[loopback]") {
   World world;
   world.options.sample_when_offline = true;
   world.options.cache_dir = world.dir / "sample/sample.test.raw";
   CHECK_ERROR(LoadText("wikitext-2", "test", world.options), "sample.test.raw", "XDG_CACHE_HOME");
 }
 
-TEST_CASE("the sample is bundled") {
+TEST_CASE("the sample is bundled", "[loopback]") {
   World world;
   const Text text = LoadText("sample", "validation", world.options);
   CHECK(text.dataset == "sample");
@@ -214,7 +214,7 @@ TEST_CASE("the bundled sample can be loaded") {
   }
 }
 
-TEST_CASE("unknown names are answered with the nearest") {
+TEST_CASE("unknown names are answered with the nearest", "[loopback]") {
   const World world;
   CHECK_ERROR(LoadText("wikitext2", "test", world.options),
               "unknown data set 'wikitext2' (did you mean 'wikitext-2'?)", ".txt");
@@ -225,7 +225,7 @@ TEST_CASE("unknown names are answered with the nearest") {
   CHECK_ERROR(LoadText("sample", "train", world.options), "(valid: test, validation)");
 }
 
-TEST_CASE("a user's own file is taken as it is") {
+TEST_CASE("a user's own file is taken as it is", "[loopback]") {
   const World world;
   const std::string content =
       "\xEF\xBB\xBF"
@@ -243,7 +243,7 @@ TEST_CASE("a user's own file is taken as it is") {
   CHECK_ERROR(LoadText(world.dir.path().string(), "", world.options), "folder");
 }
 
-TEST_CASE("bad UTF-8 and empty texts are errors") {
+TEST_CASE("bad UTF-8 and empty texts are errors", "[loopback]") {
   const World world;
   const fs::path path = world.dir / "mine.txt";
   const auto load = [&](std::string_view content) {
@@ -256,7 +256,7 @@ TEST_CASE("bad UTF-8 and empty texts are errors") {
   CHECK_ERROR(load(" \n\t\r\n"), "nothing but white space");
 }
 
-TEST_CASE("FetchWikitext fills the cache and CheckCachedWikitext tells its state") {
+TEST_CASE("FetchWikitext fills the cache and CheckCachedWikitext tells its state", "[loopback]") {
   World world;
   for (const CachedFile& file : CheckCachedWikitext(world.options))
     CHECK(file.problem == "missing");

@@ -21,7 +21,7 @@ constexpr size_t kLimit = 1 << 20;
 
 Reply Body(std::string body) { return {.body = std::move(body)}; }
 
-TEST_CASE("HttpGet gives the body and reports progress") {
+TEST_CASE("HttpGet gives the body and reports progress", "[loopback]") {
   const std::string body(300'000, 'x');
   const LoopbackServer server({{"/file", Body(body)}, {"/empty", Body("")}});
   size_t last_done = 0, last_total = 0;
@@ -36,7 +36,7 @@ TEST_CASE("HttpGet gives the body and reports progress") {
   CHECK(HttpGet(server.Url("/empty"), 0).empty());
 }
 
-TEST_CASE("HttpGet takes a body without a length") {
+TEST_CASE("HttpGet takes a body without a length", "[loopback]") {
   Reply reply = Body("as long as it is");
   reply.says_length = false;
   const LoopbackServer server({{"/file", reply}});
@@ -46,7 +46,7 @@ TEST_CASE("HttpGet takes a body without a length") {
   CHECK(last_total == 0);
 }
 
-TEST_CASE("HttpGet follows redirects, but only on http and https, and not forever") {
+TEST_CASE("HttpGet follows redirects, but only on http and https, and not forever", "[loopback]") {
   const auto to = [](const std::string& location) {
     return Reply{.status = 302, .body = "moved, says this longer page", .location = location};
   };
@@ -60,7 +60,7 @@ TEST_CASE("HttpGet follows redirects, but only on http and https, and not foreve
   CHECK_ERROR(HttpGet("file:///etc/hostname", kLimit), "rotocol");
 }
 
-TEST_CASE("HttpGet refuses any status but 200") {
+TEST_CASE("HttpGet refuses any status but 200", "[loopback]") {
   Reply gone = Body("not the file");
   gone.status = 410;
   Reply part = Body("part");
@@ -71,28 +71,28 @@ TEST_CASE("HttpGet refuses any status but 200") {
   CHECK_ERROR(HttpGet(server.Url("/part"), kLimit), "206");
 }
 
-TEST_CASE("HttpGet refuses a body that ends early") {
+TEST_CASE("HttpGet refuses a body that ends early", "[loopback]") {
   Reply reply = Body(std::string(1000, 'x'));
   reply.sends = 400;
   const LoopbackServer server({{"/file", reply}});
   CHECK_ERROR(HttpGet(server.Url("/file"), kLimit), "failed");
 }
 
-TEST_CASE("HttpGet refuses a body that is too long, whatever its length says") {
+TEST_CASE("HttpGet refuses a body that is too long, whatever its length says", "[loopback]") {
   Reply reply = Body(std::string(100'000, 'x'));
   reply.says_length = GENERATE(true, false);
   const LoopbackServer server({{"/file", reply}});
   CHECK_ERROR(HttpGet(server.Url("/file"), 99'999), "expected at most 99999 bytes, found more");
 }
 
-TEST_CASE("HttpGet says when a connection is refused or a URL is none") {
+TEST_CASE("HttpGet says when a connection is refused or a URL is none", "[loopback]") {
   const testing::RefusingPort port;
   CHECK_ERROR(HttpGet(port.Url("/file"), kLimit), "onnect");
   CHECK_ERROR(HttpGet("http://", kLimit), "failed");
   CHECK_ERROR(HttpGet("", kLimit), "failed");
 }
 
-TEST_CASE("HttpGet gives up on a stall") {
+TEST_CASE("HttpGet gives up on a stall", "[loopback]") {
   Reply reply = Body(std::string(1000, 'x'));
   reply.sends = GENERATE(0, 400);
   reply.stalls = true;
@@ -103,7 +103,7 @@ TEST_CASE("HttpGet gives up on a stall") {
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
 }
 
-TEST_CASE("HttpGet stops when it is cancelled, in a stall too") {
+TEST_CASE("HttpGet stops when it is cancelled, in a stall too", "[loopback]") {
   Reply reply = Body(std::string(1000, 'x'));
   reply.sends = 400;
   reply.stalls = true;
@@ -113,7 +113,7 @@ TEST_CASE("HttpGet stops when it is cancelled, in a stall too") {
                   Interrupted);
 }
 
-TEST_CASE("HttpGet lets the exceptions of its callbacks through") {
+TEST_CASE("HttpGet lets the exceptions of its callbacks through", "[loopback]") {
   const LoopbackServer server({{"/file", Body("body")}});
   const auto throws = [](size_t, size_t) { throw std::runtime_error("from progress"); };
   CHECK_THROWS_WITH(HttpGet(server.Url("/file"), kLimit, throws), "from progress");

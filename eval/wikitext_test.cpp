@@ -61,13 +61,13 @@ TEST_CASE("DescribeMismatch compares size and sum") {
         "expected SHA-256 " + sum + ", found 4 bytes with SHA-256 " + other);
 }
 
-TEST_CASE("DownloadArchive gives the files in order") {
+TEST_CASE("DownloadArchive gives the files in order", "[loopback]") {
   const PublishedArchive archive = MakePublishedArchive();
   CHECK(Download(archive, archive.zip) ==
         std::vector<std::string>{archive.test, archive.validation, archive.train});
 }
 
-TEST_CASE("DownloadArchive refuses another archive") {
+TEST_CASE("DownloadArchive refuses another archive", "[loopback]") {
   const PublishedArchive archive = MakePublishedArchive();
   std::string changed = archive.zip;
   changed[changed.size() / 2] = static_cast<char>(changed[changed.size() / 2] ^ 1);
@@ -80,7 +80,7 @@ TEST_CASE("DownloadArchive refuses another archive") {
   CHECK_ERROR(Download(archive, "<html>Please log in</html>"), "not the published archive");
 }
 
-TEST_CASE("DownloadArchive refuses wrong members in an archive with the right sum") {
+TEST_CASE("DownloadArchive refuses wrong members in an archive with the right sum", "[loopback]") {
   const PublishedArchive archive = MakePublishedArchive();
   const std::string test = "wikitext-2-raw/wiki.test.raw", valid = "wikitext-2-raw/wiki.valid.raw",
                     train = "wikitext-2-raw/wiki.train.raw";

@@ -22,9 +22,9 @@ class MatrixView {
   }
   MatrixView(T* data, size_t rows, size_t cols) : MatrixView(data, rows, cols, cols) {}
   // A view of mutable elements is one of constant elements.
+  // NOLINTNEXTLINE(google-explicit-constructor): implicit, as std::span's
   template <typename U>
-  requires std::is_same_v<const U, T> MatrixView(
-      const MatrixView<U>& other)  // NOLINT(google-explicit-constructor): as span converts
+  requires std::is_same_v<const U, T> MatrixView(const MatrixView<U>& other)
       : MatrixView(other.data(), other.rows(), other.cols(), other.stride()) {}
 
   T* data() const { return data_; }
