@@ -57,6 +57,7 @@ std::vector<std::string> RunEvalLab::RecordFiles() const {
 RecordJson RunEvalLab::Record(const std::string& method) const {
   std::vector<RecordJson> found;
   for (const std::string& name : RecordFiles()) {
+    if (name.starts_with('.')) continue;  // a journal, or what a killed run left
     RecordJson record = RecordJson::parse(ReadFile(records() / name, size_t{1} << 24));
     if (record["method"] == method) found.push_back(std::move(record));
   }

@@ -1,14 +1,71 @@
 #include "harness/kernels/gemm.h"
 
 #include <cblas.h>
+#include <dlfcn.h>
 
+#include <cstdlib>
 #include <limits>
 #include <sstream>
 
 #include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/kernels/isa.h"
 
 namespace quantref {
 namespace {
+
+// OpenBLAS takes its kernels from the CPU's model number when it is loaded, and falls back to old
+// ones where it does not know the model. So it is loaded here, at first use, after it was told
+// which: then the bits of a result follow from the instruction set alone, and not from a variable
+// left in somebody's environment either.
+const char* CoreTypeFor(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return "Prescott";
+    case Isa::kAvx2:
+      return "Haswell";
+    case Isa::kAvx512:
+      return "SkylakeX";
+  }
+  QR_CHECK(false);
+  return "";
+}
+
+struct OpenBlas {
+  OpenBlas() {
+    setenv("OPENBLAS_CORETYPE", CoreTypeFor(ActiveIsa()), 1);  // whatever it was: see above
+    library = dlopen(QUANTREF_OPENBLAS, RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+      throw Error(std::string("OpenBLAS cannot be loaded: ") + dlerror(), QUANTREF_OPENBLAS,
+                  "install Debian's libopenblas0-pthread");
+    }
+    Find(sgemm, "cblas_sgemm");
+    Find(config, "openblas_get_config");
+    Find(core_name, "openblas_get_corename");
+    decltype(&openblas_set_num_threads) set_num_threads = nullptr;
+    Find(set_num_threads, "openblas_set_num_threads");
+    set_num_threads(1);
+  }
+
+  template <typename Function>
+  void Find(Function& function, const char* name) {
+    function = reinterpret_cast<Function>(dlsym(library, name));
+    if (function == nullptr) {
+      throw Error(std::string("it lacks the function ") + name, QUANTREF_OPENBLAS);
+    }
+  }
+
+  void* library = nullptr;  // never unloaded: its threads would not survive it
+  decltype(&cblas_sgemm) sgemm = nullptr;
+  decltype(&openblas_get_config) config = nullptr;
+  decltype(&openblas_get_corename) core_name = nullptr;
+};
+
+const OpenBlas& Blas() {
+  static const OpenBlas blas;
+  return blas;
+}
 
 blasint Int(size_t n) {
   QR_CHECK_LE(n, static_cast<size_t>(std::numeric_limits<blasint>::max()));
@@ -17,11 +74,9 @@ blasint Int(size_t n) {
 
 void Gemm(CBLAS_TRANSPOSE transpose_b, MatrixView<const float> a, MatrixView<const float> b,
           MatrixView<float> c, bool accumulate) {
-  static const bool single_threaded = (openblas_set_num_threads(1), true);
-  (void)single_threaded;
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, transpose_b, Int(c.rows()), Int(c.cols()), Int(a.cols()),
-              1.0f, a.data(), Int(a.stride()), b.data(), Int(b.stride()), accumulate ? 1.0f : 0.0f,
-              c.data(), Int(c.stride()));
+  Blas().sgemm(CblasRowMajor, CblasNoTrans, transpose_b, Int(c.rows()), Int(c.cols()),
+               Int(a.cols()), 1.0f, a.data(), Int(a.stride()), b.data(), Int(b.stride()),
+               accumulate ? 1.0f : 0.0f, c.data(), Int(c.stride()));
 }
 
 }  // namespace
@@ -42,12 +97,12 @@ void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<f
 }
 
 std::string BlasVersion() {
-  std::istringstream words(openblas_get_config());  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..."
+  std::istringstream words(Blas().config());  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..."
   std::string name, version;
   words >> name >> version;
   return name + " " + version;
 }
 
-std::string BlasCoreType() { return openblas_get_corename(); }
+std::string BlasCoreType() { return Blas().core_name(); }
 
 }  // namespace quantref

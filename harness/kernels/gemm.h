@@ -7,8 +7,8 @@
 namespace quantref {
 
 // FP32 matrix products by OpenBLAS on the calling thread alone: its own threads would make results
-// depend on their number. The bits of a result depend on the shapes and on the core type that
-// OpenBLAS chose, which records name.
+// depend on their number. The bits of a result depend on the shapes and on OpenBLAS's kernels,
+// which follow the active instruction set (QUANTREF_FORCE_ISA; OPENBLAS_CORETYPE is overridden).
 
 // c = a b^T, or c += a b^T. a: (m, k), b: (n, k), c: (m, n).
 void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,

@@ -33,7 +33,7 @@ void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x);
 // Causal attention within the window, grouped queries: query head h reads key/value head h / (heads
 // / kv_heads). q, out: (T, heads * head_dim); k, v: (T, kv_heads * head_dim). `scores` is scratch
 // of (kQueryTile, T).
-inline constexpr size_t kQueryTile = 128;
+inline constexpr size_t kQueryTile = 256;
 void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
                      MatrixView<const float> k, MatrixView<const float> v, Matrix<float>& scores,
                      MatrixView<float> out);

@@ -159,7 +159,7 @@ TEST_CASE("ops: CausalAttention", "[ops]") {
   for (const auto& [heads, kv_heads] : {std::pair<size_t, size_t>{4, 2}, {3, 3}, {6, 1}}) {
     config.heads = heads;
     config.kv_heads = kv_heads;
-    for (const size_t tokens : {1, 2, 17, 127, 128, 129, 300}) {
+    for (const size_t tokens : {1, 2, 17, 127, 255, 256, 257, 600}) {
       INFO(heads << " heads, " << kv_heads << " of keys, " << tokens << " tokens");
       const Matrix<float> q = RandomMatrix(tokens, heads * 12, 1);
       const Matrix<float> k = RandomMatrix(tokens, kv_heads * 12, 2);
