@@ -16,7 +16,7 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 void HandleSignal(int) {
   interrupt_requested = true;
   static constexpr char kMessage[] =
-      "\nstopping as soon as the windows in work are done; once more to stop at once\n";
+      "\nstopping; finished windows are kept; once more to stop at once\n";
   [[maybe_unused]] const auto written = write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1);
 }
 

@@ -83,8 +83,8 @@ bool ParseNumber(const std::string& text, Number& value) {
 
 }  // namespace
 
-YamlReader::YamlReader(YAML::Node node, std::string file, std::string path)
-    : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {
+YamlReader::YamlReader(const YAML::Node& node, std::string file, std::string path)
+    : node_(node), file_(std::move(file)), path_(std::move(path)) {
   if (!node_.IsNull() && !node_.IsMap()) {
     throw Error(fmt::format("expected a map, found {}", Describe(node_)),
                 KeyPosition(file_, node_.Mark(), path_));
@@ -180,7 +180,7 @@ void YamlReader::Set(const std::string& key, std::vector<std::string>& values) {
 std::string YamlReader::Choice(const std::string& key, const std::vector<std::string>& choices,
                                const std::string& otherwise) {
   if (!Has(key)) return otherwise;
-  const std::string value = Scalar(key, fmt::format("one of {}", fmt::join(choices, ", ")));
+  std::string value = Scalar(key, fmt::format("one of {}", fmt::join(choices, ", ")));
   for (const std::string& choice : choices) {
     if (choice == value) return value;
   }

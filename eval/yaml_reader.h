@@ -15,7 +15,7 @@ namespace quantref {
 // where the key is absent.
 class YamlReader {
  public:
-  YamlReader(YAML::Node node, std::string file, std::string path = {});
+  YamlReader(const YAML::Node& node, std::string file, std::string path = {});
 
   // Throws Error naming the nearest valid key if the map has one that nobody asked about. Call it
   // last.
