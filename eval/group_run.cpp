@@ -11,8 +11,8 @@
 #include "eval/progress_bar.h"
 #include "eval/resources.h"
 #include "eval/summary.h"
-#include "eval/version.h"
 #include "harness/base/sha256.h"
+#include "harness/io/file.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
 #include "quantizers/registry.h"
@@ -21,6 +21,8 @@ namespace quantref {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr size_t kMaxProgram = size_t{1} << 30;
 
 double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -130,13 +132,14 @@ size_t GroupRun::LongestWindow() const {
   return longest;
 }
 
-// Whatever the scores depend on. The thread count is not among it.
+// Whatever the scores depend on, the program itself included: a commit does not tell two builds of
+// a changed tree apart. The thread count is not among it.
 std::string GroupRun::Fingerprint() const {
-  std::string text =
-      fmt::format("{} {}\n{} {}\n{} {} {}\n{} {} {} {}\n", kVersion, kGitCommit,
-                  model_->weights.checkpoint->Sha256(), model_->tokenizer.sha256(), protocol_->name,
-                  stream_.sha256, windows_.size(), IsaName(ActiveIsa()), BlasVersion(),
-                  BlasCoreType(), config_.accuracy.Compares());
+  std::string text = fmt::format(
+      "{}\n{} {} {}\n{} {} {}\n{} {} {} {}\n", Sha256Hex(ReadFile("/proc/self/exe", kMaxProgram)),
+      model_->weights.checkpoint->Sha256(), config_.weight_type == WeightType::kFp16,
+      model_->tokenizer.sha256(), protocol_->name, stream_.sha256, windows_.size(),
+      IsaName(ActiveIsa()), BlasVersion(), BlasCoreType(), config_.accuracy.Compares());
   if (config_.accuracy.stop) {
     text += fmt::format("stop {} {} {}\n", config_.accuracy.stop->delta_nll_halfwidth,
                         config_.accuracy.stop->min_windows, config_.accuracy.stop->seed);
