@@ -98,6 +98,18 @@ TEST_CASE("run_eval: the second Ctrl-C ends it at once") {
   for (const std::string& name : lab.RecordFiles()) CHECK(name.starts_with("."));
 }
 
+TEST_CASE("run_eval: --resume does not go on with a run of another weight type") {
+  const RunEvalLab lab;
+  REQUIRE(Interrupt(lab, SIGINT).exit_code == 2);
+  Strings arguments = LongRun("1");
+  arguments.insert(arguments.end(), {"--resume", "--set", "model={name: wikilm-2m, dtype: fp16}"});
+  const ProcessResult result = lab.Run(arguments);
+  INFO(result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(Contains(result.err, "beginning anew"));
+  CHECK_FALSE(lab.Record("rtn")["seconds"].contains("resumed_windows"));
+}
+
 TEST_CASE("run_eval: --resume with nothing to go on with begins anew") {
   const RunEvalLab lab;
   const ProcessResult result = lab.Run({lab.config(), "--resume"});
