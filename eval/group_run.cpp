@@ -15,7 +15,7 @@
 #include "harness/io/file.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
-#include "quantizers/registry.h"
+#include "harness/outliers.h"
 
 namespace quantref {
 namespace {
@@ -28,21 +28,32 @@ double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-Text LoadGroupText(const RunConfig& config, bool quiet) {
+Text LoadRunText(const std::string& dataset, const std::string& split, const RunConfig& config,
+                 bool quiet) {
   DatasetOptions options = DatasetOptions::FromEnvironment();
-  ProgressBar bar("downloading " + config.accuracy.dataset, quiet);
+  ProgressBar bar("downloading " + dataset, quiet);
   options.sample_when_offline = config.sample_when_offline;
   options.sample_dir = SampleDir();
   options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
   options.cancelled = InterruptRequested;
-  return LoadText(config.accuracy.dataset, config.accuracy.split, options);
+  Text text = LoadText(dataset, split, options);
+  if (text.substituted_sample && !quiet) fmt::print(stderr, "{}", SampleWarning(text));
+  return text;
+}
+
+Model LoadRunModel(const RunConfig::ModelChoice& choice, size_t threads) {
+  Model model = LoadModel(choice.name, FindModel(choice.name), choice.weight_type, threads);
+  if (choice.outliers) AddOutliers(model.config, *choice.outliers, model.weights);
+  return model;
+}
+
+// Of the things that calibration samples depend on; `asked` decides only whether they are drawn.
+bool SameText(const RunConfig::Calibration& a, const RunConfig::Calibration& b) {
+  return a.dataset == b.dataset && a.split == b.split && a.samples == b.samples &&
+         a.length == b.length && a.sequential == b.sequential && a.allow_overlap == b.allow_overlap;
 }
 
 }  // namespace
-
-std::string GroupRun::Cell::method() const {
-  return rounder == nullptr ? "fp16" : std::string(rounder->name());
-}
 
 GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads)
     : options_(options),
@@ -52,11 +63,8 @@ GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> conf
 
 void GroupRun::Prepare() {
   const Clock::time_point start = Clock::now();
-  text_ = LoadGroupText(config_, options_.quiet);
-  if (text_->substituted_sample && !options_.quiet) {
-    fmt::print(stderr, "{}", SampleWarning(*text_));
-  }
-  model_ = LoadModel(config_.model, FindModel(config_.model), config_.weight_type, threads_);
+  text_ = LoadRunText(config_.accuracy.dataset, config_.accuracy.split, config_, options_.quiet);
+  model_ = LoadRunModel(config_.model, threads_);
   protocol_ = &FindProtocol(config_.accuracy.protocol);
   stream_ = Tokenize(*protocol_, text_->bytes, model_->tokenizer, model_->bos_id);
   windows_ = MakeWindows(*protocol_, stream_.ids.size(), model_->config.context);
@@ -66,31 +74,50 @@ void GroupRun::Prepare() {
   load_seconds_ = Since(start);
 }
 
-bool GroupRun::Wanted(std::string_view method) const {
+bool GroupRun::Wanted(const Cell& cell) const {
   const std::vector<std::string>& methods = options_.methods;
-  return methods.empty() || std::find(methods.begin(), methods.end(), method) != methods.end();
+  const std::string name = cell.spec == nullptr ? "fp16" : cell.spec->label;
+  return methods.empty() || std::find(methods.begin(), methods.end(), name) != methods.end();
 }
 
 void GroupRun::PlanCells(const RunConfig& config) {
-  const auto add = [&](const Rounder* rounder, std::vector<PlannedLinear> plan) {
-    size_t model = 0;
-    if (rounder != nullptr) {
-      model = 1;
-      for (const Cell& cell : cells_) model += cell.rounder != nullptr;
-    }
-    cells_.push_back({&config, rounder, std::move(plan), model, {}});
-  };
-  add(nullptr, {});
-  for (const std::string& method : config.methods) {
-    if (Wanted(method)) add(FindRounder(method), PlanFor(config.quantize, model_->weights));
+  cells_.push_back({.config = &config});
+  for (const CellConfig& spec : config.cells) AddCells(config, spec);
+}
+
+// One cell, or one for each seed where the method calibrates and there are several.
+void GroupRun::AddCells(const RunConfig& config, const CellConfig& spec) {
+  Cell cell{.config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
+  if (!Wanted(cell)) return;
+  cell.plan = PlanFor(spec.quantize, model_->weights);
+  const bool needs_data = cell.method.Needs(cell.plan).Any();
+  const std::vector<size_t>& seeds = config.calibration.seeds;
+  for (size_t i = 0; i < (needs_data ? seeds.size() : 1); ++i) {
+    if (needs_data || config.calibration.asked) cell.calibration = &Calibrate(config, seeds[i]);
+    if (needs_data && seeds.size() > 1)
+      cell.label = fmt::format("{} seed={}", spec.label, seeds[i]);
+    cell.model = 1;
+    for (const Cell& other : cells_) cell.model += other.spec != nullptr;
+    cells_.push_back(cell);
   }
+}
+
+const CalibrationSet& GroupRun::Calibrate(const RunConfig& config, size_t seed) {
+  for (const Drawn& drawn : calibrations_) {
+    if (drawn.seed == seed && SameText(drawn.asked, config.calibration)) return drawn.set;
+  }
+  const Text text =
+      LoadRunText(config.calibration.dataset, config.calibration.split, config, options_.quiet);
+  calibrations_.push_back({config.calibration, seed,
+                           DrawCalibration(config.calibration, seed, text, *model_, stream_)});
+  return calibrations_.back().set;
 }
 
 void GroupRun::PrintPlan() const {
   std::vector<PlanRow> rows;
   size_t models = 1;
   for (const Cell& cell : cells_) {
-    rows.push_back({cell.config->name, cell.method(), cell.plan});
+    rows.push_back({cell.config->name, cell.label, cell.plan});
     models = std::max(models, cell.model + 1);
   }
   fmt::print("{}", PlanText(Describe({}), rows,
@@ -108,21 +135,27 @@ std::vector<Record> GroupRun::Run() {
     if (!options_.quiet) fmt::print(stderr, "record: {}\n", path.string());
   }
   std::filesystem::remove(group.measurement.journal);  // all of it is recorded now
-  if (!options_.quiet && !options_.json) fmt::print("{}", ResultText(group, cells));
+  if (!options_.quiet && !options_.json) {
+    if (options_.layers) fmt::print("{}", LayersText(cells));
+    fmt::print("{}", ResultText(group, cells));
+  }
   return records;
 }
 
 void GroupRun::Quantize(Cell& cell) const {
   cell.quantized.weights = model_->weights;
-  if (cell.rounder == nullptr) return;
+  if (cell.spec == nullptr) return;
   const Clock::time_point start = Clock::now();
-  ProgressBar bar(fmt::format("quantizing {} {}", cell.config->name, cell.method()),
-                  options_.quiet);
-  cell.quantized = QuantizeModel(model_->weights, cell.plan, *cell.rounder, threads_,
-                                 [&](size_t done, size_t total) {
-                                   ThrowIfInterrupted();
-                                   bar.Update(done, total);
-                                 });
+  ProgressBar bar(fmt::format("quantizing {} {}", cell.config->name, cell.label), options_.quiet);
+  QuantizeOptions quantize;
+  quantize.threads = threads_;
+  quantize.progress = [&](size_t done, size_t total) {
+    ThrowIfInterrupted();
+    bar.Update(done, total);
+  };
+  cell.quantized =
+      QuantizeModel(model_->config, model_->weights, cell.plan, cell.method,
+                    cell.calibration == nullptr ? nullptr : &cell.calibration->data, quantize);
   cell.quantize_seconds = Since(start);
 }
 
@@ -137,16 +170,15 @@ size_t GroupRun::LongestWindow() const {
 std::string GroupRun::Fingerprint() const {
   std::string text = fmt::format(
       "{}\n{} {} {}\n{} {} {}\n{} {} {} {}\n", Sha256Hex(ReadFile("/proc/self/exe", kMaxProgram)),
-      model_->weights.checkpoint->Sha256(), config_.weight_type == WeightType::kFp16,
+      model_->weights.checkpoint->Sha256(), config_.model.weight_type == WeightType::kFp16,
       model_->tokenizer.sha256(), protocol_->name, stream_.sha256, windows_.size(),
       IsaName(ActiveIsa()), BlasVersion(), BlasCoreType(), config_.accuracy.Compares());
   if (config_.accuracy.stop) {
     text += fmt::format("stop {} {} {}\n", config_.accuracy.stop->delta_nll_halfwidth,
                         config_.accuracy.stop->min_windows, config_.accuracy.stop->seed);
   }
-  for (const Cell& cell : cells_) {
-    if (cell.rounder != nullptr) text += HashPacked(cell.quantized.weights) + "\n";
-  }
+  // The reference too: outliers change it.
+  for (const Cell& cell : cells_) text += HashQuantized(cell.quantized.weights) + "\n";
   return Sha256Hex(text);
 }
 
@@ -154,13 +186,13 @@ Measurement GroupRun::MeasureCells() const {
   std::vector<Transformer> models;
   models.emplace_back(model_->config, model_->weights, LongestWindow());
   for (const Cell& cell : cells_) {
-    if (cell.rounder == nullptr) continue;
+    if (cell.spec == nullptr) continue;
     models.emplace_back(model_->config, cell.quantized.weights, LongestWindow());
   }
   std::vector<const Transformer*> pointers;
   for (const Transformer& model : models) pointers.push_back(&model);
 
-  ProgressBar bar(fmt::format("{}, {}", config_.model, protocol_->name), options_.quiet);
+  ProgressBar bar(fmt::format("{}, {}", config_.model.name, protocol_->name), options_.quiet);
   MeasureOptions measure;
   measure.threads = threads_;
   measure.compare = config_.accuracy.Compares();
@@ -182,6 +214,7 @@ Measurement GroupRun::MeasureCells() const {
 
 GroupResult GroupRun::Describe(Measurement measurement) const {
   return {.model = &*model_,
+          .outliers = config_.model.outliers,
           .text = &*text_,
           .protocol = protocol_,
           .stream = &stream_,
@@ -192,30 +225,43 @@ GroupResult GroupRun::Describe(Measurement measurement) const {
           .load_seconds = load_seconds_};
 }
 
+void GroupRun::Compare(const GroupResult& group, const Cell& cell, CellResult& result) const {
+  const ScoreTable& scores = group.measurement.scores;
+  const auto measured = [&](size_t model) { return Measured(scores[model], windows_); };
+  const MeasuredWindows own = measured(cell.model), reference = measured(0);
+  result.reference = SummarizePerplexity(reference, stream_);
+  result.comparison = SummarizeComparison(own, reference);
+  for (const Cell& other : cells_) {
+    if (other.spec == nullptr || &other == &cell) continue;
+    const MeasuredWindows of_other = measured(other.model);
+    const std::optional<Interval> difference = PairedDifference(own, of_other);
+    if (difference) result.against.push_back({other.config->name, other.label, *difference});
+    if (other.config == cell.config && other.spec == cell.spec) {
+      result.other_seeds.push_back(
+          {other.calibration->seed, SummarizePerplexity(of_other, stream_).nll.mean});
+    }
+  }
+}
+
 std::vector<CellResult> GroupRun::Summarize(const GroupResult& group) const {
   const ScoreTable& scores = group.measurement.scores;
-  const auto measured = [&](const Cell& cell) { return Measured(scores[cell.model], windows_); };
-  const MeasuredWindows reference = Measured(scores[0], windows_);
   std::vector<CellResult> results;
   for (const Cell& cell : cells_) {
-    if (!Wanted(cell.method())) continue;  // the reference was needed all the same
-    CellResult result{.config = cell.config, .method = cell.method(), .model = cell.model};
+    if (!Wanted(cell)) continue;  // the reference was needed all the same
+    CellResult result{
+        .config = cell.config, .spec = cell.spec, .label = cell.label, .model = cell.model};
     result.bits = MeasureBits(cell.quantized.weights);
-    result.perplexity = SummarizePerplexity(measured(cell), stream_);
+    result.perplexity = SummarizePerplexity(Measured(scores[cell.model], windows_), stream_);
     result.evaluate_seconds = group.measurement.seconds[cell.model] /
                               static_cast<double>(std::min(threads_, windows_.size()));
-    if (cell.rounder != nullptr) {
+    if (cell.spec != nullptr) {
       result.layers = cell.quantized.layers;
-      result.packed_sha256 = HashPacked(cell.quantized.weights);
-      result.reference = SummarizePerplexity(reference, stream_);
-      result.comparison = SummarizeComparison(measured(cell), reference);
+      result.packed_sha256 = HashQuantized(cell.quantized.weights);
+      result.calibration = cell.calibration;
+      result.calibrates = cell.method.Needs(cell.plan).Any();
+      result.stages = cell.quantized.seconds;
       result.quantize_seconds = cell.quantize_seconds;
-      for (const Cell& other : cells_) {
-        if (other.rounder == nullptr || &other == &cell) continue;
-        const std::optional<Interval> difference =
-            PairedDifference(measured(cell), measured(other));
-        if (difference) result.against.push_back({other.config->name, other.method(), *difference});
-      }
+      Compare(group, cell, result);
     }
     results.push_back(std::move(result));
   }

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "eval/calibration.h"
 #include "eval/dataset.h"
 #include "eval/measure.h"
 #include "eval/protocol.h"
@@ -31,25 +33,31 @@ class GroupRun {
   std::vector<Record> Run();
 
  private:
-  // A method of a config. The reference's cells have no rounder and share the first model.
+  // A method of a config, with one seed's calibration. The reference's cells have no method and
+  // share the first model.
   struct Cell {
     const RunConfig* config;
-    const Rounder* rounder;
-    std::vector<PlannedLinear> plan;
-    size_t model;  // its row in the measurement
-    QuantizedModel quantized;
+    const CellConfig* spec = nullptr;  // nullptr: the reference
+    std::string label = "fp16";        // with the seed, where there are several
+    Method method{};
+    std::vector<PlannedLinear> plan{};
+    const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
+    size_t model = 0;                             // its row in the measurement
+    QuantizedModel quantized{};
     double quantize_seconds = 0;
-    std::string method() const;
   };
 
-  bool Wanted(std::string_view method) const;
+  bool Wanted(const Cell& cell) const;
   void PlanCells(const RunConfig& config);
+  void AddCells(const RunConfig& config, const CellConfig& spec);
+  const CalibrationSet& Calibrate(const RunConfig& config, size_t seed);
   void Quantize(Cell& cell) const;
   Measurement MeasureCells() const;
   std::string Fingerprint() const;
   size_t LongestWindow() const;
   GroupResult Describe(Measurement measurement) const;
   std::vector<CellResult> Summarize(const GroupResult& group) const;
+  void Compare(const GroupResult& group, const Cell& cell, CellResult& result) const;
 
   const RunOptions& options_;
   const std::vector<const RunConfig*> configs_;
@@ -61,6 +69,12 @@ class GroupRun {
   TokenStream stream_;
   std::vector<Window> windows_;
   size_t all_windows_ = 0;
+  struct Drawn {
+    RunConfig::Calibration asked;
+    size_t seed;
+    CalibrationSet set;
+  };
+  std::deque<Drawn> calibrations_;  // each once; cells point into it
   std::vector<Cell> cells_;
   double load_seconds_ = 0;
 };

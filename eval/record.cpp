@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "eval/version.h"
@@ -142,13 +143,65 @@ Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
 Json LayersJson(const std::vector<LayerReport>& layers) {
   Json json = Json::array();
   for (const LayerReport& layer : layers) {
-    json.push_back({{"name", layer.name},
-                    {"scheme", SchemeName(layer.scheme)},
-                    {"bits", layer.effective_bits},
-                    {"weight_mse", layer.weight_mse},
-                    {"seconds", layer.seconds}});
+    Json entry = {{"name", layer.name},
+                  {"method", layer.method},
+                  {"scheme", SchemeName(layer.scheme)},
+                  {"bits", layer.effective_bits},
+                  {"weight_mse", layer.weight_mse}};
+    if (layer.output_mse) entry["output_mse"] = *layer.output_mse;
+    if (layer.output_error) entry["output_error"] = *layer.output_error;
+    entry["scale_range"] = Json::array({layer.scale_min, layer.scale_max});
+    entry["clipped_share"] = layer.clipped_share;
+    if (!layer.note.empty()) entry["note"] = layer.note;
+    entry["seconds"] = layer.seconds;
+    json.push_back(std::move(entry));
   }
   return json;
+}
+
+Json CalibrationJson(const CellResult& cell) {
+  const CalibrationSet& set = *cell.calibration;
+  Json json = {{"dataset", set.dataset}};
+  if (!set.split.empty()) json["split"] = set.split;
+  json["sha256"] = set.text_sha256;
+  if (set.substituted_sample) json["substituted_sample"] = true;
+  json["samples"] = set.data.samples.size();
+  json["length"] = set.length;
+  json["seed"] = set.seed;
+  json["sequential"] = set.data.sequential;
+  json["token_sha256"] = set.token_sha256;
+  json["overlap_with_test"] = set.overlap;
+  if (set.overlap > kMostOverlap) json["contaminated"] = true;
+  json["used_by"] = cell.calibrates ? "method" : "layer report";
+  const std::optional<SeedSpread> spread = SpreadOver(cell);
+  if (!spread) return json;
+  json["seeds"] = {{"seeds", spread->seeds},
+                   {"ppl", spread->ppl},
+                   {"ppl_mean", spread->mean},
+                   {"ppl_sd", spread->deviation}};
+  return json;
+}
+
+Json ModelJson(const GroupResult& group, WeightType type) {
+  Json json = {{"name", group.model->name},
+               {"sha256", group.model->weights.checkpoint->Sha256()},
+               {"tokenizer_sha256", group.model->tokenizer.sha256()},
+               {"parameters", group.model->config.Parameters()},
+               {"dtype", type == WeightType::kFp16 ? "fp16" : "native"}};
+  if (group.outliers) {
+    json["outliers"] = {{"channels", group.outliers->channels},
+                        {"scale", group.outliers->scale},
+                        {"seed", group.outliers->seed}};
+  }
+  return json;
+}
+
+// Everything that only a quantized cell has to say of how it was made.
+void PutQuantization(Json& record, const CellResult& cell) {
+  if (cell.spec == nullptr) return;
+  record["scheme"] = SchemeJson(cell.spec->quantize.weights);
+  record["activations"] = cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
+  record["path"] = "simulated";  // codes decoded to FP32 panel by panel, FP32 products
 }
 
 Json EnvironmentJson(const Environment& environment) {
@@ -171,7 +224,6 @@ std::string NotWritable(const fs::path& folder) {
 
 Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   const Json resolved = Json::parse(cell.config->Resolved());
-  const LlamaConfig& shape = group.model->config;
   Json record;
   record["schema"] = kRecordSchema;
   record["created"] = UtcNow();
@@ -179,20 +231,14 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   record["config"] = {{"name", cell.config->name},
                       {"sha256", Sha256Hex(cell.config->Resolved())},
                       {"resolved", resolved}};
-  record["model"] = {{"name", group.model->name},
-                     {"sha256", group.model->weights.checkpoint->Sha256()},
-                     {"tokenizer_sha256", group.model->tokenizer.sha256()},
-                     {"parameters", shape.Parameters()},
-                     {"dtype", cell.config->weight_type == WeightType::kFp16 ? "fp16" : "native"}};
-  record["method"] = cell.method;
-  if (!cell.layers.empty()) {
-    record["scheme"] = SchemeJson(cell.config->quantize.weights);
-    record["path"] = "simulated";  // codes decoded to FP32 panel by panel, FP32 products
-  }
+  record["model"] = ModelJson(group, cell.config->model.weight_type);
+  record["method"] = cell.method();
+  PutQuantization(record, cell);
   record["effective_bits"] = cell.bits.blocks;
   record["model_effective_bits"] = cell.bits.model;
   record["dataset"] = DatasetJson(*group.text);
   record["protocol"] = ProtocolJson(group);
+  if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(cell);
   record["accuracy"] = AccuracyJson(group, cell);
   if (!cell.packed_sha256.empty()) record["hashes"]["packed_weights"] = cell.packed_sha256;
   const size_t first = group.measurement.first_window;
@@ -201,7 +247,14 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   if (!cell.layers.empty()) record["layers"] = LayersJson(cell.layers);
   record["environment"] = EnvironmentJson(group.environment);
   record["seconds"] = {{"load", group.load_seconds}, {"evaluate", cell.evaluate_seconds}};
-  if (!cell.layers.empty()) record["seconds"]["quantize"] = cell.quantize_seconds;
+  if (!cell.layers.empty()) {
+    record["seconds"]["quantize"] = cell.quantize_seconds;
+    record["seconds"]["quantize_stages"] = {{"forward", cell.stages.forward},
+                                            {"statistics", cell.stages.statistics},
+                                            {"transform", cell.stages.transform},
+                                            {"round", cell.stages.round},
+                                            {"report", cell.stages.report}};
+  }
   if (group.measurement.resumed_windows > 0) {
     record["seconds"]["resumed_windows"] = group.measurement.resumed_windows;
   }
@@ -211,8 +264,24 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
 
   std::string time = record["created"].get<std::string>();
   std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
-  return {fmt::format("{}-{}-{}-{}.json", cell.config->name, cell.method, time, id.substr(0, 8)),
+  return {fmt::format("{}-{}-{}-{}.json", cell.config->name, cell.method(), time, id.substr(0, 8)),
           record.dump(1) + "\n"};
+}
+
+std::optional<SeedSpread> SpreadOver(const CellResult& cell) {
+  if (cell.other_seeds.empty()) return std::nullopt;
+  std::map<size_t, double> by_seed = {{cell.calibration->seed, std::exp(cell.perplexity.nll.mean)}};
+  for (const OtherSeed& other : cell.other_seeds) by_seed[other.seed] = std::exp(other.mean_nll);
+  SeedSpread spread;
+  for (const auto& [seed, ppl] : by_seed) {
+    spread.seeds.push_back(seed);
+    spread.ppl.push_back(ppl);
+    spread.mean += ppl / static_cast<double>(by_seed.size());
+  }
+  double squares = 0;
+  for (const double ppl : spread.ppl) squares += (ppl - spread.mean) * (ppl - spread.mean);
+  spread.deviation = std::sqrt(squares / static_cast<double>(by_seed.size() - 1));
+  return spread;
 }
 
 fs::path WriteRecord(const Record& record, const fs::path& folder) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/calibration.h"
 #include "eval/dataset.h"
 #include "eval/environment.h"
 #include "eval/measure.h"
@@ -20,6 +21,7 @@ namespace quantref {
 // copies of one model.
 struct GroupResult {
   const Model* model;
+  std::optional<OutlierSpec> outliers;  // that the model was given
   const Text* text;
   const Protocol* protocol;
   const TokenStream* stream;
@@ -36,19 +38,40 @@ struct Against {
   Interval delta_nll;
 };
 
+// The same cell quantized on other calibration samples.
+struct OtherSeed {
+  size_t seed;
+  double mean_nll;
+};
+
 // One measured cell.
 struct CellResult {
   const RunConfig* config;
-  std::string method;                 // "fp16" for the reference
-  size_t model;                       // its row in the measurement's scores
-  std::vector<LayerReport> layers{};  // this and what follows: empty for the reference
+  const CellConfig* spec;  // nullptr: the reference, for which what follows `model` is empty
+  std::string label;       // as tables print it: with the seed, where there are several
+  size_t model;            // its row in the measurement's scores
+  std::vector<LayerReport> layers{};
   std::string packed_sha256{};
+  const CalibrationSet* calibration{};  // nullptr: none was read
+  bool calibrates = false;              // the method did; else the layer report alone
+  QuantizeSeconds stages{};
   EffectiveBits bits{};
   Perplexity perplexity{}, reference{};
-  std::optional<Comparison> comparison{};             // with the reference
-  std::vector<Against> against{};                     // the run's other quantized cells
+  std::optional<Comparison> comparison{};  // with the reference
+  std::vector<Against> against{};          // the run's other quantized cells
+  std::vector<OtherSeed> other_seeds{};
   double quantize_seconds = 0, evaluate_seconds = 0;  // wall time; evaluation: the cell's share
+
+  std::string method() const { return spec == nullptr ? "fp16" : spec->label; }
 };
+
+// Mean and standard deviation (n - 1) of the PPL over calibration seeds, two or more.
+struct SeedSpread {
+  std::vector<size_t> seeds;
+  std::vector<double> ppl;
+  double mean = 0, deviation = 0;
+};
+std::optional<SeedSpread> SpreadOver(const CellResult& cell);
 
 inline constexpr int kRecordSchema = 1;
 

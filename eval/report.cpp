@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
+#include "eval/overlap.h"
 #include "eval/progress_bar.h"
 #include "eval/text_table.h"
 
@@ -25,9 +27,15 @@ std::string Headline(const GroupResult& group) {
   const std::vector<Window> windows = MeasuredIn(group);
   size_t scored = 0;
   for (const Window& window : windows) scored += window.scored();
+  const std::string outliers = group.outliers
+                                   ? fmt::format(
+                                         " with outliers x{:g} in {:.1f} % of "
+                                         "channels",
+                                         group.outliers->scale, 100 * group.outliers->channels)
+                                   : "";
   std::string line = fmt::format(
-      "{} · {} · {} · {} windows, {} scored tokens · {} threads, {}, {}\n", group.model->name,
-      TextName(*group.text), group.protocol->name, windows.size(), WithThousands(scored),
+      "{}{} · {} · {} · {} windows, {} scored tokens · {} threads, {}, {}\n", group.model->name,
+      outliers, TextName(*group.text), group.protocol->name, windows.size(), WithThousands(scored),
       group.environment.threads, group.environment.isa, group.environment.blas);
   if (group.measurement.stopped_early) {
     line += fmt::format("STOPPED when sure: {} of {} windows, in random order\n", windows.size(),
@@ -47,9 +55,47 @@ bool SeveralConfigs(const std::vector<CellResult>& cells) {
 }
 
 std::string SchemeOf(const CellResult& cell) {
-  if (cell.layers.empty()) return "-";
-  return SchemeName(cell.config->quantize.weights) +
-         (cell.config->quantize.overrides.empty() ? "" : " mixed");
+  if (cell.spec == nullptr) return "-";
+  std::string scheme = SchemeName(cell.spec->quantize.weights);
+  if (!cell.spec->quantize.overrides.empty()) scheme += " mixed";
+  if (cell.spec->activations) scheme += ", " + ActivationName(*cell.spec->activations);
+  return scheme;
+}
+
+// One line for each calibration set that methods of these cells read.
+std::string CalibrationLines(const std::vector<CellResult>& cells) {
+  std::vector<std::string> lines;
+  for (const CellResult& cell : cells) {
+    if (!cell.calibrates) continue;
+    const CalibrationSet& set = *cell.calibration;
+    std::string line = fmt::format("calibrated on {} {}, {} x {} tokens", set.dataset, set.split,
+                                   set.data.samples.size(), set.length);
+    if (set.substituted_sample) line += " (NOT WIKITEXT: the bundled sample)";
+    if (set.overlap > kMostOverlap) {
+      line += fmt::format(
+          "\nCONTAMINATED: {:.1f} % of the test text's runs of {} words were seen in calibration",
+          100 * set.overlap, kOverlapWords);
+    }
+    if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
+  }
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+// "gptq: PPL 15.80 ± 0.02 (standard deviation over 4 calibration seeds)".
+std::string SpreadLines(const std::vector<CellResult>& cells) {
+  std::string text;
+  std::set<const CellConfig*> told;
+  for (const CellResult& cell : cells) {
+    const std::optional<SeedSpread> spread = SpreadOver(cell);
+    if (!spread || !told.insert(cell.spec).second) continue;
+    text += fmt::format(
+        "{}: PPL {:.4f} ± {:.4f}, mean and standard deviation over {} calibration "
+        "seeds\n",
+        cell.method(), spread->mean, spread->deviation, spread->seeds.size());
+  }
+  return text;
 }
 
 // "15.33 ± 0.41": the half width of the 95 % interval; without one there is nothing to print.
@@ -93,7 +139,7 @@ std::string Verdict(const CellResult& cell, const CellResult* best) {
   if (best == nullptr) return verdict;
   if (&cell == best) return verdict + (verdict.empty() ? "best" : ", best");
   for (const Against& other : cell.against) {
-    const bool is_best = other.config == best->config->name && other.method == best->method;
+    const bool is_best = other.config == best->config->name && other.method == best->label;
     if (is_best && other.delta_nll.Contains(0)) verdict += verdict.empty() ? "= best" : ", = best";
   }
   return verdict;
@@ -101,7 +147,7 @@ std::string Verdict(const CellResult& cell, const CellResult* best) {
 
 std::vector<std::string> ResultRow(const CellResult& cell, const CellResult* best,
                                    bool divergence) {
-  std::vector<std::string> row = {cell.method, SchemeOf(cell),
+  std::vector<std::string> row = {cell.label, SchemeOf(cell),
                                   fmt::format("{:.3f}", cell.bits.blocks),
                                   PplCell(cell.perplexity)};
   row.push_back(cell.comparison ? ChangeCell(*cell.comparison) : "-");
@@ -157,8 +203,32 @@ std::string ResultText(const GroupResult& group, const std::vector<CellResult>& 
     rows.push_back(ResultRow(cell, best, divergence));
     if (several) rows.back().insert(rows.back().begin(), cell.config->name);
   }
-  return "\n" + Headline(group) + "\n" + RenderTable(header, rows, several ? 3 : 2) + "\n" +
+  return "\n" + Headline(group) + CalibrationLines(cells) + "\n" +
+         RenderTable(header, rows, several ? 3 : 2) + "\n" + SpreadLines(cells) +
          Legend(group, cells);
+}
+
+std::string LayersText(const std::vector<CellResult>& cells) {
+  std::string text;
+  for (const CellResult& cell : cells) {
+    if (cell.layers.empty()) continue;
+    std::vector<std::vector<std::string>> rows;
+    for (const LayerReport& layer : cell.layers) {
+      rows.push_back({layer.name, fmt::format("{} {}", layer.method, SchemeName(layer.scheme)),
+                      fmt::format("{:.3e}", layer.weight_mse),
+                      layer.output_error ? fmt::format("{:.3e}", *layer.output_error) : "-",
+                      fmt::format("{:.2e} .. {:.2e}", layer.scale_min, layer.scale_max),
+                      fmt::format("{:.2f} %", 100 * layer.clipped_share),
+                      fmt::format("{:.2f} s", layer.seconds), layer.note});
+    }
+    text += fmt::format("\n{} {}\n{}", cell.config->name, cell.label,
+                        RenderTable({"layer", "method", "weight MSE", "output error", "scales",
+                                     "clipped", "time", ""},
+                                    rows, 2));
+  }
+  return text +
+         "\noutput error: squared error of the outputs on calibration inputs over their "
+         "squares\n";
 }
 
 std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows, const Cost& cost) {

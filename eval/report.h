@@ -14,6 +14,9 @@ namespace quantref {
 // where they are due.
 std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells);
 
+// The layer report of every quantized cell.
+std::string LayersText(const std::vector<CellResult>& cells);
+
 // What --dry-run prints.
 struct PlanRow {
   std::string config, method;

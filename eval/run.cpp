@@ -20,8 +20,7 @@ using Group = std::vector<const RunConfig*>;
 
 bool Fits(const Group& group, const RunConfig& config) {
   const RunConfig& first = *group.front();
-  return config.model == first.model && config.weight_type == first.weight_type &&
-         config.accuracy == first.accuracy &&
+  return config.model == first.model && config.accuracy == first.accuracy &&
          config.sample_when_offline == first.sample_when_offline;
 }
 
@@ -41,7 +40,7 @@ std::vector<RunConfig> ReadConfigs(const RunOptions& options) {
 void CheckMethodsExist(const RunOptions& options, const std::vector<RunConfig>& configs) {
   std::vector<std::string> known = {"fp16"};
   for (const RunConfig& config : configs)
-    known.insert(known.end(), config.methods.begin(), config.methods.end());
+    for (const CellConfig& cell : config.cells) known.push_back(cell.label);
   for (const std::string& method : options.methods) {
     if (std::find(known.begin(), known.end(), method) != known.end()) continue;
     throw Error(fmt::format("no config has the method '{}'{}", method, DidYouMean(method, known)),
@@ -69,7 +68,7 @@ void RunEval(const RunOptions& options) {
   const std::vector<RunConfig> configs = ReadConfigs(options);
   CheckMethodsExist(options, configs);
   for (const RunConfig& config : configs)
-    FindModel(config.model);  // before anything that takes long
+    FindModel(config.model.name);  // before anything that takes long
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);
   std::string records;  // the elements of a JSON array

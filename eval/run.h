@@ -15,6 +15,7 @@ struct RunOptions {
   size_t threads = 0;                    // 0: all cores
   std::filesystem::path out = "results/records";
   bool resume = false;  // go on with the journal of an interrupted run of the same configs
+  bool layers = false;  // print the layer report too
   bool dry_run = false, quiet = false, json = false;
 };
 

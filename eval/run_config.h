@@ -1,29 +1,54 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "eval/measure.h"
+#include "harness/method.h"
 #include "harness/model/weights.h"
+#include "harness/outliers.h"
 #include "harness/quant/plan.h"
 
 namespace quantref {
+
+// One method of a config with everything that it is to do: its own values where the config's
+// `methods` entry gives some, the general ones elsewhere.
+struct CellConfig {
+  std::string label;                    // unique in the config: "smoothquant+gptq"
+  std::vector<std::string> transforms;  // in their order
+  std::string rounder;
+  QuantizeSpec quantize;
+  std::optional<ActivationScheme> activations;
+  std::map<std::string, Knobs, std::less<>> knobs;  // of every plugin that has some
+
+  // With pointers into the registry.
+  Method MakeMethod() const;
+};
 
 // One config file, checked, with every default filled in. configs/README.md documents the keys.
 struct RunConfig {
   std::string file;  // where it was read from
 
-  std::string name;                  // of the experiment: letters, digits, '.', '_', '-'
-  std::string model = "wikilm-28m";  // a bundled name, or a folder
-  WeightType weight_type = WeightType::kNative;
+  std::string name;  // of the experiment: letters, digits, '.', '_', '-'
 
-  std::vector<std::string> methods;  // besides fp16, which is always there
-  QuantizeSpec quantize;
+  struct ModelChoice {
+    std::string name = "wikilm-28m";  // a bundled name, or a folder
+    WeightType weight_type = WeightType::kNative;
+    std::optional<OutlierSpec> outliers;
+    bool operator==(const ModelChoice&) const = default;
+  } model;
+
+  CellConfig general;             // the `quantize` section, method apart
+  std::vector<CellConfig> cells;  // besides fp16, which is always there
 
   struct Calibration {
     std::string dataset = "wikitext-2", split = "validation";
-    size_t samples = 128, length = 2048, seed = 0;
+    size_t samples = 128, length = 2048;
+    std::vector<size_t> seeds = {0};  // each is a cell of its own
+    bool sequential = true, allow_overlap = false;
+    bool asked = false;  // the file has this section
   } calibration;
 
   struct Accuracy {

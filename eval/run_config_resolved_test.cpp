@@ -32,8 +32,9 @@ RunConfig ReadWeights(const std::string& weights) {
 }
 
 constexpr char kManyKeys[] = R"(name: many-keys
-model: {name: wikilm-2m, dtype: fp16}
+model: {name: wikilm-2m, dtype: fp16, outliers: {channels: 0.02, scale: 30, seed: 1}}
 quantize:
+  activations: {bits: 8, granularity: tensor, dynamic: false}
   weights: {bits: 3, granularity: group, group: 64, symmetric: true, full_range: true}
   overrides:
   - {match: layers.*.mlp.down_proj, bits: 8}
@@ -88,13 +89,18 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
 TEST_CASE("config: the resolved text says what was read") {
   const Json json = Json::parse(Read(kManyKeys).Resolved());
   CHECK(json["name"] == "many-keys");
-  CHECK(json["model"] == Json{{"name", "wikilm-2m"}, {"dtype", "fp16"}});
+  CHECK(json["model"] ==
+        Json{{"name", "wikilm-2m"},
+             {"dtype", "fp16"},
+             {"outliers", {{"channels", 0.02}, {"scale", 30.0}, {"seed", 1}}}});
+  CHECK(json["quantize"]["activations"] ==
+        Json{{"bits", 8}, {"granularity", "tensor"}, {"dynamic", false}});
   CHECK(json["quantize"]["weights"]["bits"] == 3);
   CHECK(json["quantize"]["weights"]["group"] == 64);
   CHECK(json["quantize"]["weights"]["full_range"] == true);
   CHECK(json["quantize"]["overrides"][0] == Json{{"match", "layers.*.mlp.down_proj"}, {"bits", 8}});
   CHECK(json["quantize"]["overrides"][1] == Json{{"match", "*.k_proj"}, {"keep", true}});
-  CHECK(json["calibration"]["seed"] == 7);
+  CHECK(json["calibration"]["seeds"] == Json::array({7}));
   CHECK(json["accuracy"]["protocol"] == "llamacpp-512");
   CHECK(json["offline"] == "sample");
 }
@@ -103,7 +109,9 @@ TEST_CASE("config: the resolved text is a config that means the same") {
   for (const RunConfig& config :
        {Read("name: x\n"), Read(kManyKeys), ReadWeights("group: row"),
         ReadWeights("granularity: column, zero_in_range: false"),
-        ReadLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}")}) {
+        ReadLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
+        ReadLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
+                 "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}")}) {
     CHECK(Read(config.Resolved()).Resolved() == config.Resolved());
   }
 }
@@ -132,6 +140,21 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "quantize: {overrides: [{match: x, bits: 8}]}",
                          "quantize: {overrides: [{match: x, group: 8}]}",
                          "quantize: {overrides: [{match: x, keep: true}]}",
+                         "quantize: {overrides: [{match: x, method: gptq}]}",
+                         "quantize: {methods: [gptq]}",
+                         "quantize: {methods: [{method: rtn, label: b}]}",
+                         "quantize: {methods: [{method: rtn, label: rtn, weights: {bits: 3}}]}",
+                         "quantize: {gptq: {damp: 0.02}}",
+                         "quantize: {gptq: {act_order: false}}",
+                         "quantize: {smoothquant: {alpha: 0.75}}",
+                         "quantize: {activations: {bits: 8}}",
+                         "quantize: {activations: {bits: 6}}",
+                         "quantize: {activations: {granularity: tensor}}",
+                         "quantize: {activations: {dynamic: false}}",
+                         "model: {outliers: {scale: 10}}",
+                         "calibration: {seeds: [0, 1]}",
+                         "calibration: {sequential: false}",
+                         "calibration: {allow_overlap: true}",
                          "calibration: {dataset: sample}",
                          "calibration: {split: test}",
                          "calibration: {samples: 1}",

@@ -32,6 +32,12 @@ RunConfig ReadOverride(const std::string& weights, const std::string& entry) {
   return ReadLine("quantize: {weights: {" + weights + "}, overrides: [{" + entry + "}]}");
 }
 
+Strings Labels(const RunConfig& config) {
+  Strings labels;
+  for (const CellConfig& cell : config.cells) labels.push_back(cell.label);
+  return labels;
+}
+
 constexpr char kEveryKey[] = R"(name: every-key_1.0
 model: {name: wikilm-2m, dtype: fp16}
 quantize:
@@ -52,23 +58,23 @@ offline: sample
 TEST_CASE("config: all but the name has a default") {
   const RunConfig config = Read("name: x\n");
   CHECK(config.name == "x");
-  CHECK(config.model == "wikilm-28m");
-  CHECK(config.weight_type == WeightType::kNative);
-  CHECK(config.methods.empty());
-  CHECK(config.quantize.weights == WeightScheme{});
-  CHECK(config.quantize.weights.bits == 4);
-  CHECK(config.quantize.weights.granularity == Granularity::kGroup);
-  CHECK(config.quantize.weights.group == 128);
-  CHECK_FALSE(config.quantize.weights.symmetric);
-  CHECK_FALSE(config.quantize.weights.full_range);
-  CHECK(config.quantize.weights.zero_in_range);
-  CHECK(config.quantize.keep == Strings{"embed_tokens", "lm_head"});
-  CHECK(config.quantize.overrides.empty());
+  CHECK(config.model.name == "wikilm-28m");
+  CHECK(config.model.weight_type == WeightType::kNative);
+  CHECK(config.cells.empty());
+  CHECK(config.general.quantize.weights == WeightScheme{});
+  CHECK(config.general.quantize.weights.bits == 4);
+  CHECK(config.general.quantize.weights.granularity == Granularity::kGroup);
+  CHECK(config.general.quantize.weights.group == 128);
+  CHECK_FALSE(config.general.quantize.weights.symmetric);
+  CHECK_FALSE(config.general.quantize.weights.full_range);
+  CHECK(config.general.quantize.weights.zero_in_range);
+  CHECK(config.general.quantize.keep == Strings{"embed_tokens", "lm_head"});
+  CHECK(config.general.quantize.overrides.empty());
   CHECK(config.calibration.dataset == "wikitext-2");
   CHECK(config.calibration.split == "validation");
   CHECK(config.calibration.samples == 128);
   CHECK(config.calibration.length == 2048);
-  CHECK(config.calibration.seed == 0);
+  CHECK(config.calibration.seeds == std::vector<size_t>{0});
   CHECK(config.accuracy.dataset == "wikitext-2");
   CHECK(config.accuracy.split == "test");
   CHECK(config.accuracy.protocol == "gptq-2048");
@@ -80,33 +86,33 @@ TEST_CASE("config: all but the name has a default") {
 TEST_CASE("config: every key is read") {
   const RunConfig config = Read(kEveryKey);
   CHECK(config.name == "every-key_1.0");
-  CHECK(config.model == "wikilm-2m");
-  CHECK(config.weight_type == WeightType::kFp16);
-  CHECK(config.methods == Strings{"rtn"});
-  CHECK(config.quantize.weights == WeightScheme{.bits = 3,
+  CHECK(config.model.name == "wikilm-2m");
+  CHECK(config.model.weight_type == WeightType::kFp16);
+  CHECK(Labels(config) == Strings{"rtn"});
+  CHECK(config.general.quantize.weights == WeightScheme{.bits = 3,
                                                 .granularity = Granularity::kGroup,
                                                 .group = 64,
                                                 .symmetric = true,
                                                 .full_range = true,
                                                 .zero_in_range = true});
-  CHECK(config.quantize.keep == Strings{"lm_head", "layers.0.*"});
-  REQUIRE(config.quantize.overrides.size() == 3);
-  const SchemeOverride& down = config.quantize.overrides[0];
+  CHECK(config.general.quantize.keep == Strings{"lm_head", "layers.0.*"});
+  REQUIRE(config.general.quantize.overrides.size() == 3);
+  const SchemeOverride& down = config.general.quantize.overrides[0];
   CHECK(down.match == "layers.*.mlp.down_proj");
   CHECK(down.bits == 8);
   CHECK_FALSE(down.keep);
   CHECK_FALSE((down.group || down.granularity || down.symmetric));
-  const SchemeOverride& q = config.quantize.overrides[1];
+  const SchemeOverride& q = config.general.quantize.overrides[1];
   CHECK(q.granularity == Granularity::kRow);
   CHECK(q.symmetric == false);
   CHECK(q.zero_in_range == false);
   CHECK_FALSE(q.bits);
-  CHECK(config.quantize.overrides[2].keep);
+  CHECK(config.general.quantize.overrides[2].keep);
   CHECK(config.calibration.dataset == "sample");
   CHECK(config.calibration.split == "test");
   CHECK(config.calibration.samples == 16);
   CHECK(config.calibration.length == 512);
-  CHECK(config.calibration.seed == 7);
+  CHECK(config.calibration.seeds == std::vector<size_t>{7});
   CHECK(config.accuracy.dataset == "./a/file");
   CHECK(config.accuracy.split == "validation");
   CHECK(config.accuracy.protocol == "llamacpp-512");
@@ -116,10 +122,10 @@ TEST_CASE("config: every key is read") {
 }
 
 TEST_CASE("config: a model is a name or a map") {
-  CHECK(ReadLine("model: a/folder").model == "a/folder");
-  CHECK(ReadLine("model: {name: b}").model == "b");
-  CHECK(ReadLine("model: {dtype: fp16}").model == "wikilm-28m");
-  CHECK(ReadLine("model: {dtype: native}").weight_type == WeightType::kNative);
+  CHECK(ReadLine("model: a/folder").model.name == "a/folder");
+  CHECK(ReadLine("model: {name: b}").model.name == "b");
+  CHECK(ReadLine("model: {dtype: fp16}").model.name == "wikilm-28m");
+  CHECK(ReadLine("model: {dtype: native}").model.weight_type == WeightType::kNative);
 }
 
 // The line and what its message must have besides "c.yaml:2: ".
@@ -146,7 +152,7 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"quantize: rtn", {"quantize: expected a map, found 'rtn'"}},
       {"quantize: [rtn]", {"quantize: expected a map, found a list"}},
       {"quantize: {methods: rtn}", {"quantize.methods: expected a list", "found 'rtn'"}},
-      {"quantize: {methods: [[rtn]]}", {"quantize.methods: expected a list of strings"}},
+      {"quantize: {methods: [[rtn]]}", {"quantize.methods[0]: expected a map"}},
       {"quantize: {weights: 4}", {"quantize.weights: expected a map, found '4'"}},
       {"quantize: {weights: {bits: 1}}", {"quantize.weights.bits", "from 2 to 8, found '1'"}},
       {"quantize: {weights: {bits: 9}}", {"quantize.weights.bits", "from 2 to 8, found '9'"}},
@@ -224,7 +230,7 @@ TEST_CASE("config: names fit into file names") {
 }
 
 TEST_CASE("config: group and granularity may agree but not contradict") {
-  const auto weights = [](const std::string& text) { return ReadWeights(text).quantize.weights; };
+  const auto weights = [](const std::string& text) { return ReadWeights(text).general.quantize.weights; };
   CHECK(weights("group: 32") == weights("group: 32, granularity: group"));
   CHECK(weights("group: row").granularity == Granularity::kRow);
   CHECK(weights("group: 0") == weights("group: row"));
@@ -241,8 +247,8 @@ TEST_CASE("config: group and granularity may agree but not contradict") {
 }
 
 TEST_CASE("config: ranges belong to one kind of symmetry each") {
-  CHECK(ReadWeights("symmetric: true, full_range: true").quantize.weights.full_range);
-  CHECK_FALSE(ReadWeights("zero_in_range: false").quantize.weights.zero_in_range);
+  CHECK(ReadWeights("symmetric: true, full_range: true").general.quantize.weights.full_range);
+  CHECK_FALSE(ReadWeights("zero_in_range: false").general.quantize.weights.zero_in_range);
   CHECK_ERROR(ReadWeights("full_range: true"), "c.yaml:2: quantize.weights.full_range",
               "symmetric is false");
   CHECK_ERROR(ReadWeights("symmetric: true, zero_in_range: false"),
@@ -262,13 +268,13 @@ TEST_CASE("config: --set wins over the file and is as strict") {
                   "quantize.methods=[rtn]", "quantize.overrides=[{match: '*', bits: 8}]",
                   "quantize.weights.bits=5", "name=renamed"});
   CHECK(config.name == "renamed");
-  CHECK(config.quantize.weights.bits == 5);
-  CHECK(config.quantize.weights.group == 32);
+  CHECK(config.general.quantize.weights.bits == 5);
+  CHECK(config.general.quantize.weights.group == 32);
   CHECK(config.accuracy.protocol == "full-stride");
-  CHECK(config.model == "wikilm-2m");
-  CHECK(config.methods == Strings{"rtn"});
-  REQUIRE(config.quantize.overrides.size() == 1);
-  CHECK(config.quantize.overrides[0].bits == 8);
+  CHECK(config.model.name == "wikilm-2m");
+  CHECK(Labels(config) == Strings{"rtn"});
+  REQUIRE(config.general.quantize.overrides.size() == 1);
+  CHECK(config.general.quantize.overrides[0].bits == 8);
 
   CHECK_ERROR(Read(text, {"quantize.weights.bits=9"}), "--set quantize.weights.bits",
               "from 2 to 8, found '9'");

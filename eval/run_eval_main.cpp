@@ -19,12 +19,25 @@
 namespace quantref {
 namespace {
 
+// A line for the plugin, and one for each of its knobs.
+void AddPlugin(const Plugin& plugin, const std::string& kind,
+               std::vector<std::vector<std::string>>& rows) {
+  rows.push_back({std::string(plugin.name()), fmt::format("{}: {}", kind, plugin.summary())});
+  for (const Knob& knob : plugin.knobs()) {
+    const std::string otherwise = knob.kind == Knob::Kind::kFlag
+                                      ? (knob.otherwise != 0 ? "true" : "false")
+                                      : fmt::format("{:g}", knob.otherwise);
+    rows.push_back({fmt::format("  {}.{}", plugin.name(), knob.name),
+                    fmt::format("{} (default {})", knob.about, otherwise)});
+  }
+}
+
 void PrintList(const std::string& kind) {
   std::vector<std::vector<std::string>> rows;
   if (kind == "quantizers") {
     rows.push_back({"fp16", "the reference: weights as the checkpoint has them; always measured"});
-    for (const Rounder* rounder : Rounders())
-      rows.push_back({std::string(rounder->name()), std::string(rounder->summary())});
+    for (const Rounder* rounder : Rounders()) AddPlugin(*rounder, "rounder", rows);
+    for (const Transform* transform : Transforms()) AddPlugin(*transform, "transform", rows);
   } else if (kind == "protocols") {
     for (const Protocol& protocol : Protocols()) rows.push_back({protocol.name, protocol.summary});
   } else if (kind == "models") {
@@ -72,6 +85,7 @@ int Main(int argc, char** argv) {
       ->type_name("DIR");
   app.add_flag("--dry-run", options.dry_run,
                "print cells, windows, expected time and memory, and stop");
+  app.add_flag("--layers", options.layers, "print what happened to each layer, too");
   app.add_flag("--resume", options.resume, "go on with an interrupted run of the same configs");
   auto* quiet = app.add_flag("--quiet", options.quiet, "print nothing but errors");
   app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);

@@ -177,6 +177,21 @@ void YamlReader::Set(const std::string& key, std::vector<std::string>& values) {
   }
 }
 
+void YamlReader::Set(const std::string& key, std::vector<size_t>& values, size_t least,
+                     size_t most) {
+  if (!Has(key)) return;
+  std::vector<std::string> texts;
+  Set(key, texts);
+  values.clear();
+  for (const std::string& text : texts) {
+    size_t parsed = 0;
+    if (!ParseNumber(text, parsed) || parsed < least || parsed > most)
+      Fail(key, fmt::format("whole numbers from {} to {}", least, most),
+           fmt::format("one item is '{}'", text));
+    values.push_back(parsed);
+  }
+}
+
 std::string YamlReader::Choice(const std::string& key, const std::vector<std::string>& choices,
                                const std::string& otherwise) {
   if (!Has(key)) return otherwise;
@@ -199,6 +214,22 @@ std::vector<YamlReader> YamlReader::Maps(const std::string& key) {
   for (size_t i = 0; i < list.size(); ++i)
     readers.emplace_back(list[i], file_, fmt::format("{}[{}]", FullKey(key), i));
   return readers;
+}
+
+std::vector<YamlEntry> YamlReader::Entries(const std::string& key) {
+  std::vector<YamlEntry> entries;
+  if (!Has(key)) return entries;
+  const YAML::Node list = Find(key);
+  if (!list.IsSequence()) Fail(key, "a list, like [a, b]");
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i].IsScalar()) {
+      entries.push_back({list[i].Scalar(), std::nullopt});
+    } else {
+      const std::string item = fmt::format("{}[{}]", FullKey(key), i);
+      entries.push_back({std::nullopt, YamlReader(list[i], file_, item)});
+    }
+  }
+  return entries;
 }
 
 YAML::Node ReadYaml(const std::string& file) {

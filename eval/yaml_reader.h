@@ -3,11 +3,14 @@
 #include <yaml-cpp/yaml.h>
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 namespace quantref {
+
+struct YamlEntry;
 
 // Strict access to a YAML map: every key must be one that the reader asked about, every value of
 // the type asked for. Errors name the file, the line, the full key ("quantize.weights.bits"), what
@@ -28,14 +31,16 @@ class YamlReader {
   void Set(const std::string& key, double& value);  // finite
   void Set(const std::string& key, std::string& value);
   void Set(const std::string& key, std::vector<std::string>& values);  // a list of strings
+  void Set(const std::string& key, std::vector<size_t>& values, size_t least, size_t most);
   // The text of a scalar that is there; `expected` is for the Error where it is none.
   std::string Scalar(const std::string& key, const std::string& expected);
   // One of the choices; throws Error naming the nearest.
   std::string Choice(const std::string& key, const std::vector<std::string>& choices,
                      const std::string& otherwise);
 
-  YamlReader Map(const std::string& key);                // an empty map where the key is absent
-  std::vector<YamlReader> Maps(const std::string& key);  // a list of maps
+  YamlReader Map(const std::string& key);                  // an empty map where the key is absent
+  std::vector<YamlReader> Maps(const std::string& key);    // a list of maps
+  std::vector<YamlEntry> Entries(const std::string& key);  // a list of strings and maps
   bool IsMap(const std::string& key);
 
   // Throws the error for this key: "expected <expected>, found <value>".
@@ -54,6 +59,12 @@ class YamlReader {
   YAML::Node node_;
   std::string file_, path_;
   std::set<std::string> asked_;
+};
+
+// An item of a list: one of the two.
+struct YamlEntry {
+  std::optional<std::string> text;
+  std::optional<YamlReader> map;
 };
 
 // Parses a YAML file. Throws Error with line and column for bad syntax, for what is not one map, a

@@ -10,6 +10,7 @@
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
+#include "harness/quantize_blocks.h"
 
 namespace quantref {
 namespace {
@@ -29,37 +30,28 @@ std::vector<LinearPointer> Plannable(Weights& weights) {
   return linears;
 }
 
-double MeanSquaredError(MatrixView<const float> weights, const PackedMatrix& packed) {
-  std::vector<float> decoded(weights.cols());
-  double sum = 0;
-  for (size_t r = 0; r < weights.rows(); ++r) {
-    packed.DecodeRow(r, decoded);
-    for (size_t c = 0; c < decoded.size(); ++c) {
-      const double error = static_cast<double>(weights(r, c)) - static_cast<double>(decoded[c]);
-      sum += error * error;
-    }
+// Linears that need nothing of each other, in parallel.
+std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const Method& method,
+                                  const QuantizeOptions& options,
+                                  const std::vector<Linear*>& linears) {
+  std::vector<size_t> chosen;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    if (plan[i].scheme) chosen.push_back(i);
   }
-  return sum / static_cast<double>(weights.rows() * weights.cols());
-}
-
-LayerReport RoundLinear(const PlannedLinear& planned, const Rounder& rounder, Linear& linear) {
-  using Clock = std::chrono::steady_clock;
-  const Matrix<float> values = linear.weight.Decode();
-  const Clock::time_point start = Clock::now();
-  try {
-    const auto packed = std::make_shared<PackedMatrix>(
-        rounder.Round({linear.name, values.view(), *planned.scheme}));
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    QR_CHECK(packed->rows() == values.rows() && packed->cols() == values.cols());
-    linear.weight = Weight(packed);
-    return {linear.name, *planned.scheme, packed->EffectiveBits(),
-            MeanSquaredError(values.view(), *packed), seconds};
-  } catch (const Interrupted&) {
-    throw;
-  } catch (const Error& error) {
-    throw Error(fmt::format("{} cannot round it: {}", rounder.name(), error.problem()), linear.name,
-                error.hint());
+  LinearContext context;
+  if (method.activations) {
+    context.activations =
+        ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
   }
+  std::vector<LayerReport> layers(chosen.size());
+  std::mutex mutex;
+  size_t done = 0;
+  ParallelFor(chosen.size(), options.threads, [&](size_t i, size_t) {
+    layers[i] = RoundLinear(plan[chosen[i]], method, context, *linears[chosen[i]]);
+    const std::lock_guard lock(mutex);
+    if (options.progress) options.progress(++done, chosen.size());
+  });
+  return layers;
 }
 
 }  // namespace
@@ -95,38 +87,64 @@ std::vector<PlannedLinear> PlanFor(const QuantizeSpec& spec, const ModelWeights&
   return plan;
 }
 
-QuantizedModel QuantizeModel(const ModelWeights& weights, const std::vector<PlannedLinear>& plan,
-                             const Rounder& rounder, size_t threads,
-                             const std::function<void(size_t, size_t)>& progress) {
-  QuantizedModel result{weights, {}};
+QuantizedModel QuantizeModel(const LlamaConfig& config, const ModelWeights& weights,
+                             const std::vector<PlannedLinear>& plan, const Method& method,
+                             const CalibrationData* calibration, const QuantizeOptions& options) {
+  QuantizedModel result{weights};
   const bool tied = HeadIsTied(weights);
   const std::vector<Linear*> linears = Plannable<ModelWeights, Linear*>(result.weights);
   QR_CHECK_EQ(plan.size(), linears.size());
-  std::vector<size_t> chosen;
-  for (size_t i = 0; i < plan.size(); ++i) {
-    QR_CHECK_EQ(plan[i].shape.name, linears[i]->name);
-    if (plan[i].scheme) chosen.push_back(i);
+  for (size_t i = 0; i < plan.size(); ++i) QR_CHECK_EQ(plan[i].shape.name, linears[i]->name);
+  if (calibration != nullptr) {
+    QuantizeBlocks(config, plan, method, *calibration, options, tied, result);
+  } else {
+    QR_CHECK(method.transforms.empty() && !method.Needs(plan).Any());
+    const auto start = std::chrono::steady_clock::now();
+    result.layers = RoundAll(plan, method, options, linears);
+    result.seconds.round =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result.weights.embedding.activations.reset();  // it is looked up, not multiplied
   }
-  result.layers.resize(chosen.size());
-  std::mutex mutex;
-  size_t done = 0;
-  ParallelFor(chosen.size(), threads, [&](size_t i, size_t) {
-    result.layers[i] = RoundLinear(plan[chosen[i]], rounder, *linears[chosen[i]]);
-    const std::lock_guard lock(mutex);
-    if (progress) progress(++done, chosen.size());
-  });
-  if (tied) result.weights.head.weight = result.weights.embedding.weight;
+  if (tied) {
+    result.weights.head.weight = result.weights.embedding.weight;
+    if (calibration == nullptr && result.weights.head.weight.quantized() && method.activations) {
+      result.weights.head.activations =
+          ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
+    }
+  }
   return result;
 }
 
-std::string HashPacked(const ModelWeights& weights) {
+namespace {
+
+// What a linear is made of beyond the checkpoint.
+std::string LinearHashes(const Linear& linear) {
   std::string lines;
-  for (const Linear* linear : Plannable<const ModelWeights, const Linear*>(weights)) {
-    if (linear->weight.quantized()) {
-      lines += fmt::format("{} {}\n", linear->name, linear->weight.packed()->Sha256());
-    }
+  const auto add = [&](const std::string& hash) { lines += linear.name + " " + hash + "\n"; };
+  if (linear.weight.quantized()) add(linear.weight.packed()->Sha256());
+  if (linear.weight.owned()) {
+    const Matrix<float> values = linear.weight.Decode();
+    add(Sha256Hex(std::span<const float>(values.data(), values.rows() * values.cols())));
   }
-  return Sha256Hex(lines);
+  if (!linear.bias.empty()) add(Sha256Hex(std::span<const float>(linear.bias)));
+  if (const auto& format = linear.activations) {
+    add(fmt::format("a{} {} {}", format->bits, format->per_token,
+                    format->static_scale.value_or(-1)));
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string HashQuantized(const ModelWeights& weights) {
+  std::string lines = LinearHashes(weights.embedding);
+  for (const BlockWeights& block : weights.blocks) {
+    for (const std::vector<float>* gain : {&block.attention_norm, &block.mlp_norm}) {
+      lines += Sha256Hex(std::span<const float>(*gain)) + "\n";
+    }
+    for (const Linear* linear : block.linears()) lines += LinearHashes(*linear);
+  }
+  return Sha256Hex(lines + LinearHashes(weights.head));
 }
 
 EffectiveBits MeasureBits(const ModelWeights& weights) {

@@ -27,9 +27,9 @@ class CountingRounder : public Rounder {
  public:
   std::string_view name() const override { return "counting"; }
   std::string_view summary() const override { return "for this test"; }
-  PackedMatrix Round(const RoundInput& input) const override {
+  Rounded Round(const RoundInput& input) const override {
     ++calls;
-    return RoundToNearest(input.weights, input.scheme);
+    return {RoundToNearest(input.weights, input.scheme)};
   }
   mutable std::atomic<int> calls{0};
 };
@@ -66,8 +66,15 @@ SchemeOverride Kept(const std::string& match) {
   return entry;
 }
 
+// Without calibration the model's shape does not matter.
+QuantizedModel Quantize(const ModelWeights& weights, const std::vector<PlannedLinear>& plan,
+                        const Rounder& rounder, const QuantizeOptions& options) {
+  Method method;
+  method.rounder = &rounder;
+  return QuantizeModel({}, weights, plan, method, nullptr, options);
+}
 QuantizedModel Quantize(const ModelWeights& weights, const QuantizeSpec& spec, size_t threads = 1) {
-  return QuantizeModel(weights, PlanFor(spec, weights), CountingRounder(), threads, {});
+  return Quantize(weights, PlanFor(spec, weights), CountingRounder(), {threads});
 }
 
 // Bits of the linear of this name in the plan, 16 where it is kept, 0 where it is not in the plan.
@@ -281,14 +288,14 @@ TEST_CASE("quantize_model: progress counts up to the total, one call at a time",
     std::vector<size_t> counts;
     bool right_total = true, overlapped = false;
     std::atomic<int> inside{0};
-    QuantizeModel(weights, PlanFor(Spec(), weights), CountingRounder(), threads,
-                  [&](size_t done, size_t total) {
-                    overlapped |= inside++ != 0;
-                    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // time to collide
-                    counts.push_back(done);
-                    right_total &= total == 14;
-                    --inside;
-                  });
+    Quantize(weights, PlanFor(Spec(), weights), CountingRounder(),
+             {threads, [&](size_t done, size_t total) {
+                overlapped |= inside++ != 0;
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));  // time to collide
+                counts.push_back(done);
+                right_total &= total == 14;
+                --inside;
+              }});
     std::vector<size_t> expected(14);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] = i + 1;
     CHECK(counts == expected);
@@ -304,9 +311,8 @@ TEST_CASE("quantize_model: an exception from progress stops the work", "[quantiz
     const auto stop_at_three = [](size_t done, size_t) {
       if (done == 3) throw Interrupted("stopped", "");
     };
-    CHECK_THROWS_AS(
-        QuantizeModel(weights, PlanFor(Spec(), weights), rounder, threads, stop_at_three),
-        Interrupted);
+    CHECK_THROWS_AS(Quantize(weights, PlanFor(Spec(), weights), rounder, {threads, stop_at_three}),
+                    Interrupted);
     // Of 70 linears: the three, and what the other threads had begun or took up meanwhile.
     if (threads == 1) CHECK(rounder.calls == 3);
     CHECK(rounder.calls < 70);
@@ -333,7 +339,7 @@ TEST_CASE("quantize_model: an error names the linear and the method", "[quantize
 class FailingRounder final : public CountingRounder {
  public:
   explicit FailingRounder(bool interrupted) : interrupted_(interrupted) {}
-  PackedMatrix Round(const RoundInput& input) const override {
+  Rounded Round(const RoundInput& input) const override {
     if (interrupted_) throw Interrupted("stopped", "here");
     throw Error("odd weights", std::string(input.name) + ", row 3", "use even ones");
   }
@@ -346,10 +352,9 @@ TEST_CASE("quantize_model: a rounder's error keeps its hint; a stop stays a stop
           "[quantize_model]") {
   const ModelWeights weights = Load({});
   const std::vector<PlannedLinear> plan = PlanFor(Spec(), weights);
-  CHECK_ERROR(QuantizeModel(weights, plan, FailingRounder(false), 1, {}),
-              "layers.0.self_attn.q_proj", "counting cannot round it: odd weights",
-              "use even ones");
-  CHECK_THROWS_AS(QuantizeModel(weights, plan, FailingRounder(true), 1, {}), Interrupted);
+  CHECK_ERROR(Quantize(weights, plan, FailingRounder(false), {}), "layers.0.self_attn.q_proj",
+              "counting cannot round it: odd weights", "use even ones");
+  CHECK_THROWS_AS(Quantize(weights, plan, FailingRounder(true), {}), Interrupted);
 }
 
 }  // namespace

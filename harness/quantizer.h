@@ -1,34 +1,67 @@
 #pragma once
 
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "harness/base/matrix.h"
+#include "harness/calibrated_block.h"
+#include "harness/knobs.h"
 #include "harness/quant/packed_matrix.h"
 #include "harness/quant/scheme.h"
 
 namespace quantref {
 
-// What a rounder is given for one linear. A struct, so that a method that needs more (calibration
-// statistics, a seed) does not change those that do not.
+// The plugin interface. A method is any number of transforms and then one rounder:
+// "smoothquant+gptq". Both are stateless and shared between threads; the same input must give the
+// same bits, whatever the number of threads. How to add one: quantizers/README.md.
+class Plugin {
+ public:
+  virtual ~Plugin() = default;
+
+  virtual std::string_view name() const = 0;     // as configs name it
+  virtual std::string_view summary() const = 0;  // one line with the paper, for --list
+  virtual std::span<const Knob> knobs() const { return {}; }
+  virtual DataNeeds needs(const Knobs& /*knobs*/) const { return {}; }
+};
+
+// What a rounder is given for one linear. A struct, so that a method that needs more does not
+// change those that do not.
 struct RoundInput {
   std::string_view name;            // "layers.3.mlp.down_proj"
   MatrixView<const float> weights;  // (out, in), finite
   WeightScheme scheme;              // applies to the shape (CheckApplies has passed)
+  // What it reads on the calibration text, as far as needs() asks. nullptr: an embedding, whose
+  // rows are looked up and never multiplied.
+  const InputStatistics* inputs = nullptr;
+  MatrixView<const float> limits{};  // as CalibratedBlock::limits; empty: nothing is clipped
+  const Knobs* knobs = nullptr;      // nullptr: the defaults
+  size_t threads = 1;
 };
 
-// The plugin interface: a rounder turns the weights of one linear into codes on the scheme's grid.
-// The format (what a code means, how it is packed) is not its business: see harness/quant/affine.h.
-// Stateless and shared between threads; the same input must give the same bits. How to add one:
-// quantizers/README.md.
-class Rounder {
+struct Rounded {
+  PackedMatrix packed;
+  std::string note{};  // what the method decided and the record should say
+};
+
+// Turns the weights of one linear into codes on the scheme's grid. The format (what a code means,
+// how it is packed) is not its business: see harness/quant/affine.h.
+class Rounder : public Plugin {
  public:
-  virtual ~Rounder() = default;
-
-  virtual std::string_view name() const = 0;     // as configs name it
-  virtual std::string_view summary() const = 0;  // one line with the paper, for --list
-
   // Throws Error for weights that it cannot round; the caller adds the linear's name.
-  virtual PackedMatrix Round(const RoundInput& input) const = 0;
+  virtual Rounded Round(const RoundInput& input) const = 0;
+
+ protected:
+  Knobs Settings(const RoundInput& input) const {
+    return input.knobs != nullptr ? *input.knobs : Knobs(knobs());
+  }
+};
+
+// Makes a block easier to round without changing what it computes: scales folded from one weight
+// into another (Fold), and limits beyond which weights are clipped.
+class Transform : public Plugin {
+ public:
+  virtual void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const = 0;
 };
 
 }  // namespace quantref

@@ -7,10 +7,12 @@
 
 namespace quantref {
 
-// Every rounder, in the order of --list.
+// Every rounder and every transform, in the order of --list.
 const std::vector<const Rounder*>& Rounders();
+const std::vector<const Transform*>& Transforms();
 
-// The rounder of that name, or nullptr.
+// The one of that name, or nullptr.
 const Rounder* FindRounder(std::string_view name);
+const Transform* FindTransform(std::string_view name);
 
 }  // namespace quantref

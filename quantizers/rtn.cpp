@@ -4,8 +4,8 @@
 
 namespace quantref {
 
-PackedMatrix Rtn::Round(const RoundInput& input) const {
-  return RoundToNearest(input.weights, input.scheme);
+Rounded Rtn::Round(const RoundInput& input) const {
+  return {RoundToNearest(input.weights, input.scheme, input.limits)};
 }
 
 }  // namespace quantref

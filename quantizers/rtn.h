@@ -13,7 +13,7 @@ class Rtn final : public Rounder {
   std::string_view summary() const override {
     return "round to nearest on the min-max (or absmax) grid";
   }
-  PackedMatrix Round(const RoundInput& input) const override;
+  Rounded Round(const RoundInput& input) const override;
 };
 
 }  // namespace quantref

@@ -27,7 +27,7 @@ TEST_CASE("rtn: equals RoundToNearest bit for bit", "[rtn]") {
         for (const bool option : {false, true}) {
           const WeightScheme scheme{bits, granularity, 16, symmetric, option, !option};
           INFO(SchemeName(scheme));
-          CHECK(rtn.Round({"layers.0.mlp.up_proj", weights.view(), scheme}).Sha256() ==
+          CHECK(rtn.Round({"layers.0.mlp.up_proj", weights.view(), scheme}).packed.Sha256() ==
                 RoundToNearest(weights.view(), scheme).Sha256());
         }
       }

@@ -17,7 +17,9 @@ TinyModels::TinyModels(const TinyModel& shape, std::span<const int> bits, size_t
     QuantizeSpec spec;
     spec.weights = {.bits = b, .granularity = Granularity::kRow};
     const std::vector<PlannedLinear> plan = PlanFor(spec, weights);
-    models_.emplace_back(config, QuantizeModel(weights, plan, *FindRounder("rtn"), 1, {}).weights,
+    Method method;
+    method.rounder = FindRounder("rtn");
+    models_.emplace_back(config, QuantizeModel(config, weights, plan, method, nullptr, {}).weights,
                          max_tokens);
   }
 }

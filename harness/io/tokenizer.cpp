@@ -178,6 +178,22 @@ std::vector<uint32_t> Tokenizer::Encode(std::string_view text) const {
   return tokens;
 }
 
+std::string Tokenizer::Decode(std::span<const uint32_t> ids) const {
+  std::vector<int> pieces;
+  pieces.reserve(ids.size());
+  for (const uint32_t id : ids) {
+    QR_CHECK_LT(id, vocab_size());
+    pieces.push_back(static_cast<int>(id));
+  }
+  std::string text;
+  const auto status = impl_->processor.Decode(pieces, &text);
+  if (!status.ok()) {
+    throw Error(std::string("cannot turn tokens into text: ") + status.error_message(),
+                impl_->path);
+  }
+  return text;
+}
+
 size_t Tokenizer::vocab_size() const {
   return static_cast<size_t>(impl_->processor.GetPieceSize());
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ class Tokenizer {
   // Ids below vocab_size(). No BOS or EOS is added: protocols decide that. At most kMaxTextBytes.
   std::vector<uint32_t> Encode(std::string_view text) const;
   static constexpr size_t kMaxTextBytes = size_t{1} << 30;
+
+  // The text of ids below vocab_size(); control tokens give none.
+  std::string Decode(std::span<const uint32_t> ids) const;
 
   size_t vocab_size() const;
   std::optional<uint32_t> bos_id() const;

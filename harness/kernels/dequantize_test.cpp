@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -102,6 +103,20 @@ TEST_CASE("dequantize: any rows, into any stride", "[dequantize]") {
         }
       }
     }
+  }
+}
+
+TEST_CASE("dequantize: columns in an order of their own", "[dequantize]") {
+  Rng rng(5);
+  for (Granularity granularity :
+       {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
+    PackedMatrix matrix = RandomMatrix(35, {3, granularity, 7}, rng);
+    std::vector<uint32_t> order(35);
+    std::iota(order.begin(), order.end(), 0u);
+    Shuffle<uint32_t>(order, rng);
+    matrix.set_order(order);
+    CheckRows(matrix, 0, kRows, 0);
+    CheckRows(matrix, 1, 3, 3);
   }
 }
 

@@ -41,6 +41,8 @@ struct OpenBlas {
                   "install Debian's libopenblas0-pthread");
     }
     Find(sgemm, "cblas_sgemm");
+    Find(cholesky, "dpotrf_");
+    Find(invert_triangle, "dtrtri_");
     Find(config, "openblas_get_config");
     Find(core_name, "openblas_get_corename");
     decltype(&openblas_set_num_threads) set_num_threads = nullptr;
@@ -58,6 +60,11 @@ struct OpenBlas {
 
   void* library = nullptr;  // never unloaded: its threads would not survive it
   decltype(&cblas_sgemm) sgemm = nullptr;
+  // As LAPACK's reference declares them (Fortran: everything by reference).
+  void (*cholesky)(const char* uplo, const blasint* n, double* a, const blasint* lda,
+                   blasint* info) = nullptr;
+  void (*invert_triangle)(const char* uplo, const char* diagonal, const blasint* n, double* a,
+                          const blasint* lda, blasint* info) = nullptr;
   decltype(&openblas_get_config) config = nullptr;
   decltype(&openblas_get_corename) core_name = nullptr;
 };
@@ -72,11 +79,16 @@ blasint Int(size_t n) {
   return static_cast<blasint>(n);
 }
 
-void Gemm(CBLAS_TRANSPOSE transpose_b, MatrixView<const float> a, MatrixView<const float> b,
-          MatrixView<float> c, bool accumulate) {
-  Blas().sgemm(CblasRowMajor, CblasNoTrans, transpose_b, Int(c.rows()), Int(c.cols()),
-               Int(a.cols()), 1.0f, a.data(), Int(a.stride()), b.data(), Int(b.stride()),
-               accumulate ? 1.0f : 0.0f, c.data(), Int(c.stride()));
+// c = alpha op(a) op(b) + beta c, the products over k elements.
+struct Factors {
+  CBLAS_TRANSPOSE transpose_a, transpose_b;
+  float alpha, beta;
+};
+void Gemm(const Factors& factors, size_t k, MatrixView<const float> a, MatrixView<const float> b,
+          MatrixView<float> c) {
+  Blas().sgemm(CblasRowMajor, factors.transpose_a, factors.transpose_b, Int(c.rows()),
+               Int(c.cols()), Int(k), factors.alpha, a.data(), Int(a.stride()), b.data(),
+               Int(b.stride()), factors.beta, c.data(), Int(c.stride()));
 }
 
 }  // namespace
@@ -86,14 +98,47 @@ void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, Ma
   QR_CHECK_EQ(a.cols(), b.cols());
   QR_CHECK_EQ(a.rows(), c.rows());
   QR_CHECK_EQ(b.rows(), c.cols());
-  Gemm(CblasTrans, a, b, c, accumulate);
+  Gemm({CblasNoTrans, CblasTrans, 1.0f, accumulate ? 1.0f : 0.0f}, a.cols(), a, b, c);
 }
 
 void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
   QR_CHECK_EQ(a.cols(), b.rows());
   QR_CHECK_EQ(a.rows(), c.rows());
   QR_CHECK_EQ(b.cols(), c.cols());
-  Gemm(CblasNoTrans, a, b, c, false);
+  Gemm({CblasNoTrans, CblasNoTrans, 1.0f, 0.0f}, a.cols(), a, b, c);
+}
+
+void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
+  QR_CHECK_EQ(a.cols(), b.rows());
+  QR_CHECK_EQ(a.rows(), c.rows());
+  QR_CHECK_EQ(b.cols(), c.cols());
+  Gemm({CblasNoTrans, CblasNoTrans, -1.0f, 1.0f}, a.cols(), a, b, c);
+}
+
+void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> b,
+                             MatrixView<float> c) {
+  QR_CHECK_EQ(a.rows(), b.rows());
+  QR_CHECK_EQ(a.cols(), c.rows());
+  QR_CHECK_EQ(b.cols(), c.cols());
+  Gemm({CblasTrans, CblasNoTrans, 1.0f, 0.0f}, a.rows(), a, b, c);
+}
+
+// LAPACK counts by columns: what is lower here is upper there.
+bool CholeskyLower(MatrixView<double> a) {
+  QR_CHECK_EQ(a.rows(), a.cols());
+  const blasint n = Int(a.rows()), stride = Int(a.stride());
+  blasint info = 0;
+  Blas().cholesky("U", &n, a.data(), &stride, &info);
+  QR_CHECK(info >= 0);
+  return info == 0;
+}
+
+void InvertLower(MatrixView<double> a) {
+  QR_CHECK_EQ(a.rows(), a.cols());
+  const blasint n = Int(a.rows()), stride = Int(a.stride());
+  blasint info = 0;
+  Blas().invert_triangle("U", "N", &n, a.data(), &stride, &info);
+  QR_CHECK_EQ(info, 0);
 }
 
 std::string BlasVersion() {

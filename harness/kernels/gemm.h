@@ -17,6 +17,22 @@ void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, Ma
 // c = a b. a: (m, k), b: (k, n), c: (m, n).
 void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c);
 
+// c = c - a b. a: (m, k), b: (k, n), c: (m, n).
+void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c);
+
+// c = a^T b. a: (k, m), b: (k, n), c: (m, n).
+void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> b,
+                             MatrixView<float> c);
+
+// Factorizations of the LAPACK that comes with OpenBLAS, in double, in place, one thread.
+
+// The lower triangle of the symmetric matrix a becomes L, a = L L^T; what is above the diagonal is
+// left as it was and is not read. False where a is not positive definite (a is then spoilt).
+bool CholeskyLower(MatrixView<double> a);
+
+// The lower triangle becomes its inverse. Every element of the diagonal must differ from 0.
+void InvertLower(MatrixView<double> a);
+
 std::string BlasVersion();   // e.g. "OpenBLAS 0.3.21"
 std::string BlasCoreType();  // e.g. "SkylakeX"
 

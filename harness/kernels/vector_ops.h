@@ -41,9 +41,17 @@ struct VectorOps {
   // x[i] = exp(scale * (x[i] - max x)); returns the sum. scale > 0, n > 0.
   float (*softmax_numerators)(float* x, float scale, size_t n);
 
-  // x[i] *= factor; x[i] += addend[i].
+  // x[i] *= factor; x[i] += addend[i]; x[i] -= factor * y[i].
   void (*scale)(float* x, float factor, size_t n);
   void (*add)(float* x, const float* addend, size_t n);
+  void (*subtract_scaled)(float* x, float factor, const float* y, size_t n);
+
+  // The largest |x[i]|, 0 for n = 0. A NaN may be passed over.
+  float (*abs_max)(const float* x, size_t n);
+
+  // out[i] = scale * clamp(round(x[i] / scale), -limit, limit): to nearest, ties to even; limit an
+  // integer below 2^22. scale 0 (or n zeros) gives zeros; a NaN stays one.
+  void (*round_to_grid)(const float* x, float scale, float limit, float* out, size_t n);
 
   // log(sum_i exp(x[i])) in double. n > 0.
   double (*log_sum_exp)(const float* x, size_t n);

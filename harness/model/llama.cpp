@@ -24,16 +24,6 @@ uint32_t AgreeOnBos(const LlamaConfig& config, const Tokenizer& tokenizer,
   return of_tokenizer ? *of_tokenizer : *config.bos_id;
 }
 
-// Scratch keeps its storage as long as the shape stays the same.
-MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols) {
-  if (matrix.rows() != rows || matrix.cols() != cols) matrix = Matrix<float>(rows, cols);
-  return matrix.view();
-}
-
-void AddTo(MatrixView<float> h, MatrixView<const float> x) {
-  for (size_t t = 0; t < h.rows(); ++t) Ops().add(h.row(t), x.row(t), h.cols());
-}
-
 }  // namespace
 
 Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
@@ -59,65 +49,26 @@ Transformer::Transformer(const LlamaConfig& config, ModelWeights weights, size_t
   QR_CHECK_LE(max_tokens, config.context);
 }
 
-Matrix<float> Transformer::Embed(std::span<const uint32_t> ids) const {
-  Matrix<float> h(ids.size(), config_.hidden);
+void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h) {
   for (size_t t = 0; t < ids.size(); ++t) {
-    QR_CHECK_LT(ids[t], config_.vocab);
-    weights_.embedding.weight.DecodeRows(ids[t], h.view().Rows(t, 1));
+    QR_CHECK_LT(ids[t], weights.embedding.weight.rows());
+    weights.embedding.weight.DecodeRows(ids[t], h.Rows(t, 1));
   }
-  return h;
-}
-
-void Transformer::AttentionBlock(const BlockWeights& block, MatrixView<float> h,
-                                 Workspace& work) const {
-  const size_t tokens = h.rows(), q_size = config_.heads * config_.head_dim;
-  const size_t kv_size = config_.kv_heads * config_.head_dim;
-  const MatrixView<float> x = Shaped(work.x, tokens, config_.hidden);
-  const MatrixView<float> q = Shaped(work.q, tokens, q_size);
-  const MatrixView<float> k = Shaped(work.k, tokens, kv_size), v = Shaped(work.v, tokens, kv_size);
-  const MatrixView<float> attention = Shaped(work.attention, tokens, q_size);
-  Shaped(work.scores, kQueryTile, tokens);
-
-  RmsNorm(h, block.attention_norm, config_.rms_eps, x);
-  ApplyLinear(block.q, x, q, work.panel);
-  ApplyLinear(block.k, x, k, work.panel);
-  ApplyLinear(block.v, x, v, work.panel);
-  ApplyRope(rope_, config_.head_dim, q);
-  ApplyRope(rope_, config_.head_dim, k);
-  CausalAttention(config_, q, k, v, work.scores, attention);
-  ApplyLinear(block.o, attention, x, work.panel);
-  AddTo(h, x);
-}
-
-void Transformer::MlpBlock(const BlockWeights& block, MatrixView<float> h, Workspace& work) const {
-  const size_t tokens = h.rows();
-  const MatrixView<float> x = Shaped(work.x, tokens, config_.hidden);
-  const MatrixView<float> gate = Shaped(work.gate, tokens, config_.intermediate);
-  const MatrixView<float> up = Shaped(work.up, tokens, config_.intermediate);
-
-  RmsNorm(h, block.mlp_norm, config_.rms_eps, x);
-  ApplyLinear(block.gate, x, gate, work.panel);
-  ApplyLinear(block.up, x, up, work.panel);
-  for (size_t t = 0; t < tokens; ++t)
-    Ops().silu_multiply(gate.row(t), up.row(t), up.row(t), up.cols());
-  ApplyLinear(block.down, up, x, work.panel);
-  AddTo(h, x);
 }
 
 Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work) const {
   QR_CHECK_LE(ids.size(), rope_.cosines.rows());
-  Matrix<float> h = Embed(ids);
-  for (const BlockWeights& block : weights_.blocks) {
-    AttentionBlock(block, h.view(), work);
-    MlpBlock(block, h.view(), work);
-  }
+  Matrix<float> h(ids.size(), config_.hidden);
+  Embed(weights_, ids, h.view());
+  const BlockShape shape{config_, rope_};
+  for (const BlockWeights& block : weights_.blocks) BlockForward(shape, block, h.view(), work);
   RmsNorm(h.view(), weights_.final_norm, config_.rms_eps, h.view());
   return h;
 }
 
 void Transformer::Logits(MatrixView<const float> hidden, MatrixView<float> logits,
                          Workspace& work) const {
-  ApplyLinear(weights_.head, hidden, logits, work.panel);
+  ApplyLinear(weights_.head, hidden, logits, work.linear);
 }
 
 }  // namespace quantref

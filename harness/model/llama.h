@@ -7,8 +7,8 @@
 
 #include "harness/base/matrix.h"
 #include "harness/io/tokenizer.h"
+#include "harness/model/block.h"
 #include "harness/model/config.h"
-#include "harness/model/ops.h"
 #include "harness/model/weights.h"
 
 namespace quantref {
@@ -29,10 +29,8 @@ struct Model {
 Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
                 size_t threads);
 
-// The buffers of one forward pass, reused from window to window. One for each thread.
-struct Workspace {
-  Matrix<float> x, q, k, v, attention, gate, up, scores, panel;
-};
+// h (T, hidden): the embeddings of the ids. ids < vocab.
+void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h);
 
 // The forward pass of a model over one window: whole, from position 0. Const and safe to share
 // between threads, each with its own Workspace. Same ids, same bits, whatever ran before or beside
@@ -52,10 +50,6 @@ class Transformer {
   void Logits(MatrixView<const float> hidden, MatrixView<float> logits, Workspace& work) const;
 
  private:
-  Matrix<float> Embed(std::span<const uint32_t> ids) const;
-  void AttentionBlock(const BlockWeights& block, MatrixView<float> h, Workspace& work) const;
-  void MlpBlock(const BlockWeights& block, MatrixView<float> h, Workspace& work) const;
-
   LlamaConfig config_;
   ModelWeights weights_;
   RopeTable rope_;

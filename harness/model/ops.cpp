@@ -8,17 +8,29 @@
 #include "harness/base/check.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
+#include "harness/kernels/quantize_activations.h"
 
 namespace quantref {
 
 // About 4 MB of FP32: large enough for OpenBLAS to work at its full rate, small against any model.
 size_t PanelRows(size_t in) { return std::max<size_t>(64, (size_t{1} << 20) / in / 64 * 64); }
 
+MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols) {
+  if (matrix.rows() != rows || matrix.cols() != cols) matrix = Matrix<float>(rows, cols);
+  return matrix.view();
+}
+
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
-                 Matrix<float>& panel) {
+                 LinearScratch& scratch) {
   const Weight& weight = linear.weight;
   QR_CHECK_EQ(x.cols(), weight.cols());
   QR_CHECK_EQ(y.cols(), weight.rows());
+  if (linear.activations) {
+    const MatrixView<float> rounded = Shaped(scratch.rounded, x.rows(), x.cols());
+    QuantizeActivations(*linear.activations, x, rounded);
+    x = rounded;
+  }
+  Matrix<float>& panel = scratch.panel;
   const size_t panel_rows = std::min(PanelRows(weight.cols()), weight.rows());
   if (panel.rows() * panel.cols() < panel_rows * weight.cols())
     panel = Matrix<float>(panel_rows, weight.cols());

@@ -10,11 +10,19 @@ namespace quantref {
 
 // The operations of a LLaMA block. T = tokens of the window.
 
-// y (T, out) = x (T, in) W^T + b. `panel` is scratch for PanelRows(in) decoded rows of W. The
-// weight is decoded panel by panel, so a layer costs no more memory than the panel, and a result
-// does not depend on how often it is asked for.
+// A view of scratch that keeps its storage as long as the shape stays the same.
+MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols);
+
+// What ApplyLinear needs of memory; kept from call to call. `panel`: PanelRows(in) decoded rows of
+// W; `rounded`: the activations, where the linear rounds them.
+struct LinearScratch {
+  Matrix<float> panel, rounded;
+};
+
+// y (T, out) = Q(x (T, in)) W^T + b. The weight is decoded panel by panel, so a layer costs no more
+// memory than the panel, and a result does not depend on how often it is asked for.
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
-                 Matrix<float>& panel);
+                 LinearScratch& scratch);
 size_t PanelRows(size_t in);
 
 // y = RMSNorm(x) * gain, row by row; x and y are (T, hidden) and may be the same.

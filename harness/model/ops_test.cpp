@@ -80,8 +80,9 @@ TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
          {std::vector<float>(), std::vector<float>(random_bias.data(), random_bias.data() + out)}) {
       // y is a part of a wider matrix, and the panel is of some other shape, or none.
       Matrix<float> wide = Filled(tokens, out + 5, -77.0f);
-      Matrix<float> panel = bias.empty() ? Matrix<float>() : Filled(3, in, kNan);
-      ApplyLinear(MakeLinear(weights, bias), x.view(), wide.view().Cols(2, out), panel);
+      LinearScratch scratch;
+      if (!bias.empty()) scratch.panel = Filled(3, in, kNan);
+      ApplyLinear(MakeLinear(weights, bias), x.view(), wide.view().Cols(2, out), scratch);
       CHECK(WorstLinearError(x.view(), weights, bias, wide.view().Cols(2, out)) < 1e-6);
       bool untouched = true;
       for (size_t t = 0; t < tokens; ++t) {
@@ -106,13 +107,14 @@ TEST_CASE("ops: a panel stays within its memory", "[ops]") {
 }
 
 TEST_CASE("ops: one panel serves linears of every size in turn", "[ops]") {
-  Matrix<float> panel;
+  LinearScratch scratch;
   for (const auto& [in, out] : {std::pair<size_t, size_t>{4096, 300}, {8, 5}, {2000, 700}}) {
     const Matrix<float> x = RandomMatrix(2, in, 4), weights = RandomMatrix(out, in, 5);
-    Matrix<float> y(2, out), fresh_y(2, out), fresh_panel;
+    Matrix<float> y(2, out), fresh_y(2, out);
+    LinearScratch fresh;
     const Linear linear = MakeLinear(weights, {});
-    ApplyLinear(linear, x.view(), y.view(), panel);
-    ApplyLinear(linear, x.view(), fresh_y.view(), fresh_panel);
+    ApplyLinear(linear, x.view(), y.view(), scratch);
+    ApplyLinear(linear, x.view(), fresh_y.view(), fresh);
     CHECK(std::equal(y.data(), y.data() + 2 * out, fresh_y.data()));
     CHECK(WorstLinearError(x.view(), weights, {}, y.view()) < 1e-6);
   }

@@ -28,6 +28,33 @@ Weight::Weight(const Tensor& tensor, WeightType type)
 Weight::Weight(std::shared_ptr<const PackedMatrix> packed)
     : packed_(std::move(packed)), rows_(packed_->rows()), cols_(packed_->cols()) {}
 
+Weight::Weight(Matrix<float> values) : rows_(values.rows()), cols_(values.cols()) {
+  const auto owner = std::make_shared<const Matrix<float>>(std::move(values));
+  dense_ = reinterpret_cast<const std::byte*>(owner->data());
+  owner_ = owner;
+}
+
+Weight Weight::RoundedToHalf(MatrixView<const float> values, const std::string& name) {
+  const auto owner = std::make_shared<Matrix<uint16_t>>(values.rows(), values.cols());
+  for (size_t r = 0; r < values.rows(); ++r) {
+    for (size_t c = 0; c < values.cols(); ++c) {
+      if (!(std::fabs(RoundToHalf(values(r, c))) <= kMaxHalf)) {
+        throw Error(
+            fmt::format("a weight of {} does not fit FP16 (at most {})", values(r, c), kMaxHalf),
+            name);
+      }
+      (*owner)(r, c) = FloatToHalf(values(r, c));
+    }
+  }
+  Weight weight;
+  weight.dense_ = reinterpret_cast<const std::byte*>(owner->data());
+  weight.owner_ = owner;
+  weight.dtype_ = DType::kF16;
+  weight.rows_ = values.rows();
+  weight.cols_ = values.cols();
+  return weight;
+}
+
 void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
   QR_CHECK_EQ(values.cols(), cols_);
   QR_CHECK_LE(first + values.rows(), rows_);

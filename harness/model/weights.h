@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -10,6 +11,7 @@
 #include "harness/base/matrix.h"
 #include "harness/io/checkpoint.h"
 #include "harness/model/config.h"
+#include "harness/quant/activation.h"
 #include "harness/quant/packed_matrix.h"
 
 namespace quantref {
@@ -18,15 +20,19 @@ namespace quantref {
 // checkpoints).
 enum class WeightType { kNative, kFp16 };
 
-// A (out, in) weight matrix in its stored form: the checkpoint's mapped F32/F16/BF16 numbers, or
-// packed codes. Cheap to copy: copies share the storage. FP32 values exist only panel by panel, in
-// the caller's buffer.
+// A (out, in) weight matrix in its stored form: the checkpoint's mapped F32/F16/BF16 numbers, its
+// own F32 or F16 numbers, or packed codes. Cheap to copy: copies share the storage. FP32 values of
+// what is stored otherwise exist only panel by panel, in the caller's buffer.
 class Weight {
  public:
   Weight() = default;
   Weight(const Tensor& tensor,
          WeightType type);  // 2-D F32/F16/BF16; the checkpoint must outlive it
   explicit Weight(std::shared_ptr<const PackedMatrix> packed);
+  explicit Weight(Matrix<float> values);  // kept in FP32
+
+  // The values rounded to FP16. Throws Error, naming the matrix, where one is beyond its range.
+  static Weight RoundedToHalf(MatrixView<const float> values, const std::string& name);
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
@@ -38,23 +44,29 @@ class Weight {
   Matrix<float> Decode() const;
 
   size_t StorageBits() const;
+  bool owned() const { return owner_ != nullptr; }  // not the checkpoint's numbers, nor packed
+  bool stored_in_16_bits() const {
+    return packed_ == nullptr && (round_to_half_ || dtype_ != DType::kF32);
+  }
   bool SharesStorage(const Weight& other) const {
     return dense_ == other.dense_ && packed_ == other.packed_;
   }
 
  private:
   std::shared_ptr<const PackedMatrix> packed_;
+  std::shared_ptr<const void> owner_;  // of dense_, where it is not the checkpoint
   const std::byte* dense_ = nullptr;
   DType dtype_ = DType::kF32;
   bool round_to_half_ = false;
   size_t rows_ = 0, cols_ = 0;
 };
 
-// y = x W^T + b.
+// y = Q(x) W^T + b, where Q rounds the activations or leaves them alone.
 struct Linear {
   std::string name;  // as overrides match it: "layers.3.mlp.down_proj", "lm_head"
   Weight weight;
   std::vector<float> bias;  // empty, or out values
+  std::optional<ActivationFormat> activations{};
 };
 
 struct BlockWeights {

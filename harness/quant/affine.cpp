@@ -14,8 +14,21 @@
 namespace quantref {
 namespace {
 
+// To nearest, ties to even, for |x| < 2^22: std::nearbyint without SSE4.1 is a call.
+float RoundSmall(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+
+float Cut(float weight, float limit) { return std::clamp(weight, -limit, limit); }
+
+// One limit for each scale, in the layout of the grid's.
+void CheckLimits(MatrixView<const float> limits, const PackedMatrix& grid) {
+  if (limits.empty()) return;
+  QR_CHECK_EQ(limits.rows(), grid.scale_rows());
+  QR_CHECK_EQ(limits.cols(), grid.scale_cols());
+}
+
 // The ranges of every scale of the matrix, in the order of PackedMatrix's scales.
-std::vector<ValueRange> FindRanges(MatrixView<const float> weights, const PackedMatrix& grid) {
+std::vector<ValueRange> FindRanges(MatrixView<const float> weights, MatrixView<const float> limits,
+                                   const PackedMatrix& grid) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   std::vector<ValueRange> ranges(grid.scale_rows() * grid.scale_cols(), {kInfinity, -kInfinity});
   for (size_t r = 0; r < weights.rows(); ++r) {
@@ -30,6 +43,10 @@ std::vector<ValueRange> FindRanges(MatrixView<const float> weights, const Packed
       range.lo = std::min(range.lo, w);
       range.hi = std::max(range.hi, w);
     }
+  }
+  for (size_t i = 0; i < ranges.size() && !limits.empty(); ++i) {
+    const float limit = limits(i / grid.scale_cols(), i % grid.scale_cols());
+    ranges[i] = {Cut(ranges[i].lo, limit), Cut(ranges[i].hi, limit)};
   }
   return ranges;
 }
@@ -66,27 +83,38 @@ Affine ChooseAffine(ValueRange range, const WeightScheme& scheme) {
 
 int Encode(float weight, const Affine& affine, CodeRange range) {
   if (affine.scale == 0) return affine.zero;
-  // Clamped before the conversion: the quotient may be beyond an int.
+  // Clamped before it is rounded, which is the same between whole numbers: the quotient may be
+  // beyond an int.
   const float lowest = static_cast<float>(range.min - affine.zero);
   const float highest = static_cast<float>(range.max - affine.zero);
-  return static_cast<int>(std::clamp(std::nearbyint(weight / affine.scale), lowest, highest)) +
+  return static_cast<int>(RoundSmall(std::clamp(weight / affine.scale, lowest, highest))) +
          affine.zero;
 }
 
-PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme) {
-  PackedMatrix packed(weights.rows(), weights.cols(), scheme);
-  const std::vector<ValueRange> ranges = FindRanges(weights, packed);
+void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits,
+                 PackedMatrix& packed) {
+  CheckLimits(limits, packed);
+  const std::vector<ValueRange> ranges = FindRanges(weights, limits, packed);
   for (size_t i = 0; i < ranges.size(); ++i) {
     packed.set_affine(i / packed.scale_cols(), i % packed.scale_cols(),
-                      ChooseAffine(ranges[i], scheme));
+                      ChooseAffine(ranges[i], packed.scheme()));
   }
+}
+
+PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme,
+                            MatrixView<const float> limits) {
+  PackedMatrix packed(weights.rows(), weights.cols(), scheme);
+  ChooseGrids(weights, limits, packed);
   const CodeRange range = Codes(scheme);
   std::vector<uint8_t> codes(weights.cols());
   for (size_t r = 0; r < weights.rows(); ++r) {
+    const size_t scale_row = r / packed.rows_per_scale();
     for (size_t s = 0, c = 0; s < packed.scale_cols(); ++s) {
-      const Affine affine = packed.affine(r / packed.rows_per_scale(), s);
+      const Affine affine = packed.affine(scale_row, s);
+      const float limit =
+          limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, s);
       for (const size_t end = c + packed.cols_per_scale(); c < end; ++c) {
-        codes[c] = static_cast<uint8_t>(Encode(weights(r, c), affine, range));
+        codes[c] = static_cast<uint8_t>(Encode(Cut(weights(r, c), limit), affine, range));
       }
     }
     packed.SetCodes(r, codes);

@@ -45,8 +45,16 @@ inline float Decode(int code, const Affine& affine) {
   return affine.scale * static_cast<float>(code - affine.zero);
 }
 
-// Rounds the (out, in) matrix to nearest (RTN) under the scheme. Throws Error on weights that are
-// not finite or too large for an FP16 scale.
-PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme);
+// Gives every scale and zero point of `packed` the grid that spans its weights. `limits`, where not
+// empty, holds one magnitude for each scale, in the layout of PackedMatrix's: weights beyond it
+// count as if they were cut there. Throws Error on weights that are not finite or too large for an
+// FP16 scale.
+void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits,
+                 PackedMatrix& packed);
+
+// Rounds the (out, in) matrix, cut at the limits, to nearest (RTN) under the scheme. Throws Error
+// as ChooseGrids does.
+PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme,
+                            MatrixView<const float> limits = {});
 
 }  // namespace quantref

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <utility>
+
 #include "harness/base/check.h"
 #include "harness/base/half.h"
 #include "harness/base/sha256.h"
@@ -52,6 +55,17 @@ void PackedMatrix::set_affine(size_t scale_row, size_t scale_col, const Affine& 
   }
 }
 
+void PackedMatrix::set_order(std::vector<uint32_t> order) {
+  if (!order.empty()) QR_CHECK_EQ(order.size(), cols_);
+  std::vector<bool> seen(order.size());
+  for (const uint32_t column : order) {
+    QR_CHECK_LT(column, cols_);
+    QR_CHECK(!seen[column]);
+    seen[column] = true;
+  }
+  order_ = std::move(order);
+}
+
 void PackedMatrix::GetCodes(size_t row, std::span<uint8_t> codes) const {
   QR_CHECK_EQ(codes.size(), cols_);
   const uint8_t* packed = packed_row(row);
@@ -81,13 +95,15 @@ void PackedMatrix::DecodeRow(size_t row, std::span<float> values) const {
   std::vector<uint8_t> codes(cols_);
   GetCodes(row, codes);
   for (size_t j = 0; j < cols_; ++j) {
-    values[j] = Decode(codes[j], affine(row / rows_per_scale(), j / cols_per_scale()));
+    const float value = Decode(codes[j], affine(row / rows_per_scale(), j / cols_per_scale()));
+    values[order_.empty() ? j : order_[j]] = value;
   }
 }
 
 size_t PackedMatrix::StorageBits() const {
   return rows_ * row_bytes_ * 8 + scales_.size() * 16 +
-         zeros_.size() * static_cast<size_t>(scheme_.bits);
+         zeros_.size() * static_cast<size_t>(scheme_.bits) +
+         order_.size() * static_cast<size_t>(std::bit_width(cols_ - 1));
 }
 
 double PackedMatrix::EffectiveBits() const {
@@ -101,6 +117,7 @@ std::string PackedMatrix::Sha256() const {
   sha.Update(codes_.data(), rows_ * row_bytes_);
   sha.Update(scales_.data(), scales_.size() * sizeof(scales_[0]));
   sha.Update(zeros_.data(), zeros_.size());
+  sha.Update(order_.data(), order_.size() * sizeof(order_[0]));
   return sha.HexDigest();
 }
 

@@ -18,6 +18,9 @@ struct Affine;
 //           row's first byte; a row ends on a whole byte.
 //   scales  FP16, one for each (row block, column block) of the granularity, row-major.
 //   zeros   one code for each scale, asymmetric only.
+//   order   which column of the weights each position of a row holds; none: the column of its
+//   number.
+//           Codes, groups and columns of scales go by position, decoded values by column.
 class PackedMatrix {
  public:
   PackedMatrix(size_t rows, size_t cols,
@@ -37,21 +40,26 @@ class PackedMatrix {
   Affine affine(size_t scale_row, size_t scale_col) const;
   void set_affine(size_t scale_row, size_t scale_col, const Affine& affine);
 
-  void GetCodes(size_t row, std::span<uint8_t> codes) const;  // codes.size() == cols
+  // Position p of a row belongs to column order()[p] of the weights: a permutation of the columns,
+  // or empty where positions are columns.
+  void set_order(std::vector<uint32_t> order);
+  std::span<const uint32_t> order() const { return order_; }
+
+  void GetCodes(size_t row, std::span<uint8_t> codes) const;  // codes.size() == cols, by position
   void SetCodes(size_t row, std::span<const uint8_t> codes);
 
-  // The values of a row; the specification of every faster decoder.
+  // The values of a row, by column; the specification of every faster decoder.
   void DecodeRow(size_t row, std::span<float> values) const;
 
   // The packed bytes of a row; 8 bytes beyond its end may be read.
   const uint8_t* packed_row(size_t row) const { return codes_.data() + row * row_bytes_; }
 
-  // Stored bits: codes, 16 for each scale, b for each zero point. EffectiveBits is their number per
-  // weight.
+  // Stored bits: codes, 16 for each scale, b for each zero point, and where there is an order,
+  // ceil(log2(cols)) for each of its columns. EffectiveBits is their number per weight.
   size_t StorageBits() const;
   double EffectiveBits() const;
 
-  // SHA-256 of shape, scheme, codes, scales and zeros.
+  // SHA-256 of shape, scheme, codes, scales, zeros and order.
   std::string Sha256() const;
 
  private:
@@ -62,6 +70,7 @@ class PackedMatrix {
   std::vector<uint8_t> codes_;
   std::vector<uint16_t> scales_;  // FP16 patterns
   std::vector<uint8_t> zeros_;
+  std::vector<uint32_t> order_;
 };
 
 }  // namespace quantref

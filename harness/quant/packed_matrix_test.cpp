@@ -165,6 +165,25 @@ TEST_CASE("packed_matrix: rows decode with the scale of their place", "[packed_m
   CHECK(pair == std::vector<float>{-1.0f, 8.0f});
 }
 
+TEST_CASE("packed_matrix: with an order, positions decode to the columns that it names",
+          "[packed_matrix]") {
+  PackedMatrix matrix(1, 4, {.bits = 4, .group = 2});
+  matrix.set_affine(0, 0, {0.5f, 8});
+  matrix.set_affine(0, 1, {2.0f, 0});
+  matrix.SetCodes(0, Codes{0, 9, 3, 15});
+  CHECK(matrix.order().empty());
+  matrix.set_order({2, 0, 3, 1});
+  CHECK(std::vector<uint32_t>(matrix.order().begin(), matrix.order().end()) ==
+        std::vector<uint32_t>{2, 0, 3, 1});
+  CHECK(GetCodes(matrix, 0) == Codes{0, 9, 3, 15});  // by position, as they were put
+  std::vector<float> values(4);
+  matrix.DecodeRow(0, values);
+  CHECK(values == std::vector<float>{0.5f, 30.0f, -4.0f, 6.0f});
+  matrix.set_order({});
+  matrix.DecodeRow(0, values);
+  CHECK(values == std::vector<float>{-4.0f, 0.5f, 6.0f, 30.0f});
+}
+
 TEST_CASE("packed_matrix: effective bits count scales, zeros and padding", "[packed_matrix]") {
   // int4 g128: a code a weight, and for each 128 of them a 16-bit scale and a 4-bit zero point.
   CHECK(PackedMatrix(3, 256, {}).EffectiveBits() == 4 + (16 + 4) / 128.0);
@@ -177,6 +196,10 @@ TEST_CASE("packed_matrix: effective bits count scales, zeros and padding", "[pac
   // 5 codes of 3 bits take 2 bytes.
   const WeightScheme three{.bits = 3, .granularity = Granularity::kRow, .symmetric = true};
   CHECK(PackedMatrix(7, 5, three).StorageBits() == 7 * (2 * 8 + 16));
+  // An order of 5 columns takes 3 bits for each.
+  PackedMatrix ordered(7, 5, three);
+  ordered.set_order({4, 3, 2, 1, 0});
+  CHECK(ordered.StorageBits() == 7 * (2 * 8 + 16) + 5 * 3);
 }
 
 // 2 x 4, with all codes, scales and zeros set.
@@ -198,7 +221,8 @@ TEST_CASE("packed_matrix: the hash is that of the documented bytes", "[packed_ma
         "90b874df1472c0cdf156eb22d997b91a399d17af95de88b317a95caf904c1f5f");
 }
 
-TEST_CASE("packed_matrix: the hash changes with any code, scale or zero", "[packed_matrix]") {
+TEST_CASE("packed_matrix: the hash changes with any code, scale, zero and order",
+          "[packed_matrix]") {
   std::set<std::string> hashes = {HashedExample().Sha256()};
   size_t variants = 1;
   const auto add = [&](const PackedMatrix& matrix) {
@@ -223,7 +247,13 @@ TEST_CASE("packed_matrix: the hash changes with any code, scale or zero", "[pack
       add(matrix);
     }
   }
-  CHECK(variants == 1 + 8 + 4 + 4);
+  for (const std::vector<uint32_t>& order :
+       {std::vector<uint32_t>{0, 1, 2, 3}, {1, 0, 2, 3}, {3, 2, 1, 0}}) {
+    PackedMatrix matrix = HashedExample();
+    matrix.set_order(order);
+    add(matrix);
+  }
+  CHECK(variants == 1 + 8 + 4 + 4 + 3);
   CHECK(hashes.size() == variants);
 }
 

@@ -34,16 +34,17 @@ WeightScheme Override(WeightScheme scheme, const SchemeOverride& with) {
   return scheme;
 }
 
-std::optional<WeightScheme> SchemeFor(const QuantizeSpec& spec, const std::string& name) {
-  std::optional<WeightScheme> scheme = spec.weights;
+PlannedLinear PlanOne(const QuantizeSpec& spec, const LinearShape& shape) {
+  PlannedLinear planned{shape, spec.weights};
   for (const std::string& pattern : spec.keep) {
-    if (GlobMatches(pattern, name)) scheme.reset();
+    if (GlobMatches(pattern, shape.name)) planned.scheme.reset();
   }
   for (const SchemeOverride& entry : spec.overrides) {
-    if (!GlobMatches(entry.match, name)) continue;
-    scheme = entry.keep ? std::nullopt : std::optional(Override(spec.weights, entry));
+    if (!GlobMatches(entry.match, shape.name)) continue;
+    planned.scheme = entry.keep ? std::nullopt : std::optional(Override(spec.weights, entry));
+    planned.method = entry.method;
   }
-  return scheme;
+  return planned;
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ std::vector<PlannedLinear> MakePlan(const QuantizeSpec& spec,
     CheckMatchesSome(entry.match, "quantize.overrides", linears);
   std::vector<PlannedLinear> plan;
   for (const LinearShape& linear : linears) {
-    plan.push_back({linear, SchemeFor(spec, linear.name)});
+    plan.push_back(PlanOne(spec, linear));
     if (plan.back().scheme)
       CheckApplies(*plan.back().scheme, linear.name, linear.rows, linear.cols);
   }

@@ -19,6 +19,7 @@ struct SchemeOverride {
   std::optional<Granularity> granularity;
   std::optional<size_t> group;  // implies kGroup unless a granularity is given too
   std::optional<bool> symmetric, full_range, zero_in_range;
+  std::string method;  // the rounder; "": the general one
 };
 
 // What the `quantize` section of a config asks for, method apart.
@@ -39,6 +40,7 @@ struct LinearShape {
 struct PlannedLinear {
   LinearShape shape;
   std::optional<WeightScheme> scheme;
+  std::string method{};  // as SchemeOverride::method
 };
 
 // True where the shell-style pattern (*, ?, [a-z]) matches the whole name.

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "harness/base/matrix.h"
+#include "harness/model/block.h"
+#include "harness/quant/activation.h"
+#include "harness/quant/scheme.h"
+
+namespace quantref {
+
+// What a method wants to know of the inputs that linears get on the calibration text. Nothing that
+// nobody asks for is collected.
+struct DataNeeds {
+  bool channel_max = false, channel_mean = false;  // of |x|, by channel
+  bool gram = false;                               // the Hessian of GPTQ, up to a factor
+  bool kept = false;                               // the inputs themselves, of the first samples
+  // The linears of a block are rounded tap by tap, and what later ones read passes through the
+  // earlier ones as they were rounded.
+  bool true_sequential = false;
+
+  bool Any() const { return channel_max || channel_mean || gram || kept; }
+  DataNeeds operator|(const DataNeeds& other) const;
+};
+
+// The inputs x of one tap, over all calibration tokens; only what was asked for is filled.
+struct InputStatistics {
+  size_t tokens = 0;
+  std::vector<float> channel_max;    // max |x_j|
+  std::vector<double> channel_mean;  // mean |x_j|
+  Matrix<double> gram;               // sum of x x^T, (channels, channels), both triangles
+  std::vector<Matrix<float>> kept;   // (T, channels) of the first samples
+
+  // As if every x_j had been x_j / scales[j].
+  void DivideChannels(std::span<const float> scales);
+};
+
+// A block that is being quantized: what transforms change and rounders read.
+struct CalibratedBlock {
+  BlockShape shape;
+  BlockWeights weights{};                                       // FP32 where transforms change it
+  std::array<InputStatistics, kTaps> inputs{};                  // by Tap
+  std::array<std::optional<WeightScheme>, kLinears> schemes{};  // none: the linear is kept
+  std::optional<ActivationScheme> activations{};                // of the linears with a scheme
+  // Where weights are to be clipped before their grid is chosen: the largest magnitude, one for
+  // each scale of the scheme (rows and columns as PackedMatrix has them); empty: nowhere.
+  std::array<Matrix<float>, kLinears> limits{};
+  std::array<std::string, kLinears> notes{};  // what methods decided, for the record
+
+  InputStatistics& input(Tap tap) { return inputs[static_cast<size_t>(tap)]; }
+  const InputStatistics& input(Tap tap) const { return inputs[static_cast<size_t>(tap)]; }
+
+  // Whether some reader of the tap is to be quantized.
+  bool Quantizes(Tap tap) const;
+
+  // How the readers of the tap are to round their inputs, where `channel_max` describes them
+  // (needed for static scales only).
+  std::optional<ActivationFormat> FormatFor(std::span<const float> channel_max) const;
+};
+
+// Divides the producer's channels by the scales (> 0, finite) and multiplies the consumers'
+// columns: the FP32 function of the block stays the same. Weights become FP32.
+void ScaleChannels(BlockWeights& block, const ScalingGroup& group, std::span<const float> scales);
+
+// Puts a linear that transforms may have changed, and that stays unquantized, into the precision
+// that it was stored in; where no value changed, into its old storage. Throws Error where a value
+// leaves FP16's range.
+void StoreAsBefore(const Linear& before, Linear& linear);
+
+// ScaleChannels for a block under calibration, whose statistics follow. Throws Error where limits
+// were chosen already for weights that this would change.
+void Fold(CalibratedBlock& block, const ScalingGroup& group, std::span<const float> scales);
+
+// Adds to the notes of the group's quantized consumers.
+void Note(CalibratedBlock& block, Tap tap, const std::string& note);
+
+}  // namespace quantref

@@ -1,0 +1,93 @@
+#include "harness/model/block.h"
+
+#include "harness/base/check.h"
+#include "harness/kernels/isa.h"
+
+namespace quantref {
+namespace {
+
+void AddTo(MatrixView<float> h, MatrixView<const float> x) {
+  for (size_t t = 0; t < h.rows(); ++t) Ops().add(h.row(t), x.row(t), h.cols());
+}
+
+void Observe(const Observer& observer, Tap tap, MatrixView<const float> x) {
+  if (observer) observer(tap, x);
+}
+
+}  // namespace
+
+size_t TapChannels(const LlamaConfig& config, Tap tap) {
+  if (tap == Tap::kAttentionOutput) return config.heads * config.head_dim;
+  return tap == Tap::kMlpHidden ? config.intermediate : config.hidden;
+}
+
+const std::vector<size_t>& Readers(Tap tap) {
+  static const std::array<std::vector<size_t>, kTaps> readers = {
+      {{kQ, kK, kV}, {kO}, {kGate, kUp}, {kDown}}};
+  return readers[static_cast<size_t>(tap)];
+}
+
+Tap TapOf(size_t linear) {
+  QR_CHECK_LT(linear, static_cast<size_t>(kLinears));
+  if (linear <= kV) return Tap::kAttentionInput;
+  if (linear == kO) return Tap::kAttentionOutput;
+  return linear == kDown ? Tap::kMlpHidden : Tap::kMlpInput;
+}
+
+void AttentionForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
+                      MatrixView<float> y, Workspace& work, const Observer& observer) {
+  const LlamaConfig& config = shape.config;
+  const size_t tokens = x.rows(), q_size = config.heads * config.head_dim;
+  const size_t kv_size = config.kv_heads * config.head_dim;
+  const MatrixView<float> q = Shaped(work.q, tokens, q_size);
+  const MatrixView<float> k = Shaped(work.k, tokens, kv_size), v = Shaped(work.v, tokens, kv_size);
+  const MatrixView<float> attention = Shaped(work.attention, tokens, q_size);
+  Shaped(work.scores, kQueryTile, tokens);
+
+  Observe(observer, Tap::kAttentionInput, x);
+  ApplyLinear(block.q, x, q, work.linear);
+  ApplyLinear(block.k, x, k, work.linear);
+  ApplyLinear(block.v, x, v, work.linear);
+  ApplyRope(shape.rope, config.head_dim, q);
+  ApplyRope(shape.rope, config.head_dim, k);
+  CausalAttention(config, q, k, v, work.scores, attention);
+  Observe(observer, Tap::kAttentionOutput, attention);
+  ApplyLinear(block.o, attention, y, work.linear);
+}
+
+void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
+                MatrixView<float> y, Workspace& work, const Observer& observer) {
+  const size_t tokens = x.rows();
+  const MatrixView<float> gate = Shaped(work.gate, tokens, shape.config.intermediate);
+  const MatrixView<float> up = Shaped(work.up, tokens, shape.config.intermediate);
+
+  Observe(observer, Tap::kMlpInput, x);
+  ApplyLinear(block.gate, x, gate, work.linear);
+  ApplyLinear(block.up, x, up, work.linear);
+  for (size_t t = 0; t < tokens; ++t)
+    Ops().silu_multiply(gate.row(t), up.row(t), up.row(t), up.cols());
+  Observe(observer, Tap::kMlpHidden, up);
+  ApplyLinear(block.down, up, y, work.linear);
+}
+
+void BlockForward(const BlockShape& shape, const BlockWeights& block, MatrixView<float> h,
+                  Workspace& work, const Observer& observer) {
+  const MatrixView<float> x = Shaped(work.x, h.rows(), h.cols());
+  const MatrixView<float> y = Shaped(work.y, h.rows(), h.cols());
+  RmsNorm(h, block.attention_norm, shape.config.rms_eps, x);
+  AttentionForward(shape, block, x, y, work, observer);
+  AddTo(h, y);
+  RmsNorm(h, block.mlp_norm, shape.config.rms_eps, x);
+  MlpForward(shape, block, x, y, work, observer);
+  AddTo(h, y);
+}
+
+std::vector<ScalingGroup> ScalingGroups(const LlamaConfig& config) {
+  std::vector<ScalingGroup> groups = {{"input_layernorm", Tap::kAttentionInput, std::nullopt}};
+  if (config.heads == config.kv_heads) groups.push_back({"v_proj", Tap::kAttentionOutput, kV});
+  groups.push_back({"post_attention_layernorm", Tap::kMlpInput, std::nullopt});
+  groups.push_back({"up_proj", Tap::kMlpHidden, kUp});
+  return groups;
+}
+
+}  // namespace quantref

@@ -1,0 +1,206 @@
+#include "quantizers/awq.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "harness/base/check.h"
+#include "harness/base/parallel.h"
+#include "harness/kernels/dequantize.h"
+#include "harness/kernels/gemm.h"
+#include "harness/quant/affine.h"
+#include "harness/scale_search.h"
+
+namespace quantref {
+namespace {
+
+constexpr std::array<Knob, 5> kKnobs = {{
+    {"grid", "candidates of the scale search", Knob::Kind::kCount, 20, 1, 1000},
+    {"scale", "search channel scales", Knob::Kind::kFlag, 1, 0, 1},
+    {"clip", "search clipping limits", Knob::Kind::kFlag, 1, 0, 1},
+    {"clip_grid", "a step of clipping is 1/clip_grid", Knob::Kind::kCount, 20, 1, 1000},
+    {"max_shrink", "clipping keeps more than 1 - max_shrink", Knob::Kind::kReal, 0.5, 0, 1},
+}};
+
+constexpr double kLeastScale = 1e-4;
+
+void SearchScales(CalibratedBlock& block, const ScalingGroup& group, size_t grid, size_t threads) {
+  const std::vector<double>& means = block.input(group.tap).channel_mean;
+  std::vector<std::vector<float>> candidates;
+  for (size_t i = 0; i < grid; ++i) {
+    candidates.push_back(AwqScales(means, static_cast<double>(i) / static_cast<double>(grid)));
+  }
+  const size_t best = ScaleSearch(block, group).Best(candidates, threads);
+  Fold(block, group, candidates[best]);
+  Note(block, group.tap,
+       fmt::format("awq ratio {:.2f}", static_cast<double>(best) / static_cast<double>(grid)));
+}
+
+ClipGrid ClipGridOf(const Knobs& knobs) {
+  const size_t grid = knobs.Count("clip_grid");
+  // 0.35 * 20 is a little less than 7.
+  constexpr double kRounding = 1e-9;
+  const double steps = std::floor(static_cast<double>(grid) * knobs.Real("max_shrink") + kRounding);
+  return {grid, std::max<size_t>(1, static_cast<size_t>(steps))};
+}
+
+void SearchLimits(CalibratedBlock& block, const ClipGrid& clip, size_t threads) {
+  for (const size_t linear : {kV, kO, kGate, kUp, kDown}) {
+    const std::optional<WeightScheme>& scheme = block.schemes[linear];
+    if (!scheme) continue;
+    if (scheme->granularity != Granularity::kRow && scheme->granularity != Granularity::kGroup) {
+      continue;
+    }
+    const Matrix<float> weights = block.weights.linears()[linear]->weight.Decode();
+    block.limits[linear] =
+        AwqLimits(weights.view(), *scheme, block.input(TapOf(linear)).gram.view(), clip, threads);
+  }
+}
+
+// The diagonal blocks of the Gram matrix, each divided by the mean of its diagonal, which brings
+// the sums of any number of tokens into FP32's range.
+std::vector<Matrix<float>> DiagonalBlocks(MatrixView<const double> gram, size_t width) {
+  std::vector<Matrix<float>> blocks;
+  for (size_t first = 0; first < gram.rows(); first += width) {
+    double trace = 0;
+    for (size_t i = first; i < first + width; ++i) trace += gram(i, i);
+    const double factor = trace > 0 ? static_cast<double>(width) / trace : 0.0;
+    Matrix<float>& block = blocks.emplace_back(width, width);
+    for (size_t i = 0; i < width; ++i) {
+      for (size_t j = 0; j < width; ++j) {
+        block(i, j) = static_cast<float>(factor * gram(first + i, first + j));
+      }
+    }
+  }
+  return blocks;
+}
+
+float AbsMax(std::span<const float> values) {
+  float largest = 0;
+  for (const float value : values) largest = std::max(largest, std::fabs(value));
+  return largest;
+}
+
+double Dot(std::span<const float> a, std::span<const float> b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i)
+    sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return sum;
+}
+
+// The limits of a few rows.
+class TileSearch {
+ public:
+  TileSearch(MatrixView<const float> weights, const WeightScheme& scheme,
+             const std::vector<Matrix<float>>& gram, MatrixView<float> limits)
+      : weights_(weights),
+        scheme_(scheme),
+        gram_(gram),
+        limits_(limits),
+        width_(weights.cols() / gram.size()),
+        largest_(limits.rows(), limits.cols()),
+        trial_(limits.rows(), limits.cols()),
+        least_(limits.rows(), limits.cols()),
+        change_(weights.rows(), weights.cols()),
+        product_(weights.rows(), width_) {}
+
+  void Run(const ClipGrid& clip) {
+    for (size_t r = 0; r < limits_.rows(); ++r) {
+      for (size_t g = 0; g < limits_.cols(); ++g) {
+        largest_(r, g) = AbsMax(weights_.row_span(r).subspan(g * width_, width_));
+        limits_(r, g) = largest_(r, g);
+        least_(r, g) = std::numeric_limits<double>::infinity();
+      }
+    }
+    for (size_t i = 0; i < clip.steps; ++i) {
+      const double kept = 1 - static_cast<double>(i) / static_cast<double>(clip.grid);
+      for (size_t r = 0; r < trial_.rows(); ++r) {
+        for (size_t g = 0; g < trial_.cols(); ++g) {
+          trial_(r, g) = static_cast<float>(kept * static_cast<double>(largest_(r, g)));
+        }
+      }
+      Try();
+    }
+  }
+
+ private:
+  // Takes over the limits on trial where they are better than the best so far.
+  void Try() {
+    DecodeRows(RoundToNearest(weights_, scheme_, trial_.view()), 0, change_.view());
+    for (size_t r = 0; r < weights_.rows(); ++r) {
+      for (size_t c = 0; c < weights_.cols(); ++c) change_(r, c) = weights_(r, c) - change_(r, c);
+    }
+    for (size_t g = 0; g < limits_.cols(); ++g) {
+      const MatrixView<const float> change = change_.view().Cols(g * width_, width_);
+      MultiplyTransposed(change, gram_[g].view(), product_.view());
+      for (size_t r = 0; r < limits_.rows(); ++r) {
+        const double error = Dot(change.row_span(r), product_.view().row_span(r));
+        if (!(error < least_(r, g))) continue;
+        least_(r, g) = error;
+        limits_(r, g) = trial_(r, g);
+      }
+    }
+  }
+
+  MatrixView<const float> weights_;
+  const WeightScheme& scheme_;
+  const std::vector<Matrix<float>>& gram_;
+  MatrixView<float> limits_;
+  size_t width_;  // weights that share a limit
+  Matrix<float> largest_, trial_;
+  Matrix<double> least_;
+  Matrix<float> change_, product_;
+};
+
+}  // namespace
+
+std::span<const Knob> Awq::knobs() const { return kKnobs; }
+
+DataNeeds Awq::needs(const Knobs& knobs) const {
+  const bool scale = knobs.Flag("scale");
+  return {.channel_mean = scale, .gram = knobs.Flag("clip"), .kept = scale};
+}
+
+void Awq::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const {
+  if (knobs.Flag("scale")) {
+    for (const ScalingGroup& group : ScalingGroups(block.shape.config)) {
+      if (block.Quantizes(group.tap)) SearchScales(block, group, knobs.Count("grid"), threads);
+    }
+  }
+  if (knobs.Flag("clip")) SearchLimits(block, ClipGridOf(knobs), threads);
+}
+
+std::vector<float> AwqScales(std::span<const double> channel_mean, double ratio) {
+  std::vector<double> powers(channel_mean.size());
+  std::transform(channel_mean.begin(), channel_mean.end(), powers.begin(), [&](double mean) {
+    return std::isfinite(mean) ? std::max(std::pow(mean, ratio), kLeastScale) : 1.0;
+  });
+  const auto [least, most] = std::minmax_element(powers.begin(), powers.end());
+  const double middle = std::sqrt(*least * *most);
+  std::vector<float> scales(powers.size());
+  std::transform(powers.begin(), powers.end(), scales.begin(),
+                 [&](double power) { return static_cast<float>(power / middle); });
+  return scales;
+}
+
+Matrix<float> AwqLimits(MatrixView<const float> weights, const WeightScheme& scheme,
+                        MatrixView<const double> gram, const ClipGrid& clip, size_t threads) {
+  QR_CHECK(scheme.granularity == Granularity::kRow || scheme.granularity == Granularity::kGroup);
+  QR_CHECK_EQ(gram.rows(), weights.cols());
+  QR_CHECK(0 < clip.steps && clip.steps <= clip.grid);
+  const size_t width = scheme.granularity == Granularity::kRow ? weights.cols() : scheme.group;
+  const std::vector<Matrix<float>> blocks = DiagonalBlocks(gram, width);
+  Matrix<float> limits(weights.rows(), blocks.size());
+  constexpr size_t kTileRows = 64;
+  ParallelFor((weights.rows() + kTileRows - 1) / kTileRows, threads, [&](size_t tile, size_t) {
+    const size_t first = tile * kTileRows, count = std::min(kTileRows, weights.rows() - first);
+    TileSearch(weights.Rows(first, count), scheme, blocks, limits.view().Rows(first, count))
+        .Run(clip);
+  });
+  return limits;
+}
+
+}  // namespace quantref

@@ -1,0 +1,77 @@
+#include "quantizers/gptq.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "harness/base/check.h"
+#include "harness/quant/affine.h"
+#include "quantizers/gptq_solver.h"
+#include "quantizers/gptq_solver_grid.h"
+
+namespace quantref {
+namespace {
+
+constexpr std::array kKnobs = {
+    Knob{"damp", "share of the mean diagonal of H that is added to it", Knob::Kind::kReal, 0.01},
+    Knob{"block", "columns whose updates are applied together", Knob::Kind::kCount, 128, 1, 65536},
+    Knob{"act_order", "columns by descending diagonal of H", Knob::Kind::kFlag, 1},
+    Knob{"static_groups", "groups' grids from the original weights", Knob::Kind::kFlag, 1},
+    Knob{"true_sequential", "calibrate each linear on those before it as rounded",
+         Knob::Kind::kFlag, 0},
+    Knob{"mse_clip", "grids that clip where that lowers the error of rounding", Knob::Kind::kFlag,
+         0},
+};
+
+Matrix<float> WithoutColumns(MatrixView<const float> weights, std::span<const uint32_t> columns) {
+  Matrix<float> rest(weights.rows(), weights.cols());
+  for (size_t r = 0; r < weights.rows(); ++r) {
+    std::copy_n(weights.row(r), weights.cols(), rest.row(r));
+    for (const uint32_t column : columns) rest(r, column) = 0;
+  }
+  return rest;
+}
+
+}  // namespace
+
+std::span<const Knob> Gptq::knobs() const { return kKnobs; }
+
+DataNeeds Gptq::needs(const Knobs& knobs) const {
+  return {.gram = true, .true_sequential = knobs.Flag("true_sequential")};
+}
+
+Rounded Gptq::Round(const RoundInput& input) const {
+  if (input.inputs == nullptr) return {RoundToNearest(input.weights, input.scheme, input.limits)};
+  QR_CHECK_EQ(input.inputs->gram.rows(), input.weights.cols());
+  const Knobs knobs = Settings(input);
+  const GptqFactor factor =
+      Factorize(input.inputs->gram.view(), knobs.Real("damp"), knobs.Flag("act_order"));
+  MatrixView<const float> weights = input.weights;
+  Matrix<float> alive;
+  if (!factor.dead.empty()) {
+    alive = WithoutColumns(weights, factor.dead);
+    weights = alive.view();
+  }
+
+  Rounded rounded{PackedMatrix(weights.rows(), weights.cols(), input.scheme)};
+  PackedMatrix& packed = rounded.packed;
+  const bool groups = input.scheme.granularity == Granularity::kGroup && packed.scale_cols() > 1;
+  const GptqOptions options{.block = knobs.Count("block"),
+                            .regroup = groups && !knobs.Flag("static_groups"),
+                            .mse_clip = knobs.Flag("mse_clip"),
+                            .threads = input.threads};
+  if (options.mse_clip && !options.regroup) {
+    SearchGrids(weights, input.limits, input.threads, packed);
+  } else {
+    ChooseGrids(weights, input.limits, packed);  // with regroup for its checks
+  }
+  if (options.regroup && knobs.Flag("act_order")) packed.set_order(factor.order);
+  GptqSolve(weights, input.limits, factor, options, packed);
+  if (factor.damp != knobs.Real("damp")) {
+    rounded.note = fmt::format("damp raised to {:.6g}", factor.damp);
+  }
+  return rounded;
+}
+
+}  // namespace quantref

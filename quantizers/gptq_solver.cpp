@@ -1,0 +1,253 @@
+#include "quantizers/gptq_solver.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <numeric>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/base/half.h"
+#include "harness/base/parallel.h"
+#include "harness/kernels/gemm.h"
+#include "harness/kernels/isa.h"
+#include "harness/quant/affine.h"
+#include "quantizers/gptq_solver_grid.h"
+
+namespace quantref {
+namespace {
+
+constexpr double kFirstRaise = 0.01, kMostDamp = 1000;
+constexpr size_t kTileRows = 256, kAbreast = 8;
+
+// The diagonal of H before damping.
+std::vector<double> Diagonal(MatrixView<const double> gram, std::vector<uint32_t>& dead) {
+  std::vector<double> diagonal(gram.rows());
+  for (size_t j = 0; j < gram.rows(); ++j) {
+    diagonal[j] = gram(j, j);
+    if (!std::isfinite(diagonal[j])) {
+      throw Error(fmt::format("the inputs' second moment of channel {} is {}", j, diagonal[j]),
+                  "calibration");
+    }
+    if (diagonal[j] != 0) continue;
+    diagonal[j] = 1;
+    dead.push_back(static_cast<uint32_t>(j));
+  }
+  return diagonal;
+}
+
+// The last column comes first in J H J, where J reverses the order.
+size_t Reversed(const std::vector<uint32_t>& order, size_t i) {
+  return order[order.size() - 1 - i];
+}
+
+// J H J, H damped: the lower triangle.
+void FillReversed(MatrixView<const double> gram, const std::vector<double>& diagonal,
+                  const std::vector<uint32_t>& order, double added, MatrixView<double> reversed) {
+  for (size_t i = 0; i < order.size(); ++i) {
+    const double* row = gram.row(Reversed(order, i));
+    for (size_t j = 0; j < i; ++j) reversed(i, j) = row[Reversed(order, j)];
+    reversed(i, i) = diagonal[Reversed(order, i)] + added;
+  }
+}
+
+// One tile of rows after another, every worker with its own.
+class TileSolver {
+ public:
+  TileSolver(MatrixView<const float> weights, MatrixView<const float> limits,
+             const GptqFactor& factor, const GptqOptions& options, PackedMatrix& packed)
+      : weights_(weights),
+        limits_(limits),
+        factor_(factor),
+        options_(options),
+        packed_(packed),
+        scheme_(packed.scheme()),
+        codes_range_(Codes(scheme_)),
+        block_(FittingBlock()),
+        tile_(std::min(kTileRows, weights.rows()), weights.cols()),
+        errors_(tile_.rows(), std::min(block_, weights.cols())),
+        codes_(tile_.rows(), weights.cols()),
+        grids_(tile_.rows() * packed.scale_cols()) {
+    for (size_t p = 0; p < weights.cols(); ++p) {
+      place_.push_back(options.regroup ? static_cast<uint32_t>(p) : factor.order[p]);
+    }
+  }
+
+  // Rows [first, first + count) of the weights.
+  void Solve(size_t first, size_t count);
+
+ private:
+  size_t FittingBlock() const;
+  void Load(size_t first, size_t count);
+  void RoundBlock(size_t first_row, size_t r, size_t end_row, size_t from, size_t end);
+  void RoundWeight(size_t r, size_t from, size_t p, size_t end);
+  Affine ChooseGrid(size_t row, const float* weights, size_t position);
+  void Store(size_t first, size_t count);
+  Affine* RowGrids(size_t r) { return &grids_[r * packed_.scale_cols()]; }
+
+  const MatrixView<const float> weights_, limits_;
+  const GptqFactor& factor_;
+  const GptqOptions& options_;
+  PackedMatrix& packed_;
+  const WeightScheme scheme_;
+  const CodeRange codes_range_;
+  const size_t block_;
+  const VectorOps& ops_ = Ops();
+  std::vector<uint32_t> place_;  // by position in processing order: that in the packed row
+  Matrix<float> tile_;           // (rows, cols) by position: the weights as updated
+  Matrix<float> errors_;         // (rows, block): w - q of the current block
+  Matrix<uint8_t> codes_;        // (rows, cols) by place
+  std::vector<Affine> grids_;    // (rows, scale_cols)
+};
+
+// With regroup no group may begin where updates are outstanding: groups make up the block or blocks
+// the group.
+size_t TileSolver::FittingBlock() const {
+  const size_t group = scheme_.group;
+  if (!options_.regroup || group % options_.block == 0) return options_.block;
+  return std::max(options_.block / group, size_t{1}) * group;
+}
+
+void TileSolver::Solve(size_t first, size_t count) {
+  Load(first, count);
+  const size_t cols = weights_.cols();
+  const MatrixView<float> tile = tile_.view().Rows(0, count);
+  for (size_t from = 0; from < cols; from += block_) {
+    const size_t end = std::min(from + block_, cols);
+    for (size_t r = 0; r < count; r += kAbreast) {
+      RoundBlock(first, r, std::min(r + kAbreast, count), from, end);
+    }
+    if (end == cols) break;
+    SubtractProduct(errors_.view().Rows(0, count).Cols(0, end - from),
+                    factor_.ratios.view().Rows(from, end - from).Cols(end, cols - end),
+                    tile.Cols(end, cols - end));
+  }
+  Store(first, count);
+}
+
+void TileSolver::Load(size_t first, size_t count) {
+  for (size_t r = 0; r < count; ++r) {
+    const float* row = weights_.row(first + r);
+    for (size_t p = 0; p < weights_.cols(); ++p) tile_(r, p) = row[factor_.order[p]];
+    const size_t scale_row = (first + r) / packed_.rows_per_scale();
+    for (size_t s = 0; s < packed_.scale_cols(); ++s) {
+      RowGrids(r)[s] = packed_.affine(scale_row, s);
+    }
+  }
+}
+
+// One column after another; rows are independent, so several hide each other's latency.
+void TileSolver::RoundBlock(size_t first_row, size_t r, size_t end_row, size_t from, size_t end) {
+  const size_t step = packed_.cols_per_scale();
+  for (size_t p = from; p < end; ++p) {
+    for (size_t i = r; options_.regroup && p % step == 0 && i < end_row; ++i) {
+      RowGrids(i)[p / step] = ChooseGrid(first_row + i, tile_.row(i), p);
+    }
+    for (size_t i = r; i < end_row; ++i) RoundWeight(i, from, p, end);
+  }
+}
+
+// Rounds one weight; those after it in the block take over the error.
+void TileSolver::RoundWeight(size_t r, size_t from, size_t p, size_t end) {
+  float* w = tile_.row(r);
+  if (!std::isfinite(w[p])) {
+    throw Error("the updated weights diverge", "gptq", "use a larger quantize.gptq.damp");
+  }
+  const Affine grid = RowGrids(r)[place_[p] / packed_.cols_per_scale()];
+  const int code = Encode(w[p], grid, codes_range_);
+  const float error = w[p] - Decode(code, grid);
+  codes_(r, place_[p]) = static_cast<uint8_t>(code);
+  errors_(r, p - from) = error;
+  ops_.subtract_scaled(w + p + 1, error, factor_.ratios.row(p) + p + 1, end - p - 1);
+}
+
+// For the group that begins at the position.
+Affine TileSolver::ChooseGrid(size_t row, const float* weights, size_t position) {
+  // Updated weights may have grown beyond any grid.
+  const int levels = Codes(scheme_).max - Codes(scheme_).min;
+  const float widest = kMaxHalf * 0.5f * static_cast<float>(levels);
+  ValueRange range{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  for (size_t p = position; p < position + scheme_.group; ++p) {
+    float limit = widest;
+    if (!limits_.empty()) limit = std::min(limit, limits_(row, factor_.order[p] / scheme_.group));
+    const float cut = std::clamp(weights[p], -limit, limit);
+    range = {std::min(range.lo, cut), std::max(range.hi, cut)};
+  }
+  if (!options_.mse_clip) return ChooseAffine(range, scheme_);
+  return SearchGrid({weights + position, scheme_.group}, range, scheme_);
+}
+
+void TileSolver::Store(size_t first, size_t count) {
+  for (size_t r = 0; r < count; ++r) {
+    packed_.SetCodes(first + r, codes_.view().row_span(r));
+    for (size_t s = 0; options_.regroup && s < packed_.scale_cols(); ++s) {
+      packed_.set_affine(first + r, s, RowGrids(r)[s]);
+    }
+  }
+}
+
+}  // namespace
+
+GptqFactor Factorize(MatrixView<const double> gram, double damp, bool act_order) {
+  QR_CHECK_EQ(gram.rows(), gram.cols());
+  const size_t n = gram.rows();
+  GptqFactor factor;
+  const std::vector<double> diagonal = Diagonal(gram, factor.dead);
+  factor.order.resize(n);
+  std::iota(factor.order.begin(), factor.order.end(), 0u);
+  if (act_order) {
+    std::stable_sort(factor.order.begin(), factor.order.end(),
+                     [&](uint32_t a, uint32_t b) { return diagonal[a] > diagonal[b]; });
+  }
+  const double mean =
+      std::accumulate(diagonal.begin(), diagonal.end(), 0.0) / static_cast<double>(n);
+
+  // With J the reversal, J H J = L L^T gives H^-1 = (J L^-1 J)^T (J L^-1 J): the upper factor of
+  // the inverse without the inverse.
+  Matrix<double> reversed(n, n);
+  factor.damp = damp;
+  FillReversed(gram, diagonal, factor.order, damp * mean, reversed.view());
+  while (!CholeskyLower(reversed.view())) {
+    factor.damp = std::max(2 * factor.damp, kFirstRaise);
+    if (factor.damp > kMostDamp) {
+      throw Error("the inputs' second moments are not positive definite, however damped",
+                  "calibration");
+    }
+    FillReversed(gram, diagonal, factor.order, factor.damp * mean, reversed.view());
+  }
+  InvertLower(reversed.view());
+
+  factor.ratios = Matrix<float>(n, n);
+  for (size_t j = 0; j < n; ++j) {
+    float* ratios = factor.ratios.row(j);
+    const double* upper = reversed.row(n - 1 - j);
+    std::fill_n(ratios, j, 0.0f);
+    for (size_t k = j; k < n; ++k) {
+      ratios[k] = static_cast<float>(upper[n - 1 - k] / upper[n - 1 - j]);
+    }
+  }
+  return factor;
+}
+
+void GptqSolve(MatrixView<const float> weights, MatrixView<const float> limits,
+               const GptqFactor& factor, const GptqOptions& options, PackedMatrix& packed) {
+  QR_CHECK_EQ(weights.rows(), packed.rows());
+  QR_CHECK_EQ(weights.cols(), packed.cols());
+  QR_CHECK_EQ(weights.cols(), factor.order.size());
+  QR_CHECK(options.block > 0);
+  QR_CHECK(!options.regroup || packed.scheme().granularity == Granularity::kGroup);
+  const size_t tiles = (weights.rows() + kTileRows - 1) / kTileRows;
+  std::vector<std::unique_ptr<TileSolver>> solvers(std::min(options.threads, tiles));
+  ParallelFor(tiles, solvers.size(), [&](size_t tile, size_t worker) {
+    if (solvers[worker] == nullptr) {
+      solvers[worker] = std::make_unique<TileSolver>(weights, limits, factor, options, packed);
+    }
+    const size_t first = tile * kTileRows;
+    solvers[worker]->Solve(first, std::min(kTileRows, weights.rows() - first));
+  });
+}
+
+}  // namespace quantref

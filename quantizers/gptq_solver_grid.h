@@ -1,0 +1,22 @@
+#pragma once
+
+#include <span>
+
+#include "harness/base/matrix.h"
+#include "harness/quant/affine.h"
+#include "harness/quant/packed_matrix.h"
+
+namespace quantref {
+
+// Grids narrower than the weights that they are for. Beside the grid that spans `range`, those that
+// span range * (1 - i / 100), i = 1..79, are tried; the one with the least sum over the weights of
+// |w - Q(w)|^2.4 is taken, the widest of equals. The numbers are those of the paper's code
+// (IST-DASLab/gptq, quant.py, Quantizer with mse=True); the paper itself has min-max grids only.
+Affine SearchGrid(std::span<const float> weights, ValueRange range, const WeightScheme& scheme);
+
+// ChooseGrids (harness/quant/affine.h) with SearchGrid for every scale: the widest range that is
+// tried is cut at the limits, the weights that the sum runs over are not.
+void SearchGrids(MatrixView<const float> weights, MatrixView<const float> limits, size_t threads,
+                 PackedMatrix& packed);
+
+}  // namespace quantref
