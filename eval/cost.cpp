@@ -21,6 +21,20 @@ Matrix<float> RandomMatrix(size_t rows, size_t cols) {
   return matrix;
 }
 
+// FP32 operations of the passes over the calibration text: collecting, and going on with the
+// quantized block; and of the products of the inputs, of which a triangle is computed.
+double CalibrationFlops(const LlamaConfig& config, const CalibrationLoad& load) {
+  const double tokens = static_cast<double>(load.samples * load.length);
+  const double passes = (load.needs.true_sequential ? static_cast<double>(kTaps) : 1.0) +
+                        (load.sequential || load.needs.true_sequential ? 1.0 : 0.0);
+  double flops = passes * static_cast<double>(load.samples) * config.ForwardFlops(load.length, 0);
+  for (const Tap tap : kAllTaps) {
+    const double channels = static_cast<double>(TapChannels(config, tap));
+    if (load.needs.gram) flops += static_cast<double>(config.layers) * tokens * channels * channels;
+  }
+  return flops;
+}
+
 }  // namespace
 
 double MeasureGemmRate(size_t rows, size_t size) {
@@ -39,15 +53,24 @@ double MeasureGemmRate(size_t rows, size_t size) {
 }
 
 Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t longest_window,
-                  size_t models, size_t threads) {
+                  std::span<const CalibrationLoad> cells, size_t threads) {
   Cost cost;
+  const size_t models = 1 + cells.size();
   double flops = 0;
   for (const Window& window : windows)
     flops += model.config.ForwardFlops(window.length, window.scored());
   cost.gflops_a_core = MeasureGemmRate(512, 512);
   const double workers = static_cast<double>(std::min(threads, windows.size()));
-  cost.seconds =
-      static_cast<double>(models) * flops / (cost.gflops_a_core * 1e9 * kForwardShare * workers);
+  const double rate = cost.gflops_a_core * 1e9 * kForwardShare;
+  cost.seconds = static_cast<double>(models) * flops / (rate * workers);
+  double hidden_states = 0;
+  for (const CalibrationLoad& load : cells) {
+    const double busy = static_cast<double>(std::max<size_t>(1, std::min(threads, load.samples)));
+    cost.quantize_seconds += CalibrationFlops(model.config, load) / (rate * busy);
+    hidden_states = std::max(
+        hidden_states, 4.0 * static_cast<double>(load.samples * load.length * model.config.hidden));
+  }
+  hidden_states = std::min(hidden_states, static_cast<double>(DefaultActivationBudget()));
 
   const LlamaConfig& config = model.config;
   const size_t per_token = 3 * config.hidden + 2 * config.heads * config.head_dim +
@@ -58,7 +81,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t lo
   const double logits = 4.0 * 128 * static_cast<double>(config.vocab);
   const double file = static_cast<double>(model.weights.checkpoint->FileBytes());
   cost.memory_bytes =
-      file * (1 + 0.5 * static_cast<double>(models - 1)) +
+      file * (1 + 0.5 * static_cast<double>(models - 1)) + hidden_states +
       workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
   return cost;
 }

@@ -3,20 +3,30 @@
 #include <span>
 
 #include "eval/protocol.h"
+#include "harness/calibrate.h"
 #include "harness/model/llama.h"
 
 namespace quantref {
 
 // What a run will cost, before it is run.
 struct Cost {
-  double seconds = 0;        // from FLOPs and the rate of matrix products measured now
-  double gflops_a_core = 0;  // that rate
-  double memory_bytes = 0;   // peak resident: mapped weights, packed copies, the threads' buffers
+  double seconds = 0;           // to measure, from FLOPs and the rate of matrix products now
+  double quantize_seconds = 0;  // passes over the calibration text; searches come on top
+  double gflops_a_core = 0;     // that rate
+  double memory_bytes = 0;  // peak resident: mapped weights, packed copies, the threads' buffers,
+                            // hidden states of the calibration text
 };
 
-// `models`: the reference and all quantized cells together.
+// What a quantized cell reads before it is measured; nothing for one that does not calibrate.
+struct CalibrationLoad {
+  size_t samples = 0, length = 0;
+  DataNeeds needs{};
+  bool sequential = true;
+};
+
+// `cells`: the quantized ones.
 Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t longest_window,
-                  size_t models, size_t threads);
+                  std::span<const CalibrationLoad> cells, size_t threads);
 
 // The rate of one core's FP32 products at (rows, size) x (size, size), the median of a few, in
 // GFLOP/s.

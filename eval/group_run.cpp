@@ -115,13 +115,18 @@ const CalibrationSet& GroupRun::Calibrate(const RunConfig& config, size_t seed) 
 
 void GroupRun::PrintPlan() const {
   std::vector<PlanRow> rows;
-  size_t models = 1;
+  std::vector<CalibrationLoad> loads;
   for (const Cell& cell : cells_) {
     rows.push_back({cell.config->name, cell.label, cell.plan});
-    models = std::max(models, cell.model + 1);
+    if (cell.spec == nullptr) continue;
+    loads.emplace_back();
+    if (cell.calibration == nullptr) continue;
+    const CalibrationData& data = cell.calibration->data;
+    const DataNeeds needs = cell.method.Needs(cell.plan);
+    loads.back() = {SamplesRead(data, needs), cell.calibration->length, needs, data.sequential};
   }
   fmt::print("{}", PlanText(Describe({}), rows,
-                            EstimateCost(*model_, windows_, LongestWindow(), models, threads_)));
+                            EstimateCost(*model_, windows_, LongestWindow(), loads, threads_)));
 }
 
 std::vector<Record> GroupRun::Run() {

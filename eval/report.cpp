@@ -240,10 +240,14 @@ std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows,
     cells.push_back({row.config, row.method,
                      row.plan.empty() ? "-" : fmt::format("{} of {}", quantized, row.plan.size())});
   }
+  const std::string quantize = cost.quantize_seconds > 0
+                                   ? fmt::format("about {} to quantize (searches come on top) and ",
+                                                 FormatDuration(cost.quantize_seconds))
+                                   : "";
   return fmt::format(
-      "{}\n{}\nexpected: about {} ({:.0f} GFLOP/s a core now), up to {:.1f} GB of memory of "
-      "{:.1f}\n",
-      Headline(group), RenderTable({"config", "cell", "quantized matrices"}, cells, 2),
+      "{}\n{}\nexpected: {}about {} to measure ({:.0f} GFLOP/s a core now), up to {:.1f} GB of "
+      "memory of {:.1f}\n",
+      Headline(group), RenderTable({"config", "cell", "quantized matrices"}, cells, 2), quantize,
       FormatDuration(cost.seconds), cost.gflops_a_core, cost.memory_bytes / 1e9,
       static_cast<double>(MemoryBytes()) / 1e9);
 }

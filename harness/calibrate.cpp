@@ -81,6 +81,11 @@ InputStatistics EmptyStatistics(size_t channels, const DataNeeds& needs) {
 
 }  // namespace
 
+size_t SamplesRead(const CalibrationData& data, const DataNeeds& needs) {
+  const bool all = needs.channel_max || needs.channel_mean || needs.gram;
+  return all ? data.samples.size() : std::min(kKeptSamples, data.samples.size());
+}
+
 // What one sample adds to a tap's statistics.
 struct Calibrator::Partial {
   std::vector<float> channel_max;

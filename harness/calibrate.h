@@ -25,6 +25,9 @@ struct CalibrationData {
 // errors of the layer report).
 inline constexpr size_t kKeptSamples = 4;
 
+// How many samples a method with these needs goes through: all, or the kept ones alone.
+size_t SamplesRead(const CalibrationData& data, const DataNeeds& needs);
+
 // Takes the hidden states of all samples through a model, part by part, and collects what methods
 // want to know on the way. Sums over tokens run in a fixed order: within a sample, then sample
 // after sample; so results do not depend on the number of threads.

@@ -33,9 +33,7 @@ class Driver {
     rounder_needs_.channel_max |= method.activations && !method.activations->dynamic;
     transform_needs_ = method.TransformNeeds();
     transform_needs_.channel_max |= rounder_needs_.channel_max;
-    const DataNeeds needs = method.Needs(plan);
-    const bool all = needs.channel_max || needs.channel_mean || needs.gram;
-    samples_ = all ? data.samples.size() : std::min(kKeptSamples, data.samples.size());
+    samples_ = SamplesRead(data, method.Needs(plan));
     total_ = config.layers * (samples_ * PassesOfABlock() + kLinears);
   }
 
