@@ -53,7 +53,12 @@ void ReadWeights(YamlReader yaml, WeightScheme& scheme) {
   ReadReach(yaml, granularity, group);
   scheme.granularity = granularity.value_or(scheme.granularity);
   scheme.group = group.value_or(scheme.group);
+  const bool before = scheme.symmetric;
   yaml.Set("symmetric", scheme.symmetric);
+  if (scheme.symmetric != before) {  // an entry that leaves the section's symmetry
+    scheme.full_range = false;
+    scheme.zero_in_range = true;
+  }
   yaml.Set("full_range", scheme.full_range);
   yaml.Set("zero_in_range", scheme.zero_in_range);
   yaml.RefuseUnknownKeys();
@@ -149,11 +154,11 @@ std::optional<ActivationScheme> ReadActivations(YamlReader& yaml,
     yaml.Choice("activations", {"none"}, "none");
     return std::nullopt;
   }
-  ActivationScheme scheme;
+  ActivationScheme scheme = activations.value_or(ActivationScheme{});
   YamlReader section = yaml.Map("activations");
   section.Set("bits", scheme.bits, kMinBits, kMaxBits);
   section.Set("dynamic", scheme.dynamic);
-  const char* otherwise = scheme.dynamic ? "token" : "tensor";
+  const char* otherwise = scheme.dynamic && scheme.per_token ? "token" : "tensor";
   scheme.per_token = section.Choice("granularity", {"token", "tensor"}, otherwise) == "token";
   section.RefuseUnknownKeys();
   if (scheme.per_token && !scheme.dynamic)
@@ -162,12 +167,28 @@ std::optional<ActivationScheme> ReadActivations(YamlReader& yaml,
   return scheme;
 }
 
+// Overrides that a cell has from the section, beside weights of its own.
+void CheckInherited(const YamlReader& yaml, const QuantizeSpec& spec) {
+  for (const SchemeOverride& entry : spec.overrides) {
+    const bool symmetric = entry.symmetric.value_or(spec.weights.symmetric);
+    const bool full = !symmetric && entry.full_range.value_or(false);
+    if (!full && !(symmetric && !entry.zero_in_range.value_or(true))) continue;
+    throw Error(fmt::format("symmetric: {}, but the section's override of '{}' sets {}", symmetric,
+                            entry.match, full ? "full_range" : "zero_in_range: false"),
+                yaml.Where("weights"), "give the entry overrides of its own");
+  }
+}
+
 // What both the `quantize` section and an entry of its methods may hold.
 void ReadCell(YamlReader& yaml, CellConfig& cell) {
   ReadWeights(yaml.Map("weights"), cell.quantize.weights);
   cell.activations = ReadActivations(yaml, cell.activations);
   yaml.Set("keep", cell.quantize.keep);
-  if (yaml.Has("overrides")) cell.quantize.overrides.clear();
+  if (yaml.Has("overrides")) {
+    cell.quantize.overrides.clear();
+  } else {
+    CheckInherited(yaml, cell.quantize);
+  }
   for (YamlReader& entry : yaml.Maps("overrides"))
     cell.quantize.overrides.push_back(ReadOverride(entry, cell.quantize.weights));
   ReadKnobs(yaml, cell);

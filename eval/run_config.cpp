@@ -23,8 +23,8 @@ OutlierSpec ReadOutliers(YamlReader yaml) {
   if (!(outliers.channels > 0 && outliers.channels <= 1))
     yaml.Fail("channels", "a share of the channels: above 0, at most 1");
   yaml.Set("scale", outliers.scale);
-  if (!(outliers.scale > 0 && outliers.scale <= 1e4))
-    yaml.Fail("scale", "a factor above 0, at most 10000");
+  if (!(outliers.scale >= 1e-4 && outliers.scale <= 1e4))
+    yaml.Fail("scale", "a factor from 0.0001 to 10000");
   yaml.Set("seed", outliers.seed, 0, kMaxSeed);
   yaml.RefuseUnknownKeys();
   return outliers;

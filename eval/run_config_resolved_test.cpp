@@ -8,24 +8,21 @@
 #include <vector>
 
 #include "eval/run_config.h"
+#include "eval/testing/read_config.h"
 #include "harness/io/file.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
 
-using testing::TempDir;
-using testing::WriteFile;
 using Json = nlohmann::ordered_json;
 using Strings = std::vector<std::string>;
 
 RunConfig Read(const std::string& text, const Strings& assignments = {}) {
-  const TempDir dir;
-  WriteFile(dir / "c.yaml", text);
-  return ReadRunConfig((dir / "c.yaml").string(), assignments);
+  return testing::ReadConfigText(text, assignments);
 }
 
-RunConfig ReadLine(const std::string& line) { return Read("name: x\n" + line + "\n"); }
+RunConfig ReadLine(const std::string& line) { return testing::ReadConfigLine(line); }
 
 RunConfig ReadWeights(const std::string& weights) {
   return ReadLine("quantize: {weights: {" + weights + "}}");
@@ -89,10 +86,9 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
 TEST_CASE("config: the resolved text says what was read") {
   const Json json = Json::parse(Read(kManyKeys).Resolved());
   CHECK(json["name"] == "many-keys");
-  CHECK(json["model"] ==
-        Json{{"name", "wikilm-2m"},
-             {"dtype", "fp16"},
-             {"outliers", {{"channels", 0.02}, {"scale", 30.0}, {"seed", 1}}}});
+  CHECK(json["model"] == Json{{"name", "wikilm-2m"},
+                              {"dtype", "fp16"},
+                              {"outliers", {{"channels", 0.02}, {"scale", 30.0}, {"seed", 1}}}});
   CHECK(json["quantize"]["activations"] ==
         Json{{"bits", 8}, {"granularity", "tensor"}, {"dynamic", false}});
   CHECK(json["quantize"]["weights"]["bits"] == 3);
@@ -111,7 +107,13 @@ TEST_CASE("config: the resolved text is a config that means the same") {
         ReadWeights("granularity: column, zero_in_range: false"),
         ReadLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
         ReadLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
-                 "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}")}) {
+                 "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}"),
+        ReadLine("quantize: {weights: {symmetric: true, full_range: true}, methods: [{method: rtn, "
+                 "label: asym, weights: {symmetric: false}}]}"),
+        ReadLine("quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
+                 "weights: {symmetric: true}}]}"),
+        ReadLine("quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
+                 "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}")}) {
     CHECK(Read(config.Resolved()).Resolved() == config.Resolved());
   }
 }

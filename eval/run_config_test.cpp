@@ -5,24 +5,21 @@
 #include <string>
 #include <vector>
 
+#include "eval/testing/read_config.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::TempDir;
-using testing::WriteFile;
+using testing::CheckBadLines;
 using Strings = std::vector<std::string>;
 
 RunConfig Read(const std::string& text, const Strings& assignments = {}) {
-  const TempDir dir;
-  WriteFile(dir / "c.yaml", text);
-  return ReadRunConfig((dir / "c.yaml").string(), assignments);
+  return testing::ReadConfigText(text, assignments);
 }
 
-// A config whose line 2 is that one.
-RunConfig ReadLine(const std::string& line) { return Read("name: x\n" + line + "\n"); }
+RunConfig ReadLine(const std::string& line) { return testing::ReadConfigLine(line); }
 
 RunConfig ReadWeights(const std::string& weights) {
   return ReadLine("quantize: {weights: {" + weights + "}}");
@@ -90,11 +87,11 @@ TEST_CASE("config: every key is read") {
   CHECK(config.model.weight_type == WeightType::kFp16);
   CHECK(Labels(config) == Strings{"rtn"});
   CHECK(config.general.quantize.weights == WeightScheme{.bits = 3,
-                                                .granularity = Granularity::kGroup,
-                                                .group = 64,
-                                                .symmetric = true,
-                                                .full_range = true,
-                                                .zero_in_range = true});
+                                                        .granularity = Granularity::kGroup,
+                                                        .group = 64,
+                                                        .symmetric = true,
+                                                        .full_range = true,
+                                                        .zero_in_range = true});
   CHECK(config.general.quantize.keep == Strings{"lm_head", "layers.0.*"});
   REQUIRE(config.general.quantize.overrides.size() == 3);
   const SchemeOverride& down = config.general.quantize.overrides[0];
@@ -126,23 +123,6 @@ TEST_CASE("config: a model is a name or a map") {
   CHECK(ReadLine("model: {name: b}").model.name == "b");
   CHECK(ReadLine("model: {dtype: fp16}").model.name == "wikilm-28m");
   CHECK(ReadLine("model: {dtype: native}").model.weight_type == WeightType::kNative);
-}
-
-// The line and what its message must have besides "c.yaml:2: ".
-struct BadLine {
-  const char* line;
-  Strings parts;
-};
-
-void CheckBadLines(const std::vector<BadLine>& bad_lines) {
-  for (const BadLine& bad : bad_lines) {
-    INFO(bad.line);
-    const std::string message = testing::ErrorMessage([&] { ReadLine(bad.line); });
-    INFO(message);
-    CHECK(message.find("/c.yaml:2: ") != std::string::npos);
-    for (const std::string& part : bad.parts)
-      CHECK((message.find(part) == std::string::npos ? part : "") == "");
-  }
 }
 
 TEST_CASE("config: values of the wrong type or out of range are errors") {
@@ -230,7 +210,9 @@ TEST_CASE("config: names fit into file names") {
 }
 
 TEST_CASE("config: group and granularity may agree but not contradict") {
-  const auto weights = [](const std::string& text) { return ReadWeights(text).general.quantize.weights; };
+  const auto weights = [](const std::string& text) {
+    return ReadWeights(text).general.quantize.weights;
+  };
   CHECK(weights("group: 32") == weights("group: 32, granularity: group"));
   CHECK(weights("group: row").granularity == Granularity::kRow);
   CHECK(weights("group: 0") == weights("group: row"));

@@ -1,9 +1,13 @@
 #include "harness/calibrated_block.h"
 
 #include <catch2/catch.hpp>
+#include <string>
+#include <utility>
 
+#include "harness/base/half.h"
 #include "harness/calibrated_block_testing.h"
 #include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
 
 namespace quantref {
 namespace {
@@ -171,6 +175,68 @@ TEST_CASE("calibrated block: notes are for quantized readers", "[calibrated_bloc
   CHECK(test.block.notes[kV] == "one, two");
   CHECK(test.block.notes[kK].empty());
   CHECK(test.block.notes[kO].empty());
+}
+
+// Linear q of the first block of a tiny model; its file stays mapped.
+struct StoredLinear {
+  explicit StoredLinear(const std::string& dtype, WeightType type = WeightType::kNative) {
+    const testing::TempDir dir;
+    testing::WriteTinyModel(dir.path(), {.dtype = dtype});
+    model = LoadWeights(ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path()), type, 1);
+    linear = model.blocks[0].q;
+  }
+  // Its weights in FP32, row 0 multiplied by the factor, then stored as before.
+  Linear StoredTimes(float factor) const {
+    Linear changed = linear;
+    Matrix<float> values = linear.weight.Decode();
+    for (float& value : values.view().row_span(0)) value *= factor;
+    changed.weight = Weight(std::move(values));
+    StoreAsBefore(linear, changed);
+    return changed;
+  }
+
+  ModelWeights model;
+  Linear linear;
+};
+
+TEST_CASE("calibrated block: a linear that nothing changed gets its storage back",
+          "[calibrated_block]") {
+  for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
+    for (const char* dtype : {"F32", "F16", "BF16"}) {
+      const StoredLinear stored(dtype, type);
+      INFO(dtype);
+      CHECK(stored.StoredTimes(1).weight.SharesStorage(stored.linear.weight));
+    }
+  }
+}
+
+TEST_CASE("calibrated block: a changed linear is stored as precisely as before",
+          "[calibrated_block]") {
+  constexpr float kFactor = 1.1f;
+  for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
+    for (const std::string dtype : {"F32", "F16", "BF16"}) {
+      const StoredLinear stored(dtype, type);
+      const Linear found = stored.StoredTimes(kFactor);
+      const bool wide = dtype == "F32" && type == WeightType::kNative;
+      INFO(dtype << ", " << (wide ? "wide" : "16 bits"));
+      CHECK(found.weight.owned());
+      CHECK(found.weight.stored_in_16_bits() == !wide);
+      CHECK(found.weight.StorageBits() == stored.linear.weight.StorageBits());
+      const Matrix<float> before = stored.linear.weight.Decode(), after = found.weight.Decode();
+      for (size_t c = 0; c < before.cols(); ++c) {
+        const float expected = before(0, c) * kFactor;
+        CHECK(after(0, c) == (wide ? expected : RoundToHalf(expected)));
+        CHECK(after(1, c) == before(1, c));
+      }
+    }
+  }
+}
+
+TEST_CASE("calibrated block: a changed linear that FP16 cannot hold is an Error",
+          "[calibrated_block]") {
+  CHECK_ERROR(StoredLinear("F16").StoredTimes(1e6f), "layers.0.self_attn.q_proj",
+              "does not fit FP16");
+  CHECK_NOTHROW(StoredLinear("F32").StoredTimes(1e6f));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace quantref {
 // et al. 2022 describe them in models beyond 6.7 billion parameters).
 struct OutlierSpec {
   double channels = 0.01;  // share of the hidden channels, rounded up; (0, 1]
-  double scale = 50;       // > 0
+  double scale = 50;       // 1e-4..1e4
   size_t seed = 0;         // which channels
   bool operator==(const OutlierSpec&) const = default;
 };

@@ -21,9 +21,9 @@ class MatrixView {
     QR_DCHECK_LE(cols, stride);
   }
   MatrixView(T* data, size_t rows, size_t cols) : MatrixView(data, rows, cols, cols) {}
-  // A view of mutable elements is one of constant elements.
-  // NOLINTNEXTLINE(google-explicit-constructor): implicit, as std::span's
+  // A view of mutable elements is one of constant elements: implicit, as std::span's.
   template <typename U>
+  // NOLINTNEXTLINE(google-explicit-constructor)
   requires std::is_same_v<const U, T> MatrixView(const MatrixView<U>& other)
       : MatrixView(other.data(), other.rows(), other.cols(), other.stride()) {}
 

@@ -106,6 +106,42 @@ TEST_CASE("tokenizer: any bytes are encoded, with ids below the vocabulary", "[t
   }
 }
 
+TEST_CASE("tokenizer: Decode gives back what Encode took", "[tokenizer]") {
+  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
+  const std::string texts[] = {
+      "",
+      "The history of the world.",
+      "x = 12 * (3 + 4); // \"quoted\" \\ ~ {}",
+      "W\xc3\xb6rter, na\xc3\xafve caf\xc3\xa9s",
+      "\xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80 \xce\xb1\xce\xb2",  // byte by byte
+      " = Heading = \n\n A line .\nAnother one .\n",
+  };
+  for (const std::string& text : texts) {
+    const std::vector<uint32_t> ids = tokenizer.Encode(text);
+    CHECK(tokenizer.Decode(ids) == text);
+    if (!text.empty()) CHECK(ids.size() > 1);
+  }
+}
+
+TEST_CASE("tokenizer: control tokens are no text", "[tokenizer]") {
+  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
+  REQUIRE(tokenizer.bos_id());
+  const uint32_t bos = *tokenizer.bos_id();
+  std::vector<uint32_t> ids = tokenizer.Encode("Hello world");
+  ids.insert(ids.begin(), bos);
+  CHECK(tokenizer.Decode(ids) == "Hello world");
+  CHECK(tokenizer.Decode(std::vector<uint32_t>{bos, bos}).empty());
+}
+
+TEST_CASE("tokenizer: Decode takes every id", "[tokenizer]") {
+  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
+  std::string all;
+  for (uint32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    all += tokenizer.Decode(std::vector<uint32_t>{id});
+  }
+  CHECK(all.find("the") != std::string::npos);
+}
+
 TEST_CASE("tokenizer: other tokenizers and missing files are refused", "[tokenizer]") {
   const TempDir dir;
   CHECK_ERROR(Tokenizer::Load(dir.path()), "tokenizer.model", "no such file");

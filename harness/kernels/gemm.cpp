@@ -9,6 +9,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/kernels/gemm_amx.h"
 #include "harness/kernels/isa.h"
 
 namespace quantref {
@@ -25,6 +26,7 @@ const char* CoreTypeFor(Isa isa) {
     case Isa::kAvx2:
       return "Haswell";
     case Isa::kAvx512:
+    case Isa::kAmx:
       return "SkylakeX";
   }
   QR_CHECK(false);
@@ -79,16 +81,50 @@ blasint Int(size_t n) {
   return static_cast<blasint>(n);
 }
 
-// c = alpha op(a) op(b) + beta c, the products over k elements.
-struct Factors {
-  CBLAS_TRANSPOSE transpose_a, transpose_b;
-  float alpha, beta;
+// c = sign op(a) op(b), plus c where `accumulate`, the products over k elements.
+struct Product {
+  bool transpose_a, transpose_b;
+  size_t k;
+  float sign = 1;
+  bool accumulate = false;
 };
-void Gemm(const Factors& factors, size_t k, MatrixView<const float> a, MatrixView<const float> b,
+
+void BlasGemm(const Product& product, MatrixView<const float> a, MatrixView<const float> b,
+              MatrixView<float> c) {
+  const auto transpose = [](bool is) { return is ? CblasTrans : CblasNoTrans; };
+  Blas().sgemm(CblasRowMajor, transpose(product.transpose_a), transpose(product.transpose_b),
+               Int(c.rows()), Int(c.cols()), Int(product.k), product.sign, a.data(),
+               Int(a.stride()), b.data(), Int(b.stride()), product.accumulate ? 1.0f : 0.0f,
+               c.data(), Int(c.stride()));
+}
+
+// Of the calling thread, grown as needed.
+uint8_t* Scratch(size_t bytes) {
+  thread_local Matrix<uint8_t> scratch;
+  if (scratch.cols() < bytes) scratch = Matrix<uint8_t>(1, bytes);
+  return scratch.data();
+}
+
+void AmxGemmOf(const Product& product, MatrixView<const float> a, MatrixView<const float> b,
+               MatrixView<float> c) {
+  const auto operand = [](MatrixView<const float> matrix, bool terms_in_rows) {
+    return terms_in_rows ? GemmOperand{matrix.data(), matrix.stride(), 1}
+                         : GemmOperand{matrix.data(), 1, matrix.stride()};
+  };
+  RunAmxGemm({c.rows(), c.cols(), product.k, operand(a, !product.transpose_a),
+              operand(b, product.transpose_b), product.sign, product.accumulate, c.data(),
+              c.stride(), Scratch(AmxScratchBytes(c.rows(), c.cols(), product.k))});
+}
+
+// Below this the tiles would be mostly empty.
+constexpr size_t kLeastAmxSide = 16, kLeastAmxDepth = 32;
+
+void Gemm(const Product& product, MatrixView<const float> a, MatrixView<const float> b,
           MatrixView<float> c) {
-  Blas().sgemm(CblasRowMajor, factors.transpose_a, factors.transpose_b, Int(c.rows()),
-               Int(c.cols()), Int(k), factors.alpha, a.data(), Int(a.stride()), b.data(),
-               Int(b.stride()), factors.beta, c.data(), Int(c.stride()));
+  const bool fills_tiles =
+      c.rows() >= kLeastAmxSide && c.cols() >= kLeastAmxSide && product.k >= kLeastAmxDepth;
+  if (ActiveIsa() == Isa::kAmx && fills_tiles) return AmxGemmOf(product, a, b, c);
+  BlasGemm(product, a, b, c);
 }
 
 }  // namespace
@@ -98,21 +134,23 @@ void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, Ma
   QR_CHECK_EQ(a.cols(), b.cols());
   QR_CHECK_EQ(a.rows(), c.rows());
   QR_CHECK_EQ(b.rows(), c.cols());
-  Gemm({CblasNoTrans, CblasTrans, 1.0f, accumulate ? 1.0f : 0.0f}, a.cols(), a, b, c);
+  Gemm({.transpose_a = false, .transpose_b = true, .k = a.cols(), .accumulate = accumulate}, a, b,
+       c);
 }
 
 void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
   QR_CHECK_EQ(a.cols(), b.rows());
   QR_CHECK_EQ(a.rows(), c.rows());
   QR_CHECK_EQ(b.cols(), c.cols());
-  Gemm({CblasNoTrans, CblasNoTrans, 1.0f, 0.0f}, a.cols(), a, b, c);
+  Gemm({.transpose_a = false, .transpose_b = false, .k = a.cols()}, a, b, c);
 }
 
 void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
   QR_CHECK_EQ(a.cols(), b.rows());
   QR_CHECK_EQ(a.rows(), c.rows());
   QR_CHECK_EQ(b.cols(), c.cols());
-  Gemm({CblasNoTrans, CblasNoTrans, -1.0f, 1.0f}, a.cols(), a, b, c);
+  Gemm({.transpose_a = false, .transpose_b = false, .k = a.cols(), .sign = -1, .accumulate = true},
+       a, b, c);
 }
 
 void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> b,
@@ -120,7 +158,7 @@ void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> 
   QR_CHECK_EQ(a.rows(), b.rows());
   QR_CHECK_EQ(a.cols(), c.rows());
   QR_CHECK_EQ(b.cols(), c.cols());
-  Gemm({CblasTrans, CblasNoTrans, 1.0f, 0.0f}, a.rows(), a, b, c);
+  Gemm({.transpose_a = true, .transpose_b = false, .k = a.rows()}, a, b, c);
 }
 
 // LAPACK counts by columns: what is lower here is upper there.

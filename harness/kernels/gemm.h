@@ -24,7 +24,8 @@ void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, Matri
 void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> b,
                              MatrixView<float> c);
 
-// Factorizations of the LAPACK that comes with OpenBLAS, in double, in place, one thread.
+// Factorizations of the LAPACK that comes with OpenBLAS, in double, in place, one thread. The bits
+// depend on stride and alignment too: give them a Matrix of its own.
 
 // The lower triangle of the symmetric matrix a becomes L, a = L L^T; what is above the diagonal is
 // left as it was and is not read. False where a is not positive definite (a is then spoilt).

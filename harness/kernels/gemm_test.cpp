@@ -51,26 +51,43 @@ struct Shape {
   size_t m, n, k;
 };
 
-enum class Kind { kTransposed, kAccumulate, kPlain };
+enum class Kind { kTransposed, kAccumulate, kPlain, kSubtract, kFirstTransposed };
+constexpr Kind kAllKinds[] = {Kind::kTransposed, Kind::kAccumulate, Kind::kPlain, Kind::kSubtract,
+                              Kind::kFirstTransposed};
+
+// Whether c is read, not only written.
+bool Adds(Kind kind) { return kind == Kind::kAccumulate || kind == Kind::kSubtract; }
+// Whether b is (n, k); else (k, n).
+bool SecondTransposed(Kind kind) { return kind == Kind::kTransposed || kind == Kind::kAccumulate; }
 
 double At(MatrixView<const float> matrix, size_t r, size_t c) {
   return static_cast<double>(matrix(r, c));
 }
 
-// `before` is what c held; b is (n, k) for the transposed kinds and (k, n) for the plain one.
+// Term p of element (i, j) of the product.
+double Term(Kind kind, MatrixView<const float> a, MatrixView<const float> b,
+            std::array<size_t, 3> at) {
+  const auto [i, j, p] = at;
+  const double left = kind == Kind::kFirstTransposed ? At(a, p, i) : At(a, i, p);
+  const double right = SecondTransposed(kind) ? At(b, j, p) : At(b, p, j);
+  return kind == Kind::kSubtract ? -left * right : left * right;
+}
+
+// `before` is what c held.
 void CheckProduct(Kind kind, MatrixView<const float> a, MatrixView<const float> b,
                   MatrixView<const float> before, MatrixView<const float> c) {
+  const size_t k = SecondTransposed(kind) ? b.cols() : b.rows();
   for (size_t i = 0; i < c.rows(); ++i) {
     for (size_t j = 0; j < c.cols(); ++j) {
-      double sum = kind == Kind::kAccumulate ? At(before, i, j) : 0;
+      double sum = Adds(kind) ? At(before, i, j) : 0;
       double magnitude = std::fabs(sum);
-      for (size_t p = 0; p < a.cols(); ++p) {
-        const double term = At(a, i, p) * (kind == Kind::kPlain ? At(b, p, j) : At(b, j, p));
+      for (size_t p = 0; p < k; ++p) {
+        const double term = Term(kind, a, b, {i, j, p});
         sum += term;
         magnitude += std::fabs(term);
       }
       // Any order of k multiplications and additions stays within this (Higham 2002, eq. 3.7).
-      const double bound = static_cast<double>(a.cols() + 2) * 0x1p-24 * magnitude;
+      const double bound = static_cast<double>(k + 2) * 0x1p-24 * magnitude;
       if (!(std::fabs(At(c, i, j) - sum) <= bound)) {
         FAIL("(" << i << ", " << j << "): " << c(i, j) << ", expected " << sum);
       }
@@ -78,32 +95,36 @@ void CheckProduct(Kind kind, MatrixView<const float> a, MatrixView<const float> 
   }
 }
 
+void Run(Kind kind, MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
+  if (kind == Kind::kPlain) return Multiply(a, b, c);
+  if (kind == Kind::kSubtract) return SubtractProduct(a, b, c);
+  if (kind == Kind::kFirstTransposed) return MultiplyFirstTransposed(a, b, c);
+  MultiplyTransposed(a, b, c, kind == Kind::kAccumulate);
+}
+
 void CheckShape(Kind kind, Shape shape, std::array<size_t, 3> padding, Rng& rng) {
   const auto [m, n, k] = shape;
   INFO("m " << m << ", n " << n << ", k " << k << ", kind " << static_cast<int>(kind));
-  Padded a(m, k, padding[0]), c(m, n, padding[2]), before(m, n, 0);
-  const bool plain = kind == Kind::kPlain;
-  Padded b(plain ? k : n, plain ? n : k, padding[1]);
+  const bool first = kind == Kind::kFirstTransposed, second = SecondTransposed(kind);
+  Padded a(first ? k : m, first ? m : k, padding[0]);
+  Padded b(second ? n : k, second ? k : n, padding[1]);
+  Padded c(m, n, padding[2]), before(m, n, 0);
   a.Randomize(rng);
   b.Randomize(rng);
-  if (kind == Kind::kAccumulate) {
+  if (Adds(kind)) {
     before.Randomize(rng);
     for (size_t i = 0; i < m; ++i) {
       std::memcpy(c.view().row(i), before.view().row(i), n * sizeof(float));
     }
   }  // else c stays NaN: what it held must not count
-  if (plain) {
-    Multiply(a.view(), b.view(), c.view());
-  } else {
-    MultiplyTransposed(a.view(), b.view(), c.view(), kind == Kind::kAccumulate);
-  }
+  Run(kind, a.view(), b.view(), c.view());
   CheckProduct(kind, a.view(), b.view(), before.view(), c.view());
   CHECK(c.PaddingIsNaN());
 }
 
 TEST_CASE("gemm: all kinds against a triple loop, small shapes and strides", "[gemm]") {
   Rng rng(1);
-  for (Kind kind : {Kind::kTransposed, Kind::kAccumulate, Kind::kPlain}) {
+  for (Kind kind : kAllKinds) {
     for (size_t m : {1, 2, 3, 7, 8, 9, 17}) {
       for (size_t n : {1, 2, 5, 8, 15, 16, 17, 33}) {
         for (size_t k : {1, 2, 3, 8, 16, 31, 32, 33}) {
@@ -117,7 +138,7 @@ TEST_CASE("gemm: all kinds against a triple loop, small shapes and strides", "[g
 
 TEST_CASE("gemm: all kinds against a triple loop, large shapes", "[gemm]") {
   Rng rng(2);
-  for (Kind kind : {Kind::kTransposed, Kind::kAccumulate, Kind::kPlain}) {
+  for (Kind kind : kAllKinds) {
     for (Shape shape : {Shape{1, 257, 513}, Shape{65, 129, 127}, Shape{128, 64, 256},
                         Shape{129, 1, 300}, Shape{31, 33, 1025}}) {
       CheckShape(kind, shape, {0, 0, 0}, rng);
@@ -127,7 +148,7 @@ TEST_CASE("gemm: all kinds against a triple loop, large shapes", "[gemm]") {
 }
 
 TEST_CASE("gemm: small whole numbers multiply exactly", "[gemm]") {
-  // (1 2; 3 4) times (5 6; 7 8), and times its transpose.
+  // (1 2; 3 4) times (5 6; 7 8), times its transpose, and its transpose times that.
   std::vector<float> a = {1, 2, 3, 4}, b = {5, 6, 7, 8}, c(4);
   const MatrixView<float> result(c.data(), 2, 2);
   Multiply(MatrixView<float>(a.data(), 2, 2), MatrixView<float>(b.data(), 2, 2), result);
@@ -137,6 +158,11 @@ TEST_CASE("gemm: small whole numbers multiply exactly", "[gemm]") {
   MultiplyTransposed(MatrixView<float>(a.data(), 2, 2), MatrixView<float>(b.data(), 2, 2), result,
                      true);
   CHECK(c == std::vector<float>{34, 46, 78, 106});
+  MultiplyFirstTransposed(MatrixView<float>(a.data(), 2, 2), MatrixView<float>(b.data(), 2, 2),
+                          result);
+  CHECK(c == std::vector<float>{26, 30, 38, 44});
+  SubtractProduct(MatrixView<float>(a.data(), 2, 2), MatrixView<float>(b.data(), 2, 2), result);
+  CHECK(c == std::vector<float>{7, 8, -5, -6});
 }
 
 // The bits of a (33, 129) x (65, 129)^T product of fixed numbers.

@@ -1,5 +1,9 @@
 #include "harness/kernels/isa.h"
 
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "harness/base/check.h"
@@ -7,6 +11,18 @@
 
 namespace quantref {
 namespace {
+
+// AMX-BF16 and AMX-TILE, and Linux's leave to use the tiles' registers, which it must be asked for
+// once and which threads inherit.
+bool CpuHasAmx() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  if ((edx & (kBf16 | kTile)) != (kBf16 | kTile)) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  static const bool allowed = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return allowed;
+}
 
 Isa Choose() {
   const char* forced = std::getenv("QUANTREF_FORCE_ISA");
@@ -30,9 +46,9 @@ Isa Choose() {
 
 }  // namespace
 
-const char* IsaName(Isa isa) { return OpsFor(isa).name; }
+const char* IsaName(Isa isa) { return isa == Isa::kAmx ? "amx" : OpsFor(isa).name; }
 
-std::vector<Isa> KnownIsas() { return {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}; }
+std::vector<Isa> KnownIsas() { return {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}; }
 
 bool CpuHas(Isa isa) {
   switch (isa) {
@@ -45,6 +61,8 @@ bool CpuHas(Isa isa) {
       return CpuHas(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl");
+    case Isa::kAmx:
+      return CpuHas(Isa::kAvx512) && CpuHasAmx();
   }
   QR_CHECK(false);
   return false;
@@ -62,6 +80,7 @@ const VectorOps& OpsFor(Isa isa) {
     case Isa::kAvx2:
       return kAvx2Ops;
     case Isa::kAvx512:
+    case Isa::kAmx:
       return kAvx512Ops;
   }
   QR_CHECK(false);

@@ -21,24 +21,28 @@ namespace {
 constexpr char kVariable[] = "QUANTREF_FORCE_ISA";
 
 TEST_CASE("isa: the names, weakest first", "[isa]") {
-  REQUIRE(KnownIsas().size() == 3);
+  REQUIRE(KnownIsas().size() == 4);
   CHECK(KnownIsas()[0] == Isa::kScalar);
   CHECK(KnownIsas()[1] == Isa::kAvx2);
   CHECK(KnownIsas()[2] == Isa::kAvx512);
+  CHECK(KnownIsas()[3] == Isa::kAmx);
   CHECK(std::string(IsaName(Isa::kScalar)) == "scalar");
   CHECK(std::string(IsaName(Isa::kAvx2)) == "avx2");
   CHECK(std::string(IsaName(Isa::kAvx512)) == "avx512");
+  CHECK(std::string(IsaName(Isa::kAmx)) == "amx");
 }
 
-TEST_CASE("isa: each has its own table", "[isa]") {
+TEST_CASE("isa: each has its own table, AMX that of AVX-512", "[isa]") {
   CHECK(&OpsFor(Isa::kScalar) == &kScalarOps);
   CHECK(&OpsFor(Isa::kAvx2) == &kAvx2Ops);
   CHECK(&OpsFor(Isa::kAvx512) == &kAvx512Ops);
+  CHECK(&OpsFor(Isa::kAmx) == &kAvx512Ops);
 }
 
 TEST_CASE("isa: every CPU has the scalar one, and avx512 implies avx2", "[isa]") {
   CHECK(CpuHas(Isa::kScalar));
   if (CpuHas(Isa::kAvx512)) CHECK(CpuHas(Isa::kAvx2));
+  if (CpuHas(Isa::kAmx)) CHECK(CpuHas(Isa::kAvx512));
 }
 
 // The flags that the kernel lists for the CPU: another witness than the one that CpuHas asks.
@@ -60,6 +64,7 @@ TEST_CASE("isa: the CPU's flags say the same", "[isa]") {
   CHECK(CpuHas(Isa::kAvx2) == avx2);
   CHECK(CpuHas(Isa::kAvx512) ==
         (avx2 && has("avx512f") && has("avx512bw") && has("avx512dq") && has("avx512vl")));
+  CHECK(CpuHas(Isa::kAmx) == (CpuHas(Isa::kAvx512) && has("amx_tile") && has("amx_bf16")));
 }
 
 // Holds whatever the variable says; the test below runs it in processes of their own.
@@ -75,7 +80,7 @@ TEST_CASE("isa: the one in force is the one asked for", "[isa]") {
   }
   if (!known) {
     CHECK_ERROR(ActiveIsa(), kVariable, "no kernels for '" + std::string(forced) + "'",
-                "scalar, avx2, avx512");
+                "scalar, avx2, avx512, amx");
     CHECK_ERROR(Ops(), kVariable);
   } else if (!CpuHas(expected)) {
     CHECK_ERROR(ActiveIsa(), kVariable, "this CPU lacks " + std::string(forced), "hint: ");
@@ -83,7 +88,7 @@ TEST_CASE("isa: the one in force is the one asked for", "[isa]") {
   } else {
     CHECK(ActiveIsa() == expected);
     CHECK(&Ops() == &OpsFor(expected));
-    if (forced != nullptr) CHECK(std::string(Ops().name) == forced);
+    if (forced != nullptr) CHECK(std::string(IsaName(ActiveIsa())) == forced);
   }
 }
 

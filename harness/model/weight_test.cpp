@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "harness/base/rng.h"
 #include "harness/model/weights.h"
 #include "harness/quant/affine.h"
+#include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
 // One matrix in its stored form; loading whole models is weights_test.cpp's.
@@ -156,6 +159,92 @@ TEST_CASE("weight: copies share the storage, other weights do not", "[weight]") 
       const Weight copy = b;
       CHECK(a.SharesStorage(copy) == (&a == &b));
     }
+  }
+}
+
+// The matrix's row r, changed number by number.
+template <typename Change>
+std::vector<float> RowOf(const Matrix<float>& matrix, size_t r, Change change) {
+  std::vector<float> row(matrix.row(r), matrix.row(r) + kCols);
+  for (float& value : row) value = change(value);
+  return row;
+}
+
+TEST_CASE("weight: its own FP32 numbers", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();
+  const Weight weight(RandomMatrix());
+  CHECK(weight.rows() == kRows);
+  CHECK(weight.cols() == kCols);
+  CHECK(weight.owned());
+  CHECK_FALSE(weight.quantized());
+  CHECK_FALSE(weight.stored_in_16_bits());
+  CHECK(weight.StorageBits() == kRows * kCols * 32);
+  CheckDecodeRows(weight,
+                  [&](size_t r) { return RowOf(matrix, r, [](float value) { return value; }); });
+}
+
+TEST_CASE("weight: its own numbers, rounded to FP16", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();
+  std::vector<float> wide(kRows * (kCols + 5), 1e30f);  // what is between the rows is not read
+  for (size_t r = 0; r < kRows; ++r) std::copy_n(matrix.row(r), kCols, &wide[r * (kCols + 5)]);
+  const Weight weight =
+      Weight::RoundedToHalf(MatrixView<const float>(wide.data(), kRows, kCols, kCols + 5), "w");
+  CHECK(weight.rows() == kRows);
+  CHECK(weight.cols() == kCols);
+  CHECK(weight.owned());
+  CHECK_FALSE(weight.quantized());
+  CHECK(weight.stored_in_16_bits());
+  CHECK(weight.StorageBits() == kRows * kCols * 16);
+  CheckDecodeRows(weight, [&](size_t r) { return RowOf(matrix, r, RoundToHalf); });
+}
+
+TEST_CASE("weight: what is beyond FP16 is an Error that names the matrix", "[weight]") {
+  Matrix<float> matrix = RandomMatrix();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float good : {65504.0f, -65519.0f, 0x1p-30f}) {  // round to 65504, -65504 and 0
+    matrix(20, 41) = good;
+    CHECK(Weight::RoundedToHalf(matrix.view(), "w").Decode()(20, 41) == RoundToHalf(good));
+  }
+  for (const float bad : {65520.0f, -1e9f, infinity, std::numeric_limits<float>::quiet_NaN()}) {
+    matrix(20, 41) = bad;
+    CHECK_ERROR(Weight::RoundedToHalf(matrix.view(), "layers.3.mlp.up_proj"),
+                "layers.3.mlp.up_proj", "does not fit FP16", "65504");
+  }
+}
+
+TEST_CASE("weight: which numbers are its own and which are stored in 16 bits", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    const Dense dense(matrix, dtype);
+    const Weight native(dense.tensor, WeightType::kNative), fp16(dense.tensor, WeightType::kFp16);
+    INFO(DTypeName(dtype));
+    CHECK_FALSE(native.owned());
+    CHECK_FALSE(fp16.owned());
+    CHECK(native.stored_in_16_bits() == (dtype != DType::kF32));
+    CHECK(fp16.stored_in_16_bits());
+  }
+  const Weight packed(std::make_shared<PackedMatrix>(RoundToNearest(matrix.view(), {.group = 21})));
+  CHECK_FALSE(packed.owned());
+  CHECK_FALSE(packed.stored_in_16_bits());
+}
+
+TEST_CASE("weight: copies keep their own numbers alive", "[weight]") {
+  for (const bool half : {false, true}) {
+    const auto make = [&] {
+      return half ? Weight::RoundedToHalf(RandomMatrix().view(), "w") : Weight(RandomMatrix());
+    };
+    const Matrix<float> expected = make().Decode();
+    Weight copy;
+    {
+      const Weight weight = make();
+      copy = weight;
+      CHECK(copy.SharesStorage(weight));
+      CHECK(copy.owned());
+      CHECK_FALSE(copy.SharesStorage(make()));  // equal numbers, but others
+    }
+    const std::vector<float> junk(kRows * kCols, 9);  // likely where freed numbers would have been
+    CHECK(std::memcmp(copy.Decode().data(), expected.data(), kRows * kCols * 4) == 0);
+    CHECK(junk.back() == 9);
   }
 }
 

@@ -145,6 +145,43 @@ TEST_CASE("plan: overrides do not add up; each starts from the general scheme", 
   CHECK(Fates(spec)[3] == "int8 g32 asym");
 }
 
+// The rounder that the plan names for every linear in turn.
+Names Methods(const QuantizeSpec& spec) {
+  Names methods;
+  for (const PlannedLinear& planned : MakePlan(spec, SmallModel())) {
+    methods.push_back(planned.method);
+  }
+  return methods;
+}
+
+SchemeOverride WithMethod(const std::string& pattern, const std::string& method) {
+  SchemeOverride entry = Matching(pattern);
+  entry.method = method;
+  return entry;
+}
+
+TEST_CASE("plan: an override names the rounder of what it matches", "[plan]") {
+  QuantizeSpec spec = SmallSpec();
+  CHECK(Methods(spec) == Names(6));
+  spec.overrides = {WithMethod("layers.*.down_proj", "rtn")};
+  CHECK(Methods(spec) == Names{"", "", "rtn", "", "rtn", ""});
+  CHECK(Fates(spec) == Names{"keep", kDefault, kDefault, kDefault, kDefault, "keep"});
+  spec.overrides[0].bits = 8;  // both at once
+  CHECK(Methods(spec)[2] == "rtn");
+  CHECK(Fates(spec)[2] == "int8 g32 asym");
+}
+
+TEST_CASE("plan: the last override decides on the rounder too", "[plan]") {
+  QuantizeSpec spec = SmallSpec();
+  spec.overrides = {WithMethod("layers.*", "rtn"), WithMethod("layers.1.*", "gptq"),
+                    WithBits("layers.1.mlp.*", 8)};
+  CHECK(Methods(spec) == Names{"", "rtn", "rtn", "gptq", "", ""});
+  // Naming a rounder is enough to quantize what is kept otherwise.
+  spec.overrides = {WithMethod("lm_head", "rtn")};
+  CHECK(Methods(spec)[5] == "rtn");
+  CHECK(Fates(spec)[5] == kDefault);
+}
+
 TEST_CASE("plan: a pattern that matches nothing is an error", "[plan]") {
   QuantizeSpec spec = SmallSpec();
   spec.keep = {"lm_head", "embedding"};

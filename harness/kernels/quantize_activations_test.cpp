@@ -1,0 +1,130 @@
+#include "harness/kernels/quantize_activations.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "harness/base/rng.h"
+
+namespace quantref {
+namespace {
+
+constexpr float kUntouched = -77;
+
+// Rows `padding` elements longer than their columns; what is no element is kUntouched.
+struct Padded {
+  Padded(size_t rows, size_t cols, size_t padding)
+      : storage(rows * (cols + padding), kUntouched),
+        view(storage.data(), rows, cols, cols + padding) {}
+  Padded(const Padded&) = delete;
+  Padded& operator=(const Padded&) = delete;
+
+  void Randomize(Rng& rng) {
+    for (size_t t = 0; t < view.rows(); ++t) {
+      // Rows of different loudness, so that a wrong row's scale shows.
+      for (float& x : view.row_span(t)) x = static_cast<float>(rng.Normal() * std::exp2(t));
+    }
+  }
+
+  std::vector<float> storage;
+  MatrixView<float> view;
+};
+
+float AbsMax(MatrixView<const float> x) {
+  float absmax = 0;
+  for (size_t t = 0; t < x.rows(); ++t) {
+    for (float value : x.row_span(t)) absmax = std::max(absmax, std::fabs(value));
+  }
+  return absmax;
+}
+
+// The formula of harness/quant/activation.h, one element at a time.
+std::vector<float> Expected(const ActivationFormat& format, const Padded& x) {
+  std::vector<float> expected = x.storage;
+  const float limit = static_cast<float>(std::exp2(format.bits - 1)) - 1;
+  for (size_t t = 0; t < x.view.rows(); ++t) {
+    const MatrixView<const float> sharing = format.per_token ? x.view.Rows(t, 1) : x.view;
+    const float scale = format.static_scale.value_or(AbsMax(sharing) / limit);
+    for (size_t c = 0; c < x.view.cols(); ++c) {
+      float& value = expected[t * x.view.stride() + c];
+      const float code = std::clamp(std::nearbyint(value / scale), -limit, limit) + 0.0f;
+      value = scale == 0 ? 0 : scale * code;
+    }
+  }
+  return expected;
+}
+
+std::vector<ActivationFormat> Formats() {
+  std::vector<ActivationFormat> formats;
+  for (int bits : {2, 3, 4, 8}) {
+    formats.push_back({bits, true, std::nullopt});
+    formats.push_back({bits, false, std::nullopt});
+    formats.push_back({bits, false, 0.01f});  // much is beyond its ends
+    formats.push_back({bits, false, 0.0f});   // of data that was all 0
+  }
+  return formats;
+}
+
+TEST_CASE("quantize_activations: equals the formula, token by token or over the window",
+          "[quantize_activations]") {
+  Rng rng(1);
+  for (const ActivationFormat& format : Formats()) {
+    for (size_t cols : {1, 15, 16, 17, 48, 100}) {
+      INFO(format.bits << " bits, per token " << format.per_token << ", " << cols << " columns");
+      Padded x(5, cols, 3), out(5, cols, 2);
+      x.Randomize(rng);
+      const Padded dense(5, cols, 2);
+      for (size_t t = 0; t < 5; ++t) std::copy_n(x.view.row(t), cols, dense.view.row(t));
+      const std::vector<float> before = x.storage;
+      QuantizeActivations(format, x.view, out.view);
+      CHECK(out.storage == Expected(format, dense));
+      CHECK(x.storage == before);
+      const std::vector<float> expected = Expected(format, x);
+      QuantizeActivations(format, x.view, x.view);
+      CHECK(x.storage == expected);
+    }
+  }
+}
+
+TEST_CASE("quantize_activations: worked by hand", "[quantize_activations]") {
+  // 3 bits: codes -3..3. Rows with absmax 3 and 6: scales 1 and 2; over both: 2.
+  const std::vector<float> x = {3, -1.5f, 0.5f, -0.4f, 2, -6, 3, 1};
+  const MatrixView<const float> view(x.data(), 2, 4);
+  std::vector<float> out(8);
+  const MatrixView<float> result(out.data(), 2, 4);
+  QuantizeActivations({3, true, std::nullopt}, view, result);
+  CHECK(out == std::vector<float>{3, -2, 0, 0, 2, -6, 4, 0});
+  QuantizeActivations({3, false, std::nullopt}, view, result);
+  CHECK(out == std::vector<float>{4, -2, 0, 0, 2, -6, 4, 0});
+  QuantizeActivations({3, false, 1.0f}, view, result);
+  CHECK(out == std::vector<float>{3, -2, 0, 0, 2, -3, 3, 1});
+}
+
+TEST_CASE("quantize_activations: zeros stay zeros, no rows are no rows", "[quantize_activations]") {
+  for (const ActivationFormat& format : Formats()) {
+    Padded x(3, 20, 1);
+    for (size_t t = 0; t < 3; ++t) std::fill_n(x.view.row(t), 20, t == 1 ? 1.0f : 0.0f);
+    QuantizeActivations(format, x.view, x.view);
+    for (size_t c = 0; c < 20; ++c) {
+      if (x.view(0, c) != 0 || x.view(2, c) != 0) FAIL("column " << c);
+      if (!std::isfinite(x.view(1, c))) FAIL("column " << c);
+    }
+    Padded none(0, 20, 1);
+    CHECK_NOTHROW(QuantizeActivations(format, none.view, none.view));
+  }
+}
+
+TEST_CASE("quantize_activations: a token of tiny numbers is not lost", "[quantize_activations]") {
+  // absmax / 127 is subnormal: its codes are fewer, but nothing divides by 0.
+  const float tiny = 100 * std::numeric_limits<float>::denorm_min();
+  std::vector<float> x = {tiny, -tiny, 0, tiny / 2};
+  const MatrixView<float> view(x.data(), 1, 4);
+  QuantizeActivations({8, true, std::nullopt}, view, view);
+  CHECK(x == std::vector<float>{tiny, -tiny, 0, tiny / 2});
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,209 @@
+#include "harness/model/block.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cstring>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/kernels/quantize_activations.h"
+#include "harness/model/llama.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+// One block and its wiring. That scaled channels leave its output alone is
+// calibrated_block_test.cpp's.
+
+namespace quantref {
+namespace {
+
+using testing::TempDir;
+using testing::TinyModel;
+
+constexpr size_t kTokens = 11;
+
+const TinyModel kShapes[] = {{}, {.kv_heads = 4}, {.attention_bias = true, .mlp_bias = true}};
+
+// The weights stay mapped when the folder is gone.
+Transformer Tiny(const TinyModel& model) {
+  const TempDir dir;
+  testing::WriteTinyModel(dir.path(), model);
+  const LlamaConfig config = ReadConfig(dir / "config.json");
+  return {config, LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1),
+          kTokens};
+}
+
+Matrix<float> Copy(MatrixView<const float> from) {
+  Matrix<float> to(from.rows(), from.cols());
+  for (size_t r = 0; r < from.rows(); ++r) std::copy_n(from.row(r), from.cols(), to.row(r));
+  return to;
+}
+
+Matrix<float> RandomHidden(size_t hidden) {
+  Matrix<float> h(kTokens, hidden);
+  Rng rng(5);
+  for (size_t i = 0; i < kTokens * hidden; ++i) h.data()[i] = static_cast<float>(rng.Normal());
+  return h;
+}
+
+bool SameBits(const Matrix<float>& a, const Matrix<float>& b) {
+  return a.rows() == b.rows() && a.cols() == b.cols() &&
+         std::memcmp(a.data(), b.data(), a.rows() * a.cols() * sizeof(float)) == 0;
+}
+
+// What an observer saw, in order.
+struct Seen {
+  Tap tap;
+  Matrix<float> x;
+};
+
+struct Observed {
+  explicit Observed(const Transformer& model)
+      : rope(model.config(), kTokens), before(RandomHidden(model.config().hidden)) {
+    h = Copy(before.view());
+    BlockForward({model.config(), rope}, model.weights().blocks[0], h.view(), work,
+                 [&](Tap tap, MatrixView<const float> x) {
+                   seen.push_back({tap, Copy(x)});
+                 });
+  }
+
+  RopeTable rope;
+  Workspace work;
+  Matrix<float> before, h;  // the hidden states before and after
+  std::vector<Seen> seen;
+};
+
+// h + the linear's output for x.
+Matrix<float> Plus(const Matrix<float>& h, const Linear& linear, const Matrix<float>& x) {
+  Matrix<float> sum(x.rows(), linear.weight.rows());
+  LinearScratch scratch;
+  ApplyLinear(linear, x.view(), sum.view(), scratch);
+  for (size_t i = 0; i < sum.rows() * sum.cols(); ++i) sum.data()[i] += h.data()[i];
+  return sum;
+}
+
+Matrix<float> Normed(const Matrix<float>& h, const std::vector<float>& gain, double eps) {
+  Matrix<float> x(h.rows(), h.cols());
+  RmsNorm(h.view(), gain, eps, x.view());
+  return x;
+}
+
+TEST_CASE("block: the blocks one after the other are the transformer", "[block]") {
+  for (const TinyModel& shape : kShapes) {
+    const Transformer model = Tiny(shape);
+    const RopeTable rope(model.config(), kTokens);
+    std::vector<uint32_t> ids(kTokens);
+    for (size_t t = 0; t < kTokens; ++t) ids[t] = static_cast<uint32_t>(7 * t % shape.vocab);
+    Matrix<float> h(kTokens, shape.hidden);
+    Embed(model.weights(), ids, h.view());
+    Workspace work, other_work;
+    size_t calls = 0;
+    for (const BlockWeights& block : model.weights().blocks) {
+      BlockForward({model.config(), rope}, block, h.view(), work,
+                   [&](Tap, MatrixView<const float>) { ++calls; });
+    }
+    CHECK(calls == kTaps * shape.layers);
+    const Matrix<float> normed = Normed(h, model.weights().final_norm, model.config().rms_eps);
+    CHECK(SameBits(normed, model.Hidden(ids, other_work)));
+  }
+}
+
+TEST_CASE("block: taps are observed in order, each with its readers' inputs", "[block]") {
+  for (const TinyModel& shape : kShapes) {
+    const Transformer model = Tiny(shape);
+    const BlockWeights& block = model.weights().blocks[0];
+    const Observed observed(model);
+    REQUIRE(observed.seen.size() == kTaps);
+    for (size_t i = 0; i < kTaps; ++i) {
+      const Seen& seen = observed.seen[i];
+      CHECK(seen.tap == kAllTaps[i]);
+      CHECK(seen.x.rows() == kTokens);
+      CHECK(seen.x.cols() == TapChannels(model.config(), seen.tap));
+      for (const size_t reader : Readers(seen.tap)) {
+        CHECK(block.linears()[reader]->weight.cols() == seen.x.cols());
+      }
+    }
+    // What was seen and the linears that read it make up the block's output.
+    const double eps = model.config().rms_eps;
+    CHECK(SameBits(observed.seen[0].x, Normed(observed.before, block.attention_norm, eps)));
+    const Matrix<float> middle = Plus(observed.before, block.o, observed.seen[1].x);
+    CHECK(SameBits(observed.seen[2].x, Normed(middle, block.mlp_norm, eps)));
+    CHECK(SameBits(observed.h, Plus(middle, block.down, observed.seen[3].x)));
+  }
+}
+
+TEST_CASE("block: observers see the inputs before they are rounded", "[block]") {
+  const Transformer model = Tiny({});
+  ModelWeights weights = model.weights();
+  const ActivationFormat format{.bits = 4};
+  for (Linear* linear : weights.blocks[0].linears()) linear->activations = format;
+  const Observed plain(model);
+  const Observed rounded({model.config(), weights, kTokens});
+  CHECK(SameBits(rounded.seen[0].x, plain.seen[0].x));
+  CHECK_FALSE(SameBits(rounded.seen[1].x, plain.seen[1].x));  // q, k, v have read rounded inputs
+  Matrix<float> grid = Copy(rounded.seen[3].x.view());
+  QuantizeActivations(format, grid.view(), grid.view());
+  CHECK_FALSE(SameBits(rounded.seen[3].x, grid));
+}
+
+TEST_CASE("block: readers and taps are each other's inverse", "[block]") {
+  std::multiset<size_t> readers;
+  for (const Tap tap : kAllTaps) {
+    for (const size_t reader : Readers(tap)) {
+      CHECK(TapOf(reader) == tap);
+      readers.insert(reader);
+    }
+  }
+  CHECK(readers == std::multiset<size_t>{kQ, kK, kV, kO, kGate, kUp, kDown});
+  const BlockWeights block = Tiny({}).weights().blocks[0];
+  const char* names[] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                         "gate_proj", "up_proj", "down_proj"};
+  REQUIRE(block.linears().size() == kLinears);
+  for (size_t i = 0; i < kLinears; ++i) {
+    INFO(names[i]);
+    CHECK(block.linears()[i]->name.ends_with(names[i]));
+  }
+}
+
+TEST_CASE("block: the widths of taps", "[block]") {
+  LlamaConfig config;
+  config.hidden = 10;
+  config.intermediate = 20;
+  config.heads = 3;
+  config.head_dim = 4;
+  CHECK(TapChannels(config, Tap::kAttentionInput) == 10);
+  CHECK(TapChannels(config, Tap::kAttentionOutput) == 12);
+  CHECK(TapChannels(config, Tap::kMlpInput) == 10);
+  CHECK(TapChannels(config, Tap::kMlpHidden) == 20);
+}
+
+TEST_CASE("block: v_proj is a producer only where heads do not share it", "[block]") {
+  for (const bool shared : {false, true}) {
+    const LlamaConfig config = Tiny({.kv_heads = shared ? size_t{2} : size_t{4}}).config();
+    std::vector<std::pair<std::string, std::optional<size_t>>> found;
+    std::vector<Tap> taps;
+    for (const ScalingGroup& group : ScalingGroups(config)) {
+      found.emplace_back(group.name, group.producer);
+      taps.push_back(group.tap);
+    }
+    std::vector<std::pair<std::string, std::optional<size_t>>> expected = {
+        {"input_layernorm", std::nullopt},
+        {"v_proj", kV},
+        {"post_attention_layernorm", std::nullopt},
+        {"up_proj", kUp}};
+    std::vector<Tap> expected_taps(kAllTaps.begin(), kAllTaps.end());
+    if (shared) {
+      expected.erase(expected.begin() + 1);
+      expected_taps.erase(expected_taps.begin() + 1);
+    }
+    CHECK((found == expected));
+    CHECK((taps == expected_taps));
+  }
+}
+
+}  // namespace
+}  // namespace quantref
