@@ -9,6 +9,7 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
+#include "harness/kernels/dequantize.h"
 #include "harness/kernels/gemm.h"
 #include "harness/model/ops.h"
 #include "harness/quant/affine.h"
@@ -27,16 +28,18 @@ void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
   size_t clipped = 0;
   report.scale_min = std::numeric_limits<float>::infinity();
   for (size_t r = 0; r < weights.rows(); ++r) {
-    packed.DecodeRow(r, decoded);
-    for (size_t p = 0; p < weights.cols(); ++p) {
-      const size_t c = packed.order().empty() ? p : packed.order()[p];
-      const Affine affine = packed.affine(r / packed.rows_per_scale(), p / packed.cols_per_scale());
-      const float half = affine.scale / 2;
-      clipped += weights(r, c) > Decode(range.max, affine) + half ||
-                 weights(r, c) < Decode(range.min, affine) - half;
-      squares += Square(weights(r, c) - decoded[c]);
+    DecodeRows(packed, r, MatrixView<float>(decoded.data(), 1, decoded.size()));
+    for (size_t s = 0, p = 0; s < packed.scale_cols(); ++s) {
+      const Affine affine = packed.affine(r / packed.rows_per_scale(), s);
       report.scale_min = std::min(report.scale_min, affine.scale);
       report.scale_max = std::max(report.scale_max, affine.scale);
+      const float most = Decode(range.max, affine) + affine.scale / 2;
+      const float least = Decode(range.min, affine) - affine.scale / 2;
+      for (const size_t end = p + packed.cols_per_scale(); p < end; ++p) {
+        const size_t c = packed.order().empty() ? p : packed.order()[p];
+        clipped += weights(r, c) > most || weights(r, c) < least;
+        squares += Square(weights(r, c) - decoded[c]);
+      }
     }
   }
   const double count = static_cast<double>(weights.rows() * weights.cols());

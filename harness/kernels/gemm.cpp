@@ -138,6 +138,14 @@ void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, Ma
        c);
 }
 
+void BlasMultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b,
+                            MatrixView<float> c) {
+  QR_CHECK_EQ(a.cols(), b.cols());
+  QR_CHECK_EQ(a.rows(), c.rows());
+  QR_CHECK_EQ(b.rows(), c.cols());
+  BlasGemm({.transpose_a = false, .transpose_b = true, .k = a.cols()}, a, b, c);
+}
+
 void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
   QR_CHECK_EQ(a.cols(), b.rows());
   QR_CHECK_EQ(a.rows(), c.rows());

@@ -6,13 +6,18 @@
 
 namespace quantref {
 
-// FP32 matrix products by OpenBLAS on the calling thread alone: its own threads would make results
-// depend on their number. The bits of a result depend on the shapes and on OpenBLAS's kernels,
-// which follow the active instruction set (QUANTREF_FORCE_ISA; OPENBLAS_CORETYPE is overridden).
+// FP32 matrix products on the calling thread alone: other threads would make results depend on
+// their number. By our AMX kernel (gemm_amx.h) where AMX is active and the shape fills its tiles,
+// else by OpenBLAS, whose kernels follow the active instruction set too (QUANTREF_FORCE_ISA;
+// OPENBLAS_CORETYPE is overridden). The bits of a result depend on the shape and that set.
 
 // c = a b^T, or c += a b^T. a: (m, k), b: (n, k), c: (m, n).
 void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                         bool accumulate = false);
+
+// c = a b^T by OpenBLAS on every instruction set, to compare with.
+void BlasMultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b,
+                            MatrixView<float> c);
 
 // c = a b. a: (m, k), b: (k, n), c: (m, n).
 void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c);
