@@ -154,9 +154,9 @@ void GroupRun::Quantize(Cell& cell) const {
   ProgressBar bar(fmt::format("quantizing {} {}", cell.config->name, cell.label), options_.quiet);
   QuantizeOptions quantize;
   quantize.threads = threads_;
-  quantize.progress = [&](size_t done, size_t total) {
+  quantize.progress = [&](size_t done, size_t total, std::string_view what) {
     ThrowIfInterrupted();
-    bar.Update(done, total);
+    bar.Update(done, total, what);
   };
   cell.quantized =
       QuantizeModel(model_->config, model_->weights, cell.plan, cell.method,

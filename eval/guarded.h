@@ -9,6 +9,7 @@ class App;
 namespace quantref {
 
 // The exit codes of every program: 0 done, 1 a gate failed, 2 the user's input is wrong, 3 a bug.
+inline constexpr int kExitGateFailed = 1;
 inline constexpr int kExitWrongInput = 2;
 inline constexpr int kExitBug = 3;
 

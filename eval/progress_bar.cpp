@@ -30,7 +30,7 @@ std::string ProgressBar::Eta(size_t done, size_t total) const {
          FormatDuration(elapsed / static_cast<double>(done) * static_cast<double>(total - done));
 }
 
-void ProgressBar::Update(size_t done, size_t total) {
+void ProgressBar::Update(size_t done, size_t total, std::string_view what) {
   if (quiet_ || done == 0 || total == 0) return;
   const Clock::time_point now = Clock::now();
   const size_t tenth = done * 10 / total;
@@ -42,14 +42,15 @@ void ProgressBar::Update(size_t done, size_t total) {
   last_ = now;
   last_tenth_ = tenth;
   drawn_ = true;
+  const std::string now_at = what.empty() || done == total ? "" : fmt::format(" {}", what);
   if (!terminal_) {
-    fmt::print(stderr, "{}: {} of {}, {}\n", title_, done, total, Eta(done, total));
+    fmt::print(stderr, "{}: {} of {}, {}{}\n", title_, done, total, Eta(done, total), now_at);
     return;
   }
   constexpr size_t kWidth = 30;
   const size_t filled = done * kWidth / total;
-  fmt::print(stderr, "\r{} [{}{}] {}/{} {}\x1b[K", title_, std::string(filled, '#'),
-             std::string(kWidth - filled, '.'), done, total, Eta(done, total));
+  fmt::print(stderr, "\r{} [{}{}] {}/{} {}{}\x1b[K", title_, std::string(filled, '#'),
+             std::string(kWidth - filled, '.'), done, total, Eta(done, total), now_at);
   std::fflush(stderr);
 }
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace quantref {
 
@@ -16,7 +17,8 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void Update(size_t done, size_t total);
+  // `what` is at work now, "layers.3 gptq"; may be empty.
+  void Update(size_t done, size_t total, std::string_view what = {});
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -13,6 +13,17 @@ struct RatioEstimate {
   double mean = 0, standard_error = 0;
 };
 
+// A block with its products, which every draw of it adds up again.
+struct BlockTerms {
+  double sum, count, sum_square, cross, count_square;
+  explicit BlockTerms(const BlockSum& block)
+      : sum(block.sum),
+        count(block.count),
+        sum_square(block.sum * block.sum),
+        cross(block.sum * block.count),
+        count_square(block.count * block.count) {}
+};
+
 // The ratio of sums over the blocks that `pick(i)` chooses, i in [0, n), and its linearised
 // standard error sqrt(n / (n - 1) * sum_i (sum_i - mean * count_i)^2) / sum_i count_i (Cochran
 // 1977, eq. 6.13 without the finite population correction).
@@ -20,17 +31,52 @@ template <typename Pick>
 RatioEstimate EstimateRatio(size_t n, const Pick& pick) {
   double sum = 0, count = 0, sum_squares = 0, cross = 0, count_squares = 0;
   for (size_t i = 0; i < n; ++i) {
-    const BlockSum& block = pick(i);
+    const BlockTerms& block = pick(i);
     sum += block.sum;
     count += block.count;
-    sum_squares += block.sum * block.sum;
-    cross += block.sum * block.count;
-    count_squares += block.count * block.count;
+    sum_squares += block.sum_square;
+    cross += block.cross;
+    count_squares += block.count_square;
   }
   const double mean = sum / count;
   const double residual = sum_squares - 2 * mean * cross + mean * mean * count_squares;
   const double blocks = static_cast<double>(n);
   return {mean, std::sqrt(std::max(0.0, residual) * blocks / (blocks - 1)) / count};
+}
+
+// What Rng(seed).Below(n) gives for all resamples. Drawing is most of a bootstrap's work, and many
+// quantities are estimated over the same windows, so each thread keeps its last draws.
+const std::vector<uint32_t>& KeptDraws(size_t n, uint64_t seed) {
+  struct Kept {
+    size_t n = 0;
+    uint64_t seed = 0;
+    std::vector<uint32_t> draws;
+  };
+  thread_local Kept kept;
+  if (kept.n != n || kept.seed != seed) {
+    kept = {n, seed, {}};
+    kept.draws.reserve(kResamples * n);
+    Rng rng(seed);
+    for (size_t i = 0; i < kResamples * n; ++i)
+      kept.draws.push_back(static_cast<uint32_t>(rng.Below(n)));
+  }
+  return kept.draws;
+}
+constexpr size_t kMostKept = 1024;  // blocks: 16 MB of draws
+
+// The t statistics of all resamples of centred blocks; draw() is the next block's index.
+template <typename Draw>
+std::vector<double> StudentizedDraws(std::span<const BlockTerms> blocks, double mean,
+                                     const Draw& draw) {
+  std::vector<double> studentized;
+  studentized.reserve(kResamples);
+  for (size_t resample = 0; resample < kResamples; ++resample) {
+    const RatioEstimate drawn =
+        EstimateRatio(blocks.size(), [&](size_t) -> const BlockTerms& { return blocks[draw()]; });
+    // A draw of one block n times has no spread; it says nothing and is as rare as n^(1-n).
+    if (drawn.standard_error > 0) studentized.push_back((drawn.mean - mean) / drawn.standard_error);
+  }
+  return studentized;
 }
 
 }  // namespace
@@ -49,22 +95,22 @@ std::optional<Interval> BootstrapMean(std::span<const BlockSum> blocks, uint64_t
   if (n < kMinBlocks) return std::nullopt;
   // Centred blocks: their true mean is 0, and rounding stays small where all sums are nearly alike.
   const double centre = BlockMean(blocks);
-  std::vector<BlockSum> centred(blocks.begin(), blocks.end());
-  for (BlockSum& block : centred) block.sum -= centre * block.count;
+  std::vector<BlockTerms> centred;
+  centred.reserve(n);
+  for (const BlockSum& block : blocks)
+    centred.emplace_back(BlockSum{block.sum - centre * block.count, block.count});
   const RatioEstimate whole =
-      EstimateRatio(n, [&](size_t i) -> const BlockSum& { return centred[i]; });
+      EstimateRatio(n, [&](size_t i) -> const BlockTerms& { return centred[i]; });
   Interval interval{centre, centre, centre, whole.standard_error};
   if (whole.standard_error == 0) return interval;  // all blocks agree exactly
 
-  Rng rng(seed);
   std::vector<double> studentized;
-  studentized.reserve(kResamples);
-  for (size_t resample = 0; resample < kResamples; ++resample) {
-    const RatioEstimate drawn =
-        EstimateRatio(n, [&](size_t) -> const BlockSum& { return centred[rng.Below(n)]; });
-    // A draw of one block n times has no spread; it says nothing and is as rare as n^(1-n).
-    if (drawn.standard_error > 0)
-      studentized.push_back((drawn.mean - whole.mean) / drawn.standard_error);
+  if (n <= kMostKept) {
+    const uint32_t* next = KeptDraws(n, seed).data();
+    studentized = StudentizedDraws(centred, whole.mean, [&] { return *next++; });
+  } else {
+    Rng rng(seed);
+    studentized = StudentizedDraws(centred, whole.mean, [&] { return rng.Below(n); });
   }
   QR_CHECK(!studentized.empty());
   interval.low = centre - Quantile(studentized, 0.975) * whole.standard_error;

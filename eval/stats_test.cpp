@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <utility>
 
 #include "harness/base/rng.h"
 
@@ -108,6 +109,25 @@ TEST_CASE("spread and detectable difference") {
   CHECK(MeanAndDeviation(std::vector<double>{7}).deviation == 0);
   CHECK(MinimumDetectable(1) == Approx(2.8015852181));
   CHECK(IndependentStandardError(10, 30, 4) == Approx(std::sqrt(5.0 / 3 / 4)));
+}
+
+TEST_CASE("bootstrap: an interval does not depend on what was estimated before it") {
+  std::vector<BlockSum> few, many;
+  Rng rng(11);
+  for (size_t i = 0; i < 1100; ++i) {
+    many.push_back({rng.Normal(), static_cast<double>(50 + rng.Below(9))});
+    if (i < 20) few.push_back(many.back());
+  }
+  const auto interval = [](std::span<const BlockSum> blocks, uint64_t seed) {
+    const std::optional<Interval> estimate = BootstrapMean(blocks, seed);
+    return std::pair(estimate->low, estimate->high);
+  };
+  const auto first = interval(few, 0), other_seed = interval(few, 1), large = interval(many, 0);
+  CHECK(first != other_seed);
+  CHECK(interval(few, 0) == first);
+  CHECK(interval(few, 0) == first);
+  CHECK(interval(many, 0) == large);
+  CHECK(interval(few, 1) == other_seed);
 }
 
 }  // namespace

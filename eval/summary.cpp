@@ -43,6 +43,19 @@ double ScoredPositions(const MeasuredWindows& measured) {
   return count;
 }
 
+std::vector<double> WindowNlls(const MeasuredWindows& measured) {
+  std::vector<double> sums;
+  for (const WindowScores* scores : measured.scores) sums.push_back(scores->nll);
+  return sums;
+}
+
+std::vector<double> ScoredEach(const MeasuredWindows& measured) {
+  std::vector<double> counts;
+  for (const Window& window : measured.windows)
+    counts.push_back(static_cast<double>(window.scored()));
+  return counts;
+}
+
 // A share cannot leave [0, 1], which the interval of one near 1 could.
 Estimate WithinUnit(Estimate estimate) {
   if (estimate.interval) {
@@ -111,9 +124,17 @@ Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindo
   return result;
 }
 
+std::vector<BlockSum> DifferenceBlocks(std::span<const double> a, std::span<const double> b,
+                                       std::span<const double> scored) {
+  QR_CHECK_EQ(a.size(), b.size());
+  QR_CHECK_EQ(a.size(), scored.size());
+  std::vector<BlockSum> blocks;
+  for (size_t w = 0; w < a.size(); ++w) blocks.push_back({a[w] - b[w], scored[w]});
+  return blocks;
+}
+
 std::optional<Interval> PairedDifference(const MeasuredWindows& a, const MeasuredWindows& b) {
-  QR_CHECK_EQ(a.scores.size(), b.scores.size());
-  return BootstrapMean(Blocks(a, [&](size_t w) { return a.scores[w]->nll - b.scores[w]->nll; }));
+  return BootstrapMean(DifferenceBlocks(WindowNlls(a), WindowNlls(b), ScoredEach(a)));
 }
 
 }  // namespace quantref

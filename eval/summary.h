@@ -51,6 +51,11 @@ struct Comparison {
 };
 Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindows& reference);
 
+// A window's sum in a minus its sum in b, with its scored positions: what a paired difference is
+// estimated from. All of one length.
+std::vector<BlockSum> DifferenceBlocks(std::span<const double> a, std::span<const double> b,
+                                       std::span<const double> scored);
+
 // Mean NLL of a minus that of b, paired window by window. Nothing for too few windows.
 std::optional<Interval> PairedDifference(const MeasuredWindows& a, const MeasuredWindows& b);
 

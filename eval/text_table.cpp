@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "harness/base/check.h"
+#include "harness/io/utf8.h"
 
 namespace quantref {
 namespace {
@@ -38,6 +39,15 @@ std::string RenderTable(const std::vector<std::string>& header,
   table += std::string(total, '-') + "\n";
   for (const std::vector<std::string>& row : rows) append(row);
   return table;
+}
+
+std::string Printable(std::string text) {
+  while (const auto invalid = FindInvalidUtf8(text)) text[*invalid] = '?';
+  std::replace_if(
+      text.begin(), text.end(),
+      [](char c) { return (static_cast<unsigned char>(c) < ' ' && c != '\n') || c == '\x7f'; },
+      '?');
+  return text;
 }
 
 std::string WithThousands(size_t number) {

@@ -1,5 +1,7 @@
 #include "harness/quantize_blocks.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -66,8 +68,9 @@ class Driver {
     return collecting + (data_.sequential || rounder_needs_.true_sequential);
   }
 
-  void Progress() {
-    if (options_.progress) options_.progress(std::min(++done_, total_), total_);
+  void Progress(std::string_view what, size_t units = 1) {
+    done_ = std::min(done_ + units, total_);
+    if (options_.progress) options_.progress(done_, total_, what);
   }
 
   Calibrator::Part BlockPart(const BlockWeights& weights) const {
@@ -78,10 +81,12 @@ class Driver {
 
   void RunPass(Calibrator& calibrator, const BlockWeights& weights, std::span<const Tap> taps,
                const DataNeeds& needs, bool advance, Statistics& statistics) {
-    calibrator.Run(BlockPart(weights), {taps, needs, advance}, statistics, [this] { Progress(); });
+    calibrator.Run(BlockPart(weights), {taps, needs, advance}, statistics,
+                   [this] { Progress(fmt::format("layers.{}, forward", block_)); });
   }
 
   void QuantizeBlock(Calibrator& calibrator, size_t b) {
+    block_ = b;
     const BlockWeights reference = result_.weights.blocks[b];
     CalibratedBlock block{{config_, rope_}, reference, {}, {}, method_.activations, {}, {}};
     for (size_t i = 0; i < kLinears; ++i) block.schemes[i] = PlanOf(b, i).scheme;
@@ -113,6 +118,7 @@ class Driver {
   void ApplyTransforms(CalibratedBlock& block) {
     const Clock::time_point start = Clock::now();
     for (const Transform* transform : method_.transforms) {
+      Progress(fmt::format("layers.{}, {}", block_, transform->name()), 0);
       transform->Apply(block, method_.KnobsOf(*transform), options_.threads);
     }
     result_.seconds.transform += Since(start);
@@ -130,7 +136,7 @@ class Driver {
                         .threads = options_.threads},
                        *block.weights.linears()[reader]);
       }
-      Progress();
+      Progress(block.weights.linears()[reader]->name);
     }
   }
 
@@ -179,6 +185,7 @@ class Driver {
   const RopeTable rope_;
   DataNeeds rounder_needs_, transform_needs_;
   size_t samples_ = 0, done_ = 0, total_ = 0;
+  size_t block_ = 0;  // that is at work
 };
 
 }  // namespace

@@ -333,8 +333,9 @@ TEST_CASE("quantize_blocks: progress ends at its total and may stop the work",
   for (const bool true_sequential : {false, true}) {
     const WatchingRounder rounder(true_sequential);
     size_t last = 0, end = 0, calls = 0;
-    QuantizeOptions options{2, [&](size_t done, size_t total) {
+    QuantizeOptions options{2, [&](size_t done, size_t total, std::string_view what) {
                               CHECK(done > last);
+                              CHECK_FALSE(what.empty());
                               last = done;
                               end = total;
                               ++calls;
@@ -343,7 +344,7 @@ TEST_CASE("quantize_blocks: progress ends at its total and may stop the work",
     QuantizeModel(fixture.config, fixture.weights, plan, MethodOf(rounder), &fixture.data, options);
     CHECK(last <= end);
     CHECK(calls + 2 * fixture.data.samples.size() >= end);
-    options.progress = [](size_t done, size_t) {
+    options.progress = [](size_t done, size_t, std::string_view) {
       if (done == 3) throw Interrupted("stopped", "");
     };
     CHECK_THROWS_AS(QuantizeModel(fixture.config, fixture.weights, plan, MethodOf(rounder),

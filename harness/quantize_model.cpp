@@ -49,7 +49,7 @@ std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const 
   ParallelFor(chosen.size(), options.threads, [&](size_t i, size_t) {
     layers[i] = RoundLinear(plan[chosen[i]], method, context, *linears[chosen[i]]);
     const std::lock_guard lock(mutex);
-    if (options.progress) options.progress(++done, chosen.size());
+    if (options.progress) options.progress(++done, chosen.size(), layers[i].name);
   });
   return layers;
 }

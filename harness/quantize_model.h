@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/calibrate.h"
@@ -35,8 +36,9 @@ std::vector<PlannedLinear> PlanFor(const QuantizeSpec& spec, const ModelWeights&
 
 struct QuantizeOptions {
   size_t threads = 1;
-  // Called from the worker threads, one at a time; may throw to stop.
-  std::function<void(size_t done, size_t total)> progress{};
+  // Called from the worker threads, one at a time; may throw to stop. `what` is at work: a linear's
+  // name, or "layers.3, awq".
+  std::function<void(size_t done, size_t total, std::string_view what)> progress{};
 };
 
 // Quantizes each planned linear; the result does not depend on the number of threads. With

@@ -289,7 +289,7 @@ TEST_CASE("quantize_model: progress counts up to the total, one call at a time",
     bool right_total = true, overlapped = false;
     std::atomic<int> inside{0};
     Quantize(weights, PlanFor(Spec(), weights), CountingRounder(),
-             {threads, [&](size_t done, size_t total) {
+             {threads, [&](size_t done, size_t total, std::string_view) {
                 overlapped |= inside++ != 0;
                 std::this_thread::sleep_for(std::chrono::milliseconds(1));  // time to collide
                 counts.push_back(done);
@@ -308,7 +308,7 @@ TEST_CASE("quantize_model: an exception from progress stops the work", "[quantiz
   const ModelWeights weights = Load({.layers = 10});
   for (const size_t threads : {1, 3}) {
     const CountingRounder rounder;
-    const auto stop_at_three = [](size_t done, size_t) {
+    const auto stop_at_three = [](size_t done, size_t, std::string_view) {
       if (done == 3) throw Interrupted("stopped", "");
     };
     CHECK_THROWS_AS(Quantize(weights, PlanFor(Spec(), weights), rounder, {threads, stop_at_three}),

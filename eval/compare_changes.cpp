@@ -1,0 +1,115 @@
+#include "eval/compare_changes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <span>
+
+namespace quantref {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kIdentity[] = {"model.sha256", "model.dtype", "model.outliers",
+                                     "model.tokenizer_sha256", "protocol.token_sha256"};
+
+struct StageFact {
+  const char *stage, *path;
+};
+// In the order of the work: what differs first explains what differs later.
+constexpr StageFact kStages[] = {
+    {"text", "dataset.sha256"},
+    {"tokens", "model.tokenizer_sha256"},
+    {"tokens", "protocol.token_sha256"},
+    {"calibration", "calibration.token_sha256"},
+    {"weights", "model.sha256"},
+    {"weights", "model.dtype"},
+    {"weights", "model.outliers"},
+    {"packed weights", "hashes.packed_weights"},
+    {"logits", "hashes.first_window_logits"},
+};
+
+constexpr const char* kTool[] = {"tool.version", "tool.git_commit", "tool.dirty"};
+constexpr const char* kEnvironment[] = {
+    "environment.compiler",  "environment.flags", "environment.isa", "environment.blas",
+    "environment.blas_core", "environment.cpu",   "environment.os"};
+
+std::optional<Change> Changed(const StoredRecord& a, const StoredRecord& b, const char* path) {
+  if (a.Fact(path) == b.Fact(path)) return std::nullopt;
+  return Change{path, a.Fact(path), b.Fact(path)};
+}
+
+void AddChanges(const StoredRecord& a, const StoredRecord& b, std::span<const char* const> paths,
+                std::vector<Change>& changes) {
+  for (const char* path : paths) {
+    if (const auto change = Changed(a, b, path)) changes.push_back(*change);
+  }
+}
+
+std::string Shown(const Json* value) { return value == nullptr ? "none" : value->dump(); }
+
+// The keys whose values differ, with their paths; lists are compared whole.
+void AddConfigChanges(const Json* a, const Json* b, const std::string& path,
+                      std::vector<Change>& changes) {
+  if (a != nullptr && b != nullptr && *a == *b) return;
+  const auto is_map = [](const Json* value) { return value != nullptr && value->is_object(); };
+  if (!is_map(a) || !is_map(b)) {
+    changes.push_back({path, Shown(a), Shown(b)});
+    return;
+  }
+  const auto find = [](const Json& map, const std::string& key) {
+    const auto item = map.find(key);
+    return item == map.end() ? nullptr : &*item;
+  };
+  const auto below = [&](const std::string& key) { return fmt::format("{}.{}", path, key); };
+  for (const auto& [key, value] : a->items())
+    AddConfigChanges(&value, find(*b, key), below(key), changes);
+  for (const auto& [key, value] : b->items()) {
+    if (!a->contains(key)) AddConfigChanges(nullptr, &value, below(key), changes);
+  }
+}
+
+bool IsHexDigit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
+
+}  // namespace
+
+std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRecord& candidate) {
+  std::vector<Change> changes;
+  AddChanges(baseline, candidate, kIdentity, changes);
+  return changes;
+}
+
+std::optional<Cause> FirstChangedStage(const StoredRecord& baseline,
+                                       const StoredRecord& candidate) {
+  for (const StageFact& fact : kStages) {
+    if (const auto change = Changed(baseline, candidate, fact.path))
+      return Cause{fact.stage, *change};
+  }
+  return std::nullopt;
+}
+
+std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecord& candidate) {
+  std::vector<Change> changes;
+  if (baseline.Fact("config.sha256") != candidate.Fact("config.sha256")) {
+    const Json before = Json::parse(baseline.resolved), now = Json::parse(candidate.resolved);
+    AddConfigChanges(&before, &now, "config", changes);
+  }
+  AddChanges(baseline, candidate, kTool, changes);
+  AddChanges(baseline, candidate, kEnvironment, changes);
+  return changes;
+}
+
+bool MadElsewhere(const StoredRecord& baseline, const StoredRecord& candidate) {
+  std::vector<Change> changes;
+  AddChanges(baseline, candidate, kEnvironment, changes);
+  return !changes.empty();
+}
+
+std::string ShortHash(const std::string& value) {
+  const bool is_hash = (value.size() == 64 || value.size() == 40) &&
+                       std::all_of(value.begin(), value.end(), IsHexDigit);
+  return is_hash ? value.substr(0, 12) : value;
+}
+
+}  // namespace quantref

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "eval/compare_cells.h"
+
+namespace quantref {
+
+// When a comparison fails: results/gate.yaml shows every key with its default.
+struct Gate {
+  struct Accuracy {
+    double worse_nll = 0;  // nats: worse counts where the interval lies wholly above
+    double resolution_nll = kDefaultResolution;  // nats: see CompareRecords
+    std::set<Verdict> fail_on = {Verdict::kWorse, Verdict::kGone, Verdict::kNotComparable};
+  };
+  Accuracy accuracy;
+};
+
+Gate ReadGate(const std::string& file);
+
+// Why the cell fails the gate; "" where it passes.
+std::string GateFailure(const Gate& gate, const ComparedCell& cell);
+
+// How many cells fail.
+size_t GateFailures(const Gate& gate, const RecordComparison& comparison);
+
+}  // namespace quantref

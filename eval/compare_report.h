@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "eval/compare_cells.h"
+#include "eval/compare_gate.h"
+
+namespace quantref {
+
+// A comparison as people read it and as other programs do. Pure functions of what was compared.
+
+// "1 worse, 10 same": how many cells each verdict has.
+std::string SummaryLine(const RecordComparison& comparison);
+
+// "gate: passed", or how many cells fail it.
+std::string GateLine(const RecordComparison& comparison, const Gate& gate);
+
+// For a terminal. The gate's line is there where a gate was asked for.
+std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated);
+
+// For a pull request: the summary, what is not the same, the rest folded away.
+std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& gate, bool gated);
+
+// results/README.md has the schema.
+std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate, bool gated);
+
+// JUnit XML: a cell is a test case, which fails if it fails the gate.
+std::string ComparisonJUnit(const RecordComparison& comparison, const Gate& gate);
+
+}  // namespace quantref
