@@ -12,13 +12,14 @@
 namespace quantref {
 namespace {
 
-// AMX-BF16 and AMX-TILE, and Linux's leave to use the tiles' registers, which it must be asked for
+// AMX-TILE, AMX-BF16 and AMX-INT8, and Linux's leave to use the tiles' registers, which it must be asked for
 // once and which threads inherit.
 bool CpuHasAmx() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  if ((edx & (kBf16 | kTile)) != (kBf16 | kTile)) return false;
+  constexpr unsigned kNeeded = kBf16 | kTile | kInt8;
+  if ((edx & kNeeded) != kNeeded) return false;
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   static const bool allowed = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return allowed;
@@ -60,7 +61,7 @@ bool CpuHas(Isa isa) {
     case Isa::kAvx512:
       return CpuHas(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl");
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     case Isa::kAmx:
       return CpuHas(Isa::kAvx512) && CpuHasAmx();
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <tuple>
 #include <utility>
 
 #include "harness/base/check.h"
@@ -15,18 +16,43 @@ namespace {
 
 constexpr size_t kReadBeyond = 8;  // decoders load whole 64-bit words
 
+size_t RowBytes(size_t cols, const WeightScheme& scheme) {
+  return (cols * static_cast<size_t>(scheme.bits) + 7) / 8;
+}
+
+// (rows, cols) of the grid of scales.
+std::pair<size_t, size_t> ScaleGrid(size_t rows, size_t cols, const WeightScheme& scheme) {
+  switch (scheme.granularity) {
+    case Granularity::kTensor:
+      return {1, 1};
+    case Granularity::kRow:
+      return {rows, 1};
+    case Granularity::kColumn:
+      return {1, cols};
+    case Granularity::kGroup:
+      return {rows, cols / scheme.group};
+  }
+  QR_CHECK(false);
+  return {};
+}
+
 }  // namespace
+
+size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, bool ordered) {
+  const auto [scale_rows, scale_cols] = ScaleGrid(rows, cols, scheme);
+  const size_t zero_bits = scheme.symmetric ? 0 : static_cast<size_t>(scheme.bits);
+  const size_t order_bits = ordered ? cols * static_cast<size_t>(std::bit_width(cols - 1)) : 0;
+  return rows * RowBytes(cols, scheme) * 8 + scale_rows * scale_cols * (16 + zero_bits) +
+         order_bits;
+}
 
 PackedMatrix::PackedMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
     : scheme_(scheme), rows_(rows), cols_(cols), scale_rows_(1), scale_cols_(1) {
   QR_CHECK(rows > 0 && cols > 0);
   QR_CHECK(scheme.bits >= kMinBits && scheme.bits <= kMaxBits);
   if (scheme.granularity == Granularity::kGroup) QR_CHECK_EQ(cols % scheme.group, 0u);
-  if (scheme.granularity == Granularity::kRow || scheme.granularity == Granularity::kGroup)
-    scale_rows_ = rows;
-  if (scheme.granularity == Granularity::kColumn) scale_cols_ = cols;
-  if (scheme.granularity == Granularity::kGroup) scale_cols_ = cols / scheme.group;
-  row_bytes_ = (cols * static_cast<size_t>(scheme.bits) + 7) / 8;
+  std::tie(scale_rows_, scale_cols_) = ScaleGrid(rows, cols, scheme);
+  row_bytes_ = RowBytes(cols, scheme);
   codes_.resize(rows * row_bytes_ + kReadBeyond);
   scales_.resize(scale_rows_ * scale_cols_);
   if (!scheme.symmetric) zeros_.resize(scales_.size());
@@ -101,9 +127,7 @@ void PackedMatrix::DecodeRow(size_t row, std::span<float> values) const {
 }
 
 size_t PackedMatrix::StorageBits() const {
-  return rows_ * row_bytes_ * 8 + scales_.size() * 16 +
-         zeros_.size() * static_cast<size_t>(scheme_.bits) +
-         order_.size() * static_cast<size_t>(std::bit_width(cols_ - 1));
+  return PackedStorageBits(rows_, cols_, scheme_, !order_.empty());
 }
 
 double PackedMatrix::EffectiveBits() const {

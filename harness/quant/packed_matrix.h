@@ -12,6 +12,10 @@ namespace quantref {
 
 struct Affine;
 
+// Stored bits of a quantized matrix: codes by whole bytes of a row, 16 for each scale, b for each
+// zero point, and where the columns are permuted, ceil(log2(cols)) for each.
+size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, bool ordered);
+
 // A quantized (out, in) matrix. Layout (the reference layout; kernels may repack):
 //   codes   row after row; in a row, code j takes the bits [j*b, (j+1)*b) counted from the least
 //   significant bit of the
@@ -54,10 +58,8 @@ class PackedMatrix {
   // The packed bytes of a row; 8 bytes beyond its end may be read.
   const uint8_t* packed_row(size_t row) const { return codes_.data() + row * row_bytes_; }
 
-  // Stored bits: codes, 16 for each scale, b for each zero point, and where there is an order,
-  // ceil(log2(cols)) for each of its columns. EffectiveBits is their number per weight.
-  size_t StorageBits() const;
-  double EffectiveBits() const;
+  size_t StorageBits() const;    // PackedStorageBits
+  double EffectiveBits() const;  // StorageBits per weight
 
   // SHA-256 of shape, scheme, codes, scales, zeros and order.
   std::string Sha256() const;

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "harness/base/matrix.h"
+#include "harness/kernels/isa.h"
+#include "harness/kernels/qgemm_kernels.h"
+#include "harness/kernels/tiled_matrix.h"
+#include "harness/quant/activation.h"
+
+namespace quantref {
+
+// Products of activations with packed integer weights, in integers (qgemm_kernels.h says which
+// sums, and that every instruction set gives the same bits).
+//   activations of b <= 8 bits (w8a8, w4a8, ...): their codes times the weights' codes
+//   FP32 activations (w4a16, ...): fixed-point numbers of 24 bits, one scale a token, so that the
+//   error is that of FP32 beside the token's largest activation
+
+// Packed activations; keeps its memory from call to call.
+class QuantizedInputs {
+ public:
+  // x (T, in) for products with W (out, in). format: nullopt for FP32 activations.
+  void Pack(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
+            const TiledMatrix& w, Isa isa = ActiveIsa());
+  const QgemmInputs& plain() const { return inputs_; }
+
+ private:
+  QgemmInputs inputs_{};
+  Matrix<int8_t> values_;
+  Matrix<int32_t> sums_;
+  Matrix<float> scales_, ordered_;
+};
+
+// y (T, out), from Pack's inputs for this matrix: of outputs [first, first + count), which begin at
+// a multiple of kQgemmTile and end at one or at the last output. `scratch` is kept from call to
+// call, one for each thread. An activation that was not finite makes its token's outputs NaN.
+inline constexpr size_t kQgemmTile = 32;
+void MultiplyQuantized(const QuantizedInputs& x, const TiledMatrix& w, size_t first, size_t count,
+                       MatrixView<float> y, Matrix<uint8_t>& scratch, Isa isa = ActiveIsa());
+
+const QgemmOps& QgemmOpsFor(Isa isa);
+
+}  // namespace quantref

@@ -1,0 +1,213 @@
+#include "harness/kernels/tiled_matrix.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "harness/base/check.h"
+#include "harness/base/half.h"
+#include "harness/quant/affine.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kRowBytes = 64;                   // of unpacked codes: kPanelRows * kDotTerms
+constexpr size_t kRows = kBlockTerms / kDotTerms;  // of a block
+constexpr size_t kHugePage = size_t{2} << 20;
+
+size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+// Where the code of an output (0..15) and an input (0..31) of a block lies.
+struct Place {
+  size_t byte, row;
+};
+Place Find(size_t output, size_t input) {
+  return {output * kDotTerms + input % kDotTerms, input / kDotTerms};
+}
+
+unsigned GetCode(const uint8_t* block, int bits, Place at) {
+  switch (bits) {
+    case 8:
+      return block[at.row * kRowBytes + at.byte];
+    case 4:
+      return block[at.row / 2 * kRowBytes + at.byte] >> (4 * (at.row % 2)) & 15u;
+    default: {
+      const unsigned low = block[at.row / 4 * kRowBytes + at.byte] >> (2 * (at.row % 4)) & 3u;
+      if (bits == 2) return low;
+      return low | (block[2 * kRowBytes + at.byte] >> at.row & 1u) << 2;
+    }
+  }
+}
+
+// The block's bits there are still 0.
+void SetCode(uint8_t* block, int bits, Place at, unsigned code) {
+  const auto add = [&](size_t row, unsigned value) {
+    uint8_t& byte = block[row * kRowBytes + at.byte];
+    byte = static_cast<uint8_t>(byte | value);
+  };
+  switch (bits) {
+    case 8:
+      return add(at.row, code);
+    case 4:
+      return add(at.row / 2, code << (4 * (at.row % 2)));
+    default:
+      add(at.row / 4, (code & 3u) << (2 * (at.row % 4)));
+      if (bits == 3) add(2, (code >> 2) << at.row);
+  }
+}
+
+std::shared_ptr<uint8_t> AllocatePanels(size_t bytes) {
+  const size_t rounded = RoundUp(bytes, bytes >= kHugePage ? kHugePage : kRowBytes);
+  auto* data = static_cast<uint8_t*>(
+      std::aligned_alloc(bytes >= kHugePage ? kHugePage : kRowBytes, rounded));
+  if (data == nullptr) throw std::bad_alloc();
+  // Streaming 4 KB pages costs a tenth of the bandwidth. A hint: it may be refused.
+  if (bytes >= kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
+  std::memset(data, 0, rounded);
+  return {data, [](uint8_t* p) { std::free(p); }};
+}
+
+}  // namespace
+
+bool TiledMatrix::Supports(const PackedMatrix& packed) {
+  return packed.scheme().granularity != Granularity::kColumn &&
+         packed.cols_per_scale() <= kMaxGroup;
+}
+
+TiledMatrix::TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme) : scheme_(scheme) {
+  plain_.rows = rows;
+  plain_.cols = cols;
+  plain_.bits = scheme.bits > 4 ? 8 : scheme.bits;
+  plain_.group = scheme.granularity == Granularity::kGroup ? scheme.group : cols;
+  QR_CHECK_LE(plain_.group, kMaxGroup);
+  QR_CHECK_EQ(cols % plain_.group, 0u);
+  plain_.groups = cols / plain_.group;
+  const size_t filled = RoundUp(plain_.group, kBlockTerms);
+  plain_.step = filled % (2 * kBlockTerms) == 0 ? 2 * kBlockTerms : kBlockTerms;
+  plain_.steps = filled / plain_.step;
+  plain_.scales_at =
+      plain_.groups * filled / kBlockTerms * kRowBytes * static_cast<size_t>(plain_.bits);
+  plain_.zeros_at = plain_.scales_at + plain_.groups * kPanelRows * sizeof(uint16_t);
+  plain_.panel_bytes = RoundUp(plain_.zeros_at + plain_.groups * kPanelRows, kRowBytes);
+  data_ = AllocatePanels(bytes());
+  plain_.panels = data_.get();
+}
+
+TiledMatrix::TiledMatrix(const PackedMatrix& packed)
+    : TiledMatrix(packed.rows(), packed.cols(), packed.scheme()) {
+  QR_CHECK(Supports(packed));
+  order_.assign(packed.order().begin(), packed.order().end());
+  std::vector<uint8_t> codes(packed.cols());
+  for (size_t row = 0; row < packed.rows(); ++row) {
+    packed.GetCodes(row, codes);
+    for (size_t g = 0; g < plain_.groups; ++g) {
+      const Affine affine =
+          packed.affine(row / packed.rows_per_scale(), packed.scale_cols() == 1 ? 0 : g);
+      SetGroup(row, g, std::span(codes).subspan(g * plain_.group, plain_.group),
+               FloatToHalf(affine.scale), static_cast<uint8_t>(affine.zero));
+    }
+  }
+}
+
+TiledMatrix TiledMatrix::Random(size_t rows, size_t cols, const WeightScheme& scheme, Rng& rng) {
+  TiledMatrix matrix(rows, cols, scheme);
+  const QgemmWeights& plain = matrix.plain_;
+  const double scale =
+      2 / (static_cast<double>(1u << scheme.bits) * std::sqrt(static_cast<double>(cols)));
+  const uint64_t middle = uint64_t{1} << (scheme.bits - 1);
+  // Every pattern of bits is a code, but for those of 5 to 7 bits in their bytes.
+  const uint64_t mask = plain.bits == 8 ? 0x0101010101010101u * ((1u << scheme.bits) - 1) : ~0ull;
+  for (size_t panel = 0; panel * kPanelRows < rows; ++panel) {
+    uint8_t* begin = matrix.data_.get() + panel * plain.panel_bytes;
+    for (size_t at = 0; at < plain.scales_at; at += sizeof(uint64_t)) {
+      const uint64_t word = rng.Next() & mask;
+      std::memcpy(begin + at, &word, sizeof(word));
+    }
+    for (size_t i = 0; i < plain.groups * kPanelRows; ++i) {
+      const uint16_t half = FloatToHalf(static_cast<float>(scale * (1 + rng.Uniform())));
+      std::memcpy(begin + plain.scales_at + i * sizeof(half), &half, sizeof(half));
+      begin[plain.zeros_at + i] =
+          static_cast<uint8_t>(scheme.symmetric ? middle : middle - 1 + rng.Below(2));
+    }
+  }
+  return matrix;
+}
+
+uint8_t* TiledMatrix::Block(size_t panel, size_t group, size_t block) {
+  const size_t blocks = plain_.steps * plain_.step / kBlockTerms;
+  return data_.get() + panel * plain_.panel_bytes +
+         (group * blocks + block) * kRowBytes * static_cast<size_t>(plain_.bits);
+}
+
+void TiledMatrix::SetGroup(size_t row, size_t group, std::span<const uint8_t> codes, uint16_t scale,
+                           uint8_t zero) {
+  const size_t panel = row / kPanelRows, output = row % kPanelRows;
+  for (size_t k = 0; k < codes.size(); ++k) {
+    SetCode(Block(panel, group, k / kBlockTerms), plain_.bits, Find(output, k % kBlockTerms),
+            codes[k]);
+  }
+  uint8_t* begin = data_.get() + panel * plain_.panel_bytes;
+  const size_t at = group * kPanelRows + output;
+  std::memcpy(begin + plain_.scales_at + at * sizeof(scale), &scale, sizeof(scale));
+  begin[plain_.zeros_at + at] = zero;
+}
+
+void TiledMatrix::GetCodes(size_t row, std::span<uint8_t> codes) const {
+  const uint8_t* begin = plain_.panels + row / kPanelRows * plain_.panel_bytes;
+  const size_t block_bytes = kRowBytes * static_cast<size_t>(plain_.bits);
+  const size_t filled = plain_.steps * plain_.step;
+  for (size_t k = 0; k < cols(); ++k) {
+    const size_t at = k / plain_.group * filled + k % plain_.group;
+    codes[k] = static_cast<uint8_t>(GetCode(begin + at / kBlockTerms * block_bytes, plain_.bits,
+                                            Find(row % kPanelRows, at % kBlockTerms)));
+  }
+}
+
+Affine TiledMatrix::GroupAffine(size_t row, size_t group) const {
+  const uint8_t* begin = plain_.panels + row / kPanelRows * plain_.panel_bytes;
+  const size_t at = group * kPanelRows + row % kPanelRows;
+  uint16_t scale = 0;
+  std::memcpy(&scale, begin + plain_.scales_at + at * sizeof(scale), sizeof(scale));
+  return {HalfToFloat(scale), begin[plain_.zeros_at + at]};
+}
+
+PackedMatrix TiledMatrix::Unpack() const {
+  PackedMatrix packed(rows(), cols(), scheme_);
+  std::vector<uint8_t> codes(cols());
+  for (size_t row = 0; row < rows(); ++row) {
+    GetCodes(row, codes);
+    packed.SetCodes(row, codes);
+    if (row % packed.rows_per_scale() != 0) continue;
+    for (size_t g = 0; g < packed.scale_cols(); ++g)
+      packed.set_affine(row / packed.rows_per_scale(), g, GroupAffine(row, g));
+  }
+  packed.set_order(order_);
+  return packed;
+}
+
+void TiledMatrix::DecodeRows(size_t first, MatrixView<float> values) const {
+  QR_CHECK_EQ(values.cols(), cols());
+  QR_CHECK_LE(first + values.rows(), rows());
+  std::vector<uint8_t> codes(cols());
+  for (size_t r = 0; r < values.rows(); ++r) {
+    GetCodes(first + r, codes);
+    for (size_t k = 0; k < cols(); ++k) {
+      values(r, order_.empty() ? k : order_[k]) =
+          Decode(codes[k], GroupAffine(first + r, k / plain_.group));
+    }
+  }
+}
+
+size_t TiledMatrix::bytes() const {
+  return RoundUp(plain_.rows, kPanelRows) / kPanelRows * plain_.panel_bytes;
+}
+
+size_t TiledMatrix::StorageBits() const {
+  return PackedStorageBits(rows(), cols(), scheme_, !order_.empty());
+}
+
+}  // namespace quantref
