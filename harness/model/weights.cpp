@@ -28,6 +28,16 @@ Weight::Weight(const Tensor& tensor, WeightType type)
 Weight::Weight(std::shared_ptr<const PackedMatrix> packed)
     : packed_(std::move(packed)), rows_(packed_->rows()), cols_(packed_->cols()) {}
 
+Weight::Weight(std::shared_ptr<const TiledMatrix> tiled)
+    : tiled_(std::move(tiled)), rows_(tiled_->rows()), cols_(tiled_->cols()) {}
+
+Weight Weight::WithKernels() const {
+  Weight result = *this;
+  if (packed_ != nullptr && TiledMatrix::Supports(*packed_))
+    result.tiled_ = std::make_shared<const TiledMatrix>(*packed_);
+  return result;
+}
+
 Weight::Weight(Matrix<float> values) : rows_(values.rows()), cols_(values.cols()) {
   const auto owner = std::make_shared<const Matrix<float>>(std::move(values));
   dense_ = reinterpret_cast<const std::byte*>(owner->data());
@@ -59,6 +69,7 @@ void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
   QR_CHECK_EQ(values.cols(), cols_);
   QR_CHECK_LE(first + values.rows(), rows_);
   if (packed_ != nullptr) return quantref::DecodeRows(*packed_, first, values);
+  if (tiled_ != nullptr) return tiled_->DecodeRows(first, values);
   const VectorOps& ops = Ops();
   for (size_t r = 0; r < values.rows(); ++r) {
     const std::byte* from = dense_ + (first + r) * cols_ * DTypeBytes(dtype_);
@@ -82,6 +93,7 @@ Matrix<float> Weight::Decode() const {
 
 size_t Weight::StorageBits() const {
   if (packed_ != nullptr) return packed_->StorageBits();
+  if (tiled_ != nullptr) return tiled_->StorageBits();
   return rows_ * cols_ * 8 * (round_to_half_ ? 2 : DTypeBytes(dtype_));
 }
 

@@ -10,6 +10,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/io/checkpoint.h"
+#include "harness/kernels/tiled_matrix.h"
 #include "harness/model/config.h"
 #include "harness/quant/activation.h"
 #include "harness/quant/packed_matrix.h"
@@ -21,23 +22,30 @@ namespace quantref {
 enum class WeightType { kNative, kFp16 };
 
 // A (out, in) weight matrix in its stored form: the checkpoint's mapped F32/F16/BF16 numbers, its
-// own F32 or F16 numbers, or packed codes. Cheap to copy: copies share the storage. FP32 values of
-// what is stored otherwise exist only panel by panel, in the caller's buffer.
+// own F32 or F16 numbers, or packed codes, in the reference layout, the kernels', or both. Cheap to
+// copy: copies share the storage. FP32 values of what is stored otherwise exist only panel by
+// panel, in the caller's buffer.
 class Weight {
  public:
   Weight() = default;
   Weight(const Tensor& tensor,
          WeightType type);  // 2-D F32/F16/BF16; the checkpoint must outlive it
   explicit Weight(std::shared_ptr<const PackedMatrix> packed);
-  explicit Weight(Matrix<float> values);  // kept in FP32
+  explicit Weight(std::shared_ptr<const TiledMatrix> tiled);  // for the integer kernels alone
+  explicit Weight(Matrix<float> values);                      // kept in FP32
 
   // The values rounded to FP16. Throws Error, naming the matrix, where one is beyond its range.
   static Weight RoundedToHalf(MatrixView<const float> values, const std::string& name);
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
-  bool quantized() const { return packed_ != nullptr; }
+  bool quantized() const { return packed_ != nullptr || tiled_ != nullptr; }
   const PackedMatrix* packed() const { return packed_.get(); }
+
+  // Packed codes with the integer kernels' layout beside them, so that products go through these;
+  // the weight itself where it has no codes, or none that the kernels can take.
+  Weight WithKernels() const;
+  const TiledMatrix* tiled() const { return tiled_.get(); }
 
   // values = rows [first, first + values.rows()) in FP32, exactly.
   void DecodeRows(size_t first, MatrixView<float> values) const;
@@ -46,14 +54,15 @@ class Weight {
   size_t StorageBits() const;
   bool owned() const { return owner_ != nullptr; }  // not the checkpoint's numbers, nor packed
   bool stored_in_16_bits() const {
-    return packed_ == nullptr && (round_to_half_ || dtype_ != DType::kF32);
+    return !quantized() && (round_to_half_ || dtype_ != DType::kF32);
   }
   bool SharesStorage(const Weight& other) const {
-    return dense_ == other.dense_ && packed_ == other.packed_;
+    return dense_ == other.dense_ && packed_ == other.packed_ && tiled_ == other.tiled_;
   }
 
  private:
   std::shared_ptr<const PackedMatrix> packed_;
+  std::shared_ptr<const TiledMatrix> tiled_;
   std::shared_ptr<const void> owner_;  // of dense_, where it is not the checkpoint
   const std::byte* dense_ = nullptr;
   DType dtype_ = DType::kF32;

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/model/llama.h"
+
+namespace quantref {
+
+// How fast the cells of a run are, on the kernels that their accuracy was measured through.
+// Everything is verified before it is timed, timed in repetitions that are interleaved in random
+// order between all contestants, and recorded sample by sample.
+
+struct ThroughputSpec {
+  bool measure = true;
+  bool kernels = true;          // each distinct linear of the model, each standard shape
+  bool standard_shapes = true;  // 4096x4096, 11008x4096, 4096x11008, 14336x4096
+  std::vector<size_t> tokens = {1, 8, 32, 128, 512};  // M of the kernels
+  size_t prefill = 512, decode = 64;                  // tokens; 0: not measured
+  size_t repetitions = 5;
+  std::vector<size_t> threads = {1};  // each is measured apart
+  bool operator==(const ThroughputSpec&) const = default;
+};
+
+// A contestant: a model of the run, ready to be timed. The first is the FP16 reference.
+struct ThroughputModel {
+  std::string label;  // "fp16", "int4_g128 rtn"
+  const Transformer* transformer;
+};
+
+// Wall times of one thing, in the order in which they were taken.
+struct Samples {
+  std::vector<double> seconds;
+  double Median() const;
+  double Low() const;  // quartiles
+  double High() const;
+};
+
+// A product y (tokens, rows) = x W^T of one linear.
+struct KernelTiming {
+  std::string op;  // "w4a16 g128 asym", "w8a8 row sym", "fp16"
+  size_t rows, cols, tokens, threads;
+  bool streamed;  // the weights came from memory: copies larger than the cache took turns
+  size_t bytes;   // of weights read
+  Samples samples;
+  Samples fp16, openblas;  // the same product, interleaved; empty where not measured
+};
+
+struct ModelTiming {
+  size_t tokens, threads;
+  Samples samples;
+};
+
+// What the machine gave in the same minutes, on the threads of the samples.
+struct Roofline {
+  size_t threads;
+  double read_gbps_memory, read_gbps_cache;  // streaming reads larger and smaller than the L3
+  double fp32_gflops, int8_gops;             // with the units of the active instruction set
+};
+
+// Two pinned loops of dependent additions, together and alone: 2 when both have a core of their
+// own.
+struct FreeCores {
+  double before, after;
+  bool Two() const { return before >= 1.8 && after >= 1.8; }
+};
+
+struct CellThroughput {
+  std::vector<KernelTiming> kernels;
+  std::vector<ModelTiming> prefill, decode;
+};
+
+struct Throughput {
+  std::vector<CellThroughput> cells;  // as the models
+  std::vector<Roofline> rooflines;    // one for each thread count
+  FreeCores cores;
+};
+
+// Throws a check failure (a bug) where a kernel's result is not the reference's.
+Throughput MeasureThroughput(
+    std::span<const ThroughputModel> models, const ThroughputSpec& spec,
+    const std::function<void(size_t done, size_t total, std::string_view what)>& progress);
+
+}  // namespace quantref
