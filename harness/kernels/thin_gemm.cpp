@@ -1,0 +1,43 @@
+#include "harness/kernels/thin_gemm.h"
+
+#include "harness/base/check.h"
+
+namespace quantref {
+
+DenseRows DenseRows::Rows(size_t first, size_t count) const {
+  QR_CHECK_LE(first + count, rows);
+  return {static_cast<const char*>(data) + first * cols * element_bytes(), type, count, cols};
+}
+
+const ThinKernels& ThinKernelsFor(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return kScalarThin;
+    case Isa::kAvx2:
+      return kAvx2Thin;
+    case Isa::kAvx512:
+    case Isa::kAmx:
+      return kAvx512Thin;
+  }
+  QR_CHECK(false);
+  return kScalarThin;
+}
+
+void MultiplyThin(MatrixView<const float> x, const DenseRows& w, MatrixView<float> y) {
+  QR_CHECK_EQ(x.cols(), w.cols);
+  QR_CHECK_EQ(x.rows(), y.rows());
+  QR_CHECK_EQ(y.cols(), w.rows);
+  const ThinKernels& kernels = ThinKernelsFor(ActiveIsa());
+  const ThinProduct product = {w.data,     w.rows,   w.cols,   x.data(),
+                               x.stride(), x.rows(), y.data(), y.stride()};
+  switch (w.type) {
+    case DenseRows::Type::kFp16:
+      return kernels.half(product);
+    case DenseRows::Type::kBf16:
+      return kernels.bfloat(product);
+    case DenseRows::Type::kFp32:
+      return kernels.single(product);
+  }
+}
+
+}  // namespace quantref
