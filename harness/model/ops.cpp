@@ -20,11 +20,18 @@ MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols) {
   return matrix.view();
 }
 
-void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
-                 LinearScratch& scratch) {
+namespace {
+
+void ApplyTiled(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
+                LinearScratch& scratch) {
+  const TiledMatrix& w = *linear.weight.tiled();
+  scratch.inputs.Pack(x, linear.activations, w);
+  MultiplyQuantized(scratch.inputs, w, 0, w.rows(), y, scratch.tiles);
+}
+
+void ApplyDecoded(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
+                  LinearScratch& scratch) {
   const Weight& weight = linear.weight;
-  QR_CHECK_EQ(x.cols(), weight.cols());
-  QR_CHECK_EQ(y.cols(), weight.rows());
   if (linear.activations) {
     const MatrixView<float> rounded = Shaped(scratch.rounded, x.rows(), x.cols());
     QuantizeActivations(*linear.activations, x, rounded);
@@ -39,6 +46,20 @@ void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<flo
     const MatrixView<float> rows(panel.data(), count, weight.cols());
     weight.DecodeRows(first, rows);
     MultiplyTransposed(x, rows, y.Cols(first, count));
+  }
+}
+
+}  // namespace
+
+void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
+                 LinearScratch& scratch) {
+  const Weight& weight = linear.weight;
+  QR_CHECK_EQ(x.cols(), weight.cols());
+  QR_CHECK_EQ(y.cols(), weight.rows());
+  if (weight.tiled() != nullptr) {
+    ApplyTiled(linear, x, y, scratch);
+  } else {
+    ApplyDecoded(linear, x, y, scratch);
   }
   if (linear.bias.empty()) return;
   for (size_t t = 0; t < y.rows(); ++t) Ops().add(y.row(t), linear.bias.data(), y.cols());

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "harness/base/matrix.h"
+#include "harness/kernels/qgemm.h"
 #include "harness/model/config.h"
 #include "harness/model/weights.h"
 
@@ -14,13 +15,17 @@ namespace quantref {
 MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols);
 
 // What ApplyLinear needs of memory; kept from call to call. `panel`: PanelRows(in) decoded rows of
-// W; `rounded`: the activations, where the linear rounds them.
+// W; `rounded`: the activations, where the linear rounds them; `inputs`, `tiles`: of the integer
+// kernels.
 struct LinearScratch {
   Matrix<float> panel, rounded;
+  QuantizedInputs inputs;
+  Matrix<uint8_t> tiles;
 };
 
-// y (T, out) = Q(x (T, in)) W^T + b. The weight is decoded panel by panel, so a layer costs no more
-// memory than the panel, and a result does not depend on how often it is asked for.
+// y (T, out) = Q(x (T, in)) W^T + b. Through the integer kernels (qgemm.h) where the weight has
+// their layout; else the weight is decoded panel by panel, so a layer costs no more memory than the
+// panel, and a result does not depend on how often it is asked for.
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
                  LinearScratch& scratch);
 size_t PanelRows(size_t in);
