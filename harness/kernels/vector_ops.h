@@ -46,6 +46,13 @@ struct VectorOps {
   void (*add)(float* x, const float* addend, size_t n);
   void (*subtract_scaled)(float* x, float factor, const float* y, size_t n);
 
+  // For attention with few queries: out[s] = x . rows[s] and out[i] = sum_s weights[s] rows[s][i],
+  // summed in the order of s. Row s, of n elements, begins at rows + s * stride.
+  void (*dots)(const float* x, const float* rows, size_t stride, size_t count, size_t n,
+               float* out);
+  void (*mix_rows)(const float* weights, const float* rows, size_t stride, size_t count, size_t n,
+                   float* out);
+
   // The largest |x[i]|, 0 for n = 0. A NaN may be passed over.
   float (*abs_max)(const float* x, size_t n);
 
