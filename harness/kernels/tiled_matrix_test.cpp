@@ -1,0 +1,124 @@
+#include "harness/kernels/tiled_matrix.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <numeric>
+
+#include "harness/kernels/kernels_testing.h"
+
+namespace quantref {
+namespace {
+
+// Random codes, scales and zero points; every code of the format occurs in a large one.
+PackedMatrix RandomPacked(size_t rows, size_t cols, const WeightScheme& scheme, Rng& rng) {
+  PackedMatrix packed(rows, cols, scheme);
+  std::vector<uint8_t> codes(cols);
+  for (size_t r = 0; r < rows; ++r) {
+    for (uint8_t& code : codes) code = static_cast<uint8_t>(rng.Below(1u << scheme.bits));
+    packed.SetCodes(r, codes);
+  }
+  for (size_t r = 0; r < packed.scale_rows(); ++r) {
+    for (size_t c = 0; c < packed.scale_cols(); ++c) {
+      const int zero = scheme.symmetric ? 1 << (scheme.bits - 1)
+                                        : static_cast<int>(rng.Below(1u << scheme.bits));
+      packed.set_affine(r, c, {static_cast<float>(1 + rng.Below(64)) / 1024, zero});
+    }
+  }
+  return packed;
+}
+
+std::vector<uint32_t> RandomOrder(size_t cols, Rng& rng) {
+  std::vector<uint32_t> order(cols);
+  std::iota(order.begin(), order.end(), 0u);
+  Shuffle(std::span(order), rng);
+  return order;
+}
+
+void CheckSame(const TiledMatrix& tiled, const PackedMatrix& packed) {
+  CHECK(tiled.Unpack().Sha256() == packed.Sha256());
+  CHECK(tiled.StorageBits() == packed.StorageBits());
+  Matrix<float> decoded(packed.rows(), packed.cols());
+  tiled.DecodeRows(0, decoded.view());
+  std::vector<float> row(packed.cols());
+  for (size_t r = 0; r < packed.rows(); ++r) {
+    packed.DecodeRow(r, row);
+    REQUIRE(testing::SameBits(decoded.view().row_span(r), row));
+  }
+}
+
+TEST_CASE("the kernels' layout holds what the reference layout holds, both ways") {
+  Rng rng(1);
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    for (const bool symmetric : {false, true}) {
+      for (const size_t rows : {1, 15, 16, 17, 33}) {
+        for (const size_t group : {1, 8, 31, 32, 33, 64, 96, 128}) {
+          CAPTURE(bits, symmetric, rows, group);
+          const WeightScheme scheme{.bits = bits, .group = group, .symmetric = symmetric};
+          const PackedMatrix packed = RandomPacked(rows, 3 * group, scheme, rng);
+          CheckSame(TiledMatrix(packed), packed);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("scales by row or for the whole, and permuted columns, keep their meaning") {
+  Rng rng(2);
+  for (const Granularity granularity : {Granularity::kRow, Granularity::kTensor}) {
+    for (const size_t cols : testing::NastySizes()) {
+      CAPTURE(GranularityName(granularity), cols);
+      const WeightScheme scheme{.bits = 3, .granularity = granularity};
+      PackedMatrix packed = RandomPacked(18, cols, scheme, rng);
+      packed.set_order(RandomOrder(cols, rng));
+      CheckSame(TiledMatrix(packed), packed);
+    }
+  }
+}
+
+TEST_CASE("codes lie where the kernels read them") {
+  // 32 inputs in one block: output i, input 4 r + j at byte 4 i + j of row r.
+  PackedMatrix packed(16, 32, {.bits = 4, .granularity = Granularity::kRow});
+  std::vector<uint8_t> codes(32, 0);
+  codes[4 * 5 + 2] = 9;  // row 5, an odd one: high nibbles
+  packed.SetCodes(3, codes);
+  packed.set_affine(3, 0, {0.5f, 7});
+  const TiledMatrix tiled(packed);
+  const QgemmWeights& w = tiled.plain();
+  REQUIRE(w.step == 32);
+  REQUIRE(w.steps == 1);
+  for (size_t i = 0; i < w.scales_at; ++i)
+    CHECK(w.panels[i] == (i == 2 * 64 + 4 * 3 + 2 ? 9 << 4 : 0));
+  CHECK(w.panels[w.zeros_at + 3] == 7);
+  CHECK(w.panels[w.scales_at + 2 * 3 + 1] == 0x38);  // 0.5 is 0x3800
+}
+
+TEST_CASE("the kernels take every granularity but scales by column, and groups that fit 32 bits") {
+  const auto supports = [](size_t cols, Granularity granularity) {
+    return TiledMatrix::Supports(PackedMatrix(1, cols, {.granularity = granularity}));
+  };
+  CHECK(supports(128, Granularity::kGroup));
+  CHECK(supports(kMaxGroup, Granularity::kRow));
+  CHECK(supports(5, Granularity::kTensor));
+  CHECK_FALSE(supports(128, Granularity::kColumn));
+  CHECK_FALSE(supports(kMaxGroup + 1, Granularity::kRow));
+}
+
+TEST_CASE("random matrices are quantized matrices of their format") {
+  Rng rng(3);
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    const WeightScheme scheme{.bits = bits, .group = 64};
+    const TiledMatrix tiled = TiledMatrix::Random(33, 192, scheme, rng);
+    CHECK(tiled.plain().bits == (bits > 4 ? 8 : bits));
+    const PackedMatrix packed = tiled.Unpack();  // would refuse codes out of range
+    CheckSame(tiled, packed);
+    std::vector<uint8_t> codes(192);
+    packed.GetCodes(32, codes);
+    CHECK(*std::max_element(codes.begin(), codes.end()) < 1 << bits);
+    CHECK(*std::max_element(codes.begin(), codes.end()) >
+          *std::min_element(codes.begin(), codes.end()));
+    CHECK(packed.affine(32, 2).scale > 0);
+  }
+}
+
+}  // namespace
+}  // namespace quantref
