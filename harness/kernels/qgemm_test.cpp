@@ -32,286 +32,284 @@ Matrix<float> Product(const TiledMatrix& w, MatrixView<const float> x, const For
   return y;
 }
 
-std::span<const float> All(
-    const Matrix<float>& m) {  // which must live on return {m.data(), m.rows() * m.cols()}; }
+// The matrix must live on.
+std::span<const float> All(const Matrix<float>& m) { return {m.data(), m.rows() * m.cols()}; }
 
-  // What qgemm_kernels.h promises, from the packed matrix itself, with sums in 64 bits.
-  float Definition(const PackedMatrix& w, std::span<const float> x, float scale, float limit,
-                   size_t row) {
-    std::vector<uint8_t> codes(w.cols());
-    w.GetCodes(row, codes);
-    const size_t group = w.cols_per_scale();
-    float c = 0;
-    for (size_t g = 0; g < w.cols() / group; ++g) {
-      const Affine affine = w.affine(row / w.rows_per_scale(), g);
-      int64_t digits[kMaxDigits] = {};
-      for (size_t k = g * group; k < (g + 1) * group; ++k) {
-        const float value = x[w.order().empty() ? k : w.order()[k]] / scale;
-        int64_t code = scale > 0 ? std::llrint(std::fmax(-limit, std::fmin(limit, value))) : 0;
-        for (int64_t& digit : digits) {
-          // Balanced: -128..127, the rest goes up.
-          const int64_t low = limit < 128 ? code : ((code + 128) & 255) - 128;
-          digit += low * (codes[k] - affine.zero);
-          code = (code - low) / 256;
-        }
-      }
-      const auto d = [&](size_t i) { return static_cast<float>(digits[i]); };
-      const float f = limit < 128 ? d(0) : std::fma(65536.0f, d(2), std::fma(256.0f, d(1), d(0)));
-      c = std::fma(affine.scale, f, c);
-    }
-    return scale * c;
-  }
-
-  float LargestOf(std::span<const float> x) {
-    float largest = 0;
-    for (const float value : x) largest = std::max(largest, std::fabs(value));
-    return largest;
-  }
-
-  TEST_CASE("the scalar kernel is the definition") {
-    Rng rng(1);
-    for (const int bits : {2, 3, 4, 6, 8}) {
-      for (const size_t group : {8, 32, 64, 100}) {
-        for (const Format& format : {kFloats, kBytes, Format(ActivationFormat{.bits = 4})}) {
-          CAPTURE(bits, group, format.has_value());
-          const WeightScheme scheme{.bits = bits, .group = group};
-          const TiledMatrix w = TiledMatrix::Random(17, 2 * group, scheme, rng);
-          const PackedMatrix packed = w.Unpack();
-          const Matrix<float> x = NormalMatrix(7, 2 * group, rng);
-          const Matrix<float> y = Product(w, x.view(), format, Isa::kScalar);
-          const float limit = format ? format->Limit() : kWideLimit;
-          for (size_t t = 0; t < 7; ++t) {
-            const float scale = LargestOf(x.view().row_span(t)) / limit;
-            for (size_t o = 0; o < 17; ++o)
-              REQUIRE(y(t, o) == Definition(packed, x.view().row_span(t), scale, limit, o));
-          }
-        }
+// What qgemm_kernels.h promises, from the packed matrix itself, with sums in 64 bits.
+float Definition(const PackedMatrix& w, std::span<const float> x, float scale, float limit,
+                 size_t row) {
+  std::vector<uint8_t> codes(w.cols());
+  w.GetCodes(row, codes);
+  const size_t group = w.cols_per_scale();
+  float c = 0;
+  for (size_t g = 0; g < w.cols() / group; ++g) {
+    const Affine affine = w.affine(row / w.rows_per_scale(), g);
+    int64_t digits[kMaxDigits] = {};
+    for (size_t k = g * group; k < (g + 1) * group; ++k) {
+      const float value = x[w.order().empty() ? k : w.order()[k]] / scale;
+      int64_t code = scale > 0 ? std::llrint(std::fmax(-limit, std::fmin(limit, value))) : 0;
+      for (int64_t& digit : digits) {
+        // Balanced: -128..127, the rest goes up.
+        const int64_t low = limit < 128 ? code : ((code + 128) & 255) - 128;
+        digit += low * (codes[k] - affine.zero);
+        code = (code - low) / 256;
       }
     }
+    const auto d = [&](size_t i) { return static_cast<float>(digits[i]); };
+    const float f = limit < 128 ? d(0) : std::fma(65536.0f, d(2), std::fma(256.0f, d(1), d(0)));
+    c = std::fma(affine.scale, f, c);
   }
+  return scale * c;
+}
 
-  // Bit for bit, every instruction set against the scalar one.
-  void CheckAllIsas(const TiledMatrix& w, MatrixView<const float> x, const Format& format) {
-    const Matrix<float> expected = Product(w, x, format, Isa::kScalar);
-    for (const Isa isa : testing::AvailableIsas()) {
-      CAPTURE(IsaName(isa), w.rows(), w.cols(), x.rows(), format.has_value());
-      REQUIRE(testing::SameBits(All(Product(w, x, format, isa)), All(expected)));
-    }
-  }
+float LargestOf(std::span<const float> x) {
+  float largest = 0;
+  for (const float value : x) largest = std::max(largest, std::fabs(value));
+  return largest;
+}
 
-  TEST_CASE("every instruction set gives the scalar kernel's bits: sizes") {
-    Rng rng(2);
-    for (const int bits : {2, 3, 4, 8}) {
-      for (const size_t cols : testing::NastySizes()) {
-        const WeightScheme scheme{.bits = bits, .granularity = Granularity::kRow};
-        const TiledMatrix w = TiledMatrix::Random(17, cols, scheme, rng);
-        const Matrix<float> x = NormalMatrix(9, cols, rng);
-        for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
-      }
-      for (const size_t rows : testing::NastySizes()) {
-        if (rows > 130) continue;
-        const TiledMatrix w = TiledMatrix::Random(rows, 96, {.bits = bits, .group = 32}, rng);
-        const Matrix<float> x = NormalMatrix(3, 96, rng);
-        for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
-      }
-    }
-  }
-
-  TEST_CASE("every instruction set gives the scalar kernel's bits: groups and tokens") {
-    Rng rng(3);
-    for (const int bits : {2, 3, 4, 8}) {
-      for (const size_t group : {8, 32, 64, 96, 128, 160}) {
-        const TiledMatrix w =
-            TiledMatrix::Random(40, 3 * group, {.bits = bits, .group = group}, rng);
-        for (const size_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50}) {
-          const Matrix<float> x = NormalMatrix(tokens, 3 * group, rng);
-          for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
+TEST_CASE("the scalar kernel is the definition") {
+  Rng rng(1);
+  for (const int bits : {2, 3, 4, 6, 8}) {
+    for (const size_t group : {8, 32, 64, 100}) {
+      for (const Format& format : {kFloats, kBytes, Format(ActivationFormat{.bits = 4})}) {
+        CAPTURE(bits, group, format.has_value());
+        const WeightScheme scheme{.bits = bits, .group = group};
+        const TiledMatrix w = TiledMatrix::Random(17, 2 * group, scheme, rng);
+        const PackedMatrix packed = w.Unpack();
+        const Matrix<float> x = NormalMatrix(7, 2 * group, rng);
+        const Matrix<float> y = Product(w, x.view(), format, Isa::kScalar);
+        const float limit = format ? format->Limit() : kWideLimit;
+        for (size_t t = 0; t < 7; ++t) {
+          const float scale = LargestOf(x.view().row_span(t)) / limit;
+          for (size_t o = 0; o < 17; ++o)
+            REQUIRE(y(t, o) == Definition(packed, x.view().row_span(t), scale, limit, o));
         }
       }
     }
   }
+}
 
-  // More inputs than the AMX kernel takes in one stretch, and more tokens than it keeps near.
-  TEST_CASE("every instruction set gives the scalar kernel's bits: stretches and blocks") {
-    Rng rng(4);
-    const TiledMatrix grouped = TiledMatrix::Random(35, 5120, {.bits = 4, .group = 128}, rng);
-    const TiledMatrix by_row =
-        TiledMatrix::Random(20, 9000, {.bits = 8, .granularity = Granularity::kRow}, rng);
-    for (const Format& format : {kFloats, kBytes}) {
-      CheckAllIsas(grouped, NormalMatrix(67, 5120, rng).view(), format);
-      CheckAllIsas(by_row, NormalMatrix(130, 9000, rng).view(), format);
-    }
+// Bit for bit, every instruction set against the scalar one.
+void CheckAllIsas(const TiledMatrix& w, MatrixView<const float> x, const Format& format) {
+  const Matrix<float> expected = Product(w, x, format, Isa::kScalar);
+  for (const Isa isa : testing::AvailableIsas()) {
+    CAPTURE(IsaName(isa), w.rows(), w.cols(), x.rows(), format.has_value());
+    REQUIRE(testing::SameBits(All(Product(w, x, format, isa)), All(expected)));
   }
+}
 
-  TEST_CASE("sums are exact at the extremes of codes, zero points, activations and group size") {
-    for (const bool high : {false, true}) {
-      for (const float sign : {1.0f, -1.0f}) {
-        PackedMatrix packed(16, kMaxGroup, {.bits = 8, .granularity = Granularity::kRow});
-        const std::vector<uint8_t> codes(kMaxGroup, high ? 255 : 0);
-        for (size_t r = 0; r < 16; ++r) {
-          packed.SetCodes(r, codes);
-          packed.set_affine(r, 0, {1, high ? 0 : 255});
-        }
-        const TiledMatrix w(packed);
-        Matrix<float> x(1, kMaxGroup);
-        std::fill_n(x.data(), kMaxGroup, 127 * sign);
-        for (const Isa isa : testing::AvailableIsas()) {
-          CAPTURE(IsaName(isa), high, sign);
-          const auto all = static_cast<float>(kMaxGroup * 127 * 255);
-          CHECK(Product(w, x.view(), kBytes, isa)(0, 0) == (high ? sign : -sign) * all);
-          // Digits of 127 each; the outer products are rounded to FP32 and no more.
-          CHECK(Product(w, x.view(), kFloats, isa)(0, 0) ==
-                Approx((high ? sign : -sign) * all).epsilon(1e-6));
-        }
-      }
-    }
-  }
-
-  TEST_CASE("digits of -128 are multiplied exactly") {
-    // With one large activation the scale is 1, and these codes have low digits of -128.
-    Rng rng(5);
-    const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 4, .group = 32}, rng);
-    Matrix<float> x(1, 64);
-    for (size_t k = 0; k < 64; ++k) x(0, k) = k % 2 == 0 ? -128.0f : 128 - 256 * 128.0f;
-    x(0, 7) = kWideLimit;
-    const float expected = Definition(w.Unpack(), x.view().row_span(0), 1, kWideLimit, 3);
-    for (const Isa isa : testing::AvailableIsas())
-      CHECK(Product(w, x.view(), kFloats, isa)(0, 3) == expected);
-  }
-
-  TEST_CASE("FP32 activations keep FP32 accuracy") {
-    Rng rng(6);
-    for (const size_t group : {32, 128, 1024}) {
-      const TiledMatrix w = TiledMatrix::Random(32, 1024, {.bits = 4, .group = group}, rng);
-      Matrix<float> values(32, 1024), x = NormalMatrix(8, 1024, rng);
-      w.DecodeRows(0, values.view());
-      x(3, 100) = 400;  // an outlier
-      const Matrix<float> y = Product(w, x.view(), kFloats, ActiveIsa());
-      for (size_t t = 0; t < 8; ++t) {
-        for (size_t o = 0; o < 32; ++o) {
-          double exact = 0, magnitude = 0, weights = 0;
-          for (size_t k = 0; k < 1024; ++k) {
-            exact += static_cast<double>(x(t, k)) * values(o, k);
-            magnitude += std::fabs(static_cast<double>(x(t, k)) * values(o, k));
-            weights += std::fabs(static_cast<double>(values(o, k)));
-          }
-          // Rounding to the grid, and FP32 sums of at most 32 groups of 4 operations.
-          const double bound =
-              LargestOf(x.view().row_span(t)) * weights * 0x1p-24 + 128 * 0x1p-24 * magnitude;
-          REQUIRE(std::fabs(y(t, o) - exact) <= bound);
-        }
-      }
-    }
-  }
-
-  TEST_CASE("a token's outputs do not depend on the other tokens, nor outputs on the split") {
-    Rng rng(7);
-    const TiledMatrix w = TiledMatrix::Random(100, 256, {.bits = 4, .group = 64}, rng);
-    const Matrix<float> x = NormalMatrix(37, 256, rng);
-    for (const Format& format : {kFloats, kBytes}) {
-      const Matrix<float> whole = Product(w, x.view(), format, ActiveIsa());
-      for (size_t t = 0; t < 37; ++t) {
-        const Matrix<float> alone = Product(w, x.view().Rows(t, 1), format, ActiveIsa());
-        REQUIRE(testing::SameBits(All(alone), whole.view().row_span(t)));
-      }
-      QuantizedInputs inputs;
-      inputs.Pack(x.view(), format, w);
-      Matrix<float> parts(37, 100);
-      Matrix<uint8_t> scratch;
-      for (size_t first = 0; first < 100; first += 2 * kQgemmTile)
-        MultiplyQuantized(inputs, w, first, std::min(2 * kQgemmTile, 100 - first), parts.view(),
-                          scratch);
-      CHECK(testing::SameBits(All(parts), All(whole)));
-    }
-  }
-
-  TEST_CASE("an activation that is not finite makes its token NaN and leaves the others alone") {
-    Rng rng(8);
-    const TiledMatrix w = TiledMatrix::Random(20, 64, {.bits = 4, .group = 32}, rng);
-    const Matrix<float> clean = NormalMatrix(20, 64, rng);
-    constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    for (const float bad : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
-      Matrix<float> x = NormalMatrix(20, 64, rng);
-      std::copy_n(clean.data(), 20 * 64, x.data());
-      x(6, 63) = bad;
-      for (const Format& format : {kFloats, kBytes}) {
-        for (const Isa isa : testing::AvailableIsas()) {
-          const Matrix<float> y = Product(w, x.view(), format, isa);
-          const Matrix<float> expected = Product(w, clean.view(), format, isa);
-          for (size_t t = 0; t < 20; ++t) {
-            if (t != 6)
-              REQUIRE(testing::SameBits(y.view().row_span(t), expected.view().row_span(t)));
-          }
-          for (size_t o = 0; o < 20; ++o) REQUIRE(std::isnan(y(6, o)));
-        }
-      }
-    }
-  }
-
-  TEST_CASE("zeros, smallest numbers and scales of 0 give finite results") {
-    Rng rng(9);
-    const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 4, .group = 32}, rng);
-    PackedMatrix dead(16, 64, {.bits = 4, .group = 32});  // every scale 0
-    for (const float value : {0.0f, -0.0f, std::numeric_limits<float>::denorm_min(), 1e-38f}) {
-      Matrix<float> x(1, 64);
-      std::fill_n(x.data(), 64, value);
-      for (const Format& format : {kFloats, kBytes}) {
-        CheckAllIsas(w, x.view(), format);
-        const Matrix<float> result = Product(w, x.view(), format, ActiveIsa());
-        for (const float y : All(result)) CHECK(std::fabs(y) <= 1e-35f);
-      }
-    }
-    const Matrix<float> x = NormalMatrix(2, 64, rng);
-    const Matrix<float> result = Product(TiledMatrix(dead), x.view(), kFloats, ActiveIsa());
-    for (const float y : All(result)) CHECK(y == 0);
-  }
-
-  TEST_CASE("static and whole-window scales are those of the simulated path") {
-    Rng rng(10);
-    const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 8, .group = 64}, rng);
-    const PackedMatrix packed = w.Unpack();
-    const Matrix<float> x = NormalMatrix(3, 64, rng);
-    const Format fixed = ActivationFormat{.per_token = false, .static_scale = 0.01f};
-    const Format whole = ActivationFormat{.per_token = false};
-    const float absmax = LargestOf(All(x));
-    for (size_t t = 0; t < 3; ++t) {
-      CHECK(Product(w, x.view(), fixed, ActiveIsa())(t, 5) ==  // cuts what is beyond 1.27
-            Definition(packed, x.view().row_span(t), 0.01f, 127, 5));
-      CHECK(Product(w, x.view(), whole, ActiveIsa())(t, 5) ==
-            Definition(packed, x.view().row_span(t), absmax / 127, 127, 5));
-    }
-    CheckAllIsas(w, x.view(), fixed);
-    CheckAllIsas(w, x.view(), whole);
-  }
-
-  TEST_CASE("permuted columns meet their activations") {
-    Rng rng(11);
-    PackedMatrix packed = TiledMatrix::Random(16, 96, {.bits = 4, .group = 32}, rng).Unpack();
-    std::vector<uint32_t> order(96);
-    std::iota(order.begin(), order.end(), 0u);
-    Shuffle(std::span(order), rng);
-    packed.set_order(order);
-    const Matrix<float> x = NormalMatrix(2, 96, rng);
-    const Matrix<float> y = Product(TiledMatrix(packed), x.view(), kBytes, ActiveIsa());
-    for (size_t t = 0; t < 2; ++t) {
-      const float scale = LargestOf(x.view().row_span(t)) / 127;
-      CHECK(y(t, 9) == Definition(packed, x.view().row_span(t), scale, 127, 9));
-    }
-  }
-
-  TEST_CASE("packing reads no activation beyond its token's") {
-    Rng rng(12);
+TEST_CASE("every instruction set gives the scalar kernel's bits: sizes") {
+  Rng rng(2);
+  for (const int bits : {2, 3, 4, 8}) {
     for (const size_t cols : testing::NastySizes()) {
-      const TiledMatrix w =
-          TiledMatrix::Random(1, cols, {.bits = 4, .granularity = Granularity::kRow}, rng);
-      testing::GuardedArray<float> x(testing::NormalFloats(cols, 1, rng));
-      for (const Isa isa : testing::AvailableIsas()) {
-        QuantizedInputs inputs;
-        inputs.Pack({x.data(), 1, cols}, kFloats, w, isa);
-        CHECK(inputs.plain().tokens == 1);
+      const WeightScheme scheme{.bits = bits, .granularity = Granularity::kRow};
+      const TiledMatrix w = TiledMatrix::Random(17, cols, scheme, rng);
+      const Matrix<float> x = NormalMatrix(9, cols, rng);
+      for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
+    }
+    for (const size_t rows : testing::NastySizes()) {
+      if (rows > 130) continue;
+      const TiledMatrix w = TiledMatrix::Random(rows, 96, {.bits = bits, .group = 32}, rng);
+      const Matrix<float> x = NormalMatrix(3, 96, rng);
+      for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
+    }
+  }
+}
+
+TEST_CASE("every instruction set gives the scalar kernel's bits: groups and tokens") {
+  Rng rng(3);
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const size_t group : {8, 32, 64, 96, 128, 160}) {
+      const TiledMatrix w = TiledMatrix::Random(40, 3 * group, {.bits = bits, .group = group}, rng);
+      for (const size_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50}) {
+        const Matrix<float> x = NormalMatrix(tokens, 3 * group, rng);
+        for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
       }
     }
   }
+}
+
+// More inputs than the AMX kernel takes in one stretch, and more tokens than it keeps near.
+TEST_CASE("every instruction set gives the scalar kernel's bits: stretches and blocks") {
+  Rng rng(4);
+  const TiledMatrix grouped = TiledMatrix::Random(35, 5120, {.bits = 4, .group = 128}, rng);
+  const TiledMatrix by_row =
+      TiledMatrix::Random(20, 9000, {.bits = 8, .granularity = Granularity::kRow}, rng);
+  for (const Format& format : {kFloats, kBytes}) {
+    CheckAllIsas(grouped, NormalMatrix(67, 5120, rng).view(), format);
+    CheckAllIsas(by_row, NormalMatrix(130, 9000, rng).view(), format);
+  }
+}
+
+TEST_CASE("sums are exact at the extremes of codes, zero points, activations and group size") {
+  for (const bool high : {false, true}) {
+    for (const float sign : {1.0f, -1.0f}) {
+      PackedMatrix packed(16, kMaxGroup, {.bits = 8, .granularity = Granularity::kRow});
+      const std::vector<uint8_t> codes(kMaxGroup, high ? 255 : 0);
+      for (size_t r = 0; r < 16; ++r) {
+        packed.SetCodes(r, codes);
+        packed.set_affine(r, 0, {1, high ? 0 : 255});
+      }
+      const TiledMatrix w(packed);
+      Matrix<float> x(1, kMaxGroup);
+      std::fill_n(x.data(), kMaxGroup, 127 * sign);
+      for (const Isa isa : testing::AvailableIsas()) {
+        CAPTURE(IsaName(isa), high, sign);
+        const auto all = static_cast<float>(kMaxGroup * 127 * 255);
+        CHECK(Product(w, x.view(), kBytes, isa)(0, 0) == (high ? sign : -sign) * all);
+        // Digits of 127 each; the outer products are rounded to FP32 and no more.
+        CHECK(Product(w, x.view(), kFloats, isa)(0, 0) ==
+              Approx((high ? sign : -sign) * all).epsilon(1e-6));
+      }
+    }
+  }
+}
+
+TEST_CASE("digits of -128 are multiplied exactly") {
+  // With one large activation the scale is 1, and these codes have low digits of -128.
+  Rng rng(5);
+  const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 4, .group = 32}, rng);
+  Matrix<float> x(1, 64);
+  for (size_t k = 0; k < 64; ++k) x(0, k) = k % 2 == 0 ? -128.0f : 128 - 256 * 128.0f;
+  x(0, 7) = kWideLimit;
+  const float expected = Definition(w.Unpack(), x.view().row_span(0), 1, kWideLimit, 3);
+  for (const Isa isa : testing::AvailableIsas())
+    CHECK(Product(w, x.view(), kFloats, isa)(0, 3) == expected);
+}
+
+TEST_CASE("FP32 activations keep FP32 accuracy") {
+  Rng rng(6);
+  for (const size_t group : {32, 128, 1024}) {
+    const TiledMatrix w = TiledMatrix::Random(32, 1024, {.bits = 4, .group = group}, rng);
+    Matrix<float> values(32, 1024), x = NormalMatrix(8, 1024, rng);
+    w.DecodeRows(0, values.view());
+    x(3, 100) = 400;  // an outlier
+    const Matrix<float> y = Product(w, x.view(), kFloats, ActiveIsa());
+    for (size_t t = 0; t < 8; ++t) {
+      for (size_t o = 0; o < 32; ++o) {
+        double exact = 0, magnitude = 0, weights = 0;
+        for (size_t k = 0; k < 1024; ++k) {
+          exact += static_cast<double>(x(t, k)) * values(o, k);
+          magnitude += std::fabs(static_cast<double>(x(t, k)) * values(o, k));
+          weights += std::fabs(static_cast<double>(values(o, k)));
+        }
+        // Rounding to the grid, and FP32 sums of at most 32 groups of 4 operations.
+        const double bound =
+            LargestOf(x.view().row_span(t)) * weights * 0x1p-24 + 128 * 0x1p-24 * magnitude;
+        REQUIRE(std::fabs(y(t, o) - exact) <= bound);
+      }
+    }
+  }
+}
+
+TEST_CASE("a token's outputs do not depend on the other tokens, nor outputs on the split") {
+  Rng rng(7);
+  const TiledMatrix w = TiledMatrix::Random(100, 256, {.bits = 4, .group = 64}, rng);
+  const Matrix<float> x = NormalMatrix(37, 256, rng);
+  for (const Format& format : {kFloats, kBytes}) {
+    const Matrix<float> whole = Product(w, x.view(), format, ActiveIsa());
+    for (size_t t = 0; t < 37; ++t) {
+      const Matrix<float> alone = Product(w, x.view().Rows(t, 1), format, ActiveIsa());
+      REQUIRE(testing::SameBits(All(alone), whole.view().row_span(t)));
+    }
+    QuantizedInputs inputs;
+    inputs.Pack(x.view(), format, w);
+    Matrix<float> parts(37, 100);
+    Matrix<uint8_t> scratch;
+    for (size_t first = 0; first < 100; first += 2 * kQgemmTile)
+      MultiplyQuantized(inputs, w, first, std::min(2 * kQgemmTile, 100 - first), parts.view(),
+                        scratch);
+    CHECK(testing::SameBits(All(parts), All(whole)));
+  }
+}
+
+TEST_CASE("an activation that is not finite makes its token NaN and leaves the others alone") {
+  Rng rng(8);
+  const TiledMatrix w = TiledMatrix::Random(20, 64, {.bits = 4, .group = 32}, rng);
+  const Matrix<float> clean = NormalMatrix(20, 64, rng);
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+    Matrix<float> x = NormalMatrix(20, 64, rng);
+    std::copy_n(clean.data(), 20 * 64, x.data());
+    x(6, 63) = bad;
+    for (const Format& format : {kFloats, kBytes}) {
+      for (const Isa isa : testing::AvailableIsas()) {
+        const Matrix<float> y = Product(w, x.view(), format, isa);
+        const Matrix<float> expected = Product(w, clean.view(), format, isa);
+        for (size_t t = 0; t < 20; ++t) {
+          if (t != 6) REQUIRE(testing::SameBits(y.view().row_span(t), expected.view().row_span(t)));
+        }
+        for (size_t o = 0; o < 20; ++o) REQUIRE(std::isnan(y(6, o)));
+      }
+    }
+  }
+}
+
+TEST_CASE("zeros, smallest numbers and scales of 0 give finite results") {
+  Rng rng(9);
+  const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 4, .group = 32}, rng);
+  PackedMatrix dead(16, 64, {.bits = 4, .group = 32});  // every scale 0
+  for (const float value : {0.0f, -0.0f, std::numeric_limits<float>::denorm_min(), 1e-38f}) {
+    Matrix<float> x(1, 64);
+    std::fill_n(x.data(), 64, value);
+    for (const Format& format : {kFloats, kBytes}) {
+      CheckAllIsas(w, x.view(), format);
+      const Matrix<float> result = Product(w, x.view(), format, ActiveIsa());
+      for (const float y : All(result)) CHECK(std::fabs(y) <= 1e-35f);
+    }
+  }
+  const Matrix<float> x = NormalMatrix(2, 64, rng);
+  const Matrix<float> result = Product(TiledMatrix(dead), x.view(), kFloats, ActiveIsa());
+  for (const float y : All(result)) CHECK(y == 0);
+}
+
+TEST_CASE("static and whole-window scales are those of the simulated path") {
+  Rng rng(10);
+  const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 8, .group = 64}, rng);
+  const PackedMatrix packed = w.Unpack();
+  const Matrix<float> x = NormalMatrix(3, 64, rng);
+  const Format fixed = ActivationFormat{.per_token = false, .static_scale = 0.01f};
+  const Format whole = ActivationFormat{.per_token = false};
+  const float absmax = LargestOf(All(x));
+  for (size_t t = 0; t < 3; ++t) {
+    CHECK(Product(w, x.view(), fixed, ActiveIsa())(t, 5) ==  // cuts what is beyond 1.27
+          Definition(packed, x.view().row_span(t), 0.01f, 127, 5));
+    CHECK(Product(w, x.view(), whole, ActiveIsa())(t, 5) ==
+          Definition(packed, x.view().row_span(t), absmax / 127, 127, 5));
+  }
+  CheckAllIsas(w, x.view(), fixed);
+  CheckAllIsas(w, x.view(), whole);
+}
+
+TEST_CASE("permuted columns meet their activations") {
+  Rng rng(11);
+  PackedMatrix packed = TiledMatrix::Random(16, 96, {.bits = 4, .group = 32}, rng).Unpack();
+  std::vector<uint32_t> order(96);
+  std::iota(order.begin(), order.end(), 0u);
+  Shuffle(std::span(order), rng);
+  packed.set_order(order);
+  const Matrix<float> x = NormalMatrix(2, 96, rng);
+  const Matrix<float> y = Product(TiledMatrix(packed), x.view(), kBytes, ActiveIsa());
+  for (size_t t = 0; t < 2; ++t) {
+    const float scale = LargestOf(x.view().row_span(t)) / 127;
+    CHECK(y(t, 9) == Definition(packed, x.view().row_span(t), scale, 127, 9));
+  }
+}
+
+TEST_CASE("packing reads no activation beyond its token's") {
+  Rng rng(12);
+  for (const size_t cols : testing::NastySizes()) {
+    const TiledMatrix w =
+        TiledMatrix::Random(1, cols, {.bits = 4, .granularity = Granularity::kRow}, rng);
+    testing::GuardedArray<float> x(testing::NormalFloats(cols, 1, rng));
+    for (const Isa isa : testing::AvailableIsas()) {
+      QuantizedInputs inputs;
+      inputs.Pack({x.data(), 1, cols}, kFloats, w, isa);
+      CHECK(inputs.plain().tokens == 1);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace quantref
