@@ -48,6 +48,25 @@ struct Stretch {
   size_t first, end;  // groups
 };
 
+// Asks for the packed codes of the next two panels, a few lines at each step of these: from memory
+// they come too late when they are read.
+class Prefetch {
+ public:
+  Prefetch(const uint8_t* const panels[2], size_t bytes, size_t steps)
+      : panels_{panels[0], panels[1]}, bytes_(bytes), lines_((bytes / 64 + steps - 1) / steps) {}
+
+  void Step() {
+    for (size_t i = 0; i < lines_ && at_ < bytes_; ++i, at_ += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(panels_[0] + at_), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(panels_[1] + at_), _MM_HINT_T1);
+    }
+  }
+
+ private:
+  const uint8_t* panels_[2];
+  size_t bytes_, lines_, at_ = 0;
+};
+
 // sums = the products of a group's codes with the rows of the blocks, tile by tile.
 template <size_t kBlocks>
 void MultiplyGroup(const int8_t* const values[2], const size_t heights[2], const uint8_t* code0,
@@ -179,8 +198,13 @@ void MultiplyBlocks(const Qgemm& gemm, const Stretch& stretch, const RowBlock bl
 template <size_t kDigits>
 class Pipeline {
  public:
-  Pipeline(const Qgemm& gemm, const Stretch& stretch, const RowBlock blocks[2], Corner& corner)
-      : gemm_(gemm), stretch_(stretch), row_(blocks[0].first), corner_(corner) {
+  Pipeline(const Qgemm& gemm, const Stretch& stretch, const RowBlock blocks[2], Corner& corner,
+           Prefetch& prefetch)
+      : gemm_(gemm),
+        stretch_(stretch),
+        row_(blocks[0].first),
+        corner_(corner),
+        prefetch_(prefetch) {
     const QgemmWeights& w = gemm.weights;
     const size_t filled = w.steps * w.step, row_bytes = w.groups * filled;
     for (size_t b = 0; b < 2; ++b) {
@@ -247,6 +271,7 @@ class Pipeline {
   __attribute__((always_inline)) void Step(int32_t* sums, const GroupFactors<kDigits>* factors,
                                            const int32_t* rescaled, size_t first_part) {
     const size_t step = gemm_.weights.step;
+    prefetch_.Step();
     _tile_loadd(6, codes_[0], kRowBytes);
     _tile_loadd(4, values_[0], step);
     QUANTREF_BEGIN_SUM(0)
@@ -291,6 +316,7 @@ class Pipeline {
   const Stretch& stretch_;
   const size_t row_;
   Corner& corner_;
+  Prefetch& prefetch_;
   const int8_t* values_[2];
   const uint8_t* codes_[2];
 };
@@ -298,7 +324,7 @@ class Pipeline {
 // All rows [first, end) of activations.
 template <size_t kDigits>
 void MultiplyStretch(const Qgemm& gemm, const Stretch& stretch, size_t first, size_t end, float* y,
-                     Corner& corner) {
+                     Corner& corner, Prefetch& prefetch) {
   size_t configured[2] = {};
   for (size_t row = first; row < end;) {
     RowBlock blocks[2] = {BlockOf(gemm.inputs, row), {}};
@@ -314,7 +340,7 @@ void MultiplyStretch(const Qgemm& gemm, const Stretch& stretch, size_t first, si
     const size_t token = row / kDigits, tokens = rows_here / kDigits;
     Begin(gemm, stretch, token, tokens, y, corner.outputs);
     if (rows_here == 2 * BlockRows(kDigits)) {
-      Pipeline<kDigits>(gemm, stretch, blocks, corner).Run();
+      Pipeline<kDigits>(gemm, stretch, blocks, corner, prefetch).Run();
     } else if (two) {
       MultiplyBlocks<2, kDigits>(gemm, stretch, blocks, corner);
     } else {
@@ -334,11 +360,19 @@ void UnpackStretch(const uint8_t* from, size_t blocks, uint8_t* to) {
   }
 }
 
-// The codes of a panel from the given group on, one a byte: unpacked into `to`, or where they lie.
-const uint8_t* UnpackedCodes(const QgemmWeights& w, const uint8_t* panel, size_t group,
-                             size_t groups, uint8_t* to) {
+size_t GroupBytes(const QgemmWeights& w) {
+  return w.steps * w.step / kBlockTerms * kRowBytes * static_cast<size_t>(w.bits);
+}
+
+const uint8_t* PackedCodes(const QgemmWeights& w, size_t panel, size_t group) {
+  return w.panels + panel * w.panel_bytes + group * GroupBytes(w);
+}
+
+// A panel's codes of some groups, one a byte: unpacked into `to`, or where they lie.
+const uint8_t* UnpackedCodes(const QgemmWeights& w, size_t panel, size_t group, size_t groups,
+                             uint8_t* to) {
   const size_t blocks = w.steps * w.step / kBlockTerms;
-  const uint8_t* from = panel + group * blocks * kRowBytes * static_cast<size_t>(w.bits);
+  const uint8_t* from = PackedCodes(w, panel, group);
   if (w.bits == 8) return from;
   if (w.bits == 4) UnpackStretch<4>(from, groups * blocks, to);
   if (w.bits == 3) UnpackStretch<3>(from, groups * blocks, to);
@@ -366,12 +400,19 @@ void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, Stretch stretch
       const bool there = p + i < end;
       stretch.panels[i] = w.panels + (there ? p + i : p) * w.panel_bytes;
       stretch.outputs[i] = there ? FirstOf(w.rows - (p + i) * kPanelRows) : 0;
-      stretch.codes[i] =
-          !there ? stretch.codes[0]
-                 : UnpackedCodes(w, stretch.panels[i], stretch.first, stretch.end - stretch.first,
-                                 unpacked + i * UnpackedBytes(w));
+      stretch.codes[i] = !there
+                             ? stretch.codes[0]
+                             : UnpackedCodes(w, p + i, stretch.first, stretch.end - stretch.first,
+                                             unpacked + i * UnpackedBytes(w));
     }
-    MultiplyStretch<kDigits>(gemm, stretch, row, end_row, gemm.y + p * kPanelRows, corner);
+    const size_t next = p + 2 < end ? p + 2 : p, last = Smaller(next + 1, end - 1);
+    const uint8_t* const following[2] = {PackedCodes(w, next, stretch.first),
+                                         PackedCodes(w, last, stretch.first)};
+    const size_t groups = stretch.end - stretch.first;
+    Prefetch prefetch(following, groups * GroupBytes(w),
+                      groups * w.steps * Larger(1, (end_row - row) / (2 * BlockRows(kDigits))));
+    MultiplyStretch<kDigits>(gemm, stretch, row, end_row, gemm.y + p * kPanelRows, corner,
+                             prefetch);
   }
 }
 
