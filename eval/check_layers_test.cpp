@@ -25,6 +25,8 @@ void PlantGoodTree(const TempDir& tree) {
   WriteFile(tree / "harness/io/b.cpp", "#include \"harness/base/a.h\"\n");
   WriteFile(tree / "harness/io/b_test.cpp", "#include \"harness/testing/t.h\"\n");
   WriteFile(tree / "harness/testing/t.h", "#include \"harness/base/a.h\"\n");
+  WriteFile(tree / "harness/io/b_bench.cpp", "#include \"harness/bench/c.h\"\n");
+  WriteFile(tree / "harness/bench/c.h", "#include \"harness/bench/d.h\"\n");
   WriteFile(tree / "harness/quantizer.h", "#include \"harness/base/a.h\"\n");
   WriteFile(tree / "quantizers/rtn.cpp", "#include \"harness/quantizer.h\"\n");
   WriteFile(tree / "quantizers/registry.cpp", "#include \"quantizers/rtn.h\"\n");
@@ -63,6 +65,7 @@ TEST_CASE("check_layers fails on an include that points up") {
 TEST_CASE("check_layers fails on quantizers that know each other and on files of no layer") {
   CheckCaught("quantizers/gptq.cpp", "quantizers/rtn.h");
   CheckCaught("harness/io/bad.cpp", "harness/testing/testing.h");
+  CheckCaught("harness/io/bad_test.cpp", "harness/bench/bench.h");
   CheckCaught("eval/bad.cpp", "scripts/thing.h");
 }
 

@@ -9,12 +9,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <map>
-#include <string>
-#include <vector>
 
-#include "harness/base/rng.h"
+#include "harness/bench/bench.h"
 #include "harness/kernels/gemm.h"
 #include "harness/quant/affine.h"
 #include "quantizers/gptq_solver.h"
@@ -25,17 +21,10 @@ namespace {
 constexpr size_t kRows = 4096, kCols = 4096, kTokens = 6144;
 constexpr double kDamp = 0.01;
 
-Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
-
 // Of inputs whose channels share a common part and differ in size.
 const Matrix<double>& Gram() {
   static const Matrix<double> gram = [] {
-    Matrix<float> x = RandomMatrix(kTokens, kCols, 1), products(kCols, kCols);
+    Matrix<float> x = bench::RandomMatrix(kTokens, kCols, 1), products(kCols, kCols);
     for (size_t t = 0; t < kTokens; ++t) {
       for (size_t j = 1; j < kCols; ++j) {
         x(t, j) = (x(t, j) + 0.5f * x(t, 0)) / std::sqrt(1.0f + static_cast<float>(j % 64));
@@ -54,10 +43,11 @@ const Matrix<double>& Gram() {
 }
 
 void Sgemm(benchmark::State& state) {
-  const Matrix<float> a = RandomMatrix(kRows, kCols / 2, 2), b = RandomMatrix(kCols / 2, kCols, 3);
-  Matrix<float> c = RandomMatrix(kRows, kCols, 4);
+  const Matrix<float> a = bench::RandomMatrix(kRows, kCols / 2, 2);
+  const Matrix<float> b = bench::RandomMatrix(kCols, kCols / 2, 3);
+  Matrix<float> c(kRows, kCols);
   for (auto _ : state) {
-    SubtractProduct(a.view(), b.view(), c.view());
+    BlasMultiplyTransposed(a.view(), b.view(), c.view());
     benchmark::DoNotOptimize(c.data());
   }
 }
@@ -70,7 +60,7 @@ void FactorizeGram(benchmark::State& state) {
 }
 
 void Solve(benchmark::State& state) {
-  static const Matrix<float> weights = RandomMatrix(kRows, kCols, 5);
+  static const Matrix<float> weights = bench::RandomMatrix(kRows, kCols, 5);
   static const GptqFactor factor = Factorize(Gram().view(), kDamp, true);
   for (auto _ : state) {
     PackedMatrix packed(kRows, kCols, {.bits = 4, .group = 128});
@@ -80,41 +70,19 @@ void Solve(benchmark::State& state) {
   }
 }
 
-// The console table, and behind it the ratios.
-class RatioReporter : public benchmark::ConsoleReporter {
- public:
-  void ReportRuns(const std::vector<Run>& runs) override {
-    ConsoleReporter::ReportRuns(runs);
-    for (const Run& run : runs) {
-      if (run.run_type != Run::RT_Iteration) continue;
-      const std::string name = run.benchmark_name();
-      seconds_[name.substr(0, name.find('/'))].push_back(run.real_accumulated_time /
-                                                         static_cast<double>(run.iterations));
-    }
-  }
-  void Finalize() override {
-    const double sgemm = Median("Sgemm"), solve = Median("Solve");
-    const double factorize = Median("FactorizeGram");
-    if (sgemm == 0 || solve == 0 || factorize == 0) return;
-    // n^3 / 3 operations each for the factor and its inverse, beside rows * n^2 of the updates.
-    const double operations = 1 + 2.0 / 3 * kCols / kRows;
-    fmt::print("sgemm {:.2f} s ({:.1f} GFLOP/s), solver {:.2f} s: ratio {:.2f}\n", sgemm,
-               2e-9 * kRows * kCols * (kCols / 2) / sgemm, solve, solve / sgemm);
-    fmt::print(
-        "with the factorization ({:.2f} s): ratio {:.2f}, to sgemm of the operations of "
-        "both {:.2f}\n",
-        factorize, (solve + factorize) / sgemm, (solve + factorize) / sgemm / operations);
-  }
-
- private:
-  double Median(const std::string& name) {
-    std::vector<double>& seconds = seconds_[name];
-    if (seconds.empty()) return 0;
-    std::sort(seconds.begin(), seconds.end());
-    return seconds[seconds.size() / 2];
-  }
-  std::map<std::string, std::vector<double>> seconds_;
-};
+void PrintRatios(const bench::MedianReporter& reporter) {
+  const double sgemm = reporter.MedianSeconds("Sgemm"), solve = reporter.MedianSeconds("Solve");
+  const double factorize = reporter.MedianSeconds("FactorizeGram");
+  if (sgemm == 0 || solve == 0 || factorize == 0) return;
+  // n^3 / 3 operations each for the factor and its inverse, beside rows * n^2 of the updates.
+  const double operations = 1 + 2.0 / 3 * kCols / kRows;
+  fmt::print("sgemm {:.2f} s ({:.1f} GFLOP/s), solver {:.2f} s: ratio {:.2f}\n", sgemm,
+             2e-9 * kRows * kCols * (kCols / 2) / sgemm, solve, solve / sgemm);
+  fmt::print(
+      "with the factorization ({:.2f} s): ratio {:.2f}, to sgemm of the operations of "
+      "both {:.2f}\n",
+      factorize, (solve + factorize) / sgemm, (solve + factorize) / sgemm / operations);
+}
 
 BENCHMARK(Sgemm)->Iterations(1)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(FactorizeGram)->Iterations(1)->UseRealTime()->Unit(benchmark::kMillisecond);
@@ -124,20 +92,6 @@ BENCHMARK(Solve)->Iterations(1)->UseRealTime()->Unit(benchmark::kMillisecond);
 }  // namespace quantref
 
 int main(int argc, char** argv) {
-  std::vector<char*> arguments(argv, argv + argc);
-  const auto add_default = [&](const char* flag, char* with_value) {
-    const bool given = std::any_of(argv, argv + argc,
-                                   [&](const char* a) { return std::strstr(a, flag) != nullptr; });
-    if (!given) arguments.push_back(with_value);
-  };
-  static char repetitions[] = "--benchmark_repetitions=5",
-              interleaving[] = "--benchmark_enable_random_interleaving=true";
-  add_default("repetitions", repetitions);
-  add_default("interleaving", interleaving);
-  int count = static_cast<int>(arguments.size());
-  benchmark::Initialize(&count, arguments.data());
-  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
-  quantref::RatioReporter reporter;
-  benchmark::RunSpecifiedBenchmarks(&reporter);
-  return 0;
+  quantref::bench::MedianReporter reporter(quantref::PrintRatios);
+  return quantref::bench::RunBenchmarks(argc, argv, {"--benchmark_repetitions=5"}, reporter);
 }

@@ -6,13 +6,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <map>
-#include <thread>
+#include <string>
 #include <vector>
 
 #include "harness/base/half.h"
 #include "harness/base/rng.h"
+#include "harness/bench/bench.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
 #include "harness/model/llama.h"
@@ -21,13 +20,6 @@ namespace quantref {
 namespace {
 
 constexpr size_t kTokens = 2048;
-
-Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
 
 void SetRate(benchmark::State& state, double flops) {
   state.counters["flops"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate,
@@ -38,7 +30,8 @@ using Multiplication = void(MatrixView<const float>, MatrixView<const float>, Ma
 
 void Multiply(benchmark::State& state, Multiplication* multiply) {
   const size_t size = static_cast<size_t>(state.range(0));
-  const Matrix<float> a = RandomMatrix(kTokens, size, 1), b = RandomMatrix(size, size, 2);
+  const Matrix<float> a = bench::RandomMatrix(kTokens, size, 1),
+                      b = bench::RandomMatrix(size, size, 2);
   std::transform(b.data(), b.data() + size * size, b.data(), RoundToHalf);
   Matrix<float> c(kTokens, size);
   for (auto _ : state) {
@@ -82,44 +75,24 @@ void ScoreWindow(benchmark::State& state) {
   SetRate(state, transformer.config().ForwardFlops(kTokens, kTokens));
 }
 
-// The console table, and behind it the ratios.
-class RatioReporter : public benchmark::ConsoleReporter {
- public:
-  void ReportRuns(const std::vector<Run>& runs) override {
-    ConsoleReporter::ReportRuns(runs);
-    for (const Run& run : runs) {
-      if (run.run_type == Run::RT_Iteration && run.counters.contains("flops")) {
-        rates_[run.benchmark_name().substr(0, run.benchmark_name().find("/process"))].push_back(
-            run.counters.at("flops"));
-      }
+void PrintRatios(const bench::MedianReporter& reporter) {
+  for (const size_t threads : {size_t{1}, size_t{2}}) {
+    const std::string suffix = threads == 1 ? "" : fmt::format("/threads:{}", threads);
+    const auto rate = [&](const std::string& name) {
+      return reporter.MedianCounter(name + suffix, "flops");
+    };
+    const double forward = rate("ScoreWindow");
+    if (forward == 0) continue;
+    for (const std::string size : {"512", "1408"}) {
+      const double sgemm = rate("Sgemm/" + size), ours = rate("OurProduct/" + size);
+      if (sgemm == 0) continue;
+      fmt::print(
+          "{} thread(s), {}: sgemm 2048x{}x{} {:.1f} GFLOP/s; our product {:.2f} times as "
+          "fast, window scoring {:.2f}\n",
+          threads, IsaName(ActiveIsa()), size, size, sgemm / 1e9, ours / sgemm, forward / sgemm);
     }
   }
-  void Finalize() override {
-    for (size_t threads : {size_t{1}, size_t{2}}) {
-      const std::string suffix = fmt::format("/real_time/threads:{}", threads);
-      const double forward = Median("ScoreWindow" + suffix);
-      if (forward == 0) continue;
-      for (const char* size : {"512", "1408"}) {
-        const double sgemm = Median(std::string("Sgemm/") + size + suffix);
-        if (sgemm == 0) continue;
-        const double ours = Median(std::string("OurProduct/") + size + suffix);
-        fmt::print(
-            "{} thread(s), {}: sgemm 2048x{}x{} {:.1f} GFLOP/s; our product {:.2f} times as "
-            "fast, window scoring {:.2f}\n",
-            threads, IsaName(ActiveIsa()), size, size, sgemm / 1e9, ours / sgemm, forward / sgemm);
-      }
-    }
-  }
-
- private:
-  double Median(const std::string& name) {
-    std::vector<double>& rates = rates_[name];
-    if (rates.empty()) return 0;
-    std::sort(rates.begin(), rates.end());
-    return rates[rates.size() / 2];
-  }
-  std::map<std::string, std::vector<double>> rates_;
-};
+}
 
 BENCHMARK(Sgemm)->Arg(512)->Arg(1408)->Threads(1)->Threads(2)->UseRealTime()->Unit(
     benchmark::kMillisecond);
@@ -136,20 +109,6 @@ BENCHMARK(ScoreWindow)->Threads(1)->Threads(2)->UseRealTime()->Unit(benchmark::k
 }  // namespace quantref
 
 int main(int argc, char** argv) {
-  std::vector<char*> arguments(argv, argv + argc);
-  const auto add_default = [&](const char* flag, char* with_value) {
-    const bool given = std::any_of(argv, argv + argc,
-                                   [&](const char* a) { return std::strstr(a, flag) != nullptr; });
-    if (!given) arguments.push_back(with_value);
-  };
-  static char repetitions[] = "--benchmark_repetitions=7",
-              interleaving[] = "--benchmark_enable_random_interleaving=true";
-  add_default("repetitions", repetitions);
-  add_default("interleaving", interleaving);
-  int count = static_cast<int>(arguments.size());
-  benchmark::Initialize(&count, arguments.data());
-  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
-  quantref::RatioReporter reporter;
-  benchmark::RunSpecifiedBenchmarks(&reporter);
-  return 0;
+  quantref::bench::MedianReporter reporter(quantref::PrintRatios);
+  return quantref::bench::RunBenchmarks(argc, argv, {"--benchmark_repetitions=7"}, reporter);
 }

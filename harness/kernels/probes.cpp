@@ -1,0 +1,144 @@
+#include "harness/kernels/probes.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "harness/base/check.h"
+#include "harness/base/rng.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr double kSeconds = 0.01;  // of a probe, at least
+
+// Calls once() in a row until kSeconds have passed: the seconds of one call.
+template <typename Once>
+double SecondsEach(const Once& once) {
+  using Clock = std::chrono::steady_clock;
+  once();  // helpers awake, clocks up
+  const Clock::time_point begin = Clock::now();
+  size_t calls = 0;
+  double seconds = 0;
+  do {
+    once();
+    ++calls;
+    seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  } while (seconds < kSeconds);
+  return seconds / static_cast<double>(calls);
+}
+
+// Threads take slices as they become free, as they do of a product.
+size_t Slices(const Team* team) { return TeamThreads(team) == 1 ? 1 : 8 * TeamThreads(team); }
+
+double Median(std::vector<double> values) {
+  QR_CHECK(!values.empty());
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+}  // namespace
+
+const ProbeOps& ProbesFor(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return kScalarProbes;
+    case Isa::kAvx2:
+      return kAvx2Probes;
+    case Isa::kAvx512:
+      return kAvx512Probes;
+    case Isa::kAmx:
+      return kAmxProbes;
+  }
+  QR_CHECK(false);
+  return kScalarProbes;
+}
+
+ProbeBuffer::ProbeBuffer(size_t bytes)
+    : size_((bytes + kProbeBlock - 1) / kProbeBlock * kProbeBlock) {
+  const size_t mapped = (size_ + kHugePage - 1) / kHugePage * kHugePage;
+  auto* data = static_cast<uint8_t*>(std::aligned_alloc(kHugePage, mapped));
+  if (data == nullptr) throw std::bad_alloc();
+  madvise(data, mapped, MADV_HUGEPAGE);  // a hint: 4 KB pages cost a tenth of the bandwidth
+  data_ = {data, [](uint8_t* p) { std::free(p); }};
+  Rng rng(1);
+  uint64_t block[kProbeBlock / sizeof(uint64_t)], block_sum = 0;
+  for (uint64_t& word : block) block_sum += word = rng.Next();
+  for (size_t at = 0; at < size_; at += kProbeBlock) std::memcpy(data + at, block, kProbeBlock);
+  sum_ = block_sum * (size_ / kProbeBlock);
+}
+
+double ReadRate(const ProbeBuffer& buffer, Team* team, Isa isa) {
+  const ProbeOps& ops = ProbesFor(isa);
+  const size_t blocks = buffer.bytes().size() / kProbeBlock, slices = Slices(team);
+  std::vector<uint64_t> sums(slices);
+  const auto read = [&](size_t slice, size_t) {
+    const size_t first = slice * blocks / slices, end = (slice + 1) * blocks / slices;
+    sums[slice] =
+        ops.read(buffer.bytes().data() + first * kProbeBlock, (end - first) * kProbeBlock);
+  };
+  const double seconds = SecondsEach([&] {
+    RunOn(team, slices, read);
+    uint64_t sum = 0;
+    for (const uint64_t part : sums) sum += part;
+    QR_CHECK_EQ(sum, buffer.sum());
+  });
+  return static_cast<double>(buffer.bytes().size()) / seconds;
+}
+
+double FmaRate(Team* team, Isa isa) {
+  const ProbeOps& ops = ProbesFor(isa);
+  constexpr size_t kRounds = 20000;
+  const size_t slices = Slices(team);
+  const double expected = static_cast<double>(kRounds * (ops.fma_operations / 2));
+  const auto multiply = [&](size_t, size_t) { QR_CHECK_EQ(ops.fma(kRounds, 1, 1), expected); };
+  return static_cast<double>(kRounds * ops.fma_operations * slices) /
+         SecondsEach([&] { RunOn(team, slices, multiply); });
+}
+
+double DotRate(Team* team, Isa isa) {
+  const ProbeOps& ops = ProbesFor(isa);
+  const size_t rounds = (size_t{1} << 26) / ops.dot_operations, slices = Slices(team);
+  constexpr uint8_t kCode = 3;
+  constexpr int8_t kActivation = -5;
+  const auto expected =
+      static_cast<int64_t>(rounds * (ops.dot_operations / 2)) * kCode * kActivation;
+  const auto multiply = [&](size_t, size_t) {
+    QR_CHECK_EQ(ops.dot(rounds, kCode, kActivation), expected);
+  };
+  return static_cast<double>(rounds * ops.dot_operations * slices) /
+         SecondsEach([&] { RunOn(team, slices, multiply); });
+}
+
+void LimitReadings::Take(Team* team, Isa isa) {
+  constexpr size_t kMemory = size_t{256} << 20, kCache = size_t{24} << 20;
+  const size_t cache = LargestCacheBytes();
+  read_memory_.push_back(ReadRate(ProbeBuffer(std::max(kMemory, 2 * cache)), team, isa));
+  read_cache_.push_back(ReadRate(ProbeBuffer(std::min(kCache, cache / 2)), team, isa));
+  fma_.push_back(FmaRate(team, isa));
+  dot_.push_back(DotRate(team, isa));
+}
+
+double LimitReadings::read_memory() const { return Median(read_memory_); }
+double LimitReadings::read_cache() const { return Median(read_cache_); }
+double LimitReadings::fma() const { return Median(fma_); }
+double LimitReadings::dot() const { return Median(dot_); }
+
+size_t LargestCacheBytes() {
+  for (const int level : {_SC_LEVEL4_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL2_CACHE_SIZE}) {
+    const long bytes = sysconf(level);
+    if (bytes > 0) return static_cast<size_t>(bytes);
+  }
+  return size_t{32} << 20;
+}
+
+}  // namespace quantref

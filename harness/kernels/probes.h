@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "harness/base/team.h"
+#include "harness/kernels/isa.h"
+#include "harness/kernels/probe_kernels.h"
+
+namespace quantref {
+
+// What the machine gives in this minute, measured by the loops of probe_kernels.h: what measured
+// speeds are set against.
+
+const ProbeOps& ProbesFor(Isa isa);
+
+// Memory for the reading probe, in huge pages where the system gives them, and its sum.
+class ProbeBuffer {
+ public:
+  explicit ProbeBuffer(size_t bytes);  // rounded up to whole blocks of kProbeBlock
+  std::span<const uint8_t> bytes() const { return {data_.get(), size_}; }
+  uint64_t sum() const { return sum_; }  // of its 64-bit words
+
+ private:
+  size_t size_;
+  std::shared_ptr<uint8_t> data_;
+  uint64_t sum_ = 0;
+};
+
+// Each takes some ten milliseconds on the threads of the team (null: the calling one) and checks
+// the sums that come out: a loop that computes something else is a bug.
+double ReadRate(const ProbeBuffer& buffer, Team* team, Isa isa = ActiveIsa());  // bytes/s
+double FmaRate(Team* team, Isa isa = ActiveIsa());                              // FLOP/s
+double DotRate(Team* team, Isa isa = ActiveIsa());                              // operations/s
+
+// Readings of all limits, gathered over a run.
+class LimitReadings {
+ public:
+  // One reading of each on the threads of the team; takes about a fifth of a second.
+  void Take(Team* team, Isa isa = ActiveIsa());
+  // Medians, as the rates above; at least one Take before.
+  double read_memory() const;
+  double read_cache() const;
+  double fma() const;
+  double dot() const;
+
+ private:
+  std::vector<double> read_memory_, read_cache_, fma_, dot_;
+};
+
+// The size of the largest cache, in bytes; 32 MiB where the system does not say.
+size_t LargestCacheBytes();
+
+}  // namespace quantref
