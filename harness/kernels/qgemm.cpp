@@ -34,7 +34,7 @@ const QgemmOps& QgemmOpsFor(Isa isa) {
 }
 
 void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
-                           const TiledMatrix& w, Isa isa) {
+                           const TiledMatrix& w, Isa isa, Team* team) {
   QR_CHECK_EQ(x.cols(), w.cols());
   const QgemmWeights& plain = w.plain();
   const QgemmOps& ops = QgemmOpsFor(isa);
@@ -52,11 +52,16 @@ void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<Activa
     rounding = {format->Limit(), true, format->ScaleFor(absmax)};
   }
   const std::span<const uint32_t> order = w.order();
-  float* ordered = Grown(ordered_, order.size());
-  for (size_t t = 0; t < tokens; ++t) {
-    for (size_t p = 0; p < order.size(); ++p) ordered[p] = x(t, order[p]);
-    ops.pack_token(order.empty() ? x.row(t) : ordered, rounding, plain, inputs_, t);
-  }
+  float* ordered = Grown(ordered_, order.size() * TeamThreads(team));
+  RunOn(team, tokens, [&](size_t t, size_t worker) {
+    const float* row = x.row(t);
+    if (!order.empty()) {
+      float* by_position = ordered + worker * order.size();
+      for (size_t p = 0; p < order.size(); ++p) by_position[p] = row[order[p]];
+      row = by_position;
+    }
+    ops.pack_token(row, rounding, plain, inputs_, t);
+  });
 }
 
 void MultiplyQuantized(const QuantizedInputs& x, const TiledMatrix& w, size_t first, size_t count,

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "harness/base/matrix.h"
+#include "harness/base/team.h"
 #include "harness/kernels/isa.h"
 #include "harness/kernels/qgemm_kernels.h"
 #include "harness/kernels/tiled_matrix.h"
@@ -22,14 +23,14 @@ class QuantizedInputs {
  public:
   // x (T, in) for products with W (out, in). format: nullopt for FP32 activations.
   void Pack(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
-            const TiledMatrix& w, Isa isa = ActiveIsa());
+            const TiledMatrix& w, Isa isa = ActiveIsa(), Team* team = nullptr);
   const QgemmInputs& plain() const { return inputs_; }
 
  private:
   QgemmInputs inputs_{};
   Matrix<int8_t> values_;
   Matrix<int32_t> sums_;
-  Matrix<float> scales_, ordered_;
+  Matrix<float> scales_, ordered_;  // ordered_: a row for each worker
 };
 
 // y (T, out), from Pack's inputs for this matrix: of outputs [first, first + count), which begin at

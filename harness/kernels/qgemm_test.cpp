@@ -297,6 +297,24 @@ TEST_CASE("permuted columns meet their activations") {
   }
 }
 
+TEST_CASE("packing by several threads gives the same") {
+  Rng rng(13);
+  PackedMatrix packed = TiledMatrix::Random(16, 64, {.bits = 4, .group = 32}, rng).Unpack();
+  std::vector<uint32_t> order(64);
+  std::iota(order.begin(), order.end(), 0u);
+  Shuffle(std::span(order), rng);
+  packed.set_order(order);
+  const TiledMatrix w(packed);
+  const Matrix<float> x = NormalMatrix(40, 64, rng);
+  Team team(3);
+  QuantizedInputs inputs;
+  inputs.Pack(x.view(), kFloats, w, ActiveIsa(), &team);
+  Matrix<float> y(40, 16);
+  Matrix<uint8_t> scratch;
+  MultiplyQuantized(inputs, w, 0, 16, y.view(), scratch);
+  CHECK(testing::SameBits(All(y), All(Product(w, x.view(), kFloats, ActiveIsa()))));
+}
+
 TEST_CASE("packing reads no activation beyond its token's") {
   Rng rng(12);
   for (const size_t cols : testing::NastySizes()) {
