@@ -445,6 +445,6 @@ size_t ScratchBytesOp(const Qgemm& gemm) {
 
 }  // namespace
 
-const QgemmOps kAmxQgemm = {"amx", PackTokenOp, MultiplyOp, ScratchBytesOp};
+const QgemmOps kAmxQgemm = {"amx", PackTokenByVectors, MultiplyOp, ScratchBytesOp};
 
 }  // namespace quantref

@@ -12,6 +12,10 @@
 
 namespace quantref {
 
+// QgemmOps::pack_token.
+void PackTokenByVectors(const float* x, const QgemmRounding& rounding, const QgemmWeights& weights,
+                        const QgemmInputs& inputs, size_t token);
+
 // The outputs of panels [first, end) by VNNI, for any number of tokens.
 void MultiplyVnni(const Qgemm& gemm, size_t first, size_t end);
 
