@@ -2,6 +2,8 @@
 
 #include <immintrin.h>
 
+#include "harness/kernels/amx_tiles.h"
+
 namespace quantref {
 namespace {
 
@@ -15,25 +17,6 @@ constexpr size_t kWidth = 256;  // of b in one go: kDepth * kWidth * 6 bytes sta
 
 size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 size_t Least(size_t a, size_t b) { return a < b ? a : b; }
-
-struct TileConfig {
-  uint8_t palette, start_row;
-  uint8_t reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-};
-
-void ConfigureTiles() {
-  TileConfig config = {};
-  config.palette = 1;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = 64;
-    config.rows[tile] = 16;
-  }
-  // GCC 12 believes that only the first 8 bytes are read, and drops other stores.
-  asm volatile("" ::"r"(&config) : "memory");
-  _tile_loadconfig(&config);
-}
 
 // The nearest BF16 number, as FP32; ties away from zero.
 __m512 Leading(__m512 x) {
@@ -260,7 +243,7 @@ size_t AmxScratchBytes(size_t m, size_t n, size_t k) {
 }
 
 void RunAmxGemm(const AmxGemm& gemm) {
-  ConfigureTiles();
+  UseFullTiles();
   for (size_t term = 0; term < gemm.k; term += kDepth) {
     const size_t depth = Least(kDepth, gemm.k - term), steps = RoundUp(depth, kStep) / kStep;
     uint8_t* a = gemm.scratch;

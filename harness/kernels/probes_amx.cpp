@@ -1,3 +1,4 @@
+#include "harness/kernels/amx_tiles.h"
 #include "harness/kernels/probes_avx512.inc"
 
 namespace quantref {
@@ -5,25 +6,6 @@ namespace {
 
 constexpr size_t kRows = 16, kRowBytes = 64, kTileBytes = kRows * kRowBytes;
 constexpr size_t kTileProducts = kRows * (kRowBytes / 4) * kRowBytes;
-
-struct TileConfig {
-  uint8_t palette, start_row;
-  uint8_t reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-};
-
-void ConfigureTiles() {
-  TileConfig config = {};
-  config.palette = 1;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.rows[tile] = kRows;
-    config.row_bytes[tile] = kRowBytes;
-  }
-  // GCC 12 believes that only the first 8 bytes are read, and drops other stores.
-  asm volatile("" ::"r"(&config) : "memory");
-  _tile_loadconfig(&config);
-}
 
 int64_t DotOp(size_t rounds, uint8_t a, int8_t b) {
   alignas(64) uint8_t left[kTileBytes];
@@ -33,7 +15,7 @@ int64_t DotOp(size_t rounds, uint8_t a, int8_t b) {
     left[i] = a;
     right[i] = b;
   }
-  ConfigureTiles();
+  UseFullTiles();
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
