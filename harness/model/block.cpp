@@ -6,8 +6,8 @@
 namespace quantref {
 namespace {
 
-void AddTo(MatrixView<float> h, MatrixView<const float> x) {
-  for (size_t t = 0; t < h.rows(); ++t) Ops().add(h.row(t), x.row(t), h.cols());
+void AddTo(MatrixView<float> h, MatrixView<const float> x, Team* team) {
+  ForTokens(team, h.rows(), [&](size_t t) { Ops().add(h.row(t), x.row(t), h.cols()); });
 }
 
 void Observe(const Observer& observer, Tap tap, MatrixView<const float> x) {
@@ -35,22 +35,28 @@ Tap TapOf(size_t linear) {
 }
 
 void AttentionForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
-                      MatrixView<float> y, Workspace& work, const Observer& observer) {
+                      MatrixView<float> y, Workspace& work, const Observer& observer,
+                      const KvView* past) {
   const LlamaConfig& config = shape.config;
   const size_t tokens = x.rows(), q_size = config.heads * config.head_dim;
   const size_t kv_size = config.kv_heads * config.head_dim;
+  const size_t before = past == nullptr ? 0 : past->tokens, seen = before + tokens;
+  if (past != nullptr) QR_CHECK_LE(seen, past->keys.rows());
   const MatrixView<float> q = Shaped(work.q, tokens, q_size);
-  const MatrixView<float> k = Shaped(work.k, tokens, kv_size), v = Shaped(work.v, tokens, kv_size);
+  const MatrixView<float> keys =
+      past == nullptr ? Shaped(work.k, tokens, kv_size) : past->keys.Rows(0, seen);
+  const MatrixView<float> values =
+      past == nullptr ? Shaped(work.v, tokens, kv_size) : past->values.Rows(0, seen);
+  const MatrixView<float> k = keys.Rows(before, tokens), v = values.Rows(before, tokens);
   const MatrixView<float> attention = Shaped(work.attention, tokens, q_size);
-  Shaped(work.scores, kQueryTile, tokens);
 
   Observe(observer, Tap::kAttentionInput, x);
   ApplyLinear(block.q, x, q, work.linear);
   ApplyLinear(block.k, x, k, work.linear);
   ApplyLinear(block.v, x, v, work.linear);
-  ApplyRope(shape.rope, config.head_dim, q);
-  ApplyRope(shape.rope, config.head_dim, k);
-  CausalAttention(config, q, k, v, work.scores, attention);
+  ApplyRope(shape.rope, config.head_dim, q, before, work.team());
+  ApplyRope(shape.rope, config.head_dim, k, before, work.team());
+  CausalAttention(config, q, keys, values, work.scores, attention, work.team());
   Observe(observer, Tap::kAttentionOutput, attention);
   ApplyLinear(block.o, attention, y, work.linear);
 }
@@ -64,22 +70,23 @@ void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<c
   Observe(observer, Tap::kMlpInput, x);
   ApplyLinear(block.gate, x, gate, work.linear);
   ApplyLinear(block.up, x, up, work.linear);
-  for (size_t t = 0; t < tokens; ++t)
-    Ops().silu_multiply(gate.row(t), up.row(t), up.row(t), up.cols());
+  ForTokens(work.team(), tokens,
+            [&](size_t t) { Ops().silu_multiply(gate.row(t), up.row(t), up.row(t), up.cols()); });
   Observe(observer, Tap::kMlpHidden, up);
   ApplyLinear(block.down, up, y, work.linear);
 }
 
 void BlockForward(const BlockShape& shape, const BlockWeights& block, MatrixView<float> h,
-                  Workspace& work, const Observer& observer) {
+                  Workspace& work, const Observer& observer, const KvView* past) {
   const MatrixView<float> x = Shaped(work.x, h.rows(), h.cols());
   const MatrixView<float> y = Shaped(work.y, h.rows(), h.cols());
-  RmsNorm(h, block.attention_norm, shape.config.rms_eps, x);
-  AttentionForward(shape, block, x, y, work, observer);
-  AddTo(h, y);
-  RmsNorm(h, block.mlp_norm, shape.config.rms_eps, x);
+  Team* const team = work.team();
+  RmsNorm(h, block.attention_norm, shape.config.rms_eps, x, team);
+  AttentionForward(shape, block, x, y, work, observer, past);
+  AddTo(h, y, team);
+  RmsNorm(h, block.mlp_norm, shape.config.rms_eps, x, team);
   MlpForward(shape, block, x, y, work, observer);
-  AddTo(h, y);
+  AddTo(h, y, team);
 }
 
 std::vector<ScalingGroup> ScalingGroups(const LlamaConfig& config) {

@@ -8,6 +8,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/model/config.h"
+#include "harness/model/kv_cache.h"
 #include "harness/model/ops.h"
 #include "harness/model/weights.h"
 
@@ -16,9 +17,15 @@ namespace quantref {
 // The forward pass of one block, in parts that calibration can look into, and the block's wiring
 // as data.
 
-// The buffers of one forward pass, reused from window to window. One for each thread.
+// The buffers of one forward pass, reused from window to window: one for each forward that runs at
+// the same time. A forward runs on the team's threads, without one on the calling thread; its bits
+// are the same. The team must outlive its use.
 struct Workspace {
-  Matrix<float> x, y, q, k, v, attention, gate, up, scores;
+  explicit Workspace(Team* team = nullptr) { linear.team = team; }
+  Team* team() const { return linear.team; }
+
+  Matrix<float> hidden, x, y, q, k, v, attention, gate, up;
+  std::vector<Matrix<float>> scores;  // one a worker
   LinearScratch linear;
 };
 
@@ -44,17 +51,19 @@ Tap TapOf(size_t linear);
 using Observer = std::function<void(Tap tap, MatrixView<const float> x)>;
 
 // y (T, hidden) = the attention module of its (normed) input x (T, hidden): q, k, v, rope, causal
-// attention, o.
+// attention, o. Without `past` the window begins at position 0; with it, it stands behind the
+// past's tokens, and its keys and values are written behind theirs, where there must be room.
 void AttentionForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
-                      MatrixView<float> y, Workspace& work, const Observer& observer = {});
+                      MatrixView<float> y, Workspace& work, const Observer& observer = {},
+                      const KvView* past = nullptr);
 
 // y (T, hidden) = the MLP of its (normed) input x (T, hidden).
 void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
                 MatrixView<float> y, Workspace& work, const Observer& observer = {});
 
-// h (T, hidden) = the block's output for the input h: two residual steps.
+// h (T, hidden) = the block's output for the input h: two residual steps. `past` as above.
 void BlockForward(const BlockShape& shape, const BlockWeights& block, MatrixView<float> h,
-                  Workspace& work, const Observer& observer = {});
+                  Workspace& work, const Observer& observer = {}, const KvView* past = nullptr);
 
 // Channels that can be scaled without changing the model: the producer's output channel j divided
 // by s_j, and column j of every consumer times s_j. The producer is a norm's gain, or the rows of a

@@ -49,20 +49,40 @@ Transformer::Transformer(const LlamaConfig& config, ModelWeights weights, size_t
   QR_CHECK_LE(max_tokens, config.context);
 }
 
-void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h) {
-  for (size_t t = 0; t < ids.size(); ++t) {
+void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
+           Team* team) {
+  ForTokens(team, ids.size(), [&](size_t t) {
     QR_CHECK_LT(ids[t], weights.embedding.weight.rows());
     weights.embedding.weight.DecodeRows(ids[t], h.Rows(t, 1));
+  });
+}
+
+void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
+                          KvCache* cache) const {
+  Embed(weights_, ids, h, work.team());
+  const BlockShape shape{config_, rope_};
+  for (size_t i = 0; i < weights_.blocks.size(); ++i) {
+    const KvView past = cache == nullptr ? KvView{} : cache->layer(i);
+    BlockForward(shape, weights_.blocks[i], h, work, {}, cache == nullptr ? nullptr : &past);
   }
+  RmsNorm(h, weights_.final_norm, config_.rms_eps, h, work.team());
 }
 
 Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work) const {
   QR_CHECK_LE(ids.size(), rope_.cosines.rows());
   Matrix<float> h(ids.size(), config_.hidden);
-  Embed(weights_, ids, h.view());
-  const BlockShape shape{config_, rope_};
-  for (const BlockWeights& block : weights_.blocks) BlockForward(shape, block, h.view(), work);
-  RmsNorm(h.view(), weights_.final_norm, config_.rms_eps, h.view());
+  Forward(ids, h.view(), work, nullptr);
+  return h;
+}
+
+MatrixView<const float> Transformer::Extend(std::span<const uint32_t> ids, KvCache& cache,
+                                            Workspace& work) const {
+  QR_CHECK_EQ(cache.keys.size(), weights_.blocks.size());
+  QR_CHECK_LE(cache.tokens + ids.size(), cache.capacity());
+  QR_CHECK_LE(cache.tokens + ids.size(), rope_.cosines.rows());
+  const MatrixView<float> h = Shaped(work.hidden, ids.size(), config_.hidden);
+  Forward(ids, h, work, &cache);
+  cache.tokens += ids.size();
   return h;
 }
 

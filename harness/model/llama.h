@@ -30,14 +30,15 @@ Model LoadModel(const std::string& name, const std::filesystem::path& dir, Weigh
                 size_t threads);
 
 // h (T, hidden): the embeddings of the ids. ids < vocab.
-void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h);
+void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
+           Team* team = nullptr);
 
-// The forward pass of a model over one window: whole, from position 0. Const and safe to share
-// between threads, each with its own Workspace. Same ids, same bits, whatever ran before or beside
-// it.
+// The forward pass of a model: over one window, whole, from position 0, or token by token behind a
+// cache. Const and safe to share between threads, each with its own Workspace. Same ids, same bits,
+// whatever ran before or beside it, and whatever the workspace's team.
 class Transformer {
  public:
-  // max_tokens: the longest window that will be asked for, <= config.context.
+  // max_tokens: the longest window or text that will be asked for, <= config.context.
   Transformer(const LlamaConfig& config, ModelWeights weights, size_t max_tokens);
 
   const LlamaConfig& config() const { return config_; }
@@ -46,10 +47,20 @@ class Transformer {
   // The final norm's output, (T, hidden), for the token ids of one window. ids < vocab.
   Matrix<float> Hidden(std::span<const uint32_t> ids, Workspace& work) const;
 
+  // The same for ids that stand behind the cache's tokens, at positions cache.tokens and on; their
+  // keys and values join the cache, which must have room for them and be of this model. A whole
+  // window has the bits of Hidden; a text in several calls agrees with it up to rounding. The view
+  // is of work.hidden and lasts until its next use; one token after another allocates nothing.
+  MatrixView<const float> Extend(std::span<const uint32_t> ids, KvCache& cache,
+                                 Workspace& work) const;
+
   // logits (n, vocab) of n rows of Hidden's result: position t predicts token t + 1.
   void Logits(MatrixView<const float> hidden, MatrixView<float> logits, Workspace& work) const;
 
  private:
+  void Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
+               KvCache* cache) const;
+
   LlamaConfig config_;
   ModelWeights weights_;
   RopeTable rope_;

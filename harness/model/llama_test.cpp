@@ -136,8 +136,9 @@ TEST_CASE("llama: same ids, same bits, whatever the workspace did before", "[lla
   check_again("a window of one token");
   Tiny({.hidden = 64, .intermediate = 32, .heads = 8}).Hidden(ids, used);
   check_again("a window of a larger model");
-  for (Matrix<float>* matrix : {&used.x, &used.y, &used.q, &used.k, &used.v, &used.attention, &used.gate,
-                                &used.up, &used.scores, &used.linear.panel}) {
+  for (Matrix<float>* matrix :
+       {&used.x, &used.y, &used.q, &used.k, &used.v, &used.attention, &used.gate, &used.up,
+        &used.scores.front(), &used.linear.workers.front().panel}) {
     std::fill_n(matrix->data(), matrix->rows() * matrix->cols(),
                 std::numeric_limits<float>::quiet_NaN());
   }

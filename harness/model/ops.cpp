@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <vector>
 
 #include "harness/base/check.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
 #include "harness/kernels/quantize_activations.h"
+#include "harness/kernels/thin_gemm.h"
 
 namespace quantref {
 
@@ -22,31 +24,70 @@ MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols) {
 
 namespace {
 
+size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+// body(first, count, worker) for all of `rows`, `tile` at a time.
+template <typename F>
+void ForTiles(Team* team, size_t rows, size_t tile, const F& body) {
+  RunOn(team, (rows + tile - 1) / tile, [&](size_t index, size_t worker) {
+    body(index * tile, std::min(tile, rows - index * tile), worker);
+  });
+}
+
+// Where an output's bits do not depend on the tile: some tiles a thread, so that nobody waits long
+// for the last, and all rows at once without a team.
+size_t FreeTile(Team* team, size_t rows) {
+  constexpr size_t kTilesOfThread = 4;
+  if (team == nullptr) return std::max<size_t>(rows, 1);
+  return std::max(kQgemmTile, RoundUp(rows / (kTilesOfThread * team->threads()), kQgemmTile));
+}
+
+// Where they do, by products of panels: at least eight tiles, unless these are too small to be
+// worth it, for the input is packed anew for each.
+size_t PanelTile(const Weight& weight) {
+  constexpr size_t kTiles = 8, kLeast = 256;
+  return std::min({std::max(kLeast, RoundUp(weight.rows() / kTiles, 64)), PanelRows(weight.cols()),
+                   weight.rows()});
+}
+
 void ApplyTiled(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
                 LinearScratch& scratch) {
   const TiledMatrix& w = *linear.weight.tiled();
-  scratch.inputs.Pack(x, linear.activations, w);
-  MultiplyQuantized(scratch.inputs, w, 0, w.rows(), y, scratch.tiles);
+  scratch.inputs.Pack(x, linear.activations, w, ActiveIsa(), scratch.team);
+  ForTiles(scratch.team, w.rows(), FreeTile(scratch.team, w.rows()),
+           [&](size_t first, size_t count, size_t worker) {
+             MultiplyQuantized(scratch.inputs, w, first, count, y, scratch.workers[worker].tiles);
+           });
 }
 
-void ApplyDecoded(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
+void ApplyThin(const DenseRows& w, MatrixView<const float> x, MatrixView<float> y, Team* team) {
+  ForTiles(team, w.rows, FreeTile(team, w.rows), [&](size_t first, size_t count, size_t) {
+    MultiplyThin(x, w.Rows(first, count), y.Cols(first, count));
+  });
+}
+
+void ApplyDecoded(const Weight& weight, MatrixView<const float> x, MatrixView<float> y,
                   LinearScratch& scratch) {
-  const Weight& weight = linear.weight;
+  const size_t tile = PanelTile(weight), cols = weight.cols();
+  ForTiles(scratch.team, weight.rows(), tile, [&](size_t first, size_t count, size_t worker) {
+    Matrix<float>& panel = scratch.workers[worker].panel;
+    if (panel.rows() * panel.cols() < tile * cols) panel = Matrix<float>(tile, cols);
+    const MatrixView<float> rows(panel.data(), count, cols);
+    weight.DecodeRows(first, rows);
+    MultiplyTransposed(x, rows, y.Cols(first, count));
+  });
+}
+
+void ApplyDense(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
+                LinearScratch& scratch) {
   if (linear.activations) {
     const MatrixView<float> rounded = Shaped(scratch.rounded, x.rows(), x.cols());
     QuantizeActivations(*linear.activations, x, rounded);
     x = rounded;
   }
-  Matrix<float>& panel = scratch.panel;
-  const size_t panel_rows = std::min(PanelRows(weight.cols()), weight.rows());
-  if (panel.rows() * panel.cols() < panel_rows * weight.cols())
-    panel = Matrix<float>(panel_rows, weight.cols());
-  for (size_t first = 0; first < weight.rows(); first += panel_rows) {
-    const size_t count = std::min(panel_rows, weight.rows() - first);
-    const MatrixView<float> rows(panel.data(), count, weight.cols());
-    weight.DecodeRows(first, rows);
-    MultiplyTransposed(x, rows, y.Cols(first, count));
-  }
+  const std::optional<DenseRows> dense = linear.weight.dense();
+  if (dense && x.rows() <= kThinTokens) return ApplyThin(*dense, x, y, scratch.team);
+  ApplyDecoded(linear.weight, x, y, scratch);
 }
 
 }  // namespace
@@ -56,21 +97,24 @@ void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<flo
   const Weight& weight = linear.weight;
   QR_CHECK_EQ(x.cols(), weight.cols());
   QR_CHECK_EQ(y.cols(), weight.rows());
+  if (scratch.workers.size() < TeamThreads(scratch.team))
+    scratch.workers.resize(TeamThreads(scratch.team));
   if (weight.tiled() != nullptr) {
     ApplyTiled(linear, x, y, scratch);
   } else {
-    ApplyDecoded(linear, x, y, scratch);
+    ApplyDense(linear, x, y, scratch);
   }
   if (linear.bias.empty()) return;
-  for (size_t t = 0; t < y.rows(); ++t) Ops().add(y.row(t), linear.bias.data(), y.cols());
+  ForTokens(scratch.team, y.rows(),
+            [&](size_t t) { Ops().add(y.row(t), linear.bias.data(), y.cols()); });
 }
 
 void RmsNorm(MatrixView<const float> x, std::span<const float> gain, double eps,
-             MatrixView<float> y) {
+             MatrixView<float> y, Team* team) {
   QR_CHECK_EQ(x.cols(), gain.size());
-  for (size_t t = 0; t < x.rows(); ++t) {
+  ForTokens(team, x.rows(), [&](size_t t) {
     Ops().rms_norm(x.row(t), gain.data(), static_cast<float>(eps), y.row(t), x.cols());
-  }
+  });
 }
 
 namespace {
@@ -106,39 +150,88 @@ RopeTable::RopeTable(const LlamaConfig& config, size_t positions)
   }
 }
 
-void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x) {
-  QR_CHECK_LE(x.rows(), table.cosines.rows());
-  for (size_t t = 0; t < x.rows(); ++t) {
+void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first,
+               Team* team) {
+  QR_CHECK_LE(first + x.rows(), table.cosines.rows());
+  ForTokens(team, x.rows(), [&](size_t t) {
     for (size_t at = 0; at < x.cols(); at += head_dim) {
-      Ops().rope(x.row(t) + at, table.cosines.row(t), table.sines.row(t), head_dim / 2);
+      Ops().rope(x.row(t) + at, table.cosines.row(first + t), table.sines.row(first + t),
+                 head_dim / 2);
     }
+  });
+}
+
+namespace {
+
+// One head: its queries and result (T, head_dim), all keys and values up to the last query's
+// (S, head_dim), and what the scores are multiplied by.
+struct Head {
+  MatrixView<const float> queries, keys, values;
+  MatrixView<float> result;
+  float scale;
+};
+
+// A (rows, cols) view of scratch that grows a page at a time, as cols grows token by token.
+MatrixView<float> Grown(Matrix<float>& matrix, size_t rows, size_t cols) {
+  constexpr size_t kStep = 1024;
+  if (matrix.rows() * matrix.cols() < rows * cols)
+    matrix = Matrix<float>(rows, RoundUp(cols, kStep));
+  return {matrix.data(), rows, cols};
+}
+
+void AttendByTiles(const Head& head, Matrix<float>& scratch) {
+  const VectorOps& ops = Ops();
+  const size_t tokens = head.queries.rows(), past = head.keys.rows() - tokens;
+  const MatrixView<float> scores = Grown(scratch, kQueryTile, head.keys.rows());
+  for (size_t first = 0; first < tokens; first += kQueryTile) {
+    const size_t count = std::min(kQueryTile, tokens - first), seen = past + first + count;
+    const MatrixView<float> tile = scores.Rows(0, count).Cols(0, seen);
+    const MatrixView<float> result = head.result.Rows(first, count);
+    MultiplyTransposed(head.queries.Rows(first, count), head.keys.Rows(0, seen), tile);
+    float sums[kQueryTile];
+    for (size_t t = 0; t < count; ++t) {
+      const size_t visible = past + first + t + 1;
+      sums[t] = ops.softmax_numerators(tile.row(t), head.scale, visible);
+      std::fill(tile.row(t) + visible, tile.row(t) + seen, 0.0f);
+    }
+    Multiply(tile, head.values.Rows(0, seen), result);
+    for (size_t t = 0; t < count; ++t) ops.scale(result.row(t), 1 / sums[t], result.cols());
   }
 }
 
-void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
-                     MatrixView<const float> k, MatrixView<const float> v, Matrix<float>& scores,
-                     MatrixView<float> out) {
+void AttendRowByRow(const Head& head, Matrix<float>& scratch) {
   const VectorOps& ops = Ops();
-  const size_t tokens = q.rows(), dim = config.head_dim, sharing = config.heads / config.kv_heads;
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
-  for (size_t head = 0; head < config.heads; ++head) {
-    const MatrixView<const float> keys = k.Cols(head / sharing * dim, dim),
-                                  values = v.Cols(head / sharing * dim, dim);
-    for (size_t first = 0; first < tokens; first += kQueryTile) {
-      const size_t count = std::min(kQueryTile, tokens - first), seen = first + count;
-      const MatrixView<float> tile = scores.view().Rows(0, count).Cols(0, seen);
-      const MatrixView<float> result = out.Rows(first, count).Cols(head * dim, dim);
-      MultiplyTransposed(q.Rows(first, count).Cols(head * dim, dim), keys.Rows(0, seen), tile);
-      float sums[kQueryTile];
-      for (size_t t = 0; t < count; ++t) {
-        const size_t visible = first + t + 1;
-        sums[t] = ops.softmax_numerators(tile.row(t), scale, visible);
-        std::fill(tile.row(t) + visible, tile.row(t) + seen, 0.0f);
-      }
-      Multiply(tile, values.Rows(0, seen), result);
-      for (size_t t = 0; t < count; ++t) ops.scale(result.row(t), 1 / sums[t], dim);
-    }
+  const size_t tokens = head.queries.rows(), dim = head.queries.cols();
+  float* scores = Grown(scratch, 1, head.keys.rows()).data();
+  for (size_t t = 0; t < tokens; ++t) {
+    const size_t visible = head.keys.rows() - tokens + t + 1;
+    float* result = head.result.row(t);
+    ops.dots(head.queries.row(t), head.keys.data(), head.keys.stride(), visible, dim, scores);
+    const float sum = ops.softmax_numerators(scores, head.scale, visible);
+    ops.mix_rows(scores, head.values.data(), head.values.stride(), visible, dim, result);
+    ops.scale(result, 1 / sum, dim);
   }
+}
+
+}  // namespace
+
+void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
+                     MatrixView<const float> k, MatrixView<const float> v,
+                     std::vector<Matrix<float>>& scores, MatrixView<float> out, Team* team) {
+  QR_CHECK_LE(q.rows(), k.rows());
+  const size_t dim = config.head_dim, sharing = config.heads / config.kv_heads;
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
+  if (scores.size() < TeamThreads(team)) scores.resize(TeamThreads(team));
+  RunOn(team, config.heads, [&](size_t h, size_t worker) {
+    const size_t at = h * dim, kv_at = h / sharing * dim;
+    const Head head = {q.Cols(at, dim), k.Cols(kv_at, dim), v.Cols(kv_at, dim), out.Cols(at, dim),
+                       scale};
+    if (q.rows() <= kThinTokens) {
+      AttendRowByRow(head, scores[worker]);
+    } else {
+      AttendByTiles(head, scores[worker]);
+    }
+  });
 }
 
 }  // namespace quantref

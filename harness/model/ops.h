@@ -1,38 +1,58 @@
 #pragma once
 
+#include <algorithm>
 #include <span>
+#include <vector>
 
 #include "harness/base/matrix.h"
+#include "harness/base/team.h"
 #include "harness/kernels/qgemm.h"
 #include "harness/model/config.h"
 #include "harness/model/weights.h"
 
 namespace quantref {
 
-// The operations of a LLaMA block. T = tokens of the window.
+// The operations of a LLaMA block. T = tokens of the window. With a team, the work is split into
+// tiles that share no sums, and where the bits of a tile depend on its shape that follows from the
+// linear's shape alone: so the bits of a result are the same for every team, and for none.
 
 // A view of scratch that keeps its storage as long as the shape stays the same.
 MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols);
 
-// What ApplyLinear needs of memory; kept from call to call. `panel`: PanelRows(in) decoded rows of
-// W; `rounded`: the activations, where the linear rounds them; `inputs`, `tiles`: of the integer
-// kernels.
+// body(t) for each token, some at a time: for work on single rows.
+template <typename F>
+void ForTokens(Team* team, size_t tokens, const F& body) {
+  constexpr size_t kTile = 16;
+  RunOn(team, (tokens + kTile - 1) / kTile, [&](size_t tile, size_t) {
+    for (size_t t = tile * kTile; t < std::min(tokens, (tile + 1) * kTile); ++t) body(t);
+  });
+}
+
+// What ApplyLinear needs beside its arguments; memory is kept from call to call. `rounded`: the
+// activations, where the linear rounds them; `inputs`: those of the integer kernels.
 struct LinearScratch {
-  Matrix<float> panel, rounded;
+  // `panel`: decoded rows of W, at most PanelRows(in); `tiles`: of the integer kernels.
+  struct Worker {
+    Matrix<float> panel;
+    Matrix<uint8_t> tiles;
+  };
+  Team* team = nullptr;
+  std::vector<Worker> workers;  // as many as the team has threads, when they are needed
+  Matrix<float> rounded;
   QuantizedInputs inputs;
-  Matrix<uint8_t> tiles;
 };
 
 // y (T, out) = Q(x (T, in)) W^T + b. Through the integer kernels (qgemm.h) where the weight has
-// their layout; else the weight is decoded panel by panel, so a layer costs no more memory than the
-// panel, and a result does not depend on how often it is asked for.
+// their layout; up to kThinTokens tokens read dense weights as they are stored (thin_gemm.h); else
+// the weight is decoded panel by panel, so a layer costs no more memory than the panel. A result
+// does not depend on how often it is asked for.
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
                  LinearScratch& scratch);
 size_t PanelRows(size_t in);
 
 // y = RMSNorm(x) * gain, row by row; x and y are (T, hidden) and may be the same.
 void RmsNorm(MatrixView<const float> x, std::span<const float> gain, double eps,
-             MatrixView<float> y);
+             MatrixView<float> y, Team* team = nullptr);
 
 // Cosines and sines of every position's rotation angles, (positions, head_dim / 2) each.
 struct RopeTable {
@@ -40,15 +60,18 @@ struct RopeTable {
   Matrix<float> cosines, sines;
 };
 
-// Rotates each head of x (T, heads * head_dim); row t is at position t.
-void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x);
+// Rotates each head of x (T, heads * head_dim); row t is at position first + t.
+void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first = 0,
+               Team* team = nullptr);
 
-// Causal attention within the window, grouped queries: query head h reads key/value head h / (heads
-// / kv_heads). q, out: (T, heads * head_dim); k, v: (T, kv_heads * head_dim). `scores` is scratch
-// of (kQueryTile, T).
+// Causal attention of the last T of S >= T positions, grouped queries: query head h reads key/value
+// head h / (heads / kv_heads). q, out: (T, heads * head_dim); k, v: (S, kv_heads * head_dim). Up to
+// kThinTokens queries take the keys by dot products, more by products of tiles of kQueryTile.
+// `scores` is scratch, kept from call to call: up to (kQueryTile, S) a worker.
 inline constexpr size_t kQueryTile = 256;
 void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
-                     MatrixView<const float> k, MatrixView<const float> v, Matrix<float>& scores,
-                     MatrixView<float> out);
+                     MatrixView<const float> k, MatrixView<const float> v,
+                     std::vector<Matrix<float>>& scores, MatrixView<float> out,
+                     Team* team = nullptr);
 
 }  // namespace quantref

@@ -81,7 +81,7 @@ TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
       // y is a part of a wider matrix, and the panel is of some other shape, or none.
       Matrix<float> wide = Filled(tokens, out + 5, -77.0f);
       LinearScratch scratch;
-      if (!bias.empty()) scratch.panel = Filled(3, in, kNan);
+      if (!bias.empty()) scratch.workers.push_back({.panel = Filled(3, in, kNan), .tiles = {}});
       ApplyLinear(MakeLinear(weights, bias), x.view(), wide.view().Cols(2, out), scratch);
       CHECK(WorstLinearError(x.view(), weights, bias, wide.view().Cols(2, out)) < 1e-6);
       bool untouched = true;
@@ -167,7 +167,8 @@ TEST_CASE("ops: CausalAttention", "[ops]") {
       const Matrix<float> k = RandomMatrix(tokens, kv_heads * 12, 2);
       const Matrix<float> v = RandomMatrix(tokens, kv_heads * 12, 3);
       // What lies in the scratch or in the result beforehand must not matter.
-      Matrix<float> scores = Filled(kQueryTile, tokens, kNan);
+      std::vector<Matrix<float>> scores;
+      scores.push_back(Filled(kQueryTile, tokens, kNan));
       Matrix<float> out = Filled(tokens, heads * 12, kNan);
       CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
       CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 3e-6);
@@ -183,7 +184,8 @@ TEST_CASE("ops: CausalAttention with scores far apart", "[ops]") {
   Matrix<float> q = RandomMatrix(kTokens, 16, 1);
   for (size_t i = 0; i < kTokens * 16; ++i) q.data()[i] *= 1000;  // one key takes it all
   const Matrix<float> k = RandomMatrix(kTokens, 16, 2), v = RandomMatrix(kTokens, 16, 3);
-  Matrix<float> scores(kQueryTile, kTokens), out(kTokens, 16);
+  std::vector<Matrix<float>> scores;
+  Matrix<float> out(kTokens, 16);
   CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
   // A score of thousands has an absolute error of thousands times 6e-8.
   CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 2e-3);

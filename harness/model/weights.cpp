@@ -85,6 +85,15 @@ void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
   }
 }
 
+std::optional<DenseRows> Weight::dense() const {
+  if (dense_ == nullptr || round_to_half_) return std::nullopt;
+  using Type = DenseRows::Type;
+  const Type type = dtype_ == DType::kF16    ? Type::kFp16
+                    : dtype_ == DType::kBF16 ? Type::kBf16
+                                             : Type::kFp32;
+  return DenseRows{dense_, type, rows_, cols_};
+}
+
 Matrix<float> Weight::Decode() const {
   Matrix<float> values(rows_, cols_);
   DecodeRows(0, values.view());

@@ -10,6 +10,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/io/checkpoint.h"
+#include "harness/kernels/thin_gemm.h"
 #include "harness/kernels/tiled_matrix.h"
 #include "harness/model/config.h"
 #include "harness/quant/activation.h"
@@ -50,6 +51,9 @@ class Weight {
   // values = rows [first, first + values.rows()) in FP32, exactly.
   void DecodeRows(size_t first, MatrixView<float> values) const;
   Matrix<float> Decode() const;
+
+  // The stored numbers themselves; none where they are codes, or still to be rounded to FP16.
+  std::optional<DenseRows> dense() const;
 
   size_t StorageBits() const;
   bool owned() const { return owner_ != nullptr; }  // not the checkpoint's numbers, nor packed

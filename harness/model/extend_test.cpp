@@ -1,0 +1,235 @@
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/base/team.h"
+#include "harness/kernels/isa.h"
+#include "harness/kernels/thin_gemm.h"
+#include "harness/model/llama.h"
+#include "harness/quant/affine.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+// A text in several calls is the text in one; and teams change nothing.
+
+namespace quantref {
+namespace {
+
+using testing::TempDir;
+using testing::TinyModel;
+
+constexpr size_t kTokens = 90;
+
+// Grouped queries, a key a head, one key for all; a tied head; biases; heads as wide as vectors;
+// every type of weights.
+const TinyModel kModels[] = {
+    {},
+    {.kv_heads = 4, .tied = true},
+    {.kv_heads = 1, .attention_bias = true, .mlp_bias = true, .dtype = "F16"},
+    {.hidden = 64, .intermediate = 100, .heads = 2, .kv_heads = 1, .head_dim = 40, .dtype = "BF16"},
+};
+
+// The weights stay mapped when the folder is gone.
+Transformer Tiny(const TinyModel& model, WeightType type = WeightType::kNative) {
+  const TempDir dir;
+  testing::WriteTinyModel(dir.path(), model);
+  const LlamaConfig config = ReadConfig(dir / "config.json");
+  return {config, LoadWeights(config, Checkpoint::Open(dir.path()), type, 1), config.context};
+}
+
+std::vector<uint32_t> RandomIds(size_t count, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<uint32_t> ids(count);
+  for (uint32_t& id : ids) id = static_cast<uint32_t>(rng.Below(TinyModel{}.vocab));
+  return ids;
+}
+
+bool SameBits(MatrixView<const float> a, MatrixView<const float> b) {
+  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  for (size_t r = 0; r < a.rows(); ++r) {
+    if (std::memcmp(a.row(r), b.row(r), a.cols() * sizeof(float)) != 0) return false;
+  }
+  return true;
+}
+
+Matrix<float> Logits(const Transformer& model, MatrixView<const float> hidden, Workspace& work) {
+  Matrix<float> logits(hidden.rows(), model.config().vocab);
+  model.Logits(hidden, logits.view(), work);
+  return logits;
+}
+
+// The hidden states of the ids, `chunk` of them a call.
+Matrix<float> InChunks(const Transformer& model, std::span<const uint32_t> ids, size_t chunk,
+                       KvCache& cache, Workspace& work) {
+  Matrix<float> all(ids.size(), model.config().hidden);
+  for (size_t first = 0; first < ids.size(); first += chunk) {
+    const std::span<const uint32_t> some = ids.subspan(first, std::min(chunk, ids.size() - first));
+    const MatrixView<const float> hidden = model.Extend(some, cache, work);
+    REQUIRE(hidden.rows() == some.size());
+    for (size_t t = 0; t < some.size(); ++t) {
+      std::copy_n(hidden.row(t), hidden.cols(), all.row(first + t));
+    }
+  }
+  CHECK(cache.tokens == ids.size());
+  return all;
+}
+
+// The hidden states of a text are near 1, the logits below 10; sums in other orders err by 1e-6
+// and 1e-5 of that. A token at the wrong place, or that is missed, errs by 1e-2 and more.
+void CheckNear(const Transformer& model, MatrixView<const float> found,
+               MatrixView<const float> expected, Workspace& work) {
+  double worst = 0;
+  for (size_t t = 0; t < expected.rows(); ++t) {
+    for (size_t c = 0; c < expected.cols(); ++c) {
+      const double error =
+          std::fabs(static_cast<double>(found(t, c)) - static_cast<double>(expected(t, c)));
+      if (!(error <= worst)) worst = error;
+    }
+  }
+  CHECK(worst < 2e-5);
+  const Matrix<float> a = Logits(model, found, work), b = Logits(model, expected, work);
+  size_t differing = 0;
+  for (size_t t = 0; t < expected.rows(); ++t) {
+    differing += Ops().arg_max(a.row(t), a.cols()) != Ops().arg_max(b.row(t), b.cols());
+  }
+  CHECK(differing == 0);
+}
+
+TEST_CASE("extend: token by token, in chunks and at once as the whole window", "[extend]") {
+  for (const TinyModel& shape : kModels) {
+    for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
+      const Transformer model = Tiny(shape, type);
+      const std::vector<uint32_t> ids = RandomIds(kTokens, 1);
+      Workspace work;
+      const Matrix<float> expected = model.Hidden(ids, work);
+      for (const size_t chunk : {1, 2, 7, 15, 16, 17, 40, 89}) {
+        INFO(shape.dtype << ", " << shape.kv_heads << " of keys, chunks of " << chunk);
+        KvCache cache(model.config(), kTokens);
+        CheckNear(model, InChunks(model, ids, chunk, cache, work).view(), expected.view(), work);
+      }
+      KvCache cache(model.config(), kTokens + 30);
+      CHECK(SameBits(InChunks(model, ids, kTokens, cache, work).view(), expected.view()));
+    }
+  }
+}
+
+TEST_CASE("extend: a few tokens at once have the bits of the window", "[extend]") {
+  const Transformer model = Tiny({});
+  Workspace work;
+  for (size_t count = 1; count <= kThinTokens + 1; ++count) {
+    const std::vector<uint32_t> ids = RandomIds(count, count);
+    KvCache cache(model.config(), count);
+    const Matrix<float> expected = model.Hidden(ids, work);
+    CHECK(SameBits(model.Extend(ids, cache, work), expected.view()));
+  }
+}
+
+TEST_CASE("extend: tiles of queries behind a long past", "[extend]") {
+  const Transformer model = Tiny({.layers = 1});
+  const std::vector<uint32_t> ids = RandomIds(400, 2);
+  Workspace work;
+  const Matrix<float> expected = model.Hidden(ids, work);
+  KvCache cache(model.config(), 400);
+  const std::span<const uint32_t> all(ids);
+  model.Extend(all.first(100), cache, work);
+  // 300 queries: more than a tile of them.
+  const MatrixView<const float> rest = model.Extend(all.subspan(100), cache, work);
+  CheckNear(model, rest, expected.view().Rows(100, 300), work);
+}
+
+TEST_CASE("extend: same text, same bits, whatever cache and workspace did before", "[extend]") {
+  const Transformer model = Tiny({});
+  const std::vector<uint32_t> ids = RandomIds(60, 1), others = RandomIds(80, 2);
+  Workspace fresh, used;
+  KvCache cache(model.config(), 80), long_cache(model.config(), 200);
+  const Matrix<float> expected = InChunks(model, ids, 7, cache, fresh);
+  InChunks(model, others, 9, long_cache, used);
+  long_cache.tokens = 0;
+  CHECK(SameBits(InChunks(model, ids, 7, long_cache, used).view(), expected.view()));
+  // Forgetting the last tokens and going on again.
+  long_cache.tokens = 56;
+  const MatrixView<const float> again = model.Extend(std::span(ids).subspan(56), long_cache, used);
+  CHECK(SameBits(again, expected.view().Rows(56, 4)));
+}
+
+TEST_CASE("extend: nothing is nothing, and room is kept account of", "[extend]") {
+  const Transformer model = Tiny({});
+  Workspace work;
+  KvCache cache(model.config(), 20);
+  CHECK(cache.capacity() == 20);
+  CHECK(cache.keys.size() == 2);
+  CHECK(model.Extend({}, cache, work).rows() == 0);
+  CHECK(cache.tokens == 0);
+  model.Extend(RandomIds(20, 1), cache, work);
+  CHECK(cache.tokens == 20);
+  CHECK(model.Extend({}, cache, work).rows() == 0);
+}
+
+// Copies of the model's weights as another kind of weight.
+ModelWeights Packed(ModelWeights weights, bool kernels) {
+  for (BlockWeights& block : weights.blocks) {
+    for (Linear* linear : block.linears()) {
+      linear->weight = Weight(std::make_shared<PackedMatrix>(
+          RoundToNearest(linear->weight.Decode().view(), {.bits = 4, .group = 8})));
+      if (kernels) linear->weight = linear->weight.WithKernels();
+    }
+  }
+  return weights;
+}
+
+// Every result of a forward on this team.
+std::vector<Matrix<float>> Results(const Transformer& model, Team* team) {
+  Workspace work(team);
+  const std::vector<uint32_t> ids = RandomIds(kTokens, 3);
+  std::vector<Matrix<float>> results;
+  results.push_back(model.Hidden(ids, work));
+  results.push_back(Logits(model, results[0].view(), work));
+  KvCache cache(model.config(), kTokens);
+  results.push_back(InChunks(model, ids, 19, cache, work));
+  results.push_back(Logits(model, results[2].view().Rows(0, 1), work));
+  cache.tokens = 0;
+  results.push_back(InChunks(model, ids, 1, cache, work));
+  return results;
+}
+
+TEST_CASE("extend: every team gives the bits of none", "[extend]") {
+  // Wide enough for several tiles of every kind.
+  const TinyModel wide{.hidden = 64,
+                       .intermediate = 704,
+                       .layers = 1,
+                       .heads = 6,
+                       .kv_heads = 3,
+                       .head_dim = 16,
+                       .attention_bias = true,
+                       .dtype = "F16"};
+  const Transformer dense = Tiny(wide);
+  std::vector<Transformer> models;
+  models.emplace_back(dense.config(), dense.weights(), kTokens);
+  for (const bool kernels : {false, true})
+    models.emplace_back(dense.config(), Packed(dense.weights(), kernels), kTokens);
+  ModelWeights rounded = dense.weights();
+  for (Linear* linear : rounded.blocks[0].linears()) linear->activations = ActivationFormat{};
+  models.emplace_back(dense.config(), rounded, kTokens);
+  for (size_t m = 0; m < models.size(); ++m) {
+    const std::vector<Matrix<float>> expected = Results(models[m], nullptr);
+    for (const size_t threads : {1, 2, 3}) {
+      Team team(threads);
+      const std::vector<Matrix<float>> found = Results(models[m], &team);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        INFO("model " << m << ", result " << i << ", " << threads << " threads");
+        CHECK(SameBits(found[i].view(), expected[i].view()));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quantref

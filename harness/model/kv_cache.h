@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "harness/base/matrix.h"
+#include "harness/model/config.h"
+
+namespace quantref {
+
+// What one block keeps of the tokens before: keys (rotated) and values, (capacity, kv_heads *
+// head_dim) each, of which the first `tokens` rows are filled.
+struct KvView {
+  MatrixView<float> keys, values;
+  size_t tokens = 0;
+};
+
+// The keys and values of one text so far, in FP32, for Transformer::Extend. Memory: 8 * layers *
+// capacity * kv_heads * head_dim bytes, touched here and not in the middle of a measurement.
+struct KvCache {
+  KvCache(const LlamaConfig& config, size_t capacity);  // 0 < capacity <= config.context
+
+  size_t capacity() const { return keys.front().rows(); }
+  KvView layer(size_t i);
+
+  std::vector<Matrix<float>> keys, values;  // one a block
+  size_t tokens = 0;                        // may be lowered: what came later is forgotten
+};
+
+}  // namespace quantref
