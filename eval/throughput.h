@@ -35,12 +35,15 @@ struct ThroughputModel {
 // Wall times of one thing, in the order in which they were taken.
 struct Samples {
   std::vector<double> seconds;
-  double Median() const;
-  double Low() const;  // quartiles
+  size_t repeats = 1;     // a sample is the mean of so many in a row
+  double Median() const;  // of at least one sample
+  double Low() const;     // quartiles, interpolated
   double High() const;
 };
 
-// A product y (tokens, rows) = x W^T of one linear.
+// A product y (tokens, rows) = x W^T of one linear as the model runs it, rounding of activations
+// included. The FP16 contestant has random weights. A product that would take seconds is not
+// measured, and one that takes long has fewer samples than asked.
 struct KernelTiming {
   std::string op;  // "w4a16 g128 asym", "w8a8 row sym", "fp16"
   size_t rows, cols, tokens, threads;
@@ -50,8 +53,10 @@ struct KernelTiming {
   Samples fp16, openblas;  // the same product, interleaved; empty where not measured
 };
 
+// Of all `tokens` together: a prefill from nothing to the logits of the last position, or that many
+// tokens decoded one after another behind the prefill, each with its logits.
 struct ModelTiming {
-  size_t tokens, threads;
+  size_t tokens, threads;  // tokens: as asked, or what the model's context has room for
   Samples samples;
 };
 
@@ -69,6 +74,8 @@ struct FreeCores {
   bool Two() const { return before >= 1.8 && after >= 1.8; }
 };
 
+// kernels: of the model's linears (the embedding and an FP16 head apart) and of the standard
+// shapes, for each of the cell's formats.
 struct CellThroughput {
   std::vector<KernelTiming> kernels;
   std::vector<ModelTiming> prefill, decode;
@@ -80,7 +87,8 @@ struct Throughput {
   FreeCores cores;
 };
 
-// Throws a check failure (a bug) where a kernel's result is not the reference's.
+// `progress` may throw to stop; it is called before each sample. A kernel whose result is not the
+// reference's is a bug (QR_CHECK). Nothing is measured where spec.measure is false.
 Throughput MeasureThroughput(
     std::span<const ThroughputModel> models, const ThroughputSpec& spec,
     const std::function<void(size_t done, size_t total, std::string_view what)>& progress);

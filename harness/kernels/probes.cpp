@@ -1,23 +1,20 @@
 #include "harness/kernels/probes.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <vector>
 
 #include "harness/base/check.h"
+#include "harness/base/huge_memory.h"
 #include "harness/base/rng.h"
 
 namespace quantref {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr double kSeconds = 0.01;  // of a probe, at least
 
 // Calls once() in a row until kSeconds have passed: the seconds of one call.
@@ -64,12 +61,8 @@ const ProbeOps& ProbesFor(Isa isa) {
 }
 
 ProbeBuffer::ProbeBuffer(size_t bytes)
-    : size_((bytes + kProbeBlock - 1) / kProbeBlock * kProbeBlock) {
-  const size_t mapped = (size_ + kHugePage - 1) / kHugePage * kHugePage;
-  auto* data = static_cast<uint8_t*>(std::aligned_alloc(kHugePage, mapped));
-  if (data == nullptr) throw std::bad_alloc();
-  madvise(data, mapped, MADV_HUGEPAGE);  // a hint: 4 KB pages cost a tenth of the bandwidth
-  data_ = {data, [](uint8_t* p) { std::free(p); }};
+    : size_((bytes + kProbeBlock - 1) / kProbeBlock * kProbeBlock), data_(AllocateHuge(size_)) {
+  uint8_t* data = data_.get();
   Rng rng(1);
   uint64_t block[kProbeBlock / sizeof(uint64_t)], block_sum = 0;
   for (uint64_t& word : block) block_sum += word = rng.Next();
@@ -119,13 +112,17 @@ double DotRate(Team* team, Isa isa) {
          SecondsEach([&] { RunOn(team, slices, multiply); });
 }
 
-void LimitReadings::Take(Team* team, Isa isa) {
+void LimitReadings::Take(Team* team, size_t readings, Isa isa) {
   constexpr size_t kMemory = size_t{256} << 20, kCache = size_t{24} << 20;
-  const size_t cache = LargestCacheBytes();
-  read_memory_.push_back(ReadRate(ProbeBuffer(std::max(kMemory, 2 * cache)), team, isa));
-  read_cache_.push_back(ReadRate(ProbeBuffer(std::min(kCache, cache / 2)), team, isa));
-  fma_.push_back(FmaRate(team, isa));
-  dot_.push_back(DotRate(team, isa));
+  const size_t cache_bytes = LargestCacheBytes();
+  const ProbeBuffer memory(std::max(kMemory, 2 * cache_bytes));
+  const ProbeBuffer cache(std::min(kCache, cache_bytes / 2));
+  for (size_t i = 0; i < readings; ++i) {
+    read_memory_.push_back(ReadRate(memory, team, isa));
+    read_cache_.push_back(ReadRate(cache, team, isa));
+    fma_.push_back(FmaRate(team, isa));
+    dot_.push_back(DotRate(team, isa));
+  }
 }
 
 double LimitReadings::read_memory() const { return Median(read_memory_); }

@@ -38,8 +38,9 @@ double DotRate(Team* team, Isa isa = ActiveIsa());                              
 // Readings of all limits, gathered over a run.
 class LimitReadings {
  public:
-  // One reading of each on the threads of the team; takes about a fifth of a second.
-  void Take(Team* team, Isa isa = ActiveIsa());
+  // So many readings of each on the threads of the team; some 60 ms each, and 200 ms of memory to
+  // be filled first.
+  void Take(Team* team, size_t readings, Isa isa = ActiveIsa());
   // Medians, as the rates above; at least one Take before.
   double read_memory() const;
   double read_cache() const;

@@ -72,8 +72,7 @@ TEST_CASE("probes: rates are positive and of this machine's order", "[probes]") 
 
 TEST_CASE("probes: readings are gathered", "[probes]") {
   LimitReadings readings;
-  readings.Take(nullptr);
-  readings.Take(nullptr);
+  readings.Take(nullptr, 2);
   for (const double rate :
        {readings.read_memory(), readings.read_cache(), readings.fma(), readings.dot()})
     CHECK(rate > 1e7);

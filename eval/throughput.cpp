@@ -1,0 +1,77 @@
+#include "eval/throughput.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "eval/interleave.h"
+#include "eval/throughput_kernels.h"
+#include "eval/throughput_models.h"
+#include "harness/base/check.h"
+#include "harness/base/free_cores.h"
+#include "harness/base/team.h"
+#include "harness/kernels/probes.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kReadings = 3;  // of the limits, before and after
+constexpr char kLimits[] = "the machine's limits";
+
+// Between the samples around it, linearly.
+double Quantile(std::vector<double> values, double share) {
+  QR_CHECK(!values.empty());
+  std::sort(values.begin(), values.end());
+  const double at = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(at);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return std::lerp(values[below], values[above], at - std::floor(at));
+}
+
+void TakeReadings(std::span<const std::unique_ptr<Team>> teams, Steps& steps,
+                  std::vector<LimitReadings>& readings) {
+  for (size_t team = 0; team < teams.size(); ++team) {
+    steps.Look(kLimits);
+    readings[team].Take(teams[team].get(), kReadings);
+    steps.Done(1, kLimits);
+  }
+}
+
+}  // namespace
+
+double Samples::Median() const { return Quantile(seconds, 0.5); }
+double Samples::Low() const { return Quantile(seconds, 0.25); }
+double Samples::High() const { return Quantile(seconds, 0.75); }
+
+Throughput MeasureThroughput(
+    std::span<const ThroughputModel> models, const ThroughputSpec& spec,
+    const std::function<void(size_t done, size_t total, std::string_view what)>& progress) {
+  Throughput result{};
+  if (!spec.measure) return result;
+  QR_CHECK(!models.empty());
+  result.cells.resize(models.size());
+  std::vector<std::unique_ptr<Team>> teams;
+  for (const size_t threads : spec.threads)
+    teams.push_back(threads == 1 ? nullptr : std::make_unique<Team>(threads));
+  std::vector<LimitReadings> readings(teams.size());
+  KernelBench kernels(models, spec);
+  Rng rng(1);
+  Steps steps(progress, 2 * teams.size() + kernels.steps() + ModelSteps(models, spec));
+
+  steps.Look("free cores");
+  result.cores.before = MeasureFreeCores();
+  TakeReadings(teams, steps, readings);
+  MeasureModels(models, spec, teams, rng, steps, result.cells);
+  kernels.Measure(teams, steps, result.cells);
+  TakeReadings(teams, steps, readings);
+  result.cores.after = MeasureFreeCores();
+
+  for (size_t team = 0; team < teams.size(); ++team) {
+    const LimitReadings& limits = readings[team];
+    result.rooflines.push_back({spec.threads[team], limits.read_memory() / 1e9,
+                                limits.read_cache() / 1e9, limits.fma() / 1e9, limits.dot() / 1e9});
+  }
+  return result;
+}
+
+}  // namespace quantref
