@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "harness/base/check.h"
 
@@ -73,15 +74,19 @@ class Driver {
     if (options_.progress) options_.progress(done_, total_, what);
   }
 
-  Calibrator::Part BlockPart(const BlockWeights& weights) const {
-    return [this, &weights](MatrixView<float> h, Workspace& work, const Observer& observer) {
-      BlockForward({config_, rope_}, weights, h, work, observer);
+  // Where the hidden states do not move on, the block's way ends at the last tap that is read.
+  Calibrator::Part BlockPart(const BlockWeights& weights, std::optional<Tap> last) const {
+    return [this, &weights, last](MatrixView<float> h, Workspace& work, const Observer& observer) {
+      const BlockShape shape{config_, rope_};
+      if (last) return ObserveBlock(shape, weights, *last, h, work, observer);
+      BlockForward(shape, weights, h, work, observer);
     };
   }
 
   void RunPass(Calibrator& calibrator, const BlockWeights& weights, std::span<const Tap> taps,
                const DataNeeds& needs, bool advance, Statistics& statistics) {
-    calibrator.Run(BlockPart(weights), {taps, needs, advance}, statistics,
+    const std::optional<Tap> last = advance ? std::nullopt : std::optional(taps.back());
+    calibrator.Run(BlockPart(weights, last), {taps, needs, advance}, statistics,
                    [this] { Progress(fmt::format("layers.{}, forward", block_)); });
   }
 
@@ -108,8 +113,9 @@ class Driver {
     StoreKept(reference, block);
     result_.weights.blocks[b] = block.weights;
     if (!Reads(b)) return;
+    // Through the kernels, as the quantized model will run.
     if (data_.sequential) {
-      RunPass(calibrator, block.weights, {}, {}, true, block.inputs);
+      RunPass(calibrator, WithKernels(block.weights), {}, {}, true, block.inputs);
     } else if (rounder_needs_.true_sequential) {
       RunPass(calibrator, reference, {}, {}, true, block.inputs);
     }

@@ -101,7 +101,7 @@ TEST_CASE("quantize_blocks: a block reads what the quantized blocks before it gi
   const WatchingRounder rounder;
   const QuantizedModel quantized = fixture.Quantize(MethodOf(rounder));
   std::vector<BlockWeights> half = fixture.weights.blocks;
-  half[0] = quantized.weights.blocks[0];
+  half[0] = WithKernels(quantized.weights.blocks[0]);
   CHECK(rounder.seen.size() == 14);
   CHECK(rounder.seen["layers.0.mlp.down_proj"] ==
         MeanInputs(fixture, fixture.weights.blocks, 0, Tap::kMlpHidden));

@@ -34,9 +34,12 @@ Tap TapOf(size_t linear) {
   return linear == kDown ? Tap::kMlpHidden : Tap::kMlpInput;
 }
 
-void AttentionForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
-                      MatrixView<float> y, Workspace& work, const Observer& observer,
-                      const KvView* past) {
+namespace {
+
+// The heads' outputs side by side, (T, heads * head_dim), in the workspace.
+MatrixView<const float> AttentionHeads(const BlockShape& shape, const BlockWeights& block,
+                                       MatrixView<const float> x, Workspace& work,
+                                       const Observer& observer, const KvView* past) {
   const LlamaConfig& config = shape.config;
   const size_t tokens = x.rows(), q_size = config.heads * config.head_dim;
   const size_t kv_size = config.kv_heads * config.head_dim;
@@ -58,11 +61,13 @@ void AttentionForward(const BlockShape& shape, const BlockWeights& block, Matrix
   ApplyRope(shape.rope, config.head_dim, k, before, work.team());
   CausalAttention(config, q, keys, values, work.scores, attention, work.team());
   Observe(observer, Tap::kAttentionOutput, attention);
-  ApplyLinear(block.o, attention, y, work.linear);
+  return attention;
 }
 
-void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
-                MatrixView<float> y, Workspace& work, const Observer& observer) {
+// What down_proj reads, (T, intermediate), in the workspace.
+MatrixView<const float> MlpHidden(const BlockShape& shape, const BlockWeights& block,
+                                  MatrixView<const float> x, Workspace& work,
+                                  const Observer& observer) {
   const size_t tokens = x.rows();
   const MatrixView<float> gate = Shaped(work.gate, tokens, shape.config.intermediate);
   const MatrixView<float> up = Shaped(work.up, tokens, shape.config.intermediate);
@@ -73,7 +78,20 @@ void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<c
   ForTokens(work.team(), tokens,
             [&](size_t t) { Ops().silu_multiply(gate.row(t), up.row(t), up.row(t), up.cols()); });
   Observe(observer, Tap::kMlpHidden, up);
-  ApplyLinear(block.down, up, y, work.linear);
+  return up;
+}
+
+}  // namespace
+
+void AttentionForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
+                      MatrixView<float> y, Workspace& work, const Observer& observer,
+                      const KvView* past) {
+  ApplyLinear(block.o, AttentionHeads(shape, block, x, work, observer, past), y, work.linear);
+}
+
+void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
+                MatrixView<float> y, Workspace& work, const Observer& observer) {
+  ApplyLinear(block.down, MlpHidden(shape, block, x, work, observer), y, work.linear);
 }
 
 void BlockForward(const BlockShape& shape, const BlockWeights& block, MatrixView<float> h,
@@ -87,6 +105,21 @@ void BlockForward(const BlockShape& shape, const BlockWeights& block, MatrixView
   RmsNorm(h, block.mlp_norm, shape.config.rms_eps, x, team);
   MlpForward(shape, block, x, y, work, observer);
   AddTo(h, y, team);
+}
+
+void ObserveBlock(const BlockShape& shape, const BlockWeights& block, Tap last, MatrixView<float> h,
+                  Workspace& work, const Observer& observer) {
+  const MatrixView<float> x = Shaped(work.x, h.rows(), h.cols());
+  const MatrixView<float> y = Shaped(work.y, h.rows(), h.cols());
+  RmsNorm(h, block.attention_norm, shape.config.rms_eps, x, work.team());
+  if (last == Tap::kAttentionInput) return Observe(observer, last, x);
+  const MatrixView<const float> heads = AttentionHeads(shape, block, x, work, observer, nullptr);
+  if (last == Tap::kAttentionOutput) return;
+  ApplyLinear(block.o, heads, y, work.linear);
+  AddTo(h, y, work.team());
+  RmsNorm(h, block.mlp_norm, shape.config.rms_eps, x, work.team());
+  if (last == Tap::kMlpInput) return Observe(observer, last, x);
+  MlpHidden(shape, block, x, work, observer);
 }
 
 std::vector<ScalingGroup> ScalingGroups(const LlamaConfig& config) {

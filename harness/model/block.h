@@ -65,6 +65,11 @@ void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<c
 void BlockForward(const BlockShape& shape, const BlockWeights& block, MatrixView<float> h,
                   Workspace& work, const Observer& observer = {}, const KvView* past = nullptr);
 
+// What the observer sees of BlockForward up to the tap `last`, and nothing that it does not need: h
+// is used up.
+void ObserveBlock(const BlockShape& shape, const BlockWeights& block, Tap last, MatrixView<float> h,
+                  Workspace& work, const Observer& observer);
+
 // Channels that can be scaled without changing the model: the producer's output channel j divided
 // by s_j, and column j of every consumer times s_j. The producer is a norm's gain, or the rows of a
 // linear whose output reaches the consumers channel by channel.

@@ -136,6 +136,27 @@ TEST_CASE("block: taps are observed in order, each with its readers' inputs", "[
   }
 }
 
+TEST_CASE("block: ObserveBlock shows what BlockForward does, up to the last tap asked for",
+          "[block]") {
+  for (const TinyModel& shape : kShapes) {
+    const Transformer model = Tiny(shape);
+    const Observed whole(model);
+    for (const Tap last : kAllTaps) {
+      Matrix<float> h = RandomHidden(model.config().hidden);
+      Workspace work;
+      size_t seen = 0;
+      ObserveBlock({model.config(), whole.rope}, model.weights().blocks[0], last, h.view(), work,
+                   [&](Tap tap, MatrixView<const float> x) {
+                     REQUIRE(seen < whole.seen.size());
+                     CHECK(tap == whole.seen[seen].tap);
+                     CHECK(SameBits(Copy(x), whole.seen[seen].x));
+                     ++seen;
+                   });
+      CHECK(seen == static_cast<size_t>(last) + 1);
+    }
+  }
+}
+
 TEST_CASE("block: observers see the inputs before they are rounded", "[block]") {
   const Transformer model = Tiny({});
   ModelWeights weights = model.weights();

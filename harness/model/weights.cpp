@@ -38,6 +38,11 @@ Weight Weight::WithKernels() const {
   return result;
 }
 
+BlockWeights WithKernels(BlockWeights block) {
+  for (Linear* linear : block.linears()) linear->weight = linear->weight.WithKernels();
+  return block;
+}
+
 Weight::Weight(Matrix<float> values) : rows_(values.rows()), cols_(values.cols()) {
   const auto owner = std::make_shared<const Matrix<float>>(std::move(values));
   dense_ = reinterpret_cast<const std::byte*>(owner->data());

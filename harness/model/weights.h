@@ -91,6 +91,9 @@ struct BlockWeights {
   std::vector<const Linear*> linears() const { return {&q, &k, &v, &o, &gate, &up, &down}; }
 };
 
+// The block with Weight::WithKernels for every linear.
+BlockWeights WithKernels(BlockWeights block);
+
 // All weights of a model; a value, cheap to copy. A quantized model is a copy with some weights
 // replaced.
 struct ModelWeights {
