@@ -1,5 +1,7 @@
 #include "harness/bench/bench.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -41,14 +43,23 @@ Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
   return matrix;
 }
 
+MedianReporter::MedianReporter(std::function<void(const MedianReporter&)> at_end)
+    : ConsoleReporter(isatty(STDOUT_FILENO) == 1 ? OO_ColorTabular : OO_Tabular),
+      at_end_(std::move(at_end)) {}
+
 void MedianReporter::ReportRuns(const std::vector<Run>& runs) {
-  ConsoleReporter::ReportRuns(runs);
+  std::vector<Run> shown;
   for (const Run& run : runs) {
-    if (run.run_type != Run::RT_Iteration || run.error_occurred) continue;
+    const bool aggregate = run.run_type == Run::RT_Aggregate;
+    if (aggregate ? run.aggregate_name == "median" || run.aggregate_name == "cv"
+                  : run.repetitions <= 1 || run.error_occurred)
+      shown.push_back(run);
+    if (aggregate || run.error_occurred) continue;
     auto& values = values_[PlainName(run.benchmark_name())];
     values[kSeconds].push_back(run.real_accumulated_time / static_cast<double>(run.iterations));
     for (const auto& [counter, value] : run.counters) values[counter].push_back(value);
   }
+  if (!shown.empty()) ConsoleReporter::ReportRuns(shown);
 }
 
 double MedianReporter::MedianSeconds(const std::string& name) const {

@@ -17,12 +17,12 @@ namespace quantref::bench {
 // Independent normal numbers.
 Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed);
 
-// The console table, and the values of every repetition, for what is printed behind it.
+// The console table, of several repetitions only the median and the spread; and the values of every
+// repetition, for what is printed behind it.
 class MedianReporter : public benchmark::ConsoleReporter {
  public:
   // at_end is called once behind the table.
-  explicit MedianReporter(std::function<void(const MedianReporter&)> at_end)
-      : at_end_(std::move(at_end)) {}
+  explicit MedianReporter(std::function<void(const MedianReporter&)> at_end);
   void ReportRuns(const std::vector<Run>& runs) override;
   void Finalize() override { at_end_(*this); }
 

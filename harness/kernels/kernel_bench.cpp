@@ -1,0 +1,225 @@
+// Our kernels on every instruction set that the CPU has, beside OpenBLAS, Eigen and, where it was
+// there to build with, oneDNN: kernel_bench [Google Benchmark flags]. Each product is verified
+// before it is timed; repetitions of all cases are interleaved at random. Without
+// --benchmark_filter a selection runs (a minute or so); with one, every case can be reached
+// (--benchmark_list_tests=true names them; all together take hours). Behind the table: the
+// machine's limits in the same minutes and what share of them each case reached.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/base/free_cores.h"
+#include "harness/bench/bench.h"
+#include "harness/bench/products.h"
+#include "harness/kernels/probes.h"
+#include "harness/kernels/thin_gemm.h"
+
+namespace quantref {
+namespace {
+
+using bench::Library;
+using bench::ProductSpec;
+
+constexpr size_t kTokens[] = {1, 8, 32, 128, 512};
+constexpr size_t kShapes[][2] = {{512, 512}, {1408, 512}, {4096, 4096}, {11008, 4096}};
+constexpr size_t kStreamedRows = 11008, kTeam = 2, kReadings = 3;
+
+std::vector<Isa> AvailableIsas() {
+  std::vector<Isa> isas;
+  for (const Isa isa : KnownIsas()) {
+    if (CpuHas(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+bool HasKernel(const ProductSpec& spec) {
+  if (!bench::HasLibrary(spec.library)) return false;
+  const bool thin = spec.tokens <= kThinTokens;
+  switch (spec.library) {
+    case Library::kOurs:
+      if (spec.isa == Isa::kScalar && spec.rows > 512) return false;  // seconds a product
+      if (spec.streamed && (spec.rows != kStreamedRows || !thin || spec.packed)) return false;
+      if (spec.threads > 1 && spec.isa != ActiveIsa()) return false;
+      if (spec.format != "fp16") return true;
+      return !spec.packed && (thin ? spec.isa != Isa::kAmx : spec.isa == ActiveIsa());
+    case Library::kEigen:
+      return spec.isa == Isa::kAvx2 || spec.isa == Isa::kAvx512;
+    default:
+      return spec.isa == ActiveIsa();
+  }
+}
+
+std::vector<ProductSpec> AllCases() {
+  std::vector<std::string> formats = bench::QuantizedFormats();
+  formats.push_back("fp16");
+  std::vector<ProductSpec> cases;
+  const auto add = [&](const ProductSpec& spec) {
+    if (HasKernel(spec)) cases.push_back(spec);
+  };
+  for (const auto& [rows, cols] : kShapes) {
+    for (const size_t tokens : kTokens) {
+      for (const Isa isa : AvailableIsas()) {
+        for (const std::string& format : formats) {
+          const ProductSpec spec{Library::kOurs, format, isa, rows, cols, tokens};
+          for (const size_t threads : {size_t{1}, kTeam}) {
+            for (const bool streamed : {false, true}) {
+              for (const bool packed : {false, true}) {
+                ProductSpec one = spec;
+                one.streamed = streamed;
+                one.packed = packed;
+                one.threads = threads;
+                add(one);
+              }
+            }
+          }
+        }
+        for (const Library library : {Library::kOpenBlas, Library::kEigen, Library::kOneDnn})
+          add({library, "", isa, rows, cols, tokens});
+      }
+    }
+  }
+  return cases;
+}
+
+// What runs when nothing is asked for.
+bool InSelection(const ProductSpec& spec) {
+  if (spec.streamed) {
+    return spec.tokens == 1 && spec.isa == (spec.format == "fp16" ? Isa::kAvx512 : ActiveIsa()) &&
+           spec.format != "w4a8_g32" && spec.format != "w4a8_g128" &&
+           (spec.threads == 1 || spec.format == "w4a16_g128");
+  }
+  if (spec.rows != 4096 || (spec.tokens != 1 && spec.tokens != 8 && spec.tokens != 512))
+    return false;
+  if (spec.library == Library::kEigen) return spec.isa == Isa::kAvx512 || !CpuHas(Isa::kAvx512);
+  if (spec.library != Library::kOurs) return true;
+  const bool w8a8 = spec.format == "w8a8_row";
+  if (spec.threads > 1) return w8a8 && spec.tokens == 512 && !spec.packed;
+  if (spec.isa != ActiveIsa() && spec.format != "fp16") return w8a8 && spec.tokens == 512;
+  const std::set<std::string> formats = {"w4a16_g128", "w4a8_g128", "w4a8_g32", "w8a8_row", "fp16"};
+  return formats.contains(spec.format) && (!spec.packed || w8a8) && spec.isa != Isa::kAvx2;
+}
+
+Team* TeamOf(size_t threads) {
+  static Team two(kTeam);
+  return threads == 1 ? nullptr : &two;
+}
+
+double Operations(const ProductSpec& spec) {
+  return 2.0 * static_cast<double>(spec.rows * spec.cols * spec.tokens);
+}
+
+void RunCase(benchmark::State& state, const ProductSpec& spec) {
+  static std::set<std::string> verified;
+  const auto product = bench::MakeProduct(spec, TeamOf(spec.threads));
+  product->Run();
+  if (verified.insert(bench::SpecName(spec)).second) {
+    Rng rng(1);
+    if (!product->IsRight(rng)) return state.SkipWithError("the result is wrong");
+  }
+  for (auto _ : state) product->Run();
+  const auto rate = [](double value) {
+    return benchmark::Counter(value, benchmark::Counter::kIsIterationInvariantRate,
+                              benchmark::Counter::kIs1000);
+  };
+  state.counters["op/s"] = rate(Operations(spec));
+  state.counters["B/s"] = rate(static_cast<double>(product->weight_bytes()));
+}
+
+// The machine's limits and free cores, before and after the products.
+class Limits {
+ public:
+  void Take() {
+    cores_.push_back(MeasureFreeCores());
+    for (const size_t threads : {size_t{1}, kTeam})
+      readings_[threads].Take(TeamOf(threads), kReadings);
+    for (const Isa isa : AvailableIsas()) {
+      for (size_t i = 0; i < kReadings; ++i) dots_[isa].push_back(DotRate(nullptr, isa));
+    }
+  }
+  void Print() const {
+    const bool busy = *std::min_element(cores_.begin(), cores_.end()) < 1.8;
+    fmt::print("\nfree cores: {:.2f} before, {:.2f} after{}\n", cores_.front(), cores_.back(),
+               busy ? "; BUSY MACHINE: figures of teams do not count" : "");
+    for (const auto& [threads, limits] : readings_) {
+      fmt::print(
+          "{} thread(s), {}: reads {:.1f} GB/s from memory, {:.1f} from the cache; FP32 "
+          "{:.0f} GFLOP/s, int8 {:.0f} GOP/s\n",
+          threads, IsaName(ActiveIsa()), limits.read_memory() / 1e9, limits.read_cache() / 1e9,
+          limits.fma() / 1e9, limits.dot() / 1e9);
+    }
+  }
+  double Reading(const ProductSpec& spec) const {
+    const LimitReadings& limits = readings_.at(spec.threads);
+    return spec.streamed ? limits.read_memory() : limits.read_cache();
+  }
+  double Dot(const ProductSpec& spec) const {
+    if (spec.threads > 1) return readings_.at(spec.threads).dot();
+    std::vector<double> rates = dots_.at(spec.isa);
+    std::nth_element(rates.begin(), rates.begin() + rates.size() / 2, rates.end());
+    return rates[rates.size() / 2];
+  }
+
+ private:
+  std::vector<double> cores_;
+  std::map<size_t, LimitReadings> readings_;
+  std::map<Isa, std::vector<double>> dots_;
+};
+
+void PrintCase(const ProductSpec& spec, const Limits& limits,
+               const bench::MedianReporter& reporter) {
+  const double seconds = reporter.MedianSeconds(bench::SpecName(spec));
+  if (seconds == 0) return;
+  const double rate = Operations(spec) / seconds;
+  const double bytes = reporter.MedianCounter(bench::SpecName(spec), "B/s");
+  std::string line = fmt::format("{:<46} {:>7.1f} GOP/s {:>6.1f} GB/s", bench::SpecName(spec),
+                                 rate / 1e9, bytes / 1e9);
+  const bool rounded = spec.format.find("a8") != std::string::npos;
+  if (spec.library == Library::kOurs) {
+    if (spec.tokens == 1)
+      line += fmt::format("  {:.0f} % of reading", 100 * bytes / limits.Reading(spec));
+    else if (rounded)
+      line += fmt::format("  {:.0f} % of int8", 100 * rate / limits.Dot(spec));
+    for (const Library other : {Library::kOpenBlas, Library::kOneDnn}) {
+      const double beside = reporter.MedianSeconds(
+          bench::SpecName({other, "", ActiveIsa(), spec.rows, spec.cols, spec.tokens}));
+      if (beside == 0 || spec.threads > 1 || spec.streamed) continue;
+      if (other == Library::kOneDnn && !rounded) continue;  // it multiplies bytes
+      line += fmt::format("  {:.2f} x {}", beside / seconds,
+                          other == Library::kOpenBlas ? "OpenBLAS" : "oneDNN");
+    }
+  }
+  fmt::print("{}\n", line);
+}
+
+int Main(int argc, char** argv) {
+  const bool all = bench::GivesFlag(argc, argv, "--benchmark_filter") ||
+                   bench::GivesFlag(argc, argv, "--benchmark_list_tests");
+  const std::vector<ProductSpec> cases = AllCases();
+  for (const ProductSpec& spec : cases) {
+    if (!all && !InSelection(spec)) continue;
+    benchmark::RegisterBenchmark(bench::SpecName(spec).c_str(),
+                                 [spec](benchmark::State& state) { RunCase(state, spec); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
+  }
+  Limits limits;
+  if (!bench::GivesFlag(argc, argv, "--benchmark_list_tests")) limits.Take();
+  bench::MedianReporter reporter([&](const bench::MedianReporter& medians) {
+    limits.Take();
+    limits.Print();
+    for (const ProductSpec& spec : cases) PrintCase(spec, limits, medians);
+  });
+  return bench::RunBenchmarks(argc, argv,
+                              {"--benchmark_repetitions=5", "--benchmark_min_time=0.05"}, reporter);
+}
+
+}  // namespace
+}  // namespace quantref
+
+int main(int argc, char** argv) { return quantref::Main(argc, argv); }
