@@ -15,8 +15,7 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kReadings = 3;  // of the limits, before and after
-constexpr char kLimits[] = "the machine's limits";
+constexpr size_t kReadings = 3;  // of the limits, before and after; one before each shape
 
 // Between the samples around it, linearly.
 double Quantile(std::vector<double> values, double share) {
@@ -28,12 +27,11 @@ double Quantile(std::vector<double> values, double share) {
   return std::lerp(values[below], values[above], at - std::floor(at));
 }
 
-void TakeReadings(std::span<const std::unique_ptr<Team>> teams, Steps& steps,
+void TakeReadings(std::span<const std::unique_ptr<Team>> teams, size_t count, const Steps& steps,
                   std::vector<LimitReadings>& readings) {
   for (size_t team = 0; team < teams.size(); ++team) {
-    steps.Look(kLimits);
-    readings[team].Take(teams[team].get(), kReadings);
-    steps.Done(1, kLimits);
+    steps.Look("the machine's limits");
+    readings[team].Take(teams[team].get(), count);
   }
 }
 
@@ -56,14 +54,14 @@ Throughput MeasureThroughput(
   std::vector<LimitReadings> readings(teams.size());
   KernelBench kernels(models, spec);
   Rng rng(1);
-  Steps steps(progress, 2 * teams.size() + kernels.steps() + ModelSteps(models, spec));
+  Steps steps(progress, kernels.steps() + ModelSteps(models, spec));
 
   steps.Look("free cores");
   result.cores.before = MeasureFreeCores();
-  TakeReadings(teams, steps, readings);
+  TakeReadings(teams, kReadings, steps, readings);
   MeasureModels(models, spec, teams, rng, steps, result.cells);
-  kernels.Measure(teams, steps, result.cells);
-  TakeReadings(teams, steps, readings);
+  kernels.Measure(teams, steps, result.cells, [&] { TakeReadings(teams, 1, steps, readings); });
+  TakeReadings(teams, kReadings, steps, readings);
   result.cores.after = MeasureFreeCores();
 
   for (size_t team = 0; team < teams.size(); ++team) {

@@ -136,8 +136,11 @@ std::vector<KernelBench::Case> KernelBench::CasesOf() const {
 size_t KernelBench::steps() const { return shapes_.size() * CasesOf().size() * spec_.repetitions; }
 
 void KernelBench::Measure(std::span<const std::unique_ptr<Team>> teams, Steps& steps,
-                          std::span<CellThroughput> cells) {
-  for (const Shape& shape : shapes_) MeasureShape(shape, teams, steps, cells);
+                          std::span<CellThroughput> cells, const std::function<void()>& between) {
+  for (const Shape& shape : shapes_) {
+    between();
+    MeasureShape(shape, teams, steps, cells);
+  }
 }
 
 // Nothing where the matrices are too small.

@@ -26,7 +26,7 @@ class KernelBench {
   // Adds the timings to the cells, which are as the models; formats and shapes that models share
   // are measured once. teams: one for each of spec.threads, null where that is 1.
   void Measure(std::span<const std::unique_ptr<Team>> teams, Steps& steps,
-               std::span<CellThroughput> cells);
+               std::span<CellThroughput> cells, const std::function<void()>& between);
 
  private:
   struct Shape;

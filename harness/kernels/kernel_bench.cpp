@@ -114,6 +114,10 @@ double Operations(const ProductSpec& spec) {
   return 2.0 * static_cast<double>(spec.rows * spec.cols * spec.tokens);
 }
 
+benchmark::Counter Rate(double an_iteration) {
+  return {an_iteration, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000};
+}
+
 void RunCase(benchmark::State& state, const ProductSpec& spec) {
   static std::set<std::string> verified;
   const auto product = bench::MakeProduct(spec, TeamOf(spec.threads));
@@ -123,24 +127,53 @@ void RunCase(benchmark::State& state, const ProductSpec& spec) {
     if (!product->IsRight(rng)) return state.SkipWithError("the result is wrong");
   }
   for (auto _ : state) product->Run();
-  const auto rate = [](double value) {
-    return benchmark::Counter(value, benchmark::Counter::kIsIterationInvariantRate,
-                              benchmark::Counter::kIs1000);
-  };
-  state.counters["op/s"] = rate(Operations(spec));
-  state.counters["B/s"] = rate(static_cast<double>(product->weight_bytes()));
+  state.counters["op/s"] = Rate(Operations(spec));
+  state.counters["B/s"] = Rate(static_cast<double>(product->weight_bytes()));
 }
 
-// The machine's limits and free cores, before and after the products.
+// The machine's limits for one thread are benchmarks of their own, interleaved with the products;
+// the rates before and after all are for teams, and where a filter leaves those out.
+constexpr char kReadMemory[] = "limit:read_memory", kReadCache[] = "limit:read_cache";
+std::string DotLimitName(Isa isa) { return fmt::format("limit:int8:{}", IsaName(isa)); }
+
+void ReadLimit(benchmark::State& state, size_t bytes) {
+  static std::map<size_t, ProbeBuffer> buffers;
+  const ProbeBuffer& buffer = buffers.try_emplace(bytes, bytes).first->second;
+  const ProbeOps& ops = ProbesFor(ActiveIsa());
+  for (auto _ : state) {
+    if (ops.read(buffer.bytes().data(), buffer.bytes().size()) != buffer.sum())
+      return state.SkipWithError("the sum is wrong");
+  }
+  state.counters["B/s"] = Rate(static_cast<double>(buffer.bytes().size()));
+}
+
+void DotLimit(benchmark::State& state, Isa isa) {
+  constexpr size_t kRounds = 10000;
+  const ProbeOps& ops = ProbesFor(isa);
+  for (auto _ : state) {
+    if (ops.dot(kRounds, 1, 1) != static_cast<int64_t>(kRounds * ops.dot_operations / 2))
+      return state.SkipWithError("the sum is wrong");
+  }
+  state.counters["op/s"] = Rate(static_cast<double>(kRounds * ops.dot_operations));
+}
+
 class Limits {
  public:
+  static void Register() {
+    const auto add = [](const std::string& name, auto run) {
+      benchmark::RegisterBenchmark(name.c_str(), run)->UseRealTime()->Unit(benchmark::kMicrosecond);
+    };
+    const size_t cache = LargestCacheBytes();
+    add(kReadMemory, [=](benchmark::State& state) { ReadLimit(state, 2 * cache); });
+    add(kReadCache, [=](benchmark::State& state) { ReadLimit(state, cache / 4); });
+    for (const Isa isa : AvailableIsas())
+      add(DotLimitName(isa), [=](benchmark::State& state) { DotLimit(state, isa); });
+  }
   void Take() {
     cores_.push_back(MeasureFreeCores());
     for (const size_t threads : {size_t{1}, kTeam})
       readings_[threads].Take(TeamOf(threads), kReadings);
-    for (const Isa isa : AvailableIsas()) {
-      for (size_t i = 0; i < kReadings; ++i) dots_[isa].push_back(DotRate(nullptr, isa));
-    }
+    for (const Isa isa : AvailableIsas()) dots_[isa] = DotRate(nullptr, isa);
   }
   void Print() const {
     const bool busy = *std::min_element(cores_.begin(), cores_.end()) < 1.8;
@@ -148,27 +181,29 @@ class Limits {
                busy ? "; BUSY MACHINE: figures of teams do not count" : "");
     for (const auto& [threads, limits] : readings_) {
       fmt::print(
-          "{} thread(s), {}: reads {:.1f} GB/s from memory, {:.1f} from the cache; FP32 "
-          "{:.0f} GFLOP/s, int8 {:.0f} GOP/s\n",
+          "{} thread(s), {}, before and after: reads {:.1f} GB/s from memory, {:.1f} from the "
+          "cache; FP32 {:.0f} GFLOP/s, int8 {:.0f} GOP/s\n",
           threads, IsaName(ActiveIsa()), limits.read_memory() / 1e9, limits.read_cache() / 1e9,
           limits.fma() / 1e9, limits.dot() / 1e9);
     }
   }
-  double Reading(const ProductSpec& spec) const {
+  double Reading(const ProductSpec& spec, const bench::MedianReporter& reporter) const {
     const LimitReadings& limits = readings_.at(spec.threads);
+    const double interleaved =
+        reporter.MedianCounter(spec.streamed ? kReadMemory : kReadCache, "B/s");
+    if (spec.threads == 1 && interleaved > 0) return interleaved;
     return spec.streamed ? limits.read_memory() : limits.read_cache();
   }
-  double Dot(const ProductSpec& spec) const {
+  double Dot(const ProductSpec& spec, const bench::MedianReporter& reporter) const {
     if (spec.threads > 1) return readings_.at(spec.threads).dot();
-    std::vector<double> rates = dots_.at(spec.isa);
-    std::nth_element(rates.begin(), rates.begin() + rates.size() / 2, rates.end());
-    return rates[rates.size() / 2];
+    const double interleaved = reporter.MedianCounter(DotLimitName(spec.isa), "op/s");
+    return interleaved > 0 ? interleaved : dots_.at(spec.isa);
   }
 
  private:
   std::vector<double> cores_;
   std::map<size_t, LimitReadings> readings_;
-  std::map<Isa, std::vector<double>> dots_;
+  std::map<Isa, double> dots_;
 };
 
 void PrintCase(const ProductSpec& spec, const Limits& limits,
@@ -182,9 +217,9 @@ void PrintCase(const ProductSpec& spec, const Limits& limits,
   const bool rounded = spec.format.find("a8") != std::string::npos;
   if (spec.library == Library::kOurs) {
     if (spec.tokens == 1)
-      line += fmt::format("  {:.0f} % of reading", 100 * bytes / limits.Reading(spec));
+      line += fmt::format("  {:.0f} % of reading", 100 * bytes / limits.Reading(spec, reporter));
     else if (rounded)
-      line += fmt::format("  {:.0f} % of int8", 100 * rate / limits.Dot(spec));
+      line += fmt::format("  {:.0f} % of int8", 100 * rate / limits.Dot(spec, reporter));
     for (const Library other : {Library::kOpenBlas, Library::kOneDnn}) {
       const double beside = reporter.MedianSeconds(
           bench::SpecName({other, "", ActiveIsa(), spec.rows, spec.cols, spec.tokens}));
@@ -208,6 +243,7 @@ int Main(int argc, char** argv) {
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);
   }
+  Limits::Register();
   Limits limits;
   if (!bench::GivesFlag(argc, argv, "--benchmark_list_tests")) limits.Take();
   bench::MedianReporter reporter([&](const bench::MedianReporter& medians) {
