@@ -42,12 +42,21 @@ size_t FreeTile(Team* team, size_t rows) {
   return std::max(kQgemmTile, RoundUp(rows / (kTilesOfThread * team->threads()), kQgemmTile));
 }
 
-// Where they do, by products of panels: at least eight tiles, unless these are too small to be
-// worth it, for the input is packed anew for each.
-size_t PanelTile(const Weight& weight) {
-  constexpr size_t kTiles = 8, kLeast = 256;
-  return std::min({std::max(kLeast, RoundUp(weight.rows() / kTiles, 64)), PanelRows(weight.cols()),
-                   weight.rows()});
+// A panel for a team is cut into pieces, up to this many, where our AMX kernel multiplies: its
+// outputs keep their bits whatever stands beside them. OpenBLAS's do not, so there panels stay
+// whole. Products too small to be shared do too.
+size_t PiecesOfPanel(Team* team, MatrixView<const float> x) {
+  constexpr size_t kPieces = 4;
+  constexpr size_t kLeastTokens = 32, kLeastInputs = 64, kLeastProduct = size_t{1} << 14;
+  const bool by_amx =
+      ActiveIsa() == Isa::kAmx && x.rows() >= kLeastTokens && x.cols() >= kLeastInputs;
+  return team != nullptr && by_amx && x.rows() * x.cols() >= kLeastProduct ? kPieces : 1;
+}
+
+// Rows of the pieces of a panel of `rows`, but for the last: at least 256, unless it is in one.
+size_t PieceRows(size_t rows, size_t most_pieces) {
+  const size_t pieces = std::clamp<size_t>(rows / 256, 1, most_pieces);
+  return RoundUp((rows + pieces - 1) / pieces, 64);
 }
 
 void ApplyTiled(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
@@ -68,13 +77,20 @@ void ApplyThin(const DenseRows& w, MatrixView<const float> x, MatrixView<float> 
 
 void ApplyDecoded(const Weight& weight, MatrixView<const float> x, MatrixView<float> y,
                   LinearScratch& scratch) {
-  const size_t tile = PanelTile(weight), cols = weight.cols();
-  ForTiles(scratch.team, weight.rows(), tile, [&](size_t first, size_t count, size_t worker) {
+  const size_t cols = weight.cols(), panel_rows = std::min(PanelRows(cols), weight.rows());
+  const size_t panels = (weight.rows() + panel_rows - 1) / panel_rows;
+  const size_t pieces = PiecesOfPanel(scratch.team, x);
+  RunOn(scratch.team, panels * pieces, [&](size_t index, size_t worker) {
+    const size_t of_panel = index / pieces * panel_rows;
+    const size_t in_panel = std::min(panel_rows, weight.rows() - of_panel);
+    const size_t piece_rows = PieceRows(in_panel, pieces), at = index % pieces * piece_rows;
+    if (at >= in_panel) return;
+    const size_t count = std::min(piece_rows, in_panel - at);
     Matrix<float>& panel = scratch.workers[worker].panel;
-    if (panel.rows() * panel.cols() < tile * cols) panel = Matrix<float>(tile, cols);
+    if (panel.rows() * panel.cols() < count * cols) panel = Matrix<float>(count, cols);
     const MatrixView<float> rows(panel.data(), count, cols);
-    weight.DecodeRows(first, rows);
-    MultiplyTransposed(x, rows, y.Cols(first, count));
+    weight.DecodeRows(of_panel + at, rows);
+    MultiplyTransposed(x, rows, y.Cols(of_panel + at, count));
   });
 }
 

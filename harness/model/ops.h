@@ -13,8 +13,8 @@
 namespace quantref {
 
 // The operations of a LLaMA block. T = tokens of the window. With a team, the work is split into
-// tiles that share no sums, and where the bits of a tile depend on its shape that follows from the
-// linear's shape alone: so the bits of a result are the same for every team, and for none.
+// tiles that share no sums, in ways that leave every output's bits alone: the bits of a result are
+// the same for every team, and for none.
 
 // A view of scratch that keeps its storage as long as the shape stays the same.
 MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols);

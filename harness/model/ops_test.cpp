@@ -106,6 +106,31 @@ TEST_CASE("ops: a panel stays within its memory", "[ops]") {
   }
 }
 
+TEST_CASE("ops: ApplyLinear on a team has the bits of one thread", "[ops]") {
+  // Several panels, pieces of them with odd remainders, products too small to be cut, few tokens.
+  const struct {
+    size_t tokens, in, out;
+  } shapes[] = {{300, 512, 2100}, {512, 300, 1000}, {33, 512, 1408}, {260, 2000, 1100},
+                {128, 128, 769},  {20, 64, 3000},   {17, 1024, 515}, {16, 1023, 2049},
+                {15, 512, 1000},  {1, 700, 333}};
+  for (const auto& [tokens, in, out] : shapes) {
+    const Matrix<float> x = RandomMatrix(tokens, in, 1), weights = RandomMatrix(out, in, 2);
+    const Linear linear = MakeLinear(weights, {});
+    Matrix<float> expected(tokens, out);
+    LinearScratch alone;
+    ApplyLinear(linear, x.view(), expected.view(), alone);
+    for (const size_t threads : {1, 2, 5}) {
+      Team team(threads);
+      Matrix<float> y = Filled(tokens, out, kNan);
+      LinearScratch scratch;
+      scratch.team = &team;
+      ApplyLinear(linear, x.view(), y.view(), scratch);
+      INFO(tokens << " tokens, " << in << " -> " << out << ", " << threads << " threads");
+      CHECK(std::equal(y.data(), y.data() + tokens * out, expected.data()));
+    }
+  }
+}
+
 TEST_CASE("ops: one panel serves linears of every size in turn", "[ops]") {
   LinearScratch scratch;
   for (const auto& [in, out] : {std::pair<size_t, size_t>{4096, 300}, {8, 5}, {2000, 700}}) {
