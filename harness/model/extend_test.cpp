@@ -1,3 +1,6 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -171,6 +174,38 @@ TEST_CASE("extend: nothing is nothing, and room is kept account of", "[extend]")
   model.Extend(RandomIds(20, 1), cache, work);
   CHECK(cache.tokens == 20);
   CHECK(model.Extend({}, cache, work).rows() == 0);
+}
+
+// How a process of its own ends that does f.
+template <typename F>
+int ExitStatusOf(F f) {
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    close(STDERR_FILENO);
+    f();
+    _exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_CASE("extend: more tokens than there is room for are a bug", "[extend]") {
+  const Transformer model = Tiny({}), short_model(model.config(), model.weights(), 10);
+  Workspace work;
+  const auto extend = [&](const Transformer& by, size_t capacity, size_t first, size_t then) {
+    return ExitStatusOf([&] {
+      KvCache cache(model.config(), capacity);
+      by.Extend(RandomIds(first, 1), cache, work);
+      by.Extend(RandomIds(then, 1), cache, work);
+    });
+  };
+  CHECK(extend(model, 20, 19, 1) == 0);
+  CHECK(extend(model, 20, 20, 1) == 3);
+  CHECK(extend(model, 20, 4, 17) == 3);
+  CHECK(extend(short_model, 20, 9, 2) == 3);  // beyond the model's own max_tokens
+  CHECK(extend(model, TinyModel{}.context + 1, 1, 1) == 3);
 }
 
 // Copies of the model's weights as another kind of weight.
