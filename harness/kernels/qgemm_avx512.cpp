@@ -7,7 +7,7 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kAhead = 2048;          // bytes that are asked for before they are needed
+constexpr size_t kAhead = 8192;          // bytes that are asked for before they are needed
 constexpr size_t kInputBytes = 1 << 19;  // of activations that stay in the L2 cache
 
 inline __m512i Broadcast(const int8_t* four) {
