@@ -23,10 +23,11 @@ constexpr std::array<std::array<size_t, 2>, 4> kStandardShapes = {
     {{4096, 4096}, {11008, 4096}, {4096, 11008}, {14336, 4096}}};
 constexpr size_t kStreamedTokens = 8;  // beyond, the reading of weights is not what takes the time
 constexpr size_t kMostStreamedBytes = size_t{256} << 20;
-constexpr size_t kMostCopies = 4096;      // matrices that need more to fill that are not streamed
-constexpr double kSampleSeconds = 0.002;  // at least
-constexpr double kLongest = 3;            // a product that takes more is left out
-constexpr double kContenderSeconds = 4;   // all samples of one case, about
+constexpr size_t kMostCopies = 4096;       // matrices that need more to fill that are not streamed
+constexpr double kSampleSeconds = 0.002;   // at least
+constexpr double kLongest = 3;             // a product that takes more is left out
+constexpr double kContenderSeconds = 1.5;  // all samples of one case, about
+constexpr size_t kLeastSamples = 3;        // or as many as asked
 
 // Bytes of copies that make sure that each comes from memory; 0 where the cache is too large.
 size_t StreamedBytes() {
@@ -58,6 +59,11 @@ struct KernelBench::Shape {
 struct KernelBench::Case {
   size_t tokens, threads, team;
   bool streamed;
+};
+
+struct KernelBench::Product {
+  std::function<void()> run;
+  std::function<bool()> is_right;  // what the last run made
 };
 
 // The contestants of one shape.
@@ -184,6 +190,23 @@ void KernelBench::MeasureShape(const Shape& shape, std::span<const std::unique_p
   }
 }
 
+// Verified, and where that was not a long call, called once more to see how long it takes.
+Contender KernelBench::Prepare(const Product& product, MatrixView<float> y, size_t tokens,
+                               double& seconds_a_token) const {
+  Contender contender{product.run, 1, 0};
+  if (seconds_a_token * static_cast<double>(tokens) > kLongest) return contender;
+  std::fill_n(y.data(), y.rows() * y.cols(), std::nanf(""));
+  double seconds = SecondsOf(product.run);
+  QR_CHECK(product.is_right());
+  if (seconds < 20 * kSampleSeconds) seconds = SecondsOf(product.run);
+  seconds_a_token = seconds / static_cast<double>(tokens);
+  contender.repeats = static_cast<size_t>(std::ceil(kSampleSeconds / seconds));
+  const auto affordable =
+      static_cast<size_t>(kContenderSeconds / std::max(seconds, kSampleSeconds));
+  contender.samples = std::min(spec_.repetitions, std::max(kLeastSamples, affordable));
+  return contender;
+}
+
 std::vector<KernelTiming> KernelBench::MeasureCase(const Case& one, Field& field, Team* team,
                                                    const std::function<void()>& before_sample) {
   std::vector<Contestant>& contestants = one.streamed ? field.streamed : field.warm;
@@ -193,40 +216,25 @@ std::vector<KernelTiming> KernelBench::MeasureCase(const Case& one, Field& field
   LinearScratch scratch;
   scratch.team = team;
   std::vector<Contender> contenders;
-  // Verified, then called once more to see how long it takes. False: too long.
-  const auto add = [&](const std::string& op, const std::function<void()>& run,
-                       const std::function<bool()>& is_right) {
-    double& a_token = field.seconds_a_token[fmt::format("{} {}", op, one.threads)];
-    Contender contender{run, 1, 0};
-    if (a_token * static_cast<double>(one.tokens) <= kLongest) {
-      before_sample();
-      std::fill_n(y.data(), y.rows() * y.cols(), std::nanf(""));
-      run();
-      QR_CHECK(is_right());
-      const double seconds = SecondsOf(run);
-      a_token = seconds / static_cast<double>(one.tokens);
-      contender.repeats = static_cast<size_t>(std::ceil(kSampleSeconds / seconds));
-      const double affordable = kContenderSeconds / std::max(seconds, kSampleSeconds);
-      contender.samples =
-          std::min(spec_.repetitions, static_cast<size_t>(std::max(1.0, affordable)));
-    }
-    contenders.push_back(contender);
+  const auto add = [&](const std::string& op, const Product& product) {
+    before_sample();
+    contenders.push_back(Prepare(product, y.view(), one.tokens,
+                                 field.seconds_a_token[fmt::format("{} {}", op, one.threads)]));
   };
   for (Contestant& contestant : contestants) {
-    add(
-        contestant.format().op, [&] { contestant.Run(x, y.view(), scratch); },
-        [&] { return contestant.IsRight(x, std::as_const(y).view(), rng_); });
+    add(contestant.format().op,
+        {[&] { contestant.Run(x, y.view(), scratch); },
+         [&] { return contestant.IsRight(x, std::as_const(y).view(), rng_); }});
   }
   const bool blas = !one.streamed && one.threads == 1;
   if (blas) {
     const std::optional<DenseRows> dense = contestants.back().weight().dense();
-    add(
-        "openblas",
-        [&] { BlasMultiplyTransposed(x, std::as_const(field.decoded).view(), y.view()); },
-        [&] {
-          return SampledError(x, *dense, std::as_const(y).view(), rng_) <=
-                 ErrorBound(field.decoded.cols());
-        });
+    add("openblas",
+        {[&] { BlasMultiplyTransposed(x, std::as_const(field.decoded).view(), y.view()); },
+         [&] {
+           return SampledError(x, *dense, std::as_const(y).view(), rng_) <=
+                  ErrorBound(field.decoded.cols());
+         }});
   }
   const std::vector<Samples> samples =
       Interleave(contenders, spec_.repetitions, rng_, before_sample);

@@ -32,6 +32,7 @@ class KernelBench {
   struct Shape;
   struct Case;
   struct Field;
+  struct Product;
   void AddLinear(size_t cell, const Linear& linear);
   void AddStandardShapes();
   Shape& ShapeOf(size_t rows, size_t cols);
@@ -39,6 +40,8 @@ class KernelBench {
   void AddStreamed(Field& field);
   void MeasureShape(const Shape& shape, std::span<const std::unique_ptr<Team>> teams, Steps& steps,
                     std::span<CellThroughput> cells);
+  Contender Prepare(const Product& product, MatrixView<float> y, size_t tokens,
+                    double& seconds_a_token) const;
   std::vector<KernelTiming> MeasureCase(const Case& one, Field& field, Team* team,
                                         const std::function<void()>& before_sample);
 
