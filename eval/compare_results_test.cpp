@@ -50,7 +50,7 @@ const RunEvalLab& Lab() {
               "name: night\nmodel: ./model\n"
               "quantize: {methods: [rtn, gptq], weights: {bits: 4, group: 16}}\n"
               "calibration: {dataset: ./calibration.txt, samples: 3}\n"
-              "accuracy: {dataset: ./text.txt}\n");
+              "accuracy: {dataset: ./text.txt}\nthroughput: none\n");
     return lab.Run({"night.yaml", "--out", "before"});
   }();
   INFO(result.err);
@@ -97,7 +97,8 @@ TEST_CASE("compare_results: fewer bits under the same name are caught, blamed an
   WriteFile(Lab() / "trained.yaml",  // a model that has something to lose
             "name: trained\nmodel: wikilm-2m\n"
             "quantize: {methods: [rtn], weights: {bits: 8, group: 64}}\n"
-            "accuracy: {dataset: ./long.txt, protocol: llamacpp-512, metrics: [ppl]}\n");
+            "accuracy: {dataset: ./long.txt, protocol: llamacpp-512, metrics: [ppl]}\n"
+            "throughput: none\n");
   Rerun("bits8", {"--windows", "8"}, "trained.yaml");
   Rerun("bits3", {"--windows", "8", "--set", "quantize.weights.bits=3"}, "trained.yaml");
   const RecordJson comparison = CompareJson(Lab(), "bits8", "bits3");

@@ -13,6 +13,10 @@ namespace {
 // What of the matrix products' rate a whole forward pass keeps (measured by forward_bench; see
 // harness/model/README.md).
 constexpr double kForwardShare = 0.7;
+// Of throughput, roughly: what one core reads, a kernel's shortest sample with what prepares it,
+// how many are timed side by side (the kernel, FP16, OpenBLAS), and the probes of the machine.
+constexpr double kReadBytesPerSecond = 1e10, kShortestSample = 0.005, kContestants = 3;
+constexpr double kProbeSeconds = 4;
 
 Matrix<float> RandomMatrix(size_t rows, size_t cols) {
   Matrix<float> matrix(rows, cols);
@@ -83,6 +87,38 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t lo
   cost.memory_bytes =
       file * (1 + 0.5 * static_cast<double>(models - 1)) + hidden_states +
       workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
+  return cost;
+}
+
+Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models) {
+  Cost cost;
+  if (!spec.measure) return cost;
+  cost.gflops_a_core = MeasureGemmRate(512, 512);
+  const double rate = cost.gflops_a_core * 1e9;
+  double each = 0;  // of one model, one repetition, one thread
+  if (spec.prefill > 0) each += config.ForwardFlops(spec.prefill, 1) / (rate * kForwardShare);
+  // A decoded token reads every weight once.
+  each += static_cast<double>(spec.decode * 2 * config.Parameters()) / kReadBytesPerSecond;
+  if (spec.kernels) {
+    const double d = static_cast<double>(config.hidden);
+    double products = d * (static_cast<double>(2 * config.heads * config.head_dim) +
+                           2 * static_cast<double>(config.intermediate));  // distinct shapes
+    if (spec.standard_shapes) products += 4096.0 * (4096 + 2 * 11008 + 14336);
+    double tokens = 0;
+    for (const size_t count : spec.tokens) tokens += static_cast<double>(count);
+    each += kContestants * 2 * products * tokens / rate;
+  }
+  const double samples = static_cast<double>(models * spec.repetitions);
+  cost.throughput_seconds = each * samples;
+  if (spec.kernels) {
+    const double shapes = spec.standard_shapes ? 9 : 5;
+    cost.throughput_seconds +=
+        kShortestSample * shapes * samples * static_cast<double>(spec.tokens.size()) * kContestants;
+  }
+  double threads = 0;
+  for (const size_t count : spec.threads) threads += 1 / static_cast<double>(count);
+  cost.throughput_seconds *= threads;
+  cost.throughput_seconds += kProbeSeconds * static_cast<double>(spec.threads.size());
   return cost;
 }
 

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "eval/protocol.h"
+#include "eval/throughput.h"
 #include "harness/calibrate.h"
 #include "harness/model/llama.h"
 
@@ -10,9 +11,10 @@ namespace quantref {
 
 // What a run will cost, before it is run.
 struct Cost {
-  double seconds = 0;           // to measure, from FLOPs and the rate of matrix products now
-  double quantize_seconds = 0;  // passes over the calibration text; searches come on top
-  double gflops_a_core = 0;     // that rate
+  double seconds = 0;             // to measure, from FLOPs and the rate of matrix products now
+  double quantize_seconds = 0;    // passes over the calibration text; searches come on top
+  double gflops_a_core = 0;       // that rate
+  double throughput_seconds = 0;  // of kernels and models, roughly
   double memory_bytes = 0;  // peak resident: mapped weights, packed copies, the threads' buffers,
                             // hidden states of the calibration text
 };
@@ -27,6 +29,10 @@ struct CalibrationLoad {
 // `cells`: the quantized ones.
 Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t longest_window,
                   std::span<const CalibrationLoad> cells, size_t threads);
+
+// Of `models` models timed together: the rate and throughput_seconds. FP32 rates for all, so that
+// faster kernels make it less.
+Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models);
 
 // The rate of one core's FP32 products at (rows, size) x (size, size), the median of a few, in
 // GFLOP/s.

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <fstream>
@@ -64,6 +65,18 @@ size_t PeakRssBytes() {
 
 size_t MemoryBytes() {
   return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+size_t AvailableMemoryBytes() {
+  size_t available = MemoryBytes();
+  std::ifstream memory("/proc/meminfo");
+  std::string key, unit;
+  for (size_t kilobytes = 0; memory >> key >> kilobytes && std::getline(memory, unit);) {
+    if (key == "MemAvailable:") available = std::min(available, 1024 * kilobytes);
+  }
+  size_t limit = 0;  // "max", and so no number, where there is none
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit) available = std::min(available, limit);
+  return available;
 }
 
 std::string UtcNow() {

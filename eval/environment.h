@@ -17,9 +17,10 @@ struct Environment {
 
 Environment DescribeEnvironment(size_t threads);
 
-size_t CoreCount();     // that this process may use
-size_t PeakRssBytes();  // of this process so far
-size_t MemoryBytes();   // of this machine
-std::string UtcNow();   // "2026-01-31T12:34:56Z"
+size_t CoreCount();             // that this process may use
+size_t PeakRssBytes();          // of this process so far
+size_t MemoryBytes();           // of this machine
+size_t AvailableMemoryBytes();  // of it, what programs can still get; within the control group
+std::string UtcNow();           // "2026-01-31T12:34:56Z"
 
 }  // namespace quantref

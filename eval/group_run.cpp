@@ -9,8 +9,10 @@
 #include "eval/cost.h"
 #include "eval/interrupt.h"
 #include "eval/progress_bar.h"
+#include "eval/report_speed.h"
 #include "eval/resources.h"
 #include "eval/summary.h"
+#include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
 #include "harness/kernels/gemm.h"
@@ -125,13 +127,31 @@ void GroupRun::PrintPlan() const {
     const DataNeeds needs = cell.method.Needs(cell.plan);
     loads.back() = {SamplesRead(data, needs), cell.calibration->length, needs, data.sequential};
   }
-  fmt::print("{}", PlanText(Describe({}), rows,
-                            EstimateCost(*model_, windows_, LongestWindow(), loads, threads_)));
+  Cost cost = EstimateCost(*model_, windows_, LongestWindow(), loads, threads_);
+  std::vector<const ThroughputSpec*> told;
+  for (const RunConfig* config : configs_) {
+    const ThroughputSpec& spec = config->throughput;
+    const auto same = [&](const auto& other) { return *other == spec; };
+    if (std::any_of(told.begin(), told.end(), same)) continue;
+    told.push_back(&spec);
+    const auto models = std::count_if(cells_.begin(), cells_.end(), [&](const Cell& cell) {
+      return cell.spec != nullptr && cell.config->throughput == spec;
+    });
+    cost.throughput_seconds +=
+        EstimateSpeedCost(model_->config, spec, 1 + static_cast<size_t>(models)).throughput_seconds;
+  }
+  fmt::print("{}", PlanText(Describe({}), rows, cost));
 }
 
 std::vector<Record> GroupRun::Run() {
-  for (Cell& cell : cells_) Quantize(cell);
-  const GroupResult group = Describe(MeasureCells());
+  for (Cell& cell : cells_) {
+    Quantize(cell);
+    PutOnKernels(cell);
+  }
+  Measurement measurement = MeasureCells();
+  MeasureGaps(measurement.first_window);
+  MeasureSpeed();
+  const GroupResult group = Describe(std::move(measurement));
   const std::vector<CellResult> cells = Summarize(group);
   std::vector<Record> records;
   for (const CellResult& cell : cells) {
@@ -144,6 +164,7 @@ std::vector<Record> GroupRun::Run() {
     if (options_.layers) fmt::print("{}", LayersText(cells));
     fmt::print("{}", ResultText(group, cells));
   }
+  CheckGaps(cells);
   return records;
 }
 
@@ -162,6 +183,11 @@ void GroupRun::Quantize(Cell& cell) const {
       QuantizeModel(model_->config, model_->weights, cell.plan, cell.method,
                     cell.calibration == nullptr ? nullptr : &cell.calibration->data, quantize);
   cell.quantize_seconds = Since(start);
+}
+
+void GroupRun::PutOnKernels(Cell& cell) const {
+  if (cell.spec != nullptr && cell.config->path.kernels)
+    cell.path = OnKernels(cell.quantized.weights, threads_);
 }
 
 size_t GroupRun::LongestWindow() const {
@@ -183,7 +209,10 @@ std::string GroupRun::Fingerprint() const {
                         config_.accuracy.stop->min_windows, config_.accuracy.stop->seed);
   }
   // The reference too: outliers change it.
-  for (const Cell& cell : cells_) text += HashQuantized(cell.quantized.weights) + "\n";
+  for (const Cell& cell : cells_) {
+    text += fmt::format("{} {}\n", HashQuantized(cell.quantized.weights),
+                        cell.path.UsesKernels() ? "kernel" : "simulated");
+  }
   return Sha256Hex(text);
 }
 
@@ -192,7 +221,7 @@ Measurement GroupRun::MeasureCells() const {
   models.emplace_back(model_->config, model_->weights, LongestWindow());
   for (const Cell& cell : cells_) {
     if (cell.spec == nullptr) continue;
-    models.emplace_back(model_->config, cell.quantized.weights, LongestWindow());
+    models.emplace_back(model_->config, cell.Measured(), LongestWindow());
   }
   std::vector<const Transformer*> pointers;
   for (const Transformer& model : models) pointers.push_back(&model);
@@ -217,6 +246,38 @@ Measurement GroupRun::MeasureCells() const {
   return Measure(pointers, *protocol_, stream_, windows_, measure);
 }
 
+void GroupRun::MeasureGaps(size_t window) {
+  ParallelFor(cells_.size(), threads_, [&](size_t i, size_t) {
+    Cell& cell = cells_[i];
+    if (!cell.path.UsesKernels()) return;
+    ThrowIfInterrupted();
+    const Transformer simulated(model_->config, cell.quantized.weights, LongestWindow());
+    const Transformer kernel(model_->config, cell.path.weights, LongestWindow());
+    cell.gap = MeasureGap(simulated, kernel, *protocol_, stream_, windows_, window);
+  });
+}
+
+void GroupRun::MeasureSpeed() {
+  const Clock::time_point start = Clock::now();
+  std::vector<SpeedCell> timed;
+  for (const Cell& cell : cells_) {
+    timed.push_back({fmt::format("{} {}", cell.config->name, cell.label),
+                     cell.spec == nullptr ? nullptr : &cell.Measured(), &cell.config->throughput});
+  }
+  const auto speeds = MeasureSpeeds(model_->config, &model_->weights, timed, options_.quiet);
+  for (size_t i = 0; i < cells_.size(); ++i) cells_[i].speed = speeds[i];
+  throughput_seconds_ = Since(start);
+}
+
+// A gate, not an error: the records show what was found.
+void GroupRun::CheckGaps(const std::vector<CellResult>& cells) {
+  for (const CellResult& cell : cells) {
+    if (!cell.GapTooWide()) continue;
+    gate_failed_ = true;
+    fmt::print(stderr, "{}", GapMessage(cell));
+  }
+}
+
 GroupResult GroupRun::Describe(Measurement measurement) const {
   return {.model = &*model_,
           .outliers = config_.model.outliers,
@@ -227,7 +288,8 @@ GroupResult GroupRun::Describe(Measurement measurement) const {
           .all_windows = all_windows_,
           .measurement = std::move(measurement),
           .environment = DescribeEnvironment(threads_),
-          .load_seconds = load_seconds_};
+          .load_seconds = load_seconds_,
+          .throughput_seconds = throughput_seconds_};
 }
 
 void GroupRun::Compare(const GroupResult& group, const Cell& cell, CellResult& result) const {
@@ -259,7 +321,13 @@ std::vector<CellResult> GroupRun::Summarize(const GroupResult& group) const {
     result.perplexity = SummarizePerplexity(Measured(scores[cell.model], windows_), stream_);
     result.evaluate_seconds = group.measurement.seconds[cell.model] /
                               static_cast<double>(std::min(threads_, windows_.size()));
+    result.speed = cell.speed;
     if (cell.spec != nullptr) {
+      result.kernel_linears = cell.path.linears - cell.path.simulated.size();
+      result.simulated_linears = cell.path.simulated;
+      result.gap = cell.gap;
+      result.limits.linear_error = cell.config->path.max_linear_gap;
+      if (!cell.spec->activations) result.limits.kl_mean = cell.config->path.max_gap;
       result.layers = cell.quantized.layers;
       result.packed_sha256 = HashQuantized(cell.quantized.weights);
       result.calibration = cell.calibration;

@@ -7,12 +7,14 @@
 
 #include "eval/calibration.h"
 #include "eval/dataset.h"
+#include "eval/kernel_path.h"
 #include "eval/measure.h"
 #include "eval/protocol.h"
 #include "eval/record.h"
 #include "eval/report.h"
 #include "eval/run.h"
 #include "eval/run_config.h"
+#include "eval/speed.h"
 #include "harness/model/llama.h"
 #include "harness/quantize_model.h"
 
@@ -32,6 +34,9 @@ class GroupRun {
   // Quantizes, measures, writes the records and prints the table.
   std::vector<Record> Run();
 
+  // Whether the kernels gave other logits than they may somewhere.
+  bool gate_failed() const { return gate_failed_; }
+
  private:
   // A method of a config, with one seed's calibration. The reference's cells have no method and
   // share the first model.
@@ -45,6 +50,13 @@ class GroupRun {
     size_t model = 0;                             // its row in the measurement
     QuantizedModel quantized{};
     double quantize_seconds = 0;
+    KernelPath path{};  // of the quantized weights, where the config asks for it
+    std::optional<PathGap> gap{};
+    std::optional<CellSpeed> speed{};
+
+    const ModelWeights& Measured() const {
+      return path.linears > 0 ? path.weights : quantized.weights;
+    }
   };
 
   bool Wanted(const Cell& cell) const;
@@ -52,7 +64,11 @@ class GroupRun {
   void AddCells(const RunConfig& config, const CellConfig& spec);
   const CalibrationSet& Calibrate(const RunConfig& config, size_t seed);
   void Quantize(Cell& cell) const;
+  void PutOnKernels(Cell& cell) const;
   Measurement MeasureCells() const;
+  void MeasureGaps(size_t window);
+  void MeasureSpeed();
+  void CheckGaps(const std::vector<CellResult>& cells);
   std::string Fingerprint() const;
   size_t LongestWindow() const;
   GroupResult Describe(Measurement measurement) const;
@@ -76,7 +92,8 @@ class GroupRun {
   };
   std::deque<Drawn> calibrations_;  // each once; cells point into it
   std::vector<Cell> cells_;
-  double load_seconds_ = 0;
+  double load_seconds_ = 0, throughput_seconds_ = 0;
+  bool gate_failed_ = false;
 };
 
 }  // namespace quantref

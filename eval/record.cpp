@@ -8,27 +8,15 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "eval/version.h"
+#include "eval/record_parts.h"
 #include "harness/base/error.h"
-#include "harness/base/sha256.h"
 #include "harness/io/file.h"
 
 namespace quantref {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = RecordJson;
 namespace fs = std::filesystem;
-
-Json SchemeJson(const WeightScheme& scheme) {
-  Json json = {{"name", SchemeName(scheme)},
-               {"bits", scheme.bits},
-               {"granularity", GranularityName(scheme.granularity)},
-               {"symmetric", scheme.symmetric}};
-  if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
-  if (scheme.symmetric) json["full_range"] = scheme.full_range;
-  if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
-  return json;
-}
 
 Json DatasetJson(const Text& text) {
   Json json = {{"name", text.dataset}};
@@ -196,26 +184,6 @@ Json ModelJson(const GroupResult& group, WeightType type) {
   return json;
 }
 
-// Everything that only a quantized cell has to say of how it was made.
-void PutQuantization(Json& record, const CellResult& cell) {
-  if (cell.spec == nullptr) return;
-  record["scheme"] = SchemeJson(cell.spec->quantize.weights);
-  record["activations"] = cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
-  record["path"] = "simulated";  // codes decoded to FP32 panel by panel, FP32 products
-}
-
-Json EnvironmentJson(const Environment& environment) {
-  return {{"cpu", environment.cpu},
-          {"cores", environment.cores},
-          {"threads", environment.threads},
-          {"isa", environment.isa},
-          {"compiler", environment.compiler},
-          {"flags", environment.flags},
-          {"blas", environment.blas},
-          {"blas_core", environment.blas_core},
-          {"os", environment.os}};
-}
-
 std::string NotWritable(const fs::path& folder) {
   return fmt::format("records cannot be written to {}", folder.string());
 }
@@ -223,17 +191,13 @@ std::string NotWritable(const fs::path& folder) {
 }  // namespace
 
 Record MakeRecord(const GroupResult& group, const CellResult& cell) {
-  const Json resolved = Json::parse(cell.config->Resolved());
-  Json record;
-  record["schema"] = kRecordSchema;
-  record["created"] = UtcNow();
-  record["tool"] = {{"version", kVersion}, {"git_commit", kGitCommit}, {"dirty", kGitDirty}};
-  record["config"] = {{"name", cell.config->name},
-                      {"sha256", Sha256Hex(cell.config->Resolved())},
-                      {"resolved", resolved}};
+  Json record = BeginRecord(*cell.config);
   record["model"] = ModelJson(group, cell.config->model.weight_type);
   record["method"] = cell.method();
-  PutQuantization(record, cell);
+  if (cell.spec != nullptr) {
+    PutScheme(record, *cell.spec);
+    PutPath(record, cell);
+  }
   record["effective_bits"] = cell.bits.blocks;
   record["model_effective_bits"] = cell.bits.model;
   record["dataset"] = DatasetJson(*group.text);
@@ -245,8 +209,10 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   record["hashes"]["first_window_logits"] =
       group.measurement.scores[cell.model][first]->logits_sha256;
   if (!cell.layers.empty()) record["layers"] = LayersJson(cell.layers);
-  record["environment"] = EnvironmentJson(group.environment);
+  if (cell.speed) PutSpeed(record, *cell.speed, group.environment);
+  PutEnvironment(record, group.environment);
   record["seconds"] = {{"load", group.load_seconds}, {"evaluate", cell.evaluate_seconds}};
+  if (cell.speed) record["seconds"]["throughput"] = group.throughput_seconds;
   if (!cell.layers.empty()) {
     record["seconds"]["quantize"] = cell.quantize_seconds;
     record["seconds"]["quantize_stages"] = {{"forward", cell.stages.forward},
@@ -258,14 +224,7 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   if (group.measurement.resumed_windows > 0) {
     record["seconds"]["resumed_windows"] = group.measurement.resumed_windows;
   }
-  record["peak_rss_bytes"] = PeakRssBytes();
-  const std::string id = Sha256Hex(record.dump()).substr(0, 16);
-  record["id"] = id;
-
-  std::string time = record["created"].get<std::string>();
-  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
-  return {fmt::format("{}-{}-{}-{}.json", cell.config->name, cell.method(), time, id.substr(0, 8)),
-          record.dump(1) + "\n"};
+  return FinishRecord(std::move(record), *cell.config, cell.method());
 }
 
 std::optional<SeedSpread> SpreadOver(const CellResult& cell) {

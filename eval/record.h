@@ -8,9 +8,11 @@
 #include "eval/calibration.h"
 #include "eval/dataset.h"
 #include "eval/environment.h"
+#include "eval/kernel_path.h"
 #include "eval/measure.h"
 #include "eval/protocol.h"
 #include "eval/run_config.h"
+#include "eval/speed.h"
 #include "eval/summary.h"
 #include "harness/model/llama.h"
 #include "harness/quantize_model.h"
@@ -30,6 +32,7 @@ struct GroupResult {
   Measurement measurement;
   Environment environment;
   double load_seconds;
+  double throughput_seconds = 0;  // of all cells together
 };
 
 // The mean NLL of a cell minus that of another of the same run.
@@ -61,8 +64,14 @@ struct CellResult {
   std::vector<Against> against{};          // the run's other quantized cells
   std::vector<OtherSeed> other_seeds{};
   double quantize_seconds = 0, evaluate_seconds = 0;  // wall time; evaluation: the cell's share
+  size_t kernel_linears = 0;                          // whose products went through the kernels
+  std::vector<std::string> simulated_linears{};       // whose did not although they were to
+  std::optional<PathGap> gap{};                       // where some went through the kernels
+  GapLimits limits{};                                 // of the gap
+  std::optional<CellSpeed> speed{};
 
   std::string method() const { return spec == nullptr ? "fp16" : spec->label; }
+  bool GapTooWide() const { return gap && !(limits.LogitsHold(*gap) && limits.LinearsHold(*gap)); }
 };
 
 // Mean and standard deviation (n - 1) of the PPL over calibration seeds, two or more.

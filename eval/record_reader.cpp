@@ -225,6 +225,31 @@ bool IsNewer(const StoredRecord& a, const StoredRecord& b) {
   return std::tie(a.created, a.id) > std::tie(b.created, b.id);
 }
 
+// Nothing for a record of random weights, which were timed and never evaluated.
+std::optional<StoredRecord> ReadEvaluated(const fs::path& file) {
+  const Json json = ReadJsonFile(file);
+  const Fields fields(json, file.string());
+  CheckSchema(fields);
+  const Json* synthetic = fields.Find("model.synthetic");
+  if (synthetic != nullptr && *synthetic == true) return std::nullopt;
+  StoredRecord record;
+  record.file = file;
+  record.id = fields.Text("id");
+  record.created = Created(fields);
+  record.cell = {fields.Text("config.name"), fields.Text("method"), fields.Text("model.name"),
+                 fields.Text("protocol.name")};
+  if (fields.Find("calibration.seeds") != nullptr)
+    record.cell.seed = fields.Count("calibration.seed");
+  const Json* resolved = fields.Find("config.resolved");
+  if (resolved == nullptr || !resolved->is_object())
+    fields.Fail("config.resolved", "a map", Describe(resolved));
+  record.resolved = resolved->dump();
+  ReadFacts(fields, record);
+  ReadWindows(fields, record);
+  ReadStamps(fields, record);
+  return record;
+}
+
 }  // namespace
 
 std::string CellName::Text() const {
@@ -245,33 +270,25 @@ double StoredRecord::MeanNll() const {
 }
 
 StoredRecord ReadRecord(const fs::path& file) {
-  const Json json = ReadJsonFile(file);
-  const Fields fields(json, file.string());
-  CheckSchema(fields);
-  StoredRecord record;
-  record.file = file;
-  record.id = fields.Text("id");
-  record.created = Created(fields);
-  record.cell = {fields.Text("config.name"), fields.Text("method"), fields.Text("model.name"),
-                 fields.Text("protocol.name")};
-  if (fields.Find("calibration.seeds") != nullptr)
-    record.cell.seed = fields.Count("calibration.seed");
-  const Json* resolved = fields.Find("config.resolved");
-  if (resolved == nullptr || !resolved->is_object())
-    fields.Fail("config.resolved", "a map", Describe(resolved));
-  record.resolved = resolved->dump();
-  ReadFacts(fields, record);
-  ReadWindows(fields, record);
-  ReadStamps(fields, record);
-  return record;
+  std::optional<StoredRecord> record = ReadEvaluated(file);
+  if (record) return *std::move(record);
+  throw Error("expected a record with accuracy, found one of synthetic weights: speed only",
+              file.string());
 }
 
 RecordSet ReadRecords(const fs::path& path, size_t threads) {
   std::error_code error;
   const bool is_folder = fs::is_directory(path, error);
   const std::vector<fs::path> files = is_folder ? RecordFiles(path) : std::vector<fs::path>{path};
-  std::vector<StoredRecord> all(files.size());
-  ParallelFor(files.size(), threads, [&](size_t i, size_t) { all[i] = ReadRecord(files[i]); });
+  std::vector<std::optional<StoredRecord>> read(files.size());
+  ParallelFor(files.size(), threads, [&](size_t i, size_t) {
+    read[i] = is_folder ? ReadEvaluated(files[i]) : ReadRecord(files[i]);
+  });
+  std::vector<StoredRecord> all;
+  for (std::optional<StoredRecord>& record : read) {
+    if (record) all.push_back(*std::move(record));
+  }
+  if (all.empty()) throw Error("expected records with accuracy, found none", path.string());
   std::sort(all.begin(), all.end(), [](const StoredRecord& a, const StoredRecord& b) {
     return a.cell != b.cell ? a.cell < b.cell : IsNewer(a, b);
   });

@@ -53,7 +53,8 @@ struct RecordSet {
 };
 
 // Of a file, or of a folder and its subfolders: every *.json there that is not hidden nor in a
-// hidden folder. Error where there is none.
+// hidden folder, but for those of synthetic models, which have no accuracy. Error where there is
+// none.
 RecordSet ReadRecords(const std::filesystem::path& path, size_t threads);
 
 }  // namespace quantref

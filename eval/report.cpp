@@ -8,6 +8,7 @@
 
 #include "eval/overlap.h"
 #include "eval/progress_bar.h"
+#include "eval/report_speed.h"
 #include "eval/text_table.h"
 
 namespace quantref {
@@ -52,14 +53,6 @@ std::string Headline(const GroupResult& group) {
 bool SeveralConfigs(const std::vector<CellResult>& cells) {
   return std::any_of(cells.begin(), cells.end(),
                      [&](const CellResult& cell) { return cell.config != cells.front().config; });
-}
-
-std::string SchemeOf(const CellResult& cell) {
-  if (cell.spec == nullptr) return "-";
-  std::string scheme = SchemeName(cell.spec->quantize.weights);
-  if (!cell.spec->quantize.overrides.empty()) scheme += " mixed";
-  if (cell.spec->activations) scheme += ", " + ActivationName(*cell.spec->activations);
-  return scheme;
 }
 
 // One line for each calibration set that methods of these cells read.
@@ -147,7 +140,7 @@ std::string Verdict(const CellResult& cell, const CellResult* best) {
 
 std::vector<std::string> ResultRow(const CellResult& cell, const CellResult* best,
                                    bool divergence) {
-  std::vector<std::string> row = {cell.label, SchemeOf(cell),
+  std::vector<std::string> row = {cell.label, SchemeText(cell),
                                   fmt::format("{:.3f}", cell.bits.blocks),
                                   PplCell(cell.perplexity)};
   row.push_back(cell.comparison ? ChangeCell(*cell.comparison) : "-");
@@ -188,6 +181,14 @@ std::string Legend(const GroupResult& group, const std::vector<CellResult>& cell
 
 }  // namespace
 
+std::string SchemeText(const CellResult& cell) {
+  if (cell.spec == nullptr) return "-";
+  std::string scheme = SchemeName(cell.spec->quantize.weights);
+  if (!cell.spec->quantize.overrides.empty()) scheme += " mixed";
+  if (cell.spec->activations) scheme += ", " + ActivationName(*cell.spec->activations);
+  return scheme;
+}
+
 std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells) {
   const bool several = SeveralConfigs(cells);
   const bool divergence = std::any_of(cells.begin(), cells.end(), [](const CellResult& cell) {
@@ -195,17 +196,22 @@ std::string ResultText(const GroupResult& group, const std::vector<CellResult>& 
   });
   std::vector<std::string> header = {"method", "weights", "bits/weight", "PPL", "change"};
   if (divergence) header.insert(header.end(), {"KL (nats)", "same top-1"});
-  header.insert(header.end(), {"", "time"});
+  const SpeedColumns speed = MakeSpeedColumns(cells);
+  header.push_back("");
+  header.insert(header.end(), speed.header.begin(), speed.header.end());
+  header.emplace_back("time");
   if (several) header.insert(header.begin(), "config");
   const CellResult* best = BestQuantized(cells);
   std::vector<std::vector<std::string>> rows;
-  for (const CellResult& cell : cells) {
-    rows.push_back(ResultRow(cell, best, divergence));
-    if (several) rows.back().insert(rows.back().begin(), cell.config->name);
+  for (size_t i = 0; i < cells.size(); ++i) {
+    rows.push_back(ResultRow(cells[i], best, divergence));
+    rows.back().insert(rows.back().end() - 1, speed.rows[i].begin(), speed.rows[i].end());
+    if (several) rows.back().insert(rows.back().begin(), cells[i].config->name);
   }
-  return "\n" + Headline(group) + CalibrationLines(cells) + "\n" +
+  return "\n" + Headline(group) + CalibrationLines(cells) +
+         SpeedHeadline(cells, group.environment) + "\n" +
          RenderTable(header, rows, several ? 3 : 2) + "\n" + SpreadLines(cells) +
-         Legend(group, cells);
+         Legend(group, cells) + SpeedLegend(cells);
 }
 
 std::string LayersText(const std::vector<CellResult>& cells) {
@@ -244,11 +250,15 @@ std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows,
                                    ? fmt::format("about {} to quantize (searches come on top) and ",
                                                  FormatDuration(cost.quantize_seconds))
                                    : "";
+  const std::string speed =
+      cost.throughput_seconds > 0
+          ? fmt::format(", about {} for throughput", FormatDuration(cost.throughput_seconds))
+          : "";
   return fmt::format(
-      "{}\n{}\nexpected: {}about {} to measure ({:.0f} GFLOP/s a core now), up to {:.1f} GB of "
+      "{}\n{}\nexpected: {}about {} to measure ({:.0f} GFLOP/s a core now){}, up to {:.1f} GB of "
       "memory of {:.1f}\n",
       Headline(group), RenderTable({"config", "cell", "quantized matrices"}, cells, 2), quantize,
-      FormatDuration(cost.seconds), cost.gflops_a_core, cost.memory_bytes / 1e9,
+      FormatDuration(cost.seconds), cost.gflops_a_core, speed, cost.memory_bytes / 1e9,
       static_cast<double>(MemoryBytes()) / 1e9);
 }
 

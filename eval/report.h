@@ -14,6 +14,9 @@ namespace quantref {
 // where they are due.
 std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells);
 
+// What a cell's matrices and activations are rounded to, "int4 g128 asym, a8 token".
+std::string SchemeText(const CellResult& cell);
+
 // The layer report of every quantized cell.
 std::string LayersText(const std::vector<CellResult>& cells);
 

@@ -6,10 +6,12 @@
 
 #include "eval/environment.h"
 #include "eval/group_run.h"
+#include "eval/guarded.h"
 #include "eval/nearest.h"
 #include "eval/record.h"
 #include "eval/resources.h"
 #include "eval/run_config.h"
+#include "eval/synthetic_run.h"
 #include "harness/base/error.h"
 
 namespace quantref {
@@ -20,6 +22,7 @@ using Group = std::vector<const RunConfig*>;
 
 bool Fits(const Group& group, const RunConfig& config) {
   const RunConfig& first = *group.front();
+  if (config.model.synthetic || first.model.synthetic) return false;
   return config.model == first.model && config.accuracy == first.accuracy &&
          config.sample_when_offline == first.sample_when_offline;
 }
@@ -64,27 +67,32 @@ std::vector<Group> MakeGroups(const std::vector<RunConfig>& configs) {
 
 }  // namespace
 
-void RunEval(const RunOptions& options) {
+int RunEval(const RunOptions& options) {
   const std::vector<RunConfig> configs = ReadConfigs(options);
   CheckMethodsExist(options, configs);
-  for (const RunConfig& config : configs)
-    FindModel(config.model.name);  // before anything that takes long
+  for (const RunConfig& config : configs) {
+    if (!config.model.synthetic) FindModel(config.model.name);  // before anything that takes long
+  }
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);
   std::string records;  // the elements of a JSON array
+  bool gate_failed = false;
+  const auto add = [&](const std::vector<Record>& made) {
+    for (const Record& record : made) records += (records.empty() ? "" : ",\n") + record.json;
+  };
   for (const Group& group : MakeGroups(configs)) {
-    GroupRun run(options, group, threads);
-    run.Prepare();
-    if (options.dry_run) {
-      run.PrintPlan();
+    if (group.front()->model.synthetic) {
+      SyntheticRun run(options, *group.front(), threads);
+      options.dry_run ? run.PrintPlan() : add(run.Run());
       continue;
     }
-    for (const Record& record : run.Run()) {
-      if (!records.empty()) records += ",\n";
-      records += record.json;
-    }
+    GroupRun run(options, group, threads);
+    run.Prepare();
+    options.dry_run ? run.PrintPlan() : add(run.Run());
+    gate_failed = gate_failed || run.gate_failed();
   }
   if (options.json && !options.dry_run) fmt::print("[\n{}]\n", records);
+  return gate_failed ? kExitGateFailed : 0;
 }
 
 }  // namespace quantref

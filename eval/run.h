@@ -21,7 +21,8 @@ struct RunOptions {
 
 // Quantizes and measures every cell of every config and writes their records. Configs that share
 // model, text and protocol share one pass of the reference. Progress goes to stderr; the result (a
-// table, or JSON records, or nothing if quiet) to stdout.
-void RunEval(const RunOptions& options);
+// table, or JSON records, or nothing if quiet) to stdout. Returns the exit code: 0, or
+// kExitGateFailed where the kernels gave something else than the weights they stand for.
+int RunEval(const RunOptions& options);
 
 }  // namespace quantref

@@ -7,9 +7,11 @@
 #include "eval/nearest.h"
 #include "eval/protocol.h"
 #include "eval/read_quantize.h"
+#include "eval/read_throughput.h"
 #include "eval/stats.h"
 #include "eval/yaml_reader.h"
 #include "harness/base/error.h"
+#include "harness/model/synthetic.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -30,9 +32,23 @@ OutlierSpec ReadOutliers(YamlReader yaml) {
   return outliers;
 }
 
+void ReadSynthetic(YamlReader& model, RunConfig::ModelChoice& choice) {
+  std::vector<std::string> shapes;
+  for (const SyntheticShape& shape : SyntheticShapes()) shapes.emplace_back(shape.name);
+  choice.synthetic = true;
+  choice.name = model.Choice("synthetic", shapes, "");
+  model.Set("seed", choice.seed, 0, kMaxSeed);
+  for (const char* key : {"name", "dtype", "outliers"}) {
+    if (model.Has(key))
+      model.Fail(key, "no such key beside synthetic: a shape with random weights");
+  }
+  model.RefuseUnknownKeys();
+}
+
 void ReadModel(YamlReader& yaml, RunConfig::ModelChoice& choice) {
   if (!yaml.IsMap("model")) return yaml.Set("model", choice.name);
   YamlReader model = yaml.Map("model");
+  if (model.Has("synthetic")) return ReadSynthetic(model, choice);
   model.Set("name", choice.name);
   const bool fp16 = model.Choice("dtype", {"native", "fp16"}, "native") == "fp16";
   choice.weight_type = fp16 ? WeightType::kFp16 : WeightType::kNative;
@@ -95,7 +111,19 @@ StopRule ReadStop(YamlReader yaml) {
   return stop;
 }
 
-void ReadAccuracy(YamlReader yaml, RunConfig::Accuracy& accuracy) {
+// A bound of 0 would ask for equal bits, which no two ways of adding up give.
+void ReadGap(YamlReader& yaml, const char* key, double& gap) {
+  yaml.Set(key, gap);
+  if (!(gap > 0)) yaml.Fail(key, "a positive number");
+}
+
+void ReadPath(YamlReader& yaml, RunConfig::Path& path) {
+  path.kernels = yaml.Choice("path", {"kernel", "simulated"}, "kernel") == "kernel";
+  ReadGap(yaml, "max_path_gap", path.max_gap);
+  ReadGap(yaml, "max_linear_gap", path.max_linear_gap);
+}
+
+void ReadAccuracy(YamlReader yaml, RunConfig::Accuracy& accuracy, RunConfig::Path& path) {
   yaml.Set("dataset", accuracy.dataset);
   yaml.Set("split", accuracy.split);
   std::vector<std::string> protocols;
@@ -107,7 +135,36 @@ void ReadAccuracy(YamlReader yaml, RunConfig::Accuracy& accuracy) {
   } else {
     yaml.Choice("stop", {"none"}, "none");
   }
+  ReadPath(yaml, path);
   yaml.RefuseUnknownKeys();
+}
+
+// Random weights say nothing of accuracy, and there is no text that they could be calibrated on.
+void CheckSynthetic(YamlReader& yaml, const RunConfig& config) {
+  if (!config.model.synthetic) return;
+  constexpr char kHint[] = "model.synthetic has random weights: it is for throughput alone";
+  for (const char* section : {"accuracy", "calibration"}) {
+    if (yaml.Has(section)) yaml.Fail(section, "no such section beside model.synthetic", kHint);
+  }
+  if (!config.throughput.measure) yaml.Fail("throughput", "something to measure", kHint);
+  for (const CellConfig& cell : config.cells) {
+    const WeightScheme& scheme = cell.quantize.weights;
+    bool plain = cell.transforms.empty() && cell.rounder == "rtn";
+    bool held =
+        scheme.granularity == Granularity::kGroup || scheme.granularity == Granularity::kRow;
+    for (const SchemeOverride& entry : cell.quantize.overrides) {
+      plain = plain && (entry.method.empty() || entry.method == "rtn");
+      held = held && (!entry.granularity || *entry.granularity == Granularity::kGroup ||
+                      *entry.granularity == Granularity::kRow);
+    }
+    const bool fixed = !cell.activations || cell.activations->dynamic;
+    const char* wrong = !plain  ? "no method but rtn"
+                        : !held ? "scales by group or row"
+                                : "dynamic scales of activations";
+    if (plain && held && fixed) continue;
+    throw Error(fmt::format("{}: a model with random weights takes {}", cell.label, wrong),
+                yaml.Where("quantize"), kHint);
+  }
 }
 
 void CheckName(YamlReader& yaml, const std::string& name) {
@@ -134,9 +191,9 @@ RunConfig ReadRunConfig(const std::string& file, const std::vector<std::string>&
   ReadQuantize(yaml.Map("quantize"), config);
   config.calibration.asked = yaml.Has("calibration");
   ReadCalibration(yaml.Map("calibration"), config.calibration);
-  ReadAccuracy(yaml.Map("accuracy"), config.accuracy);
-  if (yaml.Has("throughput"))
-    yaml.Fail("throughput", "no such key", "this version does not measure throughput");
+  ReadAccuracy(yaml.Map("accuracy"), config.accuracy, config.path);
+  config.throughput = ReadThroughput(yaml);
+  CheckSynthetic(yaml, config);
   config.sample_when_offline = yaml.Choice("offline", {"sample", "error"}, "error") == "sample";
   yaml.RefuseUnknownKeys();
   return config;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "eval/measure.h"
+#include "eval/throughput.h"
 #include "harness/method.h"
 #include "harness/model/weights.h"
 #include "harness/outliers.h"
@@ -37,6 +38,9 @@ struct RunConfig {
     std::string name = "wikilm-28m";  // a bundled name, or a folder
     WeightType weight_type = WeightType::kNative;
     std::optional<OutlierSpec> outliers;
+    // Random weights in the shape that `name` says, for speed alone.
+    bool synthetic = false;
+    size_t seed = 0;  // of those
     bool operator==(const ModelChoice&) const = default;
   } model;
 
@@ -59,6 +63,16 @@ struct RunConfig {
     bool Compares() const { return metrics.size() > 1; }
     bool operator==(const Accuracy&) const = default;
   } accuracy;
+
+  // Of the `accuracy` section, too, but of each config by itself where several share a measurement.
+  struct Path {
+    bool kernels = true;  // the integer kernels, where they can; else decoded weights
+    // The most that the kernels may differ from the same weights decoded: the mean KL of the
+    // logits in nats, where activations stay FP32; and the relative error of any linear.
+    double max_gap = 1e-9, max_linear_gap = 1e-5;
+  } path;
+
+  ThroughputSpec throughput;
 
   bool sample_when_offline = false;
 

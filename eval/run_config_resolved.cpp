@@ -86,6 +86,7 @@ Json QuantizeJson(const RunConfig& config) {
 }
 
 Json ModelJson(const RunConfig::ModelChoice& model) {
+  if (model.synthetic) return {{"synthetic", model.name}, {"seed", model.seed}};
   Json json = {{"name", model.name},
                {"dtype", model.weight_type == WeightType::kFp16 ? "fp16" : "native"},
                {"outliers", "none"}};
@@ -114,20 +115,33 @@ Json StopJson(const std::optional<StopRule>& stop) {
           {"seed", stop->seed}};
 }
 
+Json AccuracyJson(const RunConfig& config) {
+  const RunConfig::Accuracy& accuracy = config.accuracy;
+  return {
+      {"dataset", accuracy.dataset},         {"split", accuracy.split},
+      {"protocol", accuracy.protocol},       {"metrics", accuracy.metrics},
+      {"stop", StopJson(accuracy.stop)},     {"path", config.path.kernels ? "kernel" : "simulated"},
+      {"max_path_gap", config.path.max_gap}, {"max_linear_gap", config.path.max_linear_gap}};
+}
+
+Json ThroughputJson(const ThroughputSpec& spec) {
+  if (!spec.measure) return "none";
+  return {{"kernels", spec.kernels}, {"standard_shapes", spec.standard_shapes},
+          {"tokens", spec.tokens},   {"prefill", spec.prefill},
+          {"decode", spec.decode},   {"repetitions", spec.repetitions},
+          {"threads", spec.threads}};
+}
+
 }  // namespace
 
 std::string RunConfig::Resolved() const {
-  const Json json = {{"name", name},
-                     {"model", ModelJson(model)},
-                     {"quantize", QuantizeJson(*this)},
-                     {"calibration", CalibrationJson(calibration)},
-                     {"accuracy",
-                      {{"dataset", accuracy.dataset},
-                       {"split", accuracy.split},
-                       {"protocol", accuracy.protocol},
-                       {"metrics", accuracy.metrics},
-                       {"stop", StopJson(accuracy.stop)}}},
-                     {"offline", sample_when_offline ? "sample" : "error"}};
+  Json json = {{"name", name}, {"model", ModelJson(model)}, {"quantize", QuantizeJson(*this)}};
+  if (!model.synthetic) {  // the sections that such a model refuses
+    json["calibration"] = CalibrationJson(calibration);
+    json["accuracy"] = AccuracyJson(*this);
+  }
+  json["throughput"] = ThroughputJson(throughput);
+  json["offline"] = sample_when_offline ? "sample" : "error";
   return json.dump();
 }
 

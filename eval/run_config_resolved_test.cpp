@@ -75,7 +75,8 @@ std::set<std::string> DocumentedKeys() {
 TEST_CASE("config: the resolved text has every documented key and no other") {
   std::set<std::string> resolved;  // some keys make sense beside certain others only
   for (const RunConfig& config :
-       {Read("name: x\n"), Read(kManyKeys), ReadWeights("granularity: row")}) {
+       {Read("name: x\n"), Read(kManyKeys), ReadWeights("granularity: row"),
+        ReadLine("model: {synthetic: tiny}"), ReadLine("throughput: none")}) {
     CollectKeys(Json::parse(config.Resolved()), "", resolved);
   }
   const std::set<std::string> documented = DocumentedKeys();
@@ -112,6 +113,9 @@ TEST_CASE("config: the resolved text is a config that means the same") {
                  "label: asym, weights: {symmetric: false}}]}"),
         ReadLine("quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
                  "weights: {symmetric: true}}]}"),
+        ReadLine("model: {synthetic: llama-2-7b, seed: 3}"), ReadLine("throughput: none"),
+        ReadLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),
+        ReadLine("accuracy: {path: simulated, max_path_gap: 1e-7, max_linear_gap: 0.1}"),
         ReadLine("quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
                  "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}")}) {
     CHECK(Read(config.Resolved()).Resolved() == config.Resolved());
@@ -170,6 +174,20 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "accuracy: {stop: {delta_nll_halfwidth: 0.2}}",
                          "accuracy: {stop: {delta_nll_halfwidth: 0.1, min_windows: 40}}",
                          "accuracy: {stop: {delta_nll_halfwidth: 0.1, seed: 1}}",
+                         "model: {synthetic: tiny}",
+                         "model: {synthetic: tiny, seed: 1}",
+                         "accuracy: {path: simulated}",
+                         "accuracy: {max_path_gap: 1e-8}",
+                         "accuracy: {max_linear_gap: 1e-4}",
+                         "throughput: none",
+                         "throughput: {kernels: false}",
+                         "throughput: {standard_shapes: false}",
+                         "throughput: {tokens: [1]}",
+                         "throughput: {prefill: 1}",
+                         "throughput: {decode: 1}",
+                         "throughput: {repetitions: 1}",
+                         "throughput: {threads: 2}",
+                         "throughput: {threads: [1, 2]}",
                          "offline: sample"};
   for (const std::string& line : lines) different.insert(ReadLine(line).Resolved());
   CHECK(different.size() == lines.size() + 1);

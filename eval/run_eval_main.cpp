@@ -103,7 +103,7 @@ int Main(int argc, char** argv) {
       throw Error("expected at least one config", "command line",
                   "for example: run_eval configs/int4_g128.yaml");
     } else {
-      RunEval(options);
+      return RunEval(options);
     }
     return 0;
   });

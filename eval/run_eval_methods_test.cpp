@@ -30,7 +30,7 @@ void WriteCalibrationText(const RunEvalLab& lab) {
 std::string Config(const std::string& quantize, const std::string& calibration = "samples: 5") {
   return "name: methods\nmodel: ./model\nquantize: {" + quantize +
          "}\ncalibration: {dataset: ./calibration.txt, " + calibration +
-         "}\naccuracy: {dataset: ./text.txt}\n";
+         "}\naccuracy: {dataset: ./text.txt}\nthroughput: none\n";
 }
 
 constexpr char kInt3[] = "weights: {bits: 3, group: 16}";

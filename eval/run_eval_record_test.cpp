@@ -25,7 +25,10 @@ using Strings = std::vector<std::string>;
 // The records of one whole run, made once.
 const RunEvalLab& FinishedLab() {
   static const RunEvalLab lab;
-  static const testing::ProcessResult result = lab.Run({lab.config()});
+  static const testing::ProcessResult result =
+      lab.Run({lab.config(), "--set",
+               "throughput={standard_shapes: false, tokens: [1], prefill: 8, decode: 2, "
+               "repetitions: 2}"});
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
   return lab;
@@ -103,6 +106,7 @@ TEST_CASE("record: a quantized cell has its scheme, layers and comparisons; fp16
   const Strings fields = {"scheme.name",
                           "scheme.bits",
                           "path",
+                          "simulated_vs_kernel.kl_mean",
                           "accuracy.reference_ppl",
                           "accuracy.reference_mean_nll",
                           "accuracy.delta_nll",
@@ -167,6 +171,7 @@ Strings DocumentedNames() {
 }
 
 bool Documents(const std::string& documented, const std::string& name) {
+  if (documented == "*") return false;  // of a file's name
   if (documented.ends_with('*'))
     return name.starts_with(documented.substr(0, documented.size() - 1));
   if (documented.starts_with('_')) return name.ends_with(documented);
@@ -177,6 +182,8 @@ TEST_CASE("record: every field is documented") {
   std::set<std::string> names;
   CollectNames(FinishedLab().Record("fp16"), names);
   CollectNames(FinishedLab().Record("rtn"), names);
+  for (const char* name : {"kernels", "share_of_read", "decode_tokens_s", "worst_linear"})
+    CHECK(names.contains(name));
   CHECK(names.size() > 50);
   const Strings documented = DocumentedNames();
   const std::set<std::string> of_schemes = {"granularity", "symmetric", "group", "zero_in_range"};

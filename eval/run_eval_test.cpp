@@ -209,7 +209,7 @@ TEST_CASE("run_eval: another model or protocol makes another group of the same r
   CHECK(lab.Run({lab.config(), "stride.yaml"}).exit_code == 2);
   testing::WriteFile(lab / "stride.yaml",
                      "name: stride\nmodel: ./model\n"
-                     "accuracy: {dataset: ./text.txt, protocol: full-stride}\n");
+                     "accuracy: {dataset: ./text.txt, protocol: full-stride}\nthroughput: none\n");
   CheckDone(lab.Run({lab.config(), "stride.yaml", "--windows", "3"}));
   const Strings files = lab.RecordFiles();
   REQUIRE(files.size() == 3);

@@ -112,6 +112,8 @@ bool YamlReader::Has(const std::string& key) { return Find(key).IsDefined(); }
 
 bool YamlReader::IsMap(const std::string& key) { return Has(key) && Find(key).IsMap(); }
 
+bool YamlReader::IsScalar(const std::string& key) { return Has(key) && Find(key).IsScalar(); }
+
 std::string YamlReader::Where(const std::string& key) const {
   const YAML::Node& node = node_;
   const YAML::Node value = node.IsMap() ? node[key] : YAML::Node(YAML::NodeType::Undefined);

@@ -42,6 +42,7 @@ class YamlReader {
   std::vector<YamlReader> Maps(const std::string& key);    // a list of maps
   std::vector<YamlEntry> Entries(const std::string& key);  // a list of strings and maps
   bool IsMap(const std::string& key);
+  bool IsScalar(const std::string& key);
 
   // Throws the error for this key: "expected <expected>, found <value>".
   [[noreturn]] void Fail(const std::string& key, const std::string& expected,

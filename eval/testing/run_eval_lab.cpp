@@ -23,7 +23,8 @@ std::string RunEvalLab::ConfigText(const std::string& name) const {
          "\n"
          "model: ./model\n"
          "quantize: {methods: [rtn], weights: {bits: 4, group: 16}}\n"
-         "accuracy: {dataset: ./text.txt}\n";
+         "accuracy: {dataset: ./text.txt}\n"
+         "throughput: none\n";
 }
 
 std::vector<std::string> RunEvalLab::Command(const std::vector<std::string>& arguments) const {

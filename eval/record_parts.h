@@ -1,0 +1,24 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "eval/environment.h"
+#include "eval/kernel_path.h"
+#include "eval/record.h"
+#include "eval/run_config.h"
+#include "eval/speed.h"
+
+// What records of all kinds are made of; for the files that make them.
+
+namespace quantref {
+
+using RecordJson = nlohmann::ordered_json;
+
+RecordJson BeginRecord(const RunConfig& config);             // schema, tool, config
+void PutScheme(RecordJson& record, const CellConfig& cell);  // weights and activations
+void PutPath(RecordJson& record, const CellResult& cell);    // and the gap between paths
+void PutSpeed(RecordJson& record, const CellSpeed& speed, const Environment& environment);
+void PutEnvironment(RecordJson& record, const Environment& environment);
+Record FinishRecord(RecordJson record, const RunConfig& config, const std::string& method);
+
+}  // namespace quantref

@@ -1,0 +1,197 @@
+#include "eval/synthetic_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "eval/cost.h"
+#include "eval/interrupt.h"
+#include "eval/progress_bar.h"
+#include "eval/record_parts.h"
+#include "eval/report.h"
+#include "eval/report_speed.h"
+#include "eval/text_table.h"
+#include "harness/base/error.h"
+
+namespace quantref {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Of the memory that is free now: with the reference there must be room for everything else that
+// the machine does, without it the weights alone must fit.
+constexpr double kMostWithReference = 0.8, kMostWithout = 0.95;
+
+double Since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double Gigabytes(double bytes) { return bytes / 1e9; }
+
+bool Wanted(const RunOptions& options, const std::string& name) {
+  const std::vector<std::string>& methods = options.methods;
+  return methods.empty() || std::find(methods.begin(), methods.end(), name) != methods.end();
+}
+
+}  // namespace
+
+SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, size_t threads)
+    : options_(options),
+      config_(config),
+      threads_(threads),
+      shape_(FindSyntheticShape(config.model.name)) {
+  for (const CellConfig& spec : config.cells) {
+    if (Wanted(options, spec.label))
+      cells_.push_back({&spec, PlanSynthetic(spec.quantize, shape_)});
+  }
+  PlanMemory();
+}
+
+void SyntheticRun::PlanMemory() {
+  // The embedding and the head of the frame are all cells', whatever their plans.
+  const size_t ends = 2 * (shape_.tied_head ? 1 : 2) * shape_.vocab * shape_.hidden;
+  bytes_ = ends;
+  for (const Cell& cell : cells_) {
+    for (const PlannedLinear& linear : cell.plan) {
+      const bool of_frame = linear.shape.name == "embed_tokens" || linear.shape.name == "lm_head";
+      if (linear.scheme || !of_frame) bytes_ += SyntheticBytes(shape_, {linear});
+    }
+  }
+  const double free = static_cast<double>(AvailableMemoryBytes());
+  const size_t reference = SyntheticBytes(shape_, {}) - ends;
+  if (static_cast<double>(bytes_ + reference) <= kMostWithReference * free) {
+    bytes_ += reference;
+    return;
+  }
+  left_out_ = fmt::format(
+      "the FP16 reference needs {:.1f} GB beside the cells' {:.1f} GB; {:.1f} GB are free",
+      Gigabytes(static_cast<double>(reference)), Gigabytes(static_cast<double>(bytes_)),
+      Gigabytes(free));
+  if (!cells_.empty() && static_cast<double>(bytes_) <= kMostWithout * free) return;
+  throw Error(
+      fmt::format("the weights of {} need {:.1f} GB; {:.1f} GB are free", config_.model.name,
+                  Gigabytes(static_cast<double>(cells_.empty() ? bytes_ + reference : bytes_)),
+                  Gigabytes(free)),
+      config_.file, "fewer cells at a time (--methods), fewer bits, or a smaller model");
+}
+
+void SyntheticRun::PrintPlan() const {
+  std::vector<std::vector<std::string>> rows;
+  if (left_out_.empty()) rows.push_back({config_.name, "fp16", "-"});
+  for (const Cell& cell : cells_) {
+    const auto quantized = std::count_if(cell.plan.begin(), cell.plan.end(),
+                                         [](const auto& linear) { return linear.scheme; });
+    rows.push_back(
+        {config_.name, cell.spec->label, fmt::format("{} of {}", quantized, cell.plan.size())});
+  }
+  const Cost rates = EstimateSpeedCost(shape_, config_.throughput, rows.size());
+  fmt::print(
+      "\n{} · {}\n{}{}{}\nexpected: about {} to measure, {:.1f} GB of memory of {:.1f} free\n",
+      config_.model.name, kSyntheticStamp,
+      RenderTable({"config", "cell", "quantized matrices"}, rows, 2), left_out_,
+      left_out_.empty() ? "" : "\n", FormatDuration(rates.throughput_seconds),
+      Gigabytes(static_cast<double>(bytes_)),
+      Gigabytes(static_cast<double>(AvailableMemoryBytes())));
+}
+
+void SyntheticRun::MakeWeights() {
+  const Clock::time_point start = Clock::now();
+  ProgressBar bar("random weights of " + config_.model.name, options_.quiet);
+  const size_t total = cells_.size() + 1;
+  frame_ = MakeSyntheticFrame(shape_, config_.model.seed, threads_);
+  if (left_out_.empty())
+    reference_ = MakeSyntheticReference(shape_, frame_, config_.model.seed, threads_);
+  bar.Update(1, total);
+  for (size_t i = 0; i < cells_.size(); ++i) {
+    ThrowIfInterrupted();
+    cells_[i].made = MakeSynthetic(shape_, frame_, cells_[i].plan, cells_[i].spec->activations,
+                                   config_.model.seed, threads_);
+    bar.Update(i + 2, total);
+  }
+  make_seconds_ = Since(start);
+}
+
+std::vector<CellResult> SyntheticRun::Measure() {
+  const bool with_reference = left_out_.empty();
+  std::vector<CellResult> results;
+  std::vector<SpeedCell> timed;
+  if (with_reference) {
+    results.push_back({.config = &config_, .spec = nullptr, .label = "fp16", .model = 0});
+    results.back().bits = MeasureBits(reference_.weights);
+    timed.push_back({"fp16", nullptr, &config_.throughput});
+  }
+  for (const Cell& cell : cells_) {
+    const std::string& label = cell.spec->label;
+    results.push_back(
+        {.config = &config_, .spec = cell.spec, .label = label, .model = results.size()});
+    results.back().bits = MeasureBits(cell.made.weights);
+    for (const PlannedLinear& linear : cell.plan)
+      results.back().kernel_linears += linear.scheme.has_value();
+    timed.push_back(
+        {fmt::format("{} {}", config_.name, label), &cell.made.weights, &config_.throughput});
+  }
+  const Clock::time_point start = Clock::now();
+  const auto speeds =
+      MeasureSpeeds(shape_, with_reference ? &reference_.weights : nullptr, timed, options_.quiet);
+  throughput_seconds_ = Since(start);
+  for (size_t i = 0; i < results.size(); ++i) results[i].speed = speeds[i];
+  if (with_reference && !Wanted(options_, "fp16")) results.erase(results.begin());
+  return results;
+}
+
+Record SyntheticRun::MakeRecord(const CellResult& cell, const Environment& environment) const {
+  RecordJson record = BeginRecord(config_);
+  record["stamp"] = kSyntheticStamp;
+  record["model"] = {{"name", config_.model.name},
+                     {"synthetic", true},
+                     {"seed", config_.model.seed},
+                     {"parameters", shape_.Parameters()}};
+  record["method"] = cell.method();
+  if (cell.spec != nullptr) {
+    PutScheme(record, *cell.spec);
+    PutPath(record, cell);
+  }
+  record["effective_bits"] = cell.bits.blocks;
+  record["model_effective_bits"] = cell.bits.model;
+  PutSpeed(record, *cell.speed, environment);
+  if (!left_out_.empty()) record["throughput"]["reference_left_out"] = left_out_;
+  PutEnvironment(record, environment);
+  record["seconds"] = {{"load", make_seconds_}, {"throughput", throughput_seconds_}};
+  return FinishRecord(std::move(record), config_, cell.method());
+}
+
+std::string SyntheticRun::Table(const std::vector<CellResult>& cells,
+                                const Environment& environment) const {
+  SpeedColumns speed = MakeSpeedColumns(cells);
+  std::vector<std::string> header = {"method", "weights", "bits/weight"};
+  header.insert(header.end(), speed.header.begin(), speed.header.end());
+  std::vector<std::vector<std::string>> rows;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    rows.push_back(
+        {cells[i].label, SchemeText(cells[i]), fmt::format("{:.3f}", cells[i].bits.blocks)});
+    rows.back().insert(rows.back().end(), speed.rows[i].begin(), speed.rows[i].end());
+  }
+  return fmt::format("\n{} · {:.2f} B parameters · {}\n{}{}\n{}\n{}", config_.model.name,
+                     static_cast<double>(shape_.Parameters()) / 1e9, kSyntheticStamp,
+                     SpeedHeadline(cells, environment),
+                     left_out_.empty() ? "" : "no fp16: " + left_out_ + "\n",
+                     RenderTable(header, rows, 2), SpeedLegend(cells));
+}
+
+std::vector<Record> SyntheticRun::Run() {
+  MakeWeights();
+  const std::vector<CellResult> cells = Measure();
+  const Environment environment = DescribeEnvironment(threads_);
+  std::vector<Record> records;
+  for (const CellResult& cell : cells) {
+    records.push_back(MakeRecord(cell, environment));
+    const std::filesystem::path path = WriteRecord(records.back(), options_.out);
+    if (!options_.quiet) fmt::print(stderr, "record: {}\n", path.string());
+  }
+  if (!options_.quiet && !options_.json) fmt::print("{}", Table(cells, environment));
+  return records;
+}
+
+}  // namespace quantref

@@ -1,0 +1,222 @@
+#include "harness/model/synthetic.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <new>
+
+#include "harness/base/check.h"
+#include "harness/base/half.h"
+#include "harness/base/parallel.h"
+#include "harness/base/rng.h"
+#include "harness/model/block.h"
+
+namespace quantref {
+namespace {
+
+struct Shape {
+  std::string_view name;
+  size_t vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, context;
+  double rope_theta;
+  bool tied;
+};
+
+// mistral-7b: that of v0.2, without a sliding window. tiny: for tests.
+constexpr Shape kShapes[] = {
+    {"tinyllama-1.1b", 32000, 2048, 5632, 22, 32, 4, 64, 2048, 1e4, false},
+    {"llama-2-7b", 32000, 4096, 11008, 32, 32, 32, 128, 4096, 1e4, false},
+    {"llama-2-13b", 32000, 5120, 13824, 40, 40, 40, 128, 4096, 1e4, false},
+    {"llama-3-8b", 128256, 4096, 14336, 32, 32, 8, 128, 8192, 5e5, false},
+    {"llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, 64, 131072, 5e5, true},
+    {"mistral-7b", 32000, 4096, 14336, 32, 32, 8, 128, 32768, 1e6, false},
+    {"wikilm-28m", 8192, 512, 1408, 8, 8, 4, 64, 2048, 1e4, true},
+    {"tiny", 128, 64, 96, 2, 4, 2, 16, 128, 1e4, false},
+};
+
+LlamaConfig ConfigOf(const Shape& shape) {
+  LlamaConfig config;
+  config.model_type = "llama";
+  config.vocab = shape.vocab;
+  config.hidden = shape.hidden;
+  config.intermediate = shape.intermediate;
+  config.layers = shape.layers;
+  config.heads = shape.heads;
+  config.kv_heads = shape.kv_heads;
+  config.head_dim = shape.head_dim;
+  config.context = shape.context;
+  config.rms_eps = 1e-5;
+  config.rope_theta = shape.rope_theta;
+  config.tied_head = shape.tied;
+  return config;
+}
+
+// The names and shapes of a block's linears in the order of BlockWeights::linears().
+std::array<LinearShape, kLinears> BlockShapes(const LlamaConfig& config, size_t layer) {
+  const size_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
+  const size_t d = config.hidden, m = config.intermediate;
+  const auto name = [&](const char* part) { return fmt::format("layers.{}.{}_proj", layer, part); };
+  return {{{name("self_attn.q"), q, d},
+           {name("self_attn.k"), kv, d},
+           {name("self_attn.v"), kv, d},
+           {name("self_attn.o"), d, q},
+           {name("mlp.gate"), m, d},
+           {name("mlp.up"), m, d},
+           {name("mlp.down"), d, m}}};
+}
+
+std::vector<LinearShape> AllShapes(const LlamaConfig& config) {
+  std::vector<LinearShape> shapes = {{"embed_tokens", config.vocab, config.hidden}};
+  for (size_t layer = 0; layer < config.layers; ++layer) {
+    for (LinearShape& shape : BlockShapes(config, layer)) shapes.push_back(std::move(shape));
+  }
+  shapes.push_back({"lm_head", config.vocab, config.hidden});
+  return shapes;
+}
+
+// Every matrix has a sequence of its own, so that they can be filled in any order.
+Rng MatrixRng(uint64_t seed, size_t matrix) { return Rng((seed << 20) + matrix); }
+
+// FP16 numbers of random sign and mantissa, their exponent that of 1 / sqrt(cols): of the size that
+// trained weights have, at four numbers a random word.
+std::shared_ptr<uint16_t> RandomHalves(size_t rows, size_t cols, Rng rng) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t bytes = (rows * cols * sizeof(uint16_t) + kHugePage - 1) / kHugePage * kHugePage;
+  auto* data = static_cast<uint64_t*>(std::aligned_alloc(kHugePage, bytes));
+  if (data == nullptr) throw std::bad_alloc();
+  madvise(data, bytes, MADV_HUGEPAGE);  // a hint: streaming 4 KB pages costs bandwidth
+  const uint64_t log = std::bit_width(cols) / 2;
+  const uint64_t exponent = (15 - log) << 10;
+  constexpr uint64_t kEach = 0x0001000100010001u;
+  for (size_t i = 0; i < bytes / sizeof(uint64_t); ++i)
+    data[i] = (rng.Next() & (0x83ffu * kEach)) | (exponent * kEach);
+  return {reinterpret_cast<uint16_t*>(data), [](uint16_t* p) { std::free(p); }};
+}
+
+Weight HalfWeight(const LinearShape& shape, Rng rng, std::shared_ptr<const void>& memory) {
+  const std::shared_ptr<uint16_t> halves = RandomHalves(shape.rows, shape.cols, rng);
+  memory = halves;
+  Tensor tensor;
+  tensor.dtype = DType::kF16;
+  tensor.shape = {shape.rows, shape.cols};
+  tensor.data = reinterpret_cast<const std::byte*>(halves.get());
+  tensor.bytes = shape.rows * shape.cols * sizeof(uint16_t);
+  return {tensor, WeightType::kNative};
+}
+
+}  // namespace
+
+std::span<const SyntheticShape> SyntheticShapes() {
+  static const std::vector<SyntheticShape> shapes = [] {
+    std::vector<SyntheticShape> all;
+    for (const Shape& shape : kShapes) all.push_back({shape.name, ConfigOf(shape)});
+    return all;
+  }();
+  return shapes;
+}
+
+const LlamaConfig& FindSyntheticShape(std::string_view name) {
+  const auto shapes = SyntheticShapes();
+  const auto found = std::find_if(shapes.begin(), shapes.end(),
+                                  [&](const SyntheticShape& shape) { return shape.name == name; });
+  QR_CHECK(found != shapes.end());
+  return found->config;
+}
+
+std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const LlamaConfig& config) {
+  std::vector<PlannedLinear> plan = MakePlan(spec, AllShapes(config));
+  // One matrix with two names: either keeps both.
+  if (config.tied_head && !plan.back().scheme) plan.front().scheme.reset();
+  if (config.tied_head) plan.pop_back();
+  return plan;
+}
+
+size_t SyntheticBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan) {
+  if (plan.empty()) return sizeof(uint16_t) * config.Parameters();
+  size_t bytes = 0;
+  for (const PlannedLinear& linear : plan) {
+    const size_t count = linear.shape.rows * linear.shape.cols;
+    if (!linear.scheme) {
+      bytes += sizeof(uint16_t) * count;
+      continue;
+    }
+    const bool grouped = linear.scheme->granularity == Granularity::kGroup;
+    const size_t group = grouped ? linear.scheme->group : linear.shape.cols;
+    const size_t bits = linear.scheme->bits > 4 ? 8 : static_cast<size_t>(linear.scheme->bits);
+    bytes += count * bits / 8 + count / group * 3;  // an FP16 scale and a byte of zero point
+  }
+  return bytes;
+}
+
+SyntheticWeights MakeSyntheticFrame(const LlamaConfig& config, uint64_t seed, size_t threads) {
+  SyntheticWeights frame;
+  ModelWeights& weights = frame.weights;
+  frame.memory.resize(config.tied_head ? 1 : 2);
+  Linear* const ends[] = {&weights.embedding, &weights.head};
+  const char* const names[] = {"embed_tokens", "lm_head"};
+  ParallelFor(frame.memory.size(), threads, [&](size_t i, size_t) {
+    ends[i]->weight =
+        HalfWeight({names[i], config.vocab, config.hidden}, MatrixRng(seed, i), frame.memory[i]);
+  });
+  if (config.tied_head) weights.head.weight = weights.embedding.weight;
+  for (size_t i = 0; i < 2; ++i) ends[i]->name = names[i];
+  weights.final_norm.assign(config.hidden, 1.0f);
+  weights.blocks.resize(config.layers);
+  for (size_t layer = 0; layer < config.layers; ++layer) {
+    BlockWeights& block = weights.blocks[layer];
+    block.attention_norm.assign(config.hidden, 1.0f);
+    block.mlp_norm.assign(config.hidden, 1.0f);
+    const auto shapes = BlockShapes(config, layer);
+    for (size_t i = 0; i < kLinears; ++i) block.linears()[i]->name = shapes[i].name;
+  }
+  return frame;
+}
+
+SyntheticWeights MakeSyntheticReference(const LlamaConfig& config, const SyntheticWeights& frame,
+                                        uint64_t seed, size_t threads) {
+  std::vector<PlannedLinear> plan;
+  for (LinearShape& shape : AllShapes(config)) plan.push_back({std::move(shape), std::nullopt});
+  if (config.tied_head) plan.pop_back();
+  return MakeSynthetic(config, frame, plan, std::nullopt, seed, threads);
+}
+
+SyntheticWeights MakeSynthetic(const LlamaConfig& config, const SyntheticWeights& frame,
+                               const std::vector<PlannedLinear>& plan,
+                               const std::optional<ActivationScheme>& activations, uint64_t seed,
+                               size_t threads) {
+  SyntheticWeights result = frame;
+  std::vector<Linear*> linears = {&result.weights.embedding};
+  for (BlockWeights& block : result.weights.blocks) {
+    for (Linear* linear : block.linears()) linears.push_back(linear);
+  }
+  if (!config.tied_head) linears.push_back(&result.weights.head);
+  QR_CHECK_EQ(plan.size(), linears.size());
+  const size_t shared = frame.memory.size();
+  result.memory.resize(shared + plan.size());
+  ParallelFor(plan.size(), threads, [&](size_t i, size_t) {
+    const auto& [shape, scheme, method] = plan[i];
+    const bool of_frame = linears[i]->weight.rows() > 0;
+    if (!scheme && of_frame) return;
+    Rng rng = MatrixRng(seed, 2 + i);
+    if (!scheme) {
+      linears[i]->weight = HalfWeight(shape, rng, result.memory[shared + i]);
+      return;
+    }
+    linears[i]->weight = Weight(std::make_shared<const TiledMatrix>(
+        TiledMatrix::Random(shape.rows, shape.cols, *scheme, rng)));
+    if (activations && i > 0)  // the embedding is looked up, not multiplied
+      linears[i]->activations =
+          ActivationFormat{activations->bits, activations->per_token, std::nullopt};
+  });
+  if (!config.tied_head) return result;
+  result.weights.head.weight = result.weights.embedding.weight;
+  if (result.weights.head.weight.quantized() && activations)
+    result.weights.head.activations =
+        ActivationFormat{activations->bits, activations->per_token, std::nullopt};
+  return result;
+}
+
+}  // namespace quantref

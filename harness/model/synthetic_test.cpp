@@ -1,0 +1,160 @@
+#include "harness/model/synthetic.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/base/sha256.h"
+#include "harness/model/llama.h"
+#include "harness/testing/testing.h"
+
+namespace quantref {
+namespace {
+
+const LlamaConfig& Tiny() { return FindSyntheticShape("tiny"); }
+
+QuantizeSpec Groups(int bits, size_t group) {
+  QuantizeSpec spec;
+  spec.weights.bits = bits;
+  spec.weights.group = group;
+  return spec;
+}
+
+std::string HashOf(const Weight& weight) {
+  const Matrix<float> values = weight.Decode();
+  return Sha256Hex(std::span<const float>(values.data(), values.rows() * values.cols()));
+}
+
+TEST_CASE("synthetic: the shapes are those of the models") {
+  std::set<std::string_view> names;
+  for (const SyntheticShape& shape : SyntheticShapes()) {
+    INFO(shape.name);
+    names.insert(shape.name);
+    CHECK(shape.config.heads % shape.config.kv_heads == 0);
+    CHECK(shape.config.head_dim % 2 == 0);
+  }
+  CHECK(names.size() == SyntheticShapes().size());
+  // As the models' cards have them, in thousands.
+  const auto thousands = [](const char* name) {
+    return FindSyntheticShape(name).Parameters() / 1000;
+  };
+  CHECK(thousands("tinyllama-1.1b") == 1100048);
+  CHECK(thousands("llama-2-7b") == 6738415);
+  CHECK(thousands("llama-2-13b") == 13015864);
+  CHECK(thousands("llama-3-8b") == 8030261);
+  CHECK(thousands("llama-3.2-1b") == 1235814);
+  CHECK(thousands("mistral-7b") == 7241732);
+  const LlamaConfig bundled = ReadConfig(testing::ReferenceModel("wikilm-28m") / "config.json");
+  CHECK(FindSyntheticShape("wikilm-28m").Parameters() == bundled.Parameters());
+}
+
+TEST_CASE("synthetic: a plan is that of a checkpoint of the same shape") {
+  const std::vector<PlannedLinear> plan = PlanSynthetic(Groups(4, 32), Tiny());
+  REQUIRE(plan.size() == 16);
+  CHECK(plan.front().shape.name == "embed_tokens");
+  CHECK(plan[3].shape.name == "layers.0.self_attn.v_proj");
+  CHECK(plan[7].shape.cols == 96);
+  CHECK(plan.back().shape.name == "lm_head");
+  CHECK_FALSE(plan.front().scheme);
+  CHECK_FALSE(plan.back().scheme);
+  CHECK(plan[1].scheme->bits == 4);
+  CHECK_ERROR(PlanSynthetic(Groups(4, 40), Tiny()), "group 40 does not divide");
+  CHECK(PlanSynthetic(Groups(4, 64), FindSyntheticShape("llama-3.2-1b")).size() == 1 + 7 * 16);
+}
+
+TEST_CASE("synthetic: of a tied pair either name keeps both") {
+  const LlamaConfig& tied = FindSyntheticShape("wikilm-28m");
+  QuantizeSpec spec = Groups(4, 64);
+  spec.keep = {"lm_head"};
+  CHECK_FALSE(PlanSynthetic(spec, tied).front().scheme);
+  spec.keep = {"embed_tokens"};
+  CHECK_FALSE(PlanSynthetic(spec, tied).front().scheme);
+  spec.keep = {};
+  CHECK(PlanSynthetic(spec, tied).front().scheme);
+}
+
+TEST_CASE("synthetic: weights are finite, of a trained model's size, and of their seed alone") {
+  const SyntheticWeights frame = MakeSyntheticFrame(Tiny(), 1, 2);
+  const SyntheticWeights reference = MakeSyntheticReference(Tiny(), frame, 1, 3);
+  CHECK(reference.weights.embedding.weight.SharesStorage(frame.weights.embedding.weight));
+  CHECK_FALSE(reference.weights.head.weight.SharesStorage(reference.weights.embedding.weight));
+  std::set<std::string> hashes;
+  for (const BlockWeights& block : reference.weights.blocks) {
+    for (const Linear* linear : block.linears()) {
+      INFO(linear->name);
+      CHECK(linear->weight.stored_in_16_bits());
+      const Matrix<float> values = linear->weight.Decode();
+      const float typical = 1 / std::sqrt(static_cast<float>(values.cols()));
+      double sum = 0;
+      for (size_t i = 0; i < values.rows() * values.cols(); ++i) {
+        sum += values.data()[i];
+        CHECK(std::abs(values.data()[i]) < 4 * typical);
+      }
+      CHECK(std::abs(sum) < 4 * static_cast<double>(values.rows() + values.cols()));
+      hashes.insert(HashOf(linear->weight));
+    }
+  }
+  CHECK(hashes.size() == 14);
+  const SyntheticWeights again =
+      MakeSyntheticReference(Tiny(), MakeSyntheticFrame(Tiny(), 1, 1), 1, 1);
+  const SyntheticWeights other =
+      MakeSyntheticReference(Tiny(), MakeSyntheticFrame(Tiny(), 2, 1), 2, 1);
+  const auto hash = [](const SyntheticWeights& made) {
+    return HashOf(made.weights.blocks[1].up.weight);
+  };
+  CHECK(hash(again) == hash(reference));
+  CHECK(hash(other) != hash(reference));
+  CHECK(HashOf(again.weights.head.weight) == HashOf(reference.weights.head.weight));
+}
+
+TEST_CASE("synthetic: a quantized model has codes in the kernels' layout and computes") {
+  const SyntheticWeights frame = MakeSyntheticFrame(Tiny(), 0, 1);
+  QuantizeSpec spec = Groups(4, 32);
+  spec.keep = {"embed_tokens", "lm_head", "*.k_proj"};
+  const auto plan = PlanSynthetic(spec, Tiny());
+  const SyntheticWeights made = MakeSynthetic(Tiny(), frame, plan, ActivationScheme{}, 0, 2);
+  const BlockWeights& block = made.weights.blocks[1];
+  REQUIRE(block.down.weight.tiled() != nullptr);
+  CHECK(block.down.weight.packed() == nullptr);
+  CHECK(block.down.weight.tiled()->scheme().group == 32);
+  CHECK(block.down.activations->bits == 8);
+  CHECK_FALSE(block.k.weight.quantized());
+  CHECK_FALSE(block.k.activations);
+  CHECK_FALSE(made.weights.head.weight.quantized());
+  const Transformer model(Tiny(), made.weights, 8);
+  Workspace work;
+  const std::vector<uint32_t> ids = {1, 5, 100, 7};
+  const Matrix<float> hidden = model.Hidden(ids, work);
+  Matrix<float> logits(4, Tiny().vocab);
+  model.Logits(hidden.view(), logits.view(), work);
+  for (size_t i = 0; i < 4 * Tiny().vocab; ++i) CHECK(std::isfinite(logits.data()[i]));
+}
+
+TEST_CASE("synthetic: a quantized tied head is the embedding") {
+  QuantizeSpec spec = Groups(4, 64);
+  spec.keep = {};
+  const LlamaConfig& tied = FindSyntheticShape("wikilm-28m");
+  const SyntheticWeights made = MakeSynthetic(tied, MakeSyntheticFrame(tied, 0, 1),
+                                              PlanSynthetic(spec, tied), ActivationScheme{}, 0, 2);
+  CHECK(made.weights.head.weight.SharesStorage(made.weights.embedding.weight));
+  CHECK(made.weights.head.weight.quantized());
+  CHECK(made.weights.head.activations);
+  CHECK_FALSE(made.weights.embedding.activations);
+}
+
+TEST_CASE("synthetic: bytes are those that the weights take") {
+  CHECK(SyntheticBytes(Tiny(), {}) == 2 * Tiny().Parameters());
+  const size_t all = 2 * 128 * 64 * 2;  // embedding and head
+  const size_t block = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64;
+  CHECK(SyntheticBytes(Tiny(), PlanSynthetic(Groups(4, 32), Tiny())) ==
+        all + 2 * (block / 2 + block / 32 * 3));
+  CHECK(SyntheticBytes(Tiny(), PlanSynthetic(Groups(6, 32), Tiny())) ==
+        all + 2 * (block + block / 32 * 3));
+  const LlamaConfig& large = FindSyntheticShape("llama-2-7b");
+  CHECK(SyntheticBytes(large, PlanSynthetic(Groups(4, 128), large)) < 4'300'000'000);
+}
+
+}  // namespace
+}  // namespace quantref
