@@ -59,7 +59,7 @@ void Transpose(__m512i w[16]) {
   }
 }
 
-__mmask16 First(size_t n) { return n >= 16 ? 0xffff : static_cast<__mmask16>((1u << n) - 1); }
+__mmask16 First(size_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1); }
 
 // 16 rows by 32 terms of an operand as words, pairs of terms: w[t][i], of term t of the split, is
 // row i where the terms lie side by side (by_row), else pair i. What is beyond rows or terms is 0.
@@ -86,8 +86,8 @@ void LoadWords(const GemmOperand& operand, size_t rows, size_t terms, float sign
       y = _mm512_permutex2var_ps(low, odd, high);
     } else {
       const float* from = operand.data + 2 * i * operand.term_stride;
-      x = _mm512_maskz_loadu_ps(2 * i < terms ? First(rows) : 0, from);
-      y = _mm512_maskz_loadu_ps(2 * i + 1 < terms ? First(rows) : 0, from + operand.term_stride);
+      x = _mm512_maskz_loadu_ps(First(2 * i < terms ? rows : 0), from);
+      y = _mm512_maskz_loadu_ps(First(2 * i + 1 < terms ? rows : 0), from + operand.term_stride);
     }
     x = _mm512_mul_ps(x, factor);
     y = _mm512_mul_ps(y, factor);

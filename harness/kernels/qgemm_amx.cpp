@@ -87,7 +87,7 @@ void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, Stretch stretch
     for (size_t i = 0; i < 2; ++i) {
       const bool there = p + i < end;
       stretch.panels[i] = w.panels + (there ? p + i : p) * w.panel_bytes;
-      stretch.outputs[i] = there ? FirstOf(w.rows - (p + i) * kPanelRows) : 0;
+      stretch.outputs[i] = FirstOf(there ? w.rows - (p + i) * kPanelRows : 0);
       stretch.codes[i] = !there
                              ? stretch.codes[0]
                              : UnpackedCodes(w, p + i, stretch.first, stretch.end - stretch.first,

@@ -129,7 +129,7 @@ void Begin(const Qgemm& gemm, const Stretch& stretch, size_t token, size_t token
            float (*outputs)[2 * kPanelRows]) {
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t p = 0; p < 2; ++p) {
-      const __mmask16 there = stretch.first == 0 ? 0 : stretch.outputs[p];
+      const __mmask16 there = static_cast<__mmask16>(stretch.first == 0 ? 0 : stretch.outputs[p]);
       _mm512_store_ps(
           outputs[t] + p * kPanelRows,
           _mm512_maskz_loadu_ps(there, y + (token + t) * gemm.y_stride + p * kPanelRows));
@@ -228,20 +228,26 @@ class Pipeline {
   static constexpr size_t kTokens = kHeight / kDigits;
   static constexpr size_t kItems = 4 * kTokens;  // a token of a block and a panel
 
-  // Part `part` of `parts` of rescaling a group.
-  template <size_t kParts>
-  __attribute__((always_inline)) void RescalePart(const GroupFactors<kDigits>& factors,
-                                                  const int32_t* sums, size_t part) {
-#pragma GCC unroll 64
-    for (size_t i = part * kItems / kParts; i < (part + 1) * kItems / kParts; ++i) {
-      const size_t token = i / 2, p = i % 2, b = token / kTokens;
-      Rescale<kDigits>(factors, p, sums + (2 * b + p) * kTileWords, token % kTokens * kDigits,
-                       factors.pairs + token * kDigits, corner_.outputs[token] + p * kPanelRows);
+  // Items [kFirst, kEnd) of rescaling a group, unrolled.
+  template <size_t kFirst, size_t kEnd>
+  __attribute__((always_inline)) void RescaleItems(const GroupFactors<kDigits>& factors,
+                                                   const int32_t* sums) {
+    if constexpr (kFirst < kEnd) {
+      constexpr size_t kToken = kFirst / 2, kPanel = kFirst % 2, kBlock = kToken / kTokens;
+      Rescale<kDigits>(factors, kPanel, sums + (2 * kBlock + kPanel) * kTileWords,
+                       kToken % kTokens * kDigits, factors.pairs + kToken * kDigits,
+                       corner_.outputs[kToken] + kPanel * kPanelRows);
+      RescaleItems<kFirst + 1, kEnd>(factors, sums);
     }
+  }
+  template <size_t kParts, size_t kPart>
+  __attribute__((always_inline)) void RescalePart(const GroupFactors<kDigits>& factors,
+                                                  const int32_t* sums) {
+    RescaleItems<kPart * kItems / kParts, (kPart + 1) * kItems / kParts>(factors, sums);
   }
   void RescaleAll(size_t g) {
     const GroupFactors<kDigits> factors(gemm_, stretch_, g, row_);
-    RescalePart<1>(factors, corner_.sums[g % 2], 0);
+    RescalePart<1, 0>(factors, corner_.sums[g % 2]);
   }
 
 #define QUANTREF_BEGIN_SUM(tile)                                                   \
@@ -250,12 +256,12 @@ class Pipeline {
     _tile_zero(tile);                                                              \
   }
 #define QUANTREF_RESCALE(part) \
-  if constexpr (kParts > 0) RescalePart<kParts>(*factors, rescaled, first_part + (part));
+  if constexpr (kParts > 0) RescalePart<kParts, kFirstPart + (part)>(*factors, rescaled);
 
   // One step of a group: kFirst, its first; kParts > 0: with four of so many parts of rescaling.
-  template <bool kFirst, bool kStore, size_t kParts>
+  template <bool kFirst, bool kStore, size_t kParts, size_t kFirstPart>
   __attribute__((always_inline)) void Step(int32_t* sums, const GroupFactors<kDigits>* factors,
-                                           const int32_t* rescaled, size_t first_part) {
+                                           const int32_t* rescaled) {
     const size_t step = gemm_.weights.step;
     prefetch_.Step();
     _tile_loadd(6, codes_[0], kRowBytes);
@@ -290,12 +296,12 @@ class Pipeline {
     size_t s = kSpread;
     if constexpr (kRescale) {
       const GroupFactors<kDigits> factors(gemm_, stretch_, g - 2, row_);
-      Step<true, kStore, 4 * kSpread>(sums, &factors, rescaled, 0);
-      if constexpr (kSpread == 2) Step<false, kStore, 4 * kSpread>(sums, &factors, rescaled, 4);
+      Step<true, kStore, 4 * kSpread, 0>(sums, &factors, rescaled);
+      if constexpr (kSpread == 2) Step<false, kStore, 4 * kSpread, 4>(sums, &factors, rescaled);
     } else {
-      Step<true, kStore, 0>(sums, nullptr, nullptr, 0);
+      Step<true, kStore, 0, 0>(sums, nullptr, nullptr);
     }
-    for (; s < gemm_.weights.steps; ++s) Step<false, kStore, 0>(sums, nullptr, nullptr, 0);
+    for (; s < gemm_.weights.steps; ++s) Step<false, kStore, 0, 0>(sums, nullptr, nullptr);
   }
 
   const Qgemm& gemm_;

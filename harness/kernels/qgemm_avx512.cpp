@@ -7,8 +7,10 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kAhead = 8192;          // bytes that are asked for before they are needed
+constexpr size_t kAhead = 4096;  // bytes that are asked for before they are needed
+constexpr size_t kGroupsAhead = 4;
 constexpr size_t kInputBytes = 1 << 19;  // of activations that stay in the L2 cache
+constexpr size_t kPanelsAtATime = 6;     // of W, meanwhile
 
 inline __m512i Broadcast(const int8_t* four) {
   int32_t word;
@@ -23,107 +25,155 @@ struct Rows {
   const int32_t* sums;   // of the first row, the first group
 };
 
-// Adds the products of one group: sums[v] += row v times codes. Two sums a row where rows are few,
-// so that additions need not wait for each other.
-template <int kBits, size_t kRows>
-inline void AddGroup(const uint8_t* codes, const int8_t* values, size_t height, size_t step,
-                     size_t steps, __m512i sums[kRows]) {
-  constexpr size_t kChains = kRows <= 4 ? 2 : 1;
-  __m512i chains[kChains][kRows];
-  for (size_t c = 0; c < kChains; ++c)
-    for (size_t v = 0; v < kRows; ++v) chains[c][v] = _mm512_setzero_si512();
-  for (size_t s = 0; s < steps; ++s, values += height * step) {
-    for (size_t at = 0; at < step; at += kBlockTerms, codes += kRowBytes * kBits) {
+// Panels side by side, read in step: several streams at once is how memory gives most, and an
+// activation is broadcast once for all of them.
+template <size_t kPanels>
+struct Streams {
+  const uint8_t* panels[kPanels];
+  size_t panel_bytes;
+  size_t at;  // in each panel
+
+  // Asks for what follows by kAhead: in these panels, or past their end in the next.
+  template <int kBits>
+  void Ask() const {
+    const size_t ahead = at + kAhead;
+    const size_t skipped = ahead < panel_bytes ? 0 : (kPanels - 1) * panel_bytes;
+#pragma GCC unroll 6
+    for (const uint8_t* panel : panels) {
+      const auto* line = reinterpret_cast<const char*>(panel + ahead + skipped);
 #pragma GCC unroll 8
-      for (size_t line = 0; line < kBits; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(codes + kAhead + line * kRowBytes), _MM_HINT_T0);
+      for (size_t i = 0; i < kBits; ++i) _mm_prefetch(line + i * kRowBytes, _MM_HINT_T0);
+    }
+  }
+};
+
+// Asks for the scales and zero points of a group to come: they lie apart from the codes, and
+// nothing else would bring them in time.
+template <size_t kPanels>
+inline void AskForFactors(const QgemmWeights& w, const Streams<kPanels>& streams, size_t g) {
+  const size_t group = g < w.groups ? g : g - w.groups;  // of the panels after these
+  const size_t skipped = g < w.groups ? 0 : kPanels * w.panel_bytes;
+  for (const uint8_t* panel : streams.panels) {
+    const auto* at = reinterpret_cast<const char*>(panel + skipped);
+    _mm_prefetch(at + w.scales_at + group * kPanelRows * sizeof(uint16_t), _MM_HINT_T0);
+    _mm_prefetch(at + w.zeros_at + group * kPanelRows, _MM_HINT_T0);
+  }
+}
+
+// Adds the products of one group: sums[p][v] += row v times the codes of panel p.
+template <int kBits, size_t kRows, size_t kPanels>
+inline void AddGroup(Streams<kPanels>& streams, const int8_t* values, size_t height, size_t step,
+                     size_t steps, __m512i sums[kPanels][kRows]) {
+  for (size_t s = 0; s < steps; ++s, values += height * step) {
+    for (size_t at = 0; at < step; at += kBlockTerms, streams.at += kRowBytes * kBits) {
+      streams.template Ask<kBits>();
 #pragma GCC unroll 8
       for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r) {
-        const __m512i w = CodesOf<kBits>(codes, r);
+        __m512i w[kPanels];
+#pragma GCC unroll 6
+        for (size_t p = 0; p < kPanels; ++p)
+          w[p] = CodesOf<kBits>(streams.panels[p] + streams.at, r);
 #pragma GCC unroll 16
         for (size_t v = 0; v < kRows; ++v) {
-          chains[r % kChains][v] = _mm512_dpbusd_epi32(
-              chains[r % kChains][v], w, Broadcast(values + v * step + at + kDotTerms * r));
+          const __m512i x = Broadcast(values + v * step + at + kDotTerms * r);
+#pragma GCC unroll 6
+          for (size_t p = 0; p < kPanels; ++p)
+            sums[p][v] = _mm512_dpbusd_epi32(sums[p][v], w[p], x);
         }
       }
     }
   }
-  for (size_t v = 0; v < kRows; ++v) {
-    sums[v] = chains[0][v];
-    if constexpr (kChains == 2) sums[v] = _mm512_add_epi32(sums[v], chains[1][v]);
-  }
 }
 
-// The outputs of one panel for kTokens tokens.
-template <int kBits, size_t kDigits, size_t kTokens>
-void MultiplyPanel(const Qgemm& gemm, const uint8_t* panel, const Rows& rows, size_t token,
-                   float* y, __mmask16 outputs) {
+// The outputs of kPanels panels from the given one on, for kTokens tokens.
+template <int kBits, size_t kDigits, size_t kTokens, size_t kPanels>
+void MultiplyPanels(const Qgemm& gemm, size_t panel, const Rows& rows, size_t token) {
   constexpr size_t kRows = kDigits * kTokens;
   const QgemmWeights& w = gemm.weights;
-  const size_t group_bytes = w.steps * w.step / kBlockTerms * kRowBytes * kBits;
   const size_t all_rows = gemm.inputs.tokens * kDigits;
-  __m512 c[kTokens];
-  for (size_t t = 0; t < kTokens; ++t) c[t] = _mm512_setzero_ps();
+  Streams<kPanels> streams = {{}, w.panel_bytes, 0};
+  for (size_t p = 0; p < kPanels; ++p) streams.panels[p] = w.panels + (panel + p) * w.panel_bytes;
+  __m512 c[kPanels][kTokens];
+  for (auto& of_panel : c)
+    for (__m512& value : of_panel) value = _mm512_setzero_ps();
   for (size_t g = 0; g < w.groups; ++g) {
-    __m512i sums[kRows];
-    AddGroup<kBits, kRows>(panel + g * group_bytes,
-                           rows.values + g * w.steps * rows.height * w.step, rows.height, w.step,
-                           w.steps, sums);
-    const __m512 scale = GroupScales(w, panel, g);
-    const __m512i zeros = GroupZeros(w, panel, g);
-    for (size_t t = 0; t < kTokens; ++t)
-      c[t] = _mm512_fmadd_ps(
-          scale,
-          Combine<kDigits>(sums + t * kDigits, zeros, rows.sums + g * all_rows + t * kDigits),
-          c[t]);
+    __m512i sums[kPanels][kRows];
+    for (auto& of_panel : sums)
+      for (__m512i& sum : of_panel) sum = _mm512_setzero_si512();
+    if (g + kGroupsAhead < 2 * w.groups) AskForFactors(w, streams, g + kGroupsAhead);
+    AddGroup<kBits, kRows, kPanels>(streams, rows.values + g * w.steps * rows.height * w.step,
+                                    rows.height, w.step, w.steps, sums);
+    const int32_t* pairs = rows.sums + g * all_rows;
+    for (size_t p = 0; p < kPanels; ++p) {
+      const __m512 scale = GroupScales(w, streams.panels[p], g);
+      const __m512i zeros = GroupZeros(w, streams.panels[p], g);
+      for (size_t t = 0; t < kTokens; ++t) {
+        const __m512 f = Combine<kDigits>(sums[p] + t * kDigits, zeros, pairs + t * kDigits);
+        c[p][t] = _mm512_fmadd_ps(scale, f, c[p][t]);
+      }
+    }
   }
-  for (size_t t = 0; t < kTokens; ++t) {
-    const __m512 scale = _mm512_set1_ps(gemm.inputs.scales[token + t]);
-    _mm512_mask_storeu_ps(y + t * gemm.y_stride, outputs, _mm512_mul_ps(scale, c[t]));
+  for (size_t p = 0; p < kPanels; ++p) {
+    const __mmask16 outputs = FirstOf(w.rows - (panel + p) * kPanelRows);
+    float* y = gemm.y + token * gemm.y_stride + (panel + p) * kPanelRows;
+    for (size_t t = 0; t < kTokens; ++t) {
+      const __m512 scale = _mm512_set1_ps(gemm.inputs.scales[token + t]);
+      _mm512_mask_storeu_ps(y + t * gemm.y_stride, outputs, _mm512_mul_ps(scale, c[p][t]));
+    }
   }
 }
 
-using PanelFunction = void(const Qgemm&, const uint8_t*, const Rows&, size_t, float*, __mmask16);
+using PanelFunction = void(const Qgemm&, size_t, const Rows&, size_t);
+
+// Functions for as many panels at once as leave registers for the sums of all rows.
+struct PanelKernel {
+  PanelFunction* six;  // nullptr: the rows are too many
+  PanelFunction* two;
+  PanelFunction* one;
+};
+template <int kBits, size_t kDigits, size_t kTokens>
+constexpr PanelKernel MakeKernel() {
+  constexpr size_t kRows = kDigits * kTokens;
+  PanelKernel kernel = {nullptr, nullptr, MultiplyPanels<kBits, kDigits, kTokens, 1>};
+  if constexpr (kRows <= 4) kernel.six = MultiplyPanels<kBits, kDigits, kTokens, 6>;
+  if constexpr (kRows <= 8) kernel.two = MultiplyPanels<kBits, kDigits, kTokens, 2>;
+  return kernel;
+}
 
 constexpr size_t kMostTokens = 8;  // with one digit; with three, a block's five
 template <int kBits, size_t kDigits>
-constexpr PanelFunction* kByTokens[kMostTokens + 1] = {
-    nullptr,
-    MultiplyPanel<kBits, kDigits, 1>,
-    MultiplyPanel<kBits, kDigits, 2>,
-    MultiplyPanel<kBits, kDigits, 3>,
-    MultiplyPanel<kBits, kDigits, 4>,
-    MultiplyPanel<kBits, kDigits, 5>,
-    MultiplyPanel<kBits, kDigits, kDigits == 1 ? 6 : 5>,
-    MultiplyPanel<kBits, kDigits, kDigits == 1 ? 7 : 5>,
-    MultiplyPanel<kBits, kDigits, kDigits == 1 ? 8 : 5>};
+constexpr PanelKernel kByTokens[kMostTokens] = {MakeKernel<kBits, kDigits, 1>(),
+                                                MakeKernel<kBits, kDigits, 2>(),
+                                                MakeKernel<kBits, kDigits, 3>(),
+                                                MakeKernel<kBits, kDigits, 4>(),
+                                                MakeKernel<kBits, kDigits, 5>(),
+                                                MakeKernel<kBits, kDigits, kDigits == 1 ? 6 : 5>(),
+                                                MakeKernel<kBits, kDigits, kDigits == 1 ? 7 : 5>(),
+                                                MakeKernel<kBits, kDigits, kDigits == 1 ? 8 : 5>()};
 
 template <size_t kDigits>
-PanelFunction* const* FunctionsFor(int bits) {
+const PanelKernel* KernelsFor(int bits) {
   if (bits == 2) return kByTokens<2, kDigits>;
   if (bits == 3) return kByTokens<3, kDigits>;
   return bits == 4 ? kByTokens<4, kDigits> : kByTokens<8, kDigits>;
 }
 
-// One panel for tokens [first, end), which begin a block.
-void MultiplyTokens(const Qgemm& gemm, PanelFunction* const* functions, size_t p, size_t first,
-                    size_t end) {
+// Panels [first, end) for the kernel's tokens from the given one on.
+void MultiplyTokens(const Qgemm& gemm, const PanelKernel& kernel, size_t first, size_t end,
+                    size_t token) {
   const QgemmWeights& w = gemm.weights;
   const QgemmInputs& x = gemm.inputs;
-  const size_t most = x.digits == 1 ? kMostTokens : BlockRows(x.digits) / x.digits;
-  const __mmask16 outputs = FirstOf(w.rows - p * kPanelRows);
-  const size_t row_bytes = w.groups * w.steps * w.step;
-  for (size_t token = first; token < end;) {
-    const size_t row = token * x.digits;
-    const RowBlock block = BlockOf(x, row);
-    const size_t in_block = (block.first + block.height) / x.digits - token;
-    const size_t count = Smaller(most, in_block);
-    const Rows rows = {x.values + block.first * row_bytes + (row - block.first) * w.step,
-                       block.height, x.sums + row};
-    functions[count](gemm, w.panels + p * w.panel_bytes, rows, token,
-                     gemm.y + token * gemm.y_stride + p * kPanelRows, outputs);
-    token += count;
-  }
+  const size_t row = token * x.digits;
+  const RowBlock block = BlockOf(x, row);
+  const Rows rows = {
+      x.values + block.first * w.groups * w.steps * w.step + (row - block.first) * w.step,
+      block.height, x.sums + row};
+  size_t p = first;
+  if (kernel.six != nullptr)
+    for (; p + 6 <= end; p += 6) kernel.six(gemm, p, rows, token);
+  if (kernel.two != nullptr)
+    for (; p + 2 <= end; p += 2) kernel.two(gemm, p, rows, token);
+  for (; p < end; ++p) kernel.one(gemm, p, rows, token);
 }
 
 // As PlainStep, sixteen activations at a time.
@@ -132,7 +182,7 @@ struct VectorStep {
     const __m512 scale = _mm512_set1_ps(step.scale), limit = _mm512_set1_ps(step.limit);
     const __m512 least = _mm512_set1_ps(-step.limit);
     for (size_t i = 0; i < step.step; i += 16) {
-      const __mmask16 there = i < step.count ? FirstOf(step.count - i) : 0;
+      const __mmask16 there = FirstOf(i < step.count ? step.count - i : 0);
       const __m512 x = _mm512_maskz_loadu_ps(there, step.x + i);
       const __m512 quotient = _mm512_maskz_div_ps(there, x, scale);
       const __m512 cut = _mm512_min_ps(_mm512_max_ps(quotient, least), limit);
@@ -162,14 +212,25 @@ void PackTokenByVectors(const float* x, const QgemmRounding& rounding, const Qge
 void MultiplyVnni(const Qgemm& gemm, size_t first, size_t end) {
   const QgemmWeights& w = gemm.weights;
   const QgemmInputs& x = gemm.inputs;
-  PanelFunction* const* functions =
-      x.digits == 1 ? FunctionsFor<1>(w.bits) : FunctionsFor<kMaxDigits>(w.bits);
+  const PanelKernel* kernels =
+      x.digits == 1 ? KernelsFor<1>(w.bits) : KernelsFor<kMaxDigits>(w.bits);
   const size_t block_tokens = BlockRows(x.digits) / x.digits;
+  const size_t most = x.digits == 1 ? kMostTokens : block_tokens;
   const size_t block_bytes = BlockRows(x.digits) * w.groups * w.steps * w.step;
-  const size_t tokens = Larger(1, kInputBytes / block_bytes) * block_tokens;
-  for (size_t token = 0; token < x.tokens; token += tokens) {
-    for (size_t p = first; p < end; ++p)
-      MultiplyTokens(gemm, functions, p, token, Smaller(token + tokens, x.tokens));
+  const size_t stretch = Larger(1, kInputBytes / block_bytes) * block_tokens;
+  // Where tokens are many, some panels stay in the cache while all tokens of a stretch pass.
+  for (size_t begin = 0; begin < x.tokens; begin += stretch) {
+    const size_t stop = Smaller(begin + stretch, x.tokens);
+    const size_t panels = stop - begin <= most ? end - first : kPanelsAtATime;
+    for (size_t p = first; p < end; p += panels) {
+      for (size_t token = begin; token < stop;) {
+        const RowBlock block = BlockOf(x, token * x.digits);
+        const size_t in_block = (block.first + block.height) / x.digits - token;
+        const size_t count = Smaller(most, in_block);
+        MultiplyTokens(gemm, kernels[count - 1], p, Smaller(p + panels, end), token);
+        token += count;
+      }
+    }
   }
 }
 

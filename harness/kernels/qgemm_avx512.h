@@ -23,7 +23,7 @@ static inline size_t Larger(size_t a, size_t b) { return a > b ? a : b; }
 
 // The first n lanes of 16.
 static inline __mmask16 FirstOf(size_t n) {
-  return n >= 16 ? 0xffff : static_cast<__mmask16>((1u << n) - 1);
+  return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1);
 }
 
 inline constexpr size_t kRowBytes = 64;  // of a block's unpacked codes
