@@ -1,15 +1,12 @@
 #include "harness/kernels/tiled_matrix.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "harness/base/check.h"
 #include "harness/base/half.h"
+#include "harness/base/huge_memory.h"
 #include "harness/quant/affine.h"
 
 namespace quantref {
@@ -17,7 +14,6 @@ namespace {
 
 constexpr size_t kRowBytes = 64;                   // of unpacked codes: kPanelRows * kDotTerms
 constexpr size_t kRows = kBlockTerms / kDotTerms;  // of a block
-constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -60,17 +56,6 @@ void SetCode(uint8_t* block, int bits, Place at, unsigned code) {
   }
 }
 
-std::shared_ptr<uint8_t> AllocatePanels(size_t bytes) {
-  const size_t rounded = RoundUp(bytes, bytes >= kHugePage ? kHugePage : kRowBytes);
-  auto* data = static_cast<uint8_t*>(
-      std::aligned_alloc(bytes >= kHugePage ? kHugePage : kRowBytes, rounded));
-  if (data == nullptr) throw std::bad_alloc();
-  // Streaming 4 KB pages costs a tenth of the bandwidth. A hint: it may be refused.
-  if (bytes >= kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
-  std::memset(data, 0, rounded);
-  return {data, [](uint8_t* p) { std::free(p); }};
-}
-
 }  // namespace
 
 bool TiledMatrix::Supports(const PackedMatrix& packed) {
@@ -93,7 +78,7 @@ TiledMatrix::TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme) :
       plain_.groups * filled / kBlockTerms * kRowBytes * static_cast<size_t>(plain_.bits);
   plain_.zeros_at = plain_.scales_at + plain_.groups * kPanelRows * sizeof(uint16_t);
   plain_.panel_bytes = RoundUp(plain_.zeros_at + plain_.groups * kPanelRows, kRowBytes);
-  data_ = AllocatePanels(bytes());
+  data_ = AllocateHuge(bytes());
   plain_.panels = data_.get();
 }
 
