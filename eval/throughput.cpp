@@ -1,10 +1,9 @@
 #include "eval/throughput.h"
 
-#include <algorithm>
-#include <cmath>
 #include <memory>
 
 #include "eval/interleave.h"
+#include "eval/stats.h"
 #include "eval/throughput_kernels.h"
 #include "eval/throughput_models.h"
 #include "harness/base/check.h"
@@ -17,15 +16,7 @@ namespace {
 
 constexpr size_t kReadings = 3;  // of the limits, before and after; one before each shape
 
-// Between the samples around it, linearly.
-double Quantile(std::vector<double> values, double share) {
-  QR_CHECK(!values.empty());
-  std::sort(values.begin(), values.end());
-  const double at = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(at);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return std::lerp(values[below], values[above], at - std::floor(at));
-}
+double ShareOf(std::vector<double> seconds, double share) { return Quantile(seconds, share); }
 
 void TakeReadings(std::span<const std::unique_ptr<Team>> teams, size_t count, const Steps& steps,
                   std::vector<LimitReadings>& readings) {
@@ -37,9 +28,9 @@ void TakeReadings(std::span<const std::unique_ptr<Team>> teams, size_t count, co
 
 }  // namespace
 
-double Samples::Median() const { return Quantile(seconds, 0.5); }
-double Samples::Low() const { return Quantile(seconds, 0.25); }
-double Samples::High() const { return Quantile(seconds, 0.75); }
+double Samples::Median() const { return ShareOf(seconds, 0.5); }
+double Samples::Low() const { return ShareOf(seconds, 0.25); }
+double Samples::High() const { return ShareOf(seconds, 0.75); }
 
 Throughput MeasureThroughput(
     std::span<const ThroughputModel> models, const ThroughputSpec& spec,
