@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "eval/compare_changes.h"
 #include "eval/summary.h"
@@ -107,11 +108,15 @@ AccuracyFinding CompareAccuracy(const StoredRecord& a, const StoredRecord& b, do
 
 // Of a cell that one of the two may lack.
 ComparedCell CompareOne(const StoredRecord* baseline, const StoredRecord* candidate,
-                        double resolution) {
+                        double resolution, const SpeedLimits& speed) {
   if (baseline != nullptr && candidate != nullptr)
-    return CompareRecords(*baseline, *candidate, resolution);
+    return CompareRecords(*baseline, *candidate, resolution, speed);
   ComparedCell cell{baseline, candidate};
-  cell.accuracy.verdict = baseline == nullptr ? Verdict::kNew : Verdict::kGone;
+  const StoredRecord& only = baseline == nullptr ? *candidate : *baseline;
+  const Verdict verdict = baseline == nullptr ? Verdict::kNew : Verdict::kGone;
+  // A cell without any figures is still one that is new or gone.
+  cell.speed = CompareSpeed(baseline, candidate, speed);
+  if (only.HasAccuracy() || !cell.speed) cell.accuracy = AccuracyFinding{.verdict = verdict};
   return cell;
 }
 
@@ -166,26 +171,32 @@ const char* VerdictName(Verdict verdict) {
 }
 
 ComparedCell CompareRecords(const StoredRecord& baseline, const StoredRecord& candidate,
-                            double resolution) {
+                            double resolution, const SpeedLimits& speed) {
   ComparedCell cell{&baseline, &candidate};
-  cell.accuracy = CompareAccuracy(baseline, candidate, resolution);
-  if (cell.accuracy.identical) return cell;
-  cell.cause = FirstChangedStage(baseline, candidate);
-  cell.changes = OtherChanges(baseline, candidate);
+  if (baseline.HasAccuracy() || candidate.HasAccuracy())
+    cell.accuracy = CompareAccuracy(baseline, candidate, resolution);
+  cell.speed = CompareSpeed(&baseline, &candidate, speed);
+  if (cell.accuracy && !cell.Identical()) cell.cause = FirstChangedStage(baseline, candidate);
+  const bool other_speed = cell.speed && cell.speed->verdict != Verdict::kSame;
+  if (other_speed || (cell.accuracy && !cell.Identical()))
+    cell.changes = OtherChanges(baseline, candidate);
   return cell;
 }
 
 RecordComparison CompareSets(const RecordSet& baseline, const RecordSet& candidate,
-                             double resolution, size_t threads) {
+                             double resolution, size_t threads, const SpeedLimits& speed) {
   const std::vector<Pair> pairs = MatchCells(baseline, candidate);
   RecordComparison comparison{&baseline, &candidate, std::vector<ComparedCell>(pairs.size())};
   ParallelFor(pairs.size(), threads, [&](size_t i, size_t) {
-    comparison.cells[i] = CompareOne(pairs[i].baseline, pairs[i].candidate, resolution);
+    comparison.cells[i] = CompareOne(pairs[i].baseline, pairs[i].candidate, resolution, speed);
   });
-  std::stable_sort(comparison.cells.begin(), comparison.cells.end(),
-                   [](const ComparedCell& a, const ComparedCell& b) {
-                     return a.accuracy.verdict < b.accuracy.verdict;
-                   });
+  const auto alarm = [](const ComparedCell& cell) {
+    return std::pair(cell.accuracy ? cell.accuracy->verdict : Verdict::kSame,
+                     cell.speed ? cell.speed->verdict : Verdict::kSame);
+  };
+  std::stable_sort(
+      comparison.cells.begin(), comparison.cells.end(),
+      [&](const ComparedCell& a, const ComparedCell& b) { return alarm(a) < alarm(b); });
   return comparison;
 }
 
@@ -197,9 +208,16 @@ void RequireComparable(const RecordComparison& comparison) {
     throw Error("not the same cell: " + Differs(OtherName(baseline.cell, candidate.cell)), where,
                 "records are matched by config, method, model and protocol");
   }
-  const AccuracyFinding& accuracy = comparison.cells.front().accuracy;
-  if (accuracy.verdict == Verdict::kNotComparable)
-    throw Error("not comparable: " + accuracy.why, where);
+  const ComparedCell& cell = comparison.cells.front();
+  if (cell.accuracy && cell.accuracy->verdict == Verdict::kNotComparable)
+    throw Error("not comparable: " + cell.accuracy->why, where);
+  const bool no_speed = cell.speed && cell.speed->verdict == Verdict::kNotComparable;
+  if (!cell.accuracy && no_speed)
+    throw Error("not comparable: " + cell.speed->rates.front().why, where);
+  if (!cell.accuracy && !cell.speed) {
+    throw Error("nothing to compare: neither accuracy nor the speed of whole models", where,
+                "throughput.prefill and .decode ask for it");
+  }
 }
 
 }  // namespace quantref

@@ -28,8 +28,8 @@ struct Compared {
       : baseline(Stored(SampleRecord("tiny", changed["method"]))),
         candidate(Stored(changed)),
         cell(CompareRecords(baseline, candidate, resolution)) {}
-  Verdict verdict() const { return cell.accuracy.verdict; }
-  const std::string& why() const { return cell.accuracy.why; }
+  Verdict verdict() const { return cell.accuracy->verdict; }
+  const std::string& why() const { return cell.accuracy->why; }
 };
 
 Json Shifted(double nats, double noise = 0) {
@@ -46,14 +46,14 @@ Json With(const std::string& pointer, const Json& value, Json record = SampleRec
 TEST_CASE("verdict: same, better, worse, cannot tell") {
   const Compared same(SampleRecord());
   CHECK(same.verdict() == Verdict::kSame);
-  CHECK(same.cell.accuracy.identical);
-  CHECK(*same.cell.accuracy.delta == 0);
+  CHECK(same.cell.accuracy->identical);
+  CHECK(*same.cell.accuracy->delta == 0);
 
   const Compared worse(Shifted(0.01, 0.004));
   CHECK(worse.verdict() == Verdict::kWorse);
-  CHECK(*worse.cell.accuracy.delta == Approx(0.01));
-  CHECK(worse.cell.accuracy.interval->low > 0);
-  CHECK(worse.cell.accuracy.interval->high > 0.01);
+  CHECK(*worse.cell.accuracy->delta == Approx(0.01));
+  CHECK(worse.cell.accuracy->interval->low > 0);
+  CHECK(worse.cell.accuracy->interval->high > 0.01);
   CHECK(Compared(Shifted(-0.01, 0.004)).verdict() == Verdict::kBetter);
   CHECK(Compared(Shifted(0.01)).verdict() == Verdict::kWorse);  // the same in every window
 
@@ -62,14 +62,14 @@ TEST_CASE("verdict: same, better, worse, cannot tell") {
   CHECK(wide.why().find("wider than ±0.002 nats") != std::string::npos);
   const Compared narrow(Shifted(0, 0.002));
   CHECK(narrow.verdict() == Verdict::kSame);
-  CHECK_FALSE(narrow.cell.accuracy.identical);
+  CHECK_FALSE(narrow.cell.accuracy->identical);
   CHECK(Compared(Shifted(0, 0.02), 0.05).verdict() == Verdict::kSame);
   CHECK(Compared(Shifted(0, 0.002), 0.0001).verdict() == Verdict::kCannotTell);
 }
 
 TEST_CASE("verdict: a change within rounding is none, however sure") {
   const Compared rounding(Shifted(5e-6));
-  CHECK_FALSE(rounding.cell.accuracy.interval->Contains(0));
+  CHECK_FALSE(rounding.cell.accuracy->interval->Contains(0));
   CHECK(rounding.verdict() == Verdict::kSame);
   CHECK(Compared(Shifted(2e-5)).verdict() == Verdict::kWorse);
 }
@@ -86,9 +86,9 @@ TEST_CASE("verdict: too few windows say nothing, unless they are the same bits")
   ShiftNll(shifted, 0.1, 0.01);
   const StoredRecord baseline = Stored(few);
   const ComparedCell cell = CompareRecords(baseline, Stored(shifted), kDefaultResolution);
-  CHECK(cell.accuracy.verdict == Verdict::kCannotTell);
-  CHECK(cell.accuracy.why == "4 windows give no interval, 8 do");
-  CHECK(CompareRecords(baseline, baseline, kDefaultResolution).accuracy.verdict == Verdict::kSame);
+  CHECK(cell.accuracy->verdict == Verdict::kCannotTell);
+  CHECK(cell.accuracy->why == "4 windows give no interval, 8 do");
+  CHECK(CompareRecords(baseline, baseline, kDefaultResolution).accuracy->verdict == Verdict::kSame);
 }
 
 TEST_CASE("not comparable: the difference is named with both values") {
@@ -104,7 +104,7 @@ TEST_CASE("not comparable: the difference is named with both values") {
     CHECK(compared.verdict() == Verdict::kNotComparable);
     CHECK(compared.why() == path + " differs: " + ShortHash(compared.baseline.Fact(path)) +
                                 " and " + ShortHash(compared.candidate.Fact(path)));
-    CHECK_FALSE(compared.cell.accuracy.delta);
+    CHECK_FALSE(compared.cell.accuracy->delta);
   }
   const Compared two(
       With("/protocol/token_sha256", kOther, With("/model/tokenizer_sha256", kOther)));
@@ -211,7 +211,7 @@ TEST_CASE("CompareSets: cells by name, the most alarming first") {
     const RecordComparison comparison = CompareSets(baseline, candidate, 0.002, threads);
     std::vector<std::string> found;
     for (const ComparedCell& cell : comparison.cells)
-      found.push_back(cell.cell().Text() + ": " + VerdictName(cell.accuracy.verdict));
+      found.push_back(cell.cell().Text() + ": " + VerdictName(cell.accuracy->verdict));
     CHECK(found == std::vector<std::string>{"b rtn: worse", "a gptq seed=0: gone",
                                             "a gptq seed=1: new", "c rtn: new", "a rtn: same"});
   }

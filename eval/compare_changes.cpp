@@ -11,8 +11,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kIdentity[] = {"model.sha256", "model.dtype", "model.outliers",
-                                     "model.tokenizer_sha256", "protocol.token_sha256"};
+constexpr const char* kIdentity[] = {
+    "model.synthetic", "model.sha256",           "model.dtype",
+    "model.outliers",  "model.tokenizer_sha256", "protocol.token_sha256"};
 
 struct StageFact {
   const char *stage, *path;
@@ -27,6 +28,7 @@ constexpr StageFact kStages[] = {
     {"weights", "model.dtype"},
     {"weights", "model.outliers"},
     {"packed weights", "hashes.packed_weights"},
+    {"path", "path"},  // kernels or decoded weights: the same weights then give other logits
     {"logits", "hashes.first_window_logits"},
 };
 

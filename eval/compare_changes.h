@@ -13,7 +13,8 @@ namespace quantref {
 // The facts that must be equal for a comparison to mean anything: model, tokenizer, tokens.
 std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRecord& candidate);
 
-// The first stage of text, tokens, calibration, weights, packed weights, logits that differs.
+// The first stage of text, tokens, calibration, weights, packed weights, path, logits that
+// differs.
 std::optional<Cause> FirstChangedStage(const StoredRecord& baseline, const StoredRecord& candidate);
 
 // Config keys, the program and the environment.

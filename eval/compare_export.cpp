@@ -1,7 +1,11 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 
 #include "eval/compare_report.h"
 #include "eval/text_table.h"
@@ -21,23 +25,34 @@ Json SetJson(const RecordSet& set) {
           {"older_passed_over", set.passed_over}};
 }
 
+Json Names(const std::set<Verdict>& verdicts) {
+  Json names = Json::array();
+  for (const Verdict verdict : verdicts) names.push_back(VerdictName(verdict));
+  return names;
+}
+
 Json GateJson(const RecordComparison& comparison, const Gate& gate, bool gated) {
-  Json fail_on = Json::array();
-  for (const Verdict verdict : gate.accuracy.fail_on) fail_on.push_back(VerdictName(verdict));
+  const GateFailureCounts failures = GateFailures(gate, comparison);
   return {{"applied", gated},
-          {"failures", GateFailures(gate, comparison)},
+          {"failures", failures.cells},
+          {"accuracy_failures", failures.accuracy},
+          {"speed_failures", failures.speed},
           {"accuracy",
            {{"worse_nll", gate.accuracy.worse_nll},
             {"resolution_nll", gate.accuracy.resolution_nll},
-            {"fail_on", fail_on}}}};
+            {"fail_on", Names(gate.accuracy.fail_on)}}},
+          {"speed",
+           {{"tolerance", gate.speed.limits.tolerance},
+            {"machine", gate.speed.limits.machine},
+            {"fail_on", Names(gate.speed.fail_on)}}}};
 }
 
 Json RecordJson(const StoredRecord& record) {
-  Json json = {{"id", record.id},
-               {"created", record.created},
-               {"file", record.file.string()},
-               {"mean_nll", record.MeanNll()},
-               {"ppl", std::exp(record.MeanNll())}};
+  Json json = {{"id", record.id}, {"created", record.created}, {"file", record.file.string()}};
+  if (record.HasAccuracy()) {
+    json["mean_nll"] = record.MeanNll();
+    json["ppl"] = std::exp(record.MeanNll());
+  }
   if (!record.stamps.empty()) json["stamps"] = record.stamps;
   return json;
 }
@@ -57,16 +72,49 @@ Json AccuracyJson(const AccuracyFinding& finding) {
   return json;
 }
 
+Json RateJson(const RateFinding& rate) {
+  Json json = {{"kind", rate.name.decode ? "decode" : "prefill"},
+               {"tokens", rate.name.tokens},
+               {"threads", rate.name.threads},
+               {"verdict", VerdictName(rate.verdict)}};
+  if (!rate.why.empty()) json["why"] = rate.why;
+  if (rate.before) json["baseline_tokens_s"] = *rate.before;
+  if (rate.now) json["candidate_tokens_s"] = *rate.now;
+  if (rate.ratio) {
+    json["ratio"] = rate.ratio->ratio;
+    if (const auto& interval = rate.ratio->interval)
+      json["ratio_ci95"] = Json::array({interval->low, interval->high});
+    json["p"] = rate.ratio->p;
+  }
+  if (rate.kernel) {
+    const KernelName& name = rate.kernel->name;
+    json["kernel"] = {{"op", name.op},
+                      {"rows", name.rows},
+                      {"cols", name.cols},
+                      {"tokens", name.tokens},
+                      {"threads", name.threads},
+                      {"streamed", name.streamed},
+                      {"time_ratio", rate.kernel->ratio}};
+  }
+  return json;
+}
+
+Json SpeedJson(const SpeedFinding& speed, const std::string& failure) {
+  Json json = {{"verdict", VerdictName(speed.verdict)}};
+  for (const RateFinding& rate : speed.rates) json["rates"].push_back(RateJson(rate));
+  if (!failure.empty()) json["gate_failure"] = failure;
+  return json;
+}
+
 Json CellJson(const ComparedCell& cell, const Gate& gate) {
   const CellName& name = cell.cell();
-  Json json = {{"config", name.config},
-               {"method", name.method},
-               {"model", name.model},
-               {"protocol", name.protocol}};
+  Json json = {{"config", name.config}, {"method", name.method}, {"model", name.model}};
+  if (!name.protocol.empty()) json["protocol"] = name.protocol;
   if (name.seed) json["seed"] = *name.seed;
-  json["accuracy"] = AccuracyJson(cell.accuracy);
+  if (cell.accuracy) json["accuracy"] = AccuracyJson(*cell.accuracy);
   const std::string failure = GateFailure(gate, cell);
   if (!failure.empty()) json["gate_failure"] = failure;
+  if (cell.speed) json["speed"] = SpeedJson(*cell.speed, SpeedGateFailure(gate, cell));
   if (cell.baseline != nullptr) json["baseline"] = RecordJson(*cell.baseline);
   if (cell.candidate != nullptr) json["candidate"] = RecordJson(*cell.candidate);
   if (cell.cause) {
@@ -114,6 +162,50 @@ bool NothingToTest(Verdict verdict) {
          verdict == Verdict::kGone;
 }
 
+const RateFinding& MostAlarming(const SpeedFinding& speed) {
+  return *std::min_element(
+      speed.rates.begin(), speed.rates.end(),
+      [](const RateFinding& a, const RateFinding& b) { return a.verdict < b.verdict; });
+}
+
+std::string SpeedDetails(const SpeedFinding& speed) {
+  std::string text;
+  for (const RateFinding& rate : speed.rates) {
+    text += fmt::format("{}: {}", rate.name.Text(), VerdictName(rate.verdict));
+    if (rate.ratio) text += fmt::format(", {:.3f} times as fast", rate.ratio->ratio);
+    if (rate.kernel) {
+      text += fmt::format(", {} takes {:.2f} times as long", rate.kernel->name.Text(),
+                          rate.kernel->ratio);
+    }
+    text += (rate.why.empty() ? "" : ": " + rate.why) + "\n";
+  }
+  return text;
+}
+
+struct JUnitCases {
+  std::string text;
+  size_t tests = 0, failures = 0, skipped = 0;
+
+  void Add(const ComparedCell& cell, const std::string& name, const std::string& failure,
+           const std::string& details, Verdict verdict, const std::string& why) {
+    const CellName& names = cell.cell();
+    const std::string group =
+        names.protocol.empty() ? names.model : names.model + "." + names.protocol;
+    ++tests;
+    text += fmt::format("  <testcase classname=\"{}\" name=\"{}\">", XmlText(group), XmlText(name));
+    if (!failure.empty()) {
+      ++failures;
+      text += fmt::format("<failure type=\"{}\" message=\"{}\">{}</failure>", VerdictName(verdict),
+                          XmlText(failure), XmlText(details));
+    } else if (NothingToTest(verdict)) {
+      ++skipped;
+      const std::string reason = why.empty() ? "" : ": " + why;
+      text += fmt::format("<skipped message=\"{}\"/>", XmlText(VerdictName(verdict) + reason));
+    }
+    text += "</testcase>\n";
+  }
+};
+
 }  // namespace
 
 std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate, bool gated) {
@@ -121,42 +213,43 @@ std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate,
                {"baseline", SetJson(*comparison.baseline)},
                {"candidate", SetJson(*comparison.candidate)},
                {"gate", GateJson(comparison, gate, gated)}};
-  for (const Verdict verdict : kVerdicts) json["verdicts"][VerdictName(verdict)] = 0;
-  json["cells"] = Json::array();
+  std::map<Verdict, size_t> accuracy, speed;
+  Json cells = Json::array();
   for (const ComparedCell& cell : comparison.cells) {
-    Json& count = json["verdicts"][VerdictName(cell.accuracy.verdict)];
-    count = count.get<size_t>() + 1;
-    json["cells"].push_back(CellJson(cell, gate));
+    if (cell.accuracy) ++accuracy[cell.accuracy->verdict];
+    if (cell.speed) {
+      for (const RateFinding& rate : cell.speed->rates) ++speed[rate.verdict];
+    }
+    cells.push_back(CellJson(cell, gate));
   }
+  for (const Verdict verdict : kVerdicts)
+    json["verdicts"][VerdictName(verdict)] = accuracy[verdict];
+  for (const Verdict verdict : kVerdicts) {
+    if (!speed.empty()) json["speed_verdicts"][VerdictName(verdict)] = speed[verdict];
+  }
+  json["cells"] = std::move(cells);
   // Paths may hold any byte.
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string ComparisonJUnit(const RecordComparison& comparison, const Gate& gate) {
-  size_t skipped = 0;
-  std::string cases;
+  JUnitCases cases;
   for (const ComparedCell& cell : comparison.cells) {
-    const CellName& name = cell.cell();
-    cases += fmt::format("  <testcase classname=\"{}\" name=\"{}\">",
-                         XmlText(name.model + "." + name.protocol), XmlText(name.Text()));
-    const std::string failure = GateFailure(gate, cell);
-    const std::string verdict = VerdictName(cell.accuracy.verdict);
-    if (!failure.empty()) {
-      cases += fmt::format("<failure type=\"{}\" message=\"{}\">{}</failure>", verdict,
-                           XmlText(failure), XmlText(Details(cell)));
-    } else if (NothingToTest(cell.accuracy.verdict)) {
-      ++skipped;
-      const std::string& why = cell.accuracy.why;
-      cases += fmt::format("<skipped message=\"{}\"/>",
-                           XmlText(why.empty() ? verdict : fmt::format("{}: {}", verdict, why)));
+    const std::string name = cell.cell().Text();
+    if (cell.accuracy) {
+      cases.Add(cell, name, GateFailure(gate, cell), Details(cell), cell.accuracy->verdict,
+                cell.accuracy->why);
     }
-    cases += "</testcase>\n";
+    if (cell.speed) {
+      cases.Add(cell, name + " speed", SpeedGateFailure(gate, cell), SpeedDetails(*cell.speed),
+                cell.speed->verdict, MostAlarming(*cell.speed).why);
+    }
   }
   return fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<testsuite name=\"compare_results\" tests=\"{}\" failures=\"{}\" errors=\"0\" "
       "skipped=\"{}\">\n{}</testsuite>\n",
-      comparison.cells.size(), GateFailures(gate, comparison), skipped, cases);
+      cases.tests, cases.failures, cases.skipped, cases.text);
 }
 
 }  // namespace quantref

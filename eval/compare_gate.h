@@ -14,15 +14,25 @@ struct Gate {
     double resolution_nll = kDefaultResolution;  // nats: see CompareRecords
     std::set<Verdict> fail_on = {Verdict::kWorse, Verdict::kGone, Verdict::kNotComparable};
   };
+  struct Speed {
+    SpeedLimits limits;
+    std::set<Verdict> fail_on = {Verdict::kWorse};
+  };
   Accuracy accuracy;
+  Speed speed;
 };
 
 Gate ReadGate(const std::string& file);
 
-// Why the cell fails the gate; "" where it passes.
+// Why the cell fails the gate by its accuracy, and by its speed; "" where it passes.
 std::string GateFailure(const Gate& gate, const ComparedCell& cell);
+std::string SpeedGateFailure(const Gate& gate, const ComparedCell& cell);
 
 // How many cells fail.
-size_t GateFailures(const Gate& gate, const RecordComparison& comparison);
+struct GateFailureCounts {
+  size_t accuracy = 0, speed = 0;
+  size_t cells = 0;  // that fail by either
+};
+GateFailureCounts GateFailures(const Gate& gate, const RecordComparison& comparison);
 
 }  // namespace quantref

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
 
 #include "eval/compare_changes.h"
+#include "eval/compare_report_speed.h"
 #include "eval/text_table.h"
 
 namespace quantref {
@@ -25,7 +27,9 @@ std::string Plural(size_t count, const std::string& noun) {
 }
 
 std::string Ppl(const StoredRecord* record) {
-  return record == nullptr ? "-" : fmt::format("{:.4f}", std::exp(record->MeanNll()));
+  return record == nullptr || !record->HasAccuracy()
+             ? "-"
+             : fmt::format("{:.4f}", std::exp(record->MeanNll()));
 }
 
 std::string DeltaCell(const AccuracyFinding& finding) {
@@ -48,10 +52,10 @@ std::string VerdictCell(const AccuracyFinding& finding) {
 std::string CauseCell(const ComparedCell& cell) {
   if (cell.cause) return cell.cause->stage;
   const bool both = cell.baseline != nullptr && cell.candidate != nullptr;
-  return both && !cell.accuracy.identical ? "not in the hashes" : "-";
+  return both && !cell.Identical() ? "not in the hashes" : "-";
 }
 
-// The cells of the table; the columns that have one value for all of them are left out.
+// The cells, which have accuracy; the columns that have one value for all of them are left out.
 struct CellTable {
   Row header;
   std::vector<Row> rows;
@@ -76,8 +80,8 @@ CellTable MakeTable(const Cells& cells) {
     Row row = {cell->cell().Text()};
     if (models.size() > 1) row.push_back(cell->cell().model);
     if (protocols.size() > 1) row.push_back(cell->cell().protocol);
-    for (std::string value : {VerdictCell(cell->accuracy), CauseCell(*cell), Ppl(cell->baseline),
-                              Ppl(cell->candidate), DeltaCell(cell->accuracy)}) {
+    for (std::string value : {VerdictCell(*cell->accuracy), CauseCell(*cell), Ppl(cell->baseline),
+                              Ppl(cell->candidate), DeltaCell(*cell->accuracy)}) {
       row.push_back(std::move(value));
     }
     table.rows.push_back(std::move(row));
@@ -91,7 +95,8 @@ class Groups {
   void Add(const Row& line, const ComparedCell& cell) {
     const auto [at, is_new] = places_.try_emplace(line, groups_.size());
     if (is_new) groups_.push_back({line, {}});
-    groups_[at->second].second.push_back(&cell);
+    Cells& cells = groups_[at->second].second;
+    if (cells.empty() || cells.back() != &cell) cells.push_back(&cell);
   }
 
   // Each line with its cells' names as the last column.
@@ -122,8 +127,13 @@ class Groups {
 std::vector<Row> Reasons(const RecordComparison& comparison) {
   Groups groups;
   for (const ComparedCell& cell : comparison.cells) {
-    if (!cell.accuracy.why.empty())
-      groups.Add({VerdictName(cell.accuracy.verdict), cell.accuracy.why}, cell);
+    if (cell.accuracy && !cell.accuracy->why.empty())
+      groups.Add({VerdictName(cell.accuracy->verdict), cell.accuracy->why}, cell);
+  }
+  for (const SpeedRow& row : SpeedRows(comparison)) {
+    if (!row.rate->why.empty())
+      groups.Add({"speed " + std::string(VerdictName(row.rate->verdict)), row.rate->why},
+                 *row.cell);
   }
   return groups.Rows();
 }
@@ -188,21 +198,23 @@ std::string SharedLine(const RecordComparison& comparison) {
   std::set<std::string> models, protocols;
   for (const ComparedCell& cell : comparison.cells) {
     models.insert(cell.cell().model);
-    protocols.insert(cell.cell().protocol);
+    if (!cell.cell().protocol.empty()) protocols.insert(cell.cell().protocol);
   }
   std::string line = models.size() == 1 ? *models.begin() : "";
   if (protocols.size() == 1) line += (line.empty() ? "" : " · ") + *protocols.begin();
   return line.empty() ? "" : line + "\n";
 }
 
+// Of the cells that have accuracy.
 struct Listed {
   Cells changed, identical;
 };
 
 Listed Split(const RecordComparison& comparison) {
   Listed listed;
-  for (const ComparedCell& cell : comparison.cells)
-    (cell.accuracy.identical ? listed.identical : listed.changed).push_back(&cell);
+  for (const ComparedCell& cell : comparison.cells) {
+    if (cell.accuracy) (cell.Identical() ? listed.identical : listed.changed).push_back(&cell);
+  }
   return listed;
 }
 
@@ -219,6 +231,27 @@ std::string Section(const std::string& title, const std::vector<Row>& rows) {
     text += "  (" + row.back() + ")\n";
   }
   return text;
+}
+
+std::vector<SpeedRow> WithVerdictSame(const std::vector<SpeedRow>& rows, bool same) {
+  std::vector<SpeedRow> some;
+  std::copy_if(rows.begin(), rows.end(), std::back_inserter(some),
+               [&](const SpeedRow& row) { return (row.rate->verdict == Verdict::kSame) == same; });
+  return some;
+}
+
+std::string SpeedText(std::vector<SpeedRow> rows) {
+  if (rows.empty()) return "";
+  const size_t same = WithVerdictSame(rows, true).size();
+  const bool all = same <= kMostIdentical;
+  if (!all) rows = WithVerdictSame(rows, false);
+  std::string text = "\n";
+  if (!rows.empty()) {
+    const SpeedTable table = MakeSpeedTable(rows);
+    text += RenderTable(table.header, table.rows, table.left);
+  }
+  if (!all) text += Plural(same, "speed") + " the same\n";
+  return text + kSpeedLegend + "\n";
 }
 
 // The characters that mean something to Markdown or HTML, or end a table's cell, as they look.
@@ -256,25 +289,47 @@ std::string Folded(const std::string& summary, const std::string& body) {
   return fmt::format("\n<details><summary>{}</summary>\n\n{}\n</details>\n", summary, body);
 }
 
+std::string SpeedMarkdown(const std::vector<SpeedRow>& rows) {
+  if (rows.empty()) return "";
+  const auto as_table = [](const std::vector<SpeedRow>& some) {
+    const SpeedTable table = MakeSpeedTable(some);
+    return MarkdownTable(table.header, table.rows, table.left);
+  };
+  const std::vector<SpeedRow> same = WithVerdictSame(rows, true),
+                              others = WithVerdictSame(rows, false);
+  std::string text;
+  if (!others.empty()) text += "\n" + as_table(others) + "\n" + kSpeedLegend + "\n";
+  if (!same.empty()) {
+    text += Folded(Plural(same.size(), "speed") + " the same",
+                   same.size() <= kMostIdentical ? as_table(same) : "Too many to list.\n");
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string SummaryLine(const RecordComparison& comparison) {
   std::string line;
   for (const Verdict verdict : kVerdicts) {
-    const auto count =
-        std::count_if(comparison.cells.begin(), comparison.cells.end(),
-                      [&](const auto& cell) { return cell.accuracy.verdict == verdict; });
+    const auto count = std::count_if(
+        comparison.cells.begin(), comparison.cells.end(),
+        [&](const auto& cell) { return cell.accuracy && cell.accuracy->verdict == verdict; });
     if (count == 0) continue;
     line += fmt::format("{}{} {}", line.empty() ? "" : ", ",
                         WithThousands(static_cast<size_t>(count)), VerdictName(verdict));
   }
-  return line;
+  const std::string speed = SpeedSummary(SpeedRows(comparison));
+  if (speed.empty()) return line;
+  return line.empty() ? "speed: " + speed : fmt::format("accuracy: {}; speed: {}", line, speed);
 }
 
 std::string GateLine(const RecordComparison& comparison, const Gate& gate) {
-  const size_t failures = GateFailures(gate, comparison);
-  if (failures == 0) return "gate: passed";
-  return fmt::format("gate: FAILED by {}", Plural(failures, "cell"));
+  const GateFailureCounts failures = GateFailures(gate, comparison);
+  if (failures.cells == 0) return "gate: passed";
+  std::string line = fmt::format("gate: FAILED by {}", Plural(failures.cells, "cell"));
+  if (failures.speed > 0)
+    line += fmt::format(" ({} in accuracy, {} in speed)", failures.accuracy, failures.speed);
+  return line;
 }
 
 std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated) {
@@ -290,13 +345,16 @@ std::string ComparisonText(const RecordComparison& comparison, const Gate& gate,
     text += RenderTable(table.header, table.rows, table.left);
   }
   if (!all) text += Plural(listed.identical.size(), "cell") + " the same, bit for bit\n";
+  text += SpeedText(SpeedRows(comparison));
   text += Section("why", Reasons(comparison));
   std::vector<Row> changes = Changes(comparison);
   if (!changes.empty()) {
     text += "\n" + RenderTable({"what changed", "baseline", "candidate", "cells"}, changes, 4);
   }
   text += Section("stamps", Stamps(comparison));
-  text += fmt::format("\n{}\n{}\n", kLegend, SummaryLine(comparison));
+  text += "\n";
+  if (!listed.changed.empty() || !listed.identical.empty()) text += std::string(kLegend) + "\n";
+  text += SummaryLine(comparison) + "\n";
   if (gated) text += GateLine(comparison, gate) + "\n";
   return Printable(text);
 }
@@ -311,6 +369,7 @@ std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& g
     return MarkdownTable(table.header, table.rows, table.left);
   };
   if (!listed.changed.empty()) text += "\n" + add_table(listed.changed) + "\n" + kLegend + "\n";
+  text += SpeedMarkdown(SpeedRows(comparison));
   const std::vector<Row> reasons = Reasons(comparison), changes = Changes(comparison),
                          stamps = Stamps(comparison);
   if (!stamps.empty()) text += "\n" + MarkdownTable({"stamp", "cells"}, stamps, 2);

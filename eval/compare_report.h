@@ -10,7 +10,8 @@ namespace quantref {
 
 // A comparison as people read it and as other programs do. Pure functions of what was compared.
 
-// "1 worse, 10 same": how many cells each verdict has.
+// "1 worse, 10 same": how many cells each verdict has; where there are speeds, "accuracy: 1 worse;
+// speed: 1 worse, 3 same".
 std::string SummaryLine(const RecordComparison& comparison);
 
 // "gate: passed", or how many cells fail it.
@@ -25,7 +26,7 @@ std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& g
 // results/README.md has the schema.
 std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate, bool gated);
 
-// JUnit XML: a cell is a test case, which fails if it fails the gate.
+// JUnit XML: a cell is a test case, its speed another; each fails if it fails the gate.
 std::string ComparisonJUnit(const RecordComparison& comparison, const Gate& gate);
 
 }  // namespace quantref

@@ -166,13 +166,13 @@ TEST_CASE("gate: limits") {
   const ComparedCell& worse = EveryVerdict().cells[0];
   Gate gate;
   CHECK(GateFailure(gate, worse) != "");
-  CHECK(GateFailures(gate, EveryVerdict()) == 3);
+  CHECK(GateFailures(gate, EveryVerdict()).cells == 3);
   gate.accuracy.worse_nll = 0.009;  // the interval's lower end is above, then below
   CHECK(GateFailure(gate, worse) != "");
   gate.accuracy.worse_nll = 0.00999;
   CHECK(GateFailure(gate, worse) == "");
   gate.accuracy.fail_on = {Verdict::kNew};
-  CHECK(GateFailures(gate, EveryVerdict()) == 1);
+  CHECK(GateFailures(gate, EveryVerdict()).cells == 1);
 }
 
 TEST_CASE("gate: the file, strictly") {

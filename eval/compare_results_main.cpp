@@ -1,22 +1,30 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "eval/compare_baseline.h"
 #include "eval/compare_cells.h"
 #include "eval/compare_gate.h"
 #include "eval/compare_report.h"
 #include "eval/environment.h"
 #include "eval/guarded.h"
 #include "eval/record_reader.h"
+#include "eval/text_table.h"
 #include "eval/version.h"
 
 namespace quantref {
 namespace {
 
+constexpr int kMostRecords = 1 << 20;  // paths on a command line
+
 struct CompareOptions {
-  std::string baseline, candidate, gate_file, format = "text";
+  std::string baseline, gate_file, format = "text", new_baseline;
+  std::vector<std::string> candidates;  // one, unless a baseline is written
   bool gated = false;
 };
 
@@ -28,17 +36,24 @@ std::string Render(const RecordComparison& comparison, const Gate& gate,
   return ComparisonText(comparison, gate, options.gated);
 }
 
+int MakeBaseline(const CompareOptions& options) {
+  std::vector<std::string> records = options.candidates;
+  records.insert(records.begin(), options.baseline);
+  fmt::print("{}\n", Printable(WriteBaseline(options.new_baseline, records, CoreCount())));
+  return 0;
+}
+
 int Compare(const CompareOptions& options) {
   const Gate gate = options.gate_file.empty() ? Gate{} : ReadGate(options.gate_file);
   const size_t threads = CoreCount();
   const RecordSet baseline = ReadRecords(options.baseline, threads);
-  const RecordSet candidate = ReadRecords(options.candidate, threads);
+  const RecordSet candidate = ReadRecords(options.candidates[0], threads);
   const RecordComparison comparison =
       CompareSets(baseline, candidate, gate.accuracy.resolution_nll, threads);
-  if (!baseline.is_folder && !candidate.is_folder) RequireComparable(comparison);
+  if (!baseline.is_set && !candidate.is_set) RequireComparable(comparison);
   const std::string text = Render(comparison, gate, options);
   std::fwrite(text.data(), 1, text.size(), stdout);
-  return options.gated && GateFailures(gate, comparison) > 0 ? kExitGateFailed : 0;
+  return options.gated && GateFailures(gate, comparison).cells > 0 ? kExitGateFailed : 0;
 }
 
 // So that `--gate BASELINE` is no gate file.
@@ -51,8 +66,16 @@ int Main(int argc, char** argv) {
   CLI::App app("Says what changed between two sets of records of the same experiments.",
                "compare_results");
   CompareOptions options;
-  app.add_option("BASELINE", options.baseline, "a record, or a folder of records")->required();
-  app.add_option("CANDIDATE", options.candidate, "a record, or a folder of records")->required();
+  app.add_option("BASELINE", options.baseline, "a record, a folder of records, or a baseline")
+      ->required();
+  // Required, it is not mistaken for the file of --gate.
+  const bool writes = std::any_of(argv, argv + argc, [](std::string_view argument) {
+    return argument.starts_with("--write-baseline");
+  });
+  app.add_option("CANDIDATE", options.candidates, "the same, to be compared with it")
+      ->required(!writes)
+      ->expected(1, writes ? kMostRecords : 1)
+      ->type_name("");
   auto* gate = app.add_option("--gate", options.gate_file,
                               "exit with 1 if a cell is beyond the limits (default: those that "
                               "results/gate.yaml shows)")
@@ -62,12 +85,17 @@ int Main(int argc, char** argv) {
   app.add_option("--format", options.format, "text, markdown, json or junit")
       ->check(CLI::IsMember({"text", "markdown", "json", "junit"}))
       ->type_name("FORMAT");
+  app.add_option("--write-baseline", options.new_baseline,
+                 "compare nothing: list the newest record of each cell of the records and folders "
+                 "given in FILE, a new baseline or in place of one")
+      ->type_name("FILE")
+      ->excludes(gate);
   app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
                                                 kGitDirty ? ", changed" : ""));
   app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {
     options.gated = gate->count() > 0;
-    return Compare(options);
+    return options.new_baseline.empty() ? Compare(options) : MakeBaseline(options);
   });
 }
 

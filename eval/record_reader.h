@@ -24,6 +24,51 @@ struct CellName {
   std::string Text() const;  // "int4_g128 gptq seed=5", without model and protocol
 };
 
+// Prefill or decode of so many tokens on so many threads.
+struct RateName {
+  bool decode = false;
+  size_t tokens = 0, threads = 0;
+
+  auto operator<=>(const RateName&) const = default;
+  std::string Text() const;  // "prefill 512, 1 thread"
+};
+
+struct StoredRate {
+  RateName name;
+  std::vector<double> samples;  // tokens a second
+};
+
+// The product of one linear.
+struct KernelName {
+  std::string op;
+  size_t rows = 0, cols = 0, tokens = 0, threads = 0;
+  bool streamed = false;
+
+  auto operator<=>(const KernelName&) const = default;
+  std::string Text() const;  // "w4a16 g128 asym 4096x4096, M=1, 1 thread"
+};
+
+struct StoredKernel {
+  KernelName name;
+  double ns = 0;  // the median
+};
+
+// What the machine gave beside the samples; 0: not measured.
+inline constexpr const char* kRooflineLimits[] = {"read_gbps_memory", "read_gbps_cache",
+                                                  "fp32_gflops", "int8_gops"};
+struct StoredRoofline {
+  size_t threads = 0;
+  std::vector<double> limits;  // as kRooflineLimits
+};
+
+struct StoredSpeed {
+  std::vector<StoredRate> rates;
+  std::vector<StoredKernel> kernels;
+  std::vector<StoredRoofline> rooflines;
+  double free_before = 0, free_after = 0;  // cores
+  bool busy = false;
+};
+
 struct StoredRecord {
   std::filesystem::path file;
   std::string id, created;
@@ -35,11 +80,14 @@ struct StoredRecord {
   std::vector<std::string> stamps;  // what every table must say of it
   // Of each measured window: its place in the text, scored positions, and NLL sums over them.
   std::vector<size_t> window_index;
+  // None of a synthetic model, which has no accuracy.
   std::vector<double> window_scored, window_nll, reference_window_nll;
+  std::optional<StoredSpeed> speed{};  // nothing where nothing was timed
 
   // The fact, or "none". `path` must be one that ReadRecord keeps.
   const std::string& Fact(std::string_view path) const;
-  double MeanNll() const;
+  bool HasAccuracy() const { return !window_nll.empty(); }
+  double MeanNll() const;  // of a record that has accuracy
 };
 
 StoredRecord ReadRecord(const std::filesystem::path& file);
@@ -47,14 +95,14 @@ StoredRecord ReadRecord(const std::filesystem::path& file);
 // The newest record of each cell, in the order of their names.
 struct RecordSet {
   std::filesystem::path path;
-  bool is_folder;
+  bool is_set;  // a folder or a baseline, not one record
   std::vector<StoredRecord> records;
   size_t passed_over = 0;  // older ones of the same cells
 };
 
-// Of a file, or of a folder and its subfolders: every *.json there that is not hidden nor in a
-// hidden folder, but for those of synthetic models, which have no accuracy. Error where there is
-// none.
+// Of a file that holds a record or, as baselines do, a list of them; or of a folder and its
+// subfolders: every *.json there that is not hidden nor in a hidden folder, each one record. Error
+// where there is none.
 RecordSet ReadRecords(const std::filesystem::path& path, size_t threads);
 
 }  // namespace quantref

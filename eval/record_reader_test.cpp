@@ -149,14 +149,14 @@ TEST_CASE("ReadRecords: folders, and the newest record of each cell") {
   WriteFile(dir / "README.md", "no record");
   for (const size_t threads : {1, 4}) {
     const RecordSet set = ReadRecords(dir.path(), threads);
-    CHECK(set.is_folder);
+    CHECK(set.is_set);
     CHECK(set.passed_over == 2);
     REQUIRE(set.records.size() == 2);
     CHECK(set.records[0].id == "gptq");
     CHECK(set.records[1].id == "new");
   }
   const RecordSet one = ReadRecords(dir / "rtn-old.json", 1);
-  CHECK_FALSE(one.is_folder);
+  CHECK_FALSE(one.is_set);
   CHECK(one.records.at(0).id == "old");
 
   WriteFile(dir / "broken.json", "{");

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+namespace quantref {
+
+// What a comparison says of a cell, and what it says it with.
+
+// Most alarming first: the order of every output.
+enum class Verdict { kWorse, kNotComparable, kGone, kCannotTell, kNew, kBetter, kSame };
+inline constexpr Verdict kVerdicts[] = {
+    Verdict::kWorse, Verdict::kNotComparable, Verdict::kGone, Verdict::kCannotTell,
+    Verdict::kNew,   Verdict::kBetter,        Verdict::kSame};
+const char* VerdictName(Verdict verdict);  // "cannot tell"
+
+// A value that is another than it was.
+struct Change {
+  std::string what;  // its dotted path
+  std::string baseline, candidate;
+
+  bool operator==(const Change&) const = default;
+};
+
+}  // namespace quantref
