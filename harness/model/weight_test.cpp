@@ -248,5 +248,36 @@ TEST_CASE("weight: copies keep their own numbers alive", "[weight]") {
   }
 }
 
+TEST_CASE("weight: with the kernels' layout beside its codes it is the same weight", "[weight]") {
+  const WeightScheme scheme{.bits = 4, .group = 14};
+  const Weight packed(
+      std::make_shared<const PackedMatrix>(RoundToNearest(RandomMatrix().view(), scheme)));
+  const Weight both = packed.WithKernels();
+  CHECK(packed.tiled() == nullptr);
+  REQUIRE(both.tiled() != nullptr);
+  CHECK(both.packed() == packed.packed());
+  CHECK(both.SharesStorage(packed));
+  CHECK(packed.SharesStorage(both));
+  CHECK(both.StorageBits() == packed.StorageBits());
+
+  const Weight kernels_alone(std::make_shared<const TiledMatrix>(*packed.packed()));
+  CHECK(kernels_alone.quantized());
+  CHECK_FALSE(kernels_alone.stored_in_16_bits());
+  CHECK(kernels_alone.StorageBits() == packed.StorageBits());
+  const Matrix<float> expected = packed.Decode(), decoded = kernels_alone.Decode();
+  CHECK(std::memcmp(expected.data(), decoded.data(), kRows * kCols * sizeof(float)) == 0);
+}
+
+TEST_CASE("weight: what the kernels cannot hold stays as it is", "[weight]") {
+  const WeightScheme by_column{.bits = 4, .granularity = Granularity::kColumn};
+  const Weight packed(
+      std::make_shared<const PackedMatrix>(RoundToNearest(RandomMatrix().view(), by_column)));
+  CHECK(packed.WithKernels().tiled() == nullptr);
+  CHECK(packed.WithKernels().packed() == packed.packed());
+  const Weight dense(RandomMatrix());
+  CHECK(dense.WithKernels().tiled() == nullptr);
+  CHECK(dense.WithKernels().SharesStorage(dense));
+}
+
 }  // namespace
 }  // namespace quantref

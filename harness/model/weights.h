@@ -61,7 +61,8 @@ class Weight {
     return !quantized() && (round_to_half_ || dtype_ != DType::kF32);
   }
   bool SharesStorage(const Weight& other) const {
-    return dense_ == other.dense_ && packed_ == other.packed_ && tiled_ == other.tiled_;
+    if (packed_ != nullptr) return packed_ == other.packed_;  // kernels' copies or not
+    return dense_ == other.dense_ && tiled_ == other.tiled_;
   }
 
  private:
