@@ -167,6 +167,14 @@ TEST_CASE("blame: the first stage that changed") {
   }
   CHECK(Compared(With("/model/tokenizer_sha256", kOther)).cell.cause->stage == "tokens");
   CHECK(Compared(With("/model/outliers", {{"scale", 9}})).cell.cause->stage == "weights");
+  // The same weights through other products: not the kernels' fault.
+  Json simulated = With("/hashes/first_window_logits", kOther, Shifted(0.01));
+  simulated["path"] = "simulated";
+  const StoredRecord kernel = Stored(With("/path", "kernel"));
+  const ComparedCell cell = CompareRecords(kernel, Stored(simulated), kDefaultResolution);
+  REQUIRE(cell.cause);
+  CHECK(cell.cause->stage == "path");
+  CHECK(cell.cause->change == Change{"path", "kernel", "simulated"});
   // Nothing to explain.
   CHECK_FALSE(Compared(With("/hashes/packed_weights", kOther)).cell.cause);
   // The layer report alone read it.

@@ -159,6 +159,21 @@ TEST_CASE("ReadRecords: folders, and the newest record of each cell") {
   CHECK_FALSE(one.is_set);
   CHECK(one.records.at(0).id == "old");
 
+  const TempDir elsewhere;
+  const Json list = {SampleRecord("tiny", "gptq"), SampleRecord("tiny", "rtn")};
+  WriteFile(elsewhere / "baseline.json", list.dump());
+  const RecordSet baseline = ReadRecords(elsewhere / "baseline.json", 1);
+  CHECK(baseline.is_set);
+  REQUIRE(baseline.records.size() == 2);
+  CHECK(baseline.records[1].cell.method == "rtn");
+  CHECK_ERROR(ReadRecord(elsewhere / "baseline.json"), "expected a record, found a list of 2");
+  Json damaged = list;
+  damaged[1]["method"] = 3;
+  WriteFile(elsewhere / "baseline.json", damaged.dump());
+  CHECK_ERROR(ReadRecords(elsewhere / "baseline.json", 1), "baseline.json[1]: method");
+  WriteFile(elsewhere / "baseline.json", "[]");
+  CHECK_ERROR(ReadRecords(elsewhere / "baseline.json", 1), "found an empty list");
+
   WriteFile(dir / "broken.json", "{");
   CHECK_ERROR(ReadRecords(dir.path(), 2), "broken.json", "invalid JSON");
   WriteFile(dir / "empty/readme.txt", "");
