@@ -1,0 +1,100 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "eval/environment.h"
+#include "eval/guarded.h"
+#include "eval/table_cells.h"
+#include "eval/table_check.h"
+#include "eval/table_render.h"
+#include "eval/version.h"
+#include "harness/base/error.h"
+#include "harness/io/file.h"
+
+namespace quantref {
+namespace {
+
+struct TableOptions {
+  std::string spec, format, out;
+  bool check = false;
+};
+
+TableFormat FormatNamed(const std::string& name) {
+  const std::vector<std::string>& names = TableFormatNames();
+  return TableFormat(std::find(names.begin(), names.end(), name) - names.begin());
+}
+
+std::vector<TableFormat> FormatsToCheck(const TableSpec& spec, const std::string& format) {
+  std::vector<TableFormat> formats;
+  for (const auto& [known, path] : spec.outputs) {
+    if (format.empty() || known == FormatNamed(format)) formats.push_back(known);
+  }
+  if (formats.empty()) {
+    throw Error(fmt::format("expected a file for {} to check, found none",
+                            format.empty() ? "any format" : format),
+                spec.file + ": outputs", "for example outputs: {latex: table.tex}");
+  }
+  return formats;
+}
+
+void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+int MakeTables(const TableOptions& options) {
+  const TableSpec spec = ReadTableSpec(options.spec);
+  const std::vector<TableFormat> to_check =
+      options.check ? FormatsToCheck(spec, options.format) : std::vector<TableFormat>{};
+  const size_t threads = CoreCount();
+  const TableRecords records = ReadTableRecords(spec, threads);
+  const Table table = MakeTable(spec, records, threads);
+  if (options.check) {
+    const std::string wrong = CheckOutputs(table, records, to_check);
+    Print(wrong);
+    return wrong.empty() ? 0 : kExitGateFailed;
+  }
+  if (options.format.empty() && options.out.empty() && !spec.outputs.empty()) {
+    for (const auto& [format, path] : spec.outputs) {
+      WriteFileAtomically(path, TableAs(table, format), true);
+      Print(path.string() + "\n");
+    }
+    return 0;
+  }
+  const TableFormat format =
+      options.format.empty() ? TableFormat::kMarkdown : FormatNamed(options.format);
+  const std::string text = TableAs(table, format);
+  if (options.out.empty()) {
+    Print(text);
+  } else {
+    WriteFileAtomically(options.out, text, true);
+  }
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Makes the tables of a paper from records.", "make_tables");
+  TableOptions options;
+  app.add_option("SPEC.yaml", options.spec, "rows, columns and metrics (results/README.md)")
+      ->required();
+  app.add_option("--format", options.format,
+                 "latex, markdown, csv or html; without it, all files that the spec's 'outputs' "
+                 "names are written, or Markdown is printed")
+      ->check(CLI::IsMember(TableFormatNames()))
+      ->type_name("FORMAT");
+  auto* out = app.add_option("--out", options.out, "write to this file")->type_name("FILE");
+  app.add_flag("--check", options.check,
+               "write nothing; exit with 1 if a file that 'outputs' names is not what the records "
+               "give now")
+      ->excludes(out);
+  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
+                                                kGitDirty ? ", changed" : ""));
+  app.footer("exit codes: 0 done, 1 a table is out of date, 2 wrong input, 3 a bug");
+  return GuardedMain(app, argc, argv, [&] { return MakeTables(options); });
+}
+
+}  // namespace
+}  // namespace quantref
+
+int main(int argc, char** argv) { return quantref::Main(argc, argv); }

@@ -1,0 +1,239 @@
+#include "eval/table_cells.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <string>
+
+#include "eval/testing/table_lab.h"
+
+namespace quantref {
+namespace {
+
+using testing::AddSpeed;
+using testing::TableLab;
+using testing::TableSample;
+using Json = nlohmann::json;
+
+CellMark MarkOf(const Table& table, const std::string& method, size_t column = 0) {
+  for (size_t r = 0; r < table.rows.size(); ++r) {
+    if (table.rows[r][0] == method) return table.cells[r][column]->mark;
+  }
+  FAIL("no row " << method);
+  return CellMark::kNone;
+}
+
+std::string MakeError(TableLab& lab, const std::string& yaml) {
+  return testing::ErrorMessage([&] { lab.Make(yaml); });
+}
+
+constexpr const char* kByMethod = "rows: [method]\ncells: [ppl, kl_mean]\n";
+
+TEST_CASE("table: bold only what no other ties with") {
+  TableLab lab;
+  lab.Add(TableSample("fp16"));
+  lab.Add(TableSample("rtn", 0.06, 0.004));
+  lab.Add(TableSample("gptq", 0.02, 0.005));
+  const Table& clear = lab.Make(kByMethod);
+  CHECK(MarkOf(clear, "gptq") == CellMark::kBest);
+  CHECK(MarkOf(clear, "gptq", 1) == CellMark::kBest);
+  CHECK(MarkOf(clear, "rtn") == CellMark::kNone);
+  CHECK(MarkOf(clear, "fp16") == CellMark::kNone);  // the reference does not compete
+  CHECK(clear.unmarked.empty());
+
+  lab.Add(TableSample("awq", 0.0201, -0.02));  // better here, worse there: a tie with gptq
+  const Table& tied = lab.Make(kByMethod);
+  CHECK(MarkOf(tied, "gptq") == CellMark::kTied);
+  CHECK(MarkOf(tied, "awq") == CellMark::kTied);
+  CHECK(MarkOf(tied, "rtn") == CellMark::kNone);
+}
+
+TEST_CASE("table: what rounding alone sets apart is tied, as what is equal") {
+  TableLab lab;
+  lab.Add(TableSample("a", 0.02, 0.005));
+  lab.Add(TableSample("b", 0.02 + 5e-6, 0.005));
+  lab.Add(TableSample("c", 0.02, 0.005));
+  const Table& table = lab.Make(kByMethod);
+  for (const char* method : {"a", "b", "c"}) CHECK(MarkOf(table, method) == CellMark::kTied);
+}
+
+TEST_CASE("table: no best where cells cannot be paired") {
+  TableLab lab;
+  lab.Add(TableSample("rtn", 0.06, 0.004));
+  Json other = TableSample("gptq", 0.02, 0.005);
+  SECTION("other windows") {
+    Json& protocol = other["protocol"];
+    protocol["cut_from_windows"] = 20;
+    for (int w = 0; w < 16; ++w) protocol["window_index"].push_back(w + 2);
+    lab.Add(other);
+    const Table& table = lab.Make(kByMethod);
+    CHECK(MarkOf(table, "gptq") == CellMark::kNone);
+    CHECK(table.unmarked.contains("the windows differ"));
+  }
+  SECTION("another reference") {
+    other["accuracy"]["reference_window_nll"][3] = 310.0;
+    lab.Add(other);
+    CHECK(lab.Make(kByMethod).unmarked.contains("the FP16 references differ"));
+  }
+  SECTION("another model") {
+    other["model"]["sha256"] = std::string(64, 'f');
+    lab.Add(other);
+    CHECK(lab.Make(kByMethod).unmarked.contains("the models differ"));
+  }
+}
+
+TEST_CASE("table: cells are compared within equal fields, or along rows") {
+  TableLab lab;
+  for (const int bits : {4, 3}) {
+    for (const std::string method : {"rtn", "gptq"}) {
+      Json record = TableSample(method, (method == "rtn" ? 0.06 : 0.02) * (7 - bits), 0.004,
+                                "int" + std::to_string(bits));
+      record["scheme"]["bits"] = bits;
+      lab.Add(record);
+    }
+  }
+  const auto best = [](const Table& table) {
+    std::string where;
+    for (size_t r = 0; r < table.rows.size(); ++r) {
+      for (size_t c = 0; c < table.columns.size(); ++c) {
+        if (table.cells[r][c] && table.cells[r][c]->mark == CellMark::kBest)
+          where += std::to_string(r) + std::to_string(c) + " ";
+      }
+    }
+    return where;
+  };
+  const std::string rows = "rows: [{field: bits, order: [4, 3]}, method]\ncells: [ppl]\n";
+  CHECK(best(lab.Make(rows)) == "00 ");  // natural order puts gptq before rtn
+  CHECK(best(lab.Make(rows + "compare: {within: [bits]}\n")) == "00 20 ");
+  const std::string pivot = "rows: [bits]\ncolumns: [method]\ncells: [ppl]\n";
+  CHECK(best(lab.Make(pivot + "compare: {along: row}\n")) == "00 10 ");
+}
+
+TEST_CASE("table: speeds are compared with those of the same run on an idle machine") {
+  TableLab lab;
+  Json fp16 = TableSample("fp16"), rtn = TableSample("rtn", 0.06), gptq = TableSample("gptq", 0.02);
+  const std::string spec = "rows: [method]\ncells: [decode, {metric: decode_vs_fp16}, prefill]\n";
+  AddSpeed(fp16, 100);
+  AddSpeed(rtn, 200);
+  SECTION("faster") {
+    rtn["throughput"]["decode_tokens_s"][0]["vs_fp16"] = 2.0;
+    AddSpeed(gptq, 150);
+    for (const Json& record : {fp16, rtn, gptq}) lab.Add(record);
+    const Table& table = lab.Make(spec);
+    CHECK(MarkOf(table, "rtn") == CellMark::kBest);
+    CHECK(MarkOf(table, "gptq") == CellMark::kNone);
+    const TableCell& ratio = *table.cells[2][1];
+    CHECK(ratio.number.value == 2.0);
+    CHECK(*ratio.number.low < 2.0);
+    CHECK(*ratio.number.high > 2.0);
+    CHECK_FALSE(table.cells[0][1]);  // FP16 beside itself
+  }
+  SECTION("as fast") {
+    AddSpeed(gptq, 200.1);
+    for (const Json& record : {fp16, rtn, gptq}) lab.Add(record);
+    const Table& table = lab.Make(spec);
+    CHECK(MarkOf(table, "rtn") == CellMark::kTied);
+    CHECK(MarkOf(table, "gptq") == CellMark::kTied);
+  }
+  SECTION("another run") {
+    AddSpeed(gptq, 150, 1);
+    for (const Json& record : {fp16, rtn, gptq}) lab.Add(record);
+    CHECK(lab.Make(spec).unmarked.contains("speeds are of different runs"));
+  }
+  SECTION("busy") {
+    AddSpeed(gptq, 150);
+    gptq["throughput"]["busy"] = true;
+    for (const Json& record : {fp16, rtn, gptq}) lab.Add(record);
+    CHECK(lab.Make(spec).unmarked.contains("the machine was busy"));
+  }
+  SECTION("another machine") {
+    AddSpeed(gptq, 150);
+    gptq["environment"]["cpu"] = "another CPU";
+    for (const Json& record : {fp16, rtn, gptq}) lab.Add(record);
+    CHECK(testing::MissingPart(MakeError(lab, spec), {"would mix speeds of", "another CPU",
+                                                      "00000000feed0000", "within"}) == "");
+    lab.Make("rows: [cpu, method]\ncells: [decode]\ncompare: {within: [cpu]}\n");
+  }
+}
+
+TEST_CASE("table: a line that mixes protocols, texts or tokens is refused") {
+  TableLab lab;
+  lab.Add(TableSample("rtn", 0.06));
+  Json other = TableSample("gptq", 0.02);
+  const std::string apart = std::string(kByMethod) + "compare: {within: [method]}\n";
+  SECTION("protocol") {
+    other["protocol"]["name"] = "llamacpp-512";
+    lab.Add(other);
+    CHECK(testing::MissingPart(MakeError(lab, kByMethod),
+                               {"protocols llamacpp-512 and gptq-2048", "00000000feed0000",
+                                "00000000feed0001"}) == "");
+    CHECK(MakeError(lab, apart).find("protocols") != std::string::npos);
+    CHECK(lab.Make("rows: [method]\ncolumns: [protocol]\ncells: [ppl]\n").columns.size() == 2);
+  }
+  SECTION("tokens") {
+    other["protocol"]["token_sha256"] = std::string(64, 'e');
+    lab.Add(other);
+    CHECK(MakeError(lab, kByMethod).find("tokens eeeeeeeeeeee and 888888888888") !=
+          std::string::npos);
+    CHECK(MakeError(lab, apart).find("tokens") != std::string::npos);
+    // What is not of the text may stand in one column.
+    CHECK(lab.Make("rows: [method]\ncells: [effective_bits]\n").rows.size() == 2);
+  }
+  SECTION("tokens of models with other tokenizers") {
+    other["protocol"]["token_sha256"] = std::string(64, 'e');
+    other["model"]["name"] = "another";
+    lab.Add(other);
+    const std::string models = "rows: [model, method]\ncells: [ppl]\n";
+    CHECK(MakeError(lab, models).find("tokens") != std::string::npos);
+    CHECK(lab.Make(models + "compare: {within: [model]}\n").rows.size() == 2);
+  }
+  SECTION("text") {
+    other["dataset"]["sha256"] = std::string(64, 'e');
+    lab.Add(other);
+    CHECK(MakeError(lab, kByMethod).find("texts") != std::string::npos);
+  }
+}
+
+TEST_CASE("table: the newest record of a cell counts, and a place belongs to one") {
+  TableLab lab;
+  lab.Add(TableSample("rtn", 0.06));
+  const std::string newest = lab.Add(TableSample("rtn", 0.05));
+  lab.Add(TableSample("fp16"));
+  const std::string reference = lab.Add(TableSample("fp16", 0, 0, "other"));
+  const Table& table = lab.Make(kByMethod);
+  REQUIRE(table.rows.size() == 2);
+  CHECK(table.cells[0][0]->record->stored.id == reference);  // measured anew by each config
+  CHECK(table.cells[1][0]->record->stored.id == newest);
+  lab.Add(TableSample("rtn", 0.04, 0, "other"));
+  CHECK(testing::MissingPart(MakeError(lab, kByMethod), {"two records claim one cell", "config",
+                                                         "tiny", "other", "where"}) == "");
+  CHECK(lab.Make(std::string(kByMethod) + "where: {config: tiny}\n").rows.size() == 2);
+}
+
+TEST_CASE("table: rows and columns in order, with what is missing left open") {
+  TableLab lab;
+  lab.Add(TableSample("fp16"));
+  for (const char* method : {"m10", "m9", "gptq"}) lab.Add(TableSample(method, 0.02));
+  const Table& table =
+      lab.Make("rows: [{field: method, order: [fp16, gptq]}]\ncells: [kl_mean, word_ppl]\n");
+  std::string methods;
+  for (const auto& row : table.rows) methods += row[0] + " ";
+  CHECK(methods == "fp16 gptq m9 m10 ");
+  CHECK_FALSE(table.cells[0][0]);
+  CHECK(table.cells[1][0]);
+  CHECK_FALSE(table.cells[1][1]);
+}
+
+TEST_CASE("table: natural order") {
+  CHECK(NaturallyLess("a9", "a10"));
+  CHECK_FALSE(NaturallyLess("a10", "a9"));
+  CHECK(NaturallyLess("a", "a1"));
+  CHECK(NaturallyLess("a01", "a1"));  // equal numbers: some order, and always the same
+  CHECK_FALSE(NaturallyLess("a1", "a01"));
+  CHECK_FALSE(NaturallyLess("x", "x"));
+  CHECK(NaturallyLess("int3 g64", "int3 g128"));
+  CHECK(NaturallyLess("0", "00"));
+  CHECK(NaturallyLess("12345678901234567890123", "12345678901234567890124"));
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace quantref {
+
+// The files that a pattern names, sorted. In it, below `folder` unless it is absolute, * and ?
+// stand for parts of a name, ** for any folders. A folder stands for every *.json in it and its
+// subfolders. Nothing hidden matches. Error where the pattern names none.
+std::vector<std::filesystem::path> MatchFiles(const std::filesystem::path& folder,
+                                              const std::string& pattern);
+
+}  // namespace quantref

@@ -1,0 +1,221 @@
+#include "eval/table_records.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <tuple>
+
+#include "eval/rank_sum.h"
+#include "eval/record_reader_fields.h"
+#include "eval/stats.h"
+#include "eval/table_files.h"
+#include "eval/text_table.h"
+#include "harness/base/error.h"
+#include "harness/base/parallel.h"
+#include "harness/io/json_file.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+// A record's perplexity is the exponential of sums of doubles, summed in another order.
+constexpr double kSameNll = 1e-9;
+
+// A number, where the record has the field.
+double Number(const RecordFields& fields, const std::string& path) {
+  const Json* value = fields.Find(path);
+  if (value == nullptr || !value->is_number() || !std::isfinite(value->get<double>()))
+    fields.Fail(path, "a number", DescribeJson(value));
+  return value->get<double>();
+}
+
+std::string TextOr(const RecordFields& fields, const std::string& path,
+                   const std::string& otherwise) {
+  return fields.Find(path) == nullptr ? otherwise : fields.Text(path);
+}
+
+std::vector<double> WindowSums(const RecordFields& fields, const std::string& path,
+                               size_t windows) {
+  return fields.Find(path) == nullptr ? std::vector<double>{} : fields.Sums(path, windows);
+}
+
+std::string AsText(const Json& value) {
+  return value.is_string() ? Printable(value.get<std::string>()) : value.dump();
+}
+
+// The value of a field as rows, columns and filters see it.
+std::string FieldText(const RecordFields& fields, const std::string& field) {
+  if (field == "model") {
+    const Json* outliers = fields.Find("model.outliers");
+    const bool fp16 = TextOr(fields, "model.dtype", "native") != "native";
+    return fields.Text("model.name") + (fp16 ? " fp16" : "") +
+           (outliers == nullptr ? "" : " + outliers");
+  }
+  if (field == "scheme") {
+    const std::string activations = TextOr(fields, "activations", "none");
+    const std::string weights = TextOr(fields, "scheme.name", "none");
+    return activations == "none" ? weights : weights + ", " + activations;
+  }
+  const auto alias = FieldAliases().find(field);
+  const std::string& path = alias == FieldAliases().end() ? field : alias->second;
+  const Json* value = fields.Find(path);
+  if (value == nullptr || value->is_null()) return "none";
+  if (value->is_structured())
+    fields.Fail(path, "one value, for rows and columns", DescribeJson(value));
+  return AsText(*value);
+}
+
+TableNumber ReadNumber(const RecordFields& fields, const TableMetric& metric) {
+  const auto convert = [&](double value) { return (value + metric.offset) * metric.factor; };
+  TableNumber number{convert(Number(fields, metric.path))};
+  const Json* interval = metric.interval_path.empty() ? nullptr : fields.Find(metric.interval_path);
+  if (interval == nullptr) return number;
+  const bool two = interval->is_array() && interval->size() == 2 && (*interval)[0].is_number() &&
+                   (*interval)[1].is_number() && (*interval)[0] <= (*interval)[1];
+  if (!two) fields.Fail(metric.interval_path, "the two ends of an interval", interval->dump());
+  number.low = convert((*interval)[0].get<double>());
+  number.high = convert((*interval)[1].get<double>());
+  return number;
+}
+
+std::vector<SpeedPoint> ReadPoints(const RecordFields& fields, const std::string& path) {
+  std::vector<SpeedPoint> points;
+  for (const RecordFields& item : fields.Maps(path)) {
+    SpeedPoint point{item.CountFromOne("tokens"), item.CountFromOne("threads")};
+    point.samples = item.Positives("samples", 1, kMostSamples);
+    std::vector<double> sorted = point.samples;
+    point.median = Quantile(sorted, 0.5);
+    point.low = Quantile(sorted, 0.25);
+    point.high = Quantile(sorted, 0.75);
+    if (item.Find("vs_fp16") != nullptr) point.vs_fp16 = item.Positive("vs_fp16");
+    points.push_back(std::move(point));
+  }
+  return points;
+}
+
+void ReadSpeeds(const RecordFields& fields, TableRecord& record) {
+  record.prefill = ReadPoints(fields, "throughput.prefill_tokens_s");
+  record.decode = ReadPoints(fields, "throughput.decode_tokens_s");
+  if (record.prefill.empty() && record.decode.empty()) return;
+  record.busy = fields.Flag("throughput.busy");
+  // The machine's figures, measured between the cells, are those of one run alone.
+  record.run = fields.Text("config.name") + TextOr(fields, "config.sha256", "");
+  for (const char* path : {"throughput.roofline", "throughput.free_cores"}) {
+    if (const Json* figures = fields.Find(path)) record.run += figures->dump();
+  }
+}
+
+void ReadStamps(const RecordFields& fields, TableRecord& record) {
+  std::vector<TableStamp>& stamps = record.stamps;
+  if (fields.Flag("calibration.contaminated"))
+    stamps.push_back({'C', "CONTAMINATED calibration", false});
+  if (fields.Flag("dataset.substituted_sample"))
+    stamps.push_back({'N', "NOT WIKITEXT: the bundled text stood in", false});
+  if (fields.Flag("calibration.substituted_sample"))
+    stamps.push_back({'N', "NOT WIKITEXT: the bundled text stood in", false});
+  if (fields.Find("protocol.cut_from_windows") != nullptr) {
+    stamps.push_back({'P',
+                      fmt::format("partial: {} of {} windows", record.stored.window_nll.size(),
+                                  Number(fields, "protocol.cut_from_windows")),
+                      false});
+  }
+  if (fields.Flag("simulated_vs_kernel.failed"))
+    stamps.push_back({'G', "GATE FAILED: kernels and decoded weights differ too much", false});
+  if (record.synthetic) stamps.push_back({'R', "RANDOM (synthetic) weights: speed only", true});
+  if (record.busy) stamps.push_back({'B', "timed on a BUSY machine", true});
+  std::sort(stamps.begin(), stamps.end());
+  stamps.erase(std::unique(stamps.begin(), stamps.end()), stamps.end());
+}
+
+// What the caption says of text and calibration.
+void ReadOrigins(const RecordFields& fields, TableRecord& record) {
+  const auto text = [&](const std::string& section) {
+    const std::string split = TextOr(fields, section + ".split", "");
+    return fields.Text(section + ".dataset") + (split.empty() ? "" : " " + split);
+  };
+  const std::string split = TextOr(fields, "dataset.split", "");
+  record.text = fields.Text("dataset.name") + (split.empty() ? "" : " " + split);
+  record.text_sha256 = fields.Text("dataset.sha256");
+  record.scored =
+      std::accumulate(record.stored.window_scored.begin(), record.stored.window_scored.end(), 0.0);
+  if (fields.Find("calibration") == nullptr || fields.Text("calibration.used_by") != "method")
+    return;
+  if (fields.Find("calibration.dataset") == nullptr) return;
+  record.calibration = fmt::format(
+      "{}, {} × {} tokens, seed {}", text("calibration"), Number(fields, "calibration.samples"),
+      Number(fields, "calibration.length"), Number(fields, "calibration.seed"));
+}
+
+// The aggregates must be those of the samples beside them.
+void CheckPerplexity(const RecordFields& fields, const TableRecord& record) {
+  if (fields.Find("accuracy.ppl") == nullptr) return;
+  const double nll = record.stored.MeanNll();
+  const double stated = std::log(Number(fields, "accuracy.ppl"));
+  if (std::abs(stated - nll) <= kSameNll * std::max(1.0, std::abs(nll))) return;
+  fields.Fail("accuracy.ppl", fmt::format("{:.9g}, as accuracy.window_nll says", std::exp(nll)),
+              DescribeJson(fields.Find("accuracy.ppl")));
+}
+
+TableRecord ReadOne(const fs::path& file, const std::vector<std::string>& named) {
+  const Json json = ReadJsonFile(file);
+  const RecordFields fields(json, file.string());
+  TableRecord record;
+  record.stored = ReadRecord(file);
+  record.synthetic = !record.stored.HasAccuracy();
+  for (const std::string& field : named) record.fields[field] = FieldText(fields, field);
+  ReadSpeeds(fields, record);
+  for (const TableMetric& metric : TableMetrics()) {
+    if (!metric.IsSpeed() && fields.Find(metric.path) != nullptr)
+      record.numbers[metric.name] = ReadNumber(fields, metric);
+  }
+  if (!record.synthetic) {
+    const size_t windows = record.stored.window_nll.size();
+    record.window_kl = WindowSums(fields, "accuracy.window_kl", windows);
+    record.window_same_top = WindowSums(fields, "accuracy.window_same_top", windows);
+    CheckPerplexity(fields, record);
+    ReadOrigins(fields, record);
+  }
+  ReadStamps(fields, record);
+  return record;
+}
+
+bool PassesAll(const std::vector<FieldFilter>& filters, const TableRecord& record) {
+  return std::all_of(filters.begin(), filters.end(), [&](const FieldFilter& filter) {
+    return filter.Passes(record.Field(filter.field));
+  });
+}
+
+}  // namespace
+
+TableRecords ReadTableRecords(const TableSpec& spec, size_t threads) {
+  std::vector<fs::path> files;
+  for (const std::string& pattern : spec.records) {
+    for (fs::path& file : MatchFiles(spec.Folder(), pattern)) files.push_back(std::move(file));
+  }
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  std::vector<TableRecord> all(files.size());
+  const std::vector<std::string> named = spec.Fields();
+  ParallelFor(files.size(), threads, [&](size_t i, size_t) { all[i] = ReadOne(files[i], named); });
+  TableRecords read;
+  for (const TableRecord& record : all) read.ids.push_back(record.stored.id);
+  std::sort(read.ids.begin(), read.ids.end());
+  std::sort(all.begin(), all.end(), [](const TableRecord& a, const TableRecord& b) {
+    const StoredRecord &x = a.stored, &y = b.stored;
+    return x.cell != y.cell ? x.cell < y.cell
+                            : std::tie(x.created, x.id) > std::tie(y.created, y.id);
+  });
+  for (TableRecord& record : all) {
+    if (read.records.empty() || read.records.back().stored.cell != record.stored.cell)
+      read.records.push_back(std::move(record));
+  }
+  std::erase_if(read.records, [&](const TableRecord& r) { return !PassesAll(spec.where, r); });
+  return read;
+}
+
+}  // namespace quantref

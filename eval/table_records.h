@@ -1,0 +1,64 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/record_reader.h"
+#include "eval/table_spec.h"
+
+namespace quantref {
+
+// Records as tables need them: what comparison reads (record_reader.h), the fields that the spec
+// names, and its metrics with their samples. As strictly read: a record that is malformed, or whose
+// perplexity does not follow from its windows, gives an Error.
+
+struct TableNumber {
+  double value = 0;
+  std::optional<double> low{}, high{};  // 95 %; of speeds the quartiles
+};
+
+// Whole models at one number of tokens and threads; in tokens a second.
+struct SpeedPoint {
+  size_t tokens = 0, threads = 0;
+  double median = 0, low = 0, high = 0;
+  std::optional<double> vs_fp16{};
+  std::vector<double> samples{};
+};
+
+// What every table must say of a cell; the letter marks it.
+struct TableStamp {
+  char letter;
+  std::string text;
+  bool speed;  // of speeds, else of accuracy
+  auto operator<=>(const TableStamp&) const = default;
+};
+
+struct TableRecord {
+  StoredRecord stored;  // of synthetic weights: the names alone
+  bool synthetic = false;
+  std::map<std::string, std::string> fields;   // "none" where the record has no such field
+  std::map<std::string, TableNumber> numbers;  // by the metric's name; speeds are not here
+  std::vector<double> window_kl, window_same_top;
+  std::vector<SpeedPoint> prefill, decode;
+  std::string run;  // equal for cells that were timed together; "" where nothing was timed
+  bool busy = false;
+  std::vector<TableStamp> stamps;
+  // For the caption: "wikitext-2 test", its hash; tokens; "wikitext-2 validation, 128 × 2048
+  // tokens, seed 0", "" where the method read none.
+  std::string text, text_sha256, calibration;
+  double scored = 0;
+
+  const std::string& Field(const std::string& field) const { return fields.at(field); }
+};
+
+// The newest record of each cell, of the files that the spec names.
+struct TableRecords {
+  std::vector<TableRecord> records;
+  std::vector<std::string> ids;  // of all that were read, sorted
+};
+TableRecords ReadTableRecords(const TableSpec& spec, size_t threads);
+
+}  // namespace quantref

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/table_cells.h"
+
+namespace quantref {
+
+// Tables as text. Same table, same bytes: nothing here knows the time or the place.
+
+std::string TableAs(const Table& table, TableFormat format);
+
+std::string LatexTable(const Table& table);     // a table environment, for \input
+std::string MarkdownTable(const Table& table);  // GitHub's
+std::string CsvTable(const Table& table);       // a line a cell, values in full
+std::string HtmlTable(const Table& table);      // a <figure>, to stand in a page
+std::string HtmlPage(const Table& table);       // self-contained
+
+// What must be said under the table: sentences, without markup.
+std::vector<std::string> TableCaption(const Table& table);
+
+// A cell's number as the spec wants it, in ASCII: "+3.04". half: "0.55", where that style has one;
+// low and high in the style of intervals.
+struct NumberText {
+  std::string value;
+  std::optional<std::string> half{}, low{}, high{};
+};
+NumberText CellNumber(const TableCell& cell, const TableValue& shows);
+
+std::string StampLetters(const TableCell& cell);  // "CP"
+
+// The header's lines: the column fields' labels, then the metrics, each with the number of columns
+// it spans. Where all columns show one metric, and fields tell them apart, its line is left out.
+struct HeaderSpan {
+  std::string text;
+  size_t columns;
+};
+std::vector<std::vector<HeaderSpan>> TableHeader(const Table& table);
+
+// The row's labels; what is equal to the row above, and everything left of it, is "". `fresh` is
+// true where a group of the first field begins that has a field after it.
+struct RowHead {
+  std::vector<std::string> labels;
+  bool fresh = false;
+};
+RowHead TableRowHead(const Table& table, size_t row);
+
+// The records that a row shows, each once, in the columns' order.
+std::vector<const TableRecord*> RecordsOfRow(const Table& table, size_t row);
+
+}  // namespace quantref

@@ -1,0 +1,107 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "eval/table_render.h"
+
+namespace quantref {
+namespace {
+
+std::string Fixed(double value, const TableValue& shows, bool is_signed) {
+  std::string text = is_signed ? fmt::format("{:+.{}f}", value, shows.digits)
+                               : fmt::format("{:.{}f}", value, shows.digits);
+  // Nothing is "-0.00".
+  if (text.find_first_not_of("+-0.") == std::string::npos && text[0] == '-') {
+    text.erase(0, 1);
+    if (is_signed) text.insert(0, "+");
+  }
+  return text;
+}
+
+// True where the columns from `a` to `b` share the values of the first `fields` + 1 fields.
+bool SameSpan(const Table& table, size_t a, size_t b, size_t fields) {
+  const auto& x = table.columns[a].values;
+  const auto& y = table.columns[b].values;
+  const auto end = static_cast<std::ptrdiff_t>(fields) + 1;
+  return std::equal(x.begin(), x.begin() + end, y.begin());
+}
+
+}  // namespace
+
+NumberText CellNumber(const TableCell& cell, const TableValue& shows) {
+  const bool is_signed = shows.metric->is_signed;
+  NumberText text{Fixed(cell.number.value, shows, is_signed)};
+  if (!cell.number.low || shows.uncertainty == UncertaintyStyle::kNone) return text;
+  const double low = *cell.number.low, high = *cell.number.high;
+  if (shows.uncertainty == UncertaintyStyle::kPlusMinus) {
+    text.half = Fixed((high - low) / 2, shows, false);
+  } else {
+    text.low = Fixed(low, shows, is_signed);
+    text.high = Fixed(high, shows, is_signed);
+  }
+  return text;
+}
+
+std::string StampLetters(const TableCell& cell) {
+  std::string letters;
+  for (const TableStamp& stamp : cell.stamps) {
+    if (letters.find(stamp.letter) == std::string::npos) letters += stamp.letter;
+  }
+  return letters;
+}
+
+std::vector<std::vector<HeaderSpan>> TableHeader(const Table& table) {
+  std::vector<std::vector<HeaderSpan>> lines;
+  for (size_t f = 0; f < table.spec->columns.size(); ++f) {
+    std::vector<HeaderSpan>& line = lines.emplace_back();
+    for (size_t c = 0; c < table.columns.size(); ++c) {
+      if (c > 0 && SameSpan(table, c - 1, c, f)) {
+        ++line.back().columns;
+      } else {
+        line.push_back({table.spec->columns[f].Label(table.columns[c].values[f]), 1});
+      }
+    }
+  }
+  if (!lines.empty() && table.spec->cells.size() == 1) return lines;
+  std::vector<HeaderSpan>& line = lines.emplace_back();
+  for (const TableColumn& column : table.columns) line.push_back({column.shows->header, 1});
+  return lines;
+}
+
+RowHead TableRowHead(const Table& table, size_t row) {
+  RowHead head;
+  const std::vector<TableField>& fields = table.spec->rows;
+  bool same = row > 0;
+  for (size_t f = 0; f < fields.size(); ++f) {
+    const std::string& value = table.rows[row][f];
+    same = same && value == table.rows[row - 1][f] && f + 1 < fields.size();
+    head.labels.push_back(same ? "" : fields[f].Label(value));
+    if (f == 0) head.fresh = row > 0 && !same && fields.size() > 1;
+  }
+  return head;
+}
+
+std::vector<const TableRecord*> RecordsOfRow(const Table& table, size_t row) {
+  std::vector<const TableRecord*> records;
+  for (const auto& cell : table.cells[row]) {
+    if (cell && std::find(records.begin(), records.end(), cell->record) == records.end())
+      records.push_back(cell->record);
+  }
+  return records;
+}
+
+std::string TableAs(const Table& table, TableFormat format) {
+  switch (format) {
+    case TableFormat::kLatex:
+      return LatexTable(table);
+    case TableFormat::kMarkdown:
+      return MarkdownTable(table);
+    case TableFormat::kCsv:
+      return CsvTable(table);
+    case TableFormat::kHtml:
+      return HtmlPage(table);
+  }
+  return "";
+}
+
+}  // namespace quantref
