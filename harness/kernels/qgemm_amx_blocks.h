@@ -228,22 +228,19 @@ class Pipeline {
   static constexpr size_t kTokens = kHeight / kDigits;
   static constexpr size_t kItems = 4 * kTokens;  // a token of a block and a panel
 
-  // Items [kFirst, kEnd) of rescaling a group, unrolled.
-  template <size_t kFirst, size_t kEnd>
-  __attribute__((always_inline)) void RescaleItems(const GroupFactors<kDigits>& factors,
-                                                   const int32_t* sums) {
-    if constexpr (kFirst < kEnd) {
-      constexpr size_t kToken = kFirst / 2, kPanel = kFirst % 2, kBlock = kToken / kTokens;
-      Rescale<kDigits>(factors, kPanel, sums + (2 * kBlock + kPanel) * kTileWords,
-                       kToken % kTokens * kDigits, factors.pairs + kToken * kDigits,
-                       corner_.outputs[kToken] + kPanel * kPanelRows);
-      RescaleItems<kFirst + 1, kEnd>(factors, sums);
-    }
-  }
+  // A part of rescaling a group. Unrolled, unless a sanitizer is to look at every access: then the
+  // compiler would take minutes.
   template <size_t kParts, size_t kPart>
   __attribute__((always_inline)) void RescalePart(const GroupFactors<kDigits>& factors,
                                                   const int32_t* sums) {
-    RescaleItems<kPart * kItems / kParts, (kPart + 1) * kItems / kParts>(factors, sums);
+#ifndef __SANITIZE_ADDRESS__
+#pragma GCC unroll 64
+#endif
+    for (size_t i = kPart * kItems / kParts; i < (kPart + 1) * kItems / kParts; ++i) {
+      const size_t token = i / 2, p = i % 2, b = token / kTokens;
+      Rescale<kDigits>(factors, p, sums + (2 * b + p) * kTileWords, token % kTokens * kDigits,
+                       factors.pairs + token * kDigits, corner_.outputs[token] + p * kPanelRows);
+    }
   }
   void RescaleAll(size_t g) {
     const GroupFactors<kDigits> factors(gemm_, stretch_, g, row_);
