@@ -245,7 +245,7 @@ std::string SpeedText(std::vector<SpeedRow> rows) {
   const size_t same = WithVerdictSame(rows, true).size();
   const bool all = same <= kMostIdentical;
   if (!all) rows = WithVerdictSame(rows, false);
-  std::string text = "\n";
+  std::string text;
   if (!rows.empty()) {
     const SpeedTable table = MakeSpeedTable(rows);
     text += RenderTable(table.header, table.rows, table.left);
@@ -345,7 +345,9 @@ std::string ComparisonText(const RecordComparison& comparison, const Gate& gate,
     text += RenderTable(table.header, table.rows, table.left);
   }
   if (!all) text += Plural(listed.identical.size(), "cell") + " the same, bit for bit\n";
-  text += SpeedText(SpeedRows(comparison));
+  const bool accuracy = !listed.changed.empty() || !listed.identical.empty();
+  const std::string speed = SpeedText(SpeedRows(comparison));
+  text += (accuracy && !speed.empty() ? "\n" : "") + speed;
   text += Section("why", Reasons(comparison));
   std::vector<Row> changes = Changes(comparison);
   if (!changes.empty()) {
@@ -353,7 +355,7 @@ std::string ComparisonText(const RecordComparison& comparison, const Gate& gate,
   }
   text += Section("stamps", Stamps(comparison));
   text += "\n";
-  if (!listed.changed.empty() || !listed.identical.empty()) text += std::string(kLegend) + "\n";
+  if (accuracy) text += std::string(kLegend) + "\n";
   text += SummaryLine(comparison) + "\n";
   if (gated) text += GateLine(comparison, gate) + "\n";
   return Printable(text);
