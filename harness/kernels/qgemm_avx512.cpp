@@ -7,6 +7,7 @@
 namespace quantref {
 namespace {
 
+constexpr size_t kBlockRows = kBlockTerms / kDotTerms;
 constexpr size_t kAhead = 4096;  // bytes that are asked for before they are needed
 constexpr size_t kGroupsAhead = 4;
 constexpr size_t kInputBytes = 1 << 19;  // of activations that stay in the L2 cache
@@ -33,17 +34,14 @@ struct Streams {
   size_t panel_bytes;
   size_t at;  // in each panel
 
-  // Asks for what follows by kAhead: in these panels, or past their end in the next.
-  template <int kBits>
-  void Ask() const {
+  // Asks for the line that follows by kAhead: in these panels, or past their end in the next.
+  void Ask(size_t line) const {
     const size_t ahead = at + kAhead;
     const size_t skipped = ahead < panel_bytes ? 0 : (kPanels - 1) * panel_bytes;
+    const size_t offset = ahead + skipped + line * kRowBytes;
 #pragma GCC unroll 6
-    for (const uint8_t* panel : panels) {
-      const auto* line = reinterpret_cast<const char*>(panel + ahead + skipped);
-#pragma GCC unroll 8
-      for (size_t i = 0; i < kBits; ++i) _mm_prefetch(line + i * kRowBytes, _MM_HINT_T0);
-    }
+    for (const uint8_t* panel : panels)
+      _mm_prefetch(reinterpret_cast<const char*>(panel + offset), _MM_HINT_T0);
   }
 };
 
@@ -66,9 +64,11 @@ inline void AddGroup(Streams<kPanels>& streams, const int8_t* values, size_t hei
                      size_t steps, __m512i sums[kPanels][kRows]) {
   for (size_t s = 0; s < steps; ++s, values += height * step) {
     for (size_t at = 0; at < step; at += kBlockTerms, streams.at += kRowBytes * kBits) {
-      streams.template Ask<kBits>();
 #pragma GCC unroll 8
-      for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r) {
+      for (size_t r = 0; r < kBlockRows; ++r) {
+        // One line at a time: a whole block's requests would fill the buffers that loads wait for.
+        const size_t line = r * kBits / kBlockRows;
+        if (line < (r + 1) * kBits / kBlockRows) streams.Ask(line);
         __m512i w[kPanels];
 #pragma GCC unroll 6
         for (size_t p = 0; p < kPanels; ++p)
@@ -128,7 +128,7 @@ using PanelFunction = void(const Qgemm&, size_t, const Rows&, size_t);
 // Functions for as many panels at once as leave registers for the sums of all rows.
 struct PanelKernel {
   PanelFunction* six;  // nullptr: the rows are too many
-  PanelFunction* two;
+  PanelFunction* three;
   PanelFunction* one;
 };
 template <int kBits, size_t kDigits, size_t kTokens>
@@ -136,7 +136,7 @@ constexpr PanelKernel MakeKernel() {
   constexpr size_t kRows = kDigits * kTokens;
   PanelKernel kernel = {nullptr, nullptr, MultiplyPanels<kBits, kDigits, kTokens, 1>};
   if constexpr (kRows <= 4) kernel.six = MultiplyPanels<kBits, kDigits, kTokens, 6>;
-  if constexpr (kRows <= 8) kernel.two = MultiplyPanels<kBits, kDigits, kTokens, 2>;
+  if constexpr (kRows <= 8) kernel.three = MultiplyPanels<kBits, kDigits, kTokens, 3>;
   return kernel;
 }
 
@@ -171,8 +171,8 @@ void MultiplyTokens(const Qgemm& gemm, const PanelKernel& kernel, size_t first, 
   size_t p = first;
   if (kernel.six != nullptr)
     for (; p + 6 <= end; p += 6) kernel.six(gemm, p, rows, token);
-  if (kernel.two != nullptr)
-    for (; p + 2 <= end; p += 2) kernel.two(gemm, p, rows, token);
+  if (kernel.three != nullptr)
+    for (; p + 3 <= end; p += 3) kernel.three(gemm, p, rows, token);
   for (; p < end; ++p) kernel.one(gemm, p, rows, token);
 }
 
