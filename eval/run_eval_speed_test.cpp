@@ -12,21 +12,13 @@
 namespace quantref {
 namespace {
 
+using testing::CheckDone;
+using testing::Contains;
 using testing::ProcessResult;
 using testing::RecordJson;
 using testing::RunEvalLab;
 using testing::WriteFile;
 using Strings = std::vector<std::string>;
-
-bool Contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-void CheckDone(const ProcessResult& result) {
-  INFO("stdout: " << result.out);
-  INFO("stderr: " << result.err);
-  CHECK(result.exit_code == 0);
-}
 
 constexpr char kTinySpec[] =
     "throughput={standard_shapes: false, tokens: [1, 3], prefill: 16, decode: 4, repetitions: 2}";

@@ -16,15 +16,12 @@ namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Contains;
 using testing::Process;
 using testing::ProcessResult;
 using testing::RecordJson;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
-
-bool Contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 // A run that takes half a second or more.
 Strings LongRun(const std::string& threads) {

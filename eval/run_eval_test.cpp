@@ -14,22 +14,12 @@ namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::CheckDone;
+using testing::Contains;
 using testing::ProcessResult;
 using testing::RecordJson;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
-
-bool Contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-// Ended well, and if not, says why.
-void CheckDone(const ProcessResult& result) {
-  INFO("stdout: " << result.out);
-  INFO("stderr: " << result.err);
-  CHECK(result.exit_code == 0);
-  CHECK(result.signal == 0);
-}
 
 std::string Smoke() { return (testing::SourceDir() / "configs/smoke.yaml").string(); }
 

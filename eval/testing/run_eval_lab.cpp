@@ -67,6 +67,13 @@ RecordJson RunEvalLab::Record(const std::string& method) const {
   return found[0];
 }
 
+void CheckDone(const ProcessResult& result) {
+  INFO("stdout: " << result.out);
+  INFO("stderr: " << result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(result.signal == 0);
+}
+
 std::string RunEvalProgram() { return QUANTREF_RUN_EVAL; }
 
 }  // namespace quantref::testing

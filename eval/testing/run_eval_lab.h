@@ -40,6 +40,9 @@ class RunEvalLab {
   TempDir dir_;
 };
 
+// Fails the test where the program did not end well, and says what it wrote.
+void CheckDone(const ProcessResult& result);
+
 // The program as it was built.
 std::string RunEvalProgram();
 

@@ -38,6 +38,10 @@ fs::path ReferenceModel(std::string_view name) {
   return SourceDir() / "harness" / "reference" / name;
 }
 
+bool Contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
 std::string MissingPart(std::string_view message, std::initializer_list<std::string_view> parts) {
   for (const std::string_view part : parts) {
     if (message.find(part) == std::string_view::npos) return std::string(part);

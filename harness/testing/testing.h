@@ -46,6 +46,8 @@ std::string ErrorMessage(F&& f) {
   return {};
 }
 
+bool Contains(std::string_view text, std::string_view part);
+
 // The first of the parts that the message lacks; empty if it has them all.
 std::string MissingPart(std::string_view message, std::initializer_list<std::string_view> parts);
 
