@@ -117,6 +117,20 @@ TEST_CASE("compare_results: fewer bits under the same name are caught, blamed an
   CHECK(Compare(Lab(), {"bits8", "bits3", "--gate", "gate.yaml"}).exit_code == 0);
 }
 
+TEST_CASE("compare_results: a method that rounds wrongly is caught, the others are the same") {
+  Strings command = {QUANTREF_RUN_EVAL_PLANTED, "night.yaml", "--out", "planted"};
+  const ProcessResult result = testing::RunProcess(command, Lab().Options());
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const RecordJson comparison = CompareJson(Lab(), "before", "planted");
+  CHECK(Cell(comparison, "fp16")["accuracy"]["identical"] == true);
+  CHECK(Cell(comparison, "gptq")["accuracy"]["identical"] == true);
+  const RecordJson& cell = Cell(comparison, "rtn");
+  CHECK(cell["accuracy"]["identical"] == false);
+  CHECK(cell["cause"]["stage"] == "packed weights");
+  CHECK_FALSE(cell.contains("changes"));  // the same config, and the same commit by name
+}
+
 TEST_CASE("compare_results: other calibration samples are blamed on calibration") {
   Rerun("seed", {"--set", "calibration.seed=1"});
   const RecordJson comparison = CompareJson(Lab(), "before", "seed");

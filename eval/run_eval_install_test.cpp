@@ -8,13 +8,8 @@ namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::CheckDone;
 using testing::ProcessResult;
-
-void CheckDone(const ProcessResult& result) {
-  INFO("stdout: " << result.out);
-  INFO("stderr: " << result.err);
-  CHECK(result.exit_code == 0);
-}
 
 TEST_CASE("run_eval: the installed tree works by itself") {
   const testing::RunEvalLab lab;
