@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <system_error>
-#include <tuple>
 #include <utility>
 
 #include "eval/record_reader.h"
@@ -18,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The newest of each cell, over all paths.
+// The newest of each cell, over all paths; of the same second, that of the later path.
 std::map<CellName, StoredRecord> NewestCells(std::span<const std::string> paths, size_t threads) {
   std::map<CellName, StoredRecord> newest;
   for (const std::string& path : paths) {
@@ -30,9 +29,7 @@ std::map<CellName, StoredRecord> NewestCells(std::span<const std::string> paths,
     }
     for (StoredRecord& record : set.records) {
       const auto [at, is_new] = newest.try_emplace(record.cell, record);
-      if (!is_new &&
-          std::tie(at->second.created, at->second.id) < std::tie(record.created, record.id))
-        at->second = std::move(record);
+      if (!is_new && at->second.created <= record.created) at->second = std::move(record);
     }
   }
   return newest;
