@@ -193,13 +193,7 @@ std::string NotWritable(const fs::path& folder) {
 Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   Json record = BeginRecord(*cell.config);
   record["model"] = ModelJson(group, cell.config->model.weight_type);
-  record["method"] = cell.method();
-  if (cell.spec != nullptr) {
-    PutScheme(record, *cell.spec);
-    PutPath(record, cell);
-  }
-  record["effective_bits"] = cell.bits.blocks;
-  record["model_effective_bits"] = cell.bits.model;
+  PutMethod(record, cell);
   record["dataset"] = DatasetJson(*group.text);
   record["protocol"] = ProtocolJson(group);
   if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(cell);

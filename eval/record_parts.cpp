@@ -22,24 +22,6 @@ RecordJson SchemeJson(const WeightScheme& scheme) {
   return json;
 }
 
-}  // namespace
-
-RecordJson BeginRecord(const RunConfig& config) {
-  RecordJson record;
-  record["schema"] = kRecordSchema;
-  record["created"] = UtcNow();
-  record["tool"] = {{"version", kVersion}, {"git_commit", kGitCommit}, {"dirty", kGitDirty}};
-  record["config"] = {{"name", config.name},
-                      {"sha256", Sha256Hex(config.Resolved())},
-                      {"resolved", RecordJson::parse(config.Resolved())}};
-  return record;
-}
-
-void PutScheme(RecordJson& record, const CellConfig& cell) {
-  record["scheme"] = SchemeJson(cell.quantize.weights);
-  record["activations"] = cell.activations ? ActivationName(*cell.activations) : "none";
-}
-
 void PutPath(RecordJson& record, const CellResult& cell) {
   record["path"] = cell.kernel_linears > 0 ? "kernel" : "simulated";
   if (!cell.simulated_linears.empty()) record["simulated_linears"] = cell.simulated_linears;
@@ -56,6 +38,31 @@ void PutPath(RecordJson& record, const CellResult& cell) {
                                    {"linear_error_limit", cell.limits.linear_error}};
   if (cell.limits.kl_mean) record["simulated_vs_kernel"]["kl_mean_limit"] = *cell.limits.kl_mean;
   if (cell.GapTooWide()) record["simulated_vs_kernel"]["failed"] = true;
+}
+
+}  // namespace
+
+RecordJson BeginRecord(const RunConfig& config) {
+  RecordJson record;
+  record["schema"] = kRecordSchema;
+  record["created"] = UtcNow();
+  record["tool"] = {{"version", kVersion}, {"git_commit", kGitCommit}, {"dirty", kGitDirty}};
+  record["config"] = {{"name", config.name},
+                      {"sha256", Sha256Hex(config.Resolved())},
+                      {"resolved", RecordJson::parse(config.Resolved())}};
+  return record;
+}
+
+void PutMethod(RecordJson& record, const CellResult& cell) {
+  record["method"] = cell.method();
+  if (cell.spec != nullptr) {
+    record["scheme"] = SchemeJson(cell.spec->quantize.weights);
+    record["activations"] =
+        cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
+    PutPath(record, cell);
+  }
+  record["effective_bits"] = cell.bits.blocks;
+  record["model_effective_bits"] = cell.bits.model;
 }
 
 void PutEnvironment(RecordJson& record, const Environment& environment) {

@@ -14,9 +14,9 @@ namespace quantref {
 
 using RecordJson = nlohmann::ordered_json;
 
-RecordJson BeginRecord(const RunConfig& config);             // schema, tool, config
-void PutScheme(RecordJson& record, const CellConfig& cell);  // weights and activations
-void PutPath(RecordJson& record, const CellResult& cell);    // and the gap between paths
+RecordJson BeginRecord(const RunConfig& config);  // schema, tool, config
+// Method, scheme, path with the gap between paths, bits.
+void PutMethod(RecordJson& record, const CellResult& cell);
 void PutSpeed(RecordJson& record, const CellSpeed& speed, const Environment& environment);
 void PutEnvironment(RecordJson& record, const Environment& environment);
 Record FinishRecord(RecordJson record, const RunConfig& config, const std::string& method);

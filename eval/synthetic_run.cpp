@@ -148,13 +148,7 @@ Record SyntheticRun::MakeRecord(const CellResult& cell, const Environment& envir
                      {"synthetic", true},
                      {"seed", config_.model.seed},
                      {"parameters", shape_.Parameters()}};
-  record["method"] = cell.method();
-  if (cell.spec != nullptr) {
-    PutScheme(record, *cell.spec);
-    PutPath(record, cell);
-  }
-  record["effective_bits"] = cell.bits.blocks;
-  record["model_effective_bits"] = cell.bits.model;
+  PutMethod(record, cell);
   PutSpeed(record, *cell.speed, environment);
   if (!left_out_.empty()) record["throughput"]["reference_left_out"] = left_out_;
   PutEnvironment(record, environment);
