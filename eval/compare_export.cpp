@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "eval/compare_report.h"
-#include "eval/text_table.h"
+#include "eval/markup.h"
 
 // The formats of a comparison that other programs read.
 
@@ -125,29 +125,6 @@ Json CellJson(const ComparedCell& cell, const Gate& gate) {
   return json;
 }
 
-std::string XmlText(const std::string& text) {
-  std::string escaped;
-  for (const char c : Printable(text)) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        escaped += c;
-    }
-  }
-  return escaped;
-}
-
 std::string Details(const ComparedCell& cell) {
   std::string text;
   if (cell.cause)
@@ -192,15 +169,16 @@ struct JUnitCases {
     const std::string group =
         names.protocol.empty() ? names.model : names.model + "." + names.protocol;
     ++tests;
-    text += fmt::format("  <testcase classname=\"{}\" name=\"{}\">", XmlText(group), XmlText(name));
+    text += fmt::format("  <testcase classname=\"{}\" name=\"{}\">", MarkupText(group),
+                        MarkupText(name));
     if (!failure.empty()) {
       ++failures;
       text += fmt::format("<failure type=\"{}\" message=\"{}\">{}</failure>", VerdictName(verdict),
-                          XmlText(failure), XmlText(details));
+                          MarkupText(failure), MarkupText(details));
     } else if (NothingToTest(verdict)) {
       ++skipped;
       const std::string reason = why.empty() ? "" : ": " + why;
-      text += fmt::format("<skipped message=\"{}\"/>", XmlText(VerdictName(verdict) + reason));
+      text += fmt::format("<skipped message=\"{}\"/>", MarkupText(VerdictName(verdict) + reason));
     }
     text += "</testcase>\n";
   }

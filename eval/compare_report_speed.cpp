@@ -43,10 +43,10 @@ std::vector<SpeedRow> SpeedRows(const RecordComparison& comparison) {
   return rows;
 }
 
-SpeedTable MakeSpeedTable(const std::vector<SpeedRow>& rows) {
+ReportTable MakeSpeedTable(const std::vector<SpeedRow>& rows) {
   std::set<std::string> models;
   for (const SpeedRow& row : rows) models.insert(row.cell->cell().model);
-  SpeedTable table{{"cell"}, {}};
+  ReportTable table{{"cell"}, {}};
   if (models.size() > 1) table.header.emplace_back("model");
   for (const char* name : {"speed", "verdict", "kernel"}) table.header.emplace_back(name);
   table.left = table.header.size();

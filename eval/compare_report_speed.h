@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/compare_cells.h"
+#include "eval/compare_report_rows.h"
 
 namespace quantref {
 
@@ -17,12 +17,7 @@ struct SpeedRow {
 // Of every cell that has speeds, the most alarming first.
 std::vector<SpeedRow> SpeedRows(const RecordComparison& comparison);
 
-struct SpeedTable {
-  std::vector<std::string> header;
-  std::vector<std::vector<std::string>> rows;
-  size_t left = 0;  // columns that are flush left
-};
-SpeedTable MakeSpeedTable(const std::vector<SpeedRow>& rows);
+ReportTable MakeSpeedTable(const std::vector<SpeedRow>& rows);
 
 // "1 worse, 10 same": of the rates; "" where there are none.
 std::string SpeedSummary(const std::vector<SpeedRow>& rows);

@@ -35,8 +35,9 @@ constexpr const char* kAccuracyFacts[] = {
 constexpr const char* kOptionalFacts[] = {"hashes.packed_weights", "calibration.token_sha256",
                                           "path"};
 // Flags, numbers and maps.
-constexpr const char* kJsonFacts[] = {"tool.dirty", "model.outliers", "model.synthetic",
-                                      "model.parameters"};
+constexpr const char* kJsonFacts[] = {
+    "tool.dirty",       "model.outliers",         "model.synthetic",
+    "model.parameters", "protocol.stopped_early", "simulated_vs_kernel.failed"};
 
 // Only versions that mean the same can be compared.
 void CheckSchema(const RecordFields& fields) {
@@ -173,21 +174,6 @@ std::vector<StoredRecord> ReadFolder(const fs::path& folder, size_t threads) {
   return records;
 }
 
-RecordSet NewestOf(std::vector<StoredRecord> all, const fs::path& path, bool is_set) {
-  std::sort(all.begin(), all.end(), [](const StoredRecord& a, const StoredRecord& b) {
-    return a.cell != b.cell ? a.cell < b.cell : IsNewer(a, b);
-  });
-  RecordSet set{path, is_set, {}};
-  for (StoredRecord& record : all) {
-    if (set.records.empty() || set.records.back().cell != record.cell) {
-      set.records.push_back(std::move(record));
-    } else {
-      ++set.passed_over;
-    }
-  }
-  return set;
-}
-
 }  // namespace
 
 std::string CellName::Text() const {
@@ -217,17 +203,34 @@ double StoredRecord::MeanNll() const {
          std::accumulate(window_scored.begin(), window_scored.end(), 0.0);
 }
 
-StoredRecord ReadRecord(const fs::path& file) {
-  return ParseRecord(ReadJsonFile(file), file, file.string());
+StoredRecord ReadRecord(const fs::path& file) { return ReadRecord(ReadJsonFile(file), file); }
+
+StoredRecord ReadRecord(const Json& json, const fs::path& file) {
+  return ParseRecord(json, file, file.string());
 }
 
 RecordSet ReadRecords(const fs::path& path, size_t threads) {
   std::error_code error;
-  if (fs::is_directory(path, error)) return NewestOf(ReadFolder(path, threads), path, true);
+  if (fs::is_directory(path, error)) return NewestRecords(ReadFolder(path, threads), path);
   const Json json = ReadJsonFile(path);
-  if (json.is_array()) return NewestOf(ParseRecords(json, path), path, true);
+  if (json.is_array()) return NewestRecords(ParseRecords(json, path), path);
   RecordSet set{path, false, {}};
-  set.records.push_back(ParseRecord(json, path, path.string()));
+  set.records.push_back(ReadRecord(json, path));
+  return set;
+}
+
+RecordSet NewestRecords(std::vector<StoredRecord> all, const fs::path& path) {
+  std::sort(all.begin(), all.end(), [](const StoredRecord& a, const StoredRecord& b) {
+    return a.cell != b.cell ? a.cell < b.cell : IsNewer(a, b);
+  });
+  RecordSet set{path, true, {}};
+  for (StoredRecord& record : all) {
+    if (set.records.empty() || set.records.back().cell != record.cell) {
+      set.records.push_back(std::move(record));
+    } else {
+      ++set.passed_over;
+    }
+  }
   return set;
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -91,6 +92,8 @@ struct StoredRecord {
 };
 
 StoredRecord ReadRecord(const std::filesystem::path& file);
+// The same, where the file has been parsed already.
+StoredRecord ReadRecord(const nlohmann::json& json, const std::filesystem::path& file);
 
 // The newest record of each cell, in the order of their names.
 struct RecordSet {
@@ -104,5 +107,8 @@ struct RecordSet {
 // subfolders: every *.json there that is not hidden nor in a hidden folder, each one record. Error
 // where there is none.
 RecordSet ReadRecords(const std::filesystem::path& path, size_t threads);
+
+// Of records that were read already; `path` is what the set is called.
+RecordSet NewestRecords(std::vector<StoredRecord> all, const std::filesystem::path& path);
 
 }  // namespace quantref

@@ -83,4 +83,14 @@ std::vector<fs::path> MatchFiles(const fs::path& folder, const std::string& patt
   return files;
 }
 
+std::vector<fs::path> MatchFiles(const fs::path& folder, const std::vector<std::string>& patterns) {
+  std::vector<fs::path> files;
+  for (const std::string& pattern : patterns) {
+    for (fs::path& file : MatchFiles(folder, pattern)) files.push_back(std::move(file));
+  }
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  return files;
+}
+
 }  // namespace quantref

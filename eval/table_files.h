@@ -12,4 +12,8 @@ namespace quantref {
 std::vector<std::filesystem::path> MatchFiles(const std::filesystem::path& folder,
                                               const std::string& pattern);
 
+// Those that any of the patterns names, each once, sorted.
+std::vector<std::filesystem::path> MatchFiles(const std::filesystem::path& folder,
+                                              const std::vector<std::string>& patterns);
+
 }  // namespace quantref

@@ -161,11 +161,19 @@ void CheckPerplexity(const RecordFields& fields, const TableRecord& record) {
               DescribeJson(fields.Find("accuracy.ppl")));
 }
 
-TableRecord ReadOne(const fs::path& file, const std::vector<std::string>& named) {
-  const Json json = ReadJsonFile(file);
+bool PassesAll(const std::vector<FieldFilter>& filters, const TableRecord& record) {
+  return std::all_of(filters.begin(), filters.end(), [&](const FieldFilter& filter) {
+    return filter.Passes(record.Field(filter.field));
+  });
+}
+
+}  // namespace
+
+TableRecord ReadTableRecord(const Json& json, const fs::path& file,
+                            const std::vector<std::string>& named) {
   const RecordFields fields(json, file.string());
   TableRecord record;
-  record.stored = ReadRecord(file);
+  record.stored = ReadRecord(json, file);
   record.synthetic = !record.stored.HasAccuracy();
   for (const std::string& field : named) record.fields[field] = FieldText(fields, field);
   ReadSpeeds(fields, record);
@@ -184,24 +192,7 @@ TableRecord ReadOne(const fs::path& file, const std::vector<std::string>& named)
   return record;
 }
 
-bool PassesAll(const std::vector<FieldFilter>& filters, const TableRecord& record) {
-  return std::all_of(filters.begin(), filters.end(), [&](const FieldFilter& filter) {
-    return filter.Passes(record.Field(filter.field));
-  });
-}
-
-}  // namespace
-
-TableRecords ReadTableRecords(const TableSpec& spec, size_t threads) {
-  std::vector<fs::path> files;
-  for (const std::string& pattern : spec.records) {
-    for (fs::path& file : MatchFiles(spec.Folder(), pattern)) files.push_back(std::move(file));
-  }
-  std::sort(files.begin(), files.end());
-  files.erase(std::unique(files.begin(), files.end()), files.end());
-  std::vector<TableRecord> all(files.size());
-  const std::vector<std::string> named = spec.Fields();
-  ParallelFor(files.size(), threads, [&](size_t i, size_t) { all[i] = ReadOne(files[i], named); });
+TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all) {
   TableRecords read;
   for (const TableRecord& record : all) read.ids.push_back(record.stored.id);
   std::sort(read.ids.begin(), read.ids.end());
@@ -216,6 +207,16 @@ TableRecords ReadTableRecords(const TableSpec& spec, size_t threads) {
   }
   std::erase_if(read.records, [&](const TableRecord& r) { return !PassesAll(spec.where, r); });
   return read;
+}
+
+TableRecords ReadTableRecords(const TableSpec& spec, size_t threads) {
+  const std::vector<fs::path> files = MatchFiles(spec.Folder(), spec.records);
+  const std::vector<std::string> fields = spec.Fields();
+  std::vector<TableRecord> all(files.size());
+  ParallelFor(files.size(), threads, [&](size_t i, size_t) {
+    all[i] = ReadTableRecord(ReadJsonFile(files[i]), files[i], fields);
+  });
+  return SelectRecords(spec, std::move(all));
 }
 
 }  // namespace quantref

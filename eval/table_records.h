@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,11 +55,18 @@ struct TableRecord {
   const std::string& Field(const std::string& field) const { return fields.at(field); }
 };
 
-// The newest record of each cell, of the files that the spec names.
+// With the values of these fields. `file` is for messages.
+TableRecord ReadTableRecord(const nlohmann::json& json, const std::filesystem::path& file,
+                            const std::vector<std::string>& fields);
+
+// The newest record of each cell, where the spec's `where` wants it.
 struct TableRecords {
   std::vector<TableRecord> records;
   std::vector<std::string> ids;  // of all that were read, sorted
 };
+TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all);
+
+// Of the files that the spec names.
 TableRecords ReadTableRecords(const TableSpec& spec, size_t threads);
 
 }  // namespace quantref
