@@ -23,6 +23,9 @@ std::string ComparisonText(const RecordComparison& comparison, const Gate& gate,
 // For a pull request: the summary, what is not the same, the rest folded away.
 std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& gate, bool gated);
 
+// Sections of a page: tables of all cells that its script can sort (html_table.h).
+std::string ComparisonHtml(const RecordComparison& comparison);
+
 // results/README.md has the schema.
 std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate, bool gated);
 
