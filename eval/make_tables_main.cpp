@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace {
 
 struct TableOptions {
   std::string spec, format, out;
+  std::vector<std::string> records;
   bool check = false;
 };
 
@@ -44,7 +46,10 @@ std::vector<TableFormat> FormatsToCheck(const TableSpec& spec, const std::string
 void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 int MakeTables(const TableOptions& options) {
-  const TableSpec spec = ReadTableSpec(options.spec);
+  TableSpec spec = ReadTableSpec(options.spec);
+  if (!options.records.empty()) spec.records.clear();
+  for (const std::string& path : options.records)
+    spec.records.push_back(std::filesystem::absolute(path).string());
   const std::vector<TableFormat> to_check =
       options.check ? FormatsToCheck(spec, options.format) : std::vector<TableFormat>{};
   const size_t threads = CoreCount();
@@ -83,6 +88,10 @@ int Main(int argc, char** argv) {
                  "names are written, or Markdown is printed")
       ->check(CLI::IsMember(TableFormatNames()))
       ->type_name("FORMAT");
+  app.add_option("--records", options.records,
+                 "instead of the spec's: records, folders of them, or globs; several times")
+      ->type_name("PATH")
+      ->expected(1);
   auto* out = app.add_option("--out", options.out, "write to this file")->type_name("FILE");
   app.add_flag("--check", options.check,
                "write nothing; exit with 1 if a file that 'outputs' names is not what the records "

@@ -60,6 +60,19 @@ TEST_CASE("make_tables: outputs, one format, a file") {
   CHECK(MakeTables(lab, {"table.yaml", "--check", "--out", "c"}).exit_code == 2);
 }
 
+TEST_CASE("make_tables: --records") {
+  TableLab lab;
+  Fill(lab);
+  const std::string id = lab.Add(TableSample("awq", 0.01, 0.001));
+  const ProcessResult one =
+      MakeTables(lab, {"table.yaml", "--format", "csv", "--records", "records/" + id + ".json"});
+  INFO(one.err);
+  CHECK(one.exit_code == 0);
+  CHECK(one.out.find("awq") != std::string::npos);
+  CHECK(one.out.find("gptq") == std::string::npos);
+  CHECK(MakeTables(lab, {"table.yaml", "--records", "elsewhere"}).exit_code == 2);
+}
+
 TEST_CASE("make_tables: --check") {
   TableLab lab;
   Fill(lab);
@@ -113,7 +126,7 @@ TEST_CASE("make_tables: the LaTeX compiles") {
   lab.Add(odd);
   REQUIRE(MakeTables(lab, {"table.yaml"}).exit_code == 0);
   testing::WriteFile(lab / "paper.tex",
-                     "\\documentclass{article}\n\\usepackage{booktabs,siunitx}\n"
+                     "\\documentclass{article}\n\\usepackage{booktabs,graphicx,siunitx}\n"
                      "\\begin{document}\n\\input{a.tex}\n\\end{document}\n");
   const ProcessResult latex = testing::RunProcess(
       {"/usr/bin/env", "pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"},
@@ -126,6 +139,7 @@ TEST_CASE("make_tables: the LaTeX compiles") {
   INFO(latex.out);
   CHECK(latex.exit_code == 0);
   CHECK(latex.out.find("Missing character") == std::string::npos);
+  CHECK(latex.out.find("Overfull \\hbox") == std::string::npos);
   CHECK(fs::exists(lab / "paper.pdf"));
 }
 
