@@ -1,0 +1,1 @@
+"""Plots from records; scripts/plots is the program."""

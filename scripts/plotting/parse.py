@@ -1,0 +1,179 @@
+"""From JSON to a record, strictly."""
+
+import math
+from datetime import datetime
+
+from .fields import Fields
+from .record import QUANTILES, Accuracy, Kl, Machine, Rate, Record, Text
+
+SCHEMA = 1
+# An aggregate is made of sums of doubles, summed in another order.
+SAME = 1e-9
+EXP_AT_MOST = 700.0  # of more a double has no exponential
+
+
+def _short(digest):
+    return digest[:8]
+
+
+def _model(fields):
+    dtype = fields.maybe(fields.text, "model.dtype")
+    name = fields.text("model.name") + ("" if dtype in (None, "native") else f" {dtype}")
+    return name + (" + outliers" if fields.has("model.outliers") else "")
+
+
+def _weights(fields):
+    text = _short(fields.text("model.sha256"))
+    if not fields.has("model.outliers"):
+        return text
+    channels, scale = (fields.number(f"model.outliers.{key}") for key in ("channels", "scale"))
+    return f"{text}, outliers {channels:g} x {scale:g}"
+
+
+def _text(fields):
+    windows = fields.count("protocol.windows", least=1)
+    scored = fields.numbers("protocol.window_scored", windows, least=1)
+    index = fields.maybe(lambda path: fields.numbers(path, windows), "protocol.window_index")
+    split = fields.maybe(fields.text, "dataset.split")
+    return Text(
+        model=_model(fields),
+        weights=_weights(fields),
+        protocol=fields.text("protocol.name"),
+        name=fields.text("dataset.name") + (f" {split}" if split else ""),
+        tokens=_short(fields.text("protocol.token_sha256")),
+        windows=tuple(index or range(windows)),
+        of_windows=fields.maybe(fields.count, "protocol.cut_from_windows") or windows,
+        scored=int(sum(scored)),
+        substituted=fields.flag("dataset.substituted_sample"),
+    )
+
+
+def _check_follows(fields, path, stated, samples):
+    """The aggregates must be those of the samples beside them."""
+    if abs(stated - samples) > SAME * max(1.0, abs(samples)):
+        fields.fail(path, f"what the record's windows give, {samples:.9g}", f"{stated:.9g}")
+
+
+def _kl(fields, scored):
+    if not fields.has("accuracy.kl_mean"):
+        return None
+    sums = fields.numbers("accuracy.window_kl", len(scored))
+    mean = fields.number("accuracy.kl_mean")
+    _check_follows(fields, "accuracy.kl_mean", mean, sum(sums) / sum(scored))
+    quantiles = tuple(fields.number(f"accuracy.kl_{name}") for name in QUANTILES)
+    if list(quantiles) != sorted(quantiles):
+        fields.fail("accuracy.kl_p50", "quantiles that rise up to kl_max", f"{quantiles}")
+    return Kl(
+        mean=mean,
+        interval=fields.maybe(fields.interval, "accuracy.kl_ci95"),
+        quantiles=quantiles,
+        windows=tuple(kl / tokens for kl, tokens in zip(sums, scored)),
+    )
+
+
+def _accuracy(fields):
+    scored = fields.numbers("protocol.window_scored")
+    mean = sum(fields.numbers("accuracy.window_nll", len(scored))) / sum(scored)
+    ppl = fields.maybe(lambda path: fields.number(path, least=1e-15), "accuracy.ppl")
+    delta = fields.maybe(fields.number, "accuracy.delta_nll")
+    interval = fields.maybe(fields.interval, "accuracy.delta_nll_ci95")
+    for change in (delta or 0, *(interval or ())):
+        if abs(change) > EXP_AT_MOST:
+            fields.fail("accuracy.delta_nll", "a change in nats a token", f"{change:g}")
+    if ppl is not None:
+        _check_follows(fields, "accuracy.ppl", ppl, math.exp(min(mean, EXP_AT_MOST)))
+    return Accuracy(
+        mean_nll=mean,
+        ppl=ppl,
+        ppl_interval=fields.maybe(lambda path: fields.interval(path, 1e-15), "accuracy.ppl_ci95"),
+        delta=delta,
+        delta_interval=interval,
+        kl=_kl(fields, scored),
+    )
+
+
+def _calibration(fields):
+    if not fields.has("calibration.dataset") or fields.text("calibration.used_by") != "method":
+        return None
+    split = fields.maybe(fields.text, "calibration.split")
+    return (
+        fields.text("calibration.dataset")
+        + (f" {split}" if split else "")
+        + f", {fields.count('calibration.samples')} x {fields.count('calibration.length')} tokens"
+    )
+
+
+def _stamps(fields):
+    """Those that belong to a cell; what belongs to a whole text is in Text."""
+    stamps = {}
+    if fields.flag("calibration.contaminated"):
+        stamps["C"] = "CONTAMINATED calibration"
+    if fields.flag("calibration.substituted_sample"):
+        stamps["N"] = "calibrated on the bundled text, NOT WIKITEXT"
+    if fields.flag("simulated_vs_kernel.failed"):
+        stamps["G"] = "GATE FAILED: kernels and decoded weights differ too much"
+    return stamps
+
+
+def _decode(fields):
+    return tuple(
+        Rate(
+            tokens=rate.count("tokens", least=1),
+            threads=rate.count("threads", least=1),
+            samples=tuple(rate.numbers("samples", least=1e-15)),
+        )
+        for rate in fields.maps("throughput.decode_tokens_s")
+    )
+
+
+def _errors(fields):
+    errors = {}
+    for layer in fields.maps("layers"):
+        name = layer.text("name")
+        if name in errors:
+            layer.fail("name", "each matrix once")
+        if layer.has("output_error"):
+            errors[name] = layer.number("output_error", least=0)
+    return errors
+
+
+def _created(fields):
+    try:
+        return datetime.strptime(fields.text("created"), "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        fields.fail("created", "a time like 2026-01-31T12:34:56Z")
+
+
+def _scheme(fields):
+    weights = fields.maybe(fields.text, "scheme.name") or ""
+    activations = fields.maybe(fields.text, "activations") or "none"
+    return weights if activations == "none" else f"{weights}, {activations}"
+
+
+def read_record(value, where):
+    """A record of JSON; `where` names it in messages."""
+    fields = Fields(value, where)
+    if not fields.has("schema") or fields.count("schema") != SCHEMA:
+        fields.fail("schema", str(SCHEMA))
+    synthetic = fields.flag("model.synthetic")
+    environment = {key: fields.text(f"environment.{key}") for key in Machine.__annotations__}
+    return Record(
+        id=fields.text("id"),
+        created=_created(fields),
+        commit=fields.text("tool.git_commit")[:7] + ("+" if fields.flag("tool.dirty") else ""),
+        config=fields.text("config.name"),
+        method=fields.text("method"),
+        model=_model(fields),
+        seed=fields.count("calibration.seed") if fields.has("calibration.seeds") else None,
+        scheme=_scheme(fields),
+        bits=fields.maybe(lambda path: fields.number(path, least=1e-15), "effective_bits"),
+        threads=fields.maybe(fields.count, "environment.threads"),
+        machine=Machine(**environment),
+        text=None if synthetic else _text(fields),
+        accuracy=None if synthetic else _accuracy(fields),
+        calibration=_calibration(fields),
+        decode=_decode(fields),
+        busy=fields.flag("throughput.busy"),
+        errors=_errors(fields),
+        stamps=_stamps(fields),
+    )

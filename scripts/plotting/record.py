@@ -1,0 +1,99 @@
+"""A record as plots need it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+REFERENCE = "fp16"  # the method of the cell that all others are compared with
+QUANTILES = ("p50", "p90", "p99", "p999", "max")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Tokens a second."""
+
+    tokens: int
+    threads: int
+    samples: tuple
+
+
+@dataclass(frozen=True)
+class Kl:
+    """KL(FP16 || cell) in nats: over positions, and the means of windows."""
+
+    mean: float
+    interval: tuple  # None where there were too few windows
+    quantiles: tuple  # as QUANTILES
+    windows: tuple
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Intervals are (low, high), of 95 %; None where there were too few windows."""
+
+    mean_nll: float
+    ppl: float  # None where that was not asked for
+    ppl_interval: tuple
+    delta: float  # of the mean NLL, against FP16
+    delta_interval: tuple  # paired
+    kl: Kl
+
+
+@dataclass(frozen=True)
+class Text:
+    """What accuracies were measured on. Only those of equal ones may share an axis."""
+
+    model: str
+    weights: str
+    protocol: str
+    name: str
+    tokens: str  # hash
+    windows: tuple  # their places in the text
+    of_windows: int
+    scored: int
+    substituted: bool
+
+    def order(self):
+        """Of panels: whole texts before partial ones."""
+        return self.model, self.weights, self.protocol, self.name, -len(self.windows)
+
+    def partial(self):
+        return len(self.windows) < self.of_windows
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What speeds were measured on, and by what. Only those of equal ones may share an axis."""
+
+    cpu: str
+    isa: str
+    compiler: str
+    flags: str
+    blas: str
+
+
+@dataclass(frozen=True)
+class Record:
+    id: str
+    created: datetime
+    commit: str  # short, with "+" where the tree differed from it
+    config: str
+    method: str
+    model: str
+    seed: int  # of the calibration, where the config has several
+    scheme: str
+    bits: float
+    threads: int
+    machine: Machine
+    text: Text = None
+    accuracy: Accuracy = None
+    calibration: str = None  # of methods that read one
+    decode: tuple = ()
+    busy: bool = False
+    errors: dict = field(default_factory=dict)  # matrix to relative error of its outputs
+    stamps: dict = field(default_factory=dict)  # letter to meaning
+
+    def cell(self):
+        return self.config, self.method, self.model, self.seed, self.text
+
+    def is_reference(self):
+        return self.method == REFERENCE
