@@ -1,0 +1,268 @@
+// scripts/plots from records to files. It needs Debian's matplotlib, which the tests do not: where
+// there is none they say so and pass.
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/testing/process.h"
+#include "eval/testing/table_lab.h"
+#include "harness/io/file.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+using testing::AddSpeed;
+using testing::MissingPart;
+using testing::ProcessOptions;
+using testing::ProcessResult;
+using testing::TableLab;
+using testing::TableSample;
+using testing::WriteFile;
+using Strings = std::vector<std::string>;
+
+constexpr const char* kPython = "/usr/bin/python3";
+constexpr size_t kMost = size_t{1} << 24;
+
+bool HasMatplotlib() {
+  const bool has = fs::exists(kPython) &&
+                   testing::RunProcess({kPython, "-c", "import matplotlib"}).exit_code == 0;
+  if (!has) WARN("skipped: no python3-matplotlib on this machine");
+  return has;
+}
+
+ProcessResult Plot(const TableLab& lab, Strings arguments, ProcessOptions options = {}) {
+  arguments.insert(arguments.begin(), (testing::SourceDir() / "scripts/plots").string());
+  options.folder = lab.path();
+  return testing::RunProcess(arguments, options);
+}
+
+std::string Read(const fs::path& path) { return ReadFile(path, kMost); }
+
+// Everything that plots show.
+Json Sample(const std::string& method, double nats, const std::string& config = "tiny") {
+  Json record = TableSample(method, nats, nats / 10, config);
+  AddSpeed(record, 100 + 1000 * nats);
+  if (method == "fp16") return record;
+  Json& accuracy = record["accuracy"];
+  double kl = 0.001;
+  for (const char* name : {"kl_p50", "kl_p90", "kl_p99", "kl_p999", "kl_max"})
+    accuracy[name] = kl *= 4;
+  for (const char* name : {"layers.0.self_attn.q_proj", "layers.1.mlp.down_proj"})
+    record["layers"].push_back({{"name", name}, {"output_error", kl /= 2}});
+  return record;
+}
+
+void Fill(TableLab& lab) {
+  lab.Add(Sample("fp16", 0));
+  lab.Add(Sample("gptq", 0.02));
+  lab.Add(Sample("rtn", 0.06));
+  lab.Add(Sample("rtn", 0.06));  // the next night
+}
+
+std::string Svg(const TableLab& lab, const std::string& name) {
+  const ProcessResult result = Plot(lab, {"records", "--only", name, "--formats", "svg"});
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  REQUIRE(result.out == "plots/" + name + ".svg\n");
+  return Read(lab / "plots" / (name + ".svg"));
+}
+
+TEST_CASE("plots: every plot in every format, twice the same bytes") {
+  if (!HasMatplotlib()) return;
+  TableLab lab;
+  Fill(lab);
+  const ProcessResult first = Plot(lab, {"records", "--out", "a"});
+  INFO(first.err);
+  REQUIRE(first.exit_code == 0);
+  CHECK(first.err.empty());
+  REQUIRE(Plot(lab, {"records", "--out", "b"}).exit_code == 0);
+  const std::pair<const char*, std::string> kinds[] = {
+      {".pdf", "%PDF-"}, {".svg", "<?xml"}, {".png", "\x89PNG\r\n"}};
+  for (const char* name : {"bits", "speed", "kl", "layers", "history"}) {
+    for (const auto& [ending, magic] : kinds) {
+      const std::string file = std::string(name) + ending;
+      INFO(file);
+      CHECK(MissingPart(first.out, {"a/" + file + "\n"}) == "");
+      const std::string data = Read(lab / "a" / file);
+      CHECK(data.starts_with(magic));
+      CHECK((data == Read(lab / "b" / file)));
+    }
+  }
+  CHECK(std::distance(fs::directory_iterator(lab / "a"), fs::directory_iterator()) == 15);
+  CHECK(MissingPart(Read(lab / "a/bits.svg"),
+                    {">effective bits per weight<", ">perplexity<", ">fp16<", ">gptq<", ">rtn<",
+                     ">Pareto front<", ">95 % interval of fp16<", ">int4 g128 asym<", ">wikilm<",
+                     ">gptq-2048 on wikitext-2 test · 16 windows<", "22222222", "avx2"}) == "");
+  CHECK(MissingPart(Read(lab / "a/speed.svg"),
+                    {">wikilm, 2 threads, avx2<", ">decode of 8 tokens, tokens/s<"}) == "");
+  CHECK(MissingPart(Read(lab / "a/kl.svg"),
+                    {">gptq  int4 g128 asym<", ">KL, nats: means of windows<"}) == "");
+  CHECK(MissingPart(Read(lab / "a/layers.svg"),
+                    {">down_proj<", ">largest: 0.51 in 0.self_attn.q_proj<"}) == "");
+  CHECK(MissingPart(Read(lab / "a/history.svg"),
+                    {">tiny rtn<", "2026-01-31 12:00  aaaaaaa<", "1 thread"}) == "1 thread");
+}
+
+TEST_CASE("plots: the Pareto front") {
+  if (!HasMatplotlib()) return;
+  const auto front = [](const std::string& points) {
+    const std::string program =
+        "import sys; sys.path.insert(0, 'scripts')\n"
+        "sys.dont_write_bytecode = True\n"
+        "from plotting.perplexity import pareto_front\n"
+        "print(pareto_front(" +
+        points + "))";
+    const ProcessResult result =
+        testing::RunProcess({kPython, "-c", program}, {.folder = testing::SourceDir()});
+    INFO(result.err);
+    CHECK(result.exit_code == 0);
+    return result.out;
+  };
+  CHECK(front("[]") == "[]\n");
+  CHECK(front("[(4, 16), (16, 15), (8, 15.5), (8, 15.6), (6, 16), (3, 20)]") == "[5, 0, 2, 1]\n");
+  CHECK(front("[(4, 16), (4, 16), (4, 17)]") == "[0, 1]\n");  // equal cells lead both
+  CHECK(front("[(4, 16), (8, 16)]") == "[0]\n");
+}
+
+TEST_CASE("plots: what may not be compared has a panel of its own") {
+  if (!HasMatplotlib()) return;
+  TableLab lab;
+  Fill(lab);
+  CHECK(Svg(lab, "bits").find("(a)") == std::string::npos);
+  const std::pair<const char*, Json> changes[] = {{"/protocol/name", "llamacpp-512"},
+                                                  {"/protocol/token_sha256", std::string(64, '9')},
+                                                  {"/model/sha256", std::string(64, '9')},
+                                                  {"/model/name", "other"},
+                                                  {"/protocol/cut_from_windows", 20}};
+  for (const auto& [path, value] : changes) {
+    Json record = Sample("rtn", 0.04, "other");
+    record[Json::json_pointer(path)] = value;
+    lab.Add(record);
+  }
+  const std::string svg = Svg(lab, "bits");
+  CHECK(MissingPart(svg, {">(a) ", ">(f) ", "16 of 20 windows"}) == "");
+  CHECK(svg.find(">(g) ") == std::string::npos);
+}
+
+TEST_CASE("plots: doubts are shown, names are text") {
+  if (!HasMatplotlib()) return;
+  TableLab lab;
+  Fill(lab);
+  CHECK(MissingPart(Svg(lab, "speed"), {"hollow: busy machine"}) != "");
+  Json record = Sample("awq", 0.01);
+  record["throughput"]["busy"] = true;
+  record["calibration"]["contaminated"] = true;
+  lab.Add(record);
+  CHECK(MissingPart(Svg(lab, "speed"), {">hollow: busy machine<", ">C<", "CONTAMINATED"}) == "");
+  record["method"] = "a<b>&$x$";
+  lab.Add(record);
+  CHECK(MissingPart(Svg(lab, "kl"), {">a&lt;b&gt;&amp;$x$  int4 g128 asym<"}) == "");
+}
+
+TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is not made") {
+  if (!HasMatplotlib()) return;
+  TableLab lab;
+  WriteFile(lab / "base.json", Json::array({Sample("fp16", 0)}).dump());
+  WriteFile(lab / "folder/.hidden/x.json", "{");
+  WriteFile(lab / "folder/.x.json", "{");
+  WriteFile(lab / "folder/sub/x.json", Json::array({Sample("fp16", 0)}).dump());
+  const ProcessResult result = Plot(lab, {"base.json", "folder", "--formats", "svg"});
+  INFO(result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(result.out == "plots/speed.svg\n");  // the one record, twice
+  CHECK(
+      MissingPart(result.err, {"plots: bits: not made: no quantized cell", "plots: kl: not made: ",
+                               "plots: layers: not made: ", "plots: history: not made: "}) == "");
+  CHECK(Plot(lab, {"base.json", "--only", "kl"}).exit_code == 2);
+}
+
+TEST_CASE("plots: wrong records") {
+  if (!HasMatplotlib()) return;
+  const TableLab lab;
+  WriteFile(lab / "plots/bits.svg", "as it was");
+  const std::pair<std::function<void(Json&)>, std::string> wrong[] = {
+      {[](Json& r) { r["schema"] = 2; }, "x.json: schema: expected 1, found 2"},
+      {[](Json& r) { r.erase("method"); }, "x.json: method: expected text, found nothing"},
+      {[](Json& r) { r["effective_bits"] = true; }, "effective_bits: expected a number"},
+      {[](Json& r) { r["created"] = "today"; }, "created: expected a time like"},
+      {[](Json& r) { r["accuracy"]["ppl"] = 2; }, "accuracy.ppl: expected what the record's win"},
+      {[](Json& r) {
+         r["accuracy"]["ppl_ci95"] = {3, 2};
+       },
+       "ppl_ci95: expected the two ends"},
+      {[](Json& r) { r["accuracy"]["kl_p50"] = 1e3; }, "kl_p50: expected quantiles that rise"},
+      {[](Json& r) { r["accuracy"]["window_nll"].erase(0); }, "window_nll: expected a list of 16"},
+      {[](Json& r) { r["layers"][0]["output_error"] = -1; }, "layers[0].output_error: expected"},
+      {[](Json& r) { r["throughput"]["decode_tokens_s"][0]["samples"] = {0}; },
+       "decode_tokens_s[0].samples: expected a number"},
+      {[](Json& r) { r = 1; }, "x.json: expected a record, found 1"}};
+  for (const auto& [change, message] : wrong) {
+    Json record = Sample("rtn", 0.05);
+    change(record);
+    WriteFile(lab / "x.json", record.dump());
+    const ProcessResult result = Plot(lab, {"x.json", "--formats", "svg"});
+    INFO(result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(MissingPart(result.err, {message, "results/README.md"}) == "");
+  }
+  const std::pair<std::string, std::string> texts[] = {
+      {"{", "x.json: expected JSON: "},
+      {R"({"schema": NaN})", "NaN is no number"},
+      {R"({"schema": 1, "schema": 1})", "found \"schema\" twice"},
+      {"[]", "x.json: expected records, found an empty list"},
+      {std::string(100000, '['), "x.json: "},
+      {"\xff", "x.json: expected JSON: "}};
+  for (const auto& [text, message] : texts) {
+    WriteFile(lab / "x.json", text);
+    const ProcessResult result = Plot(lab, {"x.json"});
+    INFO(result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(MissingPart(result.err, {message}) == "");
+  }
+  CHECK(Read(lab / "plots/bits.svg") == "as it was");
+}
+
+TEST_CASE("plots: wrong arguments, a full disk, no matplotlib") {
+  if (!HasMatplotlib()) return;
+  TableLab lab;
+  Fill(lab);
+  fs::create_directories(lab / "empty");
+  WriteFile(lab / "file", "");
+  const std::pair<Strings, std::string> wrong[] = {
+      {{}, "RECORDS"},
+      {{"nowhere"}, "nowhere: expected a file of records"},
+      {{"empty"}, "empty: expected records (*.json), found none"},
+      {{"records", "--only", "bit"}, "expected some of bits,speed,kl,layers,history, found 'bit'"},
+      {{"records", "--formats", "jpg"}, "expected some of pdf,svg,png, found 'jpg'"},
+      {{"records", "--only", "bits", "--out", "file"}, "cannot be written"}};
+  for (const auto& [arguments, message] : wrong) {
+    const ProcessResult result = Plot(lab, arguments);
+    INFO(result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(MissingPart(result.err, {message}) == "");
+  }
+
+  WriteFile(lab / "plots/bits.svg", "as it was");
+  const Strings bits = {"records", "--only", "bits", "--formats", "svg"};
+  const ProcessResult full = Plot(lab, bits, {.file_size_limit = 1000});
+  CHECK(full.exit_code == 2);
+  CHECK(MissingPart(full.err, {"plots/bits.svg: cannot be written: "}) == "");
+  CHECK(Read(lab / "plots/bits.svg") == "as it was");
+  CHECK(std::distance(fs::directory_iterator(lab / "plots"), fs::directory_iterator()) == 1);
+
+  WriteFile(lab / "without/matplotlib.py", "raise ImportError");
+  ProcessOptions without;
+  without.environment["PYTHONPATH"] = (lab / "without").string();
+  const ProcessResult none = Plot(lab, bits, without);
+  CHECK(none.exit_code == 2);
+  CHECK(MissingPart(none.err, {"sudo apt-get install python3-matplotlib"}) == "");
+}
+
+}  // namespace
+}  // namespace quantref
