@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,7 +51,7 @@ int Compare(const CompareOptions& options) {
       CompareSets(baseline, candidate, gate.accuracy.resolution_nll, threads);
   if (!baseline.is_set && !candidate.is_set) RequireComparable(comparison);
   const std::string text = Render(comparison, gate, options);
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  PrintWhole(text);
   return options.gated && GateFailures(gate, comparison).cells > 0 ? kExitGateFailed : 0;
 }
 

@@ -12,6 +12,13 @@
 #include "harness/base/error.h"
 
 namespace quantref {
+namespace {
+
+[[noreturn]] void ThrowUnwritten() {
+  throw std::system_error(errno, std::generic_category(), "cannot write to standard output");
+}
+
+}  // namespace
 
 int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
   const std::string program = app.get_name();
@@ -23,8 +30,7 @@ int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>
   try {
     CatchInterrupts();
     const int exit_code = run();
-    if (std::fflush(stdout) != 0)
-      throw std::system_error(errno, std::generic_category(), "cannot write to standard output");
+    if (std::fflush(stdout) != 0) ThrowUnwritten();
     return exit_code;
   } catch (const Error& error) {
     fmt::print(stderr, "{}: {}\n", program, error.what());
@@ -42,6 +48,10 @@ int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>
                program, error.what());
     return kExitBug;
   }
+}
+
+void PrintWhole(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) ThrowUnwritten();
 }
 
 }  // namespace quantref

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 namespace CLI {
 class App;
@@ -17,5 +18,9 @@ inline constexpr int kExitBug = 3;
 // on stderr and returns kExitWrongInput for a wrong command line, for an Error and for what the
 // system refused (a full disk, no more threads), kExitBug for any other exception.
 int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run);
+
+// Writes to standard output. Long text does not wait for the end of the program, which would not
+// see that it could not be written: throws std::system_error.
+void PrintWhole(const std::string& text);
 
 }  // namespace quantref

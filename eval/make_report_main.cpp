@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 
@@ -19,22 +18,20 @@ struct ReportOptions {
   bool list_records = false;
 };
 
-void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
 int MakeReport(const ReportOptions& options) {
   const ReportSpec spec = ReadReportSpec(options.spec);
   if (options.list_records) {
-    for (const auto& file : ReportRecords(spec)) Print(file.string() + "\n");
+    for (const auto& file : ReportRecords(spec)) PrintWhole(file.string() + "\n");
     return 0;
   }
   const std::string page = ReportPage(spec, options.plots, CoreCount());
   std::filesystem::path out = options.out;
   if (out.empty() && !spec.output.empty()) out = spec.Folder() / spec.output;
   if (out.empty()) {
-    Print(page);
+    PrintWhole(page);
   } else {
     WriteFileAtomically(out, page, true);
-    Print(out.string() + "\n");
+    PrintWhole(out.string() + "\n");
   }
   return 0;
 }

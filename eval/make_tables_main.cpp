@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -43,8 +42,6 @@ std::vector<TableFormat> FormatsToCheck(const TableSpec& spec, const std::string
   return formats;
 }
 
-void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
 int MakeTables(const TableOptions& options) {
   TableSpec spec = ReadTableSpec(options.spec);
   if (!options.records.empty()) spec.records.clear();
@@ -57,13 +54,13 @@ int MakeTables(const TableOptions& options) {
   const Table table = MakeTable(spec, records, threads);
   if (options.check) {
     const std::string wrong = CheckOutputs(table, records, to_check);
-    Print(wrong);
+    PrintWhole(wrong);
     return wrong.empty() ? 0 : kExitGateFailed;
   }
   if (options.format.empty() && options.out.empty() && !spec.outputs.empty()) {
     for (const auto& [format, path] : spec.outputs) {
       WriteFileAtomically(path, TableAs(table, format), true);
-      Print(path.string() + "\n");
+      PrintWhole(path.string() + "\n");
     }
     return 0;
   }
@@ -71,7 +68,7 @@ int MakeTables(const TableOptions& options) {
       options.format.empty() ? TableFormat::kMarkdown : FormatNamed(options.format);
   const std::string text = TableAs(table, format);
   if (options.out.empty()) {
-    Print(text);
+    PrintWhole(text);
   } else {
     WriteFileAtomically(options.out, text, true);
   }
