@@ -214,6 +214,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 void WriteFileAtomically(const fs::path& path, std::string_view contents, bool may_replace) {
   if (!path.has_filename()) throw Error("expected the name of a file", path.string());
+  // A rename would put a file in its place, /dev/null's too.
+  if (std::error_code error; may_replace && fs::is_other(fs::status(path, error)))
+    throw Error("expected a file or a new name, found a device or pipe", path.string());
   TemporaryFile temporary(path);
   temporary.WriteAndSync(contents, path);
   if (may_replace) {

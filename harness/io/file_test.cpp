@@ -115,6 +115,13 @@ TEST_CASE("file: an existing file is replaced only if that is allowed", "[file]"
   CHECK(CountFiles(dir.path()) == 2);
 }
 
+TEST_CASE("file: a pipe or device is not replaced", "[file]") {
+  const TempDir dir;
+  REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  CHECK_ERROR(WriteFileAtomically(dir / "pipe", "new", true), "/pipe", "found a device or pipe");
+  CHECK(fs::is_fifo(dir / "pipe"));
+}
+
 TEST_CASE("file: a target that cannot be written is an Error and leaves nothing behind", "[file]") {
   const TempDir dir;
   CHECK_ERROR(WriteFileAtomically(dir / "none" / "f", "x", true), (dir / "none").string(),
