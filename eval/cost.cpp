@@ -6,6 +6,8 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
+#include "harness/model/synthetic.h"
+#include "harness/quant/packed_matrix.h"
 
 namespace quantref {
 namespace {
@@ -17,6 +19,10 @@ constexpr double kForwardShare = 0.7;
 // how many are timed side by side (the kernel, FP16, OpenBLAS), and the probes of the machine.
 constexpr double kReadBytesPerSecond = 1e10, kShortestSample = 0.005, kContestants = 3;
 constexpr double kProbeSeconds = 4;
+// Of records, roughly: what stands in each once, for each layer, window and other cell of the run;
+// and of the journal for each model and window, beside a KL a position.
+constexpr double kRecordBytes = 5000, kLayerBytes = 420, kWindowBytes = 105, kAgainstBytes = 190;
+constexpr double kFrameBytes = 150;
 
 Matrix<float> RandomMatrix(size_t rows, size_t cols) {
   Matrix<float> matrix(rows, cols);
@@ -25,9 +31,15 @@ Matrix<float> RandomMatrix(size_t rows, size_t cols) {
   return matrix;
 }
 
+// Measured once, so that the prices of one dry run compare.
+double GflopsNow() {
+  static const double rate = MeasureGemmRate(512, 512);
+  return rate;
+}
+
 // FP32 operations of the passes over the calibration text: collecting, and going on with the
 // quantized block; and of the products of the inputs, of which a triangle is computed.
-double CalibrationFlops(const LlamaConfig& config, const CalibrationLoad& load) {
+double CalibrationFlops(const LlamaConfig& config, const CellLoad& load) {
   const double tokens = static_cast<double>(load.samples * load.length);
   const double passes = (load.needs.true_sequential ? static_cast<double>(kTaps) : 1.0) +
                         (load.sequential || load.needs.true_sequential ? 1.0 : 0.0);
@@ -56,26 +68,37 @@ double MeasureGemmRate(size_t rows, size_t size) {
   return rates[2];
 }
 
-Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t longest_window,
-                  std::span<const CalibrationLoad> cells, size_t threads) {
-  Cost cost;
-  const size_t models = 1 + cells.size();
-  double flops = 0;
-  for (const Window& window : windows)
-    flops += model.config.ForwardFlops(window.length, window.scored());
-  cost.gflops_a_core = MeasureGemmRate(512, 512);
-  const double workers = static_cast<double>(std::min(threads, windows.size()));
-  const double rate = cost.gflops_a_core * 1e9 * kForwardShare;
-  cost.seconds = static_cast<double>(models) * flops / (rate * workers);
-  double hidden_states = 0;
-  for (const CalibrationLoad& load : cells) {
-    const double busy = static_cast<double>(std::max<size_t>(1, std::min(threads, load.samples)));
-    cost.quantize_seconds += CalibrationFlops(model.config, load) / (rate * busy);
+void Cost::Add(const Cost& next) {
+  seconds += next.seconds;
+  quantize_seconds += next.quantize_seconds;
+  throughput_seconds += next.throughput_seconds;
+  gflops_a_core = std::max(gflops_a_core, next.gflops_a_core);
+  record_bytes += next.record_bytes;
+  memory_bytes = std::max(memory_bytes, next.memory_bytes);
+  journal_bytes = std::max(journal_bytes, next.journal_bytes);
+}
+
+double PlannedBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan,
+                    bool kernels) {
+  double bytes = 0;
+  for (const PlannedLinear& linear : plan) {
+    if (!linear.scheme) continue;
+    const auto& [name, rows, cols] = linear.shape;
+    bytes += static_cast<double>(PackedStorageBits(rows, cols, *linear.scheme, false)) / 8;
+    if (kernels) bytes += static_cast<double>(SyntheticBytes(config, {linear}));
+  }
+  return bytes;
+}
+
+double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
+                      std::span<const CellLoad> cells, size_t threads) {
+  double hidden_states = 0, weights = 0;
+  for (const CellLoad& load : cells) {
+    weights += load.weight_bytes;
     hidden_states = std::max(
         hidden_states, 4.0 * static_cast<double>(load.samples * load.length * model.config.hidden));
   }
   hidden_states = std::min(hidden_states, static_cast<double>(DefaultActivationBudget()));
-
   const LlamaConfig& config = model.config;
   const size_t per_token = 3 * config.hidden + 2 * config.heads * config.head_dim +
                            2 * config.kv_heads * config.head_dim + 2 * config.intermediate +
@@ -83,17 +106,42 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t lo
   const double panel =
       4.0 * static_cast<double>(PanelRows(config.intermediate) * config.intermediate);
   const double logits = 4.0 * 128 * static_cast<double>(config.vocab);
-  const double file = static_cast<double>(model.weights.checkpoint->FileBytes());
-  cost.memory_bytes =
-      file * (1 + 0.5 * static_cast<double>(models - 1)) + hidden_states +
-      workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
+  const double workers = static_cast<double>(std::min(threads, windows));
+  return static_cast<double>(model.weights.checkpoint->FileBytes()) + weights + hidden_states +
+         workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
+}
+
+Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t longest_window,
+                  std::span<const CellLoad> cells, bool compare, size_t threads) {
+  Cost cost;
+  const double models = static_cast<double>(1 + cells.size());
+  double flops = 0, scored = 0;
+  for (const Window& window : windows) {
+    flops += model.config.ForwardFlops(window.length, window.scored());
+    scored += static_cast<double>(window.scored());
+  }
+  cost.gflops_a_core = GflopsNow();
+  const double workers = static_cast<double>(std::min(threads, windows.size()));
+  const double rate = cost.gflops_a_core * 1e9 * kForwardShare;
+  cost.model_seconds = flops / (rate * workers);
+  cost.seconds = models * cost.model_seconds;
+  for (const CellLoad& load : cells) {
+    const double busy = static_cast<double>(std::max<size_t>(1, std::min(threads, load.samples)));
+    cost.cell_quantize_seconds.push_back(CalibrationFlops(model.config, load) / (rate * busy));
+    cost.quantize_seconds += cost.cell_quantize_seconds.back();
+  }
+  cost.memory_bytes = EstimateMemory(model, windows.size(), longest_window, cells, threads);
+  const double count = static_cast<double>(windows.size());
+  cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +
+                                kLayerBytes * static_cast<double>(kLinears * model.config.layers));
+  cost.journal_bytes = models * (count * kFrameBytes + (compare ? 8 * scored : 0));
   return cost;
 }
 
 Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models) {
   Cost cost;
   if (!spec.measure) return cost;
-  cost.gflops_a_core = MeasureGemmRate(512, 512);
+  cost.gflops_a_core = GflopsNow();
   const double rate = cost.gflops_a_core * 1e9;
   double each = 0;  // of one model, one repetition, one thread
   if (spec.prefill > 0) each += config.ForwardFlops(spec.prefill, 1) / (rate * kForwardShare);

@@ -5,19 +5,18 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <iterator>
 
-#include "eval/cost.h"
 #include "eval/interrupt.h"
 #include "eval/progress_bar.h"
+#include "eval/report.h"
 #include "eval/report_speed.h"
-#include "eval/resources.h"
 #include "eval/summary.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
-#include "harness/outliers.h"
 
 namespace quantref {
 namespace {
@@ -30,133 +29,53 @@ double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-Text LoadRunText(const std::string& dataset, const std::string& split, const RunConfig& config,
-                 bool quiet) {
-  DatasetOptions options = DatasetOptions::FromEnvironment();
-  ProgressBar bar("downloading " + dataset, quiet);
-  options.sample_when_offline = config.sample_when_offline;
-  options.sample_dir = SampleDir();
-  options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
-  options.cancelled = InterruptRequested;
-  Text text = LoadText(dataset, split, options);
-  if (text.substituted_sample && !quiet) fmt::print(stderr, "{}", SampleWarning(text));
-  return text;
-}
-
-Model LoadRunModel(const RunConfig::ModelChoice& choice, size_t threads) {
-  Model model = LoadModel(choice.name, FindModel(choice.name), choice.weight_type, threads);
-  if (choice.outliers) AddOutliers(model.config, *choice.outliers, model.weights);
-  return model;
-}
-
-// Of the things that calibration samples depend on; `asked` decides only whether they are drawn.
-bool SameText(const RunConfig::Calibration& a, const RunConfig::Calibration& b) {
-  return a.dataset == b.dataset && a.split == b.split && a.samples == b.samples &&
-         a.length == b.length && a.sequential == b.sequential && a.allow_overlap == b.allow_overlap;
-}
-
 }  // namespace
 
-GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads)
+GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
+                   ModelLoader& models)
     : options_(options),
       configs_(std::move(configs)),
       threads_(threads),
-      config_(*configs_.front()) {}
+      config_(*configs_.front()),
+      models_(models) {}
 
 void GroupRun::Prepare() {
   const Clock::time_point start = Clock::now();
   text_ = LoadRunText(config_.accuracy.dataset, config_.accuracy.split, config_, options_.quiet);
-  model_ = LoadRunModel(config_.model, threads_);
+  model_ = models_.Load(config_.model);
   protocol_ = &FindProtocol(config_.accuracy.protocol);
   stream_ = Tokenize(*protocol_, text_->bytes, model_->tokenizer, model_->bos_id);
   windows_ = MakeWindows(*protocol_, stream_.ids.size(), model_->config.context);
   all_windows_ = windows_.size();
   if (options_.windows > 0 && options_.windows < windows_.size()) windows_.resize(options_.windows);
-  for (const RunConfig* config : configs_) PlanCells(*config);
+  Plan();
   load_seconds_ = Since(start);
 }
 
-bool GroupRun::Wanted(const Cell& cell) const {
-  const std::vector<std::string>& methods = options_.methods;
-  const std::string name = cell.spec == nullptr ? "fp16" : cell.spec->label;
-  return methods.empty() || std::find(methods.begin(), methods.end(), name) != methods.end();
-}
-
-void GroupRun::PlanCells(const RunConfig& config) {
-  cells_.push_back({.config = &config});
-  for (const CellConfig& spec : config.cells) AddCells(config, spec);
-}
-
-// One cell, or one for each seed where the method calibrates and there are several.
-void GroupRun::AddCells(const RunConfig& config, const CellConfig& spec) {
-  Cell cell{.config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
-  if (!Wanted(cell)) return;
-  cell.plan = PlanFor(spec.quantize, model_->weights);
-  const bool needs_data = cell.method.Needs(cell.plan).Any();
-  const std::vector<size_t>& seeds = config.calibration.seeds;
-  for (size_t i = 0; i < (needs_data ? seeds.size() : 1); ++i) {
-    if (needs_data || config.calibration.asked) cell.calibration = &Calibrate(config, seeds[i]);
-    if (needs_data && seeds.size() > 1)
-      cell.label = fmt::format("{} seed={}", spec.label, seeds[i]);
-    cell.model = 1;
-    for (const Cell& other : cells_) cell.model += other.spec != nullptr;
-    cells_.push_back(cell);
-  }
-}
-
-const CalibrationSet& GroupRun::Calibrate(const RunConfig& config, size_t seed) {
-  for (const Drawn& drawn : calibrations_) {
-    if (drawn.seed == seed && SameText(drawn.asked, config.calibration)) return drawn.set;
-  }
-  const Text text =
-      LoadRunText(config.calibration.dataset, config.calibration.split, config, options_.quiet);
-  calibrations_.push_back({config.calibration, seed,
-                           DrawCalibration(config.calibration, seed, text, *model_, stream_)});
-  return calibrations_.back().set;
-}
-
-void GroupRun::PrintPlan() const {
-  std::vector<PlanRow> rows;
-  std::vector<CalibrationLoad> loads;
-  for (const Cell& cell : cells_) {
-    rows.push_back({cell.config->name, cell.label, cell.plan});
-    if (cell.spec == nullptr) continue;
-    loads.emplace_back();
-    if (cell.calibration == nullptr) continue;
-    const CalibrationData& data = cell.calibration->data;
-    const DataNeeds needs = cell.method.Needs(cell.plan);
-    loads.back() = {SamplesRead(data, needs), cell.calibration->length, needs, data.sequential};
-  }
-  Cost cost = EstimateCost(*model_, windows_, LongestWindow(), loads, threads_);
-  std::vector<const ThroughputSpec*> told;
-  for (const RunConfig* config : configs_) {
-    const ThroughputSpec& spec = config->throughput;
-    const auto same = [&](const auto& other) { return *other == spec; };
-    if (std::any_of(told.begin(), told.end(), same)) continue;
-    told.push_back(&spec);
-    const auto models = std::count_if(cells_.begin(), cells_.end(), [&](const Cell& cell) {
-      return cell.spec != nullptr && cell.config->throughput == spec;
-    });
-    cost.throughput_seconds +=
-        EstimateSpeedCost(model_->config, spec, 1 + static_cast<size_t>(models)).throughput_seconds;
-  }
-  fmt::print("{}", PlanText(Describe({}), rows, cost));
-}
-
 std::vector<Record> GroupRun::Run() {
-  for (Cell& cell : cells_) {
-    Quantize(cell);
-    PutOnKernels(cell);
+  if (!options_.quiet) fmt::print(stderr, "{}", FinishedText(planned_, options_.out.string()));
+  std::vector<Record> records;
+  for (Pass& pass : passes_) {
+    cells_ = std::move(pass);
+    std::vector<Record> made = RunPass();
+    std::move(made.begin(), made.end(), std::back_inserter(records));
+    cells_.clear();  // the memory is the next pass's
   }
+  return records;
+}
+
+std::vector<Record> GroupRun::RunPass() {
+  QuantizeCells();
+  const auto recorded = [](const GroupCell& cell) { return cell.Recorded(); };
+  if (std::none_of(cells_.begin(), cells_.end(), recorded)) return {};  // none could be made
   Measurement measurement = MeasureCells();
   MeasureGaps(measurement.first_window);
   MeasureSpeed();
   const GroupResult group = Describe(std::move(measurement));
   const std::vector<CellResult> cells = Summarize(group);
   std::vector<Record> records;
-  for (const CellResult& cell : cells) {
-    records.push_back(MakeRecord(group, cell));
-    const std::filesystem::path path = WriteRecord(records.back(), options_.out);
+  for (const CellResult& cell : cells) records.push_back(MakeRecord(group, cell));
+  for (const std::filesystem::path& path : WriteRecords(records, options_.out)) {
     if (!options_.quiet) fmt::print(stderr, "record: {}\n", path.string());
   }
   std::filesystem::remove(group.measurement.journal);  // all of it is recorded now
@@ -168,7 +87,21 @@ std::vector<Record> GroupRun::Run() {
   return records;
 }
 
-void GroupRun::Quantize(Cell& cell) const {
+void GroupRun::QuantizeCells() {
+  size_t rows = 1;  // behind the reference's
+  for (auto cell = cells_.begin(); cell != cells_.end();) {
+    try {
+      Quantize(*cell);
+      if (cell->spec != nullptr) cell->model = rows++;
+      ++cell;
+    } catch (const Error& error) {
+      Tolerate(*cell->config, error, cell->label);
+      cell = cells_.erase(cell);
+    }
+  }
+}
+
+void GroupRun::Quantize(GroupCell& cell) const {
   cell.quantized.weights = model_->weights;
   if (cell.spec == nullptr) return;
   const Clock::time_point start = Clock::now();
@@ -183,11 +116,7 @@ void GroupRun::Quantize(Cell& cell) const {
       QuantizeModel(model_->config, model_->weights, cell.plan, cell.method,
                     cell.calibration == nullptr ? nullptr : &cell.calibration->data, quantize);
   cell.quantize_seconds = Since(start);
-}
-
-void GroupRun::PutOnKernels(Cell& cell) const {
-  if (cell.spec != nullptr && cell.config->path.kernels)
-    cell.path = OnKernels(cell.quantized.weights, threads_);
+  if (cell.config->path.kernels) cell.path = OnKernels(cell.quantized.weights, threads_);
 }
 
 size_t GroupRun::LongestWindow() const {
@@ -209,7 +138,7 @@ std::string GroupRun::Fingerprint() const {
                         config_.accuracy.stop->min_windows, config_.accuracy.stop->seed);
   }
   // The reference too: outliers change it.
-  for (const Cell& cell : cells_) {
+  for (const GroupCell& cell : cells_) {
     text += fmt::format("{} {}\n", HashQuantized(cell.quantized.weights),
                         cell.path.UsesKernels() ? "kernel" : "simulated");
   }
@@ -219,7 +148,7 @@ std::string GroupRun::Fingerprint() const {
 Measurement GroupRun::MeasureCells() const {
   std::vector<Transformer> models;
   models.emplace_back(model_->config, model_->weights, LongestWindow());
-  for (const Cell& cell : cells_) {
+  for (const GroupCell& cell : cells_) {
     if (cell.spec == nullptr) continue;
     models.emplace_back(model_->config, cell.Measured(), LongestWindow());
   }
@@ -248,7 +177,7 @@ Measurement GroupRun::MeasureCells() const {
 
 void GroupRun::MeasureGaps(size_t window) {
   ParallelFor(cells_.size(), threads_, [&](size_t i, size_t) {
-    Cell& cell = cells_[i];
+    GroupCell& cell = cells_[i];
     if (!cell.path.UsesKernels()) return;
     ThrowIfInterrupted();
     const Transformer simulated(model_->config, cell.quantized.weights, LongestWindow());
@@ -260,7 +189,7 @@ void GroupRun::MeasureGaps(size_t window) {
 void GroupRun::MeasureSpeed() {
   const Clock::time_point start = Clock::now();
   std::vector<SpeedCell> timed;
-  for (const Cell& cell : cells_) {
+  for (const GroupCell& cell : cells_) {
     timed.push_back({fmt::format("{} {}", cell.config->name, cell.label),
                      cell.spec == nullptr ? nullptr : &cell.Measured(), &cell.config->throughput});
   }
@@ -292,13 +221,13 @@ GroupResult GroupRun::Describe(Measurement measurement) const {
           .throughput_seconds = throughput_seconds_};
 }
 
-void GroupRun::Compare(const GroupResult& group, const Cell& cell, CellResult& result) const {
+void GroupRun::Compare(const GroupResult& group, const GroupCell& cell, CellResult& result) const {
   const ScoreTable& scores = group.measurement.scores;
   const auto measured = [&](size_t model) { return Measured(scores[model], windows_); };
   const MeasuredWindows own = measured(cell.model), reference = measured(0);
   result.reference = SummarizePerplexity(reference, stream_);
   result.comparison = SummarizeComparison(own, reference);
-  for (const Cell& other : cells_) {
+  for (const GroupCell& other : cells_) {
     if (other.spec == nullptr || &other == &cell) continue;
     const MeasuredWindows of_other = measured(other.model);
     const std::optional<Interval> difference = PairedDifference(own, of_other);
@@ -313,8 +242,8 @@ void GroupRun::Compare(const GroupResult& group, const Cell& cell, CellResult& r
 std::vector<CellResult> GroupRun::Summarize(const GroupResult& group) const {
   const ScoreTable& scores = group.measurement.scores;
   std::vector<CellResult> results;
-  for (const Cell& cell : cells_) {
-    if (!Wanted(cell)) continue;  // the reference was needed all the same
+  for (const GroupCell& cell : cells_) {
+    if (!cell.Recorded()) continue;  // the reference was needed all the same
     CellResult result{
         .config = cell.config, .spec = cell.spec, .label = cell.label, .model = cell.model};
     result.bits = MeasureBits(cell.quantized.weights);
@@ -331,7 +260,7 @@ std::vector<CellResult> GroupRun::Summarize(const GroupResult& group) const {
       result.layers = cell.quantized.layers;
       result.packed_sha256 = HashQuantized(cell.quantized.weights);
       result.calibration = cell.calibration;
-      result.calibrates = cell.method.Needs(cell.plan).Any();
+      result.calibrates = cell.calibrates;
       result.stages = cell.quantized.seconds;
       result.quantize_seconds = cell.quantize_seconds;
       Compare(group, cell, result);

@@ -1,70 +1,57 @@
 #pragma once
 
-#include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "eval/calibration.h"
+#include "eval/cost.h"
 #include "eval/dataset.h"
-#include "eval/kernel_path.h"
+#include "eval/group_cell.h"
 #include "eval/measure.h"
+#include "eval/passes.h"
 #include "eval/protocol.h"
 #include "eval/record.h"
-#include "eval/report.h"
 #include "eval/run.h"
 #include "eval/run_config.h"
-#include "eval/speed.h"
+#include "eval/run_inputs.h"
+#include "harness/base/error.h"
 #include "harness/model/llama.h"
-#include "harness/quantize_model.h"
 
 namespace quantref {
 
 // Configs that share model, text, protocol and stop rule, from loading to records: their cells are
-// measured together, in one pass of the reference.
+// measured together, in one pass of the reference; or where memory does not hold so many, in
+// several. Of studies (RunConfig::study) cells whose records stand already are left out, and a cell
+// that cannot be made is reported on stderr and does not keep the others from being measured.
 class GroupRun {
  public:
-  GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads);
+  GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
+           ModelLoader& models);
 
   // Loads, and checks all that can be wrong before anything long begins.
   void Prepare();
 
-  void PrintPlan() const;
+  Cost PrintPlan() const;  // and what all of it costs
 
-  // Quantizes, measures, writes the records and prints the table.
+  // Quantizes, measures, writes the records and prints the tables.
   std::vector<Record> Run();
 
   // Whether the kernels gave other logits than they may somewhere.
   bool gate_failed() const { return gate_failed_; }
+  size_t failed_cells() const { return failed_cells_; }  // of studies, that could not be made
 
  private:
-  // A method of a config, with one seed's calibration. The reference's cells have no method and
-  // share the first model.
-  struct Cell {
-    const RunConfig* config;
-    const CellConfig* spec = nullptr;  // nullptr: the reference
-    std::string label = "fp16";        // with the seed, where there are several
-    Method method{};
-    std::vector<PlannedLinear> plan{};
-    const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
-    size_t model = 0;                             // its row in the measurement
-    QuantizedModel quantized{};
-    double quantize_seconds = 0;
-    KernelPath path{};  // of the quantized weights, where the config asks for it
-    std::optional<PathGap> gap{};
-    std::optional<CellSpeed> speed{};
-
-    const ModelWeights& Measured() const {
-      return path.linears > 0 ? path.weights : quantized.weights;
-    }
-  };
-
-  bool Wanted(const Cell& cell) const;
-  void PlanCells(const RunConfig& config);
-  void AddCells(const RunConfig& config, const CellConfig& spec);
-  const CalibrationSet& Calibrate(const RunConfig& config, size_t seed);
-  void Quantize(Cell& cell) const;
-  void PutOnKernels(Cell& cell) const;
+  void Plan();
+  std::vector<GroupCell> PlanConfig(const RunConfig& config);
+  std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spec);
+  SoughtCell Sought(const GroupCell& cell) const;
+  std::vector<CellLoad> Loads(const Pass& pass) const;
+  Cost CostOf(const Pass& pass) const;
+  void Tolerate(const RunConfig& config, const Error& error, const std::string& label);
+  std::vector<Record> RunPass();
+  void QuantizeCells();
+  void Quantize(GroupCell& cell) const;
   Measurement MeasureCells() const;
   void MeasureGaps(size_t window);
   void MeasureSpeed();
@@ -73,27 +60,26 @@ class GroupRun {
   size_t LongestWindow() const;
   GroupResult Describe(Measurement measurement) const;
   std::vector<CellResult> Summarize(const GroupResult& group) const;
-  void Compare(const GroupResult& group, const Cell& cell, CellResult& result) const;
+  void Compare(const GroupResult& group, const GroupCell& cell, CellResult& result) const;
 
   const RunOptions& options_;
   const std::vector<const RunConfig*> configs_;
   const size_t threads_;
   const RunConfig& config_;  // the first: model, text, protocol and stop rule are those of all
+  ModelLoader& models_;
   std::optional<Text> text_;
-  std::optional<Model> model_;
+  std::shared_ptr<const Model> model_;
   const Protocol* protocol_ = nullptr;
   TokenStream stream_;
   std::vector<Window> windows_;
   size_t all_windows_ = 0;
-  struct Drawn {
-    RunConfig::Calibration asked;
-    size_t seed;
-    CalibrationSet set;
-  };
-  std::deque<Drawn> calibrations_;  // each once; cells point into it
-  std::vector<Cell> cells_;
+  CalibrationSets calibrations_;  // cells point into it
+  std::vector<GroupCell> planned_;
+  std::vector<Pass> passes_;
+  Pass cells_;  // of the pass at work
   double load_seconds_ = 0, throughput_seconds_ = 0;
   bool gate_failed_ = false;
+  size_t failed_cells_ = 0;
 };
 
 }  // namespace quantref

@@ -11,16 +11,6 @@
 namespace quantref {
 namespace {
 
-std::vector<size_t> Order(size_t windows, const std::optional<StopRule>& stop) {
-  std::vector<size_t> order(windows);
-  std::iota(order.begin(), order.end(), size_t{0});
-  if (stop) {
-    Rng rng(stop->seed);
-    Shuffle(std::span(order), rng);
-  }
-  return order;
-}
-
 // Never for the reference alone: there is nothing to be sure of.
 bool NarrowEnough(const ScoreTable& scores, std::span<const Window> windows, double halfwidth) {
   if (scores.size() < 2) return false;
@@ -43,6 +33,16 @@ std::vector<size_t> Pending(std::span<const size_t> stretch, const ScoreTable& s
 
 }  // namespace
 
+std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& stop) {
+  std::vector<size_t> order(windows);
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (stop) {
+    Rng rng(stop->seed);
+    Shuffle(std::span(order), rng);
+  }
+  return order;
+}
+
 Measurement Measure(std::span<const Transformer* const> models, const Protocol& protocol,
                     const TokenStream& stream, std::span<const Window> windows,
                     const MeasureOptions& options) {
@@ -50,7 +50,7 @@ Measurement Measure(std::span<const Transformer* const> models, const Protocol& 
   result.scores.assign(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
   result.seconds.assign(models.size(), 0);
   result.journal = options.journal;
-  const std::vector<size_t> order = Order(windows.size(), options.stop);
+  const std::vector<size_t> order = WindowOrder(windows.size(), options.stop);
   result.first_window = order.front();
 
   std::vector<JournalEntry> entries;

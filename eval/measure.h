@@ -25,6 +25,9 @@ struct StopRule {
 // number of threads.
 inline constexpr size_t kWindowsPerLook = 8;
 
+// The order in which so many windows are measured: that of the text, or the rule's.
+std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& stop);
+
 struct MeasureOptions {
   size_t threads = 1;
   bool compare = true;

@@ -237,10 +237,19 @@ std::optional<SeedSpread> SpreadOver(const CellResult& cell) {
   return spread;
 }
 
-fs::path WriteRecord(const Record& record, const fs::path& folder) {
-  const fs::path path = folder / record.file_name;
-  WriteFileAtomically(path, record.json, false);
-  return path;
+std::vector<fs::path> WriteRecords(std::span<const Record> records, const fs::path& folder) {
+  std::vector<fs::path> written;
+  try {
+    for (const Record& record : records) {
+      WriteFileAtomically(folder / record.file_name, record.json, false);
+      written.push_back(folder / record.file_name);
+    }
+  } catch (...) {
+    std::error_code ignored;
+    for (const fs::path& path : written) fs::remove(path, ignored);
+    throw;
+  }
+  return written;
 }
 
 void PrepareRecordFolder(const fs::path& folder) {

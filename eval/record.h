@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -92,8 +93,10 @@ struct Record {
 };
 Record MakeRecord(const GroupResult& group, const CellResult& cell);
 
-// Writes it into the folder whole, never over another file. Returns the path.
-std::filesystem::path WriteRecord(const Record& record, const std::filesystem::path& folder);
+// Writes them into the folder, each whole, never over another file. Returns their paths. Where one
+// cannot be written none is left, so that the run can go on from its journal.
+std::vector<std::filesystem::path> WriteRecords(std::span<const Record> records,
+                                                const std::filesystem::path& folder);
 
 // Makes the folder and checks that it can be written to, so that a run does not find out at its
 // end.

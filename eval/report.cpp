@@ -238,28 +238,48 @@ std::string LayersText(const std::vector<CellResult>& cells) {
 }
 
 std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows, const Cost& cost) {
+  const auto duration = [](double seconds) {
+    return seconds > 0 ? FormatDuration(seconds) : std::string("-");
+  };
+  const bool passes = std::any_of(rows.begin(), rows.end(),
+                                  [](const PlanRow& row) { return row.when != "pass 1"; });
+  std::vector<std::string> header = {"config", "cell"};
+  if (passes) header.emplace_back("when");
+  header.insert(header.end(), {"quantized matrices", "quantize", "measure"});
   std::vector<std::vector<std::string>> cells;
   for (const PlanRow& row : rows) {
     const auto quantized =
         std::count_if(row.plan.begin(), row.plan.end(),
                       [](const PlannedLinear& linear) { return linear.scheme.has_value(); });
-    cells.push_back({row.config, row.method,
-                     row.plan.empty() ? "-" : fmt::format("{} of {}", quantized, row.plan.size())});
+    cells.push_back({row.config, row.method});
+    if (passes) cells.back().push_back(row.when);
+    cells.back().push_back(row.plan.empty() ? "-"
+                                            : fmt::format("{} of {}", quantized, row.plan.size()));
+    cells.back().push_back(duration(row.quantize_seconds));
+    cells.back().push_back(duration(row.seconds));
   }
+  return fmt::format("{}\n{}\n{}", Headline(group), RenderTable(header, cells, passes ? 3 : 2),
+                     CostText("expected", cost));
+}
+
+std::string CostText(const std::string& what, const Cost& cost) {
+  if (cost.TotalSeconds() == 0) return fmt::format("{}: nothing to measure\n", what);
   const std::string quantize = cost.quantize_seconds > 0
                                    ? fmt::format("about {} to quantize (searches come on top) and ",
                                                  FormatDuration(cost.quantize_seconds))
                                    : "";
+  const std::string rate =
+      cost.gflops_a_core > 0 ? fmt::format(" ({:.0f} GFLOP/s a core now)", cost.gflops_a_core) : "";
   const std::string speed =
       cost.throughput_seconds > 0
           ? fmt::format(", about {} for throughput", FormatDuration(cost.throughput_seconds))
           : "";
   return fmt::format(
-      "{}\n{}\nexpected: {}about {} to measure ({:.0f} GFLOP/s a core now){}, up to {:.1f} GB of "
-      "memory of {:.1f}\n",
-      Headline(group), RenderTable({"config", "cell", "quantized matrices"}, cells, 2), quantize,
-      FormatDuration(cost.seconds), cost.gflops_a_core, speed, cost.memory_bytes / 1e9,
-      static_cast<double>(MemoryBytes()) / 1e9);
+      "{}: {}about {} to measure{}{}, up to {:.1f} GB of memory of {:.1f}, {:.1f} MB of records "
+      "and "
+      "up to {:.1f} MB of journal on disk\n",
+      what, quantize, FormatDuration(cost.seconds), rate, speed, cost.memory_bytes / 1e9,
+      static_cast<double>(MemoryBytes()) / 1e9, cost.record_bytes / 1e6, cost.journal_bytes / 1e6);
 }
 
 std::string SampleWarning(const Text& text) {

@@ -3,16 +3,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
+#include "eval/cost.h"
 #include "eval/environment.h"
 #include "eval/group_run.h"
 #include "eval/guarded.h"
 #include "eval/nearest.h"
 #include "eval/record.h"
+#include "eval/report.h"
 #include "eval/resources.h"
 #include "eval/run_config.h"
+#include "eval/run_inputs.h"
 #include "eval/synthetic_run.h"
 #include "harness/base/error.h"
+#include "harness/model/config.h"
+#include "harness/model/synthetic.h"
 
 namespace quantref {
 namespace {
@@ -29,12 +35,15 @@ bool Fits(const Group& group, const RunConfig& config) {
 
 std::vector<RunConfig> ReadConfigs(const RunOptions& options) {
   std::vector<RunConfig> configs;
+  std::map<std::string, std::string> files;  // by name
   for (const std::string& file : options.configs) {
-    configs.push_back(ReadRunConfig(file, options.assignments));
-    for (size_t i = 0; i + 1 < configs.size(); ++i) {
-      if (configs[i].name != configs.back().name) continue;
-      throw Error(fmt::format("the name '{}' is that of {} too", configs[i].name, configs[i].file),
-                  file + ": name");
+    for (RunConfig& config : ReadRunConfigs(file, options.assignments)) {
+      const auto [other, is_new] = files.emplace(config.name, file);
+      if (!is_new) {
+        throw Error(fmt::format("the name '{}' is that of {} too", config.name, other->second),
+                    file + ": name");
+      }
+      configs.push_back(std::move(config));
     }
   }
   return configs;
@@ -51,6 +60,27 @@ void CheckMethodsExist(const RunOptions& options, const std::vector<RunConfig>& 
   }
 }
 
+// Whether every scheme can be had of its model's shapes, before anything is loaded.
+void CheckPlans(const RunOptions& options, const std::vector<RunConfig>& configs) {
+  for (const RunConfig& config : configs) {
+    if (config.model.synthetic) continue;
+    const LlamaConfig shape = ReadConfig(FindModel(config.model.name) / "config.json");
+    for (const CellConfig& cell : config.cells) {
+      if (!options.Wants(cell.label)) continue;
+      try {
+        PlanSynthetic(cell.quantize, shape);
+      } catch (const Error& error) {
+        const std::string hint = config.study.empty() || error.hint().empty()
+                                     ? error.hint()
+                                     : error.hint() + "; 'exclude' leaves points of a study out";
+        throw Error(fmt::format("{} (for {} of {})", error.problem(), cell.label, config.name),
+                    error.where(), hint);
+      }
+    }
+  }
+}
+
+// Groups of one model follow one another, so that it is loaded once.
 std::vector<Group> MakeGroups(const std::vector<RunConfig>& configs) {
   std::vector<Group> groups;
   for (const RunConfig& config : configs) {
@@ -58,41 +88,104 @@ std::vector<Group> MakeGroups(const std::vector<RunConfig>& configs) {
         std::find_if(groups.begin(), groups.end(), [&](const Group& g) { return Fits(g, config); });
     if (group != groups.end()) {
       group->push_back(&config);
-    } else {
-      groups.push_back({&config});
+      continue;
     }
+    const auto last_of_model = std::find_if(groups.rbegin(), groups.rend(), [&](const Group& g) {
+      return g.front()->model == config.model;
+    });
+    groups.insert(last_of_model == groups.rend() ? groups.end() : last_of_model.base(),
+                  Group{&config});
   }
   return groups;
 }
 
+// What the groups of a run add up to.
+struct Outcome {
+  std::string records;  // the elements of a JSON array
+  Cost cost;            // of a dry run
+  size_t failed_cells = 0;
+  bool gate_failed = false;
+
+  void Add(const std::vector<Record>& made) {
+    for (const Record& record : made) records += (records.empty() ? "" : ",\n") + record.json;
+  }
+};
+
+void RunSynthetic(const RunOptions& options, const RunConfig& config, size_t threads,
+                  Outcome& outcome) {
+  if (IsFinished(options, config)) {
+    if (!options.quiet)
+      fmt::print(stderr, "{} is finished (--rerun measures it again)\n", config.name);
+    return;
+  }
+  SyntheticRun run(options, config, threads);
+  options.dry_run ? outcome.cost.Add(run.PrintPlan()) : outcome.Add(run.Run());
+}
+
+// Returns false, and says why, where the group is all of studies and cannot be prepared.
+bool Prepare(GroupRun& run, const Group& group) {
+  try {
+    run.Prepare();
+    return true;
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    for (const RunConfig* config : group) {
+      if (config->study.empty()) throw;
+    }
+    fmt::print(stderr, "{} to {} cannot be measured, the others go on: {}\n", group.front()->name,
+               group.back()->name, error.what());
+    return false;
+  }
+}
+
+void RunGroup(const RunOptions& options, const Group& group, size_t threads, ModelLoader& models,
+              Outcome& outcome) {
+  GroupRun run(options, group, threads, models);
+  if (!Prepare(run, group)) {
+    for (const RunConfig* config : group) {
+      outcome.failed_cells += options.Wants("fp16");
+      for (const CellConfig& cell : config->cells)
+        outcome.failed_cells += options.Wants(cell.label);
+    }
+    return;
+  }
+  options.dry_run ? outcome.cost.Add(run.PrintPlan()) : outcome.Add(run.Run());
+  outcome.failed_cells += run.failed_cells();
+  outcome.gate_failed = outcome.gate_failed || run.gate_failed();
+}
+
 }  // namespace
+
+bool RunOptions::Wants(const std::string& method) const {
+  return methods.empty() || std::find(methods.begin(), methods.end(), method) != methods.end();
+}
 
 int RunEval(const RunOptions& options) {
   const std::vector<RunConfig> configs = ReadConfigs(options);
   CheckMethodsExist(options, configs);
-  for (const RunConfig& config : configs) {
-    if (!config.model.synthetic) FindModel(config.model.name);  // before anything that takes long
-  }
+  CheckPlans(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);
-  std::string records;  // the elements of a JSON array
-  bool gate_failed = false;
-  const auto add = [&](const std::vector<Record>& made) {
-    for (const Record& record : made) records += (records.empty() ? "" : ",\n") + record.json;
-  };
-  for (const Group& group : MakeGroups(configs)) {
+  const std::vector<Group> groups = MakeGroups(configs);
+  ModelLoader models(threads);
+  Outcome outcome;
+  for (const Group& group : groups) {
     if (group.front()->model.synthetic) {
-      SyntheticRun run(options, *group.front(), threads);
-      options.dry_run ? run.PrintPlan() : add(run.Run());
-      continue;
+      RunSynthetic(options, *group.front(), threads, outcome);
+    } else {
+      RunGroup(options, group, threads, models, outcome);
     }
-    GroupRun run(options, group, threads);
-    run.Prepare();
-    options.dry_run ? run.PrintPlan() : add(run.Run());
-    gate_failed = gate_failed || run.gate_failed();
   }
-  if (options.json && !options.dry_run) fmt::print("[\n{}]\n", records);
-  return gate_failed ? kExitGateFailed : 0;
+  if (options.dry_run && groups.size() > 1)
+    fmt::print("\n{}", CostText(fmt::format("all {} groups", groups.size()), outcome.cost));
+  if (options.json && !options.dry_run) fmt::print("[\n{}]\n", outcome.records);
+  if (outcome.failed_cells > 0) {
+    fmt::print(stderr, "run_eval: {} cells could not be measured, as said above\n",
+               outcome.failed_cells);
+    return kExitWrongInput;
+  }
+  return outcome.gate_failed ? kExitGateFailed : 0;
 }
 
 }  // namespace quantref

@@ -14,15 +14,22 @@ struct RunOptions {
   size_t windows = 0;                    // only the first so many; 0: all
   size_t threads = 0;                    // 0: all cores
   std::filesystem::path out = "results/records";
-  bool resume = false;  // go on with the journal of an interrupted run of the same configs
-  bool layers = false;  // print the layer report too
+  bool resume = false;      // go on with the journal of an interrupted run of the same configs
+  bool rerun = false;       // measure a study's cells whose records stand already, too
+  bool any_commit = false;  // those of other commits and of changed trees are such records
+  double memory_gb = 0;     // for cells measured together; 0: most of what is free
+  bool layers = false;      // print the layer report too
   bool dry_run = false, quiet = false, json = false;
+
+  bool Wants(const std::string& method) const;  // by `methods`
 };
 
-// Quantizes and measures every cell of every config and writes their records. Configs that share
-// model, text and protocol share one pass of the reference. Progress goes to stderr; the result (a
-// table, or JSON records, or nothing if quiet) to stdout. Returns the exit code: 0, or
-// kExitGateFailed where the kernels gave something else than the weights they stand for.
+// Quantizes and measures every cell of every config and writes their records; of a study (a grid of
+// configs in one file) those whose records do not stand yet. Configs that share model, text and
+// protocol share one pass of the reference, as many of their cells as memory holds. Progress goes
+// to stderr; the result (a table, or JSON records, or nothing if quiet) to stdout. Returns the exit
+// code: 0; kExitGateFailed where the kernels gave something else than the weights they stand for;
+// kExitWrongInput where cells of a study could not be measured, after the others were.
 int RunEval(const RunOptions& options);
 
 }  // namespace quantref

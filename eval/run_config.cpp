@@ -9,6 +9,7 @@
 #include "eval/read_quantize.h"
 #include "eval/read_throughput.h"
 #include "eval/stats.h"
+#include "eval/sweep.h"
 #include "eval/yaml_reader.h"
 #include "harness/base/error.h"
 #include "harness/model/synthetic.h"
@@ -62,6 +63,8 @@ void ReadModel(YamlReader& yaml, RunConfig::ModelChoice& choice) {
 
 std::vector<size_t> ReadSeeds(YamlReader& yaml) {
   size_t seed = 0;
+  if (yaml.Has("seed") && !yaml.IsScalar("seed"))
+    yaml.Fail("seed", "one seed", "for several: seeds: [0, 1]");
   yaml.Set("seed", seed, 0, kMaxSeed);
   if (!yaml.Has("seeds")) return {seed};
   if (yaml.Has("seed")) yaml.Fail("seeds", "either seed or seeds");
@@ -177,16 +180,18 @@ void CheckName(YamlReader& yaml, const std::string& name) {
   }
 }
 
-}  // namespace
-
-RunConfig ReadRunConfig(const std::string& file, const std::vector<std::string>& assignments) {
-  YAML::Node root = ReadYaml(file);
-  for (const std::string& assignment : assignments) SetYaml(root, assignment);
-  YamlReader yaml(root, file);
+// The tree of a file that is no study, or of a study's point.
+RunConfig ReadConfig(const YAML::Node& tree, const std::string& file, const SweepPoint& point) {
+  YamlReader yaml(tree, file);
   RunConfig config;
   config.file = file;
   yaml.Set("name", config.name);
   CheckName(yaml, config.name);
+  if (!point.suffix.empty()) {
+    config.study = config.name;
+    config.name += point.suffix;
+    CheckName(yaml, config.name);
+  }
   ReadModel(yaml, config.model);
   ReadQuantize(yaml.Map("quantize"), config);
   config.calibration.asked = yaml.Has("calibration");
@@ -197,6 +202,47 @@ RunConfig ReadRunConfig(const std::string& file, const std::vector<std::string>&
   config.sample_when_offline = yaml.Choice("offline", {"sample", "error"}, "error") == "sample";
   yaml.RefuseUnknownKeys();
   return config;
+}
+
+// Takes out the methods that the point goes without. Returns whether any is left, or there never
+// was one.
+bool DropMethods(const SweepPoint& point, RunConfig& config) {
+  if (point.excluded.empty()) return true;
+  std::vector<std::string> labels;
+  for (const CellConfig& cell : config.cells) labels.push_back(cell.label);
+  for (const SweepPoint::ExcludedMethod& method : point.excluded) {
+    if (std::find(labels.begin(), labels.end(), method.label) == labels.end()) {
+      throw Error(fmt::format("the study has no method '{}'{}", method.label,
+                              DidYouMean(method.label, labels)),
+                  method.where);
+    }
+    std::erase_if(config.cells, [&](const CellConfig& cell) { return cell.label == method.label; });
+  }
+  return !config.cells.empty();
+}
+
+}  // namespace
+
+std::vector<RunConfig> ReadRunConfigs(const std::string& file,
+                                      const std::vector<std::string>& assignments) {
+  YAML::Node root = ReadYaml(file);
+  for (const std::string& assignment : assignments) SetYaml(root, assignment);
+  std::vector<RunConfig> configs;
+  ForEachPoint(root, file, [&](const YAML::Node& tree, const SweepPoint& point) {
+    try {
+      RunConfig config = ReadConfig(tree, file, point);
+      if (DropMethods(point, config)) configs.push_back(std::move(config));
+    } catch (const Error& error) {
+      if (point.text.empty()) throw;
+      throw Error(fmt::format("{} (in the study's point {})", error.problem(), point.text),
+                  error.where(), error.hint());
+    }
+  });
+  if (configs.empty()) {
+    throw Error("every point of the study is excluded, so that none is left to measure",
+                file + ": exclude");
+  }
+  return configs;
 }
 
 Method CellConfig::MakeMethod() const {

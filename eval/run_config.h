@@ -30,7 +30,8 @@ struct CellConfig {
 
 // One config file, checked, with every default filled in. configs/README.md documents the keys.
 struct RunConfig {
-  std::string file;  // where it was read from
+  std::string file;   // where it was read from
+  std::string study;  // the name of the study that it is a point of; "": of none
 
   std::string name;  // of the experiment: letters, digits, '.', '_', '-'
 
@@ -81,9 +82,12 @@ struct RunConfig {
   std::string Resolved() const;
 };
 
-// Reads a config; `assignments` are the command line's --set key=value, in their order. Throws
-// Error for anything that is not understood: unknown keys and names (with the nearest), wrong
-// types, values out of range.
-RunConfig ReadRunConfig(const std::string& file, const std::vector<std::string>& assignments);
+// Reads a file's config, or where it is a study (eval/sweep.h) those of its points: each as a file
+// of its own with the point's values would be read, named after the study and these values.
+// `assignments` are the command line's --set key=value, in their order. Throws Error for anything
+// that is not understood: unknown keys and names (with the nearest), wrong types, values out of
+// range.
+std::vector<RunConfig> ReadRunConfigs(const std::string& file,
+                                      const std::vector<std::string>& assignments);
 
 }  // namespace quantref

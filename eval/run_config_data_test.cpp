@@ -90,7 +90,8 @@ TEST_CASE("config: calibration has one seed or several") {
       {"calibration: {seeds: 1}", {"calibration.seeds: expected a list"}},
       {"calibration: {seeds: [a]}", {"calibration.seeds: expected whole numbers"}},
       {"calibration: {seeds: [-1]}", {"calibration.seeds: expected whole numbers from 0"}},
-      {"calibration: {seed: [1]}", {"calibration.seed: expected a whole number"}},
+      {"calibration: {seed: [1]}",
+       {"calibration.seed: expected one seed, found a list", "seeds: [0, 1]"}},
   });
 }
 

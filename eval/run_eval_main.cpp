@@ -86,6 +86,13 @@ int Main(int argc, char** argv) {
   app.add_flag("--dry-run", options.dry_run,
                "print cells, windows, expected time and memory, and stop");
   app.add_flag("--layers", options.layers, "print what happened to each layer, too");
+  app.add_flag("--rerun", options.rerun, "measure a study's finished cells, too");
+  app.add_flag("--any-commit", options.any_commit,
+               "count records of other commits and of changed trees as finished");
+  app.add_option("--memory", options.memory_gb,
+                 "for cells measured together (default: 80 % of what is free)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("GB");
   app.add_flag("--resume", options.resume, "go on with an interrupted run of the same configs");
   auto* quiet = app.add_flag("--quiet", options.quiet, "print nothing but errors");
   app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);

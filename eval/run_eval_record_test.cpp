@@ -284,13 +284,15 @@ TEST_CASE("record: intervals hold their estimates and layers their bits") {
   CHECK(FinishedLab().Record("fp16")["effective_bits"] == 32);  // the tiny model's own
 }
 
-TEST_CASE("record: WriteRecord never touches another file") {
+TEST_CASE("record: WriteRecords never touches another file, and writes all or none") {
   const testing::TempDir dir;
-  const Record record = {"a.json", "{}\n"};
-  CHECK(WriteRecord(record, dir.path()) == dir / "a.json");
+  const std::vector<Record> records = {{"a.json", "{}\n"}};
+  CHECK(WriteRecords(records, dir.path()) == std::vector<fs::path>{dir / "a.json"});
   CHECK(ReadFile(dir / "a.json", 100) == "{}\n");
-  CHECK_ERROR(WriteRecord({"a.json", "other"}, dir.path()), "a.json", "left as it is");
+  const std::vector<Record> others = {{"b.json", "other"}, {"a.json", "other"}};
+  CHECK_ERROR(WriteRecords(others, dir.path()), "a.json", "left as it is");
   CHECK(ReadFile(dir / "a.json", 100) == "{}\n");
+  CHECK_FALSE(fs::exists(dir / "b.json"));
 }
 
 TEST_CASE("record: PrepareRecordFolder makes a folder, or says why it cannot") {

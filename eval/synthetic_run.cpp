@@ -6,7 +6,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "eval/cost.h"
+#include "eval/finished.h"
 #include "eval/interrupt.h"
 #include "eval/progress_bar.h"
 #include "eval/record_parts.h"
@@ -30,12 +30,24 @@ double Since(Clock::time_point start) {
 
 double Gigabytes(double bytes) { return bytes / 1e9; }
 
-bool Wanted(const RunOptions& options, const std::string& name) {
-  const std::vector<std::string>& methods = options.methods;
-  return methods.empty() || std::find(methods.begin(), methods.end(), name) != methods.end();
-}
-
 }  // namespace
+
+bool IsFinished(const RunOptions& options, const RunConfig& config) {
+  if (config.study.empty() || options.rerun) return false;
+  const FinishedCells finished(options.out, {&config}, options.any_commit);
+  std::vector<std::string> methods;
+  for (const CellConfig& cell : config.cells) {
+    if (options.Wants(cell.label)) methods.push_back(cell.label);
+  }
+  if (methods.empty()) methods.emplace_back("fp16");
+  return std::all_of(methods.begin(), methods.end(), [&](const std::string& method) {
+    const SoughtCell cell{.name = {config.name, method, config.model.name, ""},
+                          .resolved = config.Resolved(),
+                          .facts = OwnBuildAndMachine(),
+                          .windows = {}};
+    return finished.WhyUnfinished(cell).empty();
+  });
+}
 
 SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, size_t threads)
     : options_(options),
@@ -43,8 +55,7 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
       threads_(threads),
       shape_(FindSyntheticShape(config.model.name)) {
   for (const CellConfig& spec : config.cells) {
-    if (Wanted(options, spec.label))
-      cells_.push_back({&spec, PlanSynthetic(spec.quantize, shape_)});
+    if (options.Wants(spec.label)) cells_.push_back({&spec, PlanSynthetic(spec.quantize, shape_)});
   }
   PlanMemory();
 }
@@ -77,7 +88,7 @@ void SyntheticRun::PlanMemory() {
       config_.file, "fewer cells at a time (--methods), fewer bits, or a smaller model");
 }
 
-void SyntheticRun::PrintPlan() const {
+Cost SyntheticRun::PrintPlan() const {
   std::vector<std::vector<std::string>> rows;
   if (left_out_.empty()) rows.push_back({config_.name, "fp16", "-"});
   for (const Cell& cell : cells_) {
@@ -86,14 +97,15 @@ void SyntheticRun::PrintPlan() const {
     rows.push_back(
         {config_.name, cell.spec->label, fmt::format("{} of {}", quantized, cell.plan.size())});
   }
-  const Cost rates = EstimateSpeedCost(shape_, config_.throughput, rows.size());
+  Cost cost = EstimateSpeedCost(shape_, config_.throughput, rows.size());
+  cost.memory_bytes = static_cast<double>(bytes_);
   fmt::print(
       "\n{} · {}\n{}{}{}\nexpected: about {} to measure, {:.1f} GB of memory of {:.1f} free\n",
       config_.model.name, kSyntheticStamp,
       RenderTable({"config", "cell", "quantized matrices"}, rows, 2), left_out_,
-      left_out_.empty() ? "" : "\n", FormatDuration(rates.throughput_seconds),
-      Gigabytes(static_cast<double>(bytes_)),
-      Gigabytes(static_cast<double>(AvailableMemoryBytes())));
+      left_out_.empty() ? "" : "\n", FormatDuration(cost.throughput_seconds),
+      Gigabytes(cost.memory_bytes), Gigabytes(static_cast<double>(AvailableMemoryBytes())));
+  return cost;
 }
 
 void SyntheticRun::MakeWeights() {
@@ -137,7 +149,7 @@ std::vector<CellResult> SyntheticRun::Measure() {
       MeasureSpeeds(shape_, with_reference ? &reference_.weights : nullptr, timed, options_.quiet);
   throughput_seconds_ = Since(start);
   for (size_t i = 0; i < results.size(); ++i) results[i].speed = speeds[i];
-  if (with_reference && !Wanted(options_, "fp16")) results.erase(results.begin());
+  if (with_reference && !options_.Wants("fp16")) results.erase(results.begin());
   return results;
 }
 
@@ -179,9 +191,8 @@ std::vector<Record> SyntheticRun::Run() {
   const std::vector<CellResult> cells = Measure();
   const Environment environment = DescribeEnvironment(threads_);
   std::vector<Record> records;
-  for (const CellResult& cell : cells) {
-    records.push_back(MakeRecord(cell, environment));
-    const std::filesystem::path path = WriteRecord(records.back(), options_.out);
+  for (const CellResult& cell : cells) records.push_back(MakeRecord(cell, environment));
+  for (const std::filesystem::path& path : WriteRecords(records, options_.out)) {
     if (!options_.quiet) fmt::print(stderr, "record: {}\n", path.string());
   }
   if (!options_.quiet && !options_.json) fmt::print("{}", Table(cells, environment));

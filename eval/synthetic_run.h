@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/cost.h"
 #include "eval/record.h"
 #include "eval/run.h"
 #include "eval/run_config.h"
@@ -12,6 +13,10 @@ namespace quantref {
 
 inline constexpr char kSyntheticStamp[] = "SYNTHETIC WEIGHTS: speed only";
 
+// Whether it is of a study and all of its quantized cells' records stand already: they are timed
+// together or not at all.
+bool IsFinished(const RunOptions& options, const RunConfig& config);
+
 // A config whose model has a shape but no weights: its cells are made at random, timed and
 // recorded. No text, no accuracy.
 class SyntheticRun {
@@ -19,7 +24,7 @@ class SyntheticRun {
   // Throws Error where the cells do not fit into memory.
   SyntheticRun(const RunOptions& options, const RunConfig& config, size_t threads);
 
-  void PrintPlan() const;
+  Cost PrintPlan() const;  // and what it costs
   std::vector<Record> Run();
 
  private:

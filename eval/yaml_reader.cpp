@@ -56,11 +56,6 @@ class Validator {
   size_t nodes_ = 0;
 };
 
-// Where a key of a config is: a value without a position came from the command line.
-std::string KeyPosition(const std::string& file, const YAML::Mark& mark, const std::string& key) {
-  return mark.is_null() ? "--set " + key : Position(file, mark) + ": " + key;
-}
-
 // A copy without positions: those of a value from the command line are not positions in the file.
 YAML::Node WithoutMarks(const YAML::Node& node) {
   if (node.IsScalar()) return YAML::Node(node.Scalar());
@@ -82,6 +77,10 @@ bool ParseNumber(const std::string& text, Number& value) {
 }
 
 }  // namespace
+
+std::string KeyPosition(const std::string& file, const YAML::Mark& mark, const std::string& key) {
+  return mark.is_null() ? "--set " + key : Position(file, mark) + ": " + key;
+}
 
 YamlReader::YamlReader(const YAML::Node& node, std::string file, std::string path)
     : node_(node), file_(std::move(file)), path_(std::move(path)) {

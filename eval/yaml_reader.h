@@ -72,6 +72,10 @@ struct YamlEntry {
 // key that stands twice in a map, and nesting or aliases without end.
 YAML::Node ReadYaml(const std::string& file);
 
+// "file:line: full.key" of something at this mark; "--set full.key" where it has none, because it
+// came from the command line.
+std::string KeyPosition(const std::string& file, const YAML::Mark& mark, const std::string& key);
+
 // Puts `value` (YAML text) at a dotted key, making maps on the way: the command line's --set.
 void SetYaml(YAML::Node& root, const std::string& assignment);
 

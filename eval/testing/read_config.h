@@ -11,11 +11,14 @@
 
 namespace quantref::testing {
 
+// Of one that is no study.
 inline RunConfig ReadConfigText(const std::string& text,
                                 const std::vector<std::string>& assignments = {}) {
   const TempDir dir;
   WriteFile(dir / "c.yaml", text);
-  return ReadRunConfig((dir / "c.yaml").string(), assignments);
+  std::vector<RunConfig> configs = ReadRunConfigs((dir / "c.yaml").string(), assignments);
+  REQUIRE(configs.size() == 1);
+  return configs[0];
 }
 
 // A config whose line 2 is that one.

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/calibration.h"
+#include "eval/kernel_path.h"
+#include "eval/run_config.h"
+#include "eval/speed.h"
+#include "harness/quantize_model.h"
+
+namespace quantref {
+
+// A method of a config, with one seed's calibration, on its way from plan to figures. The
+// reference's cells have no method and share the first model.
+struct GroupCell {
+  const RunConfig* config;
+  const CellConfig* spec = nullptr;  // nullptr: the reference
+  std::string label = "fp16";        // with the seed, where there are several
+  bool wanted = true;                // false: a reference that is there for the others alone
+  bool finished = false;             // of a study: its record stands already
+  std::string why{};                 // it does not
+  Method method{};
+  std::vector<PlannedLinear> plan{};
+  const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
+  bool calibrates = false;                      // the method does
+  size_t model = 0;                             // its row in the measurement
+  QuantizedModel quantized{};
+  double quantize_seconds = 0;
+  KernelPath path{};  // of the quantized weights, where the config asks for it
+  std::optional<PathGap> gap{};
+  std::optional<CellSpeed> speed{};
+
+  bool Recorded() const { return wanted && !finished; }  // by this run
+  const ModelWeights& Measured() const {
+    return path.linears > 0 ? path.weights : quantized.weights;
+  }
+};
+
+}  // namespace quantref

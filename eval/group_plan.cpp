@@ -1,0 +1,159 @@
+// GroupRun before it measures: which cells, in which passes, at what cost.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "eval/environment.h"
+#include "eval/group_run.h"
+#include "eval/report.h"
+
+namespace quantref {
+namespace {
+
+// Of the memory that is free now, what the cells of a pass may take.
+constexpr double kMostMemory = 0.8;
+
+// The pass's cells in the order of their work. The reference is measured once for all configs.
+void AddRows(const Pass& pass, const Cost& cost, const std::string& when,
+             std::vector<PlanRow>& rows) {
+  size_t quantized = 0;
+  for (const GroupCell& cell : pass) {
+    PlanRow row{cell.config->name, cell.label, cell.plan, when};
+    if (cell.spec != nullptr) row.quantize_seconds = cost.cell_quantize_seconds[quantized++];
+    if (cell.spec != nullptr || &cell == &pass.front()) row.seconds = cost.model_seconds;
+    rows.push_back(std::move(row));
+  }
+}
+
+}  // namespace
+
+void GroupRun::Plan() {
+  for (const RunConfig* config : configs_) {
+    std::vector<GroupCell> cells = PlanConfig(*config);
+    std::move(cells.begin(), cells.end(), std::back_inserter(planned_));
+  }
+  if (!options_.rerun) {
+    const FinishedCells finished(options_.out, configs_, options_.any_commit);
+    MarkFinished(
+        finished, [&](const GroupCell& cell) { return Sought(cell); }, planned_);
+  }
+  const double memory = options_.memory_gb > 0
+                            ? options_.memory_gb * 1e9
+                            : kMostMemory * static_cast<double>(AvailableMemoryBytes());
+  passes_ = SplitIntoPasses(planned_, [&](const Pass& pass) {
+    return EstimateMemory(*model_, windows_.size(), LongestWindow(), Loads(pass), threads_) <=
+           memory;
+  });
+}
+
+// A study's other cells need not suffer; of any other config an error is the run's.
+void GroupRun::Tolerate(const RunConfig& config, const Error& error, const std::string& label) {
+  if (config.study.empty() || dynamic_cast<const Interrupted*>(&error) != nullptr) throw;
+  fmt::print(stderr, "{} {} cannot be measured, the others go on: {}\n", config.name, label,
+             error.what());
+  ++failed_cells_;
+}
+
+std::vector<GroupCell> GroupRun::PlanConfig(const RunConfig& config) {
+  std::vector<GroupCell> cells = {{.config = &config, .wanted = options_.Wants("fp16")}};
+  for (const CellConfig& spec : config.cells) {
+    if (!options_.Wants(spec.label)) continue;
+    try {
+      std::vector<GroupCell> own = PlanMethod(config, spec);
+      std::move(own.begin(), own.end(), std::back_inserter(cells));
+    } catch (const Error& error) {
+      Tolerate(config, error, spec.label);
+    }
+  }
+  return cells;
+}
+
+// One cell, or one for each seed where the method calibrates and there are several.
+std::vector<GroupCell> GroupRun::PlanMethod(const RunConfig& config, const CellConfig& spec) {
+  GroupCell cell{
+      .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
+  cell.plan = PlanFor(spec.quantize, model_->weights);
+  cell.calibrates = cell.method.Needs(cell.plan).Any();
+  const std::vector<size_t>& seeds = config.calibration.seeds;
+  std::vector<GroupCell> cells;
+  for (size_t i = 0; i < (cell.calibrates ? seeds.size() : 1); ++i) {
+    if (cell.calibrates || config.calibration.asked)
+      cell.calibration = &calibrations_.Draw(config, seeds[i], *model_, stream_, options_.quiet);
+    if (cell.calibrates && seeds.size() > 1)
+      cell.label = fmt::format("{} seed={}", spec.label, seeds[i]);
+    cells.push_back(cell);
+  }
+  return cells;
+}
+
+SoughtCell GroupRun::Sought(const GroupCell& cell) const {
+  SoughtCell sought{.name = {cell.config->name, cell.spec == nullptr ? "fp16" : cell.spec->label,
+                             model_->name, protocol_->name},
+                    .resolved = cell.config->Resolved(),
+                    .facts = OwnBuildAndMachine(),
+                    .windows = WindowOrder(windows_.size(), config_.accuracy.stop)};
+  sought.facts.insert(sought.facts.end(), {{"model.sha256", model_->weights.checkpoint->Sha256()},
+                                           {"model.tokenizer_sha256", model_->tokenizer.sha256()},
+                                           {"dataset.sha256", text_->sha256},
+                                           {"protocol.token_sha256", stream_.sha256}});
+  if (cell.calibrates) {
+    sought.facts.emplace_back("calibration.token_sha256", cell.calibration->token_sha256);
+    if (cell.config->calibration.seeds.size() > 1) sought.name.seed = cell.calibration->seed;
+  }
+  return sought;
+}
+
+std::vector<CellLoad> GroupRun::Loads(const Pass& pass) const {
+  std::vector<CellLoad> loads;
+  for (const GroupCell& cell : pass) {
+    if (cell.spec == nullptr) continue;
+    CellLoad load;
+    load.weight_bytes = PlannedBytes(model_->config, cell.plan, cell.config->path.kernels);
+    if (cell.calibration != nullptr) {
+      const CalibrationData& data = cell.calibration->data;
+      load.needs = cell.method.Needs(cell.plan);
+      load.samples = SamplesRead(data, load.needs);
+      load.length = cell.calibration->length;
+      load.sequential = data.sequential;
+    }
+    loads.push_back(load);
+  }
+  return loads;
+}
+
+Cost GroupRun::CostOf(const Pass& pass) const {
+  Cost cost = EstimateCost(*model_, windows_, LongestWindow(), Loads(pass),
+                           config_.accuracy.Compares(), threads_);
+  std::vector<ThroughputSpec> told;
+  for (const GroupCell& cell : pass) {
+    const ThroughputSpec& spec = cell.config->throughput;
+    if (std::find(told.begin(), told.end(), spec) != told.end()) continue;
+    told.push_back(spec);
+    const auto models = std::count_if(pass.begin(), pass.end(), [&](const GroupCell& other) {
+      return other.spec != nullptr && other.config->throughput == spec;
+    });
+    cost.throughput_seconds +=
+        EstimateSpeedCost(model_->config, spec, 1 + static_cast<size_t>(models)).throughput_seconds;
+  }
+  return cost;
+}
+
+Cost GroupRun::PrintPlan() const {
+  std::vector<PlanRow> rows;
+  for (const GroupCell& cell : planned_) {
+    if (cell.finished) rows.push_back({cell.config->name, cell.label, cell.plan, "finished"});
+  }
+  Cost total;
+  for (size_t p = 0; p < passes_.size(); ++p) {
+    const Cost cost = CostOf(passes_[p]);
+    AddRows(passes_[p], cost, fmt::format("pass {}", p + 1), rows);
+    total.Add(cost);
+  }
+  fmt::print("{}{}", PlanText(Describe({}), rows, total),
+             FinishedText(planned_, options_.out.string()));
+  return total;
+}
+
+}  // namespace quantref

@@ -1,0 +1,88 @@
+#include "eval/passes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace quantref {
+namespace {
+
+bool SameMethod(const GroupCell& a, const GroupCell& b) {
+  return a.config == b.config && a.spec == b.spec;
+}
+
+// What of a config is to be measured: what is not finished, behind its reference, finished or not.
+Pass ToMeasure(const std::vector<GroupCell>& cells, const RunConfig* config) {
+  Pass pass;
+  bool any = false;
+  for (const GroupCell& cell : cells) {
+    if (cell.config != config || (cell.spec != nullptr && cell.finished)) continue;
+    pass.push_back(cell);
+    any = any || cell.Recorded();
+  }
+  return any ? pass : Pass();
+}
+
+}  // namespace
+
+void MarkFinished(const FinishedCells& finished,
+                  const std::function<SoughtCell(const GroupCell&)>& sought,
+                  std::vector<GroupCell>& cells) {
+  const auto of_study = [](const GroupCell& cell) {
+    return cell.wanted && !cell.config->study.empty();
+  };
+  for (GroupCell& cell : cells) {
+    if (of_study(cell)) cell.why = finished.WhyUnfinished(sought(cell));
+  }
+  for (GroupCell& cell : cells) {
+    cell.finished =
+        of_study(cell) && std::all_of(cells.begin(), cells.end(), [&](const GroupCell& other) {
+          return !SameMethod(cell, other) || other.why.empty();
+        });
+  }
+}
+
+std::vector<Pass> SplitIntoPasses(const std::vector<GroupCell>& cells,
+                                  const std::function<bool(const Pass&)>& fits) {
+  std::vector<Pass> passes;
+  const RunConfig* config = nullptr;
+  for (const GroupCell& cell : cells) {
+    if (cell.config == config) continue;
+    config = cell.config;
+    const Pass own = ToMeasure(cells, config);
+    if (own.empty()) continue;
+    Pass both = passes.empty() ? Pass() : passes.back();
+    both.insert(both.end(), own.begin(), own.end());
+    if (!passes.empty() && fits(both)) {
+      passes.back() = std::move(both);
+    } else {
+      passes.push_back(own);
+    }
+  }
+  return passes;
+}
+
+std::string FinishedText(const std::vector<GroupCell>& cells, std::string_view folder) {
+  size_t done = 0, all = 0;
+  std::map<std::string, size_t> reasons;
+  for (const GroupCell& cell : cells) {
+    if (!cell.wanted || cell.config->study.empty()) continue;
+    ++all;
+    done += cell.finished;
+    if (!cell.why.empty() && cell.why != kNoRecord) ++reasons[cell.why];
+  }
+  std::string text;
+  if (done > 0) {
+    text += fmt::format(
+        "{} of {} cells are finished: records of the same config, weights, tokens, build and "
+        "machine stand in {} (--rerun measures them again){}\n",
+        done, all, folder, done < all ? "; the reference is computed all the same" : "");
+  }
+  for (const auto& [reason, count] : reasons)
+    text +=
+        fmt::format("{} of {} cells have a record that does not count: {}\n", count, all, reason);
+  return text;
+}
+
+}  // namespace quantref

@@ -1,0 +1,58 @@
+#include "eval/run_inputs.h"
+
+#include <fmt/format.h>
+
+#include "eval/interrupt.h"
+#include "eval/progress_bar.h"
+#include "eval/report.h"
+#include "eval/resources.h"
+#include "harness/outliers.h"
+
+namespace quantref {
+namespace {
+
+// Of the things that calibration samples depend on; `asked` decides only whether they are drawn.
+bool SameText(const RunConfig::Calibration& a, const RunConfig::Calibration& b) {
+  return a.dataset == b.dataset && a.split == b.split && a.samples == b.samples &&
+         a.length == b.length && a.sequential == b.sequential && a.allow_overlap == b.allow_overlap;
+}
+
+}  // namespace
+
+Text LoadRunText(const std::string& dataset, const std::string& split, const RunConfig& config,
+                 bool quiet) {
+  DatasetOptions options = DatasetOptions::FromEnvironment();
+  ProgressBar bar("downloading " + dataset, quiet);
+  options.sample_when_offline = config.sample_when_offline;
+  options.sample_dir = SampleDir();
+  options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
+  options.cancelled = InterruptRequested;
+  Text text = LoadText(dataset, split, options);
+  if (text.substituted_sample && !quiet) fmt::print(stderr, "{}", SampleWarning(text));
+  return text;
+}
+
+std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& choice) {
+  if (latest_ != nullptr && choice == choice_) return latest_;
+  latest_.reset();  // its memory may be needed
+  Model model = LoadModel(choice.name, FindModel(choice.name), choice.weight_type, threads_);
+  if (choice.outliers) AddOutliers(model.config, *choice.outliers, model.weights);
+  choice_ = choice;
+  latest_ = std::make_shared<const Model>(std::move(model));
+  return latest_;
+}
+
+const CalibrationSet& CalibrationSets::Draw(const RunConfig& config, size_t seed,
+                                            const Model& model, const TokenStream& test,
+                                            bool quiet) {
+  for (const Drawn& drawn : drawn_) {
+    if (drawn.seed == seed && SameText(drawn.asked, config.calibration)) return drawn.set;
+  }
+  const Text text =
+      LoadRunText(config.calibration.dataset, config.calibration.split, config, quiet);
+  drawn_.push_back(
+      {config.calibration, seed, DrawCalibration(config.calibration, seed, text, model, test)});
+  return drawn_.back().set;
+}
+
+}  // namespace quantref

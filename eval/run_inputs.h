@@ -1,0 +1,49 @@
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "eval/calibration.h"
+#include "eval/dataset.h"
+#include "eval/protocol.h"
+#include "eval/run_config.h"
+#include "harness/model/llama.h"
+
+// What runs read, each thing once where several have it in common.
+
+namespace quantref {
+
+// Says loudly where the bundled sample stands in, unless quiet.
+Text LoadRunText(const std::string& dataset, const std::string& split, const RunConfig& config,
+                 bool quiet);
+
+// Loads models; the latest is kept for whoever asks for the same next.
+class ModelLoader {
+ public:
+  explicit ModelLoader(size_t threads) : threads_(threads) {}
+  std::shared_ptr<const Model> Load(const RunConfig::ModelChoice& choice);
+
+ private:
+  const size_t threads_;
+  RunConfig::ModelChoice choice_;
+  std::shared_ptr<const Model> latest_;
+};
+
+// Draws calibration samples of one model's tokens, each set once.
+class CalibrationSets {
+ public:
+  // The set stays where it is for as long as this lives. `test`: as DrawCalibration's.
+  const CalibrationSet& Draw(const RunConfig& config, size_t seed, const Model& model,
+                             const TokenStream& test, bool quiet);
+
+ private:
+  struct Drawn {
+    RunConfig::Calibration asked;
+    size_t seed;
+    CalibrationSet set;
+  };
+  std::deque<Drawn> drawn_;
+};
+
+}  // namespace quantref
