@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <iterator>
+#include <string_view>
 
 #include "eval/compare_cells.h"
 #include "eval/compare_gate.h"
@@ -67,6 +66,7 @@ std::vector<TableSpec> ReadTableSpecs(const ReportSpec& spec) {
 std::string TableHtml(const TableSpec& spec, const std::vector<PageRecord>& records,
                       size_t threads) {
   std::vector<TableRecord> all;
+  all.reserve(records.size());
   for (const PageRecord& record : records) all.push_back(record.table);
   const TableRecords selected = SelectRecords(spec, std::move(all));
   if (!selected.records.empty()) return HtmlTable(MakeTable(spec, selected, threads));
@@ -92,6 +92,7 @@ std::string BaselineHtml(const ReportSpec& spec, const std::vector<PageRecord>& 
   RecordSet baseline = ReadRecords(spec.Folder() / spec.baseline, threads);
   baseline.path = spec.baseline;  // as it was written, wherever that is
   std::vector<StoredRecord> stored;
+  stored.reserve(records.size());
   for (const PageRecord& record : records) stored.push_back(record.table.stored);
   const RecordSet candidate = NewestRecords(std::move(stored), "this report");
   return ComparisonHtml(CompareSets(baseline, candidate, Gate{}.accuracy.resolution_nll, threads));
