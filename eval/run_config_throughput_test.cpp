@@ -96,7 +96,7 @@ TEST_CASE("config: synthetic models") {
   CHECK_FALSE(ReadConfigText("name: x\n").model.synthetic);
   CheckBadLines({
       {"model: {synthetic: llama-2-7}", {"model.synthetic: unknown value", "'llama-2-7b'?"}},
-      {"model: {synthetic: [x]}", {"model.synthetic: expected one of tinyllama-1.1b"}},
+      {"model: {synthetic: [x]}", {"model.synthetic: unknown value 'x'", "tinyllama-1.1b"}},
       {"model: {synthetic: tiny, seed: -1}", {"model.seed", "found '-1'"}},
       {"model: {synthetic: tiny, name: y}", {"model.name: expected no such key"}},
       {"model: {synthetic: tiny, dtype: fp16}", {"model.dtype: expected no such key"}},
