@@ -1,0 +1,89 @@
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "eval/testing/process.h"
+#include "harness/io/file.h"
+#include "harness/testing/testing.h"
+
+// What is committed under results/ and shown in the README follows from the records beside it.
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contains;
+using testing::ProcessResult;
+
+fs::path Results() { return testing::SourceDir() / "results"; }
+std::string Read(const fs::path& path) { return ReadFile(path, size_t{1} << 24); }
+
+std::vector<fs::path> FilesIn(const fs::path& folder, const std::string& extension) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == extension) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+// The lines of the first table in a Markdown text.
+std::vector<std::string> TableLines(const std::string& markdown) {
+  std::istringstream text(markdown);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with('|')) {
+      lines.push_back(line);
+    } else if (!lines.empty()) {
+      break;
+    }
+  }
+  return lines;
+}
+
+TEST_CASE("published: tables are what their records give") {
+  const std::vector<fs::path> specs = FilesIn(Results() / "tables", ".yaml");
+  CHECK(specs.size() >= 4);
+  for (const fs::path& spec : specs) {
+    const ProcessResult result =
+        testing::RunProcess({QUANTREF_MAKE_TABLES, spec.string(), "--check"});
+    INFO(spec << '\n' << result.out << result.err);
+    CHECK(result.exit_code == 0);
+  }
+}
+
+TEST_CASE("published: the README shows tables as they are") {
+  const std::string readme = Read(testing::SourceDir() / "README.md");
+  const std::regex mark("<!-- (results/tables/[a-z_]+\\.md) -->");
+  size_t shown = 0;
+  for (std::sregex_iterator at(readme.begin(), readme.end(), mark), end; at != end; ++at, ++shown) {
+    INFO((*at)[1]);
+    const std::string behind = readme.substr(static_cast<size_t>(at->position()));
+    CHECK(TableLines(behind) == TableLines(Read(testing::SourceDir() / (*at)[1].str())));
+  }
+  CHECK(shown >= 2);
+}
+
+TEST_CASE("published: the report holds every record, the README's plots are there") {
+  const std::string report = Read(Results() / "report.html");
+  const std::vector<fs::path> records = FilesIn(Results() / "published", ".json");
+  CHECK(records.size() >= 10);
+  for (const fs::path& record : records) {
+    INFO(record);
+    CHECK(Contains(report, nlohmann::json::parse(Read(record))["id"].get<std::string>()));
+  }
+  const std::string readme = Read(testing::SourceDir() / "README.md");
+  const std::regex image("\\]\\((results/plots/[a-z_]+\\.svg)\\)");
+  const std::sregex_iterator first(readme.begin(), readme.end(), image);
+  CHECK(first != std::sregex_iterator());
+  for (std::sregex_iterator at = first; at != std::sregex_iterator(); ++at)
+    CHECK(fs::exists(testing::SourceDir() / (*at)[1].str()));
+}
+
+}  // namespace
+}  // namespace quantref
