@@ -76,7 +76,8 @@ inline std::vector<float> NormalFloats(size_t n, double deviation, Rng& rng) {
 
 // Elementwise equality of the bits: tells -0 from 0, and a NaN equals itself.
 inline bool SameBits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+  if (a.size() != b.size()) return false;
+  return a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 inline bool SameBits(double a, double b) {
   return std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b);
