@@ -9,6 +9,7 @@
 
 #include "harness/base/error.h"
 #include "harness/io/file.h"
+#include "harness/io/json_fast.h"
 #include "harness/io/utf8.h"
 
 namespace quantref {
@@ -87,9 +88,8 @@ std::string Reason(std::string message) {
   return message;
 }
 
-}  // namespace
-
-json ParseJson(std::string_view text, const std::string& where) {
+// Slowly, with all that a message needs.
+json ParseJsonWatched(std::string_view text, const std::string& where) {
   if (const auto invalid = FindInvalidUtf8(text)) {
     throw Error("expected UTF-8, found an invalid byte", At(where, text, *invalid));
   }
@@ -111,6 +111,13 @@ json ParseJson(std::string_view text, const std::string& where) {
   } catch (const json::exception& error) {
     watcher.Throw("invalid JSON: " + Reason(error.what()));
   }
+}
+
+}  // namespace
+
+json ParseJson(std::string_view text, const std::string& where) {
+  if (auto value = TryParseJson(text)) return *std::move(value);
+  return ParseJsonWatched(text, where);
 }
 
 json ReadJsonFile(const std::filesystem::path& path) {

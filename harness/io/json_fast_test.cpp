@@ -1,0 +1,88 @@
+#include "harness/io/json_fast.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+
+#include "harness/io/json_file.h"
+
+namespace quantref {
+namespace {
+
+using nlohmann::json;
+
+// With every kind of value, and the ends of the kinds of numbers.
+constexpr std::string_view kDocument = R"({"text": "a\u00e9é\n\"\\\u0000", "": {}, "empty": [],
+ "whole": [0, -0, 1, -1, 9223372036854775807, 9223372036854775808, 18446744073709551615,
+  -9223372036854775808],
+ "real": [0.0, -0.0, 1.0, 1e3, 2.5E-3, 4.9406564584124654e-324, 1.7976931348623157e308,
+  2.7296754946123456789, 0.1, 123456789012345678901234567890.5],
+ "flags": [true, false, null], "nested": [[[{"a": [{"a": {"b": 7}}]}]]]})";
+
+// As text that tells real numbers from whole ones, as == does not.
+std::string Kinds(const json& value) {
+  if (!value.is_structured()) return std::string(value.type_name()) + value.dump();
+  std::string kinds;
+  for (const auto& [key, item] : value.items())
+    kinds += key + (item.is_number_float() ? "~" : "") + ":" + Kinds(item) + ";";
+  return kinds;
+}
+
+TEST_CASE("json_fast: the value that the slower parser gives", "[json]") {
+  for (const std::string_view text : {kDocument, std::string_view("7"), std::string_view(" [] "),
+                                      std::string_view("\"x\""), std::string_view("null")}) {
+    const auto value = TryParseJson(text);
+    REQUIRE(value.has_value());
+    CHECK(Kinds(*value) == Kinds(json::parse(text)));
+  }
+  const json number = *TryParseJson("[1, -1]");
+  CHECK(number[0].is_number_unsigned());
+  CHECK(!number[1].is_number_unsigned());
+}
+
+TEST_CASE("json_fast: nothing of what is wrong", "[json]") {
+  for (const std::string_view text :
+       {"", "{", "[1,]", "{} {}", "[NaN]", "[01]", "[1e999]", "\"\\ud800\"", "\"\xff\"", "\"\t\"",
+        "{\"a\": 1, \"a\": 2}", "{\"a\": {\"b\": 1, \"\\u0062\": 2}}"}) {
+    INFO(text);
+    CHECK(!TryParseJson(text).has_value());
+  }
+  CHECK(!TryParseJson(std::string(kMaxJsonDepth + 1, '[') + std::string(kMaxJsonDepth + 1, ']')));
+}
+
+TEST_CASE("json_fast: what only the slower parser reads is read all the same", "[json]") {
+  CHECK(!TryParseJson("[18446744073709551616]"));
+  CHECK(ParseJson("[18446744073709551616]", "f")[0] == 18446744073709551616.0);
+}
+
+// Bytes of the document replaced, doubled or left out: either both parsers take what results, for
+// the same value, or ParseJson gives an Error.
+TEST_CASE("json_fast: damaged documents", "[json]") {
+  std::mt19937 random(7);
+  const std::string_view bytes = "{}[]\",:0e.-\\ \x01\xc3";
+  size_t taken = 0;
+  for (int round = 0; round < 4000; ++round) {
+    std::string text(kDocument);
+    const size_t at = random() % text.size();
+    switch (random() % 3) {
+      case 0:
+        text[at] = bytes[random() % bytes.size()];
+        break;
+      case 1:
+        text.insert(at, 1, text[at]);
+        break;
+      default:
+        text.erase(at, 1);
+    }
+    INFO(text);
+    const auto value = TryParseJson(text);
+    if (value) CHECK(Kinds(*value) == Kinds(json::parse(text)));
+    taken += value.has_value();
+  }
+  CHECK(taken > 100);
+  CHECK(taken < 3900);
+}
+
+}  // namespace
+}  // namespace quantref
