@@ -13,68 +13,103 @@ struct RatioEstimate {
   double mean = 0, standard_error = 0;
 };
 
-// A block with its products, which every draw of it adds up again.
+// What is added up over the blocks of a sample: sum, count, and the products of the two. A register
+// holds two lanes; the sixth is empty.
 struct BlockTerms {
-  double sum, count, sum_square, cross, count_square;
+  using Pair = double __attribute__((vector_size(16)));
+  Pair sum_count{}, squares{}, cross{};
+
+  BlockTerms() = default;
   explicit BlockTerms(const BlockSum& block)
-      : sum(block.sum),
-        count(block.count),
-        sum_square(block.sum * block.sum),
-        cross(block.sum * block.count),
-        count_square(block.count * block.count) {}
+      : sum_count{block.sum, block.count},
+        squares{block.sum * block.sum, block.count * block.count},
+        cross{block.sum * block.count, 0} {}
+
+  void Add(const BlockTerms& other) {
+    sum_count += other.sum_count;
+    squares += other.squares;
+    cross += other.cross;
+  }
 };
 
-// The ratio of sums over the blocks that `pick(i)` chooses, i in [0, n), and its linearised
-// standard error sqrt(n / (n - 1) * sum_i (sum_i - mean * count_i)^2) / sum_i count_i (Cochran
-// 1977, eq. 6.13 without the finite population correction).
-template <typename Pick>
-RatioEstimate EstimateRatio(size_t n, const Pick& pick) {
-  double sum = 0, count = 0, sum_squares = 0, cross = 0, count_squares = 0;
-  for (size_t i = 0; i < n; ++i) {
-    const BlockTerms& block = pick(i);
-    sum += block.sum;
-    count += block.count;
-    sum_squares += block.sum_square;
-    cross += block.cross;
-    count_squares += block.count_square;
-  }
-  const double mean = sum / count;
-  const double residual = sum_squares - 2 * mean * cross + mean * mean * count_squares;
+// The ratio of sums over n blocks and its linearised standard error
+// sqrt(n / (n - 1) * sum_i (sum_i - mean * count_i)^2) / sum_i count_i (Cochran 1977, eq. 6.13
+// without the finite population correction).
+RatioEstimate EstimateRatio(const BlockTerms& total, size_t n) {
+  const double mean = total.sum_count[0] / total.sum_count[1];
+  const double residual =
+      total.squares[0] - 2 * mean * total.cross[0] + mean * mean * total.squares[1];
   const double blocks = static_cast<double>(n);
-  return {mean, std::sqrt(std::max(0.0, residual) * blocks / (blocks - 1)) / count};
+  return {mean, std::sqrt(std::max(0.0, residual) * blocks / (blocks - 1)) / total.sum_count[1]};
 }
 
-// What Rng(seed).Below(n) gives for all resamples. Drawing is most of a bootstrap's work, and many
-// quantities are estimated over the same windows, so each thread keeps its last draws.
-const std::vector<uint32_t>& KeptDraws(size_t n, uint64_t seed) {
+// What Rng(seed).Below(n) gives, one resample after the other. Drawing is most of a bootstrap's
+// work, and many quantities are estimated over the same windows, so each thread keeps its last
+// draws where they are not too many.
+class Draws {
+ public:
+  Draws(size_t n, uint64_t seed) : n_(n), rng_(seed) {
+    if (n > kMostKept) return;
+    thread_local Kept kept;
+    if (kept.n != n || kept.seed != seed) {
+      kept = {n, seed, {}};
+      Draw(kResamples, kept.draws);
+    }
+    kept_ = kept.draws.data();
+  }
+
+  // The next `resamples` times n indices, valid until the next call.
+  const uint32_t* Next(size_t resamples) {
+    if (kept_ == nullptr) {
+      Draw(resamples, drawn_);
+      return drawn_.data();
+    }
+    kept_ += resamples * n_;
+    return kept_ - resamples * n_;
+  }
+
+ private:
   struct Kept {
     size_t n = 0;
     uint64_t seed = 0;
     std::vector<uint32_t> draws;
   };
-  thread_local Kept kept;
-  if (kept.n != n || kept.seed != seed) {
-    kept = {n, seed, {}};
-    kept.draws.reserve(kResamples * n);
-    Rng rng(seed);
-    for (size_t i = 0; i < kResamples * n; ++i)
-      kept.draws.push_back(static_cast<uint32_t>(rng.Below(n)));
-  }
-  return kept.draws;
-}
-constexpr size_t kMostKept = 1024;  // blocks: 16 MB of draws
+  static constexpr size_t kMostKept = 1024;  // blocks: 16 MB of draws
 
-// The t statistics of all resamples of centred blocks; draw() is the next block's index.
-template <typename Draw>
+  void Draw(size_t resamples, std::vector<uint32_t>& draws) {
+    draws.resize(resamples * n_);
+    for (uint32_t& draw : draws) draw = static_cast<uint32_t>(rng_.Below(n_));
+  }
+
+  size_t n_;
+  Rng rng_;
+  const uint32_t* kept_ = nullptr;
+  std::vector<uint32_t> drawn_;
+};
+
+// The t statistics of all resamples of centred blocks.
 std::vector<double> StudentizedDraws(std::span<const BlockTerms> blocks, double mean,
-                                     const Draw& draw) {
+                                     uint64_t seed) {
+  // Sums of one resample wait for each other; those of several, kept in registers, do not.
+  constexpr size_t kAbreast = 4;
+  static_assert(kResamples % kAbreast == 0);
+  const size_t n = blocks.size();
+  Draws draws(n, seed);
   std::vector<double> studentized;
   studentized.reserve(kResamples);
-  for (size_t resample = 0; resample < kResamples; ++resample) {
-    const RatioEstimate drawn =
-        EstimateRatio(blocks.size(), [&](size_t) -> const BlockTerms& { return blocks[draw()]; });
-    // A draw of one block n times has no spread; it says nothing and is as rare as n^(1-n).
-    if (drawn.standard_error > 0) studentized.push_back((drawn.mean - mean) / drawn.standard_error);
+  for (size_t resample = 0; resample < kResamples; resample += kAbreast) {
+    const uint32_t* drawn = draws.Next(kAbreast);
+    BlockTerms totals[kAbreast];
+    for (size_t i = 0; i < n; ++i) {
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kAbreast; ++r) totals[r].Add(blocks[drawn[r * n + i]]);
+    }
+    for (const BlockTerms& total : totals) {
+      const RatioEstimate estimate = EstimateRatio(total, n);
+      // A draw of one block n times has no spread; it says nothing and is as rare as n^(1-n).
+      if (estimate.standard_error > 0)
+        studentized.push_back((estimate.mean - mean) / estimate.standard_error);
+    }
   }
   return studentized;
 }
@@ -99,19 +134,13 @@ std::optional<Interval> BootstrapMean(std::span<const BlockSum> blocks, uint64_t
   centred.reserve(n);
   for (const BlockSum& block : blocks)
     centred.emplace_back(BlockSum{block.sum - centre * block.count, block.count});
-  const RatioEstimate whole =
-      EstimateRatio(n, [&](size_t i) -> const BlockTerms& { return centred[i]; });
+  BlockTerms total;
+  for (const BlockTerms& block : centred) total.Add(block);
+  const RatioEstimate whole = EstimateRatio(total, n);
   Interval interval{centre, centre, centre, whole.standard_error};
   if (whole.standard_error == 0) return interval;  // all blocks agree exactly
 
-  std::vector<double> studentized;
-  if (n <= kMostKept) {
-    const uint32_t* next = KeptDraws(n, seed).data();
-    studentized = StudentizedDraws(centred, whole.mean, [&] { return *next++; });
-  } else {
-    Rng rng(seed);
-    studentized = StudentizedDraws(centred, whole.mean, [&] { return rng.Below(n); });
-  }
+  std::vector<double> studentized = StudentizedDraws(centred, whole.mean, seed);
   QR_CHECK(!studentized.empty());
   interval.low = centre - Quantile(studentized, 0.975) * whole.standard_error;
   interval.high = centre - Quantile(studentized, 0.025) * whole.standard_error;
