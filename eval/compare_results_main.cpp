@@ -14,7 +14,6 @@
 #include "eval/guarded.h"
 #include "eval/record_reader.h"
 #include "eval/text_table.h"
-#include "eval/version.h"
 
 namespace quantref {
 namespace {
@@ -89,8 +88,6 @@ int Main(int argc, char** argv) {
                  "given in FILE, a new baseline or in place of one")
       ->type_name("FILE")
       ->excludes(gate);
-  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
-                                                kGitDirty ? ", changed" : ""));
   app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {
     options.gated = gate->count() > 0;

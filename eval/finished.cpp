@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <system_error>
-#include <tuple>
 
 #include "eval/environment.h"
 #include "eval/version.h"
@@ -94,9 +93,7 @@ FinishedCells::FinishedCells(const fs::path& folder, const std::vector<const Run
     } catch (const Error&) {  // measured again, which loses nothing
     }
   }
-  std::sort(records_.begin(), records_.end(), [](const StoredRecord& a, const StoredRecord& b) {
-    return std::tie(a.created, a.id) > std::tie(b.created, b.id);
-  });
+  std::sort(records_.begin(), records_.end(), IsNewer);
 }
 
 std::string FinishedCells::WhyUnfinished(const SoughtCell& cell) const {

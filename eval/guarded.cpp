@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "eval/interrupt.h"
+#include "eval/version.h"
 #include "harness/base/error.h"
 
 namespace quantref {
@@ -22,6 +23,8 @@ namespace {
 
 int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
   const std::string program = app.get_name();
+  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
+                                                kGitDirty ? ", changed" : ""));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -14,9 +14,9 @@ inline constexpr int kExitGateFailed = 1;
 inline constexpr int kExitWrongInput = 2;
 inline constexpr int kExitBug = 3;
 
-// Parses the command line and calls `run`, whose result is the exit code. Prints "program: message"
-// on stderr and returns kExitWrongInput for a wrong command line, for an Error and for what the
-// system refused (a full disk, no more threads), kExitBug for any other exception.
+// Adds --version, parses the command line and calls `run`, whose result is the exit code. Prints
+// "program: message" on stderr and returns kExitWrongInput for a wrong command line, for an Error
+// and for what the system refused (a full disk, no more threads), kExitBug for any other exception.
 int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run);
 
 // Writes to standard output. Long text does not wait for the end of the program, which would not

@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
@@ -7,7 +5,6 @@
 #include "eval/environment.h"
 #include "eval/guarded.h"
 #include "eval/report_page.h"
-#include "eval/version.h"
 #include "harness/io/file.h"
 
 namespace quantref {
@@ -49,8 +46,6 @@ int Main(int argc, char** argv) {
       ->type_name("FILE");
   app.add_flag("--list-records", options.list_records,
                "print the files of records that the spec names, and make nothing");
-  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
-                                                kGitDirty ? ", changed" : ""));
   app.footer("exit codes: 0 done, 2 wrong input, 3 a bug");
   return GuardedMain(app, argc, argv, [&] { return MakeReport(options); });
 }

@@ -11,7 +11,6 @@
 #include "eval/table_cells.h"
 #include "eval/table_check.h"
 #include "eval/table_render.h"
-#include "eval/version.h"
 #include "harness/base/error.h"
 #include "harness/io/file.h"
 
@@ -94,8 +93,6 @@ int Main(int argc, char** argv) {
                "write nothing; exit with 1 if a file that 'outputs' names is not what the records "
                "give now")
       ->excludes(out);
-  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
-                                                kGitDirty ? ", changed" : ""));
   app.footer("exit codes: 0 done, 1 a table is out of date, 2 wrong input, 3 a bug");
   return GuardedMain(app, argc, argv, [&] { return MakeTables(options); });
 }

@@ -130,10 +130,6 @@ std::vector<fs::path> RecordFiles(const fs::path& folder) {
   return files;
 }
 
-bool IsNewer(const StoredRecord& a, const StoredRecord& b) {
-  return std::tie(a.created, a.id) > std::tie(b.created, b.id);
-}
-
 // One record; `where` names it in messages.
 StoredRecord ParseRecord(const Json& json, const fs::path& file, const std::string& where) {
   const RecordFields fields(json, where);
@@ -175,6 +171,10 @@ std::vector<StoredRecord> ReadFolder(const fs::path& folder, size_t threads) {
 }
 
 }  // namespace
+
+bool IsNewer(const StoredRecord& a, const StoredRecord& b) {
+  return std::tie(a.created, a.id) > std::tie(b.created, b.id);
+}
 
 std::string CellName::Text() const {
   std::string text = config + " " + method;

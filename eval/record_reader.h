@@ -91,6 +91,9 @@ struct StoredRecord {
   double MeanNll() const;  // of a record that has accuracy
 };
 
+// By time; of the same second by id, so that the order is the same everywhere.
+bool IsNewer(const StoredRecord& a, const StoredRecord& b);
+
 StoredRecord ReadRecord(const std::filesystem::path& file);
 // The same, where the file has been parsed already.
 StoredRecord ReadRecord(const nlohmann::json& json, const std::filesystem::path& file);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "eval/report_page_columns.h"
 #include "harness/base/parallel.h"
@@ -59,8 +58,7 @@ std::vector<PageRecord> ReadPageRecords(const std::vector<fs::path>& files,
               [&](size_t i, size_t) { records[i] = ReadOne(files[i], fields); });
   std::sort(records.begin(), records.end(), [](const PageRecord& a, const PageRecord& b) {
     const StoredRecord &x = a.table.stored, &y = b.table.stored;
-    return x.cell != y.cell ? x.cell < y.cell
-                            : std::tie(x.created, x.id) > std::tie(y.created, y.id);
+    return x.cell != y.cell ? x.cell < y.cell : IsNewer(x, y);
   });
   for (size_t i = 1; i < records.size(); ++i)
     records[i].newest = records[i].table.stored.cell != records[i - 1].table.stored.cell;

@@ -10,7 +10,6 @@
 #include "eval/resources.h"
 #include "eval/run.h"
 #include "eval/text_table.h"
-#include "eval/version.h"
 #include "harness/base/error.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
@@ -100,8 +99,6 @@ int Main(int argc, char** argv) {
                  "print what there is: quantizers, protocols, kernels, models, datasets")
       ->check(CLI::IsMember({"quantizers", "protocols", "kernels", "models", "datasets"}))
       ->type_name("KIND");
-  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
-                                                kGitDirty ? ", changed" : ""));
   app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {
     if (!list.empty()) {

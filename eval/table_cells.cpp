@@ -215,7 +215,7 @@ Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threa
   }
   for (auto& [place, claimants] : claims) {
     std::sort(claimants.begin(), claimants.end(), [](const TableRecord* a, const TableRecord* b) {
-      return std::tie(a->stored.created, a->stored.id) > std::tie(b->stored.created, b->stored.id);
+      return IsNewer(a->stored, b->stored);
     });
     RequireOne(spec, claimants);
   }

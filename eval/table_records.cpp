@@ -6,7 +6,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <tuple>
 
 #include "eval/rank_sum.h"
 #include "eval/record_reader_fields.h"
@@ -198,8 +197,7 @@ TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all) 
   std::sort(read.ids.begin(), read.ids.end());
   std::sort(all.begin(), all.end(), [](const TableRecord& a, const TableRecord& b) {
     const StoredRecord &x = a.stored, &y = b.stored;
-    return x.cell != y.cell ? x.cell < y.cell
-                            : std::tie(x.created, x.id) > std::tie(y.created, y.id);
+    return x.cell != y.cell ? x.cell < y.cell : IsNewer(x, y);
   });
   for (TableRecord& record : all) {
     if (read.records.empty() || read.records.back().stored.cell != record.stored.cell)
