@@ -14,6 +14,7 @@ constexpr size_t kTileBytes = 1024;  // 16 rows of 64 bytes
 constexpr size_t kStepBytes = kTerms * 2 * kTileBytes;  // of one operand's block, one step
 constexpr size_t kDepth = 512;                          // of the sum, between two visits to c
 constexpr size_t kWidth = 256;  // of b in one go: kDepth * kWidth * 6 bytes stay in the L2 cache
+constexpr size_t kBand = 128;   // of a, where that is enough: kDepth * kBand * 6 bytes do too
 
 size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 size_t Least(size_t a, size_t b) { return a < b ? a : b; }
@@ -142,11 +143,22 @@ unsigned Pack(const GemmOperand& operand, size_t rows, size_t terms, float sign,
   _tile_dpbf16ps(2, 5, 6);                                 \
   _tile_dpbf16ps(3, 5, 7);
 
+// What the next block needs, asked for while this one is multiplied: tiles that wait for memory
+// stop everything. A little each step, because requests fill the buffers that loads wait for too.
+struct Ahead {
+  const float* c;    // its first row, rows as far apart as those of this block
+  size_t rows;       // 0: nothing to ask for
+  const uint8_t* a;  // this block's share of the next rows of a; nullptr: nothing to ask for
+};
+constexpr size_t kRowsAStep = 2, kLinesAStep = kStepBytes / 64 / (kWidth / kSide);
+
 // c (32, 32) = a b^T over `steps` steps, plus c unless it is fresh; the small products first.
 template <int kTermsOfB>
 void Microkernel(const uint8_t* a, const uint8_t* b, size_t steps, bool fresh, float* c,
-                 size_t c_stride) {
+                 size_t c_stride, const Ahead& ahead) {
   const size_t bytes = c_stride * sizeof(float);
+  size_t asked_row = 0;
+  const uint8_t* asked_a = ahead.a;
   if (fresh) {
     _tile_zero(0);
     _tile_zero(1);
@@ -159,6 +171,14 @@ void Microkernel(const uint8_t* a, const uint8_t* b, size_t steps, bool fresh, f
     _tile_loadd(3, c + 16 * c_stride + 16, bytes);
   }
   for (size_t step = 0; step < steps; ++step, a += kStepBytes, b += kStepBytes) {
+    for (size_t i = 0; i < kRowsAStep && asked_row < ahead.rows; ++i, ++asked_row) {
+      __builtin_prefetch(ahead.c + asked_row * c_stride, 1);
+      __builtin_prefetch(ahead.c + asked_row * c_stride + 16, 1);
+    }
+    if (asked_a != nullptr) {
+      for (size_t i = 0; i < kLinesAStep; ++i, asked_a += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(asked_a), _MM_HINT_T1);
+    }
     if constexpr (kTermsOfB == 3) {
       QUANTREF_LOAD_B(2)
       QUANTREF_MULTIPLY(0)
@@ -190,10 +210,11 @@ struct Visit {
 };
 
 void RunMicrokernel(const Visit& visit, const uint8_t* a, const uint8_t* b, float* c,
-                    size_t c_stride) {
-  if (visit.terms_of_b == 1) return Microkernel<1>(a, b, visit.steps, visit.fresh, c, c_stride);
-  if (visit.terms_of_b < 4) return Microkernel<2>(a, b, visit.steps, visit.fresh, c, c_stride);
-  Microkernel<3>(a, b, visit.steps, visit.fresh, c, c_stride);
+                    size_t c_stride, const Ahead& ahead) {
+  const auto microkernel = visit.terms_of_b == 1  ? Microkernel<1>
+                           : visit.terms_of_b < 4 ? Microkernel<2>
+                                                  : Microkernel<3>;
+  microkernel(a, b, visit.steps, visit.fresh, c, c_stride, ahead);
 }
 
 void CopyBlock(const float* from, size_t from_stride, size_t rows, size_t cols, float* to,
@@ -210,17 +231,22 @@ void MultiplyPacked(const Visit& visit, const uint8_t* a, const uint8_t* b, size
   alignas(64) float edge[kSide * kSide] = {};
   const size_t block_bytes = visit.steps * kStepBytes;
   for (size_t row = 0; row < m; row += kSide, a += block_bytes) {
-    const size_t height = Least(kSide, m - row);
+    const size_t height = Least(kSide, m - row), next_height = Least(kSide, m - row - height);
     const uint8_t* block = b;
+    const uint8_t* share = next_height == 0 ? nullptr : a + block_bytes;
     for (size_t col = 0; col < cols; col += kSide, block += block_bytes) {
       const size_t width = Least(kSide, cols - col);
       float* at = c + row * c_stride + col;
+      const bool is_last = width == cols - col;
+      const Ahead ahead = {is_last ? c + (row + height) * c_stride : at + kSide,
+                           is_last ? next_height : height, share};
+      if (share != nullptr) share += visit.steps * kLinesAStep * 64;
       if (height == kSide && width == kSide) {
-        RunMicrokernel(visit, a, block, at, c_stride);
+        RunMicrokernel(visit, a, block, at, c_stride, ahead);
         continue;
       }
       if (!visit.fresh) CopyBlock(at, c_stride, height, width, edge, kSide);
-      RunMicrokernel(visit, a, block, edge, kSide);
+      RunMicrokernel(visit, a, block, edge, kSide, {nullptr, 0, nullptr});
       CopyBlock(edge, kSide, height, width, at, c_stride);
     }
   }
@@ -235,25 +261,33 @@ GemmOperand From(const GemmOperand& operand, size_t row, size_t term) {
           operand.term_stride};
 }
 
+// How many rows of a are packed at a time. Where one stretch of b is all of it, each is read once
+// and few of them stay in the L2 cache.
+size_t BandOf(size_t m, size_t n) { return n <= kWidth ? Least(m, kBand) : m; }
+
 }  // namespace
 
 size_t AmxScratchBytes(size_t m, size_t n, size_t k) {
   const size_t depth = Least(k, kDepth);
-  return PackedBytes(m, depth) + PackedBytes(Least(n, kWidth), depth);
+  return PackedBytes(BandOf(m, n), depth) + PackedBytes(Least(n, kWidth), depth);
 }
 
 void RunAmxGemm(const AmxGemm& gemm) {
   UseFullTiles();
+  const size_t band = BandOf(gemm.m, gemm.n);
   for (size_t term = 0; term < gemm.k; term += kDepth) {
     const size_t depth = Least(kDepth, gemm.k - term), steps = RoundUp(depth, kStep) / kStep;
     uint8_t* a = gemm.scratch;
-    uint8_t* b = a + PackedBytes(gemm.m, depth);
-    Pack(From(gemm.a, 0, term), gemm.m, depth, gemm.sign, true, a);
+    uint8_t* b = a + PackedBytes(band, depth);
     for (size_t col = 0; col < gemm.n; col += kWidth) {
       const size_t cols = Least(kWidth, gemm.n - col);
       const unsigned terms = Pack(From(gemm.b, col, term), cols, depth, 1.0f, false, b);
-      MultiplyPacked({terms, steps, term == 0 && !gemm.accumulate}, a, b, gemm.m, cols,
-                     gemm.c + col, gemm.c_stride);
+      const Visit visit = {terms, steps, term == 0 && !gemm.accumulate};
+      for (size_t row = 0; row < gemm.m; row += band) {
+        const size_t rows = Least(band, gemm.m - row);
+        if (col == 0) Pack(From(gemm.a, row, term), rows, depth, gemm.sign, true, a);
+        MultiplyPacked(visit, a, b, rows, cols, gemm.c + row * gemm.c_stride + col, gemm.c_stride);
+      }
     }
   }
   _tile_release();
