@@ -18,7 +18,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kLogitTile = 128;  // positions whose logits exist at a time
+// Positions whose logits exist at a time: W of the last layer is read and decoded once for all of
+// them. 16 MB of logits, unless that would be too few or too many.
+size_t LogitTile(size_t vocab) {
+  constexpr size_t kLogits = size_t{1} << 22, kStep = 32;
+  return std::clamp<size_t>(kLogits / vocab / kStep * kStep, 128, 512);
+}
 
 double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -29,10 +34,10 @@ struct Tile {
   size_t first, count;
 };
 
-std::vector<Tile> TilesOf(const Window& window) {
+std::vector<Tile> TilesOf(const Window& window, size_t most) {
   std::vector<Tile> tiles;
-  for (size_t first = window.first_scored; first < window.length; first += kLogitTile) {
-    tiles.push_back({first, std::min(kLogitTile, window.length - first)});
+  for (size_t first = window.first_scored; first < window.length; first += most) {
+    tiles.push_back({first, std::min(most, window.length - first)});
   }
   return tiles;
 }
@@ -45,7 +50,8 @@ struct Scratch {
 
 MatrixView<float> TileLogits(const Transformer& model, const Matrix<float>& hidden,
                              const Tile& tile, Workspace& work, Matrix<float>& storage) {
-  if (storage.rows() == 0) storage = Matrix<float>(kLogitTile, model.config().vocab);
+  const size_t vocab = model.config().vocab;
+  if (storage.rows() == 0) storage = Matrix<float>(LogitTile(vocab), vocab);
   const MatrixView<float> logits = storage.view().Rows(0, tile.count);
   model.Logits(hidden.view().Rows(tile.first - 1, tile.count), logits, work);
   return logits;
@@ -73,7 +79,8 @@ class WindowPass {
       seconds_[m] += Since(start);
       after_model();
     }
-    for (const Tile& tile : TilesOf(window_)) ScoreTile(tile);
+    const size_t most = LogitTile(models_[0]->config().vocab);
+    for (const Tile& tile : TilesOf(window_, most)) ScoreTile(tile);
     for (size_t m = 0; m < hashes_.size(); ++m) scores_[m].logits_sha256 = hashes_[m].HexDigest();
   }
 

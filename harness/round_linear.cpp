@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <limits>
+#include <numeric>
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
@@ -18,6 +20,19 @@ namespace quantref {
 namespace {
 
 double Square(float x) { return static_cast<double>(x) * static_cast<double>(x); }
+
+// The sum of term(i), i in [0, n), in several sums that do not wait for each other.
+template <typename Term>
+double SumOf(size_t n, const Term& term) {
+  constexpr size_t kSums = 8;
+  double sums[kSums] = {};
+  size_t i = 0;
+  for (; i + kSums <= n; i += kSums) {
+    for (size_t s = 0; s < kSums; ++s) sums[s] += term(i + s);
+  }
+  for (; i < n; ++i) sums[0] += term(i);
+  return std::accumulate(std::begin(sums), std::end(sums), 0.0);
+}
 
 // Compares the weights with the grid and its codes, row by row.
 void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
@@ -59,10 +74,10 @@ void ReportOutputs(MatrixView<const float> weights, const Linear& linear,
     Linear product{linear.name, linear.weight, {}, linear.activations};
     LinearScratch scratch;
     ApplyLinear(product, kept[i].view(), after.view(), scratch);
-    for (size_t at = 0; at < before.rows() * before.cols(); ++at) {
-      squares[i] += Square(before.data()[at]);
-      errors[i] += Square(after.data()[at] - before.data()[at]);
-    }
+    const float *x = before.data(), *y = after.data();
+    const size_t outputs = before.rows() * before.cols();
+    squares[i] = SumOf(outputs, [&](size_t at) { return Square(x[at]); });
+    errors[i] = SumOf(outputs, [&](size_t at) { return Square(y[at] - x[at]); });
   });
   double square = 0, error = 0, count = 0;
   for (size_t i = 0; i < kept.size(); ++i) {

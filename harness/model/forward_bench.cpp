@@ -61,7 +61,7 @@ void ScoreWindow(benchmark::State& state) {
   Rng rng(3);
   for (uint32_t& id : ids) id = static_cast<uint32_t>(rng.Below(transformer.config().vocab));
   Workspace work;
-  constexpr size_t kTile = 128;
+  constexpr size_t kTile = 512;
   Matrix<float> logits(kTile, transformer.config().vocab);
   for (auto _ : state) {
     const Matrix<float> hidden = transformer.Hidden(ids, work);
