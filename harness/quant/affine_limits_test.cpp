@@ -8,6 +8,7 @@
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
 #include "harness/quant/affine.h"
+#include "harness/quant/quant_testing.h"
 #include "harness/testing/testing.h"
 
 // Rounding with limits: weights count as if they were cut there.
@@ -17,23 +18,6 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr size_t kRows = 6, kCols = 24, kGroup = 8;
-
-std::vector<WeightScheme> AllSchemes() {
-  std::vector<WeightScheme> schemes;
-  for (int bits : {2, 4, 8}) {
-    for (Granularity granularity :
-         {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
-      for (bool symmetric : {false, true}) {
-        for (bool knob : {false, true}) {
-          WeightScheme scheme{bits, granularity, kGroup, symmetric};
-          (symmetric ? scheme.full_range : scheme.zero_in_range) = knob;
-          schemes.push_back(scheme);
-        }
-      }
-    }
-  }
-  return schemes;
-}
 
 Matrix<float> RandomWeights(Rng& rng) {
   Matrix<float> weights(kRows, kCols);
@@ -73,7 +57,7 @@ Matrix<float> Clamped(const Matrix<float>& weights, const WeightScheme& scheme,
 
 TEST_CASE("affine: with limits, as the clamped matrix without", "[affine]") {
   Rng rng(1);
-  for (const WeightScheme& scheme : AllSchemes()) {
+  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kGroup)) {
     const Matrix<float> weights = RandomWeights(rng), limits = RandomLimits(scheme, rng);
     const Matrix<float> clamped = Clamped(weights, scheme, limits);
     INFO(SchemeName(scheme));
@@ -85,7 +69,7 @@ TEST_CASE("affine: with limits, as the clamped matrix without", "[affine]") {
 
 TEST_CASE("affine: limits that nothing reaches change nothing", "[affine]") {
   Rng rng(2);
-  for (const WeightScheme& scheme : AllSchemes()) {
+  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kGroup)) {
     const Matrix<float> weights = RandomWeights(rng), limits = RandomLimits(scheme, rng);
     const std::string plain = RoundToNearest(weights.view(), scheme).Sha256();
     INFO(SchemeName(scheme));
@@ -98,7 +82,7 @@ TEST_CASE("affine: limits that nothing reaches change nothing", "[affine]") {
 
 TEST_CASE("affine: ChooseGrids chooses the grids that rounding uses, and no code", "[affine]") {
   Rng rng(3);
-  for (const WeightScheme& scheme : AllSchemes()) {
+  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kGroup)) {
     const Matrix<float> weights = RandomWeights(rng), limits = RandomLimits(scheme, rng);
     for (const MatrixView<const float>& cut : {limits.view(), MatrixView<const float>()}) {
       const PackedMatrix expected = RoundToNearest(weights.view(), scheme, cut);

@@ -8,6 +8,7 @@
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
 #include "harness/quant/affine.h"
+#include "harness/quant/quant_testing.h"
 
 // What must hold for every rounded matrix, whatever its weights.
 
@@ -15,23 +16,6 @@ namespace quantref {
 namespace {
 
 constexpr size_t kRows = 6, kCols = 24, kGroup = 8;
-
-std::vector<WeightScheme> AllSchemes() {
-  std::vector<WeightScheme> schemes;
-  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
-    for (Granularity granularity :
-         {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
-      for (bool symmetric : {false, true}) {
-        for (bool knob : {false, true}) {
-          WeightScheme scheme{bits, granularity, kGroup, symmetric};
-          (symmetric ? scheme.full_range : scheme.zero_in_range) = knob;
-          schemes.push_back(scheme);
-        }
-      }
-    }
-  }
-  return schemes;
-}
 
 // Normal weights of a random magnitude, some shifted to one side, some exactly 0.
 Matrix<float> RandomWeights(Rng& rng) {
@@ -75,7 +59,7 @@ void ForEachBlock(Check check) {
   Rng rng(20);
   for (int trial = 0; trial < 10; ++trial) {
     const Matrix<float> weights = RandomWeights(rng);
-    for (const WeightScheme& scheme : AllSchemes()) {
+    for (const WeightScheme& scheme : testing::AllSchemes({2, 3, 4, 5, 6, 7, 8}, kGroup)) {
       INFO(SchemeName(scheme) << ", trial " << trial);
       for (const Block& block : Blocks(weights, RoundToNearest(weights.view(), scheme))) {
         check(scheme, block);
