@@ -5,7 +5,6 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kDepth = 2048;          // inputs of W that are unpacked at a time, in whole groups
 constexpr size_t kInputBytes = 1 << 20;  // of activations that stay in the L2 cache meanwhile
 constexpr size_t kVnniRows = 8;          // with so few rows of activations tiles are mostly empty
 
@@ -68,12 +67,17 @@ const uint8_t* UnpackedCodes(const QgemmWeights& w, size_t panel, size_t group, 
   return to;
 }
 
-size_t GroupsAtATime(const QgemmWeights& w) {
-  return Smaller(w.groups, Larger(1, kDepth / (w.steps * w.step)));
+// Groups of W that are unpacked at a time: deep stretches begin and end less often, shallow ones
+// leave more of the L2 cache to activations, which are three bytes each where they have digits.
+size_t GroupsAtATime(const Qgemm& gemm) {
+  const QgemmWeights& w = gemm.weights;
+  const size_t depth = gemm.inputs.digits == 1 ? 4096 : 2048;
+  return Smaller(w.groups, Larger(1, depth / (w.steps * w.step)));
 }
 
-size_t UnpackedBytes(const QgemmWeights& w) {
-  return w.bits == 8 ? 0 : GroupsAtATime(w) * w.steps * w.step * kPanelRows;
+size_t UnpackedBytes(const Qgemm& gemm) {
+  const QgemmWeights& w = gemm.weights;
+  return w.bits == 8 ? 0 : GroupsAtATime(gemm) * w.steps * w.step * kPanelRows;
 }
 
 // Panels [first, end) over the groups of a stretch, for rows [row, end_row) of activations.
@@ -91,7 +95,7 @@ void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, Stretch stretch
       stretch.codes[i] = !there
                              ? stretch.codes[0]
                              : UnpackedCodes(w, p + i, stretch.first, stretch.end - stretch.first,
-                                             unpacked + i * UnpackedBytes(w));
+                                             unpacked + i * UnpackedBytes(gemm));
     }
     const size_t next = p + 2 < end ? p + 2 : p, last = Smaller(next + 1, end - 1);
     const uint8_t* const following[2] = {PackedCodes(w, next, stretch.first),
@@ -107,7 +111,7 @@ void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, Stretch stretch
 template <size_t kDigits>
 void MultiplyAmx(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) {
   const QgemmWeights& w = gemm.weights;
-  const size_t all_rows = gemm.inputs.tokens * kDigits, groups = GroupsAtATime(w);
+  const size_t all_rows = gemm.inputs.tokens * kDigits, groups = GroupsAtATime(gemm);
   const size_t pair = 2 * BlockRows(kDigits);
   const size_t rows = Larger(1, kInputBytes / (groups * w.steps * w.step * pair)) * pair;
   for (size_t g = 0; g < w.groups; g += groups) {
@@ -127,9 +131,7 @@ void MultiplyOp(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) {
   MultiplyAmx<kMaxDigits>(gemm, first, end, scratch);
 }
 
-size_t ScratchBytesOp(const Qgemm& gemm) {
-  return sizeof(Corner) + 2 * UnpackedBytes(gemm.weights);
-}
+size_t ScratchBytesOp(const Qgemm& gemm) { return sizeof(Corner) + 2 * UnpackedBytes(gemm); }
 
 }  // namespace
 
