@@ -176,6 +176,10 @@ bool IsNewer(const StoredRecord& a, const StoredRecord& b) {
   return std::tie(a.created, a.id) > std::tie(b.created, b.id);
 }
 
+bool IsBefore(const StoredRecord& a, const StoredRecord& b) {
+  return a.cell != b.cell ? a.cell < b.cell : IsNewer(a, b);
+}
+
 std::string CellName::Text() const {
   std::string text = config + " " + method;
   if (seed) text += fmt::format(" seed={}", *seed);
@@ -220,9 +224,7 @@ RecordSet ReadRecords(const fs::path& path, size_t threads) {
 }
 
 RecordSet NewestRecords(std::vector<StoredRecord> all, const fs::path& path) {
-  std::sort(all.begin(), all.end(), [](const StoredRecord& a, const StoredRecord& b) {
-    return a.cell != b.cell ? a.cell < b.cell : IsNewer(a, b);
-  });
+  std::sort(all.begin(), all.end(), IsBefore);
   RecordSet set{path, true, {}};
   for (StoredRecord& record : all) {
     if (set.records.empty() || set.records.back().cell != record.cell) {

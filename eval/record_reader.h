@@ -93,6 +93,8 @@ struct StoredRecord {
 
 // By time; of the same second by id, so that the order is the same everywhere.
 bool IsNewer(const StoredRecord& a, const StoredRecord& b);
+// By cell, the newest of a cell first.
+bool IsBefore(const StoredRecord& a, const StoredRecord& b);
 
 StoredRecord ReadRecord(const std::filesystem::path& file);
 // The same, where the file has been parsed already.

@@ -57,8 +57,7 @@ std::vector<PageRecord> ReadPageRecords(const std::vector<fs::path>& files,
   ParallelFor(files.size(), threads,
               [&](size_t i, size_t) { records[i] = ReadOne(files[i], fields); });
   std::sort(records.begin(), records.end(), [](const PageRecord& a, const PageRecord& b) {
-    const StoredRecord &x = a.table.stored, &y = b.table.stored;
-    return x.cell != y.cell ? x.cell < y.cell : IsNewer(x, y);
+    return IsBefore(a.table.stored, b.table.stored);
   });
   for (size_t i = 1; i < records.size(); ++i)
     records[i].newest = records[i].table.stored.cell != records[i - 1].table.stored.cell;

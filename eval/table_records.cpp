@@ -196,8 +196,7 @@ TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all) 
   for (const TableRecord& record : all) read.ids.push_back(record.stored.id);
   std::sort(read.ids.begin(), read.ids.end());
   std::sort(all.begin(), all.end(), [](const TableRecord& a, const TableRecord& b) {
-    const StoredRecord &x = a.stored, &y = b.stored;
-    return x.cell != y.cell ? x.cell < y.cell : IsNewer(x, y);
+    return IsBefore(a.stored, b.stored);
   });
   for (TableRecord& record : all) {
     if (read.records.empty() || read.records.back().stored.cell != record.stored.cell)
