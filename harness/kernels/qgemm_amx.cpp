@@ -9,7 +9,7 @@ constexpr size_t kInputBytes = 1 << 20;  // of activations that stay in the L2 c
 constexpr size_t kVnniRows = 8;          // with so few rows of activations tiles are mostly empty
 
 // All rows [first, end) of activations.
-template <size_t kDigits>
+template <size_t kDigits, Codes kCodes>
 void MultiplyStretch(const Qgemm& gemm, const Stretch& stretch, size_t first, size_t end, float* y,
                      Corner& corner, Prefetch& prefetch) {
   size_t configured[2] = {};
@@ -27,23 +27,34 @@ void MultiplyStretch(const Qgemm& gemm, const Stretch& stretch, size_t first, si
     const size_t token = row / kDigits, tokens = rows_here / kDigits;
     Begin(gemm, stretch, token, tokens, y, corner.outputs);
     if (rows_here == 2 * BlockRows(kDigits)) {
-      Pipeline<kDigits>(gemm, stretch, blocks, corner, prefetch).Run();
+      Pipeline<kDigits, kCodes>(gemm, stretch, blocks, corner, prefetch).Run();
     } else if (two) {
-      MultiplyBlocks<2, kDigits>(gemm, stretch, blocks, corner);
+      MultiplyBlocks<2, kDigits, kCodes>(gemm, stretch, blocks, corner);
     } else {
-      MultiplyBlocks<1, kDigits>(gemm, stretch, blocks, corner);
+      MultiplyBlocks<1, kDigits, kCodes>(gemm, stretch, blocks, corner);
     }
     End(gemm, stretch, token, tokens, y, corner.outputs);
     row = next + (two ? blocks[1].height : 0);
   }
 }
 
+// Four times the zero point of each output, beside the four codes of a row.
+__m512i ZeroBytes(const uint8_t* zeros) {
+  const __m512i z = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(zeros)));
+  return _mm512_mullo_epi32(z, _mm512_set1_epi32(0x01010101));
+}
+
+// Some groups of `blocks` blocks each as code - zero.
 template <int kBits>
-void UnpackStretch(const uint8_t* from, size_t blocks, uint8_t* to) {
-  for (size_t b = 0; b < blocks; ++b, from += kRowBytes * kBits) {
+void UnpackCentred(const uint8_t* from, const uint8_t* zeros, size_t groups, size_t blocks,
+                   uint8_t* to) {
+  for (size_t g = 0; g < groups; ++g, zeros += kPanelRows) {
+    const __m512i zero = ZeroBytes(zeros);
+    for (size_t b = 0; b < blocks; ++b, from += kRowBytes * kBits) {
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r, to += kRowBytes)
-      _mm512_store_si512(to, CodesOf<kBits>(from, r));
+      for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r, to += kRowBytes)
+        _mm512_store_si512(to, _mm512_sub_epi8(CodesOf<kBits>(from, r), zero));
+    }
   }
 }
 
@@ -55,15 +66,16 @@ const uint8_t* PackedCodes(const QgemmWeights& w, size_t panel, size_t group) {
   return w.panels + panel * w.panel_bytes + group * GroupBytes(w);
 }
 
-// A panel's codes of some groups, one a byte: unpacked into `to`, or where they lie.
+// A panel's codes of some groups, one a byte: centred in `to`, or 8 bits where they lie.
 const uint8_t* UnpackedCodes(const QgemmWeights& w, size_t panel, size_t group, size_t groups,
                              uint8_t* to) {
   const size_t blocks = w.steps * w.step / kBlockTerms;
   const uint8_t* from = PackedCodes(w, panel, group);
+  const uint8_t* zeros = w.panels + panel * w.panel_bytes + w.zeros_at + group * kPanelRows;
   if (w.bits == 8) return from;
-  if (w.bits == 4) UnpackStretch<4>(from, groups * blocks, to);
-  if (w.bits == 3) UnpackStretch<3>(from, groups * blocks, to);
-  if (w.bits == 2) UnpackStretch<2>(from, groups * blocks, to);
+  if (w.bits == 4) UnpackCentred<4>(from, zeros, groups, blocks, to);
+  if (w.bits == 3) UnpackCentred<3>(from, zeros, groups, blocks, to);
+  if (w.bits == 2) UnpackCentred<2>(from, zeros, groups, blocks, to);
   return to;
 }
 
@@ -81,7 +93,7 @@ size_t UnpackedBytes(const Qgemm& gemm) {
 }
 
 // Panels [first, end) over the groups of a stretch, for rows [row, end_row) of activations.
-template <size_t kDigits>
+template <size_t kDigits, Codes kCodes>
 void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, Stretch stretch, size_t row,
                     size_t end_row, uint8_t* scratch) {
   const QgemmWeights& w = gemm.weights;
@@ -103,12 +115,12 @@ void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, Stretch stretch
     const size_t groups = stretch.end - stretch.first;
     Prefetch prefetch(following, groups * GroupBytes(w),
                       groups * w.steps * Larger(1, (end_row - row) / (2 * BlockRows(kDigits))));
-    MultiplyStretch<kDigits>(gemm, stretch, row, end_row, gemm.y + p * kPanelRows, corner,
-                             prefetch);
+    MultiplyStretch<kDigits, kCodes>(gemm, stretch, row, end_row, gemm.y + p * kPanelRows, corner,
+                                     prefetch);
   }
 }
 
-template <size_t kDigits>
+template <size_t kDigits, Codes kCodes>
 void MultiplyAmx(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) {
   const QgemmWeights& w = gemm.weights;
   const size_t all_rows = gemm.inputs.tokens * kDigits, groups = GroupsAtATime(gemm);
@@ -119,16 +131,20 @@ void MultiplyAmx(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) 
     stretch.first = g;
     stretch.end = Smaller(w.groups, g + groups);
     for (size_t row = 0; row < all_rows; row += rows)
-      MultiplyPanels<kDigits>(gemm, first, end, stretch, row, Smaller(row + rows, all_rows),
-                              scratch);
+      MultiplyPanels<kDigits, kCodes>(gemm, first, end, stretch, row, Smaller(row + rows, all_rows),
+                                      scratch);
   }
   _tile_release();
 }
 
 void MultiplyOp(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) {
   if (gemm.inputs.tokens * gemm.inputs.digits <= kVnniRows) return MultiplyVnni(gemm, first, end);
-  if (gemm.inputs.digits == 1) return MultiplyAmx<1>(gemm, first, end, scratch);
-  MultiplyAmx<kMaxDigits>(gemm, first, end, scratch);
+  const bool one = gemm.inputs.digits == 1;
+  const auto multiply =
+      gemm.weights.bits == 8
+          ? (one ? MultiplyAmx<1, Codes::kPlain> : MultiplyAmx<kMaxDigits, Codes::kPlain>)
+          : (one ? MultiplyAmx<1, Codes::kCentred> : MultiplyAmx<kMaxDigits, Codes::kCentred>);
+  multiply(gemm, first, end, scratch);
 }
 
 size_t ScratchBytesOp(const Qgemm& gemm) { return sizeof(Corner) + 2 * UnpackedBytes(gemm); }

@@ -26,6 +26,19 @@ void ConfigureTiles(size_t height0, size_t height1, size_t step) {
   UseTiles(shapes);
 }
 
+// How the codes of a stretch lie in memory: as they are (8 bits), so that every token's sums are
+// corrected for the zero points; or as code - zero, which is between -15 and 15 for 4 bits and
+// fewer and is taken once for all tokens.
+enum class Codes { kPlain, kCentred };
+
+// Tile c += the digits in tile a times the codes in tile b.
+#define QUANTREF_DOT(c, a, b)                \
+  if constexpr (kCodes == Codes::kCentred) { \
+    _tile_dpbssd(c, a, b);                   \
+  } else {                                   \
+    _tile_dpbsud(c, a, b);                   \
+  }
+
 // A stretch of whole groups of W, for two panels (the second may be missing: no outputs).
 struct Stretch {
   const uint8_t* panels[2];
@@ -54,7 +67,7 @@ class Prefetch {
 };
 
 // sums = the products of a group's codes with the rows of the blocks, tile by tile.
-template <size_t kBlocks>
+template <size_t kBlocks, Codes kCodes>
 void MultiplyGroup(const int8_t* const values[2], const size_t heights[2], const uint8_t* code0,
                    const uint8_t* code1, size_t step, size_t steps, int32_t* sums) {
   _tile_zero(0);
@@ -70,12 +83,12 @@ void MultiplyGroup(const int8_t* const values[2], const size_t heights[2], const
     _tile_loadd(6, code0, kRowBytes);
     _tile_loadd(7, code1, kRowBytes);
     _tile_loadd(4, x0, step);
-    _tile_dpbsud(0, 4, 6);
-    _tile_dpbsud(1, 4, 7);
+    QUANTREF_DOT(0, 4, 6)
+    QUANTREF_DOT(1, 4, 7)
     if constexpr (kBlocks == 2) {
       _tile_loadd(5, x1, step);
-      _tile_dpbsud(2, 5, 6);
-      _tile_dpbsud(3, 5, 7);
+      QUANTREF_DOT(2, 5, 6)
+      QUANTREF_DOT(3, 5, 7)
       x1 += stride1;
     }
     x0 += stride0;
@@ -98,13 +111,14 @@ struct Corner {
 };
 
 // The scales and zero points of a group for the two panels, and its sums of activations.
-template <size_t kDigits>
+template <size_t kDigits, Codes kCodes>
 struct GroupFactors {
   GroupFactors(const Qgemm& gemm, const Stretch& stretch, size_t g, size_t row)
       : pairs(gemm.inputs.sums + g * gemm.inputs.tokens * kDigits + row) {
     for (size_t p = 0; p < 2; ++p) {
       scales[p] = GroupScales(gemm.weights, stretch.panels[p], g);
-      zeros[p] = GroupZeros(gemm.weights, stretch.panels[p], g);
+      if constexpr (kCodes == Codes::kPlain)
+        zeros[p] = GroupZeros(gemm.weights, stretch.panels[p], g);
     }
   }
   __m512 scales[2];
@@ -114,13 +128,18 @@ struct GroupFactors {
 
 // c += scale times a group's sums, for one token and one panel. `row` is the token's first in a
 // tile, sums that tile.
-template <size_t kDigits>
-inline void Rescale(const GroupFactors<kDigits>& factors, size_t p, const int32_t* sums, size_t row,
-                    const int32_t* pairs, float* outputs) {
+template <size_t kDigits, Codes kCodes>
+inline void Rescale(const GroupFactors<kDigits, kCodes>& factors, size_t p, const int32_t* sums,
+                    size_t row, const int32_t* pairs, float* outputs) {
   __m512i digits[kDigits];
 #pragma GCC unroll 3
   for (size_t d = 0; d < kDigits; ++d) digits[d] = _mm512_load_si512(sums + 16 * (row + d));
-  const __m512 f = Combine<kDigits>(digits, factors.zeros[p], pairs);
+  __m512 f;
+  if constexpr (kCodes == Codes::kCentred) {
+    f = Combine<kDigits>(digits);
+  } else {
+    f = Combine<kDigits>(digits, factors.zeros[p], pairs);
+  }
   _mm512_store_ps(outputs, _mm512_fmadd_ps(factors.scales[p], f, _mm512_load_ps(outputs)));
 }
 
@@ -152,7 +171,7 @@ void End(const Qgemm& gemm, const Stretch& stretch, size_t token, size_t tokens,
 }
 
 // One or two blocks of rows of any height against a stretch of two panels.
-template <size_t kBlocks, size_t kDigits>
+template <size_t kBlocks, size_t kDigits, Codes kCodes>
 void MultiplyBlocks(const Qgemm& gemm, const Stretch& stretch, const RowBlock blocks[2],
                     Corner& corner) {
   const QgemmWeights& w = gemm.weights;
@@ -163,15 +182,16 @@ void MultiplyBlocks(const Qgemm& gemm, const Stretch& stretch, const RowBlock bl
     for (size_t b = 0; b < 2; ++b)
       values[b] = gemm.inputs.values + blocks[b].first * row_bytes + g * filled * heights[b];
     const size_t at = (g - stretch.first) * filled * kPanelRows;
-    MultiplyGroup<kBlocks>(values, heights, stretch.codes[0] + at, stretch.codes[1] + at, w.step,
-                           w.steps, corner.sums[0]);
-    const GroupFactors<kDigits> factors(gemm, stretch, g, blocks[0].first);
+    MultiplyGroup<kBlocks, kCodes>(values, heights, stretch.codes[0] + at, stretch.codes[1] + at,
+                                   w.step, w.steps, corner.sums[0]);
+    const GroupFactors<kDigits, kCodes> factors(gemm, stretch, g, blocks[0].first);
     for (size_t b = 0; b < kBlocks; ++b) {
       for (size_t row = 0; row < heights[b]; row += kDigits) {
         const size_t all = b * heights[0] + row;
         for (size_t p = 0; p < 2; ++p) {
-          Rescale<kDigits>(factors, p, corner.sums[0] + (2 * b + p) * kTileWords, row,
-                           factors.pairs + all, corner.outputs[all / kDigits] + p * kPanelRows);
+          Rescale<kDigits, kCodes>(factors, p, corner.sums[0] + (2 * b + p) * kTileWords, row,
+                                   factors.pairs + all,
+                                   corner.outputs[all / kDigits] + p * kPanelRows);
         }
       }
     }
@@ -181,7 +201,7 @@ void MultiplyBlocks(const Qgemm& gemm, const Stretch& stretch, const RowBlock bl
 // Two full blocks of rows, in a pipeline: while the tiles multiply group g, the vector units store
 // the sums of group g - 1 and rescale those of g - 2, a part after each tile instruction, so that
 // both are near enough in the program to run at the same time.
-template <size_t kDigits>
+template <size_t kDigits, Codes kCodes>
 class Pipeline {
  public:
   Pipeline(const Qgemm& gemm, const Stretch& stretch, const RowBlock blocks[2], Corner& corner,
@@ -231,19 +251,20 @@ class Pipeline {
   // A part of rescaling a group. Unrolled, unless a sanitizer is to look at every access: then the
   // compiler would take minutes.
   template <size_t kParts, size_t kPart>
-  __attribute__((always_inline)) void RescalePart(const GroupFactors<kDigits>& factors,
+  __attribute__((always_inline)) void RescalePart(const GroupFactors<kDigits, kCodes>& factors,
                                                   const int32_t* sums) {
 #ifndef __SANITIZE_ADDRESS__
 #pragma GCC unroll 64
 #endif
     for (size_t i = kPart * kItems / kParts; i < (kPart + 1) * kItems / kParts; ++i) {
       const size_t token = i / 2, p = i % 2, b = token / kTokens;
-      Rescale<kDigits>(factors, p, sums + (2 * b + p) * kTileWords, token % kTokens * kDigits,
-                       factors.pairs + token * kDigits, corner_.outputs[token] + p * kPanelRows);
+      Rescale<kDigits, kCodes>(factors, p, sums + (2 * b + p) * kTileWords,
+                               token % kTokens * kDigits, factors.pairs + token * kDigits,
+                               corner_.outputs[token] + p * kPanelRows);
     }
   }
   void RescaleAll(size_t g) {
-    const GroupFactors<kDigits> factors(gemm_, stretch_, g, row_);
+    const GroupFactors<kDigits, kCodes> factors(gemm_, stretch_, g, row_);
     RescalePart<1, 0>(factors, corner_.sums[g % 2]);
   }
 
@@ -257,25 +278,26 @@ class Pipeline {
 
   // One step of a group: kFirst, its first; kParts > 0: with four of so many parts of rescaling.
   template <bool kFirst, bool kStore, size_t kParts, size_t kFirstPart>
-  __attribute__((always_inline)) void Step(int32_t* sums, const GroupFactors<kDigits>* factors,
+  __attribute__((always_inline)) void Step(int32_t* sums,
+                                           const GroupFactors<kDigits, kCodes>* factors,
                                            const int32_t* rescaled) {
     const size_t step = gemm_.weights.step;
     prefetch_.Step();
     _tile_loadd(6, codes_[0], kRowBytes);
     _tile_loadd(4, values_[0], step);
     QUANTREF_BEGIN_SUM(0)
-    _tile_dpbsud(0, 4, 6);
+    QUANTREF_DOT(0, 4, 6)
     QUANTREF_RESCALE(0)
     _tile_loadd(7, codes_[1], kRowBytes);
     QUANTREF_BEGIN_SUM(1)
-    _tile_dpbsud(1, 4, 7);
+    QUANTREF_DOT(1, 4, 7)
     QUANTREF_RESCALE(1)
     _tile_loadd(5, values_[1], step);
     QUANTREF_BEGIN_SUM(2)
-    _tile_dpbsud(2, 5, 6);
+    QUANTREF_DOT(2, 5, 6)
     QUANTREF_RESCALE(2)
     QUANTREF_BEGIN_SUM(3)
-    _tile_dpbsud(3, 5, 7);
+    QUANTREF_DOT(3, 5, 7)
     QUANTREF_RESCALE(3)
     for (size_t i = 0; i < 2; ++i) {
       values_[i] += kHeight * step;
@@ -284,6 +306,7 @@ class Pipeline {
   }
 #undef QUANTREF_BEGIN_SUM
 #undef QUANTREF_RESCALE
+#undef QUANTREF_DOT
 
   // kSpread: the number of steps that rescaling is spread over.
   template <bool kStore, bool kRescale, size_t kSpread>
@@ -292,7 +315,7 @@ class Pipeline {
     const int32_t* rescaled = corner_.sums[g % 2];  // of g - 2
     size_t s = kSpread;
     if constexpr (kRescale) {
-      const GroupFactors<kDigits> factors(gemm_, stretch_, g - 2, row_);
+      const GroupFactors<kDigits, kCodes> factors(gemm_, stretch_, g - 2, row_);
       Step<true, kStore, 4 * kSpread, 0>(sums, &factors, rescaled);
       if constexpr (kSpread == 2) Step<false, kStore, 4 * kSpread, 4>(sums, &factors, rescaled);
     } else {

@@ -175,6 +175,6 @@ size_t ScratchBytesOp(const Qgemm&) { return 0; }
 
 }  // namespace
 
-const QgemmOps kAvx2Qgemm = {"avx2", PackToken<PlainStep>, MultiplyOp, ScratchBytesOp};
+const QgemmOps kAvx2Qgemm = {"avx2", PackToken<PlainPacker>, MultiplyOp, ScratchBytesOp};
 
 }  // namespace quantref

@@ -58,15 +58,23 @@ static inline __m512i GroupZeros(const QgemmWeights& w, const uint8_t* panel, si
   return _mm512_or_si512(z, _mm512_slli_epi32(z, 16 + 7));
 }
 
-// One token's f of qgemm_kernels.h from its digits' sums over codes, without the zero points yet.
+// One token's f of qgemm_kernels.h from its digits' sums over code - zero.
 template <size_t kDigits>
-static inline __m512 Combine(const __m512i* sums, __m512i zeros, const int32_t* pairs) {
-  const auto digit = [&](size_t d) {
-    return _mm512_cvtepi32_ps(_mm512_dpwssd_epi32(sums[d], zeros, _mm512_set1_epi32(pairs[d])));
-  };
+static inline __m512 Combine(const __m512i* sums) {
+  const auto digit = [&](size_t d) { return _mm512_cvtepi32_ps(sums[d]); };
   if constexpr (kDigits == 1) return digit(0);
   const __m512 low = _mm512_fmadd_ps(_mm512_set1_ps(256), digit(1), digit(0));
   return _mm512_fmadd_ps(_mm512_set1_ps(65536), digit(2), low);
+}
+
+// The same from sums over codes, without the zero points yet.
+template <size_t kDigits>
+static inline __m512 Combine(const __m512i* sums, __m512i zeros, const int32_t* pairs) {
+  __m512i corrected[kDigits];
+#pragma GCC unroll 3
+  for (size_t d = 0; d < kDigits; ++d)
+    corrected[d] = _mm512_dpwssd_epi32(sums[d], zeros, _mm512_set1_epi32(pairs[d]));
+  return Combine<kDigits>(corrected);
 }
 
 }  // namespace quantref

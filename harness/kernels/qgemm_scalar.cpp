@@ -78,6 +78,6 @@ size_t ScratchBytesOp(const Qgemm&) { return 0; }
 
 }  // namespace
 
-const QgemmOps kScalarQgemm = {"scalar", PackToken<PlainStep>, MultiplyOp, ScratchBytesOp};
+const QgemmOps kScalarQgemm = {"scalar", PackToken<PlainPacker>, MultiplyOp, ScratchBytesOp};
 
 }  // namespace quantref

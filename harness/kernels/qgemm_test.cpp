@@ -264,6 +264,49 @@ TEST_CASE("zeros, smallest numbers and scales of 0 give finite results") {
   for (const float y : All(result)) CHECK(y == 0);
 }
 
+// The digits of a token's activations, as they lie in memory.
+std::vector<int8_t> Digits(const TiledMatrix& w, MatrixView<const float> token,
+                           const Format& format, Isa isa) {
+  QuantizedInputs inputs;
+  inputs.Pack(token, format, w, isa);
+  const QgemmInputs& plain = inputs.plain();
+  return {plain.values, plain.values + plain.digits * token.cols()};
+}
+
+// Activations as near to the middle of two codes as FP32 numbers are, and their neighbours; the
+// first is the token's largest.
+Matrix<float> Ties(float absmax, float limit, Rng& rng) {
+  Matrix<float> x(1, 192);
+  x(0, 0) = absmax;
+  const float scale = absmax / limit;
+  for (size_t i = 1; i + 3 <= x.cols(); i += 3) {
+    const double code = std::floor((2 * rng.Uniform() - 1) * (static_cast<double>(limit) - 1));
+    const float middle = static_cast<float>((code + 0.5) * static_cast<double>(scale));
+    x(0, i) = middle;
+    x(0, i + 1) = std::nextafter(middle, absmax);
+    x(0, i + 2) = std::nextafter(middle, -absmax);
+  }
+  return x;
+}
+
+TEST_CASE("codes are those of a division, also between two of them and at any scale") {
+  Rng rng(14);
+  const TiledMatrix w = TiledMatrix::Random(1, 192, {.bits = 4, .group = 64}, rng);
+  const Format fixed = ActivationFormat{.per_token = false, .static_scale = 0.3f};
+  for (int round = 0; round < 400; ++round) {
+    const int exponent = static_cast<int>(rng.Uniform() * 250) - 125;
+    const float absmax = static_cast<float>(std::ldexp(1 + rng.Uniform(), exponent));
+    for (const Format& format : {kFloats, kBytes, fixed}) {
+      const Matrix<float> x = Ties(absmax, format ? 127 : kWideLimit, rng);
+      const std::vector<int8_t> expected = Digits(w, x.view(), format, Isa::kScalar);
+      for (const Isa isa : testing::AvailableIsas()) {
+        INFO(IsaName(isa) << ", absmax " << absmax);
+        CHECK(Digits(w, x.view(), format, isa) == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("static and whole-window scales are those of the simulated path") {
   Rng rng(10);
   const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 8, .group = 64}, rng);
