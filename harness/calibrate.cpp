@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 // Samples that are forwarded before their products are summed: their inputs are held meanwhile.
 constexpr size_t kBatch = 8;
-constexpr size_t kGramTile = 256;
+constexpr size_t kGramStripe = 256;
 
 double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -27,37 +27,33 @@ void CopyRows(MatrixView<const float> from, MatrixView<float> to) {
   for (size_t t = 0; t < from.rows(); ++t) std::copy_n(from.row(t), from.cols(), to.row(t));
 }
 
-// One tile of the upper triangle of a tap's Gram matrix.
-struct GramTile {
-  size_t tap, row, col;
+// Some columns of the upper triangle of a tap's Gram matrix, from row 0 to the diagonal.
+struct GramStripe {
+  size_t tap, col;
 };
 
-std::vector<GramTile> GramTiles(const LlamaConfig& config, std::span<const Tap> taps) {
-  std::vector<GramTile> tiles;
+// The long ones of a tap first, so that threads end together.
+std::vector<GramStripe> GramStripes(const LlamaConfig& config, std::span<const Tap> taps) {
+  std::vector<GramStripe> stripes;
   for (const Tap tap : taps) {
-    const size_t channels = TapChannels(config, tap);
-    for (size_t row = 0; row < channels; row += kGramTile) {
-      for (size_t col = row; col < channels; col += kGramTile) {
-        tiles.push_back({static_cast<size_t>(tap), row, col});
-      }
-    }
+    const size_t count = (TapChannels(config, tap) + kGramStripe - 1) / kGramStripe;
+    for (size_t i = count; i-- > 0;) stripes.push_back({static_cast<size_t>(tap), i * kGramStripe});
   }
-  return tiles;
+  return stripes;
 }
 
-// gram += x^T x in this tile, sample after sample; the products of a sample in FP32, their sum in
+// gram += x^T x in this stripe, sample after sample; the products of a sample in FP32, their sum in
 // double.
-void AddTile(std::span<const Matrix<float>> samples, const GramTile& tile, Matrix<double>& gram) {
-  const size_t height = std::min(kGramTile, gram.rows() - tile.row);
-  const size_t width = std::min(kGramTile, gram.cols() - tile.col);
+void AddStripe(std::span<const Matrix<float>> samples, const GramStripe& stripe,
+               Matrix<double>& gram) {
+  const size_t width = std::min(kGramStripe, gram.cols() - stripe.col), height = stripe.col + width;
   Matrix<float> product(height, width);
   for (const Matrix<float>& x : samples) {
-    MultiplyFirstTransposed(x.view().Cols(tile.row, height), x.view().Cols(tile.col, width),
+    MultiplyFirstTransposed(x.view().Cols(0, height), x.view().Cols(stripe.col, width),
                             product.view());
     for (size_t i = 0; i < height; ++i) {
-      for (size_t j = 0; j < width; ++j) {
-        gram(tile.row + i, tile.col + j) += static_cast<double>(product(i, j));
-      }
+      for (size_t j = 0; j < width; ++j)
+        gram(i, stripe.col + j) += static_cast<double>(product(i, j));
     }
   }
 }
@@ -170,8 +166,8 @@ void Calibrator::Run(const Part& part, const Pass& pass,
     of_tap.tokens = samples() * tokens_;
     if (pass.needs.kept) of_tap.kept.resize(std::min(kKeptSamples, samples()));
   }
-  const std::vector<GramTile> tiles =
-      pass.needs.gram ? GramTiles(config_, pass.taps) : std::vector<GramTile>();
+  const std::vector<GramStripe> stripes =
+      pass.needs.gram ? GramStripes(config_, pass.taps) : std::vector<GramStripe>();
   Batch batch;
   for (batch.first = 0; batch.first < samples(); batch.first += kBatch) {
     batch.count = std::min(kBatch, samples() - batch.first);
@@ -184,8 +180,8 @@ void Calibrator::Run(const Part& part, const Pass& pass,
       const size_t at = static_cast<size_t>(tap);
       for (size_t i = 0; i < batch.count; ++i) batch.partials[at][i].AddTo(statistics[at]);
     }
-    ParallelFor(tiles.size(), threads_, [&](size_t i, size_t) {
-      AddTile(batch.inputs[tiles[i].tap], tiles[i], statistics[tiles[i].tap].gram);
+    ParallelFor(stripes.size(), threads_, [&](size_t i, size_t) {
+      AddStripe(batch.inputs[stripes[i].tap], stripes[i], statistics[stripes[i].tap].gram);
     });
     statistics_seconds_ += Since(start);
   }

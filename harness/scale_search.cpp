@@ -31,7 +31,9 @@ Weight ScaledColumns(const Weight& weight, std::span<const float> scales,
     for (size_t c = 0; c < values.cols(); ++c) values(r, c) *= scales[c];
   }
   if (!scheme) return Weight(std::move(values));
-  return Weight(std::make_shared<PackedMatrix>(RoundToNearest(values.view(), *scheme)));
+  // Through the kernels, as the quantized model will run.
+  return Weight(std::make_shared<PackedMatrix>(RoundToNearest(values.view(), *scheme)))
+      .WithKernels();
 }
 
 }  // namespace

@@ -131,16 +131,17 @@ unsigned Pack(const GemmOperand& operand, size_t rows, size_t terms, float sign,
   return occurring;
 }
 
-// Tiles 0..3: the 2 x 2 of c; 4, 5: of a; 6, 7: of b. A product of term t of a and u of b.
+// Tiles 0..3: the 2 x 2 of c; 4, 5: a term of a; 6, 7: a term of b.
+#define QUANTREF_LOAD_A(t)                    \
+  _tile_loadd(4, a + (t)*2 * kTileBytes, 64); \
+  _tile_loadd(5, a + (t)*2 * kTileBytes + kTileBytes, 64);
 #define QUANTREF_LOAD_B(u)                    \
   _tile_loadd(6, b + (u)*2 * kTileBytes, 64); \
   _tile_loadd(7, b + (u)*2 * kTileBytes + kTileBytes, 64);
-#define QUANTREF_MULTIPLY(t)                               \
-  _tile_loadd(4, a + (t)*2 * kTileBytes, 64);              \
-  _tile_loadd(5, a + (t)*2 * kTileBytes + kTileBytes, 64); \
-  _tile_dpbf16ps(0, 4, 6);                                 \
-  _tile_dpbf16ps(1, 4, 7);                                 \
-  _tile_dpbf16ps(2, 5, 6);                                 \
+#define QUANTREF_MULTIPLY  \
+  _tile_dpbf16ps(0, 4, 6); \
+  _tile_dpbf16ps(1, 4, 7); \
+  _tile_dpbf16ps(2, 5, 6); \
   _tile_dpbf16ps(3, 5, 7);
 
 // What the next block needs, asked for while this one is multiplied: tiles that wait for memory
@@ -152,7 +153,8 @@ struct Ahead {
 };
 constexpr size_t kRowsAStep = 2, kLinesAStep = kStepBytes / 64 / (kWidth / kSide);
 
-// c (32, 32) = a b^T over `steps` steps, plus c unless it is fresh; the small products first.
+// c (32, 32) = a b^T over `steps` steps, plus c unless it is fresh; small products before the
+// largest.
 template <int kTermsOfB>
 void Microkernel(const uint8_t* a, const uint8_t* b, size_t steps, bool fresh, float* c,
                  size_t c_stride, const Ahead& ahead) {
@@ -179,19 +181,26 @@ void Microkernel(const uint8_t* a, const uint8_t* b, size_t steps, bool fresh, f
       for (size_t i = 0; i < kLinesAStep; ++i, asked_a += 64)
         _mm_prefetch(reinterpret_cast<const char*>(asked_a), _MM_HINT_T1);
     }
-    if constexpr (kTermsOfB == 3) {
-      QUANTREF_LOAD_B(2)
-      QUANTREF_MULTIPLY(0)
-    }
+    // From one product to the next one operand stays: tile loads are what a busy core is short of.
     if constexpr (kTermsOfB >= 2) {
+      QUANTREF_LOAD_A(0)
+      if constexpr (kTermsOfB == 3) {
+        QUANTREF_LOAD_B(2)
+        QUANTREF_MULTIPLY
+      }
       QUANTREF_LOAD_B(1)
-      QUANTREF_MULTIPLY(1)
-      QUANTREF_MULTIPLY(0)
+      QUANTREF_MULTIPLY
+    }
+    QUANTREF_LOAD_A(1)
+    if constexpr (kTermsOfB >= 2) {
+      QUANTREF_MULTIPLY
     }
     QUANTREF_LOAD_B(0)
-    QUANTREF_MULTIPLY(2)
-    QUANTREF_MULTIPLY(1)
-    QUANTREF_MULTIPLY(0)
+    QUANTREF_MULTIPLY
+    QUANTREF_LOAD_A(2)
+    QUANTREF_MULTIPLY
+    QUANTREF_LOAD_A(0)
+    QUANTREF_MULTIPLY
   }
   _tile_stored(0, c, bytes);
   _tile_stored(1, c + 16, bytes);
@@ -199,6 +208,7 @@ void Microkernel(const uint8_t* a, const uint8_t* b, size_t steps, bool fresh, f
   _tile_stored(3, c + 16 * c_stride + 16, bytes);
 }
 
+#undef QUANTREF_LOAD_A
 #undef QUANTREF_LOAD_B
 #undef QUANTREF_MULTIPLY
 
