@@ -62,9 +62,10 @@ TEST_CASE("isa: the CPU's flags say the same", "[isa]") {
   const auto has = [&](const char* flag) { return flags.count(flag) == 1; };
   const bool avx2 = has("avx2") && has("fma") && has("f16c");
   CHECK(CpuHas(Isa::kAvx2) == avx2);
-  CHECK(CpuHas(Isa::kAvx512) ==
-        (avx2 && has("avx512f") && has("avx512bw") && has("avx512dq") && has("avx512vl")));
-  CHECK(CpuHas(Isa::kAmx) == (CpuHas(Isa::kAvx512) && has("amx_tile") && has("amx_bf16")));
+  CHECK(CpuHas(Isa::kAvx512) == (avx2 && has("avx512f") && has("avx512bw") && has("avx512dq") &&
+                                 has("avx512vl") && has("avx512_vnni")));
+  CHECK(CpuHas(Isa::kAmx) ==
+        (CpuHas(Isa::kAvx512) && has("amx_tile") && has("amx_bf16") && has("amx_int8")));
 }
 
 // Holds whatever the variable says; the test below runs it in processes of their own.

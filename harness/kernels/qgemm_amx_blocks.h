@@ -27,8 +27,8 @@ void ConfigureTiles(size_t height0, size_t height1, size_t step) {
 }
 
 // How the codes of a stretch lie in memory: as they are (8 bits), so that every token's sums are
-// corrected for the zero points; or as code - zero, which is between -15 and 15 for 4 bits and
-// fewer and is taken once for all tokens.
+// corrected for the zero points; or unpacked as code - zero, which is between -15 and 15 for 4 bits
+// and fewer, so that no token's are.
 enum class Codes { kPlain, kCentred };
 
 // Tile c += the digits in tile a times the codes in tile b.
@@ -248,14 +248,11 @@ class Pipeline {
   static constexpr size_t kTokens = kHeight / kDigits;
   static constexpr size_t kItems = 4 * kTokens;  // a token of a block and a panel
 
-  // A part of rescaling a group. Unrolled, unless a sanitizer is to look at every access: then the
-  // compiler would take minutes.
+  // A part of rescaling a group, unrolled.
   template <size_t kParts, size_t kPart>
   __attribute__((always_inline)) void RescalePart(const GroupFactors<kDigits, kCodes>& factors,
                                                   const int32_t* sums) {
-#ifndef __SANITIZE_ADDRESS__
 #pragma GCC unroll 64
-#endif
     for (size_t i = kPart * kItems / kParts; i < (kPart + 1) * kItems / kParts; ++i) {
       const size_t token = i / 2, p = i % 2, b = token / kTokens;
       Rescale<kDigits, kCodes>(factors, p, sums + (2 * b + p) * kTileWords,
