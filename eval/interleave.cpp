@@ -23,6 +23,7 @@ std::vector<Samples> Interleave(std::span<const Contender> contenders, size_t ro
       const Contender& contender = contenders[i];
       if (round >= contender.samples) continue;
       before_sample();
+      if (contender.warm) contender.run();
       const double seconds = SecondsOf([&] {
         for (size_t r = 0; r < contender.repeats; ++r) contender.run();
       });

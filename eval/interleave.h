@@ -14,6 +14,7 @@ struct Contender {
   std::function<void()> run;
   size_t repeats = 1;  // calls in a sample
   size_t samples = 1;  // at most one a round
+  bool warm = false;   // a call that is not timed goes before each sample
 };
 
 // Rounds in which each contender takes one sample, in an order drawn anew, as long as it has some

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/record_parts.h"
+#include "harness/kernels/probes.h"
 
 namespace quantref {
 namespace {
@@ -22,7 +23,8 @@ const Roofline* RooflineOf(const Throughput& run, size_t threads) {
 
 // How much of what the machine gave in these minutes the product took.
 void PutShares(RecordJson& json, const KernelTiming& timing, const Roofline& roofline) {
-  const double read = timing.streamed ? roofline.read_gbps_memory : roofline.read_gbps_cache;
+  const bool from_memory = timing.streamed || timing.bytes > LargestCacheBytes();
+  const double read = from_memory ? roofline.read_gbps_memory : roofline.read_gbps_cache;
   if (read > 0) json["share_of_read"] = json["gbps"].get<double>() / read;
   const bool floats = timing.op.starts_with("fp16");
   const double peak = floats ? roofline.fp32_gflops : roofline.int8_gops;

@@ -188,7 +188,7 @@ TEST_CASE(
                 "], weights: {bits: 8}}\n");
   const ProcessResult result = lab.Run({"large.yaml"});
   CHECK(result.exit_code == 2);
-  CHECK(Contains(result.err, "the weights of llama-2-13b need"));
+  CHECK(Contains(result.err, "the weights and caches of llama-2-13b need"));
   CHECK(Contains(result.err, "--methods"));
 }
 

@@ -13,7 +13,9 @@
 #include "eval/report.h"
 #include "eval/report_speed.h"
 #include "eval/text_table.h"
+#include "eval/throughput_models.h"
 #include "harness/base/error.h"
+#include "harness/model/kv_cache.h"
 
 namespace quantref {
 namespace {
@@ -70,8 +72,10 @@ void SyntheticRun::PlanMemory() {
       if (linear.scheme || !of_frame) bytes_ += SyntheticBytes(shape_, {linear});
     }
   }
+  const size_t cache = KvCache::Bytes(shape_, CachedTokens(config_.throughput, shape_.context));
+  bytes_ += cells_.size() * cache;
   const double free = static_cast<double>(AvailableMemoryBytes());
-  const size_t reference = SyntheticBytes(shape_, {}) - ends;
+  const size_t reference = SyntheticBytes(shape_, {}) - ends + cache;
   if (static_cast<double>(bytes_ + reference) <= kMostWithReference * free) {
     bytes_ += reference;
     return;
@@ -82,7 +86,8 @@ void SyntheticRun::PlanMemory() {
       Gigabytes(free));
   if (!cells_.empty() && static_cast<double>(bytes_) <= kMostWithout * free) return;
   throw Error(
-      fmt::format("the weights of {} need {:.1f} GB; {:.1f} GB are free", config_.model.name,
+      fmt::format("the weights and caches of {} need {:.1f} GB; {:.1f} GB are free",
+                  config_.model.name,
                   Gigabytes(static_cast<double>(cells_.empty() ? bytes_ + reference : bytes_)),
                   Gigabytes(free)),
       config_.file, "fewer cells at a time (--methods), fewer bits, or a smaller model");

@@ -40,7 +40,7 @@ class KernelBench {
   void AddStreamed(Field& field);
   void MeasureShape(const Shape& shape, std::span<const std::unique_ptr<Team>> teams, Steps& steps,
                     std::span<CellThroughput> cells);
-  Contender Prepare(const Product& product, MatrixView<float> y, size_t tokens,
+  Contender Prepare(const Product& product, const Case& one, MatrixView<float> y,
                     double& seconds_a_token) const;
   std::vector<KernelTiming> MeasureCase(const Case& one, Field& field, Team* team,
                                         const std::function<void()>& before_sample);

@@ -61,6 +61,10 @@ class Runner {
 
 }  // namespace
 
+size_t CachedTokens(const ThroughputSpec& spec, size_t context) {
+  return Lengths(spec, context).all;
+}
+
 size_t ModelSteps(std::span<const ThroughputModel> models, const ThroughputSpec& spec) {
   const size_t kinds = (spec.prefill > 0 ? 1 : 0) + (spec.decode > 0 ? 1 : 0);
   return models.size() * kinds * spec.repetitions * spec.threads.size();

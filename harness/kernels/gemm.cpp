@@ -43,6 +43,7 @@ struct OpenBlas {
                   "install Debian's libopenblas0-pthread");
     }
     Find(sgemm, "cblas_sgemm");
+    Find(sgemv, "cblas_sgemv");
     Find(cholesky, "dpotrf_");
     Find(invert_triangle, "dtrtri_");
     Find(config, "openblas_get_config");
@@ -62,6 +63,7 @@ struct OpenBlas {
 
   void* library = nullptr;  // never unloaded: its threads would not survive it
   decltype(&cblas_sgemm) sgemm = nullptr;
+  decltype(&cblas_sgemv) sgemv = nullptr;
   // As LAPACK's reference declares them (Fortran: everything by reference).
   void (*cholesky)(const char* uplo, const blasint* n, double* a, const blasint* lda,
                    blasint* info) = nullptr;
@@ -143,7 +145,11 @@ void BlasMultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b
   QR_CHECK_EQ(a.cols(), b.cols());
   QR_CHECK_EQ(a.rows(), c.rows());
   QR_CHECK_EQ(b.rows(), c.cols());
-  BlasGemm({.transpose_a = false, .transpose_b = true, .k = a.cols()}, a, b, c);
+  if (a.rows() > 1) {
+    return BlasGemm({.transpose_a = false, .transpose_b = true, .k = a.cols()}, a, b, c);
+  }
+  Blas().sgemv(CblasRowMajor, CblasNoTrans, Int(b.rows()), Int(b.cols()), 1, b.data(),
+               Int(b.stride()), a.data(), 1, 0, c.data(), 1);
 }
 
 void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {

@@ -15,7 +15,8 @@ namespace quantref {
 void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                         bool accumulate = false);
 
-// c = a b^T by OpenBLAS on every instruction set, to compare with.
+// c = a b^T by OpenBLAS on every instruction set, to compare with; of one row by its matrix-vector
+// product, because sgemm would copy b for it.
 void BlasMultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b,
                             MatrixView<float> c);
 

@@ -15,11 +15,14 @@ struct KvView {
   size_t tokens = 0;
 };
 
-// The keys and values of one text so far, in FP32, for Transformer::Extend. Memory: 8 * layers *
-// capacity * kv_heads * head_dim bytes, touched here and not in the middle of a measurement.
+// The keys and values of one text so far, in FP32, for Transformer::Extend. Their memory is
+// touched here and not in the middle of a measurement.
 struct KvCache {
   KvCache(const LlamaConfig& config, size_t capacity);  // 0 < capacity <= config.context
 
+  static size_t Bytes(const LlamaConfig& config, size_t capacity) {
+    return 2 * sizeof(float) * config.layers * capacity * config.kv_heads * config.head_dim;
+  }
   size_t capacity() const { return keys.front().rows(); }
   KvView layer(size_t i);
 
