@@ -36,6 +36,8 @@ const std::map<std::string, Format>& Formats() {
       {"w4a16_g32", {{.bits = 4, .group = 32}, {}}},
       {"w4a8_g128", {{.bits = 4, .group = 128}, ActivationFormat{}}},
       {"w4a8_g32", {{.bits = 4, .group = 32}, ActivationFormat{}}},
+      {"w4a16_row", {{.bits = 4, .granularity = kRow}, {}}},
+      {"w8a8_g128", {{.bits = 8, .group = 128}, ActivationFormat{}}},
       {"w8a8_row", {{.bits = 8, .granularity = kRow, .symmetric = true}, ActivationFormat{}}},
       {"w8a16_g128", {{.bits = 8, .group = 128}, {}}},
       {"w3a16_g128", {{.bits = 3, .group = 128}, {}}},
@@ -54,6 +56,13 @@ const Matrix<float>& Inputs(size_t tokens, size_t cols) {
   const auto [at, is_new] = kept.try_emplace({tokens, cols});
   if (is_new) at->second = RandomMatrix(tokens, cols, 1);
   return at->second;
+}
+
+// Outputs that a product must write to be right.
+Matrix<float> Unwritten(size_t tokens, size_t rows) {
+  Matrix<float> y(tokens, rows);
+  std::fill_n(y.data(), tokens * rows, std::nanf(""));
+  return y;
 }
 
 const std::vector<TiledMatrix>& TiledCopies(const std::string& format, Shape shape, bool streamed) {
@@ -122,7 +131,7 @@ class Quantized : public Product {
         copies_(TiledCopies(spec.format, {spec.rows, spec.cols}, spec.streamed)),
         used_(spec.streamed ? copies_.size() : 1),
         x_(Inputs(spec.tokens, spec.cols)),
-        y_(spec.tokens, spec.rows),
+        y_(Unwritten(spec.tokens, spec.rows)),
         scratch_(spec.threads) {
     Pack();
   }
@@ -162,7 +171,7 @@ class Half : public Product {
         copies_(HalfCopies({spec.rows, spec.cols}, spec.streamed)),
         used_(spec.streamed ? copies_.size() : 1),
         x_(Inputs(spec.tokens, spec.cols)),
-        y_(spec.tokens, spec.rows) {
+        y_(Unwritten(spec.tokens, spec.rows)) {
     for (size_t worker = 0; worker < spec.threads; ++worker)
       panels_.emplace_back(kPanelOutputs, spec.cols);
   }
@@ -210,7 +219,7 @@ class Float : public Product {
       : spec_(spec),
         w_(Decoded({spec.rows, spec.cols})),
         x_(Inputs(spec.tokens, spec.cols)),
-        y_(spec.tokens, spec.rows) {}
+        y_(Unwritten(spec.tokens, spec.rows)) {}
   void Run() override {
     if (spec_.library == Library::kOpenBlas)
       return BlasMultiplyTransposed(x_.view(), w_.view(), y_.view());
