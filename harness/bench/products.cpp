@@ -190,7 +190,7 @@ class Half : public Product {
   size_t weight_bytes() const override { return spec_.rows * spec_.cols * sizeof(uint16_t); }
 
  private:
-  static constexpr size_t kPanelOutputs = 256;
+  static constexpr size_t kPanelOutputs = 512;
 
   DenseRows Rows() const {
     return {copies_[last_].get(), DenseRows::Type::kFp16, spec_.rows, spec_.cols};

@@ -95,7 +95,8 @@ bool InSelection(const ProductSpec& spec) {
            spec.format != "w4a8_g32" && spec.format != "w4a8_g128" &&
            (spec.threads == 1 || spec.format == "w4a16_g128");
   }
-  if (spec.rows != 4096 || (spec.tokens != 1 && spec.tokens != 8 && spec.tokens != 512))
+  if (spec.rows != 4096 || spec.cols != 4096 ||
+      (spec.tokens != 1 && spec.tokens != 8 && spec.tokens != 512))
     return false;
   if (spec.library == Library::kEigen) return spec.isa == Isa::kAvx512 || !CpuHas(Isa::kAvx512);
   if (spec.library != Library::kOurs) return true;

@@ -14,8 +14,9 @@
 
 namespace quantref {
 
-// About 4 MB of FP32: large enough for OpenBLAS to work at its full rate, small against any model.
-size_t PanelRows(size_t in) { return std::max<size_t>(64, (size_t{1} << 20) / in / 64 * 64); }
+// About 4 MB of FP32, small against any model; but enough rows to be worth packing x for them,
+// which a product does again for each panel.
+size_t PanelRows(size_t in) { return std::max<size_t>(512, (size_t{1} << 20) / in / 64 * 64); }
 
 MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols) {
   if (matrix.rows() != rows || matrix.cols() != cols) matrix = Matrix<float>(rows, cols);
