@@ -1,0 +1,50 @@
+#pragma once
+
+#include <catch2/catch.hpp>
+#include <limits>
+#include <optional>
+#include <span>
+
+#include "harness/kernels/kernels_testing.h"
+#include "harness/kernels/qgemm.h"
+
+// What the tests of the integer kernels share. Only tests include this.
+
+namespace quantref::testing {
+
+using Format = std::optional<ActivationFormat>;
+inline const Format kFloats = std::nullopt;
+inline const Format kBytes = ActivationFormat{};
+
+inline Matrix<float> NormalMatrix(size_t rows, size_t cols, Rng& rng) {
+  Matrix<float> x(rows, cols);
+  for (size_t i = 0; i < rows * cols; ++i) x.data()[i] = static_cast<float>(rng.Normal());
+  return x;
+}
+
+inline Matrix<float> Product(const TiledMatrix& w, MatrixView<const float> x, const Format& format,
+                             Isa isa) {
+  Matrix<float> y(x.rows(), w.rows());
+  std::fill_n(y.data(), x.rows() * w.rows(), std::numeric_limits<float>::quiet_NaN());
+  Matrix<uint8_t> scratch;
+  QuantizedInputs inputs;
+  inputs.Pack(x, format, w, isa);
+  MultiplyQuantized(inputs, w, 0, w.rows(), y.view(), scratch, isa);
+  return y;
+}
+
+// The matrix must live on.
+inline std::span<const float> All(const Matrix<float>& m) {
+  return {m.data(), m.rows() * m.cols()};
+}
+
+// Bit for bit, every instruction set against the scalar one.
+inline void CheckAllIsas(const TiledMatrix& w, MatrixView<const float> x, const Format& format) {
+  const Matrix<float> expected = Product(w, x, format, Isa::kScalar);
+  for (const Isa isa : AvailableIsas()) {
+    CAPTURE(IsaName(isa), w.rows(), w.cols(), x.rows(), format.has_value());
+    REQUIRE(SameBits(All(Product(w, x, format, isa)), All(expected)));
+  }
+}
+
+}  // namespace quantref::testing
