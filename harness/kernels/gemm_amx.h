@@ -19,8 +19,9 @@ struct GemmOperand {
 // multiply BF16: every FP32 number is the sum of three BF16 numbers, x = x1 + x2 + x3, each the
 // nearest to what is left, so that a product is x1 y1 + (x1 y2 + x2 y1) + (x1 y3 + x2 y2 + x3 y1)
 // to 2^-24 of its magnitude. FP16 weights need two terms and small integers one; terms that are 0
-// all over are left out. BF16 numbers below 2^-126 count as 0, so FP32 numbers below 2^-102
-// lose their last bits; magnitudes above 3.39e38 overflow. The bits of the result depend on the shape alone.
+// all over are left out. BF16 numbers below 2^-126 count as 0, so FP32 numbers below 2^-102 lose
+// their last bits; magnitudes above 3.39e38 overflow. The bits of the result depend on the shape
+// alone.
 struct AmxGemm {
   size_t m, n, k;
   GemmOperand a, b;  // b: n rows
