@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "eval/nearest.h"
+#include "eval/public_name.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
@@ -197,7 +198,8 @@ std::vector<DatasetInfo> KnownDatasets() {
 }
 
 Text LoadText(const std::string& dataset, const std::string& split, const DatasetOptions& options) {
-  if (IsPath(dataset)) return MakeText(dataset, "", ReadFile(dataset, kLongestText), dataset);
+  if (IsPath(dataset))
+    return MakeText(PublicName(dataset), "", ReadFile(dataset, kLongestText), dataset);
   if (dataset == kWikitext) return LoadWikitext(split, options);
   if (dataset == kSample) return LoadSample(split, options);
   std::vector<std::string> valid;

@@ -1,6 +1,7 @@
 // GroupRun before it measures: which cells, in which passes, at what cost.
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
@@ -8,6 +9,8 @@
 #include "eval/environment.h"
 #include "eval/group_run.h"
 #include "eval/report.h"
+#include "eval/terminal.h"
+#include "eval/text_table.h"
 
 namespace quantref {
 namespace {
@@ -126,18 +129,42 @@ std::vector<CellLoad> GroupRun::Loads(const Pass& pass) const {
 Cost GroupRun::CostOf(const Pass& pass) const {
   Cost cost = EstimateCost(*model_, windows_, LongestWindow(), Loads(pass),
                            config_.accuracy.Compares(), threads_);
+  for (const double seconds : SpeedSeconds(pass)) cost.throughput_seconds += seconds;
+  return cost;
+}
+
+// Of each throughput spec that something is timed by, in their order.
+std::vector<double> GroupRun::SpeedSeconds(const Pass& pass) const {
   std::vector<ThroughputSpec> told;
+  std::vector<double> seconds;
   for (const GroupCell& cell : pass) {
     const ThroughputSpec& spec = cell.config->throughput;
-    if (std::find(told.begin(), told.end(), spec) != told.end()) continue;
+    if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
     told.push_back(spec);
     const auto models = std::count_if(pass.begin(), pass.end(), [&](const GroupCell& other) {
       return other.spec != nullptr && other.config->throughput == spec;
     });
-    cost.throughput_seconds +=
-        EstimateSpeedCost(model_->config, spec, 1 + static_cast<size_t>(models)).throughput_seconds;
+    seconds.push_back(EstimateSpeedCost(model_->config, spec, 1 + static_cast<size_t>(models))
+                          .throughput_seconds);
   }
-  return cost;
+  return seconds;
+}
+
+// What the passes' stages are expected to take, in their order.
+void GroupRun::PlanEta() const {
+  if (options_.quiet) return;
+  std::vector<RunEta::Stage> stages;
+  size_t cells = 0;
+  for (const Pass& pass : passes_) {
+    const Cost cost = CostOf(pass);
+    for (const double seconds : cost.cell_quantize_seconds)
+      stages.push_back({RunEta::Kind::kQuantize, seconds});
+    stages.push_back({RunEta::Kind::kMeasure, cost.seconds});
+    for (const double seconds : SpeedSeconds(pass))
+      stages.push_back({RunEta::Kind::kSpeed, seconds});
+    cells += pass.size();
+  }
+  eta_.Plan(stages, cells);
 }
 
 Cost GroupRun::PrintPlan() const {
@@ -151,7 +178,7 @@ Cost GroupRun::PrintPlan() const {
     AddRows(passes_[p], cost, fmt::format("pass {}", p + 1), rows);
     total.Add(cost);
   }
-  fmt::print("{}{}", PlanText(Describe({}), rows, total),
+  fmt::print("{}{}", Wrapped(PlanText(Describe({}), rows, total), LineWidth(STDOUT_FILENO)),
              FinishedText(planned_, options_.out.string()));
   return total;
 }

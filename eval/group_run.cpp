@@ -1,6 +1,7 @@
 #include "eval/group_run.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +13,7 @@
 #include "eval/report.h"
 #include "eval/report_speed.h"
 #include "eval/summary.h"
+#include "eval/terminal.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
@@ -32,12 +34,13 @@ double Since(Clock::time_point start) {
 }  // namespace
 
 GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
-                   ModelLoader& models)
+                   ModelLoader& models, RunEta& eta)
     : options_(options),
       configs_(std::move(configs)),
       threads_(threads),
       config_(*configs_.front()),
-      models_(models) {}
+      models_(models),
+      eta_(eta) {}
 
 void GroupRun::Prepare() {
   const Clock::time_point start = Clock::now();
@@ -54,6 +57,7 @@ void GroupRun::Prepare() {
 
 std::vector<Record> GroupRun::Run() {
   if (!options_.quiet) fmt::print(stderr, "{}", FinishedText(planned_, options_.out.string()));
+  PlanEta();
   std::vector<Record> records;
   for (Pass& pass : passes_) {
     cells_ = std::move(pass);
@@ -80,8 +84,9 @@ std::vector<Record> GroupRun::RunPass() {
   }
   std::filesystem::remove(group.measurement.journal);  // all of it is recorded now
   if (!options_.quiet && !options_.json) {
-    if (options_.layers) fmt::print("{}", LayersText(cells));
-    fmt::print("{}", ResultText(group, cells));
+    const TableView view{LineWidth(STDOUT_FILENO), options_.columns};
+    if (options_.layers) fmt::print("{}", LayersText(cells, view));
+    fmt::print("{}", ResultText(group, cells, view));
   }
   CheckGaps(cells);
   return records;
@@ -105,7 +110,8 @@ void GroupRun::Quantize(GroupCell& cell) const {
   cell.quantized.weights = model_->weights;
   if (cell.spec == nullptr) return;
   const Clock::time_point start = Clock::now();
-  ProgressBar bar(fmt::format("quantizing {} {}", cell.config->name, cell.label), options_.quiet);
+  ProgressBar bar(fmt::format("quantizing {} {}", cell.config->name, cell.label), options_.quiet,
+                  eta_, RunEta::Kind::kQuantize);
   QuantizeOptions quantize;
   quantize.threads = threads_;
   quantize.progress = [&](size_t done, size_t total, std::string_view what) {
@@ -155,7 +161,8 @@ Measurement GroupRun::MeasureCells() const {
   std::vector<const Transformer*> pointers;
   for (const Transformer& model : models) pointers.push_back(&model);
 
-  ProgressBar bar(fmt::format("{}, {}", config_.model.name, protocol_->name), options_.quiet);
+  ProgressBar bar(fmt::format("{}, {}", model_->name, protocol_->name), options_.quiet, eta_,
+                  RunEta::Kind::kMeasure);
   MeasureOptions measure;
   measure.threads = threads_;
   measure.compare = config_.accuracy.Compares();
@@ -193,7 +200,7 @@ void GroupRun::MeasureSpeed() {
     timed.push_back({fmt::format("{} {}", cell.config->name, cell.label),
                      cell.spec == nullptr ? nullptr : &cell.Measured(), &cell.config->throughput});
   }
-  const auto speeds = MeasureSpeeds(model_->config, &model_->weights, timed, options_.quiet);
+  const auto speeds = MeasureSpeeds(model_->config, &model_->weights, timed, options_.quiet, eta_);
   for (size_t i = 0; i < cells_.size(); ++i) cells_[i].speed = speeds[i];
   throughput_seconds_ = Since(start);
 }

@@ -14,6 +14,7 @@
 #include "eval/record.h"
 #include "eval/run.h"
 #include "eval/run_config.h"
+#include "eval/run_eta.h"
 #include "eval/run_inputs.h"
 #include "harness/base/error.h"
 #include "harness/model/llama.h"
@@ -27,7 +28,7 @@ namespace quantref {
 class GroupRun {
  public:
   GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
-           ModelLoader& models);
+           ModelLoader& models, RunEta& eta);
 
   // Loads, and checks all that can be wrong before anything long begins.
   void Prepare();
@@ -48,6 +49,8 @@ class GroupRun {
   SoughtCell Sought(const GroupCell& cell) const;
   std::vector<CellLoad> Loads(const Pass& pass) const;
   Cost CostOf(const Pass& pass) const;
+  std::vector<double> SpeedSeconds(const Pass& pass) const;
+  void PlanEta() const;
   void Tolerate(const RunConfig& config, const Error& error, const std::string& label);
   std::vector<Record> RunPass();
   void QuantizeCells();
@@ -67,6 +70,7 @@ class GroupRun {
   const size_t threads_;
   const RunConfig& config_;  // the first: model, text, protocol and stop rule are those of all
   ModelLoader& models_;
+  RunEta& eta_;  // told what is to come and how far it is
   std::optional<Text> text_;
   std::shared_ptr<const Model> model_;
   const Protocol* protocol_ = nullptr;

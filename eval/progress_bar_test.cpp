@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "eval/text_table.h"
 #include "harness/io/file.h"
 #include "harness/testing/testing.h"
 
@@ -71,6 +72,24 @@ TEST_CASE("progress: quiet work says nothing, nor does work without a total") {
           bar.Update(0, 0);
           bar.Update(5, 0);
         }).empty());
+}
+
+TEST_CASE("progress: a line fits into whatever room there is, and drops what matters least") {
+  const ProgressState state{.title = "quantizing int4_g128 awq+gptq",
+                            .done = 3,
+                            .total = 8,
+                            .eta = "ETA 14 s",
+                            .run_eta = "run 3:10",
+                            .what = "layers.3.mlp.down_proj"};
+  CHECK(ProgressLine(state, 160) ==
+        "quantizing int4_g128 awq+gptq [###########...................] 3/8 ETA 14 s, run 3:10 "
+        "layers.3.mlp.down_proj");
+  CHECK(ProgressLine(state, 79) ==
+        "quantizing int4_g128 awq+gptq [#######.............] 3/8 ETA 14 s, run 3:10");
+  CHECK(ProgressLine(state, 60) == "quantizing int4_g128 awq+gptq 3/8 ETA 14 s, run 3:10");
+  CHECK(ProgressLine(state, 30) == "quantizing int4_… 3/8 run 3:10");
+  for (size_t width = 0; width < 170; ++width)
+    CHECK(TextWidth(ProgressLine(state, width)) <= width);
 }
 
 }  // namespace

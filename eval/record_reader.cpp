@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "eval/public_name.h"
 #include "eval/record.h"
 #include "eval/record_reader_fields.h"
 #include "eval/record_reader_speed.h"
@@ -139,7 +140,8 @@ StoredRecord ParseRecord(const Json& json, const fs::path& file, const std::stri
   record.file = file;
   record.id = fields.Text("id");
   record.created = Created(fields);
-  record.cell = {fields.Text("config.name"), fields.Text("method"), fields.Text("model.name"),
+  record.cell = {fields.Text("config.name"), fields.Text("method"),
+                 PublicName(fields.Text("model.name")),
                  synthetic ? "" : fields.Text("protocol.name")};
   if (fields.Find("calibration.seeds") != nullptr)
     record.cell.seed = fields.Count("calibration.seed");

@@ -1,18 +1,24 @@
 #include "eval/report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <set>
 
+#include "eval/nearest.h"
 #include "eval/overlap.h"
 #include "eval/progress_bar.h"
 #include "eval/report_speed.h"
 #include "eval/text_table.h"
+#include "harness/base/error.h"
 
 namespace quantref {
 namespace {
+
+constexpr const char* kAllColumns = "all";
 
 std::string TextName(const Text& text) {
   return text.split.empty() ? text.dataset : fmt::format("{} {}", text.dataset, text.split);
@@ -91,11 +97,13 @@ std::string SpreadLines(const std::vector<CellResult>& cells) {
   return text;
 }
 
-// "15.33 ± 0.41": the half width of the 95 % interval; without one there is nothing to print.
+// "15.33 ± 0.41": two digits of the half width of the 95 % interval, and of the value as many
+// decimals; without an interval `digits` of the value.
 std::string PlusMinus(double value, const std::optional<Interval>& interval, double half_width,
                       int digits) {
   if (!interval) return fmt::format("{:.{}f}", value, digits);
-  return fmt::format("{:.{}f} ± {:.{}f}", value, digits, half_width, digits);
+  const int shown = DecimalsOf(half_width).value_or(digits);
+  return fmt::format("{:.{}f} ± {:.{}f}", value, shown, half_width, shown);
 }
 
 std::string PplCell(const Perplexity& perplexity) {
@@ -107,11 +115,12 @@ std::string PplCell(const Perplexity& perplexity) {
 // The change of PPL in per cent, with its interval.
 std::string ChangeCell(const Comparison& comparison) {
   const auto percent = [](double delta_nll) { return 100 * std::expm1(delta_nll); };
-  const std::string change = fmt::format("{:+.3f} %", percent(comparison.delta_nll.mean));
+  const double change = percent(comparison.delta_nll.mean);
   const auto& interval = comparison.delta_nll.interval;
-  if (!interval) return change;
-  return fmt::format("{} [{:+.3f}, {:+.3f}]", change, percent(interval->low),
-                     percent(interval->high));
+  if (!interval) return fmt::format("{:+.3f}", change);
+  const double low = percent(interval->low), high = percent(interval->high);
+  return fmt::format("{0:+.{3}f} [{1:+.{3}f}, {2:+.{3}f}]", change, low, high,
+                     DecimalsOf((high - low) / 2).value_or(3));
 }
 
 const CellResult* BestQuantized(const std::vector<CellResult>& cells) {
@@ -138,28 +147,101 @@ std::string Verdict(const CellResult& cell, const CellResult* best) {
   return verdict;
 }
 
-std::vector<std::string> ResultRow(const CellResult& cell, const CellResult* best,
-                                   bool divergence) {
-  std::vector<std::string> row = {cell.label, SchemeText(cell),
-                                  fmt::format("{:.3f}", cell.bits.blocks),
-                                  PplCell(cell.perplexity)};
-  row.push_back(cell.comparison ? ChangeCell(*cell.comparison) : "-");
-  if (divergence) {
-    const auto& comparison = cell.comparison;
-    const auto half = [](const Estimate& estimate) {
-      return estimate.interval ? estimate.interval->HalfWidth() : 0;
+double HalfWidth(const Estimate& estimate) {
+  return estimate.interval ? estimate.interval->HalfWidth() : 0;
+}
+
+// A column with what stands in each cell's row.
+template <typename F>
+TextColumn Column(const char* name, const char* header, int worth,
+                  const std::vector<CellResult>& cells, F&& text) {
+  TextColumn column{.name = name, .header = header, .worth = worth};
+  for (const CellResult& cell : cells) column.cells.push_back(text(cell));
+  return column;
+}
+
+// Two columns that have a shorter form, without intervals.
+void AddDivergence(const std::vector<CellResult>& cells, std::vector<TextColumn>& columns) {
+  const auto add = [&](const char* name, const char* header, const char* brief, int worth,
+                       auto&& text, auto&& brief_text) {
+    const auto of = [](auto&& print) {
+      return [print](const CellResult& cell) {
+        return cell.comparison ? print(*cell.comparison) : "-";
+      };
     };
-    row.push_back(comparison ? PlusMinus(comparison->kl.mean, comparison->kl.interval,
-                                         half(comparison->kl), 5)
-                             : "-");
-    row.push_back(comparison ? PlusMinus(100 * comparison->top1.mean, comparison->top1.interval,
-                                         100 * half(comparison->top1), 2) +
-                                   " %"
-                             : "-");
+    TextColumn column = Column(name, header, worth, cells, of(text));
+    column.brief_header = brief;
+    column.brief_cells = Column(name, brief, worth, cells, of(brief_text)).cells;
+    columns.push_back(std::move(column));
+  };
+  add(
+      "kl", "KL (nats)", "KL", 70,
+      [](const Comparison& c) { return PlusMinus(c.kl.mean, c.kl.interval, HalfWidth(c.kl), 5); },
+      [](const Comparison& c) { return fmt::format("{:.3g}", c.kl.mean); });
+  add(
+      "top1", "same top-1 (%)", "top-1", 65,
+      [](const Comparison& c) {
+        return PlusMinus(100 * c.top1.mean, c.top1.interval, 100 * HalfWidth(c.top1), 2);
+      },
+      [](const Comparison& c) { return fmt::format("{:.1f}", 100 * c.top1.mean); });
+}
+
+void AddSpeeds(const std::vector<CellResult>& cells, std::vector<TextColumn>& columns) {
+  const SpeedColumns speed = MakeSpeedColumns(cells);
+  for (size_t c = 0; c < speed.header.size(); ++c) {
+    const std::string name = speed.header[c].substr(0, speed.header[c].find(' '));
+    TextColumn column{.name = name, .header = speed.header[c], .worth = name == "decode" ? 45 : 40};
+    column.brief_header = name;
+    for (const std::vector<std::string>& row : speed.rows) column.cells.push_back(row[c]);
+    columns.push_back(std::move(column));
   }
-  row.push_back(Verdict(cell, best));
-  row.push_back(FormatDuration(cell.quantize_seconds + cell.evaluate_seconds));
-  return row;
+}
+
+std::vector<TextColumn> ResultColumns(const std::vector<CellResult>& cells) {
+  const CellResult* best = BestQuantized(cells);
+  std::vector<TextColumn> columns;
+  const auto add = [&](const char* name, const char* header, int worth, bool left, auto&& text) {
+    columns.push_back(Column(name, header, worth, cells, text));
+    columns.back().left = left;
+  };
+  constexpr int kNeeded = TextColumn::kNeeded;
+  if (SeveralConfigs(cells))
+    add("config", "config", kNeeded, true, [](const CellResult& c) { return c.config->name; });
+  add("method", "method", kNeeded, true, [](const CellResult& c) { return c.label; });
+  add("weights", "weights", 50, true, SchemeText);
+  add("bits", "bits/weight", 60, false,
+      [](const CellResult& c) { return fmt::format("{:.3f}", c.bits.blocks); });
+  columns.back().brief_header = "bits";
+  if (cells.front().config->model.synthetic) {  // speed alone
+    AddSpeeds(cells, columns);
+    return columns;
+  }
+  add("ppl", "PPL", 100, false, [](const CellResult& c) { return PplCell(c.perplexity); });
+  add("change", "change (%)", 90, false,
+      [](const CellResult& c) { return c.comparison ? ChangeCell(*c.comparison) : "-"; });
+  add("change", "", 90, true, [&](const CellResult& c) { return Verdict(c, best); });
+  if (std::any_of(cells.begin(), cells.end(), [](const CellResult& cell) {
+        return cell.comparison && cell.config->accuracy.Compares();
+      }))
+    AddDivergence(cells, columns);
+  AddSpeeds(cells, columns);
+  add("time", "time", 10, false,
+      [](const CellResult& c) { return FormatDuration(c.quantize_seconds + c.evaluate_seconds); });
+  return columns;
+}
+
+// Those asked for, in that order, behind what tells the rows apart; all of them are needed.
+std::vector<TextColumn> Chosen(const std::vector<TextColumn>& columns,
+                               const std::vector<std::string>& names) {
+  std::vector<TextColumn> chosen;
+  const auto take = [&](auto&& wanted) {
+    std::copy_if(columns.begin(), columns.end(), std::back_inserter(chosen), wanted);
+  };
+  take([](const TextColumn& column) { return column.worth == TextColumn::kNeeded; });
+  for (const std::string& name : names)
+    take([&](const TextColumn& column) { return column.name == name; });
+  for (TextColumn& column : chosen) column.worth = TextColumn::kNeeded;
+  return chosen;
 }
 
 // What the marks and intervals mean, and how fine this text can see.
@@ -175,7 +257,7 @@ std::string Legend(const GroupResult& group, const std::vector<CellResult>& cell
   return fmt::format(
       "± and [ ]: 95 % intervals over windows, changes paired; \"=\": the interval holds no "
       "difference\n"
-      "this text would show a true change of {:.3f} % PPL or more in 4 of 5 runs\n",
+      "this text would show a true change of {:.2g} % PPL or more in 4 of 5 runs\n",
       100 * std::expm1(detectable));
 }
 
@@ -189,52 +271,45 @@ std::string SchemeText(const CellResult& cell) {
   return scheme;
 }
 
-std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells) {
-  const bool several = SeveralConfigs(cells);
-  const bool divergence = std::any_of(cells.begin(), cells.end(), [](const CellResult& cell) {
-    return cell.comparison && cell.config->accuracy.Compares();
-  });
-  std::vector<std::string> header = {"method", "weights", "bits/weight", "PPL", "change"};
-  if (divergence) header.insert(header.end(), {"KL (nats)", "same top-1"});
-  const SpeedColumns speed = MakeSpeedColumns(cells);
-  header.push_back("");
-  header.insert(header.end(), speed.header.begin(), speed.header.end());
-  header.emplace_back("time");
-  if (several) header.insert(header.begin(), "config");
-  const CellResult* best = BestQuantized(cells);
-  std::vector<std::vector<std::string>> rows;
-  for (size_t i = 0; i < cells.size(); ++i) {
-    rows.push_back(ResultRow(cells[i], best, divergence));
-    rows.back().insert(rows.back().end() - 1, speed.rows[i].begin(), speed.rows[i].end());
-    if (several) rows.back().insert(rows.back().begin(), cells[i].config->name);
-  }
-  return "\n" + Headline(group) + CalibrationLines(cells) +
-         SpeedHeadline(cells, group.environment) + "\n" +
-         RenderTable(header, rows, several ? 3 : 2) + "\n" + SpreadLines(cells) +
-         Legend(group, cells) + SpeedLegend(cells);
+const std::vector<std::string>& ResultColumnNames() {
+  static const std::vector<std::string> names = {"weights", "bits",    "ppl",    "change", "kl",
+                                                 "top1",    "prefill", "decode", "time"};
+  return names;
 }
 
-std::string LayersText(const std::vector<CellResult>& cells) {
-  std::string text;
-  for (const CellResult& cell : cells) {
-    if (cell.layers.empty()) continue;
-    std::vector<std::vector<std::string>> rows;
-    for (const LayerReport& layer : cell.layers) {
-      rows.push_back({layer.name, fmt::format("{} {}", layer.method, SchemeName(layer.scheme)),
-                      fmt::format("{:.3e}", layer.weight_mse),
-                      layer.output_error ? fmt::format("{:.3e}", *layer.output_error) : "-",
-                      fmt::format("{:.2e} .. {:.2e}", layer.scale_min, layer.scale_max),
-                      fmt::format("{:.2f} %", 100 * layer.clipped_share),
-                      fmt::format("{:.2f} s", layer.seconds), layer.note});
-    }
-    text += fmt::format("\n{} {}\n{}", cell.config->name, cell.label,
-                        RenderTable({"layer", "method", "weight MSE", "output error", "scales",
-                                     "clipped", "time", ""},
-                                    rows, 2));
+void CheckColumns(const std::vector<std::string>& columns) {
+  std::vector<std::string> known = ResultColumnNames();
+  known.emplace_back(kAllColumns);
+  for (const std::string& name : columns) {
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw Error(fmt::format("unknown column '{}'{}", name, DidYouMean(name, known)), "--columns");
+    if (name == kAllColumns && columns.size() > 1)
+      throw Error(fmt::format("'{}' stands alone", kAllColumns), "--columns");
   }
-  return text +
-         "\noutput error: squared error of the outputs on calibration inputs over their "
-         "squares\n";
+}
+
+std::string ResultTable(const std::vector<CellResult>& cells, const TableView& view) {
+  const std::vector<TextColumn> columns = ResultColumns(cells);
+  if (view.columns == std::vector<std::string>{kAllColumns})
+    return FitTable(columns, std::nullopt).text;
+  if (!view.columns.empty()) return FitTable(Chosen(columns, view.columns), view.width).text;
+  const FittedTable table = FitTable(columns, view.width);
+  if (table.left_out.empty()) return table.text;
+  return table.text +
+         Wrapped(fmt::format("left out, for lines of {}: {}; --columns {} shows all, --columns "
+                             "ppl,{} some\n",
+                             *view.width, fmt::join(table.left_out, ", "), kAllColumns,
+                             table.left_out.back()),
+                 view.width);
+}
+
+std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells,
+                       const TableView& view) {
+  const std::string above =
+      Headline(group) + CalibrationLines(cells) + SpeedHeadline(cells, group.environment);
+  const std::string below = SpreadLines(cells) + Legend(group, cells) + SpeedLegend(cells);
+  return "\n" + Wrapped(above, view.width) + "\n" + ResultTable(cells, view) + "\n" +
+         Wrapped(below, view.width);
 }
 
 std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows, const Cost& cost) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,15 +11,30 @@ namespace quantref {
 
 // The texts that run_eval shows people. Pure functions of what was measured.
 
+// How much of the tables there is room for, and who asked for what.
+struct TableView {
+  std::optional<size_t> width{};       // of the lines; nothing: any
+  std::vector<std::string> columns{};  // of the result, by name; "all"; empty: as many as fit
+};
+
+// What `columns` may name. Error where it names something else.
+const std::vector<std::string>& ResultColumnNames();
+void CheckColumns(const std::vector<std::string>& columns);
+
 // The table of a group's cells, with a line above that says what it was measured on, and stamps
 // where they are due.
-std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells);
+std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells,
+                       const TableView& view);
+
+// The table alone, with a line below it that names the columns that there was no room for. Of
+// models of random weights: their speed.
+std::string ResultTable(const std::vector<CellResult>& cells, const TableView& view);
 
 // What a cell's matrices and activations are rounded to, "int4 g128 asym, a8 token".
 std::string SchemeText(const CellResult& cell);
 
 // The layer report of every quantized cell.
-std::string LayersText(const std::vector<CellResult>& cells);
+std::string LayersText(const std::vector<CellResult>& cells, const TableView& view);
 
 // What --dry-run prints of a group: its cells with what each costs, and all of them together.
 struct PlanRow {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "eval/public_name.h"
 #include "eval/report_page_columns.h"
 #include "harness/base/parallel.h"
 #include "harness/io/json_file.h"
@@ -39,8 +40,20 @@ void AddValues(const Json& value, const std::string& path, Values& values) {
   }
 }
 
+// Records may name models and texts by where somebody's files lie.
+void HidePaths(Json& record) {
+  for (const char* name :
+       {"/model/name", "/dataset/name", "/calibration/dataset", "/config/resolved/model/name",
+        "/config/resolved/accuracy/dataset", "/config/resolved/calibration/dataset"}) {
+    const Json::json_pointer pointer(name);
+    if (!record.contains(pointer) || !record[pointer].is_string()) continue;
+    record[pointer] = PublicName(record[pointer].get<std::string>());
+  }
+}
+
 PageRecord ReadOne(const fs::path& file, const std::vector<std::string>& fields) {
-  const Json json = ReadJsonFile(file);
+  Json json = ReadJsonFile(file);
+  HidePaths(json);
   PageRecord record{ReadTableRecord(json, file, fields)};
   record.values.emplace_back("(file)", file.filename().string());
   AddValues(json, "", record.values);

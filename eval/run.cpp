@@ -1,6 +1,7 @@
 #include "eval/run.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -14,8 +15,11 @@
 #include "eval/report.h"
 #include "eval/resources.h"
 #include "eval/run_config.h"
+#include "eval/run_eta.h"
 #include "eval/run_inputs.h"
 #include "eval/synthetic_run.h"
+#include "eval/terminal.h"
+#include "eval/text_table.h"
 #include "harness/base/error.h"
 #include "harness/model/config.h"
 #include "harness/model/synthetic.h"
@@ -111,14 +115,23 @@ struct Outcome {
   }
 };
 
-void RunSynthetic(const RunOptions& options, const RunConfig& config, size_t threads,
+// Quantized ones, with the reference of each config.
+size_t CountCells(const RunOptions& options, const Group& group) {
+  size_t cells = group.size();
+  for (const RunConfig* config : group) {
+    for (const CellConfig& cell : config->cells) cells += options.Wants(cell.label);
+  }
+  return cells;
+}
+
+void RunSynthetic(const RunOptions& options, const RunConfig& config, size_t threads, RunEta& eta,
                   Outcome& outcome) {
   if (IsFinished(options, config)) {
     if (!options.quiet)
       fmt::print(stderr, "{} is finished (--rerun measures it again)\n", config.name);
     return;
   }
-  SyntheticRun run(options, config, threads);
+  SyntheticRun run(options, config, threads, eta);
   options.dry_run ? outcome.cost.Add(run.PrintPlan()) : outcome.Add(run.Run());
 }
 
@@ -140,8 +153,8 @@ bool Prepare(GroupRun& run, const Group& group) {
 }
 
 void RunGroup(const RunOptions& options, const Group& group, size_t threads, ModelLoader& models,
-              Outcome& outcome) {
-  GroupRun run(options, group, threads, models);
+              RunEta& eta, Outcome& outcome) {
+  GroupRun run(options, group, threads, models, eta);
   if (!Prepare(run, group)) {
     for (const RunConfig* config : group) {
       outcome.failed_cells += options.Wants("fp16");
@@ -164,21 +177,29 @@ bool RunOptions::Wants(const std::string& method) const {
 int RunEval(const RunOptions& options) {
   const std::vector<RunConfig> configs = ReadConfigs(options);
   CheckMethodsExist(options, configs);
+  CheckColumns(options.columns);
   CheckPlans(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);
   const std::vector<Group> groups = MakeGroups(configs);
   ModelLoader models(threads);
   Outcome outcome;
+  RunEta eta;
+  size_t unplanned = 0;
+  for (const Group& group : groups) unplanned += CountCells(options, group);
   for (const Group& group : groups) {
+    unplanned -= CountCells(options, group);
+    eta.SetUnplanned(unplanned);
     if (group.front()->model.synthetic) {
-      RunSynthetic(options, *group.front(), threads, outcome);
+      RunSynthetic(options, *group.front(), threads, eta, outcome);
     } else {
-      RunGroup(options, group, threads, models, outcome);
+      RunGroup(options, group, threads, models, eta, outcome);
     }
   }
-  if (options.dry_run && groups.size() > 1)
-    fmt::print("\n{}", CostText(fmt::format("all {} groups", groups.size()), outcome.cost));
+  if (options.dry_run && groups.size() > 1) {
+    fmt::print("\n{}", Wrapped(CostText(fmt::format("all {} groups", groups.size()), outcome.cost),
+                               LineWidth(STDOUT_FILENO)));
+  }
   if (options.json && !options.dry_run) fmt::print("[\n{}]\n", outcome.records);
   if (outcome.failed_cells > 0) {
     fmt::print(stderr, "run_eval: {} cells could not be measured, as said above\n",

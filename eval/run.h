@@ -11,6 +11,7 @@ struct RunOptions {
   std::vector<std::string> configs;      // YAML files
   std::vector<std::string> assignments;  // --set key=value, applied to each config
   std::vector<std::string> methods;      // only these cells; empty: all
+  std::vector<std::string> columns;      // of the table: these, "all", or (empty) what fits
   size_t windows = 0;                    // only the first so many; 0: all
   size_t threads = 0;                    // 0: all cores
   std::filesystem::path out = "results/records";

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "eval/public_name.h"
 #include "eval/run_config.h"
 
 namespace quantref {
@@ -87,7 +88,7 @@ Json QuantizeJson(const RunConfig& config) {
 
 Json ModelJson(const RunConfig::ModelChoice& model) {
   if (model.synthetic) return {{"synthetic", model.name}, {"seed", model.seed}};
-  Json json = {{"name", model.name},
+  Json json = {{"name", PublicName(model.name)},
                {"dtype", model.weight_type == WeightType::kFp16 ? "fp16" : "native"},
                {"outliers", "none"}};
   if (model.outliers) {
@@ -99,7 +100,7 @@ Json ModelJson(const RunConfig::ModelChoice& model) {
 }
 
 Json CalibrationJson(const RunConfig::Calibration& calibration) {
-  return {{"dataset", calibration.dataset},
+  return {{"dataset", PublicName(calibration.dataset)},
           {"split", calibration.split},
           {"samples", calibration.samples},
           {"length", calibration.length},
@@ -117,11 +118,14 @@ Json StopJson(const std::optional<StopRule>& stop) {
 
 Json AccuracyJson(const RunConfig& config) {
   const RunConfig::Accuracy& accuracy = config.accuracy;
-  return {
-      {"dataset", accuracy.dataset},         {"split", accuracy.split},
-      {"protocol", accuracy.protocol},       {"metrics", accuracy.metrics},
-      {"stop", StopJson(accuracy.stop)},     {"path", config.path.kernels ? "kernel" : "simulated"},
-      {"max_path_gap", config.path.max_gap}, {"max_linear_gap", config.path.max_linear_gap}};
+  return {{"dataset", PublicName(accuracy.dataset)},
+          {"split", accuracy.split},
+          {"protocol", accuracy.protocol},
+          {"metrics", accuracy.metrics},
+          {"stop", StopJson(accuracy.stop)},
+          {"path", config.path.kernels ? "kernel" : "simulated"},
+          {"max_path_gap", config.path.max_gap},
+          {"max_linear_gap", config.path.max_linear_gap}};
 }
 
 Json ThroughputJson(const ThroughputSpec& spec) {

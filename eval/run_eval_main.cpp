@@ -74,6 +74,11 @@ int Main(int argc, char** argv) {
   app.add_option("--methods", options.methods, "only these cells")
       ->delimiter(',')
       ->type_name("A,B");
+  app.add_option("--columns", options.columns,
+                 "of the table: some of weights, bits, ppl, change, kl, top1, prefill, decode, "
+                 "time, in that order; or all (default: as many as the terminal has room for)")
+      ->delimiter(',')
+      ->type_name("A,B");
   app.add_option("--windows", options.windows, "only the first N windows (marked in the record)")
       ->check(CLI::PositiveNumber)
       ->type_name("N");

@@ -219,7 +219,7 @@ TEST_CASE("record: hashes are those of what was read") {
   CHECK(rtn["model"]["sha256"] == hash("model/model.safetensors"));
   CHECK(rtn["model"]["tokenizer_sha256"] == hash("model/tokenizer.model"));
   CHECK(rtn["dataset"]["sha256"] == hash("text.txt"));
-  CHECK(rtn["dataset"]["name"] == "./text.txt");
+  CHECK(rtn["dataset"]["name"] == "text.txt");
   CHECK(rtn["config"]["sha256"] == Sha256Hex(rtn["config"]["resolved"].dump()));
   CHECK(rtn["config"]["resolved"]["quantize"]["weights"]["group"] == 16);
 }

@@ -1,12 +1,16 @@
 // The program run_eval end to end: what it prints, when it ends how, and what it leaves behind.
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "eval/testing/run_eval_lab.h"
+#include "eval/text_table.h"
 #include "harness/io/file.h"
 #include "harness/io/json_file.h"
 
@@ -111,6 +115,60 @@ TEST_CASE("run_eval: --methods measures some cells only") {
   CheckDone(lab.Run({lab.config(), "--methods", "fp16"}));
   REQUIRE(lab.RecordFiles().size() == 2);
   CHECK(lab.Record("fp16")["accuracy"]["window_nll"] == rtn["accuracy"]["reference_window_nll"]);
+}
+
+// The longest line, in characters.
+size_t Longest(const std::string& text) {
+  size_t longest = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    longest = std::max(longest, TextWidth(std::string_view(text).substr(at, end - at)));
+    at = end + 1;
+  }
+  return longest;
+}
+
+TEST_CASE("run_eval: what is printed fits the lines, and says what there was no room for") {
+  const RunEvalLab lab;
+  const auto at = [&](const char* width, Strings arguments) {
+    arguments.insert(arguments.begin(), {lab.config(), "--layers"});
+    const ProcessResult result = lab.Run(arguments, {.environment = {{"COLUMNS", width}}});
+    CheckDone(result);
+    return result.out;
+  };
+  const std::string narrow = at("60", {}), chosen = at("60", {"--columns", "time,bits"});
+  CHECK(Longest(narrow) <= 60);
+  for (const char* part : {"PPL", "change (%)", "left out, for lines of 60: time", "--columns all"})
+    CHECK(Contains(narrow, part));
+  CHECK(Contains(at("60", {"--columns", "all"}), "same top-1 (%)"));
+  CHECK(Contains(chosen, "time  bits/weight\n"));
+  CHECK(Longest(at("60", {"--dry-run"})) <= 60);
+}
+
+TEST_CASE("run_eval: --columns names columns") {
+  const RunEvalLab lab;
+  for (const auto& [columns, message] :
+       {std::pair{"ppl,tme", "unknown column 'tme' (did you mean 'time'?)"},
+        std::pair{"all,ppl", "'all' stands alone"}}) {
+    const ProcessResult result = lab.Run({lab.config(), "--columns", columns});
+    CHECK(result.exit_code == 2);
+    CHECK(Contains(result.err, message));
+  }
+}
+
+TEST_CASE("run_eval: nothing says where a model or a text lies") {
+  const RunEvalLab lab;
+  const std::string model = (lab / "model").string(), text = (lab / "text.txt").string();
+  REQUIRE(fs::is_directory(model));
+  const ProcessResult result = lab.Run(
+      {lab.config(), "--set", "model=" + model, "--set", "accuracy.dataset=" + text, "--layers"});
+  CheckDone(result);
+  CHECK(Contains(result.out, "model · text.txt · "));
+  const RecordJson rtn = lab.Record("rtn");
+  CHECK(rtn["model"]["name"] == "model");
+  CHECK(rtn["dataset"]["name"] == "text.txt");
+  CHECK_FALSE(Contains(rtn.dump(), lab.path().string()));
+  CHECK_FALSE(Contains(result.out + result.err, lab.path().string()));
 }
 
 TEST_CASE("run_eval: --set overrides the config and is recorded") {

@@ -4,6 +4,7 @@
 
 #include "eval/interrupt.h"
 #include "eval/progress_bar.h"
+#include "eval/public_name.h"
 #include "eval/report.h"
 #include "eval/resources.h"
 #include "harness/outliers.h"
@@ -22,7 +23,7 @@ bool SameText(const RunConfig::Calibration& a, const RunConfig::Calibration& b) 
 Text LoadRunText(const std::string& dataset, const std::string& split, const RunConfig& config,
                  bool quiet) {
   DatasetOptions options = DatasetOptions::FromEnvironment();
-  ProgressBar bar("downloading " + dataset, quiet);
+  ProgressBar bar("downloading " + PublicName(dataset), quiet);
   options.sample_when_offline = config.sample_when_offline;
   options.sample_dir = SampleDir();
   options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
@@ -35,7 +36,7 @@ Text LoadRunText(const std::string& dataset, const std::string& split, const Run
 std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& choice) {
   if (latest_ != nullptr && choice == choice_) return latest_;
   latest_.reset();  // its memory may be needed
-  Model model = LoadModel(choice.name, FindModel(choice.name), choice.weight_type, threads_);
+  Model model = LoadModel(PublicName(choice.name), FindModel(choice.name), choice.weight_type, threads_);
   if (choice.outliers) AddOutliers(model.config, *choice.outliers, model.weights);
   choice_ = choice;
   latest_ = std::make_shared<const Model>(std::move(model));

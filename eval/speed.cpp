@@ -15,7 +15,7 @@ constexpr double kMostDrift = 0.1;  // of the free cores, between before and aft
 // The cells of one spec, measured together.
 void MeasureOne(const LlamaConfig& config, const ModelWeights* reference,
                 std::span<const SpeedCell> cells, const ThroughputSpec& spec, bool quiet,
-                std::vector<std::optional<CellSpeed>>& speeds) {
+                RunEta& eta, std::vector<std::optional<CellSpeed>>& speeds) {
   constexpr size_t kNoWindows = 1;  // what is timed makes its own for as many tokens as it needs
   std::vector<Transformer> transformers;
   std::vector<std::string> labels;
@@ -36,7 +36,7 @@ void MeasureOne(const LlamaConfig& config, const ModelWeights* reference,
   if (transformers.empty()) return;
   std::vector<ThroughputModel> models;
   for (size_t i = 0; i < transformers.size(); ++i) models.push_back({labels[i], &transformers[i]});
-  ProgressBar bar("throughput", quiet);
+  ProgressBar bar("throughput", quiet, eta, RunEta::Kind::kSpeed);
   const auto run = std::make_shared<const Throughput>(
       MeasureThroughput(models, spec, [&](size_t done, size_t total, std::string_view what) {
         ThrowIfInterrupted();
@@ -51,13 +51,14 @@ void MeasureOne(const LlamaConfig& config, const ModelWeights* reference,
 
 std::vector<std::optional<CellSpeed>> MeasureSpeeds(const LlamaConfig& config,
                                                     const ModelWeights* reference,
-                                                    std::span<const SpeedCell> cells, bool quiet) {
+                                                    std::span<const SpeedCell> cells, bool quiet,
+                                                    RunEta& eta) {
   std::vector<std::optional<CellSpeed>> speeds(cells.size());
   for (size_t i = 0; i < cells.size(); ++i) {
     const bool seen = std::any_of(cells.begin(), cells.begin() + static_cast<std::ptrdiff_t>(i),
                                   [&](const SpeedCell& c) { return *c.spec == *cells[i].spec; });
     if (cells[i].spec->measure && !seen)
-      MeasureOne(config, reference, cells, *cells[i].spec, quiet, speeds);
+      MeasureOne(config, reference, cells, *cells[i].spec, quiet, eta, speeds);
   }
   return speeds;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/run_eta.h"
 #include "eval/throughput.h"
 #include "harness/model/config.h"
 #include "harness/model/weights.h"
@@ -33,7 +34,8 @@ struct SpeedCell {
 // for cells that are not to be measured. Throws Interrupted where the user asks for it.
 std::vector<std::optional<CellSpeed>> MeasureSpeeds(const LlamaConfig& config,
                                                     const ModelWeights* reference,
-                                                    std::span<const SpeedCell> cells, bool quiet);
+                                                    std::span<const SpeedCell> cells, bool quiet,
+                                                    RunEta& eta);
 
 // Tokens a second, sample by sample.
 Samples TokenRates(const ModelTiming& timing);

@@ -1,6 +1,7 @@
 #include "eval/synthetic_run.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +13,7 @@
 #include "eval/record_parts.h"
 #include "eval/report.h"
 #include "eval/report_speed.h"
+#include "eval/terminal.h"
 #include "eval/text_table.h"
 #include "eval/throughput_models.h"
 #include "harness/base/error.h"
@@ -51,10 +53,12 @@ bool IsFinished(const RunOptions& options, const RunConfig& config) {
   });
 }
 
-SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, size_t threads)
+SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, size_t threads,
+                           RunEta& eta)
     : options_(options),
       config_(config),
       threads_(threads),
+      eta_(eta),
       shape_(FindSyntheticShape(config.model.name)) {
   for (const CellConfig& spec : config.cells) {
     if (options.Wants(spec.label)) cells_.push_back({&spec, PlanSynthetic(spec.quantize, shape_)});
@@ -150,8 +154,8 @@ std::vector<CellResult> SyntheticRun::Measure() {
         {fmt::format("{} {}", config_.name, label), &cell.made.weights, &config_.throughput});
   }
   const Clock::time_point start = Clock::now();
-  const auto speeds =
-      MeasureSpeeds(shape_, with_reference ? &reference_.weights : nullptr, timed, options_.quiet);
+  const auto speeds = MeasureSpeeds(shape_, with_reference ? &reference_.weights : nullptr, timed,
+                                    options_.quiet, eta_);
   throughput_seconds_ = Since(start);
   for (size_t i = 0; i < results.size(); ++i) results[i].speed = speeds[i];
   if (with_reference && !options_.Wants("fp16")) results.erase(results.begin());
@@ -175,23 +179,22 @@ Record SyntheticRun::MakeRecord(const CellResult& cell, const Environment& envir
 
 std::string SyntheticRun::Table(const std::vector<CellResult>& cells,
                                 const Environment& environment) const {
-  SpeedColumns speed = MakeSpeedColumns(cells);
-  std::vector<std::string> header = {"method", "weights", "bits/weight"};
-  header.insert(header.end(), speed.header.begin(), speed.header.end());
-  std::vector<std::vector<std::string>> rows;
-  for (size_t i = 0; i < cells.size(); ++i) {
-    rows.push_back(
-        {cells[i].label, SchemeText(cells[i]), fmt::format("{:.3f}", cells[i].bits.blocks)});
-    rows.back().insert(rows.back().end(), speed.rows[i].begin(), speed.rows[i].end());
-  }
-  return fmt::format("\n{} · {:.2f} B parameters · {}\n{}{}\n{}\n{}", config_.model.name,
-                     static_cast<double>(shape_.Parameters()) / 1e9, kSyntheticStamp,
-                     SpeedHeadline(cells, environment),
-                     left_out_.empty() ? "" : "no fp16: " + left_out_ + "\n",
-                     RenderTable(header, rows, 2), SpeedLegend(cells));
+  const TableView view{LineWidth(STDOUT_FILENO), options_.columns};
+  const std::string above = fmt::format("{} · {:.2f} B parameters · {}\n{}{}", config_.model.name,
+                                        static_cast<double>(shape_.Parameters()) / 1e9,
+                                        kSyntheticStamp, SpeedHeadline(cells, environment),
+                                        left_out_.empty() ? "" : "no fp16: " + left_out_ + "\n");
+  return "\n" + Wrapped(above, view.width) + "\n" + ResultTable(cells, view) + "\n" +
+         Wrapped(SpeedLegend(cells), view.width);
 }
 
 std::vector<Record> SyntheticRun::Run() {
+  const size_t models = cells_.size() + (left_out_.empty() ? 1 : 0);
+  if (!options_.quiet) {
+    eta_.Plan({{RunEta::Kind::kSpeed,
+                EstimateSpeedCost(shape_, config_.throughput, models).throughput_seconds}},
+              models);
+  }
   MakeWeights();
   const std::vector<CellResult> cells = Measure();
   const Environment environment = DescribeEnvironment(threads_);

@@ -22,7 +22,7 @@ bool IsFinished(const RunOptions& options, const RunConfig& config);
 class SyntheticRun {
  public:
   // Throws Error where the cells do not fit into memory.
-  SyntheticRun(const RunOptions& options, const RunConfig& config, size_t threads);
+  SyntheticRun(const RunOptions& options, const RunConfig& config, size_t threads, RunEta& eta);
 
   Cost PrintPlan() const;  // and what it costs
   std::vector<Record> Run();
@@ -43,6 +43,7 @@ class SyntheticRun {
   const RunOptions& options_;
   const RunConfig& config_;
   const size_t threads_;
+  RunEta& eta_;
   const LlamaConfig& shape_;
   std::vector<Cell> cells_;  // the quantized ones
   size_t bytes_ = 0;         // of all weights that will be made

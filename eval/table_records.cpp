@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "eval/public_name.h"
 #include "eval/rank_sum.h"
 #include "eval/record_reader_fields.h"
 #include "eval/stats.h"
@@ -52,7 +53,7 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
   if (field == "model") {
     const Json* outliers = fields.Find("model.outliers");
     const bool fp16 = TextOr(fields, "model.dtype", "native") != "native";
-    return fields.Text("model.name") + (fp16 ? " fp16" : "") +
+    return PublicName(fields.Text("model.name")) + (fp16 ? " fp16" : "") +
            (outliers == nullptr ? "" : " + outliers");
   }
   if (field == "scheme") {
@@ -66,7 +67,9 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
   if (value == nullptr || value->is_null()) return "none";
   if (value->is_structured())
     fields.Fail(path, "one value, for rows and columns", DescribeJson(value));
-  return AsText(*value);
+  const bool names =
+      path == "model.name" || path == "dataset.name" || path == "calibration.dataset";
+  return names ? PublicName(AsText(*value)) : AsText(*value);
 }
 
 TableNumber ReadNumber(const RecordFields& fields, const TableMetric& metric) {
@@ -135,10 +138,10 @@ void ReadStamps(const RecordFields& fields, TableRecord& record) {
 void ReadOrigins(const RecordFields& fields, TableRecord& record) {
   const auto text = [&](const std::string& section) {
     const std::string split = TextOr(fields, section + ".split", "");
-    return fields.Text(section + ".dataset") + (split.empty() ? "" : " " + split);
+    return PublicName(fields.Text(section + ".dataset")) + (split.empty() ? "" : " " + split);
   };
   const std::string split = TextOr(fields, "dataset.split", "");
-  record.text = fields.Text("dataset.name") + (split.empty() ? "" : " " + split);
+  record.text = PublicName(fields.Text("dataset.name")) + (split.empty() ? "" : " " + split);
   record.text_sha256 = fields.Text("dataset.sha256");
   record.scored =
       std::accumulate(record.stored.window_scored.begin(), record.stored.window_scored.end(), 0.0);

@@ -1,122 +1,72 @@
-"""PPL against effective bits."""
+"""Change of PPL against effective bits, a line a method."""
 
 import math
 
 from .captions import describe, series_names, text_line
-from .page import LINE, TITLE, NoFigure, Page, axes_width, stagger, text_width
-from .perplexity import (FRONT, cells_with_ppl, draw_cell, draw_front, draw_references, group,
-                         handles, pareto_front, ppl_axis, references, say_intervals)
+from .page import TITLE, NoFigure, Page, axes_width, flag_rows, flags_height
+from .perplexity import (cells_with_change, change, change_axis, draw_cell, group, reference_line,
+                         say_intervals)
 from .record import REFERENCE
-from .style import LINE_GREY, Looks, frame, log_axis
+from .style import Looks, frame, log_axis
 
-LEFT, RIGHT, BOTTOM = 0.68, 0.12, 0.48
-HEIGHT = 2.5
-BIT_TICKS = (1, 1.5, 2, 3, 4, 5, 6, 8, 12, 16, 32)
-SPREAD = 8.0  # points between cells of equal bits
-GAP = 0.06  # inches between axes and names of schemes
-BACKED = {"fc": "white", "ec": "none", "pad": 0.5}
-SPREAD_NOTE = "Cells of equal bits stand beside each other, the best in its true place."
+FIGURE_TITLE = "Change of perplexity by effective bits, a line a method"
+LEFT, RIGHT, BOTTOM = 0.72, 0.12, 0.48
+HEIGHT = 2.6
+BIT_TICKS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 12, 16, 32)
+LINES_NOTE = "Lines join the cells of one method whose activations are rounded alike."
 
 
-def _panels(records, note):
-    """Of each text its cells, the reference once."""
-    panels = []
-    for text, cells in group(records, lambda record: record.text).items():
-        quantized = [cell for cell in cells if not cell.is_reference()]
-        if quantized:
-            panels.append(references(cells) + quantized)
-        else:
-            note(f"left out: {text.model}, {text_line(text)}: no quantized cell")
-    return panels
-
-
-def _shifts(cells, width):
-    """Points aside, of cells of equal bits: the best stays in its place, on the front. Together
-    they take at most half of the width, inches."""
-    shifts = {}
-    groups = group(cells, lambda cell: round(cell.bits, 6)).values()
-    step = min(SPREAD, 0.5 * width * 72 / max(map(len, groups)))
-    for equal in groups:
-        for place, cell in enumerate(sorted(equal, key=lambda cell: cell.accuracy.ppl)):
-            shifts[cell.id] = step * ((place + 1) // 2) * (1 if place % 2 else -1)
-    return shifts
-
-
-def _bit_limits(cells, width):
-    """Of an axis so many inches wide: what stands aside needs room too."""
+def _bit_limits(cells):
     low, high = min(cell.bits for cell in cells), max(cell.bits for cell in cells)
-    aside = (max(map(abs, _shifts(cells, width).values())) + SPREAD) / 72
-    air = aside / (width - 2 * aside)
-    return frame(low, high, log=True, air=air)
-
-
-def _inside(place, name, width):
-    """The nearest place at which a centred name does not leave the axes."""
-    half = text_width(name) / 2
-    return min(max(place, half), max(half, width - half))
+    return frame(low, high, log=True, air=0.08)
 
 
 def _schemes(cells, width):
-    """(bits, inches from the left, row, name) of each scheme's name over the axes."""
-    low, high = (math.log(end) for end in _bit_limits(cells, width))
+    """(inches from the left, name) of each scheme over the axes."""
+    low, high = (math.log(end) for end in _bit_limits(cells))
     found = sorted({(cell.bits, cell.scheme) for cell in cells if cell.scheme})
-    places = [(math.log(bits) - low) / (high - low) * width for bits, _ in found]
-    places = [_inside(place, name, width) for place, (_, name) in zip(places, found)]
-    rows = stagger(places, [name for _, name in found])
-    return [(bits, place, row, name) for (bits, name), place, row in zip(found, places, rows)]
+    return [((math.log(bits) - low) / (high - low) * width, name) for bits, name in found]
 
 
-def _draw_schemes(page, panel, axes, schemes):
-    left, bottom, _, height = page.box(panel)
-    for bits, place, row, name in schemes:
-        above = GAP + row * LINE
-        top = 1 + above / height
-        axes.plot([bits, bits], [1, top], transform=axes.get_xaxis_transform(), clip_on=False,
-                  color=LINE_GREY, lw=0.5)
-        page.text(left + place, bottom + height + above + 0.02, name, ha="center", bbox=BACKED)
+def _draw_lines(axes, cells, looks, names):
+    lines = group(cells, lambda cell: (names[cell.id], cell.scheme.partition(", ")[2]))
+    for (name, _), line in lines.items():
+        points = sorted((cell.bits, change(cell)) for cell in line)
+        if len(points) > 1:
+            axes.plot(*zip(*points), color=looks.colour(name), lw=1.1, zorder=2.5)
 
 
-def _front(cells):
-    points = [(cell.bits, cell.accuracy.ppl) for cell in cells if not cell.stamps]
-    return [points[i] for i in pareto_front(points)]
-
-
-def _draw_panel(page, panel, cells, looks, names, schemes):
+def _draw_panel(page, panel, cells, looks, names):
     axes = page.axes(page.box(panel))
-    low, high = _bit_limits(cells, page.axes_width)
+    low, high = _bit_limits(cells)
     log_axis(axes.xaxis, low, high, most=9)
     axes.set_xticks([bits for bits in BIT_TICKS if low <= bits <= high])
-    ppl_axis(axes, cells)
-    draw_references(axes, cells)
-    draw_front(axes, _front(cells))
-    shifts = _shifts(cells, page.axes_width)
+    change_axis(axes, cells)
+    _draw_lines(axes, cells, looks, names)
     for cell in cells:
-        draw_cell(axes, cell.bits, cell, looks, names[cell.id], shifts[cell.id])
+        draw_cell(axes, cell.bits, cell, looks, names[cell.id])
     axes.set_xlabel("effective bits per weight")
-    _draw_schemes(page, panel, axes, schemes)
+    page.flags(panel, _schemes(cells, page.axes_width))
 
 
 def make(records, note):
-    records = [cell for cell in cells_with_ppl(records) if cell.bits is not None]
-    panels = _panels(records, note)
+    cells = [cell for cell in cells_with_change(records) if cell.bits is not None]
+    panels = list(group(cells, lambda cell: cell.text).values())
     if not panels:
-        raise NoFigure("no quantized cell has both a perplexity and effective bits")
-    shown = [cell for cells in panels for cell in cells]
-    names = series_names(shown)
+        raise NoFigure("no quantized cell has both a change of perplexity and effective bits")
+    names = series_names(cells)
     looks = Looks(names.values(), REFERENCE)
     width = axes_width(len(panels), LEFT, RIGHT)
-    schemes = [_schemes(cells, width) for cells in panels]
-    rows = 1 + max((row for found in schemes for _, _, row, _ in found), default=-1)
-    has_front = any(_front(cells) for cells in panels)
-    names_height = GAP + rows * LINE
+    rows = max(flag_rows(_schemes(panel, width), width) for panel in panels)
     page = Page(
         [HEIGHT] * len(panels),
-        (LEFT, TITLE + names_height, RIGHT, BOTTOM),
-        [*([FRONT] if has_front else []), *say_intervals(shown), SPREAD_NOTE, *describe(panels)],
-        handles(looks, names.values(), has_front),
+        (LEFT, TITLE + flags_height(rows), RIGHT, BOTTOM),
+        [*say_intervals(cells), LINES_NOTE, *describe(panels)],
+        looks.handles(names.values()),
     )
-    for panel, cells in enumerate(panels):
-        _draw_panel(page, panel, cells, looks, names, schemes[panel])
-        text = cells[0].text
-        page.title(panel, text.model, text_line(text), names_height)
+    for panel, shown in enumerate(panels):
+        _draw_panel(page, panel, shown, looks, names)
+        text = shown[0].text
+        about = " · ".join(part for part in (text_line(text), reference_line(shown)) if part)
+        page.title(panel, text.model, about, flags_height(rows))
     return page.figure

@@ -35,7 +35,8 @@ def _write_whole(file, data):
 def _write(figure, name, out, formats):
     for format_name in formats:
         data = io.BytesIO()
-        figure.savefig(data, format=format_name, dpi=DOTS_PER_INCH, metadata=METADATA[format_name])
+        metadata = {"Title": PLOTS[name].FIGURE_TITLE, **METADATA[format_name]}
+        figure.savefig(data, format=format_name, dpi=DOTS_PER_INCH, metadata=metadata)
         file = out / f"{name}.{format_name}"
         _write_whole(file, data.getvalue())
         print(file)

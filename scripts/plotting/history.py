@@ -1,173 +1,230 @@
-"""One cell over the nights: mean NLL, its change against FP16, and decode speed."""
+"""The cells of a config over the nights: PPL of the reference, changes against it, decode speed."""
 
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-from matplotlib.dates import date2num
-
-from matplotlib.ticker import MaxNLocator
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .captions import describe, plural
-from .page import TITLE, NoFigure, Page, text_width
-from .perplexity import group
-from .style import COLOURS, FONT_POINTS, LINE_GREY, MARKERS, frame
+from .page import TITLE, WIDTH, NoFigure, Page, flag_rows, flags_height
+from .perplexity import LOG_FROM, change, change_interval, group
+from .record import REFERENCE
+from .style import FONT_POINTS, LINE_GREY, Looks, frame, log_axis
 
-LEFT, RIGHT = 0.86, 0.16
-ROW, GAP = 0.95, 0.14  # inches of an axis and between two
-LABEL_SPACE, SAME_SPACE = 0.15, 0.6  # inches between labels of commits, and of one commit
+FIGURE_TITLE = "Changes of perplexity and speeds over time"
+LEFT, RIGHT, BOTTOM = 0.95, 0.2, 0.34
+ROW, GAP = 1.15, 0.16  # inches of an axis and between two
 MISSED = 1.5  # times the usual time between records: something is missing
+SAME = 1e-6  # relative; below, it is the rounding of another machine
+NAMED_AT_MOST = 12  # commits
 CAPTION = (
-    "Bars of NLLs: 95 % intervals over windows (of changes against FP16: paired); of speeds: the"
-    " middle half of the samples. Lines join records that may be compared and follow each other;"
-    " they break where one is missing, and at dotted lines: other weights, text or windows; of"
-    " speeds, another machine or compiler."
+    "Bars of changes: 95 % intervals, paired over windows; of speeds: the middle half of the"
+    " samples. Lines join records that may be compared and follow each other; they break where one"
+    " is missing, and at dotted lines: other weights, text or windows; of speeds, another machine"
+    " or compiler. Commits above: the first, the last, and those where two neighbours' bars, or"
+    " values without bars, do not hold each other."
 )
 BUSY = "Hollow: timed on a busy machine."
 
 
 @dataclass(frozen=True)
+class Point:
+    """Of a line: the ends of its bar are None where they are unknown."""
+
+    record: object
+    value: float
+    ends: tuple = None
+
+    def holds(self, other):
+        low, high = self.ends or (self.value, self.value)
+        slack = SAME * abs(other.value)
+        return low - slack <= other.value <= high + slack
+
+
+@dataclass(frozen=True)
 class Row:
-    """What one axis shows. Each point: record, middle, low, high; the ends None where unknown."""
+    """What one axis shows: a line of points for each series, by its name."""
 
     label: str
-    points: list
-    of_speed: bool
+    lines: dict
+    of_speed: bool = False
+    of_changes: bool = False
 
     def same(self, record):
         """What has to be equal in records that a line joins."""
         return record.machine if self.of_speed else record.text
 
 
-def _nll(record):
-    ends = record.accuracy.ppl_interval
-    low, high = np.log(ends) if ends else (None, None)
-    return record, record.accuracy.mean_nll, low, high
+def _series(record):
+    return record.method if record.seed is None else f"{record.method}, seed {record.seed}"
 
 
-def _delta(record):
-    return record, record.accuracy.delta, *(record.accuracy.delta_interval or (None, None))
-
-
-def _rates(records):
-    """A row for each number of tokens and threads."""
-    points = {}
+def _lines(records, point_of):
+    lines = {}
     for record in records:
-        for rate in record.decode:
+        point = point_of(record)
+        if point:
+            lines.setdefault(_series(record), []).append(point)
+    return {name: points for name, points in lines.items() if len(points) > 1}
+
+
+def _ppl(record):
+    if record.is_reference() and record.accuracy and record.accuracy.ppl is not None:
+        return Point(record, record.accuracy.ppl)
+    return None
+
+
+def _change(record):
+    if record.accuracy is None or record.accuracy.delta is None:
+        return None
+    return Point(record, change(record), change_interval(record))
+
+
+def _rate(record, key):
+    for rate in record.decode:
+        if (rate.tokens, rate.threads) == key:
             low, middle, high = np.quantile(rate.samples, (0.25, 0.5, 0.75))
-            points.setdefault((rate.tokens, rate.threads), []).append((record, middle, low, high))
-    return [
-        Row(f"decode {tokens} on\n{plural(threads, 'thread')}, tok/s", found, True)
-        for (tokens, threads), found in sorted(points.items())
-    ]
+            return Point(record, middle, (low, high))
+    return None
 
 
 def _rows(records):
-    measured = [record for record in records if record.accuracy]
-    changed = [record for record in measured if record.accuracy.delta is not None]
+    reference = records[-1].reference_name()
+    rates = sorted({(rate.tokens, rate.threads) for r in records for rate in r.decode})
     rows = [
-        Row("mean NLL,\nnats", [_nll(r) for r in measured], False),
-        Row("change to\nFP16, nats", [_delta(r) for r in changed], False),
+        Row(f"PPL of\n{reference}", _lines(records, _ppl)),
+        Row(f"change of PPL\nagainst {reference}, %", _lines(records, _change), of_changes=True),
     ]
-    return [row for row in rows + _rates(records) if len(row.points) > 1]
+    for key in rates:
+        label = f"decode {key[0]} on\n{plural(key[1], 'thread')}, tok/s"
+        rows.append(Row(label, _lines(records, lambda r, key=key: _rate(r, key)), of_speed=True))
+    return [row for row in rows if row.lines]
 
 
-def _joined(row):
+def _joined(row, points):
     """Runs of points that a line joins, and the times between neighbours that may not be
     compared."""
-    points = row.points
-    steps = [b[0].created - a[0].created for a, b in zip(points, points[1:])]
+    steps = [b.record.created - a.record.created for a, b in zip(points, points[1:])]
     usual = median(steps)
     runs, changes = [[points[0]]], []
     for before, after, step in zip(points, points[1:], steps):
-        changed = row.same(before[0]) != row.same(after[0])
+        changed = row.same(before.record) != row.same(after.record)
         if changed:
-            changes.append(before[0].created + step / 2)
+            changes.append(before.record.created + step / 2)
         if changed or step > MISSED * usual:
             runs.append([])
         runs[-1].append(after)
     return runs, changes
 
 
-def _draw_row(axes, row, place, width):
-    colour = COLOURS[place % len(COLOURS)]
-    runs, changes = _joined(row)
+def _draw_line(axes, row, name, points, looks):
+    colour = looks.colour(name)
+    runs, changes = _joined(row, points)
     for run in runs:
-        axes.plot([point[0].created for point in run], [point[1] for point in run], color=colour)
+        axes.plot([p.record.created for p in run], [p.value for p in run], color=colour, lw=1)
     for time in changes:
         axes.axvline(time, color=LINE_GREY, lw=0.9, ls=":")
-    for record, middle, low, high in row.points:
-        if low is not None:
-            axes.plot([record.created] * 2, [low, high], color=colour, lw=0.9)
-        hollow = row.of_speed and record.busy
-        axes.plot(record.created, middle, marker=MARKERS[place % len(MARKERS)], ms=4.5, mec="black",
-                  mew=0.5, mfc="white" if hollow else colour)
-    values = [value for point in row.points for value in point[1:] if value is not None]
-    axes.set_ylim(frame(min(values), max(values), air=0.1))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.ticklabel_format(axis="y", useOffset=False, style="plain")
-    axes.set_ylabel(row.label, size=FONT_POINTS)
-    axes.yaxis.set_label_coords(-(LEFT - 0.36) / width, 0.5)
+    for point in points:
+        time = point.record.created
+        if point.ends:
+            axes.plot([time] * 2, point.ends, color=colour, lw=1.2)
+        axes.plot([time], [point.value], zorder=3,
+                  **looks.point(name, row.of_speed and point.record.busy, 4))
+
+
+def _value_axis(axes, row):
+    points = [point for line in row.lines.values() for point in line]
+    values = [v for point in points for v in (point.value, *(point.ends or ()))]
+    low, high = min(values), max(values)
+    if low > 0 and high / low > LOG_FROM:
+        log_axis(axes.yaxis, *frame(low, high, log=True), most=6)
+    else:
+        axes.set_ylim(frame(low, high, air=0.1))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
     axes.grid(axis="y")
 
 
-def _time_labels(records):
-    days = {record.created.date() for record in records}
-    form = "%Y-%m-%d" if len(days) == len(records) else "%Y-%m-%d %H:%M"
-    return [f"{record.created.strftime(form)}  {record.commit}" for record in records]
+def _turns(rows):
+    """The records at which a value leaves what its predecessor's bar holds."""
+    found = {}
+    for row in rows:
+        for points in row.lines.values():
+            for before, after in zip(points, points[1:]):
+                if not before.holds(after) and not after.holds(before):
+                    found[after.record.created] = after.record
+    return list(found.values())
 
 
-def _label_times(axes, records, width):
-    """Commits under their records, as many as find room."""
-    low, high = axes.get_xlim()
-    ticks, last, named = {}, -LABEL_SPACE, None
-    for record, label in zip(records, _time_labels(records)):
-        place = (date2num(record.created) - low) / (high - low) * width
-        if place - last >= (SAME_SPACE if record.commit == named else LABEL_SPACE):
-            ticks[record.created] = label
-            last, named = place, record.commit
-    axes.set_xticks(list(ticks), list(ticks.values()), rotation=90)
+def _named(rows, records):
+    """The records whose commits are named, by time."""
+    turns = sorted(_turns(rows), key=lambda record: record.created)
+    named = {r.commit: r for r in [records[-1], *turns[:NAMED_AT_MOST - 2][::-1], records[0]]}
+    return sorted(named.values(), key=lambda record: record.created)
 
 
-def _draw_panel(page, index, records, rows):
+def _limits(records):
+    return frame(*(date2num(record.created) for record in (records[0], records[-1])), air=0.03)
+
+
+def _flags(rows, records, width):
+    """(inches from the left, commit) of those that are named."""
+    low, high = _limits(records)
+    return [((date2num(r.created) - low) / (high - low) * width, r.commit)
+            for r in _named(rows, records)]
+
+
+def _draw_panel(page, index, records, rows, looks):
     left, bottom, width, height = page.box(index)
-    times = [date2num(record.created) for record in records]
     for place, row in enumerate(rows):
         top = bottom + height - place * (ROW + GAP)
         axes = page.axes((left, top - ROW, width, ROW))
+        for name, points in row.lines.items():
+            _draw_line(axes, row, name, points, looks)
+        _value_axis(axes, row)
+        axes.set_ylabel(row.label, size=FONT_POINTS)
+        axes.yaxis.set_label_coords(-(LEFT - 0.34) / width, 0.5)
         axes.xaxis_date()
-        axes.set_xlim(frame(times[0], times[-1]))
-        _draw_row(axes, row, place, width)
-        _label_times(axes, records, width)
+        axes.set_xlim(_limits(records))
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=8))
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
         axes.tick_params(axis="x", labelbottom=place == len(rows) - 1)
+        for record in _named(rows, records):
+            axes.axvline(record.created, color=LINE_GREY, lw=0.5, zorder=0)
+    page.flags(index, _flags(rows, records, width))
 
 
-def _cell(record):
+def _panel_of(record):
     protocol = record.text.protocol if record.text else ""
-    return record.config, record.method, record.model, protocol, record.seed
+    return record.config, record.model, protocol
 
 
-def _title(page, index, record):
-    seed = "" if record.seed is None else f", seed {record.seed}"
+def _title(page, index, record, above):
     text = record.text
     where = f"{text.protocol} on {text.name}" if text else "random weights"
-    page.title(index, f"{record.config} {record.method}{seed}", f"{record.model}, {where}")
+    page.title(index, record.config, f"{record.model}, {where}", above)
 
 
 def make(records, note):
-    panels = [cell for cell in group(records, _cell).values() if len(cell) > 1]
-    panels = [(cell, _rows(cell)) for cell in panels]
-    panels = [(cell, rows) for cell, rows in panels if rows]
+    panels = [(found, _rows(found)) for found in group(records, _panel_of).values()]
+    panels = [(found, rows) for found, rows in panels if rows]
     if not panels:
         raise NoFigure("no cell has two records with an accuracy or a decode speed")
-    cells = [cell for cell, _ in panels]
-    caption = [CAPTION, *describe(cells, without=("Commit",))]
-    if any(record.busy for cell in cells for record in cell):
+    shown = [found for found, _ in panels]
+    names = [_series(record) for found in shown for record in found]
+    looks = Looks(names, REFERENCE)
+    caption = [CAPTION, *describe(shown, without=("Commit",))]
+    if any(record.busy for found in shown for record in found):
         caption.insert(1, BUSY)
+    width = WIDTH - LEFT - RIGHT
+    lines = max(flag_rows(_flags(rows, found, width), width) for found, rows in panels)
     heights = [len(rows) * (ROW + GAP) - GAP for _, rows in panels]
-    below = max(text_width(label) for cell in cells for label in _time_labels(cell)) + 0.15
-    page = Page(heights, (LEFT, TITLE, RIGHT, below), caption)
-    for index, (cell, rows) in enumerate(panels):
-        _draw_panel(page, index, cell, rows)
-        _title(page, index, cell[-1])
+    above = flags_height(lines)
+    page = Page(heights, (LEFT, TITLE + above, RIGHT, BOTTOM), caption, looks.handles(names),
+                columns=1, width=WIDTH)
+    for index, (found, rows) in enumerate(panels):
+        _draw_panel(page, index, found, rows, looks)
+        _title(page, index, found[-1], above)
     return page.figure

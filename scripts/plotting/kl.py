@@ -10,6 +10,7 @@ from .record import REFERENCE
 from .records import newest
 from .style import LINE_GREY, Looks, frame, log_axis
 
+FIGURE_TITLE = "Distributions of the KL divergence from the reference"
 ROW = 0.27
 GAP = 0.25  # inches between positions and windows
 BOTTOM = 0.48

@@ -12,6 +12,7 @@ from .page import LINE, MARGIN, NAME_AT_MOST, TITLE, NoFigure, Page, fit, text_w
 from .records import newest
 from .style import TEXT_GREY, log_axis
 
+FIGURE_TITLE = "Relative error of each matrix's outputs"
 ROW = 0.2
 RIGHT, BOTTOM = 0.12, 0.42
 HEAD = 0.62  # inches that the colour scale takes

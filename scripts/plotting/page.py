@@ -4,9 +4,10 @@ from functools import lru_cache
 
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from .style import FAMILY, FONT_POINTS, TEXT_GREY
+from .style import FAMILY, FONT_POINTS, LINE_GREY, TEXT_GREY
 
 WIDTH = 7.0  # of a page of a paper with its two columns
 NARROW = 5.0  # of a figure of one panel
@@ -16,6 +17,8 @@ LEGEND_LINE = 0.19
 HANDLE = 0.42  # what a legend's entry is wider than its text
 PANELS_AT_MOST = 60
 NAME_AT_MOST = 2.8  # inches of names that are labels
+FLAG_GAP = 0.06  # inches between axes and the names over them
+BACKED = {"fc": "white", "ec": "none", "pad": 0.5}
 
 
 class NoFigure(Exception):
@@ -60,6 +63,25 @@ def stagger(places, texts, gap=0.08):
         rows[row:row + 1] = [places[i] + half]
         chosen[i] = row
     return [chosen[i] for i in range(len(texts))]
+
+
+def _flags(found, width):
+    """(place, where its name is centred, row) of each of (place, name), in inches."""
+    centres = []
+    for place, name in found:  # names do not leave the axes
+        half = text_width(name) / 2
+        centres.append(min(max(place, half), max(half, width - half)))
+    rows = stagger(centres, [name for _, name in found])
+    return [(place, centre, row) for (place, _), centre, row in zip(found, centres, rows)]
+
+
+def flag_rows(found, width):
+    """How many lines the names take."""
+    return 1 + max((row for _, _, row in _flags(found, width)), default=-1)
+
+
+def flags_height(rows):
+    return FLAG_GAP + rows * LINE
 
 
 def axes_width(panels, left, right, columns=2):
@@ -132,6 +154,16 @@ class Page:
         ceiling = self._top - sum(self._row_heights[:row]) - top
         height = self._heights[panel]
         return column * self.width / self._columns + left, ceiling - height, self.axes_width, height
+
+    def flags(self, panel, found):
+        """Names over a panel, each of (inches from the left of the axes, name) with a stem."""
+        left, bottom, width, height = self.box(panel)
+        top = bottom + height
+        for (place, centre, row), (_, name) in zip(_flags(found, width), found):
+            above = flags_height(row)
+            stem = [(left + place) / self.width] * 2, [top / self.height, (top + above) / self.height]
+            self.figure.add_artist(Line2D(*stem, color=LINE_GREY, lw=0.5))
+            self.text(left + centre, top + above + 0.02, name, ha="center", bbox=BACKED)
 
     def axes(self, box, **settings):
         left, bottom, width, height = box

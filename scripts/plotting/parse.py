@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime
+from pathlib import PurePath
 
 from .fields import Fields
 from .record import QUANTILES, Accuracy, Kl, Machine, Rate, Record, Text
@@ -12,13 +13,18 @@ SAME = 1e-9
 EXP_AT_MOST = 700.0  # of more a double has no exponential
 
 
+def _public(name):
+    """Of a path its last part: where a file lies is nobody's business."""
+    return PurePath(name).name or name if "/" in name else name
+
+
 def _short(digest):
     return digest[:8]
 
 
 def _model(fields):
     dtype = fields.maybe(fields.text, "model.dtype")
-    name = fields.text("model.name") + ("" if dtype in (None, "native") else f" {dtype}")
+    name = _public(fields.text("model.name")) + ("" if dtype in (None, "native") else f" {dtype}")
     return name + (" + outliers" if fields.has("model.outliers") else "")
 
 
@@ -39,7 +45,7 @@ def _text(fields):
         model=_model(fields),
         weights=_weights(fields),
         protocol=fields.text("protocol.name"),
-        name=fields.text("dataset.name") + (f" {split}" if split else ""),
+        name=_public(fields.text("dataset.name")) + (f" {split}" if split else ""),
         tokens=_short(fields.text("protocol.token_sha256")),
         windows=tuple(index or range(windows)),
         of_windows=fields.maybe(fields.count, "protocol.cut_from_windows") or windows,
@@ -97,7 +103,7 @@ def _calibration(fields):
         return None
     split = fields.maybe(fields.text, "calibration.split")
     return (
-        fields.text("calibration.dataset")
+        _public(fields.text("calibration.dataset"))
         + (f" {split}" if split else "")
         + f", {fields.count('calibration.samples')} x {fields.count('calibration.length')} tokens"
     )
@@ -121,6 +127,7 @@ def _decode(fields):
             tokens=rate.count("tokens", least=1),
             threads=rate.count("threads", least=1),
             samples=tuple(rate.numbers("samples", least=1e-15)),
+            ratio=rate.maybe(lambda path: rate.number(path, least=1e-15), "vs_fp16"),
         )
         for rate in fields.maps("throughput.decode_tokens_s")
     )

@@ -1,28 +1,42 @@
-"""What plots of perplexity share: panels, intervals, the reference and the Pareto front."""
+"""What plots of changes of perplexity share: panels, intervals, axes and the Pareto front."""
 
 import math
 
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import FuncFormatter, NullLocator
 
-from .record import REFERENCE
 from .records import newest
-from .style import LINE_GREY, REFERENCE_COLOUR, frame, log_axis
+from .style import LINE_GREY, frame, log_axis, plain
 
-BAND = "#eeeeee"
-LOG_FROM = 4  # PPLs whose ratio is larger stand on a logarithmic axis
-REFERENCES_DIFFER = 1e-5  # nats; below, it is the rounding of another machine
+SMALL = 4.8  # points: of markers that must not hide their bars
+LOG_FROM = 4  # changes whose ratio is larger stand on a logarithmic axis
+CHANGE = "change of PPL against {}, %"
 INTERVALS = (
-    "Thin bars: 95 % intervals over windows, most of which all cells share; thick bars, where"
-    " points do not hide them: of the change against FP16, paired, which is what compares cells."
+    "Vertical bars: 95 % intervals of the change, paired over windows; where points do not hide"
+    " them."
 )
 NO_INTERVALS = "Without bars: too few windows for an interval."
 FRONT = "Pareto front: by the estimates alone, without marked cells."
 
 
-def cells_with_ppl(records):
-    return in_order(newest(r for r in records if r.accuracy and r.accuracy.ppl is not None))
+def percent(nats):
+    return 100 * math.expm1(nats)
+
+
+def change(cell):
+    """Of the PPL, in per cent."""
+    return percent(cell.accuracy.delta)
+
+
+def change_interval(cell):
+    """(low, high), or None."""
+    interval = cell.accuracy.delta_interval
+    return interval and tuple(percent(end) for end in interval)
+
+
+def cells_with_change(records):
+    """The newest of each cell that was compared with the reference."""
+    return in_order(newest(r for r in records if r.accuracy and r.accuracy.delta is not None))
 
 
 def in_order(cells):
@@ -56,74 +70,66 @@ def draw_front(axes, front):
         axes.step(*zip(*front), where="post", color=LINE_GREY, lw=1, zorder=1.5)
 
 
-def references(cells):
-    """Those of FP16; of any that agree but for rounding the newest."""
-    kept = []
-    for cell in reversed([cell for cell in cells if cell.is_reference()]):
-        nll = cell.accuracy.mean_nll
-        if all(abs(nll - other.accuracy.mean_nll) > REFERENCES_DIFFER for other in kept):
-            kept.append(cell)
-    return kept
-
-
-def draw_references(axes, cells):
-    for reference in references(cells):
-        accuracy = reference.accuracy
-        axes.axhline(accuracy.ppl, color=REFERENCE_COLOUR, lw=0.9, ls=(0, (5, 3)), zorder=1)
-        if accuracy.ppl_interval:
-            axes.axhspan(*accuracy.ppl_interval, color=BAND, lw=0, zorder=0)
-
-
-def paired_interval(accuracy):
-    """Of the PPL, as far as the change against FP16 is uncertain; None where that is not known."""
-    if accuracy.delta_interval is None or accuracy.delta is None:
-        return None
-    return tuple(accuracy.ppl * math.exp(end - accuracy.delta) for end in accuracy.delta_interval)
-
-
-def shifted(axes, points):
-    """Data coordinates, so many points to the right."""
-    return axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
-
-
-def draw_cell(axes, x, cell, looks, name, shift=0.0, hollow=False):
-    """A point with its intervals and stamps, so many points beside x."""
-    accuracy, transform = cell.accuracy, shifted(axes, shift)
-    bars = ((accuracy.ppl_interval, 0.8), (paired_interval(accuracy), 2.6))
-    for interval, width in bars:
-        if interval:
-            axes.plot([x, x], interval, color=looks.colour(name), lw=width, transform=transform,
-                      solid_capstyle="butt", zorder=2)
-    axes.plot([x], [accuracy.ppl], transform=transform, zorder=3, **looks.point(name, hollow))
+def draw_cell(axes, x, cell, looks, name, hollow=False):
+    """A point with its interval and stamps."""
+    interval, y = change_interval(cell), change(cell)
+    if interval:
+        axes.plot([x, x], interval, color=looks.colour(name), lw=1.6, solid_capstyle="butt",
+                  zorder=2)
+    axes.plot([x], [y], zorder=3, **looks.point(name, hollow, SMALL))
     if cell.stamps:
         letters = "".join(sorted(cell.stamps))
-        axes.text(x, accuracy.ppl, letters, transform=shifted(axes, shift + 5), va="center")
+        axes.annotate(letters, (x, y), (5, 0), textcoords="offset points", va="center")
 
 
-def ppl_axis(axes, cells):
-    ends = [cell.accuracy.ppl for cell in cells]
+def change_axis(axes, cells, label=True):
+    """Logarithmic where that shows more and nothing is at 0 or below it."""
+    ends = [change(cell) for cell in cells]
     for cell in cells:
-        ends += cell.accuracy.ppl_interval or ()
+        ends += change_interval(cell) or ()
     low, high = min(ends), max(ends)
-    if high / low > LOG_FROM:
+    least = min((abs(change(cell)) for cell in cells if change(cell)), default=1.0)
+    if low > 0 and high / low > LOG_FROM:
         log_axis(axes.yaxis, *frame(low, high, log=True), most=9)
+    elif max(high, -low) / least > LOG_FROM ** 3:
+        symmetric_axis(axes, low, high, least)
     else:
-        axes.set_ylim(frame(low, high))
+        axes.set_ylim(frame(min(low, 0), max(high, 0)))
+        axes.axhline(0, color=LINE_GREY, lw=0.9, zorder=1)
+        axes.yaxis.set_major_formatter(FuncFormatter(plain))
     axes.grid(axis="y")
-    axes.set_ylabel("perplexity")
+    if label:
+        axes.set_ylabel(CHANGE.format(cells[0].reference_name()))
 
 
-def handles(looks, names, has_front):
-    """Of the legend: methods, the reference's interval, the front."""
-    found = looks.handles(names)
-    if REFERENCE in names:
-        found.append(Patch(facecolor=BAND, edgecolor="none", label="95 % interval of fp16"))
-    if has_front:
-        found.append(Line2D([], [], color=LINE_GREY, lw=1, label="Pareto front"))
-    return found
+def symmetric_axis(axes, low, high, least):
+    """Logarithmic on both sides of 0, from the decade of the smallest change on."""
+    first = 10.0 ** math.floor(math.log10(least))
+    axes.set_yscale("symlog", linthresh=first, linscale=0.5)
+    decades = range(math.ceil(math.log10(max(high, -low) / first)) + 1)
+    step = -(-len(decades) // 6)
+    ticks = [first * 10.0**decade for decade in decades[::step]]
+    bottom = -first if low >= 0 else low * 1.3
+    axes.set_ylim(bottom, high * 1.5)
+    axes.set_yticks([tick for tick in [0, *ticks, *(-t for t in ticks)] if bottom <= tick <= high])
+    axes.yaxis.set_major_formatter(FuncFormatter(plain))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.axhline(0, color=LINE_GREY, lw=0.9, zorder=1)
+
+
+def front_handle():
+    """Of a legend."""
+    return Line2D([], [], color=LINE_GREY, lw=1, label="Pareto front")
 
 
 def say_intervals(cells):
-    with_interval = [cell.accuracy.ppl_interval is not None for cell in cells]
+    with_interval = [cell.accuracy.delta_interval is not None for cell in cells]
     found = [INTERVALS] if any(with_interval) else []
     return found if all(with_interval) else found + [NO_INTERVALS]
+
+
+def reference_line(cells):
+    """What the changes of a panel are from: "fp16 15.33 PPL"."""
+    ppl = {f"{cell.reference_name()} {cell.accuracy.ppl / math.exp(cell.accuracy.delta):.2f} PPL"
+           for cell in cells if cell.accuracy.ppl is not None}
+    return " or ".join(sorted(ppl)) if len(ppl) < 3 else ""

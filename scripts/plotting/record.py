@@ -14,6 +14,7 @@ class Rate:
     tokens: int
     threads: int
     samples: tuple
+    ratio: float = None  # to the reference's of the same run
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,7 @@ class Record:
 
     def is_reference(self):
         return self.method == REFERENCE
+
+    def reference_name(self):
+        """Of the cell that its changes and ratios are against."""
+        return REFERENCE

@@ -1,4 +1,4 @@
-"""PPL against decode speed."""
+"""Change of PPL against decode speed, as times the reference's of the same run."""
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -6,86 +6,107 @@ from matplotlib.ticker import MaxNLocator
 
 from .captions import describe, plural, series_names, text_line
 from .page import TITLE, NoFigure, Page
-from .perplexity import (FRONT, cells_with_ppl, draw_cell, draw_front, draw_references, group,
-                         handles, pareto_front, ppl_axis, say_intervals)
+from .perplexity import (FRONT, cells_with_change, change, change_axis, draw_cell, draw_front,
+                         front_handle, group, pareto_front, reference_line, say_intervals)
 from .record import REFERENCE
-from .style import TEXT_GREY, Looks, frame, log_axis
+from .style import LINE_GREY, TEXT_GREY, Looks, frame, log_axis, plain
 
-MARGINS = (0.68, TITLE, 0.12, 0.48)
-HEIGHT = 2.5
-LOG_FROM = 10  # rates whose ratio is larger stand on a logarithmic axis
-SPREAD_NOTE = "Speed: the median; horizontal bars hold the middle half of the samples, the dots."
+FIGURE_TITLE = "Change of perplexity by decode speed"
+MARGINS = (0.72, TITLE, 0.3, 0.48)
+HEIGHT = 2.6
+LOG_FROM = 10  # ratios that are further apart stand on a logarithmic axis
+LABEL_EVERY = 0.3  # inches: labels of equal bits are not nearer to each other
+SPREAD_NOTE = (
+    "Speed: the median over {}'s of the same run; horizontal bars: the middle half of the cell's"
+    " samples. Numbers: effective bits per weight."
+)
 BUSY = "Hollow: timed on a busy machine; such figures are not the machine's, nor on the front."
 
 
 class Timed:
-    """A cell and one of its decode rates."""
+    """A cell and one of its decode rates, over the reference's."""
 
     def __init__(self, cell, rate):
         self.cell, self.rate = cell, rate
-        self.low, self.median, self.high = np.quantile(rate.samples, (0.25, 0.5, 0.75))
+        quartiles = np.quantile(rate.samples, (0.25, 0.5, 0.75))
+        self.low, self.ratio, self.high = quartiles / quartiles[1] * rate.ratio
 
     def key(self):
         """What may share an axis."""
         return self.cell.text, self.cell.machine, self.rate.threads, self.rate.tokens
 
 
-def _draw_speed(axes, timed, colour):
-    ppl = timed.cell.accuracy.ppl
-    axes.plot([timed.low, timed.high], [ppl, ppl], color=colour, lw=1.8, zorder=2)
-    axes.plot(timed.rate.samples, [ppl] * len(timed.rate.samples), ".", color=colour, ms=2.5,
-              alpha=0.7, zorder=2)
-
-
-def _rate_axis(axes, panel):
-    samples = [sample for timed in panel for sample in timed.rate.samples]
-    low, high = min(samples), max(samples)
+def _ratio_axis(axes, panel):
+    ends = [end for timed in panel for end in (timed.low, timed.high)] + [1.0]
+    low, high = min(ends), max(ends)
     if high / low > LOG_FROM:
         log_axis(axes.xaxis, *frame(low, high, log=True), most=6)
     else:
         axes.set_xlim(frame(low, high))
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{plain(value)}×")
     axes.grid(axis="x")
-    axes.set_xlabel(f"decode of {panel[0].rate.tokens} tokens, tokens/s")
+    axes.axvline(1, color=LINE_GREY, lw=0.9, ls=(0, (5, 3)), zorder=1)
+    name = panel[0].cell.reference_name()
+    axes.set_xlabel(f"decode of {plural(panel[0].rate.tokens, 'token')}, times {name}'s speed")
+
+
+def _label_bits(axes, panel):
+    """Beside each point, but where the same number stands near."""
+    inches = axes.figure.dpi_scale_trans.inverted()
+    placed = []
+    for timed in sorted(panel, key=lambda timed: change(timed.cell)):
+        if timed.cell.bits is None:
+            continue
+        label, point = f"{timed.cell.bits:.3g}", (timed.ratio, change(timed.cell))
+        x, y = inches.transform(axes.transData.transform(point))
+        near = (other == label and abs(x - u) < LABEL_EVERY and abs(y - v) < LABEL_EVERY
+                for other, u, v in placed)
+        if any(near):
+            continue
+        placed.append((label, x, y))
+        axes.annotate(label, point, (6, -9), textcoords="offset points", color=TEXT_GREY,
+                      size="small")
 
 
 def _front(panel):
     trusted = [timed for timed in panel if not timed.cell.busy and not timed.cell.stamps]
-    points = [(-timed.median, timed.cell.accuracy.ppl) for timed in trusted]
+    points = [(-timed.ratio, change(timed.cell)) for timed in trusted]
     return [(-points[i][0], points[i][1]) for i in pareto_front(points)]
 
 
 def _draw_panel(axes, panel, looks, names):
-    cells = [timed.cell for timed in panel]
-    _rate_axis(axes, panel)
-    ppl_axis(axes, cells)
-    draw_references(axes, cells)
+    _ratio_axis(axes, panel)
+    change_axis(axes, [timed.cell for timed in panel])
     draw_front(axes, _front(panel))
     for timed in panel:
-        name = names[timed.cell.id]
-        _draw_speed(axes, timed, looks.colour(name))
-        draw_cell(axes, timed.median, timed.cell, looks, name, hollow=timed.cell.busy)
+        name, y = names[timed.cell.id], change(timed.cell)
+        axes.plot([timed.low, timed.high], [y, y], color=looks.colour(name), lw=1.6, zorder=2,
+                  solid_capstyle="butt")
+        draw_cell(axes, timed.ratio, timed.cell, looks, name, hollow=timed.cell.busy)
+    _label_bits(axes, panel)
 
 
 def _title(page, index, panel):
     text, machine, threads, _ = panel[0].key()
     title = f"{text.model}, {plural(threads, 'thread')}, {machine.isa}"
-    page.title(index, title, text_line(text))
+    about = (text_line(text), reference_line([timed.cell for timed in panel]))
+    page.title(index, title, " · ".join(part for part in about if part))
 
 
 def _caption(panels, cells, has_front):
     caption = [FRONT] if has_front else []
-    caption += [*say_intervals(cells), SPREAD_NOTE]
+    caption += [*say_intervals(cells), SPREAD_NOTE.format(cells[0].reference_name())]
     if any(cell.busy for cell in cells):
         caption.append(BUSY)
     runs = max(len({(t.cell.config, t.cell.created) for t in panel}) for panel in panels)
     if runs > 1:
-        caption.append(f"Up to {runs} runs in a panel, whose minutes differ.")
+        caption.append(f"Up to {runs} runs in a panel, each with a reference of its own.")
     return caption + describe([[timed.cell for timed in panel] for panel in panels])
 
 
 def _legend(looks, names, cells, has_front):
-    found = handles(looks, names, has_front)
+    found = looks.handles(names) + ([front_handle()] if has_front else [])
     if any(cell.busy for cell in cells):
         hollow = {"marker": "o", "mfc": "white", "mec": TEXT_GREY, "ls": "none", "mew": 1.1}
         found.append(Line2D([], [], label="hollow: busy machine", **hollow))
@@ -93,9 +114,11 @@ def _legend(looks, names, cells, has_front):
 
 
 def make(records, note):
-    timed = [Timed(cell, rate) for cell in cells_with_ppl(records) for rate in cell.decode]
+    timed = [Timed(cell, rate) for cell in cells_with_change(records) for rate in cell.decode
+             if rate.ratio is not None]
     if not timed:
-        raise NoFigure("no record has both a perplexity and a decode speed")
+        raise NoFigure("no quantized cell has a change of perplexity and a decode speed beside the"
+                       " reference's")
     panels = list(group(timed, Timed.key).values())
     cells = [timed.cell for panel in panels for timed in panel]
     names = series_names(cells)

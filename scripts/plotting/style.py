@@ -76,11 +76,11 @@ class Looks:
             return REFERENCE_MARKER
         return MARKERS[self._place[name] % len(MARKERS)]
 
-    def point(self, name, hollow=False):
+    def point(self, name, hollow=False, size=6):
         """Of Axes.plot. Edges are dark: light colours have to stand out on paper too."""
         return {
             "marker": self.marker(name),
-            "markersize": 8.5 if name == self._reference else 6,
+            "markersize": size + 2.5 if name == self._reference else size,
             "markerfacecolor": "white" if hollow else self.colour(name),
             "markeredgecolor": self.colour(name) if hollow else "black",
             "markeredgewidth": 1.1 if hollow else 0.6,
