@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <optional>
@@ -43,6 +45,13 @@ std::string RowHeader(const HtmlCell& cell, const HtmlFold* fold) {
 }
 
 }  // namespace
+
+std::string RecordAnchor(const std::string& id) {
+  std::string anchor = "record-" + id;
+  std::replace_if(
+      anchor.begin(), anchor.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '-');
+  return anchor;
+}
 
 std::string ScrollBox(const std::string& label, const std::string& html) {
   return fmt::format("<div class=\"scroll\" role=\"region\" tabindex=\"0\"{}>\n{}</div>\n",

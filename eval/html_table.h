@@ -32,6 +32,9 @@ struct HtmlTextTable {
 // The table in a box that scrolls.
 std::string HtmlOf(const HtmlTextTable& table);
 
+// Where a page has the record, for links: "record-1f2e".
+std::string RecordAnchor(const std::string& id);
+
 // The box, with what is in it.
 std::string ScrollBox(const std::string& label, const std::string& html);
 

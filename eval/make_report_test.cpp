@@ -109,6 +109,45 @@ TEST_CASE("make_report: what the page says") {
   CHECK(page.find("notes") == std::string::npos);
 }
 
+TEST_CASE("make_report: the summary begins with what failed and what was found") {
+  TableLab lab;
+  Fill(lab, lab);
+  WriteFile(lab / "plots/kl.svg",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\"><title>KL &amp; more</title></svg>");
+  const std::string page = Page(lab, {"--plots", "plots"});
+  const size_t failed = page.find("<ul class=\"failures\">\n<li><b>against the baseline</b>"),
+               found = page.find("<ul class=\"findings\">"),
+               warned = page.find("<ul class=\"warnings\">"),
+               records = page.find("<b>5 records</b>");
+  CHECK(failed < found);
+  CHECK(found < warned);
+  CHECK(warned < records);
+  CHECK(std::regex_search(
+      page,
+      std::regex("<li><b>int4 g128 asym</b>: <a href=\"#record-[0-9a-f]+\">gptq</a> "
+                 "\\+2\\.[0-9]+ % \\[[^\\]]+\\], better than <a href=\"#record-[0-9a-f]+\">rtn"
+                 "</a> [^<]*, <a href=\"#record-[0-9a-f]+\">awq</a> [^<]* \\(C\\)</li>")));
+  CHECK(MissingPart(page, {"<figcaption><b>KL &amp; more</b></figcaption>",
+                           "<img alt=\"KL &amp; more\"", "Of all records: ", "model wikilm; "}) ==
+        "");
+}
+
+TEST_CASE("make_report: nothing says where a model or a text lies") {
+  TableLab lab;
+  Json record = TableSample("rtn", 0.06, 0.004);
+  for (const char* name :
+       {"/model/name", "/dataset/name", "/calibration/dataset", "/config/resolved/model/name"})
+    record[Json::json_pointer(name)] = "/home/jane/private/x";
+  lab.Add(record);
+  lab.Spec(
+      "title: A table\nrecords: [x]\nrows: [model, model.name]\ncells: [ppl]\n"
+      "outputs: {latex: t.tex, csv: t.csv, markdown: t.md}\n");
+  WriteFile(lab / "report.yaml", "title: Few\nrecords: [records]\ntables: [table.yaml]\n");
+  const ProcessResult made = MakeReport(lab, {"report.yaml"});
+  CHECK(made.exit_code == 0);
+  CHECK(made.out.find("jane") == std::string::npos);
+}
+
 TEST_CASE("make_report: what was not asked for or not measured is absent") {
   TableLab lab;
   lab.Add(TableSample("rtn", 0.06, 0.004));

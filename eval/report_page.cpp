@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <string_view>
 
 #include "eval/compare_cells.h"
@@ -9,6 +10,7 @@
 #include "eval/compare_report.h"
 #include "eval/markup.h"
 #include "eval/report_page_assets.h"
+#include "eval/report_page_findings.h"
 #include "eval/report_page_plots.h"
 #include "eval/report_page_records.h"
 #include "eval/table_cells.h"
@@ -48,9 +50,8 @@ constexpr const char* kHowToRead =
     "narrow to matter. <i>cannot tell</i>: too wide an interval to say.</dd>\n"
     "<dt>records</dt><dd>Every figure is read or computed from the records listed here; of several "
     "of "
-    "one cell the newest counts in tables and comparisons. Their ids are in the titles of the "
-    "tables' "
-    "cells, where a pointer rests.</dd>\n"
+    "one cell the newest counts in tables and comparisons. A table's figure leads to its "
+    "record.</dd>\n"
     "<dt>views</dt><dd>Headers sort: up, down, and as written. Filters keep the rows that have "
     "every "
     "word. The page's address holds what is shown, for links.</dd>\n"
@@ -69,7 +70,7 @@ std::string TableHtml(const TableSpec& spec, const std::vector<PageRecord>& reco
   all.reserve(records.size());
   for (const PageRecord& record : records) all.push_back(record.table);
   const TableRecords selected = SelectRecords(spec, std::move(all));
-  if (!selected.records.empty()) return HtmlTable(MakeTable(spec, selected, threads));
+  if (!selected.records.empty()) return HtmlTable(MakeTable(spec, selected, threads), true);
   return fmt::format(
       "<figure><figcaption><b>{}</b> None of the report's records belongs in this table."
       "</figcaption></figure>\n",
@@ -86,16 +87,23 @@ std::string TablesHtml(const std::vector<TableSpec>& specs, const std::vector<Pa
   return html;
 }
 
-std::string BaselineHtml(const ReportSpec& spec, const std::vector<PageRecord>& records,
-                         size_t threads) {
-  if (spec.baseline.empty()) return "";
-  RecordSet baseline = ReadRecords(spec.Folder() / spec.baseline, threads);
-  baseline.path = spec.baseline;  // as it was written, wherever that is
+// The records beside the baseline that the spec names. It points into the sets.
+struct WithBaseline {
+  RecordSet baseline, candidate;
+  std::optional<RecordComparison> comparison{};  // nothing without a baseline
+};
+
+void CompareWithBaseline(const ReportSpec& spec, const std::vector<PageRecord>& records,
+                         size_t threads, WithBaseline& with) {
+  if (spec.baseline.empty()) return;
+  with.baseline = ReadRecords(spec.Folder() / spec.baseline, threads);
+  with.baseline.path = spec.baseline;  // as it was written, wherever that is
   std::vector<StoredRecord> stored;
   stored.reserve(records.size());
   for (const PageRecord& record : records) stored.push_back(record.table.stored);
-  const RecordSet candidate = NewestRecords(std::move(stored), "this report");
-  return ComparisonHtml(CompareSets(baseline, candidate, Gate{}.accuracy.resolution_nll, threads));
+  with.candidate = NewestRecords(std::move(stored), "this report");
+  with.comparison =
+      CompareSets(with.baseline, with.candidate, Gate{}.accuracy.resolution_nll, threads);
 }
 
 // As a Content-Security-Policy names a style or script that may be in the page.
@@ -148,13 +156,17 @@ std::string ReportPage(const ReportSpec& spec, const fs::path& plots, size_t thr
     for (std::string& field : table.Fields()) fields.push_back(std::move(field));
   }
   const std::vector<PageRecord> records = ReadPageRecords(ReportRecords(spec), fields, threads);
-  return Head(spec.title) +
-         Body(spec, {{"summary", "Summary", SummaryHtml(records)},
-                     {"tables", "Tables", TablesHtml(tables, records, threads)},
-                     {"plots", "Plots", plots.empty() ? "" : PlotsHtml(plots)},
-                     {"comparison", "Comparison", BaselineHtml(spec, records, threads)},
-                     {"records", "Records", RecordsHtml(records)},
-                     {"reading", "How to read it", kHowToRead}});
+  WithBaseline with;
+  CompareWithBaseline(spec, records, threads, with);
+  const std::string summary = FailuresHtml(records, with.comparison) +
+                              FindingsHtml(records, threads) + SummaryHtml(records);
+  return Head(spec.title) + Body(spec, {{"summary", "Summary", summary},
+                                        {"tables", "Tables", TablesHtml(tables, records, threads)},
+                                        {"plots", "Plots", plots.empty() ? "" : PlotsHtml(plots)},
+                                        {"comparison", "Comparison",
+                                         with.comparison ? ComparisonHtml(*with.comparison) : ""},
+                                        {"records", "Records", RecordsHtml(records)},
+                                        {"reading", "How to read it", kHowToRead}});
 }
 
 }  // namespace quantref

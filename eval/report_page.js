@@ -43,6 +43,29 @@ function compareKeys(a, b, sign) {
   return sign * (a.rank === 0 ? a.value - b.value : collator.compare(a.value, b.value));
 }
 
+// The headers of rows stay where a table scrolls sideways, as many as leave room for figures.
+function keepRowHeads(table) {
+  const first = [...table.tBodies[0].rows].find((row) => !row.classList.contains('fold') && !row.hidden);
+  if (first === undefined) return;
+  const room = 0.5 * table.closest('.scroll').clientWidth;
+  const lefts = [];
+  let left = 0;
+  for (const head of first.cells) {
+    if (head.tagName !== 'TH') break;
+    left += head.offsetWidth;
+    if (left > room) break;
+    lefts.push(left - head.offsetWidth);
+  }
+  for (const row of [table.tHead.rows[0], ...table.tBodies[0].rows]) {
+    if (row.classList.contains('fold')) continue;
+    [...row.cells].slice(0, first.cells.length).forEach((head, column) => {
+      if (head.tagName !== 'TH' || (head.parentNode.parentNode === table.tHead && head.scope !== '')) return;
+      head.classList.toggle('stays', column < lefts.length);
+      head.style.left = column < lefts.length ? `${lefts[column]}px` : '';
+    });
+  }
+}
+
 function words(text) {
   return text.toLowerCase().split(/\s+/).filter(Boolean);
 }
@@ -123,11 +146,16 @@ class Page {
     document.querySelector('nav').append(this.input);
     this.tables = [...document.querySelectorAll('table')].map((t) => new SortedTable(t, changed));
     window.addEventListener('hashchange', () => this.readAddress());
+    window.addEventListener('resize', () => this.tables.forEach(({table}) => keepRowHeads(table)));
+    this.show();
     this.readAddress();
   }
 
   show() {
-    for (const table of this.tables) table.show(this.input.value);
+    for (const table of this.tables) {
+      table.show(this.input.value);
+      keepRowHeads(table.table);
+    }
   }
 
   // Other addresses are places in the page, and leave the tables as they are.

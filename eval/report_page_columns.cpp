@@ -152,7 +152,7 @@ const std::vector<RecordColumn>& SummaryFacts() {
 }
 
 std::vector<std::string> PageFields() {
-  std::vector<std::string> fields;
+  std::vector<std::string> fields = {"seed"};  // of findings
   for (const auto* columns : {&TextColumns(), &NumberColumns(), &SummaryFacts()}) {
     for (const RecordColumn& column : *columns)
       fields.insert(fields.end(), column.fields.begin(), column.fields.end());

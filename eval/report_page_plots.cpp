@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "eval/markup.h"
@@ -37,8 +38,21 @@ std::vector<fs::path> SvgFiles(const fs::path& folder) {
   return files;
 }
 
-// "ppl_by-bits" as "ppl by bits".
-std::string Title(const fs::path& file) {
+void Replace(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
+}
+
+// What the image says of itself; else "ppl_by-bits" as "ppl by bits".
+std::string Title(const fs::path& file, std::string_view prologue) {
+  constexpr std::string_view kBegin = "<title>", kEnd = "</title>";
+  const size_t begin = prologue.find(kBegin), end = prologue.find(kEnd);
+  if (begin != std::string_view::npos && end != std::string_view::npos && begin < end) {
+    std::string title(prologue.substr(begin + kBegin.size(), end - begin - kBegin.size()));
+    for (const auto& [escaped, sign] : {std::pair{"&lt;", "<"}, {"&gt;", ">"}, {"&amp;", "&"}})
+      Replace(title, escaped, sign);
+    return title;
+  }
   std::string title = file.stem().string();
   std::replace_if(
       title.begin(), title.end(), [](char c) { return c == '_' || c == '-'; }, ' ');
@@ -51,13 +65,14 @@ std::string PlotsHtml(const fs::path& folder) {
   std::string html = "<div class=\"plots\">\n";
   for (const fs::path& file : SvgFiles(folder)) {
     const std::string svg = ReadFile(file, kMostPlotBytes);
-    if (std::string_view(svg).substr(0, kPrologue).find("<svg") == std::string_view::npos)
+    const std::string_view prologue = std::string_view(svg).substr(0, kPrologue);
+    if (prologue.find("<svg") == std::string_view::npos)
       throw Error("expected an SVG image, found something else", file.string());
-    const std::string title = MarkupText(Title(file));
+    const std::string title = MarkupText(Title(file, prologue));
     html += fmt::format(
-        "<figure><img alt=\"{}\" src=\"data:image/svg+xml;base64,{}\"><figcaption>{}</figcaption>"
-        "</figure>\n",
-        title, Base64(svg), title);
+        "<figure><figcaption><b>{}</b></figcaption><img alt=\"{}\" "
+        "src=\"data:image/svg+xml;base64,{}\"></figure>\n",
+        title, title, Base64(svg));
   }
   return html + "</div>\n";
 }

@@ -23,7 +23,7 @@ struct PageRecord {
 std::vector<PageRecord> ReadPageRecords(const std::vector<std::filesystem::path>& files,
                                         std::vector<std::string> fields, size_t threads);
 
-// What must be said first, and what the records are.
+// What stamps say, and what the records are.
 std::string SummaryHtml(const std::vector<PageRecord>& records);
 
 // A row a record, with all that it says of where its figures come from.

@@ -67,9 +67,7 @@ std::string WarningsHtml(const std::vector<PageRecord>& records) {
 
 // Ids may be any text; two records may claim one.
 std::string FoldId(const std::string& id, std::set<std::string>& taken) {
-  std::string base = "record-" + id;
-  std::replace_if(
-      base.begin(), base.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '-');
+  const std::string base = RecordAnchor(id);
   std::string name = base;
   for (size_t copy = 2; !taken.insert(name).second; ++copy) name = fmt::format("{}-{}", base, copy);
   return name;
@@ -86,6 +84,23 @@ std::string DetailHtml(const PageRecord& record) {
                      MarkupText(record.resolved));
 }
 
+// A column of the table; where all records have one value, a part of the sentence above it.
+void AddColumn(const RecordColumn& column, const std::vector<PageRecord>& records,
+               HtmlTextTable& table, std::string& constant) {
+  std::vector<HtmlCell> cells;
+  for (const PageRecord& record : records) cells.push_back(column.cell(record));
+  const bool same = std::all_of(cells.begin(), cells.end(), [&](const HtmlCell& cell) {
+    return cell.text == cells[0].text && cell.title == cells[0].title;
+  });
+  if (same && records.size() > 1) {
+    if (cells[0].text != "-")
+      constant += (constant.empty() ? "" : "; ") + MarkupText(column.name + " " + cells[0].text);
+    return;
+  }
+  table.header.push_back(column.name);
+  for (size_t r = 0; r < records.size(); ++r) table.rows[r].push_back(std::move(cells[r]));
+}
+
 }  // namespace
 
 std::string SummaryHtml(const std::vector<PageRecord>& records) {
@@ -98,27 +113,27 @@ std::string SummaryHtml(const std::vector<PageRecord>& records) {
   const size_t older = records.size() - cells;
   std::string made = first->table.stored.created;
   if (last->table.stored.created != made) made += " to " + last->table.stored.created;
-  return fmt::format("<p class=\"lede\"><b>{}</b> of {}{}, made {}.</p>\n",
+  return WarningsHtml(records) +
+         fmt::format("<p class=\"lede\"><b>{}</b> of {}{}, made {}.</p>\n",
                      Plural(records.size(), "record"), Plural(cells, "cell"),
                      older == 0 ? "" : fmt::format(" ({} passed over)", Plural(older, "older run")),
                      MarkupText(made)) +
-         WarningsHtml(records) + FactsHtml(records);
+         FactsHtml(records);
 }
 
 std::string RecordsHtml(const std::vector<PageRecord>& records) {
-  HtmlTextTable table{"All records", {}, {}, TextColumns().size()};
-  std::set<std::string> taken;
+  HtmlTextTable table{"All records", {}, {}};
+  table.rows.resize(records.size());
+  std::string constant;
   for (const auto* columns : {&TextColumns(), &NumberColumns()}) {
-    for (const RecordColumn& column : *columns) table.header.push_back(column.name);
+    for (const RecordColumn& column : *columns) AddColumn(column, records, table, constant);
+    if (columns == &TextColumns()) table.left = table.header.size();
   }
-  for (const PageRecord& record : records) {
-    std::vector<HtmlCell>& row = table.rows.emplace_back();
-    for (const auto* columns : {&TextColumns(), &NumberColumns()}) {
-      for (const RecordColumn& column : *columns) row.push_back(column.cell(record));
-    }
+  std::set<std::string> taken;
+  for (const PageRecord& record : records)
     table.folds.push_back({FoldId(record.table.stored.id, taken), DetailHtml(record)});
-  }
-  return HtmlOf(table);
+  return (constant.empty() ? "" : "<p class=\"note\">Of all records: " + constant + ".</p>\n") +
+         HtmlOf(table);
 }
 
 }  // namespace quantref

@@ -167,16 +167,23 @@ void AddStamps(const Table& table, Sentences& caption) {
 
 }  // namespace
 
-std::vector<std::string> TableCaption(const Table& table) {
+CaptionParts TableCaptionParts(const Table& table) {
   const std::string& title = table.spec->title;
-  Sentences caption = {title.ends_with('.') ? title : title + "."};
-  if (!table.spec->note.empty()) caption.push_back(table.spec->note);
-  AddOrigins(table, caption);
-  AddMachines(table, caption);
-  AddUncertainty(table, caption);
-  AddMarks(table, caption);
-  AddStamps(table, caption);
-  return caption;
+  CaptionParts parts;
+  parts.caption.push_back(title.ends_with('.') ? title : title + ".");
+  if (!table.spec->note.empty()) parts.caption.push_back(table.spec->note);
+  AddStamps(table, parts.caption);
+  AddOrigins(table, parts.note);
+  AddMachines(table, parts.note);
+  AddUncertainty(table, parts.note);
+  AddMarks(table, parts.note);
+  return parts;
+}
+
+std::vector<std::string> TableCaption(const Table& table) {
+  CaptionParts parts = TableCaptionParts(table);
+  parts.caption.insert(parts.caption.end(), parts.note.begin(), parts.note.end());
+  return parts.caption;
 }
 
 }  // namespace quantref

@@ -43,9 +43,11 @@ class FieldOrder {
   }
 
  private:
+  // As the spec has it; else the reference, which has no scheme, before all that is measured by it.
   static size_t Rank(const TableField& field, const std::string& value) {
-    return static_cast<size_t>(std::find(field.order.begin(), field.order.end(), value) -
-                               field.order.begin());
+    const auto at = std::find(field.order.begin(), field.order.end(), value);
+    if (at != field.order.end()) return 1 + static_cast<size_t>(at - field.order.begin());
+    return value == "none" || value == "fp16" ? 0 : 1 + field.order.size();
   }
 
   const std::vector<TableField>& fields_;

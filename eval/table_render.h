@@ -15,11 +15,18 @@ std::string TableAs(const Table& table, TableFormat format);
 std::string LatexTable(const Table& table);     // a table environment, for \input
 std::string MarkdownTable(const Table& table);  // GitHub's
 std::string CsvTable(const Table& table);       // a line a cell, values in full
-std::string HtmlTable(const Table& table);      // a <figure>, to stand in a page
+// A <figure>, to stand in a page. Row fields and headers that are the same everywhere are said in
+// the caption. record_links: cells lead to RecordAnchor() of their records.
+std::string HtmlTable(const Table& table, bool record_links = false);
 std::string HtmlPage(const Table& table);       // self-contained
 
-// What must be said under the table: sentences, without markup.
-std::vector<std::string> TableCaption(const Table& table);
+// What must be said with the table: sentences, without markup. What nobody may overlook (the title,
+// the spec's note, what stamps mean), then all else.
+struct CaptionParts {
+  std::vector<std::string> caption, note;
+};
+CaptionParts TableCaptionParts(const Table& table);
+std::vector<std::string> TableCaption(const Table& table);  // both
 
 // A cell's number as the spec wants it, in ASCII: "+3.04". half: "0.55", where that style has one;
 // low and high in the style of intervals.
@@ -32,7 +39,7 @@ NumberText CellNumber(const TableCell& cell, const TableValue& shows);
 std::string StampLetters(const TableCell& cell);  // "CP"
 
 // The header's lines: the column fields' labels, then the metrics, each with the number of columns
-// it spans. Where all columns show one metric, and fields tell them apart, its line is left out.
+// it spans.
 struct HeaderSpan {
   std::string text;
   size_t columns;

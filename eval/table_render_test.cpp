@@ -150,6 +150,58 @@ TEST_CASE("table text: the caption has protocol, text, calibration, model and ma
     CHECK(Has(text, part));
 }
 
+TEST_CASE("table text: LaTeX as a float of one or two columns, or the tabular alone") {
+  TableLab lab;
+  Json record = Plain("rtn", 0.1);
+  record["calibration"]["contaminated"] = true;
+  lab.Add(record);
+  const auto latex = [&](const std::string& style) { return LatexTable(lab.Make(kSpec + style)); };
+  const std::string plain = latex(""), comment = latex("latex: {float: table*, note: comment}\n"),
+                    alone = latex("latex: {float: none}\n");
+  const std::string caption = "\\caption{A table.\n  C: CONTAMINATED calibration.}\n";
+  CHECK(Has(plain, "\\begin{table}\n\\centering\n" + caption));
+  CHECK(Has(plain, "\\footnotesize\nProtocol: gptq-2048 on"));
+  CHECK(Has(comment, "\\begin{table*}\n\\centering\n" + caption));
+  CHECK(Has(comment, "\n% Protocol: gptq-2048 on"));
+  CHECK_FALSE(Has(comment, "\\footnotesize"));
+  CHECK(Has(alone, "\n% C: CONTAMINATED calibration.\n% Protocol: gptq-2048 on"));
+  CHECK(Has(alone, "\\begingroup\n\\sisetup{"));
+  CHECK_FALSE(Has(alone, "{table"));
+  for (const std::string& text : {plain, comment, alone}) CHECK(Has(text, "group-digits = false"));
+}
+
+TEST_CASE("table text: the reference comes first, and every column says its metric") {
+  TableLab lab;
+  for (const char* method : {"awq", "fp16", "rtn"}) {
+    Json record = TableSample(method, 0.02, 0.005);
+    if (std::string(method) != "fp16") record["scheme"]["name"] = "a scheme";
+    lab.Add(record);
+  }
+  const Table& table = lab.Make(
+      "rows: [{field: weights, order: [a scheme]}, {field: method, order: [rtn]}]\n"
+      "columns: [model]\ncells: [ppl]\n");
+  CHECK(table.rows[0] == std::vector<std::string>{"none", "fp16"});
+  CHECK(table.rows[1] == std::vector<std::string>{"a scheme", "rtn"});
+  CHECK(Has(MarkdownTable(table), "| weights | method | wikilm PPL |"));
+  CHECK(Has(LatexTable(table), "\\multicolumn{1}{c}{PPL}"));
+}
+
+TEST_CASE(
+    "table text: what is the same in all rows of a page is said once, figures lead to records") {
+  TableLab lab;
+  const std::string id = lab.Add(Plain("rtn", 0.1));
+  lab.Add(Plain("gptq", 0.2));
+  const Table& table = lab.Make(
+      "rows: [{field: model, name: Model}, method]\ncolumns: [protocol]\n"
+      "cells: [kl_mean]\n");
+  const std::string html = HtmlTable(table, true);
+  CHECK(Has(html, "Of all figures: Model wikilm, gptq-2048."));
+  CHECK_FALSE(Has(html, "<th scope=\"row\">wikilm</th>"));
+  CHECK_FALSE(Has(html, ">gptq-2048</th>"));
+  CHECK(Has(html, "<a href=\"#record-" + id + "\">"));
+  CHECK_FALSE(Has(HtmlTable(table), "<a "));
+}
+
 TEST_CASE("table text: header and row labels are written once where they repeat") {
   TableLab lab;
   for (const std::string model : {"a", "b"}) {

@@ -174,6 +174,14 @@ void SetLabel(YamlReader& root, TableSpec& spec) {
   if (!plain) root.Fail("label", "letters, digits, ':', '-' and '.'");
 }
 
+void ReadLatex(YamlReader& root, TableSpec& spec) {
+  YamlReader latex = root.Map("latex");
+  const std::string environment = latex.Choice("float", {"table", "table*", "none"}, "table");
+  spec.latex.environment = environment == "none" ? "" : environment;
+  spec.latex.note_in_comments = latex.Choice("note", {"below", "comment"}, "below") == "comment";
+  latex.RefuseUnknownKeys();
+}
+
 void ReadOutputs(YamlReader& root, TableSpec& spec) {
   YamlReader outputs = root.Map("outputs");
   const std::vector<std::string>& names = TableFormatNames();
@@ -234,6 +242,7 @@ TableSpec ReadTableSpec(const std::string& file) {
                                     : ReadValue(*entry.map));
   }
   ReadCompare(root, node, spec);
+  ReadLatex(root, spec);
   ReadOutputs(root, spec);
   root.RefuseUnknownKeys();
   if (spec.title.empty()) root.Fail("title", "what the table shows");

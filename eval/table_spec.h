@@ -42,6 +42,12 @@ struct TableValue {
   std::optional<size_t> tokens{}, threads{};  // of a speed: which of the timed points
 };
 
+// How a table stands in a paper.
+struct LatexStyle {
+  std::string environment = "table";  // or "table*"; "": the tabular alone
+  bool note_in_comments = false;      // what else a caption would say; else below the table
+};
+
 struct TableSpec {
   std::string file;
   std::string title, label, note;
@@ -52,6 +58,7 @@ struct TableSpec {
   bool compare_rows = false;         // the cells of a row are compared, not those of a column
   std::vector<std::string> within;   // fields: only cells with equal values are compared
   std::vector<FieldFilter> compete;  // which cells can be best
+  LatexStyle latex;
   std::map<TableFormat, std::filesystem::path> outputs;  // absolute, or below the spec's folder
 
   std::filesystem::path Folder() const { return std::filesystem::path(file).parent_path(); }

@@ -62,7 +62,6 @@ std::vector<std::vector<HeaderSpan>> TableHeader(const Table& table) {
       }
     }
   }
-  if (!lines.empty() && table.spec->cells.size() == 1) return lines;
   std::vector<HeaderSpan>& line = lines.emplace_back();
   for (const TableColumn& column : table.columns) line.push_back({column.shows->header, 1});
   return lines;
