@@ -124,6 +124,17 @@ TEST_CASE("golden: wikilm-28m on the first windows of the bundled text") {
   CheckSampleGolden("wikilm-28m", GENERATE("gptq-2048", "llamacpp-512"));
 }
 
+TEST_CASE("golden: an embedding with more rows than the tokenizer has pieces") {
+  const fs::path folder = testing::SourceDir() / "eval/testdata/padded_vocabulary";
+  const nlohmann::json expected = ReadJsonFile(folder / "expected.json");
+  const std::string text = ReadFile(testing::SourceDir() / "eval/sample/sample.test.raw", 1 << 20);
+  CheckGolden(folder, text.substr(0, expected["text_bytes"].get<size_t>()),
+              {.protocol = "gptq-2048",
+               .tokens = expected["tokens"],
+               .token_sha256 = expected["token_sha256"],
+               .window_mean_nll = expected["window_mean_nll"]});
+}
+
 // ---- WikiText-2, where this machine has it ----
 
 // The test split, or nothing (with a warning) where it is not on this machine. Never downloads.

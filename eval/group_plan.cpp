@@ -98,6 +98,7 @@ SoughtCell GroupRun::Sought(const GroupCell& cell) const {
                     .facts = OwnBuildAndMachine(),
                     .windows = WindowOrder(windows_.size(), config_.accuracy.stop)};
   sought.facts.insert(sought.facts.end(), {{"model.sha256", model_->weights.checkpoint->Sha256()},
+                                           {"model.config_sha256", model_->config.sha256},
                                            {"model.tokenizer_sha256", model_->tokenizer.sha256()},
                                            {"dataset.sha256", text_->sha256},
                                            {"protocol.token_sha256", stream_.sha256}});

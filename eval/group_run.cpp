@@ -135,8 +135,9 @@ size_t GroupRun::LongestWindow() const {
 // a changed tree apart. The thread count is not among it.
 std::string GroupRun::Fingerprint() const {
   std::string text = fmt::format(
-      "{}\n{} {} {}\n{} {} {}\n{} {} {} {}\n", Sha256Hex(ReadFile("/proc/self/exe", kMaxProgram)),
-      model_->weights.checkpoint->Sha256(), config_.model.weight_type == WeightType::kFp16,
+      "{}\n{} {} {} {}\n{} {} {}\n{} {} {} {}\n",
+      Sha256Hex(ReadFile("/proc/self/exe", kMaxProgram)), model_->weights.checkpoint->Sha256(),
+      model_->config.sha256, config_.model.weight_type == WeightType::kFp16,
       model_->tokenizer.sha256(), protocol_->name, stream_.sha256, windows_.size(),
       IsaName(ActiveIsa()), BlasVersion(), BlasCoreType(), config_.accuracy.Compares());
   if (config_.accuracy.stop) {

@@ -74,6 +74,16 @@ TEST_CASE("kernel path: quantized linears get the kernels' layout, kept ones sta
   CHECK(HashQuantized(path.weights) == HashQuantized(model.weights));
 }
 
+TEST_CASE("kernel path: the gate's forward passes slide and stretch as the model's do") {
+  const Quantized sliding(Spec(kInt4), std::nullopt, {.sliding_window = 17});
+  const KernelPath kernel = OnKernels(sliding.weights, 1);
+  CHECK(Gap(sliding, kernel.weights).kl_mean < kLimits.kl_mean);
+  Quantized stretched(Spec(kInt4));
+  stretched.config.rope_scaling = {
+      .kind = RopeScaling::Kind::kDynamic, .factor = 8, .original_context = 50};
+  CHECK(Gap(stretched, OnKernels(stretched.weights, 1).weights).kl_mean < kLimits.kl_mean);
+}
+
 TEST_CASE("kernel path: nothing that the kernels can hold is the simulated path") {
   const Quantized model(Spec({.granularity = Granularity::kColumn}));
   const KernelPath path = OnKernels(model.weights, 1);

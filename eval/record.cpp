@@ -173,7 +173,10 @@ Json CalibrationJson(const CellResult& cell) {
 Json ModelJson(const GroupResult& group, WeightType type) {
   Json json = {{"name", group.model->name},
                {"sha256", group.model->weights.checkpoint->Sha256()},
+               {"config_sha256", group.model->config.sha256},
                {"tokenizer_sha256", group.model->tokenizer.sha256()},
+               {"tokenizer_pieces", group.model->tokenizer.vocab_size()},
+               {"vocabulary", group.model->config.vocab},
                {"parameters", group.model->config.Parameters()},
                {"dtype", type == WeightType::kFp16 ? "fp16" : "native"}};
   if (group.outliers) {

@@ -22,6 +22,7 @@
 #include "eval/text_table.h"
 #include "harness/base/error.h"
 #include "harness/model/config.h"
+#include "harness/model/llama.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {
@@ -64,22 +65,39 @@ void CheckMethodsExist(const RunOptions& options, const std::vector<RunConfig>& 
   }
 }
 
-// Whether every scheme can be had of its model's shapes, before anything is loaded.
+// Whether every model can be used, before anything is loaded: what no config can mend. The models
+// of studies say so when it is their turn.
+void CheckModels(const std::vector<RunConfig>& configs) {
+  std::vector<const RunConfig::ModelChoice*> checked;
+  for (const RunConfig& config : configs) {
+    if (config.model.synthetic || !config.study.empty()) continue;
+    const bool is_new = std::none_of(checked.begin(), checked.end(),
+                                     [&](const auto* other) { return *other == config.model; });
+    if (!is_new) continue;
+    CheckModelFolder(FindModel(config.model.name), config.model.weight_type);
+    checked.push_back(&config.model);
+  }
+}
+
+void CheckPlan(const RunConfig& config, const CellConfig& cell, const LlamaConfig& shape) {
+  try {
+    PlanSynthetic(cell.quantize, shape);
+  } catch (const Error& error) {
+    const std::string hint = config.study.empty() || error.hint().empty()
+                                 ? error.hint()
+                                 : error.hint() + "; 'exclude' leaves points of a study out";
+    throw Error(fmt::format("{} (for {} of {})", error.problem(), cell.label, config.name),
+                error.where(), hint);
+  }
+}
+
+// Whether every scheme can be had of its model's shapes.
 void CheckPlans(const RunOptions& options, const std::vector<RunConfig>& configs) {
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) continue;
     const LlamaConfig shape = ReadConfig(FindModel(config.model.name) / "config.json");
     for (const CellConfig& cell : config.cells) {
-      if (!options.Wants(cell.label)) continue;
-      try {
-        PlanSynthetic(cell.quantize, shape);
-      } catch (const Error& error) {
-        const std::string hint = config.study.empty() || error.hint().empty()
-                                     ? error.hint()
-                                     : error.hint() + "; 'exclude' leaves points of a study out";
-        throw Error(fmt::format("{} (for {} of {})", error.problem(), cell.label, config.name),
-                    error.where(), hint);
-      }
+      if (options.Wants(cell.label)) CheckPlan(config, cell, shape);
     }
   }
 }
@@ -178,6 +196,7 @@ int RunEval(const RunOptions& options) {
   const std::vector<RunConfig> configs = ReadConfigs(options);
   CheckMethodsExist(options, configs);
   CheckColumns(options.columns);
+  CheckModels(configs);
   CheckPlans(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);

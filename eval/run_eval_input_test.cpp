@@ -123,6 +123,18 @@ TEST_CASE("run_eval input: weights that are not finite, or of which the model ov
   CHECK(Missing(result.err, {"logits are not finite", "checkpoint"}) == "");
 }
 
+TEST_CASE(
+    "run_eval input: a model that cannot be used is said before a scheme that it cannot have") {
+  const RunEvalLab lab;
+  WriteFile(lab / "model/tokenizer.model", "IQ== 0\nIg== 1\nIw== 2\n");
+  CheckRefused(lab, {lab.config(), "--set", "quantize.weights.group=5"},
+               {"model/tokenizer.model", "found a tiktoken vocabulary"});
+  fs::remove(lab / "model/tokenizer.model");
+  testing::CopyTokenizer(lab / "model");
+  CheckRefused(lab, {lab.config(), "--set", "quantize.weights.group=5"},
+               {"group 5 does not divide"});
+}
+
 TEST_CASE("run_eval input: a bad config.json") {
   const RunEvalLab lab;
   const nlohmann::json good = testing::TinyConfig({.vocab = testing::kTokenizerPieces});

@@ -64,7 +64,10 @@ TEST_CASE("record: every cell has what every cell has") {
                           "config.resolved",
                           "model.name",
                           "model.sha256",
+                          "model.config_sha256",
                           "model.tokenizer_sha256",
+                          "model.tokenizer_pieces",
+                          "model.vocabulary",
                           "model.parameters",
                           "model.dtype",
                           "method",
@@ -217,6 +220,7 @@ TEST_CASE("record: hashes are those of what was read") {
     return Sha256Hex(ReadFile(lab / file, size_t{1} << 26));
   };
   CHECK(rtn["model"]["sha256"] == hash("model/model.safetensors"));
+  CHECK(rtn["model"]["config_sha256"] == hash("model/config.json"));
   CHECK(rtn["model"]["tokenizer_sha256"] == hash("model/tokenizer.model"));
   CHECK(rtn["dataset"]["sha256"] == hash("text.txt"));
   CHECK(rtn["dataset"]["name"] == "text.txt");

@@ -187,6 +187,12 @@ uint64_t Checkpoint::FileBytes() const {
   return bytes;
 }
 
+uint64_t Checkpoint::CopiedBytes() const {
+  uint64_t bytes = 0;
+  for (const SafetensorsFile& file : files_) bytes += file.copied_bytes();
+  return bytes;
+}
+
 const std::string& Checkpoint::Sha256() const {
   std::call_once(sha256_once_, [this] {
     std::string lines;

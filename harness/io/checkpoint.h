@@ -30,7 +30,8 @@ class Checkpoint {
 
   const std::vector<std::string>& names() const { return names_; }  // of all tensors, sorted
   const std::filesystem::path& dir() const { return dir_; }
-  uint64_t FileBytes() const;  // of the safetensors files together
+  uint64_t FileBytes() const;    // of the safetensors files together
+  uint64_t CopiedBytes() const;  // of the tensors that are kept in memory beside them
 
   // Of the single file; of shards, over the lines "<sha256 of the shard>  <its name>\n" in name
   // order, as sha256sum prints them. Reads all weights at the first call.

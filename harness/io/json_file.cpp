@@ -9,6 +9,7 @@
 
 #include "harness/base/error.h"
 #include "harness/io/file.h"
+#include "harness/io/foreign.h"
 #include "harness/io/json_fast.h"
 #include "harness/io/utf8.h"
 
@@ -90,6 +91,7 @@ std::string Reason(std::string message) {
 
 // Slowly, with all that a message needs.
 json ParseJsonWatched(std::string_view text, const std::string& where) {
+  RefuseForeign(text, "JSON", where);
   if (const auto invalid = FindInvalidUtf8(text)) {
     throw Error("expected UTF-8, found an invalid byte", At(where, text, *invalid));
   }

@@ -9,6 +9,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/io/foreign.h"
 #include "harness/io/json_file.h"
 
 namespace quantref {
@@ -78,7 +79,6 @@ class HeaderReader {
       }
     }
     CheckCoverage(tensors);
-    for (const Tensor& tensor : tensors) CheckAlignment(tensor);
     return tensors;
   }
 
@@ -102,7 +102,6 @@ class HeaderReader {
   Extent ReadOffsets(const std::string& name, const json& info) const;
   size_t BytesOf(const Tensor& tensor) const;
   void CheckCoverage(const std::vector<Tensor>& tensors) const;
-  void CheckAlignment(const Tensor& tensor) const;
 
   std::string where_;
   std::span<const std::byte> bytes_;
@@ -118,10 +117,7 @@ json HeaderReader::ParseHeader() {
   uint64_t size = 0;
   for (size_t i = 0; i < kSizeBytes; ++i) size |= std::to_integer<uint64_t>(bytes_[i]) << (8 * i);
   const std::string_view text(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
-  if (text.starts_with("version https://git-lfs")) {
-    throw Error("expected a safetensors file, found a Git LFS pointer to one", where_,
-                "fetch the file itself: git lfs pull");
-  }
+  RefuseForeign(text, "a safetensors file", where_);
   if (size == 0) throw Error("expected a header, found the header size 0", where_);
   if (size > kMaxHeaderBytes) {
     throw Error("expected a header of at most 100000000 bytes, found the header size " +
@@ -268,14 +264,8 @@ void HeaderReader::CheckCoverage(const std::vector<Tensor>& tensors) const {
   }
 }
 
-void HeaderReader::CheckAlignment(const Tensor& tensor) const {
-  const size_t alignment = DTypeBytes(tensor.dtype);
-  const auto offset = static_cast<size_t>(tensor.data - bytes_.data());  // the map starts at a page
-  if (tensor.bytes > 0 && offset % alignment != 0) {
-    throw Error("misaligned: expected the data at a multiple of " + std::to_string(alignment) +
-                    " bytes in the file, found it at " + std::to_string(offset),
-                At(tensor.name), "load and save the file again with a current safetensors library");
-  }
+bool IsAligned(const Tensor& tensor) {
+  return reinterpret_cast<uintptr_t>(tensor.data) % DTypeBytes(tensor.dtype) == 0;
 }
 
 }  // namespace
@@ -287,7 +277,18 @@ size_t DTypeBytes(DType dtype) { return RowOf(dtype).bytes; }
 SafetensorsFile SafetensorsFile::Open(const std::filesystem::path& path) {
   SafetensorsFile opened{MappedFile(path)};
   opened.tensors_ = HeaderReader(opened.file_).Read();
+  opened.CopyUnaligned();
   return opened;
+}
+
+void SafetensorsFile::CopyUnaligned() {
+  for (Tensor& tensor : tensors_) {
+    if (tensor.bytes == 0 || IsAligned(tensor)) continue;
+    Matrix<std::byte>& copy = copies_.emplace_back(1, tensor.bytes);
+    std::copy_n(tensor.data, tensor.bytes, copy.data());
+    tensor.data = copy.data();
+    copied_bytes_ += tensor.bytes;
+  }
 }
 
 const Tensor* SafetensorsFile::Find(std::string_view name) const {

@@ -10,6 +10,7 @@
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
+#include "harness/io/foreign.h"
 
 // Exported by the library, but its 0.1.97 header does not declare it.
 namespace sentencepiece::logging {
@@ -108,6 +109,14 @@ bool IsSafeModel(std::string_view model) {
   });
 }
 
+// No SentencePiece model is: as a tag, the brace would open a group.
+bool IsJsonObject(std::string_view contents) {
+  const size_t brace = contents.find_first_not_of(" \t\r\n");
+  if (brace == std::string_view::npos || contents[brace] != '{') return false;
+  const size_t next = contents.find_first_not_of(" \t\r\n", brace + 1);
+  return next != std::string_view::npos && contents[next] == '"';
+}
+
 // Explains a tokenizer.model that is not there.
 void CheckPresent(const fs::path& file) {
   std::error_code ignored;
@@ -145,6 +154,8 @@ Tokenizer Tokenizer::Load(const fs::path& path) {
                 "supported");
   };
   if (contents.empty()) refuse("the file is empty");
+  RefuseForeign(contents, "a SentencePiece model", file.string());
+  if (IsJsonObject(contents)) refuse("JSON, as tokenizer.json and tekken.json are");
   if (!IsSafeModel(contents)) refuse("malformed, or with a corrupt character map");
   constexpr int kFatalOnly =
       3;  // the library would write what it reports as a status to stderr, too
@@ -182,8 +193,7 @@ std::string Tokenizer::Decode(std::span<const uint32_t> ids) const {
   std::vector<int> pieces;
   pieces.reserve(ids.size());
   for (const uint32_t id : ids) {
-    QR_CHECK_LT(id, vocab_size());
-    pieces.push_back(static_cast<int>(id));
+    if (id < vocab_size()) pieces.push_back(static_cast<int>(id));
   }
   std::string text;
   const auto status = impl_->processor.Decode(pieces, &text);

@@ -25,7 +25,8 @@ class Tokenizer {
   std::vector<uint32_t> Encode(std::string_view text) const;
   static constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
-  // The text of ids below vocab_size(); control tokens give none.
+  // The text of the ids. Control tokens give none, nor do ids that no piece has: a model may have
+  // tokens beside the tokenizer's.
   std::string Decode(std::span<const uint32_t> ids) const;
 
   size_t vocab_size() const;

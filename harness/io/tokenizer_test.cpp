@@ -167,6 +167,27 @@ TEST_CASE("tokenizer: a corrupt model is an Error and nothing is printed", "[tok
   CHECK(captured.Text().empty());
 }
 
+TEST_CASE("tokenizer: what else is named tokenizer.model is called by its name", "[tokenizer]") {
+  const std::string supported = "only SentencePiece tokenizers (tokenizer.model) are supported";
+  CHECK_ERROR(EncodedWith("IQ== 0\nIg== 1\nIw== 2\nJA== 3\n"), "expected a SentencePiece model",
+              "found a tiktoken vocabulary", supported);
+  CHECK_ERROR(
+      EncodedWith("version https://git-lfs.github.com/spec/v1\noid sha256:9e55\nsize 499\n"),
+      "found a Git LFS pointer", "git lfs pull");
+  CHECK_ERROR(EncodedWith("{\n  \"version\": \"1.0\",\n  \"added_tokens\": []}"),
+              "JSON, as tokenizer.json and tekken.json are", supported);
+  CHECK_ERROR(EncodedWith("<!doctype html><html>Sign in</html>"), "found a web page");
+  CHECK_ERROR(EncodedWith("IQ== zero\nIg== 1\nIw== 2\n"), "bytes that are none");
+}
+
+TEST_CASE("tokenizer: ids that no piece has give no text", "[tokenizer]") {
+  const Tokenizer tokenizer = Tokenizer::Load(testing::ReferenceModel("wikilm-2m"));
+  std::vector<uint32_t> ids = tokenizer.Encode("a padded embedding");
+  ids.push_back(static_cast<uint32_t>(tokenizer.vocab_size()));
+  ids.push_back(1'000'000'000);
+  CHECK(tokenizer.Decode(ids) == "a padded embedding");
+}
+
 TEST_CASE("tokenizer: a character map that leads out of itself is refused", "[tokenizer]") {
   using namespace std::string_literals;
   const std::string strings = "x\0"s;

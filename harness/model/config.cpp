@@ -2,18 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "harness/base/error.h"
+#include "harness/base/sha256.h"
+#include "harness/io/file.h"
 #include "harness/io/json_file.h"
 
 namespace quantref {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr size_t kMostContext = 1 << 24;
 
 // Typed access to one JSON object, with errors that name the file and the key.
 class Reader {
@@ -59,9 +64,11 @@ class Reader {
         fmt::format("expected {} for \"{}\", found {}", expected, key, found.dump().substr(0, 80)),
         where_);
   }
-  [[noreturn]] void Unsupported(const std::string& feature) const {
-    throw Error(fmt::format("{} is not supported", feature), where_,
-                "LLaMA-family models with RMSNorm, rotary embeddings and a SiLU-gated MLP are");
+  [[noreturn]] void Unsupported(
+      const std::string& feature,
+      const char* hint =
+          "LLaMA-family models with RMSNorm, rotary embeddings and a SiLU-gated MLP are") const {
+    throw Error(fmt::format("{} is not supported", feature), where_, hint);
   }
 
  private:
@@ -96,17 +103,21 @@ void RefuseUnsupported(const Reader& json) {
   RefusePartialRotary(json);
 }
 
-RopeScaling ReadRopeScaling(const Reader& scaling) {
-  RopeScaling result;
-  const char* key = scaling.Has("rope_type") ? "rope_type" : "type";
-  const std::string type = scaling.String(key);
-  if (type == "default") return result;
-  if (type != "linear" && type != "llama3")
-    scaling.Unsupported(fmt::format("{} \"{}\"", key, type));
-  result.factor = scaling.Positive("factor");
-  result.kind = RopeScaling::Kind::kLinear;
-  if (type == "linear") return result;
-  result.kind = RopeScaling::Kind::kLlama3;
+double PositiveOr(const Reader& json, const char* key, double otherwise) {
+  return json.Has(key) ? json.Positive(key) : otherwise;
+}
+
+// What cosines and sines are multiplied by, where config.json does not give it itself.
+double YarnAttentionFactor(const Reader& scaling, double factor) {
+  const auto of = [factor](double scale) {
+    return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1;
+  };
+  if (scaling.Has("attention_factor")) return scaling.Positive("attention_factor");
+  if (!scaling.Has("mscale") || !scaling.Has("mscale_all_dim")) return of(1);
+  return of(scaling.Positive("mscale")) / of(scaling.Positive("mscale_all_dim"));
+}
+
+void ReadLlama3(const Reader& scaling, RopeScaling& result) {
   result.low_freq_factor = scaling.Positive("low_freq_factor");
   result.high_freq_factor = scaling.Positive("high_freq_factor");
   result.original_context = scaling.Positive("original_max_position_embeddings");
@@ -115,20 +126,86 @@ RopeScaling ReadRopeScaling(const Reader& scaling) {
                  fmt::format("more than low_freq_factor ({})", result.low_freq_factor),
                  scaling["high_freq_factor"]);
   }
+}
+
+void ReadYarn(const Reader& scaling, double context, RopeScaling& result) {
+  result.original_context = PositiveOr(scaling, "original_max_position_embeddings", context);
+  result.factor = scaling.Has("original_max_position_embeddings")
+                      ? PositiveOr(scaling, "factor", context / result.original_context)
+                      : scaling.Positive("factor");
+  result.attention_factor = YarnAttentionFactor(scaling, result.factor);
+  result.beta_fast = PositiveOr(scaling, "beta_fast", result.beta_fast);
+  result.beta_slow = PositiveOr(scaling, "beta_slow", result.beta_slow);
+  result.truncate = scaling.Bool("truncate", true);
+  if (result.beta_fast < result.beta_slow) {
+    scaling.Fail("beta_fast", fmt::format("at least beta_slow ({})", result.beta_slow),
+                 scaling["beta_fast"]);
+  }
+}
+
+// `context`: max_position_embeddings.
+RopeScaling ReadRopeScaling(const Reader& scaling, size_t context) {
+  using Kind = RopeScaling::Kind;
+  static const std::map<std::string, Kind> kinds = {{"default", Kind::kNone},
+                                                    {"linear", Kind::kLinear},
+                                                    {"llama3", Kind::kLlama3},
+                                                    {"dynamic", Kind::kDynamic},
+                                                    {"yarn", Kind::kYarn}};
+  const char* key = scaling.Has("rope_type") ? "rope_type" : "type";
+  const std::string type = scaling.String(key);
+  const auto kind = kinds.find(type);
+  if (kind == kinds.end()) scaling.Unsupported(fmt::format("{} \"{}\"", key, type));
+  RopeScaling result;
+  result.kind = kind->second;
+  if (result.kind == Kind::kNone) return result;
+  if (result.kind == Kind::kYarn) {
+    ReadYarn(scaling, static_cast<double>(context), result);
+    return result;
+  }
+  result.factor = scaling.Positive("factor");
+  if (result.kind == Kind::kDynamic) {
+    if (result.factor < 1) scaling.Fail("factor", "at least 1", scaling["factor"]);
+    result.original_context = static_cast<double>(context);
+  }
+  if (result.kind == Kind::kLlama3) ReadLlama3(scaling, result);
   return result;
 }
 
 void ReadRope(const Reader& json, LlamaConfig& config) {
   if (json.Has("rope_theta")) config.rope_theta = json.Positive("rope_theta");
-  if (json.Has("rope_scaling")) config.rope_scaling = ReadRopeScaling(json.Object("rope_scaling"));
+  if (json.Has("rope_scaling"))
+    config.rope_scaling = ReadRopeScaling(json.Object("rope_scaling"), config.context);
   if (json.Has("rope_parameters")) {  // what newer files have in place of the two
     const Reader parameters = json.Object("rope_parameters");
     if (parameters.Has("rope_theta")) config.rope_theta = parameters.Positive("rope_theta");
     if (parameters.Has("rope_type") || parameters.Has("type")) {
-      config.rope_scaling = ReadRopeScaling(parameters);
+      config.rope_scaling = ReadRopeScaling(parameters, config.context);
     }
     RefusePartialRotary(parameters);
   }
+}
+
+// The context that dynamic and yarn scaling make of the original one.
+size_t StretchedContext(const LlamaConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  using Kind = RopeScaling::Kind;
+  if (scaling.kind != Kind::kDynamic && scaling.kind != Kind::kYarn) return config.context;
+  const double stretched = std::min(scaling.original_context * scaling.factor, 1.0 * kMostContext);
+  return std::max(config.context, static_cast<size_t>(stretched));
+}
+
+// Only Mistral's attention slides, and it does where its config.json does not say so.
+size_t ReadSlidingWindow(const Reader& json, const LlamaConfig& config, bool named) {
+  constexpr size_t kMistrals = 4096;
+  const bool slides = config.model_type == "mistral";
+  if (!json.Has("sliding_window")) return slides && !named ? kMistrals : 0;
+  const size_t window = json.Count("sliding_window", kMostContext);
+  if (!slides && window < config.context) {
+    json.Unsupported(
+        fmt::format("a sliding_window of {} with model_type \"{}\"", window, config.model_type),
+        "transformers passes over it there: set it to null for that, or the type to mistral");
+  }
+  return slides ? window : 0;
 }
 
 void ReadHeads(const Reader& json, LlamaConfig& config) {
@@ -155,10 +232,12 @@ void ReadHeads(const Reader& json, LlamaConfig& config) {
 }  // namespace
 
 LlamaConfig ReadConfig(const std::filesystem::path& path) {
-  const Json document = ReadJsonFile(path);
+  const std::string text = ReadFile(path, kMaxJsonFileBytes);
+  const Json document = ParseJson(text, path.string());
   if (!document.is_object()) throw Error("expected a JSON object", path.string());
   const Reader json(document, path.string());
   LlamaConfig config;
+  config.sha256 = Sha256Hex(text);
   config.model_type = json.String("model_type");
   if (config.model_type != "llama" && config.model_type != "mistral") {
     json.Unsupported("model_type \"" + config.model_type + "\"");
@@ -168,16 +247,15 @@ LlamaConfig ReadConfig(const std::filesystem::path& path) {
   config.intermediate = json.Count("intermediate_size", 1 << 20);
   config.layers = json.Count("num_hidden_layers", 1 << 12);
   config.vocab = json.Count("vocab_size", 1 << 22);
-  config.context = json.Count("max_position_embeddings", 1 << 24);
+  config.context = json.Count("max_position_embeddings", kMostContext);
   ReadHeads(json, config);
   config.rms_eps = json.Positive("rms_norm_eps");
   ReadRope(json, config);
   config.attention_bias = json.Bool("attention_bias", false);
   config.mlp_bias = json.Bool("mlp_bias", false);
   config.tied_head = json.Bool("tie_word_embeddings", false);
-  if (json.Has("sliding_window") && json.Count("sliding_window", 1 << 24) < config.context) {
-    json.Unsupported("a sliding_window shorter than the context");
-  }
+  config.context = StretchedContext(config);
+  config.sliding_window = ReadSlidingWindow(json, config, document.contains("sliding_window"));
   if (json.Has("bos_token_id")) {
     const Json& bos = json["bos_token_id"];
     if (!bos.is_number_unsigned() || bos.get<uint64_t>() >= config.vocab) {
@@ -193,9 +271,10 @@ double LlamaConfig::ForwardFlops(size_t tokens, size_t scored) const {
   const double d = static_cast<double>(hidden), hd = static_cast<double>(head_dim);
   const double q = static_cast<double>(heads) * hd, kv = static_cast<double>(kv_heads) * hd;
   const double linears = d * (2 * q + 2 * kv) + 3 * d * static_cast<double>(intermediate);
-  const double attention =
-      2 * q * (n + 1) / 2;  // scores and values, over (n + 1) / 2 keys on average
-  return 2 * (n * static_cast<double>(layers) * (linears + attention) +
+  const double window = sliding_window == 0 ? n : std::min(n, static_cast<double>(sliding_window));
+  const double keys = window * (window + 1) / 2 + (n - window) * window;  // of all queries together
+  const double attention = 2 * q * keys;                                  // scores and values
+  return 2 * (static_cast<double>(layers) * (n * linears + attention) +
               static_cast<double>(scored) * d * static_cast<double>(vocab));
 }
 

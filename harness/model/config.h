@@ -8,28 +8,35 @@
 
 namespace quantref {
 
-// Rotary embedding frequencies beyond the plain ones, as config.json's rope_scaling has them.
+// Rotary embedding frequencies beyond the plain ones, as config.json's rope_scaling has them
+// (rope.cpp says what they do).
 struct RopeScaling {
-  enum class Kind { kNone, kLinear, kLlama3 } kind = Kind::kNone;
-  double factor = 1;  // linear: positions are divided by it; llama3: the low frequencies are
-  double low_freq_factor = 1;   // llama3 only
-  double high_freq_factor = 4;  // llama3 only
-  double original_context = 0;  // llama3 only, in tokens
+  enum class Kind { kNone, kLinear, kLlama3, kDynamic, kYarn } kind = Kind::kNone;
+  double factor = 1;
+  double low_freq_factor = 1;            // llama3 only
+  double high_freq_factor = 4;           // llama3 only
+  double original_context = 0;           // llama3, dynamic and yarn: the tokens of pre-training
+  double attention_factor = 1;           // yarn only: of cosines and sines
+  double beta_fast = 32, beta_slow = 1;  // yarn only, in turns
+  bool truncate = true;                  // yarn only: bounds of the ramp at whole pairs
 };
 
 // The shape of a LLaMA-family model: what config.json says, checked.
 struct LlamaConfig {
   std::string model_type;  // "llama" or "mistral"
   size_t hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
-  size_t context = 0;  // max_position_embeddings
+  // max_position_embeddings; the stretched context where dynamic or yarn scaling stretches it.
+  size_t context = 0;
+  size_t sliding_window = 0;  // tokens that one attends to, itself included; 0: all before it
   double rms_eps = 1e-6, rope_theta = 10000;
   RopeScaling rope_scaling;
   bool attention_bias = false, mlp_bias = false;
   bool tied_head = false;
   std::optional<uint32_t> bos_id;
+  std::string sha256{};  // of the file that says all this
 
   // Multiply-adds count 2. Every product of one forward over `tokens` positions whose logits are
-  // computed for `scored` of them; attention counts the causal half that is needed.
+  // computed for `scored` of them; attention counts the keys that are seen.
   double ForwardFlops(size_t tokens, size_t scored) const;
   size_t Parameters() const;
 };

@@ -1,10 +1,12 @@
 #include "harness/model/config.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "harness/base/sha256.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -116,6 +118,69 @@ TEST_CASE("config: rope_scaling", "[config]") {
   CHECK(llama3.original_context == 128);
 }
 
+TEST_CASE("config: dynamic scaling stretches max_position_embeddings", "[config]") {
+  const LlamaConfig config = ReadPatched(R"({"rope_scaling": {"type": "dynamic", "factor": 2.5}})");
+  CHECK(config.rope_scaling.kind == Kind::kDynamic);
+  CHECK(config.rope_scaling.factor == 2.5);
+  CHECK(config.rope_scaling.original_context == 300);
+  CHECK(config.rope_scaling.attention_factor == 1);
+  CHECK(config.context == 750);
+  CHECK_ERROR(ReadPatched(R"({"rope_scaling": {"type": "dynamic", "factor": 0.5}})"), "factor",
+              "at least 1");
+}
+
+TEST_CASE("config: yarn scaling, and what it takes where keys are missing", "[config]") {
+  const auto read = [](const char* parameters) {
+    json patch = json::parse(parameters);
+    patch["rope_type"] = "yarn";
+    return ReadPatched(json{{"rope_scaling", patch}});
+  };
+  const LlamaConfig plain = read(R"({"factor": 4})");
+  CHECK(plain.rope_scaling.kind == Kind::kYarn);
+  CHECK(plain.rope_scaling.factor == 4);
+  CHECK(plain.rope_scaling.original_context == 300);
+  CHECK(plain.rope_scaling.attention_factor == Approx(0.1 * std::log(4.0) + 1));
+  CHECK(plain.rope_scaling.beta_fast == 32);
+  CHECK(plain.rope_scaling.beta_slow == 1);
+  CHECK(plain.rope_scaling.truncate);
+  CHECK(plain.context == 1200);
+  const LlamaConfig full = read(R"({"factor": 2, "original_max_position_embeddings": 30,
+      "attention_factor": 0.75, "beta_fast": 16, "beta_slow": 2, "truncate": false})");
+  CHECK(full.rope_scaling.original_context == 30);
+  CHECK(full.rope_scaling.attention_factor == 0.75);
+  CHECK(full.rope_scaling.beta_fast == 16);
+  CHECK(full.rope_scaling.beta_slow == 2);
+  CHECK_FALSE(full.rope_scaling.truncate);
+  CHECK(full.context == 300);  // max_position_embeddings holds the stretched context already
+  const RopeScaling implied = read(R"({"original_max_position_embeddings": 100})").rope_scaling;
+  CHECK(implied.factor == 3);
+  const RopeScaling scaled =
+      read(R"({"factor": 8, "mscale": 1.5, "mscale_all_dim": 0.5})").rope_scaling;
+  CHECK(scaled.attention_factor == Approx((0.15 * std::log(8.0) + 1) / (0.05 * std::log(8.0) + 1)));
+  CHECK(read(R"({"factor": 8, "mscale": 1.5})").rope_scaling.attention_factor ==
+        Approx(0.1 * std::log(8.0) + 1));
+  CHECK_ERROR(read("{}"), "\"factor\"");
+  CHECK_ERROR(read(R"({"factor": 2, "beta_fast": 1, "beta_slow": 2})"), "at least beta_slow (2)");
+  CHECK_ERROR(read(R"({"factor": 2, "attention_factor": -1})"), "\"attention_factor\"");
+}
+
+TEST_CASE("config: the sliding window is Mistral's, 4096 where the key is missing", "[config]") {
+  const json mistral = {{"model_type", "mistral"}, {"architectures", {"MistralForCausalLM"}}};
+  const auto window = [&](const char* more) {
+    json patch = mistral;
+    json document = json::parse(kValid);
+    document.merge_patch(patch);
+    document.update(json::parse(more));  // keeps a null
+    return ReadText(document.dump()).sliding_window;
+  };
+  CHECK(window(R"({"sliding_window": 17})") == 17);
+  CHECK(window(R"({"sliding_window": 5000})") == 5000);
+  CHECK(window(R"({"sliding_window": null})") == 0);
+  CHECK(window("{}") == 4096);
+  CHECK(ReadText(kValid).sliding_window == 0);
+  CHECK(ReadPatched(R"({"sliding_window": 300})").sliding_window == 0);  // shorter than no text
+}
+
 TEST_CASE("config: rope_parameters in place of rope_theta and rope_scaling", "[config]") {
   const LlamaConfig plain =
       ReadPatched(R"({"rope_theta": null, "rope_parameters": {"rope_theta": 123.0,
@@ -148,12 +213,11 @@ TEST_CASE("config: what would change the numbers is refused by its name", "[conf
       {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"},
       {R"({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}})",
        "partial_rotary_factor"},
-      {R"({"rope_scaling": {"type": "dynamic", "factor": 2.0}})", "type \"dynamic\""},
-      {R"({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}})", "rope_type \"yarn\""},
+      {R"({"rope_scaling": {"type": "longrope"}})", "type \"longrope\""},
       {R"({"rope_scaling": {"rope_type": "longrope"}})", "rope_type \"longrope\""},
-      {R"({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}})", "rope_type \"yarn\""},
-      {R"({"rope_parameters": {"type": "yarn", "factor": 2.0}})", "type \"yarn\""},
-      {R"({"sliding_window": 299})", "sliding_window"},
+      {R"({"rope_parameters": {"rope_type": "proportional"}})", "rope_type \"proportional\""},
+      {R"({"rope_parameters": {"type": "longrope"}})", "type \"longrope\""},
+      {R"({"sliding_window": 299})", "a sliding_window of 299 with model_type \"llama\""},
       {R"({"head_dim": 7})", "odd head_dim (7)"},
   };
   for (const auto& [patch, named] : refusals) {
@@ -256,6 +320,16 @@ TEST_CASE("config: heads must divide", "[config]") {
   CHECK(ReadPatched(R"({"hidden_size": 100})").head_dim == 6);
 }
 
+TEST_CASE("config: a pointer to the file and a page in its place are named", "[config]") {
+  CHECK_ERROR(ReadText("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n"),
+              "config.json", "expected JSON, found a Git LFS pointer", "git lfs pull");
+  CHECK_ERROR(ReadText("\n<!DOCTYPE html>\n<html>"), "found a web page");
+}
+
+TEST_CASE("config: its hash is the file's", "[config]") {
+  CHECK(ReadText(kValid).sha256 == Sha256Hex(std::string_view(kValid)));
+}
+
 TEST_CASE("config: files that are no config", "[config]") {
   const TempDir dir;
   CHECK_ERROR(ReadConfig(dir / "config.json"), "config.json");
@@ -314,6 +388,9 @@ TEST_CASE("config: operations of a forward pass by hand", "[config]") {
   }
   CHECK(config.ForwardFlops(kTokens, kScored) == static_cast<double>(2 * multiply_adds));
   CHECK(config.ForwardFlops(kTokens, 0) == static_cast<double>(2 * (multiply_adds - 160)));
+  config.sliding_window = 3;  // the fourth and fifth token see 3 keys instead of 4 and 5
+  multiply_adds -= 3 * 2 * 2 * 6 * (1 + 2);
+  CHECK(config.ForwardFlops(kTokens, kScored) == static_cast<double>(2 * multiply_adds));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,12 +33,13 @@ using testing::TinyModel;
 constexpr size_t kTokens = 90;
 
 // Grouped queries, a key a head, one key for all; a tied head; biases; heads as wide as vectors;
-// every type of weights.
+// every type of weights; attention that does not reach back to the beginning.
 const TinyModel kModels[] = {
     {},
     {.kv_heads = 4, .tied = true},
     {.kv_heads = 1, .attention_bias = true, .mlp_bias = true, .dtype = "F16"},
     {.hidden = 64, .intermediate = 100, .heads = 2, .kv_heads = 1, .head_dim = 40, .dtype = "BF16"},
+    {.sliding_window = 20},
 };
 
 // The weights stay mapped when the folder is gone.
@@ -122,6 +124,45 @@ TEST_CASE("extend: token by token, in chunks and at once as the whole window", "
       CHECK(SameBits(InChunks(model, ids, kTokens, cache, work).view(), expected.view()));
     }
   }
+}
+
+TEST_CASE("extend: beyond dynamic scaling's context, keys keep the angles of their time",
+          "[extend]") {
+  const Transformer plain = Tiny({});
+  LlamaConfig config = plain.config();
+  config.rope_scaling = {.kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = 40};
+  const Transformer model(config, plain.weights(), 60);
+  const std::vector<uint32_t> ids = RandomIds(60, 1);
+  Workspace work;
+  const auto extended = [&](std::initializer_list<size_t> chunks) {
+    KvCache cache(config, 60);
+    size_t first = 0;
+    for (const size_t chunk : chunks) {
+      model.Extend(std::span(ids).subspan(first, chunk), cache, work);
+      first += chunk;
+    }
+    return std::move(cache.keys[0]);
+  };
+  const auto difference = [](const Matrix<float>& a, const Matrix<float>& b, size_t row) {
+    double worst = 0;
+    for (size_t i = 0; i < a.cols(); ++i)
+      worst = std::max(worst, static_cast<double>(std::fabs(a(row, i) - b(row, i))));
+    return worst;
+  };
+  const Matrix<float> whole = extended({60}), parts = extended({20, 20, 1, 19});
+  CHECK(difference(whole, extended({20, 20, 20}), 59) < 1e-5);
+  CHECK(difference(whole, parts, 59) < 1e-5);
+  CHECK(difference(whole, parts, 19) > 1e-3);           // was rotated as one of 20 tokens
+  CHECK(difference(parts, extended({20}), 19) == 0);    // and stayed so
+  CHECK(difference(parts, extended({41}), 40) < 1e-5);  // one of 41
+  CHECK(difference(whole, parts, 40) > 1e-3);
+  KvCache cache(config, 60);
+  const Matrix<float> expected = model.Hidden(ids, work);
+  CHECK(SameBits(model.Extend(ids, cache, work), expected.view()));
+  // Within the original context there is no scaling.
+  const std::span<const uint32_t> few = std::span(ids).first(40);
+  const Matrix<float> unscaled = plain.Hidden(few, work);
+  CHECK(SameBits(model.Hidden(few, work).view(), unscaled.view()));
 }
 
 TEST_CASE("extend: a few tokens at once have the bits of the window", "[extend]") {

@@ -24,28 +24,46 @@ uint32_t AgreeOnBos(const LlamaConfig& config, const Tokenizer& tokenizer,
   return of_tokenizer ? *of_tokenizer : *config.bos_id;
 }
 
-}  // namespace
+void CheckVocabulary(const LlamaConfig& config, const Tokenizer& tokenizer,
+                     const std::filesystem::path& dir) {
+  if (tokenizer.vocab_size() <= config.vocab) return;
+  throw Error(fmt::format("config.json says vocab_size {}, tokenizer.model has {} pieces",
+                          config.vocab, tokenizer.vocab_size()),
+              dir.string(), "the tokenizer belongs to another model");
+}
 
-Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
-                size_t threads) {
+// LoadModel but for the look at every weight. What no setting can mend is found first.
+Model OpenModel(const std::string& name, const std::filesystem::path& dir, WeightType type) {
   if (!std::filesystem::is_directory(dir)) {
     throw Error("expected a folder with config.json, *.safetensors and tokenizer.model, found none",
                 dir.string());
   }
   LlamaConfig config = ReadConfig(dir / "config.json");
   Tokenizer tokenizer = Tokenizer::Load(dir / "tokenizer.model");
-  if (tokenizer.vocab_size() != config.vocab) {
-    throw Error(fmt::format("config.json says vocab_size {}, tokenizer.model has {} pieces",
-                            config.vocab, tokenizer.vocab_size()),
-                dir.string(), "the tokenizer belongs to another model");
-  }
+  CheckVocabulary(config, tokenizer, dir);
   const uint32_t bos_id = AgreeOnBos(config, tokenizer, dir);
-  ModelWeights weights = LoadWeights(config, Checkpoint::Open(dir), type, threads);
-  return {name, dir, config, std::move(tokenizer), bos_id, std::move(weights)};
+  ModelWeights weights = MapWeights(config, Checkpoint::Open(dir), type);
+  return {name, dir, std::move(config), std::move(tokenizer), bos_id, std::move(weights)};
+}
+
+}  // namespace
+
+Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
+                size_t threads) {
+  Model model = OpenModel(name, dir, type);
+  CheckFinite(model.weights, type, threads);
+  return model;
+}
+
+LlamaConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type) {
+  return OpenModel("", dir, type).config;
 }
 
 Transformer::Transformer(const LlamaConfig& config, ModelWeights weights, size_t max_tokens)
-    : config_(config), weights_(std::move(weights)), rope_(config, max_tokens) {
+    : config_(config),
+      weights_(std::move(weights)),
+      max_tokens_(max_tokens),
+      rope_(config, CommonRopeLength(config, max_tokens)) {
   QR_CHECK_LE(max_tokens, config.context);
 }
 
@@ -59,8 +77,15 @@ void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixVie
 
 void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
                           KvCache* cache) const {
+  const size_t before = cache == nullptr ? 0 : cache->tokens, length = before + ids.size();
   Embed(weights_, ids, h, work.team());
-  const BlockShape shape{config_, rope_};
+  if (length <= rope_.length()) return RunBlocks(rope_, h, work, cache);
+  RunBlocks(RopeTable(config_, length, before), h, work, cache);
+}
+
+void Transformer::RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work,
+                            KvCache* cache) const {
+  const BlockShape shape{config_, rope};
   for (size_t i = 0; i < weights_.blocks.size(); ++i) {
     const KvView past = cache == nullptr ? KvView{} : cache->layer(i);
     BlockForward(shape, weights_.blocks[i], h, work, {}, cache == nullptr ? nullptr : &past);
@@ -69,7 +94,7 @@ void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Wo
 }
 
 Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work) const {
-  QR_CHECK_LE(ids.size(), rope_.cosines.rows());
+  QR_CHECK_LE(ids.size(), max_tokens_);
   Matrix<float> h(ids.size(), config_.hidden);
   Forward(ids, h.view(), work, nullptr);
   return h;
@@ -79,7 +104,7 @@ MatrixView<const float> Transformer::Extend(std::span<const uint32_t> ids, KvCac
                                             Workspace& work) const {
   QR_CHECK_EQ(cache.keys.size(), weights_.blocks.size());
   QR_CHECK_LE(cache.tokens + ids.size(), cache.capacity());
-  QR_CHECK_LE(cache.tokens + ids.size(), rope_.cosines.rows());
+  QR_CHECK_LE(cache.tokens + ids.size(), max_tokens_);
   const MatrixView<float> h = Shaped(work.hidden, ids.size(), config_.hidden);
   Forward(ids, h, work, &cache);
   cache.tokens += ids.size();

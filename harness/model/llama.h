@@ -24,10 +24,15 @@ struct Model {
   ModelWeights weights;
 };
 
-// Throws Error where a file is wrong or the tokenizer and the config disagree (vocabulary size,
-// BOS).
+// Throws Error where a file is wrong or the tokenizer and the config disagree: on BOS, or by more
+// pieces than the embedding has rows. It may have more rows than there are pieces: for tokens that
+// were added, or to be a multiple of something.
 Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
                 size_t threads);
+
+// What of LoadModel's errors can be had without reading the weights: family, tokenizer, and whether
+// all tensors are there in their shapes. Returns the config.
+LlamaConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type);
 
 // h (T, hidden): the embeddings of the ids. ids < vocab.
 void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
@@ -49,8 +54,10 @@ class Transformer {
 
   // The same for ids that stand behind the cache's tokens, at positions cache.tokens and on; their
   // keys and values join the cache, which must have room for them and be of this model. A whole
-  // window has the bits of Hidden; a text in several calls agrees with it up to rounding. The view
-  // is of work.hidden and lasts until its next use; one token after another allocates nothing.
+  // window has the bits of Hidden; a text in several calls agrees with it up to rounding. Not so
+  // beyond the original context of `dynamic` rope scaling: cached keys keep the angles of the text
+  // as long as it was then, as they do in transformers. The view is of work.hidden and lasts until
+  // its next use; one token after another allocates nothing (beyond that context, its angles).
   MatrixView<const float> Extend(std::span<const uint32_t> ids, KvCache& cache,
                                  Workspace& work) const;
 
@@ -60,10 +67,12 @@ class Transformer {
  private:
   void Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
                KvCache* cache) const;
+  void RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work, KvCache* cache) const;
 
   LlamaConfig config_;
   ModelWeights weights_;
-  RopeTable rope_;
+  size_t max_tokens_;
+  RopeTable rope_;  // of every text that is no longer
 };
 
 }  // namespace quantref

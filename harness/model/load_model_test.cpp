@@ -74,6 +74,33 @@ TEST_CASE("load_model: a tokenizer of another vocabulary", "[load_model]") {
               "another model");
 }
 
+TEST_CASE("load_model: an embedding may have more rows than the tokenizer has pieces",
+          "[load_model]") {
+  const TempDir dir;
+  TinyModel padded = kModel;
+  padded.vocab = testing::kTokenizerPieces + 64;
+  testing::WriteTinyModel(dir.path(), padded);
+  testing::CopyTokenizer(dir.path());
+  const Model model = Load(dir.path());
+  CHECK(model.config.vocab == 8256);
+  CHECK(model.tokenizer.vocab_size() == 8192);
+  CHECK(model.weights.head.weight.rows() == 8256);
+}
+
+TEST_CASE("load_model: what no setting can mend is found without reading the weights",
+          "[load_model]") {
+  const TempDir dir;
+  WriteModelFolder(dir.path(), testing::TinyConfig(kModel));
+  CHECK(CheckModelFolder(dir.path(), WeightType::kNative).hidden == 8);
+  testing::WriteFile(dir / "tokenizer.model", "IQ== 0\nIg== 1\nIw== 2\n");
+  CHECK_ERROR(CheckModelFolder(dir.path(), WeightType::kNative), "tiktoken");
+  fs::remove(dir / "model.safetensors");  // the tokenizer is said first
+  CHECK_ERROR(CheckModelFolder(dir.path(), WeightType::kNative), "tiktoken");
+  fs::remove(dir / "tokenizer.model");
+  testing::CopyTokenizer(dir.path());
+  CHECK_ERROR(CheckModelFolder(dir.path(), WeightType::kNative), "model.safetensors");
+}
+
 TEST_CASE("load_model: another BOS than the tokenizer's", "[load_model]") {
   const TempDir dir;
   nlohmann::json config = testing::TinyConfig(kModel);

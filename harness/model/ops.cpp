@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <optional>
 #include <vector>
 
@@ -134,46 +133,16 @@ void RmsNorm(MatrixView<const float> x, std::span<const float> gain, double eps,
   });
 }
 
-namespace {
-
-// The angle by which one position turns pair i, of half pairs.
-double InverseFrequency(const LlamaConfig& config, size_t i) {
-  const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim);
-  const double plain = std::pow(config.rope_theta, -exponent);
-  const RopeScaling& scaling = config.rope_scaling;
-  if (scaling.kind == RopeScaling::Kind::kNone) return plain;
-  if (scaling.kind == RopeScaling::Kind::kLinear) return plain / scaling.factor;
-  // Llama 3.1: waves longer than original_context / low_freq_factor are slowed by the factor, waves
-  // shorter than original_context / high_freq_factor are left alone, those between are
-  // interpolated.
-  const double turns = scaling.original_context * plain / (2 * std::numbers::pi);
-  if (turns < scaling.low_freq_factor) return plain / scaling.factor;
-  if (turns > scaling.high_freq_factor) return plain;
-  const double share =
-      (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
-  return plain * (share + (1 - share) / scaling.factor);
-}
-
-}  // namespace
-
-RopeTable::RopeTable(const LlamaConfig& config, size_t positions)
-    : cosines(positions, config.head_dim / 2), sines(positions, config.head_dim / 2) {
-  for (size_t i = 0; i < config.head_dim / 2; ++i) {
-    const double frequency = InverseFrequency(config, i);
-    for (size_t t = 0; t < positions; ++t) {
-      cosines(t, i) = static_cast<float>(std::cos(static_cast<double>(t) * frequency));
-      sines(t, i) = static_cast<float>(std::sin(static_cast<double>(t) * frequency));
-    }
-  }
-}
-
 void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first,
                Team* team) {
-  QR_CHECK_LE(first + x.rows(), table.cosines.rows());
+  QR_CHECK_LE(table.first, first);
+  QR_CHECK_LE(first + x.rows(), table.length());
+  const size_t in_table = first - table.first;
   ForTokens(team, x.rows(), [&](size_t t) {
+    const float* const cosines = table.cosines.row(in_table + t);
+    const float* const sines = table.sines.row(in_table + t);
     for (size_t at = 0; at < x.cols(); at += head_dim) {
-      Ops().rope(x.row(t) + at, table.cosines.row(first + t), table.sines.row(first + t),
-                 head_dim / 2);
+      Ops().rope(x.row(t) + at, cosines, sines, head_dim / 2);
     }
   });
 }
@@ -181,11 +150,15 @@ void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, siz
 namespace {
 
 // One head: its queries and result (T, head_dim), all keys and values up to the last query's
-// (S, head_dim), and what the scores are multiplied by.
+// (S, head_dim), what the scores are multiplied by, and how many keys a query sees at most.
 struct Head {
   MatrixView<const float> queries, keys, values;
   MatrixView<float> result;
   float scale;
+  size_t window;
+
+  // Of the query at this position.
+  size_t FirstKey(size_t position) const { return position < window ? 0 : position - window + 1; }
 };
 
 // A (rows, cols) view of scratch that grows a page at a time, as cols grows token by token.
@@ -196,24 +169,32 @@ MatrixView<float> Grown(Matrix<float>& matrix, size_t rows, size_t cols) {
   return {matrix.data(), rows, cols};
 }
 
-void AttendByTiles(const Head& head, Matrix<float>& scratch) {
+// Queries [first, first + count) of a tile against the keys that any of them sees; what one of them
+// does not see has the weight 0.
+void AttendTile(const Head& head, size_t first, size_t count, MatrixView<float> scores) {
   const VectorOps& ops = Ops();
-  const size_t tokens = head.queries.rows(), past = head.keys.rows() - tokens;
-  const MatrixView<float> scores = Grown(scratch, kQueryTile, head.keys.rows());
-  for (size_t first = 0; first < tokens; first += kQueryTile) {
-    const size_t count = std::min(kQueryTile, tokens - first), seen = past + first + count;
-    const MatrixView<float> tile = scores.Rows(0, count).Cols(0, seen);
-    const MatrixView<float> result = head.result.Rows(first, count);
-    MultiplyTransposed(head.queries.Rows(first, count), head.keys.Rows(0, seen), tile);
-    float sums[kQueryTile];
-    for (size_t t = 0; t < count; ++t) {
-      const size_t visible = past + first + t + 1;
-      sums[t] = ops.softmax_numerators(tile.row(t), head.scale, visible);
-      std::fill(tile.row(t) + visible, tile.row(t) + seen, 0.0f);
-    }
-    Multiply(tile, head.values.Rows(0, seen), result);
-    for (size_t t = 0; t < count; ++t) ops.scale(result.row(t), 1 / sums[t], result.cols());
+  const size_t past = head.keys.rows() - head.queries.rows(), position = past + first;
+  const size_t begin = head.FirstKey(position), keys = position + count - begin;
+  const MatrixView<float> tile = scores.Rows(0, count).Cols(0, keys);
+  const MatrixView<float> result = head.result.Rows(first, count);
+  MultiplyTransposed(head.queries.Rows(first, count), head.keys.Rows(begin, keys), tile);
+  float sums[kQueryTile];
+  for (size_t t = 0; t < count; ++t) {
+    float* const row = tile.row(t);
+    const size_t seen = head.FirstKey(position + t) - begin, end = position + t + 1 - begin;
+    std::fill(row, row + seen, 0.0f);
+    sums[t] = ops.softmax_numerators(row + seen, head.scale, end - seen);
+    std::fill(row + end, row + keys, 0.0f);
   }
+  Multiply(tile, head.values.Rows(begin, keys), result);
+  for (size_t t = 0; t < count; ++t) ops.scale(result.row(t), 1 / sums[t], result.cols());
+}
+
+void AttendByTiles(const Head& head, Matrix<float>& scratch) {
+  const size_t tokens = head.queries.rows();
+  const MatrixView<float> scores = Grown(scratch, kQueryTile, head.keys.rows());
+  for (size_t first = 0; first < tokens; first += kQueryTile)
+    AttendTile(head, first, std::min(kQueryTile, tokens - first), scores);
 }
 
 void AttendRowByRow(const Head& head, Matrix<float>& scratch) {
@@ -221,11 +202,12 @@ void AttendRowByRow(const Head& head, Matrix<float>& scratch) {
   const size_t tokens = head.queries.rows(), dim = head.queries.cols();
   float* scores = Grown(scratch, 1, head.keys.rows()).data();
   for (size_t t = 0; t < tokens; ++t) {
-    const size_t visible = head.keys.rows() - tokens + t + 1;
+    const size_t position = head.keys.rows() - tokens + t, begin = head.FirstKey(position);
+    const size_t keys = position + 1 - begin;
     float* result = head.result.row(t);
-    ops.dots(head.queries.row(t), head.keys.data(), head.keys.stride(), visible, dim, scores);
-    const float sum = ops.softmax_numerators(scores, head.scale, visible);
-    ops.mix_rows(scores, head.values.data(), head.values.stride(), visible, dim, result);
+    ops.dots(head.queries.row(t), head.keys.row(begin), head.keys.stride(), keys, dim, scores);
+    const float sum = ops.softmax_numerators(scores, head.scale, keys);
+    ops.mix_rows(scores, head.values.row(begin), head.values.stride(), keys, dim, result);
     ops.scale(result, 1 / sum, dim);
   }
 }
@@ -238,11 +220,12 @@ void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
   QR_CHECK_LE(q.rows(), k.rows());
   const size_t dim = config.head_dim, sharing = config.heads / config.kv_heads;
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
+  const size_t window = config.sliding_window == 0 ? k.rows() : config.sliding_window;
   if (scores.size() < TeamThreads(team)) scores.resize(TeamThreads(team));
   RunOn(team, config.heads, [&](size_t h, size_t worker) {
     const size_t at = h * dim, kv_at = h / sharing * dim;
-    const Head head = {q.Cols(at, dim), k.Cols(kv_at, dim), v.Cols(kv_at, dim), out.Cols(at, dim),
-                       scale};
+    const Head head = {
+        q.Cols(at, dim), k.Cols(kv_at, dim), v.Cols(kv_at, dim), out.Cols(at, dim), scale, window};
     if (q.rows() <= kThinTokens) {
       AttendRowByRow(head, scores[worker]);
     } else {

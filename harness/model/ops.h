@@ -8,6 +8,7 @@
 #include "harness/base/team.h"
 #include "harness/kernels/qgemm.h"
 #include "harness/model/config.h"
+#include "harness/model/rope.h"
 #include "harness/model/weights.h"
 
 namespace quantref {
@@ -54,20 +55,15 @@ size_t PanelRows(size_t in);
 void RmsNorm(MatrixView<const float> x, std::span<const float> gain, double eps,
              MatrixView<float> y, Team* team = nullptr);
 
-// Cosines and sines of every position's rotation angles, (positions, head_dim / 2) each.
-struct RopeTable {
-  RopeTable(const LlamaConfig& config, size_t positions);
-  Matrix<float> cosines, sines;
-};
-
 // Rotates each head of x (T, heads * head_dim); row t is at position first + t.
 void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first = 0,
                Team* team = nullptr);
 
-// Causal attention of the last T of S >= T positions, grouped queries: query head h reads key/value
-// head h / (heads / kv_heads). q, out: (T, heads * head_dim); k, v: (S, kv_heads * head_dim). Up to
-// kThinTokens queries take the keys by dot products, more by products of tiles of kQueryTile.
-// `scores` is scratch, kept from call to call: up to (kQueryTile, S) a worker.
+// Causal attention of the last T of S >= T positions, each to itself and those before it, of these
+// to the last config.sliding_window where that is set. Grouped queries: query head h reads
+// key/value head h / (heads / kv_heads). q, out: (T, heads * head_dim); k, v: (S, kv_heads *
+// head_dim). Up to kThinTokens queries take the keys by dot products, more by products of tiles of
+// kQueryTile. `scores` is scratch, kept from call to call: up to (kQueryTile, S) a worker.
 inline constexpr size_t kQueryTile = 256;
 void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
                      MatrixView<const float> k, MatrixView<const float> v,

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <complex>
 #include <cstdint>
 #include <limits>
 #include <utility>
@@ -149,8 +148,11 @@ std::vector<double> Attend(const LlamaConfig& config, MatrixView<const float> q,
                            MatrixView<const float> k, MatrixView<const float> v, size_t t,
                            size_t head) {
   const size_t dim = config.head_dim, kv = head / (config.heads / config.kv_heads);
-  std::vector<double> scores(t + 1), result(dim);
-  for (size_t s = 0; s <= t; ++s) {
+  const size_t window = config.sliding_window,
+               hidden = window > 0 && t >= window ? t + 1 - window : 0;
+  std::vector<double> scores(t + 1, -HUGE_VAL), result(dim);
+  for (size_t s = hidden; s <= t; ++s) {
+    scores[s] = 0;
     for (size_t i = 0; i < dim; ++i) scores[s] += At(q, t, head * dim + i) * At(k, s, kv * dim + i);
     scores[s] /= std::sqrt(static_cast<double>(dim));
   }
@@ -200,6 +202,34 @@ TEST_CASE("ops: CausalAttention", "[ops]") {
   }
 }
 
+TEST_CASE("ops: CausalAttention within a sliding window", "[ops]") {
+  LlamaConfig config;
+  config.head_dim = 12;
+  config.heads = 4;
+  config.kv_heads = 2;
+  // Few tokens go row by row, more by tiles; windows within a tile, of a tile, and beyond one.
+  for (const size_t tokens : {9, 15, 16, 257, 600}) {
+    const Matrix<float> q = RandomMatrix(tokens, 4 * 12, 1);
+    const Matrix<float> k = RandomMatrix(tokens, 2 * 12, 2), v = RandomMatrix(tokens, 2 * 12, 3);
+    const auto attend = [&](size_t window) {
+      config.sliding_window = window;
+      std::vector<Matrix<float>> scores;
+      scores.push_back(Filled(kQueryTile, tokens, kNan));
+      Matrix<float> out = Filled(tokens, 4 * 12, kNan);
+      CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
+      return out;
+    };
+    for (const size_t window : {1, 5, 255, 256, 300}) {
+      INFO(tokens << " tokens, a window of " << window);
+      const Matrix<float> out = attend(window);
+      CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 3e-6);
+    }
+    const Matrix<float> all = attend(0), reaching = attend(tokens), longer = attend(tokens + 1);
+    CHECK(std::equal(all.data(), all.data() + tokens * 4 * 12, reaching.data()));
+    CHECK(std::equal(all.data(), all.data() + tokens * 4 * 12, longer.data()));
+  }
+}
+
 TEST_CASE("ops: CausalAttention with scores far apart", "[ops]") {
   LlamaConfig config;
   config.head_dim = 8;
@@ -213,77 +243,6 @@ TEST_CASE("ops: CausalAttention with scores far apart", "[ops]") {
   CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
   // A score of thousands has an absolute error of thousands times 6e-8.
   CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 2e-3);
-}
-
-TEST_CASE("ops: ApplyRope turns each pair of each head by its position's angle", "[ops]") {
-  LlamaConfig config;
-  config.rope_theta = 1000;
-  for (const size_t head_dim : {2, 8, 40}) {
-    config.head_dim = head_dim;
-    constexpr size_t kTokens = 70, kHeads = 3;
-    const Matrix<float> before = RandomMatrix(kTokens, kHeads * head_dim, 1);
-    Matrix<float> after = RandomMatrix(kTokens, kHeads * head_dim, 1);
-    ApplyRope(RopeTable(config, kTokens + 9), head_dim, after.view());
-    double worst = 0;
-    for (size_t t = 0; t < kTokens; ++t) {
-      for (size_t i = 0; i < kHeads * head_dim; ++i) {
-        const size_t pair = i % head_dim;
-        if (pair >= head_dim / 2) continue;
-        const size_t other = i + head_dim / 2;
-        const double frequency =
-            std::pow(1000.0, -2 * static_cast<double>(pair) / static_cast<double>(head_dim));
-        const std::complex<double> x(At(before.view(), t, i), At(before.view(), t, other));
-        const std::complex<double> y(At(after.view(), t, i), At(after.view(), t, other));
-        worst =
-            std::max(worst, std::abs(y - x * std::polar(1.0, frequency * static_cast<double>(t))));
-      }
-    }
-    INFO(head_dim);
-    CHECK(worst < 1e-6);
-  }
-}
-
-TEST_CASE("ops: RopeTable has the angles of plain and linear frequencies", "[ops]") {
-  LlamaConfig config;
-  config.head_dim = 4;
-  config.rope_theta = 10000;
-  const RopeTable plain(config, 50);
-  CHECK(plain.cosines.rows() == 50);
-  CHECK(plain.cosines.cols() == 2);
-  CHECK(plain.cosines(0, 1) == 1.0f);
-  CHECK(plain.sines(0, 1) == 0.0f);
-  CHECK(plain.cosines(3, 0) == static_cast<float>(std::cos(3.0)));
-  CHECK(plain.sines(49, 1) == static_cast<float>(std::sin(0.49)));
-  config.rope_scaling = {.kind = RopeScaling::Kind::kLinear, .factor = 4};
-  const RopeTable linear(config, 50);
-  CHECK(linear.cosines(6, 0) == static_cast<float>(std::cos(1.5)));
-  CHECK(linear.sines(40, 1) == static_cast<float>(std::sin(0.1)));
-}
-
-TEST_CASE("ops: RopeTable has Llama 3.1's frequencies", "[ops]") {
-  LlamaConfig config;
-  config.head_dim = 128;
-  config.rope_theta = 500000;
-  config.rope_scaling = {RopeScaling::Kind::kLlama3, 8, 1, 4, 8192};
-  const RopeTable table(config, 2);
-  // By the wavelength formula of Meta's published code, worked out apart from this program.
-  const struct {
-    size_t pair;
-    double frequency;
-  } expected[] = {
-      {0, 1.0},
-      {1, 0.8146172338565447},
-      {28, 0.0032114459947525913},  // waves of 1956 tokens, below 8192 / 4: left alone
-      {29, 0.002166570763503359},   // waves of 2402: blended
-      {31, 0.0008567514129196321},
-      {34, 0.00017850781276799638},
-      {35, 9.556212353964683e-05},  // waves of 8219, above 8192: slowed eightfold
-      {63, 3.068925988914511e-07},
-  };
-  for (const auto& [pair, frequency] : expected) {
-    INFO(pair);
-    CHECK(static_cast<double>(table.sines(1, pair)) == Approx(std::sin(frequency)).epsilon(1e-7));
-  }
 }
 
 TEST_CASE("ops: RmsNorm", "[ops]") {

@@ -117,6 +117,16 @@ std::string ShapeName(const std::vector<size_t>& shape) {
   return fmt::format("({})", fmt::join(shape, ", "));
 }
 
+void RequireFinite(const std::string& name, std::span<const float> values, WeightType type,
+                   const std::filesystem::path& dir) {
+  for (float value : values) {
+    if (std::isfinite(value)) continue;
+    throw Error(fmt::format("tensor {}: expected finite numbers{}, found {}", name,
+                            type == WeightType::kFp16 ? " of FP16's range" : "", value),
+                dir.string());
+  }
+}
+
 // Takes tensors out of a checkpoint, remembering which, so that what is left over can be refused.
 class Loader {
  public:
@@ -133,7 +143,7 @@ class Loader {
     tensor.shape = {1, size};
     std::vector<float> values(size);
     Weight(tensor, type_).DecodeRows(0, {values.data(), 1, size});
-    CheckFinite(file_name, values);
+    RequireFinite(file_name, values, type_, checkpoint_.dir());
     return values;
   }
 
@@ -145,15 +155,6 @@ class Loader {
                   checkpoint_.dir().string(),
                   "models with parts beyond the LLaMA family's (query norms, experts, adapters) "
                   "are not supported");
-    }
-  }
-
-  void CheckFinite(const std::string& name, std::span<const float> values) const {
-    for (float value : values) {
-      if (std::isfinite(value)) continue;
-      throw Error(fmt::format("tensor {}: expected finite numbers{}, found {}", name,
-                              type_ == WeightType::kFp16 ? " of FP16's range" : "", value),
-                  checkpoint_.dir().string());
     }
   }
 
@@ -220,7 +221,9 @@ void CheckTiedHead(Loader& loader, const LlamaConfig& config, const Checkpoint& 
       checkpoint.dir().string(), "set tie_word_embeddings to what the model was trained with");
 }
 
-void CheckAllFinite(const ModelWeights& weights, const Loader& loader, size_t threads) {
+}  // namespace
+
+void CheckFinite(const ModelWeights& weights, WeightType type, size_t threads) {
   std::vector<const Linear*> all = {&weights.embedding, &weights.head};
   for (const BlockWeights& block : weights.blocks) {
     for (const Linear* linear : block.linears()) all.push_back(linear);
@@ -232,15 +235,14 @@ void CheckAllFinite(const ModelWeights& weights, const Loader& loader, size_t th
     for (size_t first = 0; first < weight.rows(); first += kPanel) {
       const MatrixView<float> rows = panel.view().Rows(0, std::min(kPanel, weight.rows() - first));
       weight.DecodeRows(first, rows);
-      loader.CheckFinite(all[i]->name, {rows.data(), rows.rows() * rows.cols()});
+      RequireFinite(all[i]->name, {rows.data(), rows.rows() * rows.cols()}, type,
+                    weights.checkpoint->dir());
     }
   });
 }
 
-}  // namespace
-
-ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-                         WeightType type, size_t threads) {
+ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+                        WeightType type) {
   Loader loader(*checkpoint, type);
   ModelWeights weights;
   weights.embedding = loader.TakeLinear("embed_tokens", config.vocab, config.hidden, false);
@@ -254,8 +256,14 @@ ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkp
     weights.head = loader.TakeLinear("lm_head", config.vocab, config.hidden, false);
   }
   loader.RefuseLeftOvers();
-  CheckAllFinite(weights, loader, threads);
   weights.checkpoint = std::move(checkpoint);
+  return weights;
+}
+
+ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+                         WeightType type, size_t threads) {
+  ModelWeights weights = MapWeights(config, std::move(checkpoint), type);
+  CheckFinite(weights, type, threads);
   return weights;
 }
 

@@ -105,9 +105,15 @@ struct ModelWeights {
   Linear head;  // (vocab, hidden); the embedding's weight where the head is tied
 };
 
-// Finds, checks and maps every weight that the config asks for. Throws Error for a tensor that is
-// missing, misshapen, of an unsupported type, not finite, beyond FP16 where it is to be rounded to
-// it, or that no part of the model would use.
+// Finds and maps every weight that the config asks for. Throws Error for a tensor that is missing,
+// misshapen, of an unsupported type, or that no part of the model would use.
+ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+                        WeightType type);
+
+// Throws Error for a weight that is not finite, or beyond FP16 where it is to be rounded to it.
+void CheckFinite(const ModelWeights& weights, WeightType type, size_t threads);
+
+// Both.
 ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                          WeightType type, size_t threads);
 

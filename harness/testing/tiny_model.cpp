@@ -67,7 +67,7 @@ std::string Stored(std::span<const float> values, std::string_view dtype) {
 }
 
 nlohmann::json TinyConfig(const TinyModel& model) {
-  return {
+  nlohmann::json config = {
       {"architectures", {"LlamaForCausalLM"}},
       {"model_type", "llama"},
       {"hidden_act", "silu"},
@@ -86,6 +86,11 @@ nlohmann::json TinyConfig(const TinyModel& model) {
       {"vocab_size", model.vocab},
       {"bos_token_id", 1},
   };
+  if (model.sliding_window == 0) return config;
+  config["architectures"] = {"MistralForCausalLM"};
+  config["model_type"] = "mistral";
+  config["sliding_window"] = model.sliding_window;
+  return config;
 }
 
 FileTensors TinyTensors(const TinyModel& model) {

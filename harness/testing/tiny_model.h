@@ -19,6 +19,7 @@ struct TinyModel {
   bool attention_bias = false, mlp_bias = false, tied = false;
   std::string dtype = "F32";  // of every tensor: F32, F16 or BF16
   uint64_t seed = 0;
+  size_t sliding_window = 0;  // 0: none; else the model is a Mistral
 };
 
 // A tensor as a safetensors file has it.

@@ -26,14 +26,16 @@ class Config:
     rms_eps: float
     rope_theta: float
     rope_scaling: dict | None
+    sliding_window: int | None
     tied: bool
 
     @staticmethod
     def load(path: Path) -> "Config":
-        """Reads config.json; absent keys take the defaults of the LLaMA architecture."""
+        """Reads config.json; absent keys take the defaults of the architecture."""
         raw = json.loads(path.read_text())
-        if raw.get("model_type", "llama") != "llama" or raw.get("hidden_act", "silu") != "silu":
-            raise SystemExit(f"{path}: only LLaMA models with the silu activation are supported")
+        model_type = raw.get("model_type", "llama")
+        if model_type not in ("llama", "mistral") or raw.get("hidden_act", "silu") != "silu":
+            raise SystemExit(f"{path}: expected LLaMA or Mistral with the silu activation")
         heads = raw["num_attention_heads"]
         return Config(
             layers=raw["num_hidden_layers"],
@@ -44,25 +46,83 @@ class Config:
             rms_eps=raw.get("rms_norm_eps", 1e-6),
             rope_theta=raw.get("rope_theta", 10000.0),
             rope_scaling=raw.get("rope_scaling"),
+            sliding_window=raw.get("sliding_window", 4096) if model_type == "mistral" else None,
             tied=raw.get("tie_word_embeddings", False),
         )
 
 
-def rope_frequencies(config: Config) -> np.ndarray:
-    """Radians a position for each of the D/2 rotated pairs."""
-    exponents = np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim
-    frequencies = config.rope_theta**-exponents
+def plain_frequencies(base: float, head_dim: int) -> np.ndarray:
+    return base ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+
+
+def rope_frequencies(config: Config, length: int) -> tuple[np.ndarray, float]:
+    """Radians a position for each of the D/2 rotated pairs in a sequence of `length` tokens, and
+    what cosines and sines are multiplied by."""
+    plain = plain_frequencies(config.rope_theta, config.head_dim)
     scaling = config.rope_scaling
     if scaling is None:
-        return frequencies
+        return plain, 1.0
     kind = scaling.get("rope_type", scaling.get("type"))
     if kind == "default":
-        return frequencies
+        return plain, 1.0
     if kind == "linear":
-        return frequencies / scaling["factor"]
+        return plain / scaling["factor"], 1.0
     if kind == "llama3":
-        return llama3_frequencies(frequencies, scaling)
-    raise SystemExit(f"rope scaling '{kind}' is not supported: expected default, linear or llama3")
+        return llama3_frequencies(plain, scaling), 1.0
+    if kind == "dynamic":
+        return dynamic_frequencies(config, length), 1.0
+    if kind == "yarn":
+        return yarn_frequencies(config, plain), yarn_attention_factor(config)
+    raise SystemExit(f"rope scaling '{kind}' is not supported")
+
+
+def dynamic_frequencies(config: Config, length: int) -> np.ndarray:
+    """NTK-aware: the base grows with the sequence, once that is longer than the context."""
+    times = max(length, config.context) / config.context
+    factor, dim = config.rope_scaling["factor"], config.head_dim
+    base = config.rope_theta * (factor * times - (factor - 1)) ** (dim / (dim - 2))
+    return plain_frequencies(base, dim)
+
+
+def yarn_original_and_factor(config: Config) -> tuple[float, float]:
+    scaling = config.rope_scaling
+    original = scaling.get("original_max_position_embeddings") or config.context
+    return original, scaling.get("factor") or config.context / original
+
+
+def yarn_frequencies(config: Config, plain: np.ndarray) -> np.ndarray:
+    """YaRN: fast pairs stay, slow ones are slowed by the factor, a ramp over the pairs between."""
+    scaling = config.rope_scaling
+    original, factor = yarn_original_and_factor(config)
+
+    def pair_of(turns: float) -> float:
+        # The plain frequency of pair i is theta^(-2i/D); turns = original * frequency / (2 pi).
+        frequency = turns * 2 * math.pi / original
+        return -math.log(frequency) / math.log(config.rope_theta) * config.head_dim / 2
+
+    low = pair_of(scaling.get("beta_fast") or 32)
+    high = pair_of(scaling.get("beta_slow") or 1)
+    if scaling.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, config.head_dim - 1)
+    if low == high:
+        high += 0.001
+    slowed = np.clip((np.arange(len(plain)) - low) / (high - low), 0.0, 1.0)
+    return slowed * plain / factor + (1.0 - slowed) * plain
+
+
+def yarn_attention_factor(config: Config) -> float:
+    scaling = config.rope_scaling
+    _, factor = yarn_original_and_factor(config)
+
+    def mscale(weight: float) -> float:
+        return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    if scaling.get("attention_factor") is not None:
+        return scaling["attention_factor"]
+    if scaling.get("mscale") and scaling.get("mscale_all_dim"):
+        return mscale(scaling["mscale"]) / mscale(scaling["mscale_all_dim"])
+    return mscale(1.0)
 
 
 def llama3_frequencies(frequencies: np.ndarray, scaling: dict) -> np.ndarray:
@@ -93,10 +153,13 @@ def silu(x: np.ndarray) -> np.ndarray:
     return x * np.where(x >= 0, 1.0, decay) / (1.0 + decay)
 
 
-def causal_attention(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """One head: (T, D) each -> (T, D)."""
+def causal_attention(
+    query: np.ndarray, key: np.ndarray, value: np.ndarray, window: int | None
+) -> np.ndarray:
+    """One head: (T, D) each -> (T, D). A token sees itself and those before it, `window` in all."""
     scores = query @ key.T / math.sqrt(query.shape[-1])
-    scores[np.triu_indices(len(scores), 1)] = -np.inf
+    behind = np.arange(len(scores))[:, None] - np.arange(len(scores))[None, :]
+    scores[(behind < 0) | (behind >= (window or len(scores)))] = -np.inf
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return (weights / weights.sum(axis=-1, keepdims=True)) @ value
 
@@ -121,14 +184,17 @@ class Llama:
         return x.reshape(len(x), -1, self.config.head_dim).transpose(1, 0, 2)
 
     def attention(self, name: str, x: np.ndarray) -> np.ndarray:
-        angles = np.outer(np.arange(len(x)), rope_frequencies(self.config))
-        cos, sin = np.cos(angles), np.sin(angles)
+        frequencies, factor = rope_frequencies(self.config, len(x))
+        angles = np.outer(np.arange(len(x)), frequencies)
+        cos, sin = factor * np.cos(angles), factor * np.sin(angles)
         query = rotate(self.split_heads(self.linear(f"{name}.q_proj", x)), cos, sin)
         key = rotate(self.split_heads(self.linear(f"{name}.k_proj", x)), cos, sin)
         value = self.split_heads(self.linear(f"{name}.v_proj", x))
         shared_by = self.config.heads // self.config.kv_heads
         heads = [
-            causal_attention(query[h], key[h // shared_by], value[h // shared_by])
+            causal_attention(
+                query[h], key[h // shared_by], value[h // shared_by], self.config.sliding_window
+            )
             for h in range(self.config.heads)
         ]
         return self.linear(f"{name}.o_proj", np.concatenate(heads, axis=-1))

@@ -71,6 +71,50 @@ VARIANTS = [
             },
         },
     ),
+    # The window is shorter than the 24 positions, which are shorter than the context.
+    Variant(
+        "mistral_window_f16",
+        "F16",
+        kv_heads=2,
+        extra_config={
+            "architectures": ["MistralForCausalLM"],
+            "model_type": "mistral",
+            "sliding_window": 7,
+        },
+    ),
+    # 24 positions are more than twice the original context of 10.
+    Variant(
+        "dynamic_rope_f16",
+        "F16",
+        kv_heads=2,
+        extra_config={
+            "max_position_embeddings": 10,
+            "rope_theta": 500.0,
+            "rope_scaling": {"rope_type": "dynamic", "factor": 4.0},
+        },
+    ),
+    # Its ramp begins and ends within the 16 pairs, and between two of them.
+    Variant(
+        "yarn_rope_bf16",
+        "BF16",
+        ffn=40,
+        heads=2,
+        kv_heads=1,
+        head_dim=32,
+        extra_config={
+            "rope_theta": 1000.0,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 8.0,
+                "original_max_position_embeddings": 32,
+                "beta_fast": 4.0,
+                "beta_slow": 0.3,
+                "mscale": 1.5,
+                "mscale_all_dim": 0.5,
+                "truncate": False,
+            },
+        },
+    ),
 ]
 
 

@@ -86,6 +86,10 @@ def tokenize(model_dir: Path, text: str) -> np.ndarray:
     return np.array([tokenizer.bos_id()] + tokenizer.encode(text), np.int64)
 
 
+def token_sha256(ids: np.ndarray) -> str:
+    return hashlib.sha256(ids.astype("<u4").tobytes()).hexdigest()
+
+
 def evaluate(model: Llama, windows: list[Window]) -> dict:
     """The figures over the windows; `mean_nll` weighs every scored token alike."""
     means = []
@@ -124,7 +128,7 @@ def figures(args: argparse.Namespace) -> dict:
         "protocol": args.protocol,
         "context": context,
         "tokens": len(ids),
-        "token_sha256": hashlib.sha256(ids.astype("<u4").tobytes()).hexdigest(),
+        "token_sha256": token_sha256(ids),
         **evaluate(model, windows),
     }
 

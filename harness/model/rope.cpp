@@ -1,0 +1,116 @@
+#include "harness/model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace quantref {
+namespace {
+
+using Kind = RopeScaling::Kind;
+
+// The base of a longer sequence, so that its slowest pair turns as far as it does in the original
+// context and the fastest pair is left alone ("NTK-aware", as transformers computes it).
+double DynamicBase(const LlamaConfig& config, size_t length) {
+  const RopeScaling& scaling = config.rope_scaling;
+  const double stretch = scaling.factor * static_cast<double>(length) / scaling.original_context -
+                         (scaling.factor - 1);
+  const double dim = static_cast<double>(config.head_dim);
+  return config.rope_theta * std::pow(stretch, dim / (dim - 2));
+}
+
+// Llama 3.1: waves longer than original_context / low_freq_factor are slowed by the factor, waves
+// shorter than original_context / high_freq_factor are left alone, those between are interpolated.
+double Llama3Frequency(const RopeScaling& scaling, double plain) {
+  const double turns = scaling.original_context * plain / (2 * std::numbers::pi);
+  if (turns < scaling.low_freq_factor) return plain / scaling.factor;
+  if (turns > scaling.high_freq_factor) return plain;
+  const double share =
+      (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+  return plain * (share + (1 - share) / scaling.factor);
+}
+
+// YaRN (arXiv 2309.00071): pairs that make more than beta_fast turns in the original context are
+// left alone, pairs that make fewer than beta_slow are slowed by the factor, and between the two
+// the share of each falls linearly with the pair's index.
+class YarnRamp {
+ public:
+  explicit YarnRamp(const LlamaConfig& config) : factor_(config.rope_scaling.factor) {
+    const RopeScaling& scaling = config.rope_scaling;
+    low_ = PairOfTurns(config, scaling.beta_fast);
+    high_ = PairOfTurns(config, scaling.beta_slow);
+    if (scaling.truncate) {
+      low_ = std::floor(low_);
+      high_ = std::ceil(high_);
+    }
+    low_ = std::max(low_, 0.0);
+    high_ = std::min(high_, static_cast<double>(config.head_dim) - 1);
+    if (low_ == high_) high_ += 0.001;
+  }
+
+  double Frequency(double plain, size_t pair) const {
+    const double slowed = std::clamp((static_cast<double>(pair) - low_) / (high_ - low_), 0.0, 1.0);
+    return plain / factor_ * slowed + plain * (1 - slowed);
+  }
+
+ private:
+  // The (fractional) pair that turns so often in the original context.
+  static double PairOfTurns(const LlamaConfig& config, double turns) {
+    return static_cast<double>(config.head_dim) *
+           std::log(config.rope_scaling.original_context / (turns * 2 * std::numbers::pi)) /
+           (2 * std::log(config.rope_theta));
+  }
+
+  double factor_, low_ = 0, high_ = 0;
+};
+
+double Scaled(const LlamaConfig& config, double plain, size_t pair) {
+  const RopeScaling& scaling = config.rope_scaling;
+  switch (scaling.kind) {
+    case Kind::kLinear:
+      return plain / scaling.factor;
+    case Kind::kLlama3:
+      return Llama3Frequency(scaling, plain);
+    case Kind::kYarn:
+      return YarnRamp(config).Frequency(plain, pair);
+    case Kind::kNone:
+    case Kind::kDynamic:
+      break;
+  }
+  return plain;
+}
+
+}  // namespace
+
+size_t CommonRopeLength(const LlamaConfig& config, size_t longest) {
+  if (config.rope_scaling.kind != Kind::kDynamic) return longest;
+  return std::min(longest, static_cast<size_t>(config.rope_scaling.original_context));
+}
+
+std::vector<double> RopeFrequencies(const LlamaConfig& config, size_t length) {
+  const double base =
+      length > CommonRopeLength(config, length) ? DynamicBase(config, length) : config.rope_theta;
+  std::vector<double> frequencies(config.head_dim / 2);
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim);
+    frequencies[i] = Scaled(config, std::pow(base, -exponent), i);
+  }
+  return frequencies;
+}
+
+RopeTable::RopeTable(const LlamaConfig& config, size_t length, size_t first_position)
+    : first(first_position),
+      cosines(length - first_position, config.head_dim / 2),
+      sines(length - first_position, config.head_dim / 2) {
+  const double factor = config.rope_scaling.attention_factor;
+  const std::vector<double> frequencies = RopeFrequencies(config, length);
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    for (size_t row = 0; row < cosines.rows(); ++row) {
+      const double angle = static_cast<double>(first + row) * frequencies[i];
+      cosines(row, i) = static_cast<float>(factor * std::cos(angle));
+      sines(row, i) = static_cast<float>(factor * std::sin(angle));
+    }
+  }
+}
+
+}  // namespace quantref

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "harness/base/matrix.h"
+#include "harness/model/config.h"
+
+namespace quantref {
+
+// Rotary embeddings: by which angle each position turns each pair of a head's channels.
+
+// Radians a position, for each of the head_dim / 2 pairs, in a sequence of `length` tokens. The
+// length matters to `dynamic` scaling alone, and there only beyond the original context.
+std::vector<double> RopeFrequencies(const LlamaConfig& config, size_t length);
+
+// Sequences of up to this many tokens have their angles in common: `longest`, or less where the
+// frequencies of longer ones depend on their length.
+size_t CommonRopeLength(const LlamaConfig& config, size_t longest);
+
+// Cosines and sines of the angles at the positions from `first` up to a sequence's end,
+// (length - first, head_dim / 2) each, times the attention factor.
+struct RopeTable {
+  RopeTable(const LlamaConfig& config, size_t length, size_t first = 0);
+
+  size_t length() const { return first + cosines.rows(); }
+
+  size_t first;
+  Matrix<float> cosines, sines;
+};
+
+}  // namespace quantref
