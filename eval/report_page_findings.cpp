@@ -12,7 +12,6 @@
 #include "eval/markup.h"
 #include "eval/table_cells.h"
 #include "eval/table_render.h"
-#include "eval/text_table.h"
 
 namespace quantref {
 namespace {
@@ -51,7 +50,7 @@ TableSpec FindingsSpec() {
   for (const char* field : {"scheme", "config", "model", "method", "seed"})
     spec.rows.push_back({field, field});
   const TableMetric* metric = FindTableMetric("delta_ppl");
-  spec.cells.push_back({metric, metric->header, metric->digits, UncertaintyStyle::kInterval});
+  spec.cells.push_back({metric, metric->header, std::nullopt, UncertaintyStyle::kInterval});
   spec.within = {"scheme"};
   spec.compete = {{"method", {"!fp16"}}};
   return spec;
@@ -67,31 +66,29 @@ std::string GroupKey(const TableRecord& record) {
   return fmt::format("{}{} {}", key, stored.cell.protocol, fmt::join(stored.window_index, ","));
 }
 
-std::string ChangeText(const TableCell& cell) {
-  const TableNumber& number = cell.number;
-  const double half = number.low ? (*number.high - *number.low) / 2 : 0;
-  const int digits = DecimalsOf(half).value_or(2);
-  std::string text = fmt::format("{:+.{}f} %", number.value, digits);
-  if (number.low)
-    text += fmt::format(" [{:+.{}f}, {:+.{}f}]", *number.low, digits, *number.high, digits);
+std::string ChangeText(const TableCell& cell, const TableValue& shows) {
+  const NumberText number = CellNumber(cell, shows);
+  std::string text = number.value + " %";
+  if (number.low) text += fmt::format(" [{}, {}]", *number.low, *number.high);
   const std::string stamps = StampLetters(cell);
   return stamps.empty() ? text : text + " (" + stamps + ")";
 }
 
-std::string CellText(const TableCell& cell) {
+std::string CellText(const TableCell& cell, const TableValue& shows) {
   const TableRecord& record = *cell.record;
   const std::string seed = record.Field("seed") == "none" ? "" : ", seed " + record.Field("seed");
-  return RecordLink(record, record.Field("method") + seed) + " " + ChangeText(cell);
+  return RecordLink(record, record.Field("method") + seed) + " " + ChangeText(cell, shows);
 }
 
 // Of the cells of one scheme.
-std::string Finding(const std::string& scheme, const std::vector<const TableCell*>& cells) {
+std::string Finding(const std::string& scheme, const std::vector<const TableCell*>& cells,
+                    const TableValue& shows) {
   std::vector<const TableCell*> best, others;
   for (const TableCell* cell : cells)
     (cell->mark == CellMark::kNone ? others : best).push_back(cell);
-  const auto list = [](const std::vector<const TableCell*>& some) {
+  const auto list = [&](const std::vector<const TableCell*>& some) {
     Texts texts;
-    for (const TableCell* cell : some) texts.push_back(CellText(*cell));
+    for (const TableCell* cell : some) texts.push_back(CellText(*cell, shows));
     return fmt::format("{}", fmt::join(texts, ", "));
   };
   std::string text = "<b>" + MarkupText(scheme) + "</b>: ";
@@ -120,7 +117,7 @@ void AddFindings(const std::vector<const TableRecord*>& records, bool several, s
     const std::string about = several ? fmt::format("{}, {} on {}, ", record.Field("model"),
                                                     record.stored.cell.protocol, record.text)
                                       : "";
-    findings.push_back(Finding(about + scheme, cells));
+    findings.push_back(Finding(about + scheme, cells, spec.cells[0]));
   }
 }
 

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <string>
@@ -9,6 +10,7 @@
 #include "eval/protocol.h"
 #include "eval/resources.h"
 #include "eval/run.h"
+#include "eval/terminal.h"
 #include "eval/text_table.h"
 #include "harness/base/error.h"
 #include "harness/kernels/gemm.h"
@@ -58,7 +60,7 @@ void PrintList(const std::string& kind) {
     }
     rows.push_back({"blas", fmt::format("{}, {} kernels", BlasVersion(), BlasCoreType())});
   }
-  fmt::print("{}", RenderTable({kind.substr(0, kind.size() - 1), ""}, rows, 2));
+  fmt::print("{}", RenderList(rows, LineWidth(STDOUT_FILENO)));
 }
 
 int Main(int argc, char** argv) {

@@ -109,7 +109,7 @@ TEST_CASE("table text: stamps stand in the cells and in the caption") {
   lab.Add(record);
   const Table& table = lab.Make("rows: [method]\ncells: [kl_mean, effective_bits, decode]\n");
   const std::string markdown = MarkdownTable(table);
-  CHECK(Has(markdown, "| 0.1000 ± 0.0100 (CGNP) | 4.156 | 100.2 ± 0.1 (B) |"));
+  CHECK(Has(markdown, "| 0.100 ± 0.010 (CGNP) | 4.156 | 100.2 ± 0.1 (B) |"));
   for (const char* text : {"C: CONTAMINATED calibration.", "N: NOT WIKITEXT", "B: timed on a BUSY",
                            "G: GATE FAILED", "P: partial: 16 of 177 windows."})
     CHECK(Has(markdown, text));

@@ -126,7 +126,7 @@ const TableMetric* RequireMetric(const std::string& name, const std::string& whe
 }
 
 TableValue PlainValue(const TableMetric* metric) {
-  return {metric, metric->header, metric->digits};
+  return {metric, metric->header};
 }
 
 void SetPoint(YamlReader& reader, const std::string& key, const TableMetric& metric,
@@ -144,7 +144,11 @@ TableValue ReadValue(YamlReader& reader) {
   reader.Set("metric", name);
   TableValue value = PlainValue(RequireMetric(name, reader.Where("metric")));
   reader.Set("name", value.header);
-  reader.Set("digits", value.digits, 0, kMostDigits);
+  if (reader.Has("digits")) {
+    size_t digits = 0;
+    reader.Set("digits", digits, 0, kMostDigits);
+    value.digits = digits;
+  }
   const std::string style = reader.Choice("uncertainty", {"±", "interval", "none"}, "±");
   if (style == "interval") value.uncertainty = UncertaintyStyle::kInterval;
   if (style == "none") value.uncertainty = UncertaintyStyle::kNone;

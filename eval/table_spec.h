@@ -36,7 +36,7 @@ struct TableField {
 struct TableValue {
   const TableMetric* metric;
   std::string header;
-  size_t digits = 0;
+  std::optional<size_t> digits{};  // nothing: two of the half width, else the metric's
   UncertaintyStyle uncertainty = UncertaintyStyle::kPlusMinus;
   bool marks = true;                          // the best is marked
   std::optional<size_t> tokens{}, threads{};  // of a speed: which of the timed points

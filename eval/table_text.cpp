@@ -3,19 +3,28 @@
 #include <algorithm>
 
 #include "eval/table_render.h"
+#include "eval/text_table.h"
 
 namespace quantref {
 namespace {
 
-std::string Fixed(double value, const TableValue& shows, bool is_signed) {
-  std::string text = is_signed ? fmt::format("{:+.{}f}", value, shows.digits)
-                               : fmt::format("{:.{}f}", value, shows.digits);
+std::string Fixed(double value, size_t digits, bool is_signed) {
+  std::string text =
+      is_signed ? fmt::format("{:+.{}f}", value, digits) : fmt::format("{:.{}f}", value, digits);
   // Nothing is "-0.00".
   if (text.find_first_not_of("+-0.") == std::string::npos && text[0] == '-') {
     text.erase(0, 1);
     if (is_signed) text.insert(0, "+");
   }
   return text;
+}
+
+size_t DigitsOf(const TableCell& cell, const TableValue& shows) {
+  if (shows.digits) return *shows.digits;
+  const TableNumber& number = cell.number;
+  if (!number.low || shows.metric->IsSpeed()) return shows.metric->digits;
+  const std::optional<int> digits = DecimalsOf((*number.high - *number.low) / 2);
+  return digits ? static_cast<size_t>(*digits) : shows.metric->digits;
 }
 
 // True where the columns from `a` to `b` share the values of the first `fields` + 1 fields.
@@ -30,14 +39,15 @@ bool SameSpan(const Table& table, size_t a, size_t b, size_t fields) {
 
 NumberText CellNumber(const TableCell& cell, const TableValue& shows) {
   const bool is_signed = shows.metric->is_signed;
-  NumberText text{Fixed(cell.number.value, shows, is_signed)};
+  const size_t digits = DigitsOf(cell, shows);
+  NumberText text{Fixed(cell.number.value, digits, is_signed)};
   if (!cell.number.low || shows.uncertainty == UncertaintyStyle::kNone) return text;
   const double low = *cell.number.low, high = *cell.number.high;
   if (shows.uncertainty == UncertaintyStyle::kPlusMinus) {
-    text.half = Fixed((high - low) / 2, shows, false);
+    text.half = Fixed((high - low) / 2, digits, false);
   } else {
-    text.low = Fixed(low, shows, is_signed);
-    text.high = Fixed(high, shows, is_signed);
+    text.low = Fixed(low, digits, is_signed);
+    text.high = Fixed(high, digits, is_signed);
   }
   return text;
 }

@@ -154,6 +154,24 @@ FittedTable FitTable(std::vector<TextColumn> columns, std::optional<size_t> widt
   return table;
 }
 
+std::string RenderList(const std::vector<std::vector<std::string>>& entries,
+                       std::optional<size_t> width) {
+  constexpr size_t kLeast = 20;  // characters beside the names
+  size_t names = 0;
+  for (const auto& entry : entries) names = std::max(names, TextWidth(entry[0]));
+  const std::string margin(names + 2, ' ');
+  std::optional<size_t> room = width;
+  if (room) room = std::max(kLeast, *room > margin.size() ? *room - margin.size() : 0);
+  std::string text;
+  for (const auto& entry : entries) {
+    text += entry[0] + margin.substr(TextWidth(entry[0]));
+    for (const char c : Wrapped(entry[1], room))
+      text += c == '\n' ? "\n" + margin : std::string(1, c);
+    text += "\n";
+  }
+  return text;
+}
+
 std::string RenderTable(const std::vector<std::string>& header,
                         const std::vector<std::vector<std::string>>& rows, size_t left_columns) {
   std::vector<TextColumn> columns;

@@ -34,6 +34,10 @@ struct FittedTable {
 };
 FittedTable FitTable(std::vector<TextColumn> columns, std::optional<size_t> width);
 
+// Of pairs: names, and beside each what it is, wrapped where lines hold so many characters.
+std::string RenderList(const std::vector<std::vector<std::string>>& entries,
+                       std::optional<size_t> width);
+
 size_t TextWidth(std::string_view text);  // characters of UTF-8
 
 // The text, or its beginning and "…" in so many characters.

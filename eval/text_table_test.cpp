@@ -81,6 +81,15 @@ TEST_CASE("text_table: lines are wrapped between words, texts cut between charac
   CHECK(Shortened("ab", 0) == "");
 }
 
+TEST_CASE("text_table: a list wraps what stands beside its names") {
+  CHECK(RenderList({{"a", "one"}, {"long", "two three four five six"}}, std::nullopt) ==
+        "a     one\nlong  two three four five six\n");
+  CHECK(RenderList({{"a", "one"}, {"long", "two three four five six"}}, 26) ==
+        "a     one\n"
+        "long  two three four five\n"
+        "        six\n");
+}
+
 TEST_CASE("DecimalsOf shows two digits of a half width") {
   CHECK(DecimalsOf(0.5531) == 2);
   CHECK(DecimalsOf(0.00097) == 5);
