@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "eval/cell_time.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
 #include "harness/model/synthetic.h"
@@ -12,7 +13,7 @@
 namespace quantref {
 namespace {
 
-// What of the matrix products' rate a whole forward pass keeps (measured by forward_bench; see
+// What of the matrix products' rate a timed forward pass keeps (measured by forward_bench; see
 // harness/model/README.md).
 constexpr double kForwardShare = 0.7;
 // Of throughput, roughly: what one core reads, a kernel's shortest sample with what prepares it,
@@ -37,20 +38,6 @@ double GflopsNow() {
   return rate;
 }
 
-// FP32 operations of the passes over the calibration text: collecting, and going on with the
-// quantized block; and of the products of the inputs, of which a triangle is computed.
-double CalibrationFlops(const LlamaConfig& config, const CellLoad& load) {
-  const double tokens = static_cast<double>(load.samples * load.length);
-  const double passes = (load.needs.true_sequential ? static_cast<double>(kTaps) : 1.0) +
-                        (load.sequential || load.needs.true_sequential ? 1.0 : 0.0);
-  double flops = passes * static_cast<double>(load.samples) * config.ForwardFlops(load.length, 0);
-  for (const Tap tap : kAllTaps) {
-    const double channels = static_cast<double>(TapChannels(config, tap));
-    if (load.needs.gram) flops += static_cast<double>(config.layers) * tokens * channels * channels;
-  }
-  return flops;
-}
-
 }  // namespace
 
 double MeasureGemmRate(size_t rows, size_t size) {
@@ -69,10 +56,10 @@ double MeasureGemmRate(size_t rows, size_t size) {
 }
 
 void Cost::Add(const Cost& next) {
+  load_seconds += next.load_seconds;
   seconds += next.seconds;
   quantize_seconds += next.quantize_seconds;
   throughput_seconds += next.throughput_seconds;
-  gflops_a_core = std::max(gflops_a_core, next.gflops_a_core);
   record_bytes += next.record_bytes;
   memory_bytes = std::max(memory_bytes, next.memory_bytes);
   journal_bytes = std::max(journal_bytes, next.journal_bytes);
@@ -113,26 +100,29 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
          workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
 }
 
-Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t longest_window,
-                  std::span<const CellLoad> cells, bool compare, size_t threads) {
+Cost EstimateCost(const Model& model, std::span<const Window> windows,
+                  std::span<const CellLoad> cells, bool compare, size_t threads, Rates& rates) {
   Cost cost;
-  const double models = static_cast<double>(1 + cells.size());
-  double flops = 0, scored = 0;
+  size_t longest = 0;
+  double scored = 0, gates = 0;
   for (const Window& window : windows) {
-    flops += model.config.ForwardFlops(window.length, window.scored());
+    longest = std::max(longest, window.length);
     scored += static_cast<double>(window.scored());
   }
-  cost.gflops_a_core = GflopsNow();
-  const double workers = static_cast<double>(std::min(threads, windows.size()));
-  const double rate = cost.gflops_a_core * 1e9 * kForwardShare;
-  cost.model_seconds = flops / (rate * workers);
-  cost.seconds = models * cost.model_seconds;
+  cost.cells.push_back(
+      {0, CellTime(model.config, nullptr, threads, rates).Measure(windows, compare)});
   for (const CellLoad& load : cells) {
-    const double busy = static_cast<double>(std::max<size_t>(1, std::min(threads, load.samples)));
-    cost.cell_quantize_seconds.push_back(CalibrationFlops(model.config, load) / (rate * busy));
-    cost.quantize_seconds += cost.cell_quantize_seconds.back();
+    const CellTime time(model.config, &load, threads, rates);
+    cost.cells.push_back({time.Quantize(), time.Measure(windows, compare)});
+    gates += time.Gate(windows);
   }
-  cost.memory_bytes = EstimateMemory(model, windows.size(), longest_window, cells, threads);
+  for (const Cost::Cell& cell : cost.cells) {
+    cost.seconds += cell.measure;
+    cost.quantize_seconds += cell.quantize;
+  }
+  cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, threads));
+  cost.memory_bytes = EstimateMemory(model, windows.size(), longest, cells, threads);
+  const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
   cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +
                                 kLayerBytes * static_cast<double>(kLinears * model.config.layers));
@@ -143,8 +133,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows, size_t lo
 Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models) {
   Cost cost;
   if (!spec.measure) return cost;
-  cost.gflops_a_core = GflopsNow();
-  const double rate = cost.gflops_a_core * 1e9;
+  const double rate = GflopsNow() * 1e9;
   double each = 0;  // of one model, one repetition, one thread
   if (spec.prefill > 0) each += config.ForwardFlops(spec.prefill, 1) / (rate * kForwardShare);
   // A decoded token reads every weight once.

@@ -24,8 +24,9 @@ void AddRows(const Pass& pass, const Cost& cost, const std::string& when,
   size_t quantized = 0;
   for (const GroupCell& cell : pass) {
     PlanRow row{cell.config->name, cell.label, cell.plan, when};
-    if (cell.spec != nullptr) row.quantize_seconds = cost.cell_quantize_seconds[quantized++];
-    if (cell.spec != nullptr || &cell == &pass.front()) row.seconds = cost.model_seconds;
+    const Cost::Cell& seconds = cost.cells[cell.spec == nullptr ? 0 : ++quantized];
+    row.quantize_seconds = seconds.quantize;
+    if (cell.spec != nullptr || &cell == &pass.front()) row.seconds = seconds.measure;
     rows.push_back(std::move(row));
   }
 }
@@ -113,7 +114,7 @@ std::vector<CellLoad> GroupRun::Loads(const Pass& pass) const {
   std::vector<CellLoad> loads;
   for (const GroupCell& cell : pass) {
     if (cell.spec == nullptr) continue;
-    CellLoad load;
+    CellLoad load{.plan = cell.plan, .method = &cell.method, .kernels = cell.config->path.kernels};
     load.weight_bytes = PlannedBytes(model_->config, cell.plan, cell.config->path.kernels);
     if (cell.calibration != nullptr) {
       const CalibrationData& data = cell.calibration->data;
@@ -127,9 +128,10 @@ std::vector<CellLoad> GroupRun::Loads(const Pass& pass) const {
   return loads;
 }
 
-Cost GroupRun::CostOf(const Pass& pass) const {
-  Cost cost = EstimateCost(*model_, windows_, LongestWindow(), Loads(pass),
-                           config_.accuracy.Compares(), threads_);
+Cost GroupRun::CostOf(const Pass& pass) {
+  if (!rates_) rates_.emplace(model_->config, model_->weights, LongestWindow(), threads_);
+  Cost cost =
+      EstimateCost(*model_, windows_, Loads(pass), config_.accuracy.Compares(), threads_, *rates_);
   for (const double seconds : SpeedSeconds(pass)) cost.throughput_seconds += seconds;
   return cost;
 }
@@ -152,14 +154,14 @@ std::vector<double> GroupRun::SpeedSeconds(const Pass& pass) const {
 }
 
 // What the passes' stages are expected to take, in their order.
-void GroupRun::PlanEta() const {
+void GroupRun::PlanEta() {
   if (options_.quiet) return;
   std::vector<RunEta::Stage> stages;
   size_t cells = 0;
   for (const Pass& pass : passes_) {
     const Cost cost = CostOf(pass);
-    for (const double seconds : cost.cell_quantize_seconds)
-      stages.push_back({RunEta::Kind::kQuantize, seconds});
+    for (size_t cell = 1; cell < cost.cells.size(); ++cell)
+      stages.push_back({RunEta::Kind::kQuantize, cost.cells[cell].quantize});
     stages.push_back({RunEta::Kind::kMeasure, cost.seconds});
     for (const double seconds : SpeedSeconds(pass))
       stages.push_back({RunEta::Kind::kSpeed, seconds});
@@ -168,12 +170,13 @@ void GroupRun::PlanEta() const {
   eta_.Plan(stages, cells);
 }
 
-Cost GroupRun::PrintPlan() const {
+Cost GroupRun::PrintPlan() {
   std::vector<PlanRow> rows;
   for (const GroupCell& cell : planned_) {
     if (cell.finished) rows.push_back({cell.config->name, cell.label, cell.plan, "finished"});
   }
   Cost total;
+  if (!passes_.empty()) total.load_seconds = load_seconds_;
   for (size_t p = 0; p < passes_.size(); ++p) {
     const Cost cost = CostOf(passes_[p]);
     AddRows(passes_[p], cost, fmt::format("pass {}", p + 1), rows);

@@ -33,7 +33,7 @@ class GroupRun {
   // Loads, and checks all that can be wrong before anything long begins.
   void Prepare();
 
-  Cost PrintPlan() const;  // and what all of it costs
+  Cost PrintPlan();  // and what all of it costs
 
   // Quantizes, measures, writes the records and prints the tables.
   std::vector<Record> Run();
@@ -48,9 +48,9 @@ class GroupRun {
   std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spec);
   SoughtCell Sought(const GroupCell& cell) const;
   std::vector<CellLoad> Loads(const Pass& pass) const;
-  Cost CostOf(const Pass& pass) const;
+  Cost CostOf(const Pass& pass);
   std::vector<double> SpeedSeconds(const Pass& pass) const;
-  void PlanEta() const;
+  void PlanEta();
   void Tolerate(const RunConfig& config, const Error& error, const std::string& label);
   std::vector<Record> RunPass();
   void QuantizeCells();
@@ -77,6 +77,7 @@ class GroupRun {
   TokenStream stream_;
   std::vector<Window> windows_;
   size_t all_windows_ = 0;
+  std::optional<Rates> rates_;    // once they are asked for
   CalibrationSets calibrations_;  // cells point into it
   std::vector<GroupCell> planned_;
   std::vector<Pass> passes_;

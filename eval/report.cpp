@@ -338,22 +338,20 @@ std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows,
 }
 
 std::string CostText(const std::string& what, const Cost& cost) {
-  if (cost.TotalSeconds() == 0) return fmt::format("{}: nothing to measure\n", what);
-  const std::string quantize = cost.quantize_seconds > 0
-                                   ? fmt::format("about {} to quantize (searches come on top) and ",
-                                                 FormatDuration(cost.quantize_seconds))
-                                   : "";
-  const std::string rate =
-      cost.gflops_a_core > 0 ? fmt::format(" ({:.0f} GFLOP/s a core now)", cost.gflops_a_core) : "";
-  const std::string speed =
-      cost.throughput_seconds > 0
-          ? fmt::format(", about {} for throughput", FormatDuration(cost.throughput_seconds))
-          : "";
+  if (cost.WorkSeconds() == 0) return fmt::format("{}: nothing to measure\n", what);
+  std::string parts;
+  const auto add = [&](double seconds, const char* doing) {
+    if (seconds == 0) return;
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", FormatDuration(seconds), doing);
+  };
+  add(cost.load_seconds, "to load");
+  add(cost.quantize_seconds, "to quantize");
+  add(cost.seconds, "to measure");
+  add(cost.throughput_seconds, "for throughput");
   return fmt::format(
-      "{}: {}about {} to measure{}{}, up to {:.1f} GB of memory of {:.1f}, {:.1f} MB of records "
-      "and "
+      "{}: about {} ({}), up to {:.1f} GB of memory of {:.1f}, {:.1f} MB of records and "
       "up to {:.1f} MB of journal on disk\n",
-      what, quantize, FormatDuration(cost.seconds), rate, speed, cost.memory_bytes / 1e9,
+      what, FormatDuration(cost.TotalSeconds()), parts, cost.memory_bytes / 1e9,
       static_cast<double>(MemoryBytes()) / 1e9, cost.record_bytes / 1e6, cost.journal_bytes / 1e6);
 }
 

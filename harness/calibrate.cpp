@@ -15,8 +15,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Samples that are forwarded before their products are summed: their inputs are held meanwhile.
-constexpr size_t kBatch = 8;
 constexpr size_t kGramStripe = 256;
 
 double Since(Clock::time_point start) {
@@ -111,7 +109,7 @@ struct Calibrator::Partial {
 
 struct Calibrator::Batch {
   size_t first = 0, count = 0;
-  std::array<std::array<Partial, kBatch>, kTaps> partials;
+  std::array<std::array<Partial, kSampleBatch>, kTaps> partials;
   std::array<std::vector<Matrix<float>>, kTaps> inputs;  // for the Gram matrices
 };
 
@@ -169,8 +167,8 @@ void Calibrator::Run(const Part& part, const Pass& pass,
   const std::vector<GramStripe> stripes =
       pass.needs.gram ? GramStripes(config_, pass.taps) : std::vector<GramStripe>();
   Batch batch;
-  for (batch.first = 0; batch.first < samples(); batch.first += kBatch) {
-    batch.count = std::min(kBatch, samples() - batch.first);
+  for (batch.first = 0; batch.first < samples(); batch.first += kSampleBatch) {
+    batch.count = std::min(kSampleBatch, samples() - batch.first);
     for (auto& inputs : batch.inputs) inputs.resize(batch.count);
     Clock::time_point start = Clock::now();
     Forward(part, pass, batch, statistics, on_sample);

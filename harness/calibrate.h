@@ -25,6 +25,10 @@ struct CalibrationData {
 // errors of the layer report).
 inline constexpr size_t kKeptSamples = 4;
 
+// Samples that are forwarded, side by side, before their products are summed: their inputs are held
+// meanwhile.
+inline constexpr size_t kSampleBatch = 8;
+
 // How many samples a method with these needs goes through: all, or the kept ones alone.
 size_t SamplesRead(const CalibrationData& data, const DataNeeds& needs);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include "harness/calibrated_block.h"
 #include "harness/knobs.h"
 #include "harness/quant/packed_matrix.h"
+#include "harness/quant/plan.h"
 #include "harness/quant/scheme.h"
 
 namespace quantref {
@@ -57,11 +59,27 @@ class Rounder : public Plugin {
   }
 };
 
+// What a transform tries out on a block, for estimates of its time.
+struct SearchWork {
+  double rounded = 0;   // weights rounded to nearest
+  double products = 0;  // FP32 operations in matrix products, forward passes apart
+  // Passes of the kept inputs through the module that ScaleSearch takes for the tap.
+  std::array<double, kTaps> forwards{};
+  size_t candidates = 1;  // that can be tried at the same time
+};
+
 // Makes a block easier to round without changing what it computes: scales folded from one weight
 // into another (Fold), and limits beyond which weights are clipped.
 class Transform : public Plugin {
  public:
   virtual void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const = 0;
+
+  // What Apply searches in a block whose linears are these (kLinears of them).
+  virtual SearchWork Searches(const LlamaConfig& /*config*/,
+                              std::span<const PlannedLinear> /*linears*/,
+                              const Knobs& /*knobs*/) const {
+    return {};
+  }
 };
 
 }  // namespace quantref

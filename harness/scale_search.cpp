@@ -110,4 +110,17 @@ size_t ScaleSearch::Best(std::span<const std::vector<float>> candidates, size_t 
   return static_cast<size_t>(std::min_element(errors.begin(), errors.end()) - errors.begin());
 }
 
+void AddScaleSearch(std::span<const PlannedLinear> linears, const ScalingGroup& group,
+                    size_t candidates, SearchWork& work) {
+  double weights = 0;
+  for (const size_t reader : Readers(group.tap)) {
+    const auto& [shape, scheme, method] = linears[reader];
+    if (scheme) weights += static_cast<double>(shape.rows * shape.cols);
+  }
+  if (weights == 0) return;
+  work.rounded += static_cast<double>(candidates) * weights;
+  work.forwards[static_cast<size_t>(group.tap)] += static_cast<double>(candidates + 1);
+  work.candidates = std::max(work.candidates, candidates);
+}
+
 }  // namespace quantref

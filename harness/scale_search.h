@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "harness/calibrated_block.h"
+#include "harness/quantizer.h"
 
 namespace quantref {
 
@@ -34,5 +35,9 @@ class ScaleSearch {
   const ScalingGroup group_;
   std::vector<Matrix<float>> outputs_;  // of the block as it is, by kept sample
 };
+
+// Adds what Best of so many candidates does in a block of these linears.
+void AddScaleSearch(std::span<const PlannedLinear> linears, const ScalingGroup& group,
+                    size_t candidates, SearchWork& work);
 
 }  // namespace quantref

@@ -47,13 +47,17 @@ ClipGrid ClipGridOf(const Knobs& knobs) {
   return {grid, std::max<size_t>(1, static_cast<size_t>(steps))};
 }
 
+constexpr std::array<size_t, 5> kClipped = {kV, kO, kGate, kUp, kDown};
+
+bool HasLimits(const std::optional<WeightScheme>& scheme) {
+  return scheme &&
+         (scheme->granularity == Granularity::kRow || scheme->granularity == Granularity::kGroup);
+}
+
 void SearchLimits(CalibratedBlock& block, const ClipGrid& clip, size_t threads) {
-  for (const size_t linear : {kV, kO, kGate, kUp, kDown}) {
+  for (const size_t linear : kClipped) {
     const std::optional<WeightScheme>& scheme = block.schemes[linear];
-    if (!scheme) continue;
-    if (scheme->granularity != Granularity::kRow && scheme->granularity != Granularity::kGroup) {
-      continue;
-    }
+    if (!HasLimits(scheme)) continue;
     const Matrix<float> weights = block.weights.linears()[linear]->weight.Decode();
     block.limits[linear] =
         AwqLimits(weights.view(), *scheme, block.input(TapOf(linear)).gram.view(), clip, threads);
@@ -171,6 +175,25 @@ void Awq::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) cons
     }
   }
   if (knobs.Flag("clip")) SearchLimits(block, ClipGridOf(knobs), threads);
+}
+
+SearchWork Awq::Searches(const LlamaConfig& config, std::span<const PlannedLinear> linears,
+                         const Knobs& knobs) const {
+  SearchWork work;
+  if (knobs.Flag("scale")) {
+    for (const ScalingGroup& group : ScalingGroups(config))
+      AddScaleSearch(linears, group, knobs.Count("grid"), work);
+  }
+  const double steps = static_cast<double>(ClipGridOf(knobs).steps);
+  for (const size_t linear : kClipped) {
+    const auto& [shape, scheme, method] = linears[linear];
+    if (!knobs.Flag("clip") || !HasLimits(scheme)) continue;
+    const double weights = static_cast<double>(shape.rows * shape.cols);
+    const size_t width = scheme->granularity == Granularity::kRow ? shape.cols : scheme->group;
+    work.rounded += steps * weights;
+    work.products += steps * 2 * weights * static_cast<double>(width);
+  }
+  return work;
 }
 
 std::vector<float> AwqScales(std::span<const double> channel_mean, double ratio) {

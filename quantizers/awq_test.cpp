@@ -218,5 +218,29 @@ TEST_CASE("awq: needs what its searches read", "[awq]") {
   CHECK_FALSE(Awq().needs(With({{"scale", 0}, {"clip", 0}})).Any());
 }
 
+TEST_CASE("awq: what it searches, by hand") {
+  LlamaConfig config;
+  config.heads = 4;
+  config.kv_heads = 2;  // shared heads: v is no producer
+  std::vector<PlannedLinear> linears(kLinears, {{"", 32, 16}, kThreeBitGroups});
+  linears[kK].scheme.reset();
+  const Awq awq;
+  Knobs knobs(awq.knobs());
+  knobs.Set("grid", 10);
+  knobs.Set("max_shrink", 0.25);
+  const SearchWork work = awq.Searches(config, linears, knobs);
+  // Ratios of q and v, gate and up, down; then 5 limits of v, o, gate, up and down.
+  CHECK(work.rounded == 512.0 * (10 * 5 + 5 * 5));
+  CHECK(work.products == 5 * 5 * 2 * 512.0 * static_cast<double>(kThreeBitGroups.group));
+  CHECK(work.forwards == std::array<double, kTaps>{11, 0, 11, 11});
+  CHECK(work.candidates == 10);
+  knobs.Set("scale", 0);
+  knobs.Set("clip", 0);
+  const SearchWork nothing = awq.Searches(config, linears, knobs);
+  CHECK(nothing.rounded == 0);
+  CHECK(nothing.products == 0);
+  CHECK(nothing.forwards == std::array<double, kTaps>{});
+}
+
 }  // namespace
 }  // namespace quantref

@@ -71,6 +71,16 @@ void SmoothQuant::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threa
   }
 }
 
+SearchWork SmoothQuant::Searches(const LlamaConfig& config, std::span<const PlannedLinear> linears,
+                                 const Knobs& knobs) const {
+  SearchWork work;
+  if (!knobs.Flag("search")) return work;
+  for (const ScalingGroup& group : ScalingGroups(config)) {
+    if (!group.producer) AddScaleSearch(linears, group, kAlphaSteps + 1, work);
+  }
+  return work;
+}
+
 std::vector<float> SmoothQuantScales(std::span<const float> channel_max,
                                      std::span<const float> weight_max, double alpha) {
   QR_CHECK_EQ(channel_max.size(), weight_max.size());
