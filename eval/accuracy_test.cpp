@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eval/testing/tiny_models.h"
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
 #include "harness/testing/testing.h"
@@ -228,6 +229,30 @@ TEST_CASE("Evaluate counts its progress in order, one call at a time, to the tot
     CHECK(totals_right);
     CHECK(alone);
   }
+}
+
+TEST_CASE("Evaluate ends inside a window when it is cancelled") {
+  constexpr int kBits[] = {4, 4, 4};
+  const testing::TinyModels models(testing::TinyModel{}, kBits, 24);
+  const TokenStream stream = testing::RandomStream(24, 64, 3);
+  const std::vector<Window> windows = {{0, 24, 1}};
+  size_t last = 0;
+  EvaluateOptions options;
+  options.progress = [&](size_t done, size_t) {
+    last = done;
+    SetCancelRequested(true);
+  };
+  ScoreTable table(4, std::vector<std::optional<WindowScores>>(1));
+  std::vector<double> seconds(4);
+  const size_t chosen[] = {0};
+  const auto run = [&] {
+    Evaluate(models.pointers(), FindProtocol("gptq-2048"), stream, windows, chosen, options, table,
+             seconds);
+  };
+  CHECK_THROWS_AS(run(), Interrupted);
+  SetCancelRequested(false);
+  CHECK(last == 1);  // of four models
+  CHECK_FALSE(table[0][0].has_value());
 }
 
 TEST_CASE("Evaluate stops where progress throws") {

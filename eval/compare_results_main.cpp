@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
@@ -13,6 +11,7 @@
 #include "eval/environment.h"
 #include "eval/guarded.h"
 #include "eval/record_reader.h"
+#include "eval/say.h"
 #include "eval/text_table.h"
 
 namespace quantref {
@@ -37,7 +36,7 @@ std::string Render(const RecordComparison& comparison, const Gate& gate,
 int MakeBaseline(const CompareOptions& options) {
   std::vector<std::string> records = options.candidates;
   records.insert(records.begin(), options.baseline);
-  fmt::print("{}\n", Printable(WriteBaseline(options.new_baseline, records, CoreCount())));
+  PrintWhole(Printable(WriteBaseline(options.new_baseline, records, CoreCount())) + "\n");
   return 0;
 }
 
@@ -83,15 +82,17 @@ int Main(int argc, char** argv) {
   app.add_option("--format", options.format, "text, markdown, json or junit")
       ->check(CLI::IsMember({"text", "markdown", "json", "junit"}))
       ->type_name("FORMAT");
-  app.add_option("--write-baseline", options.new_baseline,
-                 "compare nothing: list the newest record of each cell of the records and folders "
-                 "given in FILE, a new baseline or in place of one")
-      ->type_name("FILE")
-      ->excludes(gate);
-  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input, 3 a bug");
+  auto* write =
+      app.add_option(
+             "--write-baseline", options.new_baseline,
+             "compare nothing: list the newest record of each cell of the records and folders "
+             "given in FILE, a new baseline or in place of one")
+          ->type_name("FILE")
+          ->excludes(gate);
+  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {
     options.gated = gate->count() > 0;
-    return options.new_baseline.empty() ? Compare(options) : MakeBaseline(options);
+    return write->count() == 0 ? Compare(options) : MakeBaseline(options);
   });
 }
 

@@ -11,6 +11,8 @@
 #include <ctime>
 #include <fstream>
 
+#include "harness/base/sha256.h"
+#include "harness/io/file.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
 
@@ -36,6 +38,8 @@ std::string OsName() {
   uname(&kernel);
   return fmt::format("{}{} {}", name, kernel.sysname, kernel.release);
 }
+
+constexpr size_t kLargestProgram = size_t{1} << 30;
 
 }  // namespace
 
@@ -77,6 +81,11 @@ size_t AvailableMemoryBytes() {
   size_t limit = 0;  // "max", and so no number, where there is none
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit) available = std::min(available, limit);
   return available;
+}
+
+const std::string& ProgramSha256() {
+  static const std::string sha256 = Sha256Hex(ReadFile("/proc/self/exe", kLargestProgram));
+  return sha256;
 }
 
 std::string UtcNow() {

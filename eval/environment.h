@@ -23,4 +23,7 @@ size_t MemoryBytes();           // of this machine
 size_t AvailableMemoryBytes();  // of it, what programs can still get; within the control group
 std::string UtcNow();           // "2026-01-31T12:34:56Z"
 
+// Of this program's file: it tells two builds of a changed tree apart, which a commit does not.
+const std::string& ProgramSha256();
+
 }  // namespace quantref

@@ -2,14 +2,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "eval/dataset.h"
 #include "eval/guarded.h"
-#include "eval/interrupt.h"
 #include "eval/progress_bar.h"
+#include "eval/say.h"
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 
 namespace quantref {
@@ -18,10 +18,10 @@ namespace {
 void Download(DatasetOptions options) {
   const std::string& url =
       options.url_override.empty() ? options.wikitext.url : options.url_override;
-  fmt::print(stderr, "downloading {}\n", url);
+  Say("downloading {}\n", url);
   ProgressBar bar("bytes", /*quiet=*/false);
   options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
-  options.cancelled = InterruptRequested;
+  options.cancelled = CancelRequested;
   FetchWikitext(options);
 }
 
@@ -29,14 +29,15 @@ int Fetch(const DatasetOptions& options, bool force) {
   std::vector<CachedFile> files = CheckCachedWikitext(options);
   const auto is_right = [](const CachedFile& file) { return file.problem.empty(); };
   if (!force && std::all_of(files.begin(), files.end(), is_right)) {
-    fmt::print(stderr, "WikiText-2 is already there\n");
+    Say("WikiText-2 is already there\n");
   } else {
     Download(options);
     files = CheckCachedWikitext(options);
   }
   for (const CachedFile& file : files) {
     if (!is_right(file)) throw Error("not as it was written: " + file.problem, file.path.string());
-    fmt::print("{}  {} bytes  SHA-256 {}\n", file.path.string(), file.bytes, file.sha256);
+    PrintWhole(
+        fmt::format("{}  {} bytes  SHA-256 {}\n", file.path.string(), file.bytes, file.sha256));
   }
   return 0;
 }
@@ -52,7 +53,7 @@ int Main(int argc, char** argv) {
                  "write to DIR/wikitext-2-raw (default: the cache, ~/.cache/quantref)")
       ->type_name("DIR");
   app.add_flag("--force", force, "download even if the right files are there");
-  app.footer("exit codes: 0 done, 2 wrong input or no network, 3 a bug");
+  app.footer("exit codes: 0 done, 2 wrong input, no network or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] { return Fetch(options, force); });
 }
 

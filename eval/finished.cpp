@@ -19,9 +19,8 @@ using Json = nlohmann::json;
 bool IsRecordOf(const fs::path& file, const std::vector<const RunConfig*>& configs) {
   const std::string name = file.filename().string();
   return file.extension() == ".json" &&
-         std::any_of(configs.begin(), configs.end(), [&](const RunConfig* config) {
-           return !config->study.empty() && name.starts_with(config->name + "-");
-         });
+         std::any_of(configs.begin(), configs.end(),
+                     [&](const RunConfig* config) { return name.starts_with(config->name + "-"); });
 }
 
 // The resolved config without the methods of other cells: what they are changes nothing here.
@@ -61,13 +60,15 @@ std::string WhyOther(const StoredRecord& record, const SoughtCell& cell, bool an
   if (record.Fact("simulated_vs_kernel.failed") == "true")
     return "its record failed the gate between the paths";
   if (any_commit) return "";
-  return WhyOtherProgram({record.Fact("tool.git_commit"), record.Fact("tool.dirty") != "false"},
-                         {kGitCommit, kGitDirty});
+  return WhyOtherProgram({record.Fact("tool.git_commit"), record.Fact("tool.dirty") != "false",
+                          record.Fact("tool.program_sha256")},
+                         {kGitCommit, kGitDirty, ProgramSha256()});
 }
 
 }  // namespace
 
 std::string WhyOtherProgram(const Program& of_record, const Program& own) {
+  if (own.sha256 != "none" && of_record.sha256 == own.sha256) return "";
   if (!IsTold(own)) return "this program is of a changed tree, so that no commit tells what it is";
   if (!IsTold(of_record)) return "a record of a changed tree";
   if (of_record.commit == own.commit) return "";

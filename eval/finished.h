@@ -26,21 +26,23 @@ std::vector<std::pair<std::string, std::string>> OwnBuildAndMachine();
 
 // A build of this program.
 struct Program {
-  std::string commit;  // "unknown" outside a checkout
-  bool dirty = false;  // the tree differed from it
+  std::string commit;           // "unknown" outside a checkout
+  bool dirty = false;           // the tree differed from it
+  std::string sha256 = "none";  // of its file, where that is known
 };
 
-// "" where the commits tell that a record was made by this very program; else why they do not.
+// "" where the files' hashes or the commits tell that a record was made by this very program; else
+// why they do not.
 std::string WhyOtherProgram(const Program& of_record, const Program& own);
 
 inline constexpr char kNoRecord[] = "no record";
 
-// The records of a folder that a study need not make once more.
+// The records of a folder that need not be made once more: of a study, or of a run that is resumed.
 class FinishedCells {
  public:
-  // Reads the records of those of these configs that are of studies there (not in subfolders); a
-  // folder that does not exist holds none. What cannot be read as a record is passed over.
-  // `any_commit`: records of other commits and of changed trees count, too.
+  // Reads the records of these configs there (not in subfolders); a folder that does not exist
+  // holds none. What cannot be read as a record is passed over. `any_commit`: records of other
+  // commits and of changed trees count, too.
   FinishedCells(const std::filesystem::path& folder, const std::vector<const RunConfig*>& configs,
                 bool any_commit);
 

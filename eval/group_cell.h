@@ -19,8 +19,9 @@ struct GroupCell {
   const CellConfig* spec = nullptr;  // nullptr: the reference
   std::string label = "fp16";        // with the seed, where there are several
   bool wanted = true;                // false: a reference that is there for the others alone
-  bool finished = false;             // of a study: its record stands already
-  std::string why{};                 // it does not
+  bool sought = false;               // whether its record stands already was looked up
+  std::string why{};                 // it does not; empty where it does
+  bool finished = false;             // and so need not be measured
   Method method{};
   std::vector<PlannedLinear> plan{};
   const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
@@ -32,6 +33,8 @@ struct GroupCell {
   std::optional<PathGap> gap{};
   std::optional<CellSpeed> speed{};
 
+  // Its record stands, although it is measured again to go on with a run that was interrupted.
+  bool Stands() const { return sought && why.empty() && config->study.empty(); }
   bool Recorded() const { return wanted && !finished; }  // by this run
   const ModelWeights& Measured() const {
     return path.linears > 0 ? path.weights : quantized.weights;

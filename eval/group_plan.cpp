@@ -9,8 +9,10 @@
 #include "eval/environment.h"
 #include "eval/group_run.h"
 #include "eval/report.h"
+#include "eval/say.h"
 #include "eval/terminal.h"
 #include "eval/text_table.h"
+#include "harness/base/cancel.h"
 
 namespace quantref {
 namespace {
@@ -39,9 +41,12 @@ void GroupRun::Plan() {
     std::move(cells.begin(), cells.end(), std::back_inserter(planned_));
   }
   if (!options_.rerun) {
-    const FinishedCells finished(options_.out, configs_, options_.any_commit);
+    std::vector<const RunConfig*> sought;
+    std::copy_if(configs_.begin(), configs_.end(), std::back_inserter(sought),
+                 [&](const RunConfig* c) { return options_.resume || !c->study.empty(); });
+    const FinishedCells finished(options_.out, sought, options_.any_commit);
     MarkFinished(
-        finished, [&](const GroupCell& cell) { return Sought(cell); }, planned_);
+        finished, options_.resume, [&](const GroupCell& cell) { return Sought(cell); }, planned_);
   }
   const double memory = options_.memory_gb > 0
                             ? options_.memory_gb * 1e9
@@ -54,9 +59,8 @@ void GroupRun::Plan() {
 
 // A study's other cells need not suffer; of any other config an error is the run's.
 void GroupRun::Tolerate(const RunConfig& config, const Error& error, const std::string& label) {
-  if (config.study.empty() || dynamic_cast<const Interrupted*>(&error) != nullptr) throw;
-  fmt::print(stderr, "{} {} cannot be measured, the others go on: {}\n", config.name, label,
-             error.what());
+  if (config.study.empty() || CancelRequested()) throw;
+  Say("{} {} cannot be measured, the others go on: {}\n", config.name, label, error.what());
   ++failed_cells_;
 }
 
@@ -182,7 +186,8 @@ Cost GroupRun::PrintPlan() {
     AddRows(passes_[p], cost, fmt::format("pass {}", p + 1), rows);
     total.Add(cost);
   }
-  fmt::print("{}{}", Wrapped(PlanText(Describe({}), rows, total), LineWidth(STDOUT_FILENO)),
+  ThrowIfCancelled();
+  PrintWhole(Wrapped(PlanText(Describe({}), rows, total), LineWidth(STDOUT_FILENO)) +
              FinishedText(planned_, options_.out.string()));
   return total;
 }

@@ -7,16 +7,20 @@
 #include <chrono>
 #include <filesystem>
 #include <iterator>
+#include <optional>
 
+#include "eval/environment.h"
 #include "eval/interrupt.h"
+#include "eval/keep_records.h"
 #include "eval/progress_bar.h"
 #include "eval/report.h"
 #include "eval/report_speed.h"
+#include "eval/say.h"
 #include "eval/summary.h"
 #include "eval/terminal.h"
+#include "harness/base/cancel.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
-#include "harness/io/file.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
 
@@ -25,10 +29,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kMaxProgram = size_t{1} << 30;
-
 double Since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+const char* QuantizingNote(bool resumed) {
+  return resumed ? "quantizing is not kept; windows of the run before still are, for --resume"
+                 : "nothing of this is kept: no window is measured yet";
 }
 
 }  // namespace
@@ -56,7 +63,7 @@ void GroupRun::Prepare() {
 }
 
 std::vector<Record> GroupRun::Run() {
-  if (!options_.quiet) fmt::print(stderr, "{}", FinishedText(planned_, options_.out.string()));
+  if (!options_.quiet) SayText(FinishedText(planned_, options_.out.string()));
   PlanEta();
   std::vector<Record> records;
   for (Pass& pass : passes_) {
@@ -69,26 +76,41 @@ std::vector<Record> GroupRun::Run() {
 }
 
 std::vector<Record> GroupRun::RunPass() {
-  QuantizeCells();
+  {
+    const InterruptNote note(QuantizingNote(options_.resume));
+    QuantizeCells();
+  }
   const auto recorded = [](const GroupCell& cell) { return cell.Recorded(); };
   if (std::none_of(cells_.begin(), cells_.end(), recorded)) return {};  // none could be made
+  const InterruptNote note("finished windows are kept: go on with --resume");
   Measurement measurement = MeasureCells();
   MeasureGaps(measurement.first_window);
   MeasureSpeed();
   const GroupResult group = Describe(std::move(measurement));
   const std::vector<CellResult> cells = Summarize(group);
-  std::vector<Record> records;
-  for (const CellResult& cell : cells) records.push_back(MakeRecord(group, cell));
-  for (const std::filesystem::path& path : WriteRecords(records, options_.out)) {
-    if (!options_.quiet) fmt::print(stderr, "record: {}\n", path.string());
-  }
-  std::filesystem::remove(group.measurement.journal);  // all of it is recorded now
+  const std::vector<Record> records = RecordCells(group, cells);
+  group.measurement.journal->Remove();
   if (!options_.quiet && !options_.json) {
     const TableView view{LineWidth(STDOUT_FILENO), options_.columns};
-    if (options_.layers) fmt::print("{}", LayersText(cells, view));
-    fmt::print("{}", ResultText(group, cells, view));
+    if (options_.layers) PrintWhole(LayersText(cells, view));
+    PrintWhole(ResultText(group, cells, view));
   }
   CheckGaps(cells);
+  return records;
+}
+
+// What an interrupted run has recorded already stays as it is. The results are those of the cells
+// that are recorded, in their order.
+std::vector<Record> GroupRun::RecordCells(const GroupResult& group,
+                                          const std::vector<CellResult>& results) const {
+  std::vector<Record> records;
+  auto result = results.begin();
+  for (const GroupCell& cell : cells_) {
+    if (!cell.Recorded()) continue;
+    if (!cell.Stands()) records.push_back(MakeRecord(group, *result));
+    ++result;
+  }
+  KeepRecords(records, options_.out, options_.quiet);
   return records;
 }
 
@@ -115,7 +137,7 @@ void GroupRun::Quantize(GroupCell& cell) const {
   QuantizeOptions quantize;
   quantize.threads = threads_;
   quantize.progress = [&](size_t done, size_t total, std::string_view what) {
-    ThrowIfInterrupted();
+    ThrowIfCancelled();
     bar.Update(done, total, what);
   };
   cell.quantized =
@@ -131,15 +153,15 @@ size_t GroupRun::LongestWindow() const {
   return longest;
 }
 
-// Whatever the scores depend on, the program itself included: a commit does not tell two builds of
-// a changed tree apart. The thread count is not among it.
+// Whatever the scores depend on, the program itself included. The thread count is not among it, nor
+// how many windows were asked for: a journal's are good for more and for fewer.
 std::string GroupRun::Fingerprint() const {
-  std::string text = fmt::format(
-      "{}\n{} {} {} {}\n{} {} {}\n{} {} {} {}\n",
-      Sha256Hex(ReadFile("/proc/self/exe", kMaxProgram)), model_->weights.checkpoint->Sha256(),
-      model_->config.sha256, config_.model.weight_type == WeightType::kFp16,
-      model_->tokenizer.sha256(), protocol_->name, stream_.sha256, windows_.size(),
-      IsaName(ActiveIsa()), BlasVersion(), BlasCoreType(), config_.accuracy.Compares());
+  std::string text =
+      fmt::format("{}\n{} {} {} {}\n{} {} {} {}\n{} {} {} {}\n", ProgramSha256(),
+                  model_->weights.checkpoint->Sha256(), model_->config.sha256,
+                  config_.model.weight_type == WeightType::kFp16, model_->tokenizer.sha256(),
+                  protocol_->name, stream_.sha256, all_windows_, windows_.front().length,
+                  IsaName(ActiveIsa()), BlasVersion(), BlasCoreType(), config_.accuracy.Compares());
   if (config_.accuracy.stop) {
     text += fmt::format("stop {} {} {}\n", config_.accuracy.stop->delta_nll_halfwidth,
                         config_.accuracy.stop->min_windows, config_.accuracy.stop->seed);
@@ -172,13 +194,22 @@ Measurement GroupRun::MeasureCells() const {
   measure.journal =
       options_.out / fmt::format(".journal-{}.tmp", measure.fingerprint.substr(0, 16));
   measure.resume = options_.resume;
+  std::optional<InterruptNote> lost;
+  measure.on_journal_gone = [&](bool made_again) {
+    const std::string folder = options_.out.string();
+    if (made_again) {
+      Say("the journal in {} was removed while the run was at work: made again, whole\n", folder);
+    } else if (!lost) {
+      lost.emplace("finished windows are lost: their folder is gone");
+      Say("{} was removed while the run was at work and cannot be made again\n", folder);
+    }
+  };
   measure.progress = [&](size_t done, size_t total) {
-    ThrowIfInterrupted();
+    ThrowIfCancelled();
     bar.Update(done, total);
   };
   if (options_.resume && !options_.quiet && !std::filesystem::exists(measure.journal)) {
-    fmt::print(stderr, "no interrupted run of this is in {}: beginning anew\n",
-               options_.out.string());
+    Say("no interrupted run of this is in {}: beginning anew\n", options_.out.string());
   }
   return Measure(pointers, *protocol_, stream_, windows_, measure);
 }
@@ -187,7 +218,6 @@ void GroupRun::MeasureGaps(size_t window) {
   ParallelFor(cells_.size(), threads_, [&](size_t i, size_t) {
     GroupCell& cell = cells_[i];
     if (!cell.path.UsesKernels()) return;
-    ThrowIfInterrupted();
     const Transformer simulated(model_->config, cell.quantized.weights, LongestWindow());
     const Transformer kernel(model_->config, cell.path.weights, LongestWindow());
     cell.gap = MeasureGap(simulated, kernel, *protocol_, stream_, windows_, window);
@@ -211,7 +241,7 @@ void GroupRun::CheckGaps(const std::vector<CellResult>& cells) {
   for (const CellResult& cell : cells) {
     if (!cell.GapTooWide()) continue;
     gate_failed_ = true;
-    fmt::print(stderr, "{}", GapMessage(cell));
+    SayText(GapMessage(cell));
   }
 }
 

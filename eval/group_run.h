@@ -56,6 +56,8 @@ class GroupRun {
   void QuantizeCells();
   void Quantize(GroupCell& cell) const;
   Measurement MeasureCells() const;
+  std::vector<Record> RecordCells(const GroupResult& group,
+                                  const std::vector<CellResult>& results) const;
   void MeasureGaps(size_t window);
   void MeasureSpeed();
   void CheckGaps(const std::vector<CellResult>& cells);

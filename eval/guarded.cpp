@@ -1,60 +1,93 @@
 #include "eval/guarded.h"
 
-#include <fmt/format.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
-#include <cstdio>
 #include <new>
+#include <sstream>
 #include <system_error>
 
 #include "eval/interrupt.h"
+#include "eval/option_values.h"
+#include "eval/say.h"
 #include "eval/version.h"
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 
 namespace quantref {
 namespace {
 
-[[noreturn]] void ThrowUnwritten() {
-  throw std::system_error(errno, std::generic_category(), "cannot write to standard output");
+// Where one of the three is closed the next file would take its number, and messages would be
+// written into it. They are opened the wrong way round, so that what is read or written there fails
+// as it would have.
+void OccupyStandardDescriptors() {
+  for (const int number : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(number, F_GETFD) < 0)  // the lowest number that is free is this one
+        [[maybe_unused]]
+      const int opened = open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
+// What parsing throws: a wrong command line, or an answer (--help, --version).
+int AnswerOf(const CLI::App& app, const CLI::ParseError& error) {
+  std::ostringstream out, err;
+  const bool answered = app.exit(error, out, err) == 0;
+  SayText(err.str());
+  PrintWhole(out.str());
+  return answered ? 0 : kExitWrongInput;
+}
+
+int ParseAndRun(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return AnswerOf(app, error);
+  }
+  const int exit_code = run();
+  PrintWhole("");
+  return exit_code;
+}
+
+// The exit code of the exception at hand, after its message.
+int Explain(const std::string& program) {
+  try {
+    throw;
+  } catch (const Error& error) {
+    Say("{}: {}\n", program, error.what());
+    return kExitWrongInput;
+  } catch (const std::system_error& error) {  // what the machine refused: a full disk, no threads
+    Say("{}: {}\n", program, error.what());
+    return kExitWrongInput;
+  } catch (const std::bad_alloc&) {
+    Say("{}: out of memory\n  hint: fewer --threads need less; --dry-run shows how much\n",
+        program);
+    return kExitWrongInput;
+  } catch (const std::exception& error) {
+    Say("{}: unexpected: {}\nThis is a bug in QuantRef; please report it.\n", program,
+        error.what());
+    return kExitBug;
+  }
 }
 
 }  // namespace
 
 int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
-  const std::string program = app.get_name();
+  static const std::string program = app.get_name();
+  OccupyStandardDescriptors();
+  CatchSignals(program.c_str());
   app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
                                                 kGitDirty ? ", changed" : ""));
+  RefuseEmptyValues(app);
+  int exit_code = 0;
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kExitWrongInput;
+    exit_code = ParseAndRun(app, argc, argv, run);
+  } catch (...) {
+    if (!CancelRequested()) return Explain(program);
   }
-  try {
-    CatchInterrupts();
-    const int exit_code = run();
-    if (std::fflush(stdout) != 0) ThrowUnwritten();
-    return exit_code;
-  } catch (const Error& error) {
-    fmt::print(stderr, "{}: {}\n", program, error.what());
-    return kExitWrongInput;
-  } catch (const std::system_error& error) {  // what the machine refused: a full disk, no threads
-    fmt::print(stderr, "{}: {}\n", program, error.what());
-    return kExitWrongInput;
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr,
-               "{}: out of memory\n  hint: fewer --threads need less; --dry-run shows how much\n",
-               program);
-    return kExitWrongInput;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: unexpected: {}\nThis is a bug in QuantRef; please report it.\n",
-               program, error.what());
-    return kExitBug;
-  }
-}
-
-void PrintWhole(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) ThrowUnwritten();
+  if (!CancelRequested()) return exit_code;
+  SayInterrupted();
+  return kExitWrongInput;
 }
 
 }  // namespace quantref

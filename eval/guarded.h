@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <string>
 
 namespace CLI {
 class App;
@@ -9,18 +8,16 @@ class App;
 
 namespace quantref {
 
-// The exit codes of every program: 0 done, 1 a gate failed, 2 the user's input is wrong, 3 a bug.
+// The exit codes of every program: 0 done, 1 a gate failed, 2 the user's input is wrong or the user
+// stopped it, 3 a bug. A second Ctrl-C or SIGTERM kills it as any other program.
 inline constexpr int kExitGateFailed = 1;
 inline constexpr int kExitWrongInput = 2;
 inline constexpr int kExitBug = 3;
 
 // Adds --version, parses the command line and calls `run`, whose result is the exit code. Prints
-// "program: message" on stderr and returns kExitWrongInput for a wrong command line, for an Error
-// and for what the system refused (a full disk, no more threads), kExitBug for any other exception.
+// "program: message" on stderr and returns kExitWrongInput for a wrong command line, for an Error,
+// for what the system refused (a full disk, no more threads) and for an interrupt (interrupt.h),
+// after which no program returns 0; kExitBug for any other exception.
 int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run);
-
-// Writes to standard output. Long text does not wait for the end of the program, which would not
-// see that it could not be written: throws std::system_error.
-void PrintWhole(const std::string& text);
 
 }  // namespace quantref

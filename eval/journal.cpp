@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -68,10 +70,9 @@ std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
   return payload;
 }
 
-bool DecodeEntry(std::string_view payload, size_t windows, size_t models, JournalEntry& entry) {
+bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
   uint64_t window = 0, count = 0;
-  if (!Take(payload, window) || !Take(payload, count) || window >= windows || count != models)
-    return false;
+  if (!Take(payload, window) || !Take(payload, count) || count != models) return false;
   entry.window = window;
   entry.scores.resize(models);
   for (WindowScores& scores : entry.scores) {
@@ -111,32 +112,64 @@ bool TakeFrame(std::string_view& bytes, std::string_view& payload) {
           : "choose another folder with --out");
 }
 
-int OpenFile(const fs::path& path, int flags) {
-  const int file = open(path.c_str(), flags | O_CLOEXEC, 0644);
-  if (file < 0) Fail(path, "the journal cannot be opened");
-  return file;
+// Whether the path still leads to this open file.
+bool IsAt(const fs::path& path, int file) {
+  struct stat opened {
+  }, there{};
+  return fstat(file, &opened) == 0 && stat(path.c_str(), &there) == 0 &&
+         opened.st_dev == there.st_dev && opened.st_ino == there.st_ino;
+}
+
+// False where another process has the lock. File systems without locks have none to give.
+bool Lock(int file) { return flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+
+std::string Contents(int file) {
+  std::string contents;
+  char buffer[1 << 16];
+  for (ssize_t got = 0;
+       (got = pread(file, buffer, sizeof(buffer), static_cast<off_t>(contents.size()))) > 0;)
+    contents.append(buffer, static_cast<size_t>(got));
+  return contents;
 }
 
 }  // namespace
 
-Journal Journal::Create(const fs::path& path, const std::string& fingerprint) {
-  Journal journal(path, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC));
-  std::string start(kMagic);
-  if (write(journal.file_, start.data(), start.size()) != static_cast<ssize_t>(start.size())) {
-    Fail(path, "the journal cannot be written");
+// Locked, whatever it holds. Between the two calls its owner may have finished and removed it.
+Journal Journal::Open(const fs::path& path) {
+  for (;;) {
+    Journal journal(path, open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    if (journal.file_ < 0) Fail(path, "the journal cannot be opened");
+    if (!Lock(journal.file_)) {
+      throw Error("another run of the same configs is at work on this journal", path.string(),
+                  "wait for it, or choose another folder with --out");
+    }
+    if (IsAt(path, journal.file_)) return journal;
   }
-  journal.WriteFrame(fingerprint);
+}
+
+void Journal::Start(const std::string& fingerprint) {
+  if (ftruncate(file_, 0) != 0 || lseek(file_, 0, SEEK_SET) != 0)
+    Fail(path_, "the old journal cannot be cut off");
+  WriteAll(kMagic);
+  WriteFrame(fingerprint);
+}
+
+Journal Journal::Create(const fs::path& path, const std::string& fingerprint) {
+  Journal journal = Open(path);
+  journal.Start(fingerprint);
   return journal;
 }
 
-Journal Journal::Resume(const fs::path& path, const std::string& fingerprint, size_t windows,
-                        size_t models, std::vector<JournalEntry>& entries) {
-  if (!fs::exists(path)) return Create(path, fingerprint);
+Journal Journal::Resume(const fs::path& path, const std::string& fingerprint, size_t models,
+                        std::vector<JournalEntry>& entries) {
+  Journal journal = Open(path);
   const std::string contents = ReadFile(path, kMaxJournalBytes);
   std::string_view rest = contents, payload;
   // A run killed while it wrote the header has done nothing yet.
-  if (contents.size() < kMagic.size() + kFrameHead + fingerprint.size())
-    return Create(path, fingerprint);
+  if (contents.size() < kMagic.size() + kFrameHead + fingerprint.size()) {
+    journal.Start(fingerprint);
+    return journal;
+  }
   if (!rest.starts_with(kMagic))
     throw Error("expected a journal of run_eval, found something else", path.string());
   rest.remove_prefix(kMagic.size());
@@ -146,11 +179,10 @@ Journal Journal::Resume(const fs::path& path, const std::string& fingerprint, si
   }
   JournalEntry entry;
   size_t good = contents.size() - rest.size();
-  while (TakeFrame(rest, payload) && DecodeEntry(payload, windows, models, entry)) {
+  while (TakeFrame(rest, payload) && DecodeEntry(payload, models, entry)) {
     entries.push_back(entry);
     good = contents.size() - rest.size();
   }
-  Journal journal(path, OpenFile(path, O_WRONLY));
   if (ftruncate(journal.file_, static_cast<off_t>(good)) != 0 ||
       lseek(journal.file_, 0, SEEK_END) < 0) {
     Fail(path, "the journal's torn end cannot be cut off");
@@ -165,27 +197,42 @@ Journal::~Journal() {
 Journal::Journal(Journal&& other) noexcept
     : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
 
-void Journal::WriteFrame(const std::string& payload) {
-  std::string frame;
-  Put(frame, static_cast<uint32_t>(payload.size()));
-  Put(frame, Crc32(payload));
-  frame += payload;
-  for (size_t written = 0; written < frame.size();) {
-    const ssize_t result = write(file_, frame.data() + written, frame.size() - written);
-    if (result < 0 && errno == EINTR) continue;
-    if (result < 0) Fail(path_, "the journal cannot be written");
-    written += static_cast<size_t>(result);
+void Journal::WriteAll(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(file_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) Fail(path_, "the journal cannot be written");
+    bytes.remove_prefix(static_cast<size_t>(written));
   }
   if (fdatasync(file_) != 0) Fail(path_, "the journal cannot be written");
 }
 
-void Journal::Append(size_t window, std::span<const WindowScores> scores) {
+void Journal::WriteFrame(const std::string& payload) {
+  std::string frame;
+  Put(frame, static_cast<uint32_t>(payload.size()));
+  Put(frame, Crc32(payload));
+  WriteAll(frame + payload);
+}
+
+Journal::State Journal::Append(size_t window, std::span<const WindowScores> scores) {
   WriteFrame(EncodeEntry(window, scores));
+  return IsAt(path_, file_) ? State::kThere : MakeAgain();
+}
+
+// The open file holds everything still, although it has no name.
+Journal::State Journal::MakeAgain() {
+  std::error_code error;
+  fs::create_directories(path_.parent_path(), error);
+  Journal again(path_, open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (again.file_ < 0 || !Lock(again.file_)) return State::kGone;
+  again.WriteAll(Contents(file_));
+  std::swap(file_, again.file_);
+  return State::kMadeAgain;
 }
 
 void Journal::Remove() {
   std::error_code ignored;
-  fs::remove(path_, ignored);
+  if (IsAt(path_, file_)) fs::remove(path_, ignored);
 }
 
 }  // namespace quantref

@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "eval/accuracy.h"
@@ -17,7 +19,8 @@ namespace quantref {
 //            and logits_sha256)
 // all little-endian. Frames are appended and synced one by one, so a crash, a kill or a full disk
 // can only tear the last one: reading ends at the first frame that is short or whose sum is wrong,
-// and writing goes on from there.
+// and writing goes on from there. A journal is one process's at a time: it is locked (flock) as
+// long as the object lives, where the file system can.
 struct JournalEntry {
   size_t window = 0;
   std::vector<WindowScores> scores;  // of every model
@@ -25,29 +28,38 @@ struct JournalEntry {
 
 class Journal {
  public:
-  // Starts a new journal, over any old one.
+  // Starts a new journal, over any old one. Throws Error where another process is at work on it.
   static Journal Create(const std::filesystem::path& path, const std::string& fingerprint);
 
   // Opens an old journal, gives its whole entries, and cuts off a torn end. Throws Error where the
   // file is no journal or that of another run (another fingerprint); where there is none, does as
   // Create.
   static Journal Resume(const std::filesystem::path& path, const std::string& fingerprint,
-                        size_t windows, size_t models, std::vector<JournalEntry>& entries);
+                        size_t models, std::vector<JournalEntry>& entries);
 
   ~Journal();
   Journal(Journal&& other) noexcept;
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  // On disk when it returns. Throws Error on a full disk; what was appended before stays good.
-  void Append(size_t window, std::span<const WindowScores> scores);
+  // Where the file is: where it was made; removed by somebody and made again with all that it had;
+  // or removed, and its folder cannot be made again.
+  enum class State { kThere, kMadeAgain, kGone };
+
+  // On disk when it returns, unless it is gone. Throws Error on a full disk; what was appended
+  // before stays good.
+  State Append(size_t window, std::span<const WindowScores> scores);
 
   const std::filesystem::path& path() const { return path_; }
   void Remove();  // the run is over and recorded
 
  private:
   Journal(std::filesystem::path path, int file) : path_(std::move(path)), file_(file) {}
+  static Journal Open(const std::filesystem::path& path);
+  void Start(const std::string& fingerprint);
+  void WriteAll(std::string_view bytes);
   void WriteFrame(const std::string& payload);
+  State MakeAgain();
 
   std::filesystem::path path_;
   int file_ = -1;

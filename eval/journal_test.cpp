@@ -34,7 +34,7 @@ std::string WriteSample(const std::filesystem::path& path) {
 
 std::vector<JournalEntry> Resumed(const std::filesystem::path& path) {
   std::vector<JournalEntry> entries;
-  Journal::Resume(path, "run A", 8, 2, entries);
+  Journal::Resume(path, "run A", 2, entries);
   return entries;
 }
 
@@ -59,7 +59,7 @@ TEST_CASE("a journal torn at any byte loses its last window at most, and goes on
     testing::WriteFile(dir / "torn", whole.substr(0, size));
     std::vector<JournalEntry> entries;
     {
-      Journal journal = Journal::Resume(dir / "torn", "run A", 8, 2, entries);
+      Journal journal = Journal::Resume(dir / "torn", "run A", 2, entries);
       journal.Append(2, std::vector<WindowScores>{SomeScores(2), SomeScores(102)});
     }
     REQUIRE(entries.size() >= most);  // more bytes, no fewer windows
@@ -88,14 +88,14 @@ TEST_CASE("a damaged byte ends the journal there, or makes it another run's") {
   }
 }
 
-TEST_CASE("a journal of another run, of more windows or models is not used") {
+TEST_CASE("a journal of another run or of more models is not used") {
   const TempDir dir;
   WriteSample(dir / "j");
   std::vector<JournalEntry> entries;
-  CHECK_ERROR(Journal::Resume(dir / "j", "run B", 8, 2, entries), "another run", "--resume");
+  CHECK_ERROR(Journal::Resume(dir / "j", "run B", 2, entries), "another run", "--resume");
   testing::WriteFile(dir / "text", std::string(100, 'x'));
-  CHECK_ERROR(Journal::Resume(dir / "text", "run A", 8, 2, entries), "expected a journal");
-  Journal::Resume(dir / "j", "run A", 8, 3, entries);
+  CHECK_ERROR(Journal::Resume(dir / "text", "run A", 2, entries), "expected a journal");
+  Journal::Resume(dir / "j", "run A", 3, entries);
   CHECK(entries.empty());
 }
 
@@ -108,6 +108,44 @@ TEST_CASE("resuming without a journal, and creating over one, begin anew") {
   Journal::Create(dir / "gone", "run A").Remove();
   CHECK_FALSE(std::filesystem::exists(dir / "gone"));
   CHECK_ERROR(Journal::Create(dir / "no/folder", "run A"), "cannot be opened", "--out");
+}
+
+TEST_CASE("a journal is one run's at a time") {
+  const TempDir dir;
+  std::vector<JournalEntry> entries;
+  {
+    Journal journal = Journal::Create(dir / "j", "run A");
+    journal.Append(0, std::vector<WindowScores>{SomeScores(0), SomeScores(1)});
+    CHECK_ERROR(Journal::Create(dir / "j", "run A"), "another run", "--out");
+    CHECK_ERROR(Journal::Resume(dir / "j", "run A", 2, entries), "another run", "--out");
+  }
+  CHECK(Resumed(dir / "j").size() == 1);
+  // Nor does its end take away what is another's by now.
+  Journal old = Journal::Create(dir / "j", "run A");
+  std::filesystem::remove(dir / "j");
+  const Journal other = Journal::Create(dir / "j", "run B");
+  old.Remove();
+  CHECK(std::filesystem::exists(dir / "j"));
+}
+
+TEST_CASE("a journal that is removed under way is made again, whole") {
+  const TempDir dir;
+  const std::vector<WindowScores> scores = {SomeScores(0), SomeScores(1)};
+  std::filesystem::create_directories(dir / "out/deep");
+  Journal journal = Journal::Create(dir / "out/deep/j", "run A");
+  CHECK(journal.Append(0, scores) == Journal::State::kThere);
+  std::filesystem::remove_all(dir / "out");
+  CHECK(journal.Append(1, scores) == Journal::State::kMadeAgain);
+  CHECK_ERROR(Journal::Create(dir / "out/deep/j", "run A"), "another run");
+  CHECK(journal.Append(2, scores) == Journal::State::kThere);
+  std::filesystem::remove_all(dir / "out");
+  testing::WriteFile(dir / "out", "no folder can be here");
+  CHECK(journal.Append(3, scores) == Journal::State::kGone);
+  std::filesystem::remove(dir / "out");
+  CHECK(journal.Append(4, scores) == Journal::State::kMadeAgain);
+  Journal moved(std::move(journal));
+  { const Journal end(std::move(moved)); }
+  CHECK(Resumed(dir / "out/deep/j").size() == 5);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "eval/environment.h"
 #include "eval/guarded.h"
 #include "eval/report_page.h"
+#include "eval/say.h"
 #include "harness/io/file.h"
 
 namespace quantref {
@@ -46,7 +47,7 @@ int Main(int argc, char** argv) {
       ->type_name("FILE");
   app.add_flag("--list-records", options.list_records,
                "print the files of records that the spec names, and make nothing");
-  app.footer("exit codes: 0 done, 2 wrong input, 3 a bug");
+  app.footer("exit codes: 0 done, 2 wrong input or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] { return MakeReport(options); });
 }
 

@@ -8,6 +8,7 @@
 
 #include "eval/environment.h"
 #include "eval/guarded.h"
+#include "eval/say.h"
 #include "eval/table_cells.h"
 #include "eval/table_check.h"
 #include "eval/table_render.h"
@@ -87,13 +88,13 @@ int Main(int argc, char** argv) {
   app.add_option("--records", options.records,
                  "instead of the spec's: records, folders of them, or globs; several times")
       ->type_name("PATH")
-      ->expected(1);
+      ->allow_extra_args(false);
   auto* out = app.add_option("--out", options.out, "write to this file")->type_name("FILE");
   app.add_flag("--check", options.check,
                "write nothing; exit with 1 if a file that 'outputs' names is not what the records "
                "give now")
       ->excludes(out);
-  app.footer("exit codes: 0 done, 1 a table is out of date, 2 wrong input, 3 a bug");
+  app.footer("exit codes: 0 done, 1 a table is out of date, 2 wrong input or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] { return MakeTables(options); });
 }
 

@@ -71,6 +71,15 @@ TEST_CASE("make_tables: --records") {
   CHECK(one.out.find("awq") != std::string::npos);
   CHECK(one.out.find("gptq") == std::string::npos);
   CHECK(MakeTables(lab, {"table.yaml", "--records", "elsewhere"}).exit_code == 2);
+  const std::string other = lab.Add(TableSample("other", 0.03, 0.001));
+  const ProcessResult two =
+      MakeTables(lab, {"--records", "records/" + id + ".json", "--records",
+                       "records/" + other + ".json", "table.yaml", "--format", "csv"});
+  INFO(two.err);
+  CHECK(two.exit_code == 0);
+  CHECK(two.out.find("awq") != std::string::npos);
+  CHECK(two.out.find("other") != std::string::npos);
+  CHECK(two.out.find("gptq") == std::string::npos);
 }
 
 TEST_CASE("make_tables: --check") {

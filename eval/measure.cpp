@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "eval/journal.h"
 #include "eval/summary.h"
 #include "harness/base/check.h"
 #include "harness/base/rng.h"
@@ -31,6 +30,26 @@ std::vector<size_t> Pending(std::span<const size_t> stretch, const ScoreTable& s
   return pending;
 }
 
+// Puts what it has of the windows into the table: a journal may be of more or of fewer, and then
+// perhaps without the hash of the logits of this run's first.
+std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t first_window,
+                                     ScoreTable& table) {
+  if (!options.resume)
+    return std::make_shared<Journal>(Journal::Create(options.journal, options.fingerprint));
+  std::vector<JournalEntry> entries;
+  const auto journal = std::make_shared<Journal>(
+      Journal::Resume(options.journal, options.fingerprint, table.size(), entries));
+  for (JournalEntry& entry : entries) {
+    if (entry.window >= table[0].size()) continue;
+    if (entry.window == first_window && entry.scores[0].logits_sha256.empty()) continue;
+    for (size_t m = 0; m < table.size(); ++m) {
+      table[m][entry.window] = std::move(entry.scores[m]);
+      if (entry.window != first_window) table[m][entry.window]->logits_sha256.clear();
+    }
+  }
+  return journal;
+}
+
 }  // namespace
 
 std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& stop) {
@@ -49,19 +68,11 @@ Measurement Measure(std::span<const Transformer* const> models, const Protocol& 
   Measurement result;
   result.scores.assign(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
   result.seconds.assign(models.size(), 0);
-  result.journal = options.journal;
   const std::vector<size_t> order = WindowOrder(windows.size(), options.stop);
   result.first_window = order.front();
 
-  std::vector<JournalEntry> entries;
-  Journal journal = options.resume ? Journal::Resume(options.journal, options.fingerprint,
-                                                     windows.size(), models.size(), entries)
-                                   : Journal::Create(options.journal, options.fingerprint);
   ScoreTable journaled = result.scores;
-  for (JournalEntry& entry : entries) {
-    for (size_t m = 0; m < models.size(); ++m)
-      journaled[m][entry.window] = std::move(entry.scores[m]);
-  }
+  result.journal = OpenJournal(options, result.first_window, journaled);
 
   const size_t total = windows.size() * models.size();
   size_t before = 0;
@@ -73,7 +84,9 @@ Measurement Measure(std::span<const Transformer* const> models, const Protocol& 
     if (options.progress) options.progress(before * models.size() + done, total);
   };
   evaluate.on_window = [&](size_t window, std::span<const WindowScores> scores) {
-    journal.Append(window, scores);
+    const Journal::State state = result.journal->Append(window, scores);
+    if (state != Journal::State::kThere && options.on_journal_gone)
+      options.on_journal_gone(state == Journal::State::kMadeAgain);
   };
 
   const size_t first_look =

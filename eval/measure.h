@@ -2,12 +2,14 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "eval/accuracy.h"
+#include "eval/journal.h"
 #include "eval/protocol.h"
 #include "harness/model/llama.h"
 
@@ -35,6 +37,8 @@ struct MeasureOptions {
   std::filesystem::path journal;  // windows are kept there as they are done
   std::string fingerprint;        // of everything that the scores depend on
   bool resume = false;            // go on with the journal where there is one
+  // Called where the journal was removed while the run was at work.
+  std::function<void(bool made_again)> on_journal_gone;
   std::function<void(size_t done, size_t total)>
       progress;  // counts windows * models; may throw to stop
 };
@@ -45,7 +49,7 @@ struct Measurement {
   size_t resumed_windows = 0;   // taken from the journal
   size_t first_window = 0;      // the first in the order, whose logits are hashed
   bool stopped_early = false;
-  std::filesystem::path journal;  // to be removed once the results are recorded
+  std::shared_ptr<Journal> journal;  // to be removed once the results are recorded; ours till then
 };
 
 // Evaluates the models (the first is the reference) on the windows, all or until the stop rule is

@@ -100,6 +100,42 @@ TEST_CASE("a run stopped at any window goes on to the same bits") {
   }
 }
 
+TEST_CASE("what a journal has is good for runs of more windows and of fewer, and stays in it") {
+  const World whole;
+  const Measurement all = whole.Run();
+  World world;
+  const auto resume = [&](size_t windows) {
+    world.windows.assign(whole.windows.begin(),
+                         whole.windows.begin() + static_cast<std::ptrdiff_t>(windows));
+    const Measurement measurement = world.Run();
+    for (size_t m = 0; m < all.scores.size(); ++m) {
+      for (size_t w = 0; w < windows; ++w) CHECK(measurement.scores[m][w] == all.scores[m][w]);
+    }
+    world.options.resume = true;
+    return measurement.resumed_windows;
+  };
+  CHECK(resume(8) == 0);
+  CHECK(resume(3) == 3);
+  CHECK(resume(16) == 8);
+  CHECK(resume(kWindows) == 16);
+}
+
+TEST_CASE("with a stop rule, another number of windows has another order, to the same bits") {
+  World world;
+  world.options.stop = StopRule{.delta_nll_halfwidth = 1e-12, .min_windows = 8, .seed = 1};
+  const World unstopped;
+  const Measurement all = unstopped.Run();
+  for (const size_t windows : {12u, 40u}) {
+    world.windows.assign(unstopped.windows.begin(), unstopped.windows.begin() + windows);
+    const Measurement measurement = world.Run();
+    world.options.resume = true;
+    for (size_t w = 0; w < windows; ++w) {
+      CHECK(measurement.scores[1][w]->nll == all.scores[1][w]->nll);
+      CHECK(measurement.scores[1][w]->logits_sha256.empty() == (w != measurement.first_window));
+    }
+  }
+}
+
 TEST_CASE("progress counts up to the whole, journaled windows too") {
   World world;
   world.Run();

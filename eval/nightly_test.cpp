@@ -1,7 +1,12 @@
 // scripts/nightly from configs to the exit code, on the tiny model.
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <csignal>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -30,6 +35,7 @@ class Night {
         ReadFile(testing::SourceDir() / "eval/sample/sample.test.raw", kMost);
     WriteFile(lab / "text.txt", sample.substr(0, 6000));  // windows enough for intervals
     WriteFile(lab / "configs/tiny.yaml", Config());
+    fs::create_directory(lab / "baselines");
   }
 
   // Paths as from the configs' folder.
@@ -39,7 +45,7 @@ class Night {
            "accuracy: {dataset: ./text.txt}\nthroughput: none\n";
   }
 
-  ProcessResult Run(const Strings& arguments) const {
+  Strings Command(const Strings& arguments) const {
     Strings command = {(testing::SourceDir() / "scripts/nightly").string(),
                        "--configs",
                        "configs",
@@ -48,10 +54,16 @@ class Night {
                        "--baselines",
                        "baselines"};
     command.insert(command.end(), arguments.begin(), arguments.end());
+    return command;
+  }
+  ProcessOptions Options() const {
     ProcessOptions options;
     options.environment["QUANTREF_BIN"] =
         fs::path(testing::RunEvalProgram()).parent_path().string();
-    return testing::RunProcess(command, lab.Options(options));
+    return lab.Options(options);
+  }
+  ProcessResult Run(const Strings& arguments) const {
+    return testing::RunProcess(Command(arguments), Options());
   }
 
   // The nights in the order of their names.
@@ -87,7 +99,7 @@ TEST_CASE("nightly: records by date, a baseline by command, a regression caught"
   CHECK(MissingPart(night.Summary(), {"# Nightly 20", "All passed.",
                                       "| tiny | done | no baseline |", "--update-baseline tiny"}) ==
         "");
-  CHECK_FALSE(fs::exists(night.lab / "baselines"));  // nothing is made silently
+  CHECK(fs::is_empty(night.lab / "baselines"));  // nothing is made silently
 
   const ProcessResult made = night.Run({"--update-baseline", "tiny"});
   CheckCode(made, 0);
@@ -145,6 +157,13 @@ TEST_CASE("nightly: wrong arguments") {
       {{"--configs"}, "expected a value"},
       {{"--configs", "nowhere"}, "expected configs (*.yaml) in nowhere"},
       {{"--gate", "nowhere.yaml"}, "found no file nowhere.yaml"},
+      {{"--baselines", "nowhere"}, "found no folder nowhere"},
+      {{"--configs", ""}, "--configs: expected a value, found \"\""},
+      {{"--records", ""}, "--records: expected a value, found \"\""},
+      {{"--baselines", ""}, "--baselines: expected a value, found \"\""},
+      {{"--gate", ""}, "--gate: expected a value, found \"\""},
+      {{"--update-baseline", ""}, "--update-baseline: expected a value, found \"\""},
+      {{"--update-baseline", "tiny", ""}, "--update-baseline tiny: expected"},
       {{"--update-baseline", "tiny"}, "no records of tiny"},
       {{"--update-baseline", "../x"}, "expected a config's name"},
       {{"--update-baseline", "tiny", "text.txt"}, "text.txt"}};
@@ -157,15 +176,32 @@ TEST_CASE("nightly: wrong arguments") {
   CHECK(MissingPart(night.Run({"--help"}).out, {"--update-baseline NAME", "Exit codes"}) == "");
 }
 
+TEST_CASE("nightly: SIGTERM ends it while a config is measured, and its summary says so") {
+  const Night night;
+  WriteFile(night.lab / "configs/tiny.yaml", night.Config() + "calibration: {dataset: ./pipe}\n");
+  WriteFile(night.lab / "configs/unreached.yaml", night.Config());
+  REQUIRE(::mkfifo((night.lab / "pipe").c_str(), 0600) == 0);
+  testing::Process process(night.Command({}), night.Options());
+  int writer = -1;
+  for (int i = 0; i < 60'000 && writer < 0; ++i) {  // until run_eval waits for the pipe's text
+    writer = ::open((night.lab / "pipe").c_str(), O_WRONLY | O_NONBLOCK);
+    if (writer < 0) ::usleep(1000);
+  }
+  process.Signal(SIGTERM);
+  const ProcessResult result = process.Wait();
+  ::close(writer);
+  CheckCode(result, 130);
+  CHECK(MissingPart(night.Summary(), {"**Stopped** before its end.", "stopped by the user"}) == "");
+  CHECK(MissingPart(night.Summary(), {"unreached"}) != "");
+}
+
 // Baselines are never made of something else, nor written over it.
 TEST_CASE("compare_results: --write-baseline") {
   const Night night;
   REQUIRE(night.lab.Run({"configs/tiny.yaml", "--out", "a"}).exit_code == 0);
   REQUIRE(night.lab.Run({"configs/tiny.yaml", "--out", "b"}).exit_code == 0);
-  const std::string program =
-      (fs::path(testing::RunEvalProgram()).parent_path() / "compare_results").string();
   const auto run = [&](Strings arguments) {
-    arguments.insert(arguments.begin(), program);
+    arguments.insert(arguments.begin(), testing::Program("compare_results"));
     return testing::RunProcess(arguments, night.lab.Options());
   };
   CheckCode(run({"--write-baseline", "new/base.json", "a", "b"}), 0);
@@ -177,6 +213,10 @@ TEST_CASE("compare_results: --write-baseline") {
     CHECK(text.find(record) != std::string::npos);  // byte for byte, so that ids stay true
   }
   CheckCode(run({"new/base.json", "a", "--gate"}), 0);
+  fs::create_symlink("new/base.json", night.lab / "link.json");
+  CheckCode(run({"--write-baseline", "link.json", "a"}), 0);
+  CHECK(fs::is_symlink(night.lab / "link.json"));
+  CHECK(RecordJson::parse(ReadFile(night.lab / "new/base.json", kMost)).size() == 2);
   const ProcessResult record = run({"a", "--write-baseline", "text.txt"});
   CheckCode(record, 2);
   const std::string one = fs::directory_iterator(night.lab / "a")->path().string();

@@ -12,6 +12,8 @@ bool SameMethod(const GroupCell& a, const GroupCell& b) {
   return a.config == b.config && a.spec == b.spec;
 }
 
+bool OfStudy(const GroupCell& cell) { return !cell.config->study.empty(); }
+
 // What of a config is to be measured: what is not finished, behind its reference, finished or not.
 Pass ToMeasure(const std::vector<GroupCell>& cells, const RunConfig* config) {
   Pass pass;
@@ -26,20 +28,19 @@ Pass ToMeasure(const std::vector<GroupCell>& cells, const RunConfig* config) {
 
 }  // namespace
 
-void MarkFinished(const FinishedCells& finished,
+void MarkFinished(const FinishedCells& finished, bool resumed,
                   const std::function<SoughtCell(const GroupCell&)>& sought,
                   std::vector<GroupCell>& cells) {
-  const auto of_study = [](const GroupCell& cell) {
-    return cell.wanted && !cell.config->study.empty();
-  };
   for (GroupCell& cell : cells) {
-    if (of_study(cell)) cell.why = finished.WhyUnfinished(sought(cell));
+    cell.sought = cell.wanted && (OfStudy(cell) || resumed);
+    if (cell.sought) cell.why = finished.WhyUnfinished(sought(cell));
   }
   for (GroupCell& cell : cells) {
-    cell.finished =
-        of_study(cell) && std::all_of(cells.begin(), cells.end(), [&](const GroupCell& other) {
-          return !SameMethod(cell, other) || other.why.empty();
-        });
+    cell.finished = cell.sought && std::all_of(cells.begin(), cells.end(), [&](const auto& other) {
+                      const bool together =
+                          OfStudy(cell) ? SameMethod(cell, other) : other.wanted && !OfStudy(other);
+                      return !together || other.why.empty();
+                    });
   }
 }
 
@@ -67,10 +68,10 @@ std::string FinishedText(const std::vector<GroupCell>& cells, std::string_view f
   size_t done = 0, all = 0;
   std::map<std::string, size_t> reasons;
   for (const GroupCell& cell : cells) {
-    if (!cell.wanted || cell.config->study.empty()) continue;
+    if (!cell.sought) continue;
     ++all;
     done += cell.finished;
-    if (!cell.why.empty() && cell.why != kNoRecord) ++reasons[cell.why];
+    if (OfStudy(cell) && !cell.why.empty() && cell.why != kNoRecord) ++reasons[cell.why];
   }
   std::string text;
   if (done > 0) {

@@ -13,9 +13,10 @@ namespace quantref {
 // Which cells of a group are measured, and which of them together.
 
 // Marks the cells of studies whose records stand already as finished, the others with why they do
-// not. `sought` is what a cell's record would be. The seeds of a method are done all or none: each
-// one's record has the spread over all.
-void MarkFinished(const FinishedCells& finished,
+// not; in a run that is resumed, which goes on with all or nothing, those of other configs too,
+// where the records of all of these stand. `sought` is what a cell's record would be. The seeds of
+// a method are done all or none: each one's record has the spread over all.
+void MarkFinished(const FinishedCells& finished, bool resumed,
                   const std::function<SoughtCell(const GroupCell&)>& sought,
                   std::vector<GroupCell>& cells);
 
@@ -26,7 +27,7 @@ using Pass = std::vector<GroupCell>;
 std::vector<Pass> SplitIntoPasses(const std::vector<GroupCell>& cells,
                                   const std::function<bool(const Pass&)>& fits);
 
-// What a study says of the cells that it does not measure, and of records that do not count; ""
+// What is said of the cells that are not measured, and of a study's records that do not count; ""
 // where there are neither. `folder`: of the records.
 std::string FinishedText(const std::vector<GroupCell>& cells, std::string_view folder);
 

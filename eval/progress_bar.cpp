@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include <cmath>
-#include <cstdio>
 
+#include "eval/say.h"
 #include "eval/terminal.h"
 #include "eval/text_table.h"
 
@@ -16,12 +16,6 @@ constexpr size_t kUsualWidth = 80;  // of a terminal that does not say
 
 double Seconds(std::chrono::steady_clock::time_point time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
-}
-
-// Nobody's run ends because nobody can read this.
-void Say(const std::string& text) {
-  std::fputs(text.c_str(), stderr);
-  std::fflush(stderr);
 }
 
 std::string Joined(const ProgressState& state, size_t bar, bool what) {
@@ -73,7 +67,7 @@ ProgressBar::ProgressBar(std::string title, bool quiet, RunEta& run, RunEta::Kin
 
 ProgressBar::~ProgressBar() {
   if (run_ != nullptr) run_->End(Seconds(Clock::now()));
-  if (drawn_ && terminal_) Say("\r\x1b[K");
+  if (drawn_ && terminal_) SayText("\r\x1b[K");
 }
 
 std::string ProgressBar::Eta(size_t done, size_t total) const {
@@ -109,14 +103,14 @@ void ProgressBar::Update(size_t done, size_t total, std::string_view what) {
   const ProgressState state{title_,           done,         total,
                             Eta(done, total), RunEtaText(), done == total ? "" : std::string(what)};
   if (!terminal_) {
-    Say(fmt::format("{}: {} of {}, {}{}{}\n", title_, done, total, state.eta,
-                    state.run_eta.empty() ? "" : ", " + state.run_eta,
-                    state.what.empty() ? "" : " " + state.what));
+    Say("{}: {} of {}, {}{}{}\n", title_, done, total, state.eta,
+        state.run_eta.empty() ? "" : ", " + state.run_eta,
+        state.what.empty() ? "" : " " + state.what);
     return;
   }
   // The last place stays free: a terminal may begin a new line when it is written to.
   const size_t width = LineWidth(STDERR_FILENO).value_or(kUsualWidth);
-  Say(fmt::format("\r{}\x1b[K", ProgressLine(state, width - 1)));
+  Say("\r{}\x1b[K", ProgressLine(state, width - 1));
 }
 
 }  // namespace quantref

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "eval/environment.h"
 #include "eval/version.h"
 #include "harness/base/sha256.h"
 
@@ -46,7 +47,10 @@ RecordJson BeginRecord(const RunConfig& config) {
   RecordJson record;
   record["schema"] = kRecordSchema;
   record["created"] = UtcNow();
-  record["tool"] = {{"version", kVersion}, {"git_commit", kGitCommit}, {"dirty", kGitDirty}};
+  record["tool"] = {{"version", kVersion},
+                    {"git_commit", kGitCommit},
+                    {"dirty", kGitDirty},
+                    {"program_sha256", ProgramSha256()}};
   record["config"] = {{"name", config.name},
                       {"sha256", Sha256Hex(config.Resolved())},
                       {"resolved", RecordJson::parse(config.Resolved())}};

@@ -34,7 +34,7 @@ constexpr const char* kAccuracyFacts[] = {
     "dataset.sha256", "hashes.first_window_logits", "protocol.token_sha256",
 };
 constexpr const char* kOptionalFacts[] = {"hashes.packed_weights", "calibration.token_sha256",
-                                          "path", "model.config_sha256"};
+                                          "path", "model.config_sha256", "tool.program_sha256"};
 // Flags, numbers and maps.
 constexpr const char* kJsonFacts[] = {
     "tool.dirty",       "model.outliers",         "model.synthetic",

@@ -17,9 +17,11 @@
 #include "eval/run_config.h"
 #include "eval/run_eta.h"
 #include "eval/run_inputs.h"
+#include "eval/say.h"
 #include "eval/synthetic_run.h"
 #include "eval/terminal.h"
 #include "eval/text_table.h"
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/model/config.h"
 #include "harness/model/llama.h"
@@ -145,8 +147,7 @@ size_t CountCells(const RunOptions& options, const Group& group) {
 void RunSynthetic(const RunOptions& options, const RunConfig& config, size_t threads, RunEta& eta,
                   Outcome& outcome) {
   if (IsFinished(options, config)) {
-    if (!options.quiet)
-      fmt::print(stderr, "{} is finished (--rerun measures it again)\n", config.name);
+    if (!options.quiet) Say("{} is finished (--rerun measures it again)\n", config.name);
     return;
   }
   SyntheticRun run(options, config, threads, eta);
@@ -158,14 +159,12 @@ bool Prepare(GroupRun& run, const Group& group) {
   try {
     run.Prepare();
     return true;
-  } catch (const Interrupted&) {
-    throw;
   } catch (const Error& error) {
-    for (const RunConfig* config : group) {
-      if (config->study.empty()) throw;
-    }
-    fmt::print(stderr, "{} to {} cannot be measured, the others go on: {}\n", group.front()->name,
-               group.back()->name, error.what());
+    const bool all_of_studies = std::none_of(
+        group.begin(), group.end(), [](const RunConfig* config) { return config->study.empty(); });
+    if (!all_of_studies || CancelRequested()) throw;
+    Say("{} to {} cannot be measured, the others go on: {}\n", group.front()->name,
+        group.back()->name, error.what());
     return false;
   }
 }
@@ -207,6 +206,7 @@ int RunEval(const RunOptions& options) {
   size_t unplanned = 0;
   for (const Group& group : groups) unplanned += CountCells(options, group);
   for (const Group& group : groups) {
+    ThrowIfCancelled();
     unplanned -= CountCells(options, group);
     eta.SetUnplanned(unplanned);
     if (group.front()->model.synthetic) {
@@ -216,13 +216,12 @@ int RunEval(const RunOptions& options) {
     }
   }
   if (options.dry_run && groups.size() > 1) {
-    fmt::print("\n{}", Wrapped(CostText(fmt::format("all {} groups", groups.size()), outcome.cost),
-                               LineWidth(STDOUT_FILENO)));
+    PrintWhole("\n" + Wrapped(CostText(fmt::format("all {} groups", groups.size()), outcome.cost),
+                              LineWidth(STDOUT_FILENO)));
   }
-  if (options.json && !options.dry_run) fmt::print("[\n{}]\n", outcome.records);
+  if (options.json && !options.dry_run) PrintWhole("[\n" + outcome.records + "]\n");
   if (outcome.failed_cells > 0) {
-    fmt::print(stderr, "run_eval: {} cells could not be measured, as said above\n",
-               outcome.failed_cells);
+    Say("run_eval: {} cells could not be measured, as said above\n", outcome.failed_cells);
     return kExitWrongInput;
   }
   return outcome.gate_failed ? kExitGateFailed : 0;

@@ -7,9 +7,11 @@
 
 #include "eval/dataset.h"
 #include "eval/guarded.h"
+#include "eval/option_values.h"
 #include "eval/protocol.h"
 #include "eval/resources.h"
 #include "eval/run.h"
+#include "eval/say.h"
 #include "eval/terminal.h"
 #include "eval/text_table.h"
 #include "harness/base/error.h"
@@ -19,6 +21,9 @@
 
 namespace quantref {
 namespace {
+
+constexpr size_t kMostWindows = 1'000'000'000, kMostThreads = 1024;
+constexpr double kLeastMemoryGb = 1e-6, kMostMemoryGb = 1e6;
 
 // A line for the plugin, and one for each of its knobs.
 void AddPlugin(const Plugin& plugin, const std::string& kind,
@@ -60,7 +65,7 @@ void PrintList(const std::string& kind) {
     }
     rows.push_back({"blas", fmt::format("{}, {} kernels", BlasVersion(), BlasCoreType())});
   }
-  fmt::print("{}", RenderList(rows, LineWidth(STDOUT_FILENO)));
+  PrintWhole(RenderList(rows, LineWidth(STDOUT_FILENO)));
 }
 
 int Main(int argc, char** argv) {
@@ -82,10 +87,10 @@ int Main(int argc, char** argv) {
       ->delimiter(',')
       ->type_name("A,B");
   app.add_option("--windows", options.windows, "only the first N windows (marked in the record)")
-      ->check(CLI::PositiveNumber)
+      ->check(WholeNumber(1, kMostWindows))
       ->type_name("N");
   app.add_option("--threads", options.threads, "default: all cores")
-      ->check(CLI::Range(1, 1024))
+      ->check(WholeNumber(1, kMostThreads))
       ->type_name("N");
   app.add_option("--out", options.out, "folder of the records (default: results/records)")
       ->type_name("DIR");
@@ -97,16 +102,18 @@ int Main(int argc, char** argv) {
                "count records of other commits and of changed trees as finished");
   app.add_option("--memory", options.memory_gb,
                  "for cells measured together (default: 80 % of what is free)")
-      ->check(CLI::PositiveNumber)
+      ->check(Number(kLeastMemoryGb, kMostMemoryGb))
       ->type_name("GB");
-  app.add_flag("--resume", options.resume, "go on with an interrupted run of the same configs");
+  app.add_flag(
+      "--resume", options.resume,
+      "go on with an interrupted run of the same configs; one that is complete stays as it is");
   auto* quiet = app.add_flag("--quiet", options.quiet, "print nothing but errors");
   app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);
   app.add_option("--list", list,
                  "print what there is: quantizers, protocols, kernels, models, datasets")
       ->check(CLI::IsMember({"quantizers", "protocols", "kernels", "models", "datasets"}))
       ->type_name("KIND");
-  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input, 3 a bug");
+  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {
     if (!list.empty()) {
       PrintList(list);

@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::Contains;
 using testing::Process;
+using testing::ProcessOptions;
 using testing::ProcessResult;
 using testing::RecordJson;
 using testing::RunEvalLab;
@@ -67,7 +68,7 @@ TEST_CASE("run_eval: the first Ctrl-C stops it in order, and --resume goes on to
     CHECK(stopped.exit_code == 2);
     CHECK(stopped.out == "");
     CHECK(Contains(stopped.err, "run_eval: interrupt: stopped by the user"));
-    CHECK(Contains(stopped.err, "--resume"));
+    CHECK(Contains(stopped.err, "finished windows are kept: go on with --resume"));
     CHECK(OnlyTheJournal(lab));
 
     Strings arguments = LongRun("1");
@@ -82,17 +83,118 @@ TEST_CASE("run_eval: the first Ctrl-C stops it in order, and --resume goes on to
   }
 }
 
-TEST_CASE("run_eval: the second Ctrl-C ends it at once") {
+// One whose single steps take minutes; loading takes a small part of the time that is waited.
+TEST_CASE("run_eval: interrupted in a step of quantizing it ends, and says that nothing is kept") {
   const RunEvalLab lab;
-  const Strings long_windows = {(testing::SourceDir() / "configs/int4_g128.yaml").string(),
-                                "--threads", "1"};
-  Process process(lab.Command(long_windows), lab.Options());
-  REQUIRE(process.WaitForError("NOT WIKITEXT"));  // the text is loaded, the work begins
-  process.Signal(SIGINT);
-  REQUIRE(process.WaitForError("stopping"));
-  process.Signal(SIGINT);
-  CHECK(process.Wait().signal == SIGINT);
-  for (const std::string& name : lab.RecordFiles()) CHECK(name.starts_with("."));
+  const Strings endless = {
+      (testing::SourceDir() / "configs/smoke.yaml").string(),
+      "--threads",
+      "1",
+      "--set",
+      "quantize={methods: [awq], awq: {grid: 1000, clip_grid: 1000}}",
+      "--set",
+      "calibration={dataset: sample, split: validation, samples: 4, length: 256}"};
+  Process process(lab.Command(endless), lab.Options());
+  process.WaitForWork(1.5);
+  process.Signal(SIGTERM);
+  const ProcessResult result = process.Wait();
+  INFO(result.err);
+  CHECK(result.exit_code == 2);
+  CHECK(Contains(result.err, "nothing of this is kept"));
+  CHECK_FALSE(Contains(result.err, "finished windows"));
+  CHECK(lab.RecordFiles().empty());
+}
+
+TEST_CASE("run_eval: --resume takes the windows of a run of fewer or of more") {
+  const RunEvalLab lab;
+  REQUIRE(Interrupt(lab, SIGINT).exit_code == 2);  // with 12
+  Strings arguments = LongRun("1");
+  arguments[2] = "14";
+  arguments.emplace_back("--resume");
+  const ProcessResult result = lab.Run(arguments);
+  INFO(result.err);
+  CHECK(result.exit_code == 0);
+  CHECK_FALSE(Contains(result.err, "beginning anew"));
+  CHECK(lab.Record("rtn")["seconds"]["resumed_windows"].get<int>() >= 1);
+  CHECK(lab.Record("rtn")["accuracy"]["window_nll"].size() == 14);
+}
+
+TEST_CASE("run_eval: --resume of a complete run leaves its records as they are") {
+  const RunEvalLab lab;
+  REQUIRE(lab.Run({lab.config()}).exit_code == 0);
+  const Strings before = lab.RecordFiles();
+  const ProcessResult again = lab.Run({lab.config(), "--resume"});
+  INFO(again.err);
+  CHECK(again.exit_code == 0);
+  CHECK(Contains(again.err, "2 of 2 cells are finished"));
+  CHECK(lab.RecordFiles() == before);
+  // Of a run that was killed between its records those that are missing are made.
+  for (const std::string& name : before) {
+    if (name.starts_with("tiny-rtn-")) fs::remove(lab.records() / name);
+  }
+  REQUIRE(lab.Run({lab.config(), "--resume"}).exit_code == 0);
+  CHECK(lab.RecordFiles().size() == 2);
+  CHECK(lab.Record("rtn")["accuracy"].contains("against") == false);
+  // Another number of windows is another run; without --resume it is one, too.
+  REQUIRE(lab.Run({lab.config(), "--resume", "--windows", "2"}).exit_code == 0);
+  CHECK(lab.RecordFiles().size() == 4);
+  REQUIRE(lab.Run({lab.config()}).exit_code == 0);
+  CHECK(lab.RecordFiles().size() == 6);
+}
+
+TEST_CASE("run_eval: a second run of the same is refused while the first is at work") {
+  const RunEvalLab lab;
+  Process first(lab.Command(LongRun("1")), lab.Options());
+  REQUIRE(WaitForJournal(lab, std::chrono::seconds(60)));
+  first.Signal(SIGSTOP);
+  for (const bool resume : {false, true}) {
+    Strings arguments = LongRun("1");
+    if (resume) arguments.emplace_back("--resume");
+    const ProcessResult second = lab.Run(arguments);
+    INFO(second.err);
+    CHECK(second.exit_code == 2);
+    CHECK(Contains(second.err, "another run of the same configs is at work"));
+  }
+  first.Signal(SIGCONT);
+  const ProcessResult result = first.Wait();
+  INFO(result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(lab.RecordFiles().size() == 2);
+}
+
+TEST_CASE("run_eval: the folder of the records removed under way costs nothing") {
+  const RunEvalLab lab;
+  Process process(lab.Command(LongRun("1")), lab.Options());
+  REQUIRE(WaitForJournal(lab, std::chrono::seconds(60)));
+  process.Signal(SIGSTOP);
+  fs::remove_all(lab / "results");
+  process.Signal(SIGCONT);
+  const ProcessResult result = process.Wait();
+  INFO(result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(Contains(result.err, "removed while the run was at work"));
+  CHECK(lab.RecordFiles().size() == 2);
+}
+
+TEST_CASE(
+    "run_eval: where that folder cannot be made again the records are elsewhere, and it says "
+    "where") {
+  const RunEvalLab lab;
+  ProcessOptions options = lab.Options();
+  fs::create_directory(lab / "tmp");
+  options.environment["TMPDIR"] = (lab / "tmp").string();
+  Process process(lab.Command(LongRun("1")), options);
+  REQUIRE(WaitForJournal(lab, std::chrono::seconds(60)));
+  process.Signal(SIGSTOP);
+  fs::remove_all(lab / "results");
+  testing::WriteFile(lab / "results", "no folder");
+  process.Signal(SIGCONT);
+  const ProcessResult result = process.Wait();
+  INFO(result.err);
+  CHECK(result.exit_code == 2);
+  const fs::path folder = fs::directory_iterator(lab / "tmp")->path();
+  CHECK(Contains(result.err, "the records are in " + folder.string()));
+  CHECK(std::distance(fs::directory_iterator(folder), fs::directory_iterator()) == 2);
 }
 
 TEST_CASE("run_eval: --resume does not go on with a run of another weight type") {

@@ -2,11 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "eval/interrupt.h"
 #include "eval/progress_bar.h"
 #include "eval/public_name.h"
 #include "eval/report.h"
 #include "eval/resources.h"
+#include "eval/say.h"
+#include "harness/base/cancel.h"
 #include "harness/outliers.h"
 
 namespace quantref {
@@ -27,16 +28,17 @@ Text LoadRunText(const std::string& dataset, const std::string& split, const Run
   options.sample_when_offline = config.sample_when_offline;
   options.sample_dir = SampleDir();
   options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
-  options.cancelled = InterruptRequested;
+  options.cancelled = CancelRequested;
   Text text = LoadText(dataset, split, options);
-  if (text.substituted_sample && !quiet) fmt::print(stderr, "{}", SampleWarning(text));
+  if (text.substituted_sample && !quiet) SayText(SampleWarning(text));
   return text;
 }
 
 std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& choice) {
   if (latest_ != nullptr && choice == choice_) return latest_;
   latest_.reset();  // its memory may be needed
-  Model model = LoadModel(PublicName(choice.name), FindModel(choice.name), choice.weight_type, threads_);
+  Model model =
+      LoadModel(PublicName(choice.name), FindModel(choice.name), choice.weight_type, threads_);
   if (choice.outliers) AddOutliers(model.config, *choice.outliers, model.weights);
   choice_ = choice;
   latest_ = std::make_shared<const Model>(std::move(model));

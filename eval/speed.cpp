@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "eval/interrupt.h"
 #include "eval/progress_bar.h"
+#include "harness/base/cancel.h"
 #include "harness/model/llama.h"
 
 namespace quantref {
@@ -39,7 +39,7 @@ void MeasureOne(const LlamaConfig& config, const ModelWeights* reference,
   ProgressBar bar("throughput", quiet, eta, RunEta::Kind::kSpeed);
   const auto run = std::make_shared<const Throughput>(
       MeasureThroughput(models, spec, [&](size_t done, size_t total, std::string_view what) {
-        ThrowIfInterrupted();
+        ThrowIfCancelled();
         bar.Update(done, total, what);
       }));
   for (size_t i = 0; i < cells.size(); ++i) {

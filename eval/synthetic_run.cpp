@@ -9,13 +9,16 @@
 
 #include "eval/finished.h"
 #include "eval/interrupt.h"
+#include "eval/keep_records.h"
 #include "eval/progress_bar.h"
 #include "eval/record_parts.h"
 #include "eval/report.h"
 #include "eval/report_speed.h"
+#include "eval/say.h"
 #include "eval/terminal.h"
 #include "eval/text_table.h"
 #include "eval/throughput_models.h"
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/model/kv_cache.h"
 
@@ -37,7 +40,7 @@ double Gigabytes(double bytes) { return bytes / 1e9; }
 }  // namespace
 
 bool IsFinished(const RunOptions& options, const RunConfig& config) {
-  if (config.study.empty() || options.rerun) return false;
+  if ((config.study.empty() && !options.resume) || options.rerun) return false;
   const FinishedCells finished(options.out, {&config}, options.any_commit);
   std::vector<std::string> methods;
   for (const CellConfig& cell : config.cells) {
@@ -108,12 +111,12 @@ Cost SyntheticRun::PrintPlan() const {
   }
   Cost cost = EstimateSpeedCost(shape_, config_.throughput, rows.size());
   cost.memory_bytes = static_cast<double>(bytes_);
-  fmt::print(
+  PrintWhole(fmt::format(
       "\n{} · {}\n{}{}{}\nexpected: about {} to measure, {:.1f} GB of memory of {:.1f} free\n",
       config_.model.name, kSyntheticStamp,
       RenderTable({"config", "cell", "quantized matrices"}, rows, 2), left_out_,
       left_out_.empty() ? "" : "\n", FormatDuration(cost.throughput_seconds),
-      Gigabytes(cost.memory_bytes), Gigabytes(static_cast<double>(AvailableMemoryBytes())));
+      Gigabytes(cost.memory_bytes), Gigabytes(static_cast<double>(AvailableMemoryBytes()))));
   return cost;
 }
 
@@ -126,7 +129,6 @@ void SyntheticRun::MakeWeights() {
     reference_ = MakeSyntheticReference(shape_, frame_, config_.model.seed, threads_);
   bar.Update(1, total);
   for (size_t i = 0; i < cells_.size(); ++i) {
-    ThrowIfInterrupted();
     cells_[i].made = MakeSynthetic(shape_, frame_, cells_[i].plan, cells_[i].spec->activations,
                                    config_.model.seed, threads_);
     bar.Update(i + 2, total);
@@ -195,15 +197,14 @@ std::vector<Record> SyntheticRun::Run() {
                 EstimateSpeedCost(shape_, config_.throughput, models).throughput_seconds}},
               models);
   }
+  const InterruptNote note("nothing of this model is kept: speeds are measured in one go");
   MakeWeights();
   const std::vector<CellResult> cells = Measure();
   const Environment environment = DescribeEnvironment(threads_);
   std::vector<Record> records;
   for (const CellResult& cell : cells) records.push_back(MakeRecord(cell, environment));
-  for (const std::filesystem::path& path : WriteRecords(records, options_.out)) {
-    if (!options_.quiet) fmt::print(stderr, "record: {}\n", path.string());
-  }
-  if (!options_.quiet && !options_.json) fmt::print("{}", Table(cells, environment));
+  KeepRecords(records, options_.out, options_.quiet);
+  if (!options_.quiet && !options_.json) PrintWhole(Table(cells, environment));
   return records;
 }
 

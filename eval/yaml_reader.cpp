@@ -70,10 +70,15 @@ YAML::Node WithoutMarks(const YAML::Node& node) {
   return copy;
 }
 
+// std::errc() where the whole text is a number.
 template <typename Number>
-bool ParseNumber(const std::string& text, Number& value) {
+std::errc ParseNumber(const std::string& text, Number& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
+  return end == text.data() + text.size() ? error : std::errc::invalid_argument;
+}
+
+bool IsCount(const std::string& text, size_t least, size_t most, size_t& value) {
+  return ParseNumber(text, value) == std::errc() && value >= least && value <= most;
 }
 
 }  // namespace
@@ -143,8 +148,7 @@ void YamlReader::Set(const std::string& key, size_t& value, size_t least, size_t
   if (!Has(key)) return;
   const std::string expected = fmt::format("a whole number from {} to {}", least, most);
   size_t parsed = 0;
-  if (!ParseNumber(Scalar(key, expected), parsed) || parsed < least || parsed > most)
-    Fail(key, expected);
+  if (!IsCount(Scalar(key, expected), least, most, parsed)) Fail(key, expected);
   value = parsed;
 }
 
@@ -157,13 +161,17 @@ void YamlReader::Set(const std::string& key, int& value, int least, int most) {
 void YamlReader::Set(const std::string& key, double& value) {
   if (!Has(key)) return;
   double parsed = 0;
-  if (!ParseNumber(Scalar(key, "a number"), parsed) || !std::isfinite(parsed))
-    Fail(key, "a number");
-  value = parsed;
+  const std::errc error = ParseNumber(Scalar(key, "a number"), parsed);
+  if (error == std::errc::result_out_of_range) Fail(key, "a number within a double's range");
+  if (error != std::errc() || !std::isfinite(parsed)) Fail(key, "a number");
+  value = parsed == 0 ? 0 : parsed;  // not -0
 }
 
 void YamlReader::Set(const std::string& key, std::string& value) {
-  if (Has(key)) value = Scalar(key, "a string");
+  if (!Has(key)) return;
+  const std::string text = Scalar(key, "a string");
+  if (text.empty()) Fail(key, "a string that is not empty", "without the key the default holds");
+  value = text;
 }
 
 void YamlReader::Set(const std::string& key, std::vector<std::string>& values) {
@@ -174,6 +182,7 @@ void YamlReader::Set(const std::string& key, std::vector<std::string>& values) {
   for (const YAML::Node& item : list) {
     if (!item.IsScalar())
       Fail(key, "a list of strings", fmt::format("one item is {}", Describe(item)));
+    if (item.Scalar().empty()) Fail(key, "a list of strings that are not empty");
     values.push_back(item.Scalar());
   }
 }
@@ -186,7 +195,7 @@ void YamlReader::Set(const std::string& key, std::vector<size_t>& values, size_t
   values.clear();
   for (const std::string& text : texts) {
     size_t parsed = 0;
-    if (!ParseNumber(text, parsed) || parsed < least || parsed > most)
+    if (!IsCount(text, least, most, parsed))
       Fail(key, fmt::format("whole numbers from {} to {}", least, most),
            fmt::format("one item is '{}'", text));
     values.push_back(parsed);

@@ -28,9 +28,9 @@ class YamlReader {
   void Set(const std::string& key, bool& value);
   void Set(const std::string& key, size_t& value, size_t least, size_t most);
   void Set(const std::string& key, int& value, int least, int most);
-  void Set(const std::string& key, double& value);  // finite
-  void Set(const std::string& key, std::string& value);
-  void Set(const std::string& key, std::vector<std::string>& values);  // a list of strings
+  void Set(const std::string& key, double& value);                     // finite, and not -0
+  void Set(const std::string& key, std::string& value);                // not empty
+  void Set(const std::string& key, std::vector<std::string>& values);  // of such strings
   void Set(const std::string& key, std::vector<size_t>& values, size_t least, size_t most);
   // The text of a scalar that is there; `expected` is for the Error where it is none.
   std::string Scalar(const std::string& key, const std::string& expected);

@@ -1,6 +1,7 @@
 #include "eval/yaml_reader.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,33 @@ TEST_CASE("yaml: whole numbers are exact and within their limits") {
   CHECK_ERROR(parse("{a: 3}"), "f.yaml:2: n: ", "found a map");
   CHECK_ERROR(parse("~"), "f.yaml:2: n: ", "found nothing");
   CHECK_ERROR(parse(""), "f.yaml:2: n: ", "found nothing");
+}
+
+TEST_CASE("yaml: numbers are finite ones that a double can hold") {
+  const auto parse = [](const std::string& value) {
+    double number = 7;
+    Reader("x: " + value).Set("x", number);
+    return number;
+  };
+  CHECK(parse("1e-3") == 0.001);
+  CHECK_FALSE(std::signbit(parse("-0")));
+  CHECK_FALSE(std::signbit(parse("-0.0")));
+  for (const char* bad : {"nan", "-nan", "inf", "-inf", "1,5", "0x1p3", "x", "''"}) {
+    INFO(bad);
+    CHECK_ERROR(parse(bad), "f.yaml:1: x: expected a number, found '");
+  }
+  for (const char* bad : {"1e400", "-1e400", "1e-400"}) {
+    INFO(bad);
+    CHECK_ERROR(parse(bad), "x: expected a number within a double's range, found '");
+  }
+}
+
+TEST_CASE("yaml: an empty string is no value") {
+  std::string text = "default";
+  CHECK_ERROR(Reader("a: ''").Set("a", text), "f.yaml:1: a: expected a string that is not empty");
+  CHECK(text == "default");
+  Strings values;
+  CHECK_ERROR(Reader("a: [b, '']").Set("a", values), "f.yaml:1: a: expected a list of strings");
 }
 
 TEST_CASE("yaml: only true and false are true and false") {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/parallel.h"
 #include "harness/kernels/dequantize.h"
@@ -120,6 +121,7 @@ class TileSearch {
       }
     }
     for (size_t i = 0; i < clip.steps; ++i) {
+      ThrowIfCancelled();
       const double kept = 1 - static_cast<double>(i) / static_cast<double>(clip.grid);
       for (size_t r = 0; r < trial_.rows(); ++r) {
         for (size_t g = 0; g < trial_.cols(); ++g) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <numeric>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/half.h"
@@ -116,6 +117,7 @@ void TileSolver::Solve(size_t first, size_t count) {
   const size_t cols = weights_.cols();
   const MatrixView<float> tile = tile_.view().Rows(0, count);
   for (size_t from = 0; from < cols; from += block_) {
+    ThrowIfCancelled();
     const size_t end = std::min(from + block_, cols);
     for (size_t r = 0; r < count; r += kAbreast) {
       RoundBlock(first, r, std::min(r + kAbreast, count), from, end);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ctime>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -53,17 +54,20 @@ std::array<int, 2> MakePipe() {
 // Everything a child needs, made before the fork: between fork and exec only system calls are safe.
 struct Child {
   std::vector<char*> arguments, environment;
-  std::string folder, output_path;
+  std::string folder, output_path, error_path;
+  std::vector<int> closed;
   std::optional<size_t> file_size_limit;
   int out, err;
 
   [[noreturn]] void Exec() const {
-    int output = out;
-    if (!output_path.empty()) output = ::open(output_path.c_str(), O_WRONLY | O_CREAT, 0666);
+    const auto output = [](const std::string& path, int otherwise) {
+      return path.empty() ? otherwise : ::open(path.c_str(), O_WRONLY | O_CREAT, 0666);
+    };
     const int input = ::open("/dev/null", O_RDONLY);
     ::dup2(input, STDIN_FILENO);
-    ::dup2(output, STDOUT_FILENO);
-    ::dup2(err, STDERR_FILENO);
+    ::dup2(output(output_path, out), STDOUT_FILENO);
+    ::dup2(output(error_path, err), STDERR_FILENO);
+    for (const int descriptor : closed) ::close(descriptor);
     if (!folder.empty() && ::chdir(folder.c_str()) != 0) ::_exit(126);
     if (file_size_limit) {
       const rlimit limit = {*file_size_limit, *file_size_limit};
@@ -96,6 +100,8 @@ Process::Process(const std::vector<std::string>& arguments, const ProcessOptions
                        .environment = Pointers(variables),
                        .folder = options.folder.string(),
                        .output_path = options.standard_output.string(),
+                       .error_path = options.standard_error.string(),
+                       .closed = options.closed,
                        .file_size_limit = options.file_size_limit,
                        .out = child_out,
                        .err = child_err};
@@ -135,6 +141,16 @@ bool Process::WaitForError(const std::string& text) {
     if (!Collect()) return false;
   }
   return true;
+}
+
+void Process::WaitForWork(double seconds) {
+  clockid_t clock = 0;
+  if (::clock_getcpuclockid(pid_, &clock) != 0) ThrowErrno("clock_getcpuclockid");
+  timespec used{};
+  do {
+    ::usleep(10'000);
+  } while (::clock_gettime(clock, &used) == 0 && Clock::now() < deadline_ &&
+           static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec) < seconds);
 }
 
 void Process::Signal(int signal) {

@@ -16,8 +16,9 @@ struct ProcessOptions {
   std::map<std::string, std::optional<std::string>> environment{};
   std::filesystem::path folder{};           // to run in; "" = this process's
   std::optional<size_t> file_size_limit{};  // RLIMIT_FSIZE, bytes: a disk that is full early
-  std::filesystem::path standard_output{};  // written there instead of being collected
-  std::chrono::seconds timeout{120};        // then the child is killed
+  std::filesystem::path standard_output{}, standard_error{};  // written there, not collected
+  std::vector<int> closed{};                                  // of the three standard descriptors
+  std::chrono::seconds timeout{120};                          // then the child is killed
 };
 
 struct ProcessResult {
@@ -38,6 +39,7 @@ class Process {
 
   // Waits until stderr has the text; false where the program ends or time runs out before.
   bool WaitForError(const std::string& text);
+  void WaitForWork(double seconds);  // until it has used so much of a core, or has ended
   void Signal(int signal);
   ProcessResult Wait();  // for the end
 

@@ -77,4 +77,8 @@ void CheckDone(const ProcessResult& result) {
 
 std::string RunEvalProgram() { return QUANTREF_RUN_EVAL; }
 
+std::string Program(const std::string& name) {
+  return (fs::path(RunEvalProgram()).parent_path() / name).string();
+}
+
 }  // namespace quantref::testing

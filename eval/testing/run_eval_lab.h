@@ -43,7 +43,8 @@ class RunEvalLab {
 // Fails the test where the program did not end well, and says what it wrote.
 void CheckDone(const ProcessResult& result);
 
-// The program as it was built.
+// The programs as they were built.
 std::string RunEvalProgram();
+std::string Program(const std::string& name);  // that stands beside it
 
 }  // namespace quantref::testing

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 
 namespace quantref {
@@ -18,7 +19,10 @@ void ParallelFor(size_t count, size_t threads, const std::function<void(size_t, 
   std::exception_ptr first_error;
   const auto work = [&](size_t worker) {
     try {
-      for (size_t index = next++; index < count; index = next++) body(index, worker);
+      for (size_t index = next++; index < count; index = next++) {
+        ThrowIfCancelled();
+        body(index, worker);
+      }
     } catch (...) {
       next = count;  // hand out no more
       const std::lock_guard lock(mutex);

@@ -16,8 +16,8 @@ class Sha256Stream {
   Sha256Stream(const Sha256Stream&) = delete;
   Sha256Stream& operator=(const Sha256Stream&) = delete;
 
-  void Update(const void* data, size_t bytes);
-  std::string HexDigest();  // 64 lower-case hex digits; ends the computation
+  void Update(const void* data, size_t bytes);  // may be cancelled (cancel.h)
+  std::string HexDigest();                      // 64 lower-case hex digits; ends the computation
 
  private:
   struct Context;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 
 namespace quantref {
@@ -13,6 +14,14 @@ namespace {
 // costs that helper one region, and nobody waits for it.
 constexpr uint32_t kInside = 0xfff, kCallerSleeps = 0x1000, kOpen = 0x2000, kStop = 0x4000,
                    kOneRegion = 0x8000;
+
+// Every index in order, on the calling thread.
+void RunAlone(size_t count, TeamBody body) {
+  for (size_t index = 0; index < count; ++index) {
+    ThrowIfCancelled();
+    body(index, 0);
+  }
+}
 
 uint32_t Region(uint32_t state) { return state & ~(kOneRegion - 1); }
 
@@ -59,10 +68,7 @@ void Team::Stop() {
 }
 
 void Team::Run(size_t count, TeamBody body) {
-  if (threads() == 1 || count <= 1) {
-    for (size_t index = 0; index < count; ++index) body(index, 0);
-    return;
-  }
+  if (threads() == 1 || count <= 1) return RunAlone(count, body);
   // No helper is inside, so nobody reads what is written here before the region opens.
   uint32_t state = state_.load();
   QR_CHECK((state & kOpen) == 0);
@@ -79,7 +85,10 @@ void Team::Run(size_t count, TeamBody body) {
 void Team::Work(size_t worker) {
   const TeamBody& body = *body_;
   try {
-    for (size_t index = next_++; index < count_; index = next_++) body(index, worker);
+    for (size_t index = next_++; index < count_; index = next_++) {
+      ThrowIfCancelled();
+      body(index, worker);
+    }
   } catch (...) {
     next_ = count_;  // hand out no more
     const std::lock_guard lock(error_mutex_);
@@ -131,8 +140,7 @@ void Team::Help(size_t worker) {
 }
 
 void RunOn(Team* team, size_t count, TeamBody body) {
-  if (team != nullptr) return team->Run(count, body);
-  for (size_t index = 0; index < count; ++index) body(index, 0);
+  team == nullptr ? RunAlone(count, body) : team->Run(count, body);
 }
 
 }  // namespace quantref

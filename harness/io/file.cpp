@@ -1,6 +1,7 @@
 #include "harness/io/file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 
 namespace quantref {
@@ -91,6 +93,29 @@ fs::path FolderOf(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+// Until there is something to read, or the end. Before a pipe has had a writer read() would say
+// that it is at its end.
+void WaitForInput(const Descriptor& file) {
+  constexpr int kLookMilliseconds = 100;
+  pollfd input = {file.get(), POLLIN, 0};
+  do {
+    ThrowIfCancelled();
+  } while (::poll(&input, 1, kLookMilliseconds) <= 0);
+}
+
+// Where symbolic links lead, which may be to no file yet.
+fs::path LinkTarget(fs::path path) {
+  constexpr int kMostLinks = 40;  // the kernel's limit
+  std::error_code error;
+  for (int links = 0; fs::is_symlink(fs::symlink_status(path, error)); ++links) {
+    if (links == kMostLinks) ThrowWrite("cannot follow the symbolic links", path, ELOOP);
+    const fs::path next = fs::read_symlink(path, error);
+    if (error) ThrowWrite("cannot follow the symbolic link", path, error.value());
+    path = FolderOf(path) / next;
+  }
+  return path;
+}
+
 // A new file beside `target`, removed with this object (after a rename there is nothing left to
 // remove).
 class TemporaryFile {
@@ -161,7 +186,8 @@ void SyncFolder(const fs::path& folder) {
 }  // namespace
 
 std::string ReadFile(const fs::path& path, size_t max_bytes) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // O_NONBLOCK: where a pipe has no writer yet it is waited for below.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   const struct stat info = OpenedStat(file, path);
   const auto refuse_size = [&](const std::string& found) {
     throw Error(
@@ -174,8 +200,9 @@ std::string ReadFile(const fs::path& path, size_t max_bytes) {
   size_t used = 0;
   for (;;) {  // the size is only a first guess: /proc says 0, pipes have none, files grow
     if (used == contents.size()) contents.resize(std::max(expected + 1, 2 * used + 4096));
+    if (!S_ISREG(info.st_mode)) WaitForInput(file);
     const ssize_t got = ::read(file.get(), contents.data() + used, contents.size() - used);
-    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (got < 0) ThrowRead("cannot read", path, errno);
     if (got == 0) break;
     used += static_cast<size_t>(got);
@@ -212,11 +239,12 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-void WriteFileAtomically(const fs::path& path, std::string_view contents, bool may_replace) {
-  if (!path.has_filename()) throw Error("expected the name of a file", path.string());
+void WriteFileAtomically(const fs::path& name, std::string_view contents, bool may_replace) {
+  if (!name.has_filename()) throw Error("expected the name of a file", name.string());
   // A rename would put a file in its place, /dev/null's too.
-  if (std::error_code error; may_replace && fs::is_other(fs::status(path, error)))
-    throw Error("expected a file or a new name, found a device or pipe", path.string());
+  if (std::error_code error; may_replace && fs::is_other(fs::status(name, error)))
+    throw Error("expected a file or a new name, found a device or pipe", name.string());
+  const fs::path path = may_replace ? LinkTarget(name) : name;
   TemporaryFile temporary(path);
   temporary.WriteAndSync(contents, path);
   if (may_replace) {

@@ -1,9 +1,11 @@
 #include "harness/io/file.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <csignal>
@@ -13,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/base/cancel.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -120,6 +123,51 @@ TEST_CASE("file: a pipe or device is not replaced", "[file]") {
   REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
   CHECK_ERROR(WriteFileAtomically(dir / "pipe", "new", true), "/pipe", "found a device or pipe");
   CHECK(fs::is_fifo(dir / "pipe"));
+}
+
+TEST_CASE("file: a symbolic link stays, and what it leads to is written", "[file]") {
+  const TempDir dir;
+  fs::create_directory(dir / "real");
+  testing::WriteFile(dir / "real/file", "old");
+  fs::create_symlink("real/file", dir / "link");
+  fs::create_symlink("link", dir / "second");
+  fs::create_symlink("real/new", dir / "dangling");
+  for (const char* name : {"link", "second", "dangling"}) {
+    WriteFileAtomically(dir / name, name, true);
+    CHECK(fs::is_symlink(dir / name));
+    CHECK(ReadFile(dir / name, 100) == name);
+  }
+  CHECK(ReadFile(dir / "real/file", 100) == "second");
+  CHECK(ReadFile(dir / "real/new", 100) == "dangling");
+  CHECK(CountFiles(dir / "real") == 2);
+  CHECK_ERROR(WriteFileAtomically(dir / "dangling", "", false), "found one");
+  fs::create_symlink("loop", dir / "loop");
+  CHECK_ERROR(WriteFileAtomically(dir / "loop", "", true), "symbolic links");
+}
+
+TEST_CASE("file: a pipe is read to the end of what its writers write, however late", "[file]") {
+  const TempDir dir;
+  REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  const std::string contents(200'000, 'x');  // more than a pipe holds
+  std::thread writer([&] {
+    const int pipe = ::open((dir / "pipe").c_str(), O_WRONLY);  // waits for the reader
+    ::usleep(1000);
+    for (size_t at = 0; at < contents.size();) {
+      const ssize_t written = ::write(pipe, contents.data() + at, contents.size() - at);
+      at += static_cast<size_t>(std::max<ssize_t>(0, written));
+    }
+    ::close(pipe);
+  });
+  CHECK(ReadFile(dir / "pipe", 1 << 20) == contents);
+  writer.join();
+}
+
+TEST_CASE("file: waiting for a pipe's writer can be cancelled", "[file]") {
+  const TempDir dir;
+  REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  SetCancelRequested(true);
+  CHECK_THROWS_AS(ReadFile(dir / "pipe", 100), Interrupted);
+  SetCancelRequested(false);
 }
 
 TEST_CASE("file: a target that cannot be written is an Error and leaves nothing behind", "[file]") {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/half.h"
@@ -233,6 +234,7 @@ void CheckFinite(const ModelWeights& weights, WeightType type, size_t threads) {
     const Weight& weight = all[i]->weight;
     Matrix<float> panel(kPanel, weight.cols());
     for (size_t first = 0; first < weight.rows(); first += kPanel) {
+      ThrowIfCancelled();
       const MatrixView<float> rows = panel.view().Rows(0, std::min(kPanel, weight.rows() - first));
       weight.DecodeRows(first, rows);
       RequireFinite(all[i]->name, {rows.data(), rows.rows() * rows.cols()}, type,

@@ -1,6 +1,7 @@
 """The command line of scripts/plots."""
 
 import argparse
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -26,12 +27,27 @@ def _names(known):
     return read
 
 
+def _text(text):
+    """Of an option: anything but "", which a script's unset variable would be."""
+    if not text:
+        raise argparse.ArgumentTypeError('expected something, found ""')
+    return text
+
+
+def _path(text):
+    return Path(_text(text))
+
+
+def _stopped(number, frame):
+    raise KeyboardInterrupt
+
+
 def _arguments(usage):
     parser = argparse.ArgumentParser(
         prog="plots", description=usage, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False)
-    parser.add_argument("records", metavar="RECORDS", nargs="+")
-    parser.add_argument("--out", metavar="DIR", default="plots", type=Path, help="default: plots")
+    parser.add_argument("records", metavar="RECORDS", nargs="+", type=_text)
+    parser.add_argument("--out", metavar="DIR", default="plots", type=_path, help="default: plots")
     parser.add_argument("--formats", metavar="pdf,svg,png", default=FORMATS,
                         type=_names(FORMATS), help="default: all three")
     parser.add_argument("--only", metavar="NAME,...", default=PLOTS, type=_names(PLOTS),
@@ -42,6 +58,7 @@ def _arguments(usage):
 def main(usage):
     """The exit code."""
     arguments = _arguments(usage)
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         records = read_records(arguments.records)
         try:
@@ -53,6 +70,9 @@ def main(usage):
         return 0 if any(made) else 2
     except InputError as error:
         print(f"plots: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("plots: interrupt: stopped by the user", file=sys.stderr)
         return 2
     except Exception:
         traceback.print_exc()

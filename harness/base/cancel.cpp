@@ -1,0 +1,9 @@
+#include "harness/base/cancel.h"
+
+#include "harness/base/error.h"
+
+namespace quantref::internal {
+
+void ThrowCancelled() { throw Interrupted("stopped by the user", "interrupt"); }
+
+}  // namespace quantref::internal
