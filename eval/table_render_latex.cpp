@@ -136,7 +136,7 @@ std::string Sentences(const std::vector<std::string>& sentences, const std::stri
 std::string Tabular(const Table& table) {
   std::string text =
       "\\sisetup{separate-uncertainty = true, retain-explicit-plus = true, detect-weight = true, "
-      "group-digits = false}\n";
+      "group-digits = false}%\n";
   text += fmt::format("\\begin{{tabular}}{{@{{}}{}{}@{{}}}}\n\\toprule\n",
                       std::string(table.spec->rows.size(), 'l'),
                       std::string(table.columns.size(), 'r'));
