@@ -116,6 +116,8 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
     report.scheme = *planned.scheme;
     report.effective_bits = packed->EffectiveBits();
     report.note = Joined(context.note, rounded.note);
+    if (packed->exponent() != 0)
+      report.note = Joined(report.note, fmt::format("scales times 2^{}", packed->exponent()));
     ReportWeights(values.view(), *packed, report);
     if (context.inputs != nullptr) ReportOutputs(values.view(), linear, context, report);
     return report;

@@ -5,10 +5,12 @@
 #include "harness/calibrated_block_testing.h"
 #include "harness/quant/affine.h"
 #include "harness/scale_search.h"
+#include "quantizers/statistics_testing.h"
 
 namespace quantref {
 namespace {
 
+using testing::GramOf;
 using testing::RandomMatrix;
 using testing::RelativeDifference;
 using testing::TestBlock;
@@ -99,6 +101,21 @@ TEST_CASE("awq: limits by hand", "[awq]") {
   CHECK(AwqLimits(weights.view(), scheme, Diagonal({1, 1, 1}).view(), {20, 1}, 1)(0, 0) == 1);
   // Where it does not matter at all, it is cut as far as the others like: to 0.5, the tenth step.
   CHECK(AwqLimits(weights.view(), scheme, Diagonal({0, 1, 1}).view(), {20, 11}, 1)(0, 0) == 0.5f);
+}
+
+TEST_CASE("awq: limits do not depend on the unit of the weights", "[awq]") {
+  Rng rng(4);
+  const Matrix<float> weights = RandomMatrix(8, 32, 0.3, rng), x = RandomMatrix(40, 32, 3, rng);
+  Matrix<float> smaller(8, 32);
+  for (size_t i = 0; i < 8 * 32; ++i) smaller.data()[i] = std::ldexp(weights.data()[i], -22);
+  const Matrix<double> gram = GramOf(x);
+  for (const int bits : {3, 8}) {
+    const WeightScheme scheme{.bits = bits, .group = 16};
+    const Matrix<float> limits = AwqLimits(weights.view(), scheme, gram.view(), {20, 10}, 1);
+    const Matrix<float> found = AwqLimits(smaller.view(), scheme, gram.view(), {20, 10}, 1);
+    for (size_t i = 0; i < limits.rows() * limits.cols(); ++i)
+      CHECK(found.data()[i] == std::ldexp(limits.data()[i], -22));
+  }
 }
 
 TEST_CASE("awq: no candidate has less error than the chosen limit", "[awq]") {

@@ -64,7 +64,7 @@ Rounded Gptq::Round(const RoundInput& input) const {
   if (options.mse_clip && !options.regroup) {
     SearchGrids(weights, input.limits, input.threads, packed);
   } else {
-    ChooseGrids(weights, input.limits, packed);  // with regroup for its checks
+    ChooseGrids(weights, input.limits, packed);  // with regroup for its checks and exponent
   }
   if (options.regroup && knobs.Flag("act_order")) packed.set_order(factor.order);
   GptqSolve(weights, input.limits, factor, options, packed);

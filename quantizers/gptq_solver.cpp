@@ -170,7 +170,7 @@ void TileSolver::RoundWeight(size_t r, size_t from, size_t p, size_t end) {
 Affine TileSolver::ChooseGrid(size_t row, const float* weights, size_t position) {
   // Updated weights may have grown beyond any grid.
   const int levels = Codes(scheme_).max - Codes(scheme_).min;
-  const float widest = kMaxHalf * 0.5f * static_cast<float>(levels);
+  const float widest = std::ldexp(kMaxHalf * 0.5f, packed_.exponent()) * static_cast<float>(levels);
   ValueRange range{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
   for (size_t p = position; p < position + scheme_.group; ++p) {
     float limit = widest;
@@ -178,8 +178,8 @@ Affine TileSolver::ChooseGrid(size_t row, const float* weights, size_t position)
     const float cut = std::clamp(weights[p], -limit, limit);
     range = {std::min(range.lo, cut), std::max(range.hi, cut)};
   }
-  if (!options_.mse_clip) return ChooseAffine(range, scheme_);
-  return SearchGrid({weights + position, scheme_.group}, range, scheme_);
+  if (!options_.mse_clip) return ChooseAffine(range, scheme_, packed_.exponent());
+  return SearchGrid({weights + position, scheme_.group}, range, scheme_, packed_.exponent());
 }
 
 void TileSolver::Store(size_t first, size_t count) {

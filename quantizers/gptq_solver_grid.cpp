@@ -13,27 +13,30 @@ namespace {
 constexpr int kSteps = 100, kTried = 80;
 constexpr float kNorm = 2.4f;
 
-// The sum for one grid; whatever exceeds `enough` says no more than that.
-double Distance(std::span<const float> weights, const Affine& affine, CodeRange codes,
+// The sum for one grid, of errors in `unit`s, so that small ones do not vanish; whatever exceeds
+// `enough` says no more than that.
+double Distance(std::span<const float> weights, const Affine& affine, CodeRange codes, float unit,
                 double enough) {
   double sum = 0;
   for (size_t i = 0; i < weights.size() && sum <= enough; ++i) {
     const float error = weights[i] - Decode(Encode(weights[i], affine, codes), affine);
-    sum += static_cast<double>(std::pow(std::fabs(error), kNorm));
+    sum += static_cast<double>(std::pow(std::fabs(error) / unit, kNorm));
   }
   return sum;
 }
 
 }  // namespace
 
-Affine SearchGrid(std::span<const float> weights, ValueRange range, const WeightScheme& scheme) {
+Affine SearchGrid(std::span<const float> weights, ValueRange range, const WeightScheme& scheme,
+                  int exponent) {
   const CodeRange codes = Codes(scheme);
-  Affine best = ChooseAffine(range, scheme);
-  double least = Distance(weights, best, codes, std::numeric_limits<double>::infinity());
+  const float unit = std::ldexp(1.0f, exponent);
+  Affine best = ChooseAffine(range, scheme, exponent);
+  double least = Distance(weights, best, codes, unit, std::numeric_limits<double>::infinity());
   for (int i = 1; i < kTried; ++i) {
     const float shrink = static_cast<float>(1 - static_cast<double>(i) / kSteps);
-    const Affine affine = ChooseAffine({shrink * range.lo, shrink * range.hi}, scheme);
-    const double distance = Distance(weights, affine, codes, least);
+    const Affine affine = ChooseAffine({shrink * range.lo, shrink * range.hi}, scheme, exponent);
+    const double distance = Distance(weights, affine, codes, unit, least);
     if (distance < least) {
       least = distance;
       best = affine;
@@ -44,7 +47,7 @@ Affine SearchGrid(std::span<const float> weights, ValueRange range, const Weight
 
 void SearchGrids(MatrixView<const float> weights, MatrixView<const float> limits, size_t threads,
                  PackedMatrix& packed) {
-  ChooseGrids(weights, limits, packed);  // for its checks
+  ChooseGrids(weights, limits, packed);  // for its checks and the exponent
   const size_t rows = packed.rows_per_scale(), cols = packed.cols_per_scale();
   ParallelFor(packed.scale_rows() * packed.scale_cols(), threads, [&](size_t i, size_t) {
     const size_t scale_row = i / packed.scale_cols(), scale_col = i % packed.scale_cols();
@@ -58,7 +61,8 @@ void SearchGrids(MatrixView<const float> weights, MatrixView<const float> limits
     const float limit =
         limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, scale_col);
     const ValueRange range{std::clamp(*lo, -limit, limit), std::clamp(*hi, -limit, limit)};
-    packed.set_affine(scale_row, scale_col, SearchGrid(sharing, range, packed.scheme()));
+    packed.set_affine(scale_row, scale_col,
+                      SearchGrid(sharing, range, packed.scheme(), packed.exponent()));
   });
 }
 

@@ -1,5 +1,8 @@
 #include "harness/kernels/qgemm.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "harness/base/check.h"
 
 namespace quantref {
@@ -52,6 +55,7 @@ void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<Activa
     rounding = {format->Limit(), true, format->ScaleFor(absmax)};
   }
   const std::span<const uint32_t> order = w.order();
+  const float weight_unit = std::ldexp(1.0f, w.exponent());
   float* ordered = Grown(ordered_, order.size() * TeamThreads(team));
   RunOn(team, tokens, [&](size_t t, size_t worker) {
     const float* row = x.row(t);
@@ -61,6 +65,7 @@ void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<Activa
       row = by_position;
     }
     ops.pack_token(row, rounding, plain, inputs_, t);
+    inputs_.scales[t] *= weight_unit;
   });
 }
 

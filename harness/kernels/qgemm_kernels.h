@@ -49,7 +49,8 @@ struct QgemmInputs {
   // -S = a + 128 b, a low: what a zero point z adds to the group's sum of products is z a + 128 z
   // b.
   int32_t* sums;
-  float* scales;  // one a token; NaN where an activation is not finite
+  // One a token, times 2^exponent of the weights; NaN where an activation is not finite.
+  float* scales;
   size_t tokens, digits;
 };
 

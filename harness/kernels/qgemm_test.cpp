@@ -72,6 +72,24 @@ TEST_CASE("the scalar kernel is the definition") {
   }
 }
 
+TEST_CASE("products with scales times a power of two are products times it") {
+  Rng rng(12);
+  PackedMatrix packed = TiledMatrix::Random(40, 128, {.bits = 4, .group = 64}, rng).Unpack();
+  const Matrix<float> x = NormalMatrix(9, 128, rng);
+  for (const Format& format : {kFloats, kBytes, Format(ActivationFormat{8, false, 0.03f})}) {
+    packed.set_exponent(0);
+    const Matrix<float> plain = Product(TiledMatrix(packed), x.view(), format, ActiveIsa());
+    for (const int exponent : {-60, -13, 7}) {
+      packed.set_exponent(exponent);
+      const TiledMatrix w(packed);
+      CheckAllIsas(w, x.view(), format);
+      const Matrix<float> y = Product(w, x.view(), format, ActiveIsa());
+      for (size_t i = 0; i < 9 * 40; ++i)
+        REQUIRE(y.data()[i] == std::ldexp(plain.data()[i], exponent));
+    }
+  }
+}
+
 TEST_CASE("every instruction set gives the scalar kernel's bits: sizes") {
   Rng rng(2);
   for (const int bits : {2, 3, 4, 8}) {

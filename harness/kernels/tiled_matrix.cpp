@@ -86,6 +86,7 @@ TiledMatrix::TiledMatrix(const PackedMatrix& packed)
     : TiledMatrix(packed.rows(), packed.cols(), packed.scheme()) {
   QR_CHECK(Supports(packed));
   order_.assign(packed.order().begin(), packed.order().end());
+  exponent_ = packed.exponent();
   std::vector<uint8_t> codes(packed.cols());
   for (size_t row = 0; row < packed.rows(); ++row) {
     packed.GetCodes(row, codes);
@@ -93,7 +94,8 @@ TiledMatrix::TiledMatrix(const PackedMatrix& packed)
       const Affine affine =
           packed.affine(row / packed.rows_per_scale(), packed.scale_cols() == 1 ? 0 : g);
       SetGroup(row, g, std::span(codes).subspan(g * plain_.group, plain_.group),
-               FloatToHalf(affine.scale), static_cast<uint8_t>(affine.zero));
+               FloatToHalf(std::ldexp(affine.scale, -exponent_)),
+               static_cast<uint8_t>(affine.zero));
     }
   }
 }
@@ -157,11 +159,12 @@ Affine TiledMatrix::GroupAffine(size_t row, size_t group) const {
   const size_t at = group * kPanelRows + row % kPanelRows;
   uint16_t scale = 0;
   std::memcpy(&scale, begin + plain_.scales_at + at * sizeof(scale), sizeof(scale));
-  return {HalfToFloat(scale), begin[plain_.zeros_at + at]};
+  return {std::ldexp(HalfToFloat(scale), exponent_), begin[plain_.zeros_at + at]};
 }
 
 PackedMatrix TiledMatrix::Unpack() const {
   PackedMatrix packed(rows(), cols(), scheme_);
+  packed.set_exponent(exponent_);
   std::vector<uint8_t> codes(cols());
   for (size_t row = 0; row < rows(); ++row) {
     GetCodes(row, codes);
@@ -192,7 +195,8 @@ size_t TiledMatrix::bytes() const {
 }
 
 size_t TiledMatrix::StorageBits() const {
-  return PackedStorageBits(rows(), cols(), scheme_, !order_.empty());
+  return PackedStorageBits(rows(), cols(), scheme_, !order_.empty()) +
+         (exponent_ != 0 ? kExponentBits : 0);
 }
 
 }  // namespace quantref

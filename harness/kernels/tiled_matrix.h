@@ -35,6 +35,7 @@ class TiledMatrix {
   size_t cols() const { return plain_.cols; }
   const WeightScheme& scheme() const { return scheme_; }
   std::span<const uint32_t> order() const { return order_; }
+  int exponent() const { return exponent_; }  // as PackedMatrix's
   const QgemmWeights& plain() const { return plain_; }
 
   size_t bytes() const;        // of the panels: what a product reads
@@ -52,6 +53,7 @@ class TiledMatrix {
   QgemmWeights plain_{};
   std::shared_ptr<uint8_t> data_;
   std::vector<uint32_t> order_;
+  int exponent_ = 0;
 };
 
 }  // namespace quantref

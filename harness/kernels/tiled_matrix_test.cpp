@@ -75,6 +75,16 @@ TEST_CASE("scales by row or for the whole, and permuted columns, keep their mean
   }
 }
 
+TEST_CASE("the kernels' layout keeps the scales' power of two") {
+  Rng rng(4);
+  for (const int exponent : {-3, -40, kMostExponent, -kMostExponent}) {
+    CAPTURE(exponent);
+    PackedMatrix packed = RandomPacked(18, 64, {.bits = 4, .group = 32}, rng);
+    packed.set_exponent(exponent);
+    CheckSame(TiledMatrix(packed), packed);
+  }
+}
+
 TEST_CASE("codes lie where the kernels read them") {
   // 32 inputs in one block: output i, input 4 r + j at byte 4 i + j of row r.
   PackedMatrix packed(16, 32, {.bits = 4, .granularity = Granularity::kRow});

@@ -51,6 +51,37 @@ std::vector<ValueRange> FindRanges(MatrixView<const float> weights, MatrixView<c
   return ranges;
 }
 
+// The range as the scheme spans it, and what its scale should be before it is rounded.
+float WantedScale(ValueRange& range, const WeightScheme& scheme) {
+  if (scheme.symmetric) {
+    const int middle = 1 << (scheme.bits - 1);
+    const float absmax = std::max(std::fabs(range.lo), std::fabs(range.hi));
+    return absmax / static_cast<float>(scheme.full_range ? middle : middle - 1);
+  }
+  if (scheme.zero_in_range || range.lo == range.hi)
+    range = {std::min(range.lo, 0.0f), std::max(range.hi, 0.0f)};
+  return (range.hi - range.lo) / static_cast<float>((1 << scheme.bits) - 1);
+}
+
+int ChooseExponent(const std::vector<ValueRange>& ranges, const WeightScheme& scheme) {
+  constexpr int kLeastNormal = -14, kMostShifted = 11;  // logarithms of FP16 numbers
+  float least = std::numeric_limits<float>::infinity(), most = 0;
+  for (ValueRange range : ranges) {
+    const float wanted = WantedScale(range, scheme);
+    if (wanted > 0) least = std::min(least, wanted);
+    most = std::max(most, wanted);
+  }
+  if (most == 0 || std::ilogb(least) >= kLeastNormal) return 0;
+  const int shift =
+      std::min({kLeastNormal - std::ilogb(least), kMostShifted - std::ilogb(most), kMostExponent});
+  if (std::ilogb(most) + shift < kLeastNormal) {
+    throw Error(fmt::format("a scale of {} does not fit FP16 times 2^-{} (at least {})", most,
+                            kMostExponent, std::ldexp(1.0, kLeastNormal - kMostExponent)),
+                "weights");
+  }
+  return -std::max(shift, 0);
+}
+
 }  // namespace
 
 CodeRange Codes(const WeightScheme& scheme) {
@@ -58,26 +89,18 @@ CodeRange Codes(const WeightScheme& scheme) {
   return {scheme.symmetric && !scheme.full_range ? 1 : 0, top};
 }
 
-Affine ChooseAffine(ValueRange range, const WeightScheme& scheme) {
-  const int middle = 1 << (scheme.bits - 1);
-  const float top = static_cast<float>((1 << scheme.bits) - 1);
-  float wanted;
-  if (scheme.symmetric) {
-    const float absmax = std::max(std::fabs(range.lo), std::fabs(range.hi));
-    wanted = absmax / static_cast<float>(scheme.full_range ? middle : middle - 1);
-  } else {
-    if (scheme.zero_in_range || range.lo == range.hi) {
-      range = {std::min(range.lo, 0.0f), std::max(range.hi, 0.0f)};
-    }
-    wanted = (range.hi - range.lo) / top;
-  }
-  const float scale = RoundToHalf(wanted);
-  if (!(scale <= kMaxHalf)) {  // a NaN too
-    throw Error(fmt::format("a scale of {} does not fit FP16 (at most {})", wanted, kMaxHalf),
+Affine ChooseAffine(ValueRange range, const WeightScheme& scheme, int exponent) {
+  const float wanted = WantedScale(range, scheme);
+  const float half = RoundToHalf(std::ldexp(wanted, -exponent));
+  if (!(half <= kMaxHalf)) {  // a NaN too
+    throw Error(fmt::format("a scale of {} does not fit FP16 (at most {})", wanted,
+                            std::ldexp(kMaxHalf, exponent)),
                 "weights");
   }
-  if (scheme.symmetric) return {scale, middle};
+  const float scale = std::ldexp(half, exponent);
+  if (scheme.symmetric) return {scale, 1 << (scheme.bits - 1)};
   if (scale == 0) return {0, 0};
+  const float top = static_cast<float>((1 << scheme.bits) - 1);
   return {scale, static_cast<int>(std::clamp(std::nearbyint(-range.lo / scale), 0.0f, top))};
 }
 
@@ -95,9 +118,10 @@ void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits
                  PackedMatrix& packed) {
   CheckLimits(limits, packed);
   const std::vector<ValueRange> ranges = FindRanges(weights, limits, packed);
+  packed.set_exponent(ChooseExponent(ranges, packed.scheme()));
   for (size_t i = 0; i < ranges.size(); ++i) {
     packed.set_affine(i / packed.scale_cols(), i % packed.scale_cols(),
-                      ChooseAffine(ranges[i], packed.scheme()));
+                      ChooseAffine(ranges[i], packed.scheme(), packed.exponent()));
   }
 }
 

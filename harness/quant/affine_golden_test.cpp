@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstdint>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -78,9 +79,10 @@ TEST_CASE("affine: bit-identical to the golden vectors", "[affine][golden]") {
     std::vector<int> scales, zeros;
     for (size_t i = 0; i < packed.scale_rows() * packed.scale_cols(); ++i) {
       const Affine affine = packed.affine(i / packed.scale_cols(), i % packed.scale_cols());
-      scales.push_back(FloatToHalf(affine.scale));
+      scales.push_back(FloatToHalf(std::ldexp(affine.scale, -packed.exponent())));
       zeros.push_back(scheme.symmetric ? 0 : affine.zero);
     }
+    CHECK(packed.exponent() == entry.at("exponent").get<int>());
     CHECK(scales == entry.at("scales").get<std::vector<int>>());
     CHECK(zeros == entry.at("zeros").get<std::vector<int>>());
   }

@@ -173,11 +173,11 @@ TEST_CASE("affine: degenerate ranges", "[affine]") {
   CHECK(constant.codes == Signed{15, 15});
   CHECK(RoundRow({-1.5f, -1.5f}, {.bits = 4, .zero_in_range = false}).codes == Signed{0, 0});
 
-  // 2^-24 / 15 rounds to 0.
+  // 2^-24 / 15 would be 0 in FP16 alone.
   const Rounded tiny = RoundRow({0x1p-24f, -0.0f}, asymmetric);
-  CHECK(tiny.scale == 0.0f);
-  CHECK(tiny.codes == Signed{0, 0});
-  CHECK(RoundRow({0x1p-24f, -0x1p-24f}, symmetric).codes == Signed{8, 8});
+  CHECK(tiny.scale == 0x1p-24f * RoundToHalf(1.0f / 15));
+  CHECK(tiny.codes == Signed{15, 0});
+  CHECK(RoundRow({0x1p-24f, -0x1p-24f}, symmetric).codes == Signed{15, 1});
 }
 
 TEST_CASE("affine: weights that are not finite are named by their place", "[affine]") {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <cmath>
 #include <tuple>
 #include <utility>
 
@@ -66,19 +67,26 @@ size_t PackedMatrix::ScaleIndex(size_t scale_row, size_t scale_col) const {
 
 Affine PackedMatrix::affine(size_t scale_row, size_t scale_col) const {
   const size_t i = ScaleIndex(scale_row, scale_col);
-  return {HalfToFloat(scales_[i]), scheme_.symmetric ? 1 << (scheme_.bits - 1) : zeros_[i]};
+  return {std::ldexp(HalfToFloat(scales_[i]), exponent_),
+          scheme_.symmetric ? 1 << (scheme_.bits - 1) : zeros_[i]};
 }
 
 void PackedMatrix::set_affine(size_t scale_row, size_t scale_col, const Affine& affine) {
   const size_t i = ScaleIndex(scale_row, scale_col);
-  QR_DCHECK_EQ(RoundToHalf(affine.scale), affine.scale);
-  scales_[i] = FloatToHalf(affine.scale);
+  const float scale = std::ldexp(affine.scale, -exponent_);
+  QR_DCHECK_EQ(RoundToHalf(scale), scale);
+  scales_[i] = FloatToHalf(scale);
   if (scheme_.symmetric) {
     QR_DCHECK_EQ(affine.zero, 1 << (scheme_.bits - 1));
   } else {
     QR_DCHECK(affine.zero >= 0 && affine.zero < 1 << scheme_.bits);
     zeros_[i] = static_cast<uint8_t>(affine.zero);
   }
+}
+
+void PackedMatrix::set_exponent(int exponent) {
+  QR_CHECK(-kMostExponent <= exponent && exponent <= kMostExponent);
+  exponent_ = exponent;
 }
 
 void PackedMatrix::set_order(std::vector<uint32_t> order) {
@@ -127,7 +135,8 @@ void PackedMatrix::DecodeRow(size_t row, std::span<float> values) const {
 }
 
 size_t PackedMatrix::StorageBits() const {
-  return PackedStorageBits(rows_, cols_, scheme_, !order_.empty());
+  return PackedStorageBits(rows_, cols_, scheme_, !order_.empty()) +
+         (exponent_ != 0 ? kExponentBits : 0);
 }
 
 double PackedMatrix::EffectiveBits() const {
@@ -136,7 +145,8 @@ double PackedMatrix::EffectiveBits() const {
 
 std::string PackedMatrix::Sha256() const {
   Sha256Stream sha;
-  const std::string head = fmt::format("{} {} {}\n", rows_, cols_, SchemeName(scheme_));
+  std::string head = fmt::format("{} {} {}\n", rows_, cols_, SchemeName(scheme_));
+  if (exponent_ != 0) head += fmt::format("2^{}\n", exponent_);
   sha.Update(head.data(), head.size());
   sha.Update(codes_.data(), rows_ * row_bytes_);
   sha.Update(scales_.data(), scales_.size() * sizeof(scales_[0]));

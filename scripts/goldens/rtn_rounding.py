@@ -1,7 +1,7 @@
 """Round-to-nearest quantization in numpy: the golden vectors of this project's rounding.
 
-All arithmetic is float32; scales are stored as FP16 and the stored scale is what rounds. With
-b = bits, over one group of weights:
+All arithmetic is float32; scales are stored as FP16 times 2^exponent, and the stored scale is what
+rounds. With b = bits, over one group of weights:
 
   asymmetric  lo = min(w), hi = max(w), each taken together with 0 if zero_in_range
               scale = (hi - lo) / (2^b - 1)
@@ -11,13 +11,16 @@ b = bits, over one group of weights:
   full_range  scale = absmax / 2^(b-1),       q in [-2^(b-1),       2^(b-1) - 1]
 
 Rounding is to nearest, ties to even. Where hi == lo, the range is widened to include 0; where the
-stored scale is 0, the zero point and all codes are 0.
+stored scale is 0, the zero point and all codes are 0. The exponent is one for the matrix: 0 unless
+a scale above 0 is below 2^-14, FP16's least normal number; then such that the least scale lies in
+[2^-14, 2^-13) times 2^exponent, but not so that the largest leaves [2^11, 2^12) times 2^exponent.
 
 The output is a JSON list with one case a line:
   name, bits, granularity (tensor, row, column or group), group (its size; 0 unless granularity is
   group), symmetric, full_range, zero_in_range, rows, cols
   weights  FP16 bit patterns, row-major
   codes    q of every weight, row-major, signed if symmetric
+  exponent of the scales, 0 or less
   scales   FP16 bit patterns, one a group: by row, then along the row; by column for column
   zeros    zero points in the order of the scales, all 0 if symmetric
 """
@@ -32,6 +35,7 @@ DEFAULT_OUT = Path(__file__).resolve().parents[2] / "harness/quant/testdata/roun
 GROUP = 32
 BITS = range(2, 9)
 FP16_TINIEST = 2.0**-24
+LEAST_NORMAL, MOST_SHIFTED = -14, 11  # logarithms of scales
 
 
 @dataclass(frozen=True)
@@ -63,21 +67,44 @@ SCHEMES = [
 # ---- The rounding ----
 
 
-def stored_scale(extent: np.float32, levels: int) -> np.float32:
-    """extent / levels rounded to FP16, as the float32 that it is used as."""
-    return np.float32(np.float16(extent / np.float32(levels)))
+def stored_scale(wanted: np.float32, exponent: int) -> np.float32:
+    """Rounded to FP16 times 2^exponent, as the float32 that it is used as."""
+    return np.ldexp(np.float32(np.float16(np.ldexp(wanted, -exponent))), exponent)
 
 
 def clamp(values: np.ndarray, low: int, high: int) -> np.ndarray:
     return np.clip(values, low, high).astype(np.int64)
 
 
-def quantize_asymmetric(w: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.float32, int]:
+def span(w: np.ndarray, scheme: Scheme) -> tuple[np.float32, np.float32]:
+    """The least and largest weight of an asymmetric group's range."""
     low, high = w.min(), w.max()
     if scheme.zero_in_range or low == high:
         low, high = min(low, np.float32(0)), max(high, np.float32(0))
+    return low, high
+
+
+def wanted_scale(w: np.ndarray, scheme: Scheme) -> np.float32:
+    if scheme.symmetric:
+        half = 2 ** (scheme.bits - 1)
+        return np.abs(w).max() / np.float32(half if scheme.full_range else half - 1)
+    low, high = span(w, scheme)
+    return (high - low) / np.float32(2**scheme.bits - 1)
+
+
+def choose_exponent(wanted: list[np.float32]) -> int:
+    logs = [int(np.frexp(scale)[1]) - 1 for scale in wanted if scale > 0]
+    if not logs or min(logs) >= LEAST_NORMAL:
+        return 0
+    return -max(0, min(LEAST_NORMAL - min(logs), MOST_SHIFTED - max(logs)))
+
+
+def quantize_asymmetric(
+    w: np.ndarray, scheme: Scheme, exponent: int
+) -> tuple[np.ndarray, np.float32, int]:
+    low, _ = span(w, scheme)
     top = 2**scheme.bits - 1
-    scale = stored_scale(high - low, top)
+    scale = stored_scale(wanted_scale(w, scheme), exponent)
     if scale == 0:
         return np.zeros(len(w), np.int64), scale, 0
     zero = int(clamp(np.rint(-low / scale), 0, top))
@@ -85,18 +112,22 @@ def quantize_asymmetric(w: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.f
     return clamp(np.rint(w / scale) + np.float32(zero), 0, top), scale, zero
 
 
-def quantize_symmetric(w: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.float32, int]:
+def quantize_symmetric(
+    w: np.ndarray, scheme: Scheme, exponent: int
+) -> tuple[np.ndarray, np.float32, int]:
     half = 2 ** (scheme.bits - 1)
-    scale = stored_scale(np.abs(w).max(), half if scheme.full_range else half - 1)
+    scale = stored_scale(wanted_scale(w, scheme), exponent)
     if scale == 0:
         return np.zeros(len(w), np.int64), scale, 0
     return clamp(np.rint(w / scale), -half if scheme.full_range else 1 - half, half - 1), scale, 0
 
 
-def quantize_group(w: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.float32, int]:
+def quantize_group(
+    w: np.ndarray, scheme: Scheme, exponent: int
+) -> tuple[np.ndarray, np.float32, int]:
     """float32 weights (n,) -> codes (n,), scale, zero point."""
     quantize = quantize_symmetric if scheme.symmetric else quantize_asymmetric
-    return quantize(w, scheme)
+    return quantize(w, scheme, exponent)
 
 
 def group_indices(rows: int, cols: int, granularity: str) -> np.ndarray:
@@ -110,15 +141,17 @@ def group_indices(rows: int, cols: int, granularity: str) -> np.ndarray:
 
 
 def quantize_matrix(weights: np.ndarray, scheme: Scheme, granularity: str) -> dict:
-    """FP16 weights (rows, cols) -> codes, scales and zeros as the output holds them."""
+    """FP16 weights (rows, cols) -> codes, exponent, scales and zeros as the output holds them."""
     flat = weights.astype(np.float32).ravel()
+    groups = group_indices(*weights.shape, granularity)
+    exponent = choose_exponent([wanted_scale(flat[positions], scheme) for positions in groups])
     codes = np.zeros(flat.size, np.int64)
     scales, zeros = [], []
-    for positions in group_indices(*weights.shape, granularity):
-        codes[positions], scale, zero = quantize_group(flat[positions], scheme)
-        scales.append(int(np.float16(scale).view(np.uint16)))
+    for positions in groups:
+        codes[positions], scale, zero = quantize_group(flat[positions], scheme, exponent)
+        scales.append(int(np.float16(np.ldexp(scale, -exponent)).view(np.uint16)))
         zeros.append(zero)
-    return {"codes": codes.tolist(), "scales": scales, "zeros": zeros}
+    return {"codes": codes.tolist(), "exponent": exponent, "scales": scales, "zeros": zeros}
 
 
 # ---- The weights ----
@@ -152,7 +185,7 @@ def tied_zero_point(scheme: Scheme, rng: np.random.Generator) -> np.ndarray:
 
 
 def vanishing_scale(scheme: Scheme, rng: np.random.Generator) -> np.ndarray:
-    """The smallest FP16 numbers: from some width on their scale rounds to 0."""
+    """The smallest FP16 numbers: from some width on their scale rounds to 0 in FP16 alone."""
     return rng.choice([-FP16_TINIEST, 0.0, FP16_TINIEST], GROUP)
 
 
