@@ -55,7 +55,7 @@ std::string OtherReference(const StoredRecord& a, const StoredRecord& b) {
     const double now = b.reference_window_nll[w] / b.window_scored[w];
     if (elsewhere ? std::abs(now - before) <= kRoundingNll : now == before) continue;
     return fmt::format(
-        "the harness changed: the FP16 reference gives other NLLs, {:.9g} and {:.9g} nats a token "
+        "the harness changed: the reference gives other NLLs, {:.9g} and {:.9g} nats a token "
         "in window {}{}",
         before, now, a.window_index[w],
         elsewhere ? "; more than the rounding of another machine" : " on the same machine");

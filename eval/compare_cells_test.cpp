@@ -134,7 +134,7 @@ TEST_CASE("not comparable: another reference, but for the rounding of another ma
            SampleRecord()["accuracy"]["reference_window_nll"][2].get<double>() + 1e-9);
   const Compared changed(last_bit);
   CHECK(changed.verdict() == Verdict::kNotComparable);
-  CHECK(changed.why().find("the harness changed: the FP16 reference gives other NLLs") == 0);
+  CHECK(changed.why().find("the harness changed: the reference gives other NLLs") == 0);
   CHECK(changed.why().find("in window 2 on the same machine") != std::string::npos);
   CHECK(Compared(With("/environment/isa", "avx512", last_bit)).verdict() == Verdict::kSame);
   const Compared too_much(
@@ -144,6 +144,18 @@ TEST_CASE("not comparable: another reference, but for the rounding of another ma
   Json reference = SampleRecord("tiny", "fp16");
   ShiftNll(reference, 1e-3);  // the reference's own cell: its NLLs are the reference
   CHECK(Compared(reference).verdict() == Verdict::kNotComparable);
+}
+
+TEST_CASE("a reference that an older record calls fp16 is the same cell under its type's name") {
+  const StoredRecord older = Stored(SampleRecord("tiny", "fp16"));
+  const StoredRecord newer = Stored(SampleRecord("tiny", "fp32"));
+  CHECK(older.cell == newer.cell);
+  CHECK(newer.cell.Text() == "tiny fp32");
+  CHECK(CompareRecords(older, newer, kDefaultResolution).accuracy->verdict == Verdict::kSame);
+  Json quantized = SampleRecord("tiny", "rtn");
+  quantized["scheme"] = {{"name", "int4"}};
+  quantized["method"] = "bf16";  // a label that configs of old could give
+  CHECK(Stored(quantized).cell != older.cell);
 }
 
 TEST_CASE("blame: the first stage that changed") {

@@ -95,8 +95,9 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
   const double logits = 4.0 * 128 * static_cast<double>(config.vocab);
   const double workers = static_cast<double>(std::min(threads, windows));
   const Checkpoint& checkpoint = *model.weights.checkpoint;
-  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes()) + weights +
-         hidden_states +
+  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() +
+                             OwnBytes(model.weights)) +
+         weights + hidden_states +
          workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
 }
 

@@ -17,11 +17,11 @@ namespace quantref {
 struct GroupCell {
   const RunConfig* config;
   const CellConfig* spec = nullptr;  // nullptr: the reference
-  std::string label = "fp16";        // with the seed, where there are several
-  bool wanted = true;                // false: a reference that is there for the others alone
-  bool sought = false;               // whether its record stands already was looked up
-  std::string why{};                 // it does not; empty where it does
-  bool finished = false;             // and so need not be measured
+  std::string label;      // with the seed, where there are several; the reference's: ReferenceName
+  bool wanted = true;     // false: a reference that is there for the others alone
+  bool sought = false;    // whether its record stands already was looked up
+  std::string why{};      // it does not; empty where it does
+  bool finished = false;  // and so need not be measured
   Method method{};
   std::vector<PlannedLinear> plan{};
   const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone

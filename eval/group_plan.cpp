@@ -8,11 +8,13 @@
 
 #include "eval/environment.h"
 #include "eval/group_run.h"
+#include "eval/reference.h"
 #include "eval/report.h"
 #include "eval/say.h"
 #include "eval/terminal.h"
 #include "eval/text_table.h"
 #include "harness/base/cancel.h"
+#include "harness/model/synthetic.h"
 
 namespace quantref {
 namespace {
@@ -52,7 +54,8 @@ void GroupRun::Plan() {
                             ? options_.memory_gb * 1e9
                             : kMostMemory * static_cast<double>(AvailableMemoryBytes());
   passes_ = SplitIntoPasses(planned_, [&](const Pass& pass) {
-    return EstimateMemory(*model_, windows_.size(), LongestWindow(), Loads(pass), threads_) <=
+    return EstimateMemory(*model_, windows_.size(), LongestWindow(), Loads(pass), threads_) +
+               Fp16CopyBytes(pass) <=
            memory;
   });
 }
@@ -65,7 +68,9 @@ void GroupRun::Tolerate(const RunConfig& config, const Error& error, const std::
 }
 
 std::vector<GroupCell> GroupRun::PlanConfig(const RunConfig& config) {
-  std::vector<GroupCell> cells = {{.config = &config, .wanted = options_.Wants("fp16")}};
+  std::vector<GroupCell> cells = {{.config = &config,
+                                   .label = ReferenceName(model_->weights),
+                                   .wanted = options_.WantsReference()}};
   for (const CellConfig& spec : config.cells) {
     if (!options_.Wants(spec.label)) continue;
     try {
@@ -97,8 +102,12 @@ std::vector<GroupCell> GroupRun::PlanMethod(const RunConfig& config, const CellC
 }
 
 SoughtCell GroupRun::Sought(const GroupCell& cell) const {
-  SoughtCell sought{.name = {cell.config->name, cell.spec == nullptr ? "fp16" : cell.spec->label,
-                             model_->name, protocol_->name},
+  const bool reference = cell.spec == nullptr;
+  SoughtCell sought{.name = {.config = cell.config->name,
+                             .method = reference ? cell.label : cell.spec->label,
+                             .model = model_->name,
+                             .protocol = protocol_->name,
+                             .reference = reference},
                     .resolved = cell.config->Resolved(),
                     .facts = OwnBuildAndMachine(),
                     .windows = WindowOrder(windows_.size(), config_.accuracy.stop)};
@@ -132,16 +141,27 @@ std::vector<CellLoad> GroupRun::Loads(const Pass& pass) const {
   return loads;
 }
 
+// Of what speeds are ratios to, where the reference is not FP16 (MeasureSpeeds).
+double GroupRun::Fp16CopyBytes(const Pass& pass) const {
+  const bool timed = std::any_of(pass.begin(), pass.end(), [](const GroupCell& cell) {
+    return cell.config->throughput.measure;
+  });
+  return timed && !IsFp16(model_->weights) ? static_cast<double>(SyntheticBytes(model_->config, {}))
+                                           : 0;
+}
+
 Cost GroupRun::CostOf(const Pass& pass) {
   if (!rates_) rates_.emplace(model_->config, model_->weights, LongestWindow(), threads_);
   Cost cost =
       EstimateCost(*model_, windows_, Loads(pass), config_.accuracy.Compares(), threads_, *rates_);
+  cost.memory_bytes += Fp16CopyBytes(pass);
   for (const double seconds : SpeedSeconds(pass)) cost.throughput_seconds += seconds;
   return cost;
 }
 
 // Of each throughput spec that something is timed by, in their order.
 std::vector<double> GroupRun::SpeedSeconds(const Pass& pass) const {
+  const size_t yardsticks = IsFp16(model_->weights) ? 1 : 2;
   std::vector<ThroughputSpec> told;
   std::vector<double> seconds;
   for (const GroupCell& cell : pass) {
@@ -151,8 +171,9 @@ std::vector<double> GroupRun::SpeedSeconds(const Pass& pass) const {
     const auto models = std::count_if(pass.begin(), pass.end(), [&](const GroupCell& other) {
       return other.spec != nullptr && other.config->throughput == spec;
     });
-    seconds.push_back(EstimateSpeedCost(model_->config, spec, 1 + static_cast<size_t>(models))
-                          .throughput_seconds);
+    seconds.push_back(
+        EstimateSpeedCost(model_->config, spec, yardsticks + static_cast<size_t>(models))
+            .throughput_seconds);
   }
   return seconds;
 }

@@ -13,6 +13,7 @@
 #include "eval/interrupt.h"
 #include "eval/keep_records.h"
 #include "eval/progress_bar.h"
+#include "eval/reference.h"
 #include "eval/report.h"
 #include "eval/report_speed.h"
 #include "eval/say.h"
@@ -231,7 +232,8 @@ void GroupRun::MeasureSpeed() {
     timed.push_back({fmt::format("{} {}", cell.config->name, cell.label),
                      cell.spec == nullptr ? nullptr : &cell.Measured(), &cell.config->throughput});
   }
-  const auto speeds = MeasureSpeeds(model_->config, &model_->weights, timed, options_.quiet, eta_);
+  const auto speeds =
+      MeasureSpeeds(model_->config, &model_->weights, timed, threads_, options_.quiet, eta_);
   for (size_t i = 0; i < cells_.size(); ++i) cells_[i].speed = speeds[i];
   throughput_seconds_ = Since(start);
 }
@@ -264,6 +266,7 @@ void GroupRun::Compare(const GroupResult& group, const GroupCell& cell, CellResu
   const auto measured = [&](size_t model) { return Measured(scores[model], windows_); };
   const MeasuredWindows own = measured(cell.model), reference = measured(0);
   result.reference = SummarizePerplexity(reference, stream_);
+  result.reference_name = ReferenceName(model_->weights);
   result.comparison = SummarizeComparison(own, reference);
   for (const GroupCell& other : cells_) {
     if (other.spec == nullptr || &other == &cell) continue;

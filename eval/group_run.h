@@ -48,6 +48,7 @@ class GroupRun {
   std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spec);
   SoughtCell Sought(const GroupCell& cell) const;
   std::vector<CellLoad> Loads(const Pass& pass) const;
+  double Fp16CopyBytes(const Pass& pass) const;
   Cost CostOf(const Pass& pass);
   std::vector<double> SpeedSeconds(const Pass& pass) const;
   void PlanEta();

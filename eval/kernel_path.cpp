@@ -107,11 +107,8 @@ KernelPath OnKernels(const ModelWeights& weights, size_t threads) {
   linears.push_back(&path.weights.head);  // the embedding is looked up, not multiplied
   ParallelFor(linears.size(), threads,
               [&](size_t i, size_t) { linears[i]->weight = linears[i]->weight.WithKernels(); });
-  for (const Linear* linear : linears) {
-    if (!linear->weight.quantized()) continue;
-    ++path.linears;
-    if (linear->weight.tiled() == nullptr) path.simulated.push_back(linear->name);
-  }
+  for (const Linear* linear : linears) path.linears += linear->weight.quantized();
+  path.simulated = DecodedEachCall(path.weights);
   return path;
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "eval/nearest.h"
+#include "eval/reference.h"
 #include "harness/base/error.h"
 #include "quantizers/registry.h"
 
@@ -260,8 +261,9 @@ void ReadQuantize(YamlReader yaml, RunConfig& config) {
       throw Error(fmt::format("the method '{}' stands twice", cell.label), yaml.Where("methods"),
                   "give one a label of its own: {method: ..., label: ...}");
     }
-    if (cell.label == "fp16") {
-      throw Error("'fp16' is the reference and cannot be a label", yaml.Where("methods"));
+    if (MeansReference(cell.label)) {
+      throw Error(fmt::format("'{}' is the reference and cannot be a label", cell.label),
+                  yaml.Where("methods"));
     }
     config.cells.push_back(std::move(cell));
   }

@@ -107,6 +107,7 @@ Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
     return json;
   }
   const bool divergence = cell.config->accuracy.Compares();
+  json["reference"] = cell.reference_name;
   json["reference_ppl"] = cell.reference.ppl;
   json["reference_mean_nll"] = cell.reference.nll.mean;
   PutDelta(json, *cell.comparison);

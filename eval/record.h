@@ -52,7 +52,8 @@ struct OtherSeed {
 struct CellResult {
   const RunConfig* config;
   const CellConfig* spec;  // nullptr: the reference, for which what follows `model` is empty
-  std::string label;       // as tables print it: with the seed, where there are several
+  std::string label;       // as tables print it: with the seed, where there are several; of the
+                           // reference ReferenceName
   size_t model;            // its row in the measurement's scores
   std::vector<LayerReport> layers{};
   std::string packed_sha256{};
@@ -61,6 +62,7 @@ struct CellResult {
   QuantizeSeconds stages{};
   EffectiveBits bits{};
   Perplexity perplexity{}, reference{};
+  std::string reference_name{};            // ReferenceName of what it is compared with
   std::optional<Comparison> comparison{};  // with the reference
   std::vector<Against> against{};          // the run's other quantized cells
   std::vector<OtherSeed> other_seeds{};
@@ -71,7 +73,7 @@ struct CellResult {
   GapLimits limits{};                                 // of the gap
   std::optional<CellSpeed> speed{};
 
-  std::string method() const { return spec == nullptr ? "fp16" : spec->label; }
+  const std::string& method() const { return spec == nullptr ? label : spec->label; }
   bool GapTooWide() const { return gap && !(limits.LogitsHold(*gap) && limits.LinearsHold(*gap)); }
 };
 

@@ -13,6 +13,7 @@
 #include "eval/record.h"
 #include "eval/record_reader_fields.h"
 #include "eval/record_reader_speed.h"
+#include "eval/reference.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/io/json_file.h"
@@ -94,7 +95,7 @@ void ReadWindows(const RecordFields& fields, StoredRecord& record) {
     }
   }
   record.window_nll = fields.Sums("accuracy.window_nll", windows);
-  record.reference_window_nll = record.cell.method == "fp16"
+  record.reference_window_nll = record.cell.reference
                                     ? record.window_nll
                                     : fields.Sums("accuracy.reference_window_nll", windows);
 }
@@ -143,6 +144,7 @@ StoredRecord ParseRecord(const Json& json, const fs::path& file, const std::stri
   record.cell = {fields.Text("config.name"), fields.Text("method"),
                  PublicName(fields.Text("model.name")),
                  synthetic ? "" : fields.Text("protocol.name")};
+  record.cell.reference = IsReferenceName(record.cell.method) && fields.Find("scheme") == nullptr;
   if (fields.Find("calibration.seeds") != nullptr)
     record.cell.seed = fields.Count("calibration.seed");
   const Json* resolved = fields.Find("config.resolved");
@@ -180,6 +182,15 @@ bool IsNewer(const StoredRecord& a, const StoredRecord& b) {
 
 bool IsBefore(const StoredRecord& a, const StoredRecord& b) {
   return a.cell != b.cell ? a.cell < b.cell : IsNewer(a, b);
+}
+
+std::strong_ordering CellName::operator<=>(const CellName& other) const {
+  const auto key = [](const CellName& cell) {
+    return std::tuple(std::string_view(cell.config),
+                      std::string_view(cell.reference ? kFp16Name : cell.method.c_str()),
+                      std::string_view(cell.model), std::string_view(cell.protocol), cell.seed);
+  };
+  return key(*this) <=> key(other);
 }
 
 std::string CellName::Text() const {

@@ -20,8 +20,10 @@ namespace quantref {
 struct CellName {
   std::string config, method, model, protocol;
   std::optional<size_t> seed{};  // of the calibration, where the config has several
+  bool reference = false;        // one cell of a config, whatever its type is called
 
-  auto operator<=>(const CellName&) const = default;
+  std::strong_ordering operator<=>(const CellName& other) const;
+  bool operator==(const CellName& other) const { return (*this <=> other) == 0; }
   std::string Text() const;  // "int4_g128 gptq seed=5", without model and protocol
 };
 

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/record_parts.h"
+#include "eval/reference.h"
 #include "harness/kernels/probes.h"
 
 namespace quantref {
@@ -26,7 +27,7 @@ void PutShares(RecordJson& json, const KernelTiming& timing, const Roofline& roo
   const bool from_memory = timing.streamed || timing.bytes > LargestCacheBytes();
   const double read = from_memory ? roofline.read_gbps_memory : roofline.read_gbps_cache;
   if (read > 0) json["share_of_read"] = json["gbps"].get<double>() / read;
-  const bool floats = timing.op.starts_with("fp16");
+  const bool floats = IsReferenceName(timing.op);  // no codes: named by their type, too
   const double peak = floats ? roofline.fp32_gflops : roofline.int8_gops;
   if (peak <= 0) return;
   json[floats ? "share_of_fp32_peak" : "share_of_int8_peak"] = json["gops"].get<double>() / peak;
@@ -60,7 +61,7 @@ RecordJson KernelJson(const KernelTiming& timing, const std::string& isa,
 }
 
 RecordJson RatesJson(const std::vector<ModelTiming>& timings,
-                     const std::vector<ModelTiming>* of_reference) {
+                     const std::vector<ModelTiming>* of_fp16) {
   RecordJson json = RecordJson::array();
   for (const ModelTiming& timing : timings) {
     const Samples rates = TokenRates(timing);
@@ -69,9 +70,13 @@ RecordJson RatesJson(const std::vector<ModelTiming>& timings,
                         {"median", rates.Median()},
                         {"low", rates.Low()},
                         {"high", rates.High()}};
-    const ModelTiming* same = of_reference == nullptr ? nullptr : SameTiming(*of_reference, timing);
-    if (same != nullptr) entry["vs_fp16"] = rates.Median() / TokenRates(*same).Median();
     entry["samples"] = rates.seconds;
+    const ModelTiming* same = of_fp16 == nullptr ? nullptr : SameTiming(*of_fp16, timing);
+    if (same != nullptr) {
+      const Samples fp16 = TokenRates(*same);
+      entry["vs_fp16"] = rates.Median() / fp16.Median();
+      entry["fp16_samples"] = fp16.seconds;
+    }
     json.push_back(std::move(entry));
   }
   return json;
@@ -81,18 +86,17 @@ RecordJson RatesJson(const std::vector<ModelTiming>& timings,
 
 void PutSpeed(RecordJson& record, const CellSpeed& speed, const Environment& environment) {
   const CellThroughput& own = speed.own();
-  // Of the reference itself there is nothing to compare with.
-  const CellThroughput* reference = speed.model > 0 ? speed.reference() : nullptr;
+  const CellThroughput* fp16 = speed.fp16_weights();
   RecordJson& json = record["throughput"];
   for (const KernelTiming& timing : own.kernels)
     json["kernels"].push_back(
         KernelJson(timing, environment.isa, RooflineOf(*speed.run, timing.threads)));
   if (!own.prefill.empty())
-    json["prefill_tokens_s"] =
-        RatesJson(own.prefill, reference == nullptr ? nullptr : &reference->prefill);
+    json["prefill_tokens_s"] = RatesJson(own.prefill, fp16 == nullptr ? nullptr : &fp16->prefill);
   if (!own.decode.empty())
-    json["decode_tokens_s"] =
-        RatesJson(own.decode, reference == nullptr ? nullptr : &reference->decode);
+    json["decode_tokens_s"] = RatesJson(own.decode, fp16 == nullptr ? nullptr : &fp16->decode);
+  if (speed.fp16_is_copy()) json["fp16_copy"] = true;
+  if (!own.decoded_each_call.empty()) json["decoded_each_call"] = own.decoded_each_call;
   for (const Roofline& roofline : speed.run->rooflines) {
     json["roofline"].push_back({{"threads", roofline.threads},
                                 {"read_gbps_memory", roofline.read_gbps_memory},

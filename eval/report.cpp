@@ -134,10 +134,10 @@ const CellResult* BestQuantized(const std::vector<CellResult>& cells) {
   return count > 1 ? best : nullptr;  // one alone is no contest
 }
 
-// What the intervals say of a cell's place.
-std::string Verdict(const CellResult& cell, const CellResult* best) {
+// What the intervals say of a cell's place, beside the reference of this name and the best.
+std::string Verdict(const CellResult& cell, const std::string& reference, const CellResult* best) {
   if (!cell.comparison || !cell.comparison->delta_nll.interval) return "";
-  std::string verdict = cell.comparison->delta_nll.interval->Contains(0) ? "= fp16" : "";
+  std::string verdict = cell.comparison->delta_nll.interval->Contains(0) ? "= " + reference : "";
   if (best == nullptr) return verdict;
   if (&cell == best) return verdict + (verdict.empty() ? "best" : ", best");
   for (const Against& other : cell.against) {
@@ -219,7 +219,8 @@ std::vector<TextColumn> ResultColumns(const std::vector<CellResult>& cells) {
   add("ppl", "PPL", 100, false, [](const CellResult& c) { return PplCell(c.perplexity); });
   add("change", "change (%)", 90, false,
       [](const CellResult& c) { return c.comparison ? ChangeCell(*c.comparison) : "-"; });
-  add("change", "", 90, true, [&](const CellResult& c) { return Verdict(c, best); });
+  add("change", "", 90, true,
+      [&](const CellResult& c) { return Verdict(c, c.reference_name, best); });
   if (std::any_of(cells.begin(), cells.end(), [](const CellResult& cell) {
         return cell.comparison && cell.config->accuracy.Compares();
       }))

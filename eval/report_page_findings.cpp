@@ -10,6 +10,7 @@
 #include "eval/compare_report_rows.h"
 #include "eval/html_table.h"
 #include "eval/markup.h"
+#include "eval/reference.h"
 #include "eval/table_cells.h"
 #include "eval/table_render.h"
 
@@ -52,7 +53,7 @@ TableSpec FindingsSpec() {
   const TableMetric* metric = FindTableMetric("delta_ppl");
   spec.cells.push_back({metric, metric->header, std::nullopt, UncertaintyStyle::kInterval});
   spec.within = {"scheme"};
-  spec.compete = {{"method", {"!fp16"}}};
+  spec.compete = {{"method", {fmt::format("!{}", kAnyReference)}}};
   return spec;
 }
 

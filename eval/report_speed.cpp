@@ -43,16 +43,23 @@ bool Has(const std::vector<CellResult>& cells, Timings kind, size_t threads) {
                      [&](const CellResult& cell) { return Timed(cell, kind, threads) != nullptr; });
 }
 
-// "1,213 2.9x", with a star where the machine was busy.
+// "1,213": the median, tokens a second.
+std::string Rate(const ModelTiming& timing) {
+  const double rate = TokenRates(timing).Median();
+  return rate < 99.95 ? fmt::format("{:.1f}", rate)
+                      : WithThousands(static_cast<size_t>(std::llround(rate)));
+}
+
+// "1,213 2.9x", with a star where the machine was busy and a "~" where codes were decoded.
 std::string RateText(const CellResult& cell, Timings kind, size_t threads) {
   const ModelTiming* timing = Timed(cell, kind, threads);
   if (timing == nullptr) return "-";
   const double rate = TokenRates(*timing).Median();
-  std::string text = rate < 99.95 ? fmt::format("{:.1f}", rate)
-                                  : WithThousands(static_cast<size_t>(std::llround(rate)));
-  const CellThroughput* reference = cell.speed->model > 0 ? cell.speed->reference() : nullptr;
-  const ModelTiming* same = reference == nullptr ? nullptr : SameTiming(reference->*kind, *timing);
+  std::string text = Rate(*timing);
+  const CellThroughput* fp16 = cell.speed->fp16_weights();
+  const ModelTiming* same = fp16 == nullptr ? nullptr : SameTiming(fp16->*kind, *timing);
   if (same != nullptr) text += fmt::format(" {:.2f}x", rate / TokenRates(*same).Median());
+  if (!cell.speed->own().decoded_each_call.empty()) text += "~";
   if (Busy(cell.speed->run->cores, threads)) text += "*";
   return text;
 }
@@ -90,6 +97,22 @@ std::string Sizes(const std::vector<CellResult>& cells, size_t threads) {
     }
   }
   return text;
+}
+
+// What speeds are ratios to: "fp16", or where that is not the reference, how fast it was.
+std::string Yardstick(const std::vector<CellResult>& cells, size_t threads) {
+  const auto copy = std::find_if(cells.begin(), cells.end(), [](const CellResult& cell) {
+    return cell.speed && cell.speed->fp16_is_copy();
+  });
+  if (copy == cells.end()) return "fp16";
+  const CellThroughput& fp16 = *copy->speed->fp16_weights();
+  std::string rates;
+  for (const Kind& kind : kKinds) {
+    const ModelTiming* timing = On(fp16.*kind.timings, threads);
+    if (timing == nullptr) continue;
+    rates += fmt::format("{}{} {}", rates.empty() ? "" : ", ", kind.name, Rate(*timing));
+  }
+  return fmt::format("FP16 weights of the same shapes ({})", rates);
 }
 
 // A line for each cell on another number of threads than the table's.
@@ -147,9 +170,16 @@ std::string SpeedLegend(const std::vector<CellResult>& cells) {
   }
   const std::string sizes = Sizes(cells, *counts.begin());
   if (!sizes.empty()) {
-    text += fmt::format("tok/s: median tokens a second, {}, {}; x: times fp16\n",
-                        Threads(*counts.begin()), sizes);
+    text += fmt::format("tok/s: median tokens a second, {}, {}; x: times {}\n",
+                        Threads(*counts.begin()), sizes, Yardstick(cells, *counts.begin()));
   }
+  const bool decoded = std::any_of(cells.begin(), cells.end(), [](const CellResult& cell) {
+    return cell.speed && !cell.speed->own().decoded_each_call.empty();
+  });
+  if (decoded)
+    text +=
+        "~ decodes codes to FP32 for every product, as no deployment would: not the format's "
+        "speed\n";
   if (busy) {
     text +=
         "* BUSY machine: several threads without a free core each, or free cores that changed by "

@@ -45,7 +45,7 @@ CellSpeed MadeUp(size_t model, FreeCores cores = {2, 2}) {
     run.cells.push_back(made);
   }
   run.rooflines = {{1, 100, 250, 1600, 3200}, {2, 150, 500, 3200, 6400}};
-  return {std::make_shared<const Throughput>(std::move(run)), model, true};
+  return {std::make_shared<const Throughput>(std::move(run)), model, 0};
 }
 
 std::vector<CellResult> Cells(FreeCores cores = {2, 2}) {
@@ -106,6 +106,9 @@ TEST_CASE("speed: a record's aggregates follow from its samples") {
   CHECK(prefill["median"].get<double>() == Approx(1024));
   CHECK(prefill["samples"][0].get<double>() == Approx(2048));
   CHECK(prefill["vs_fp16"].get<double>() == Approx(2));
+  CHECK(prefill["fp16_samples"][0].get<double>() == Approx(1024));
+  CHECK_FALSE(json.contains("fp16_copy"));
+  CHECK_FALSE(json.contains("decoded_each_call"));
   CHECK(prefill["low"].get<double>() <= prefill["median"].get<double>());
   CHECK(prefill["high"].get<double>() >= prefill["median"].get<double>());
   CHECK(json["decode_tokens_s"][0]["median"].get<double>() == Approx(128));
@@ -129,7 +132,7 @@ TEST_CASE("speed: what was not measured is absent") {
   run.cells.resize(1);
   run.cells[0].decode.push_back({64, 1, Seconds({1})});
   run.cores = {2, 2};
-  const RecordJson json = Recorded({std::make_shared<const Throughput>(run), 0, false});
+  const RecordJson json = Recorded({std::make_shared<const Throughput>(run), 0, {}});
   for (const char* field : {"kernels", "prefill_tokens_s", "roofline", "busy"}) {
     INFO(field);
     CHECK_FALSE(json.contains(field));
@@ -148,6 +151,46 @@ TEST_CASE("speed: the table has tokens a second and the ratio to fp16") {
         "2 threads, fp16: prefill 512, decode 128\n"
         "2 threads, rtn: prefill 1,024 2.00x, decode 256 2.00x\n"
         "tok/s: median tokens a second, 1 thread, prefill of 512, decode of 64; x: times fp16\n");
+}
+
+// The same cells over a reference of another type, whose shapes were timed in FP16 too: that is as
+// fast as the second cell.
+std::vector<CellResult> CellsOverFp32() {
+  std::vector<CellResult> cells = Cells();
+  cells[0].label = "fp32";
+  Throughput run = *cells[0].speed->run;
+  run.cells.push_back(run.cells[1]);
+  const auto shared = std::make_shared<const Throughput>(std::move(run));
+  for (size_t model = 0; model < 2; ++model) cells[model].speed = CellSpeed{shared, model, 2};
+  return cells;
+}
+
+TEST_CASE("speed: over a reference that is not FP16 ratios are to FP16 weights of its shapes") {
+  const std::vector<CellResult> cells = CellsOverFp32();
+  const SpeedColumns columns = MakeSpeedColumns(cells);
+  CHECK(columns.rows[0] == std::vector<std::string>{"256 0.50x", "64.0 0.50x"});
+  CHECK(columns.rows[1] == std::vector<std::string>{"512 1.00x", "128 1.00x"});
+  CHECK(MissingPart(SpeedLegend(cells),
+                    {"x: times FP16 weights of the same shapes (prefill 512, decode 128)"}) == "");
+  for (size_t model = 0; model < 2; ++model) {
+    const RecordJson json = Recorded(*cells[model].speed);
+    CHECK(json["fp16_copy"] == true);
+    const RecordJson& decode = json["decode_tokens_s"][0];
+    CHECK(decode["vs_fp16"].get<double>() == Approx(model == 0 ? 0.5 : 1));
+    CHECK(decode["fp16_samples"][2].get<double>() == Approx(128));
+  }
+}
+
+TEST_CASE("speed: matrices that are decoded for every product are named and marked") {
+  std::vector<CellResult> cells = Cells();
+  Throughput run = *cells[1].speed->run;
+  run.cells[1].decoded_each_call = {"layers.0.mlp.up_proj"};
+  for (CellResult& cell : cells) cell.speed->run = std::make_shared<const Throughput>(run);
+  CHECK(Recorded(*cells[1].speed)["decoded_each_call"] == RecordJson{"layers.0.mlp.up_proj"});
+  CHECK_FALSE(Recorded(*cells[0].speed).contains("decoded_each_call"));
+  CHECK(MakeSpeedColumns(cells).rows[1][0] == "512 2.00x~");
+  CHECK(MakeSpeedColumns(cells).rows[0][0] == "256");
+  CHECK(MissingPart(SpeedLegend(cells), {"~ decodes codes"}) == "");
 }
 
 TEST_CASE("speed: figures of a busy machine have a mark and a footnote") {

@@ -12,6 +12,7 @@
 #include "eval/guarded.h"
 #include "eval/nearest.h"
 #include "eval/record.h"
+#include "eval/reference.h"
 #include "eval/report.h"
 #include "eval/resources.h"
 #include "eval/run_config.h"
@@ -57,10 +58,11 @@ std::vector<RunConfig> ReadConfigs(const RunOptions& options) {
 }
 
 void CheckMethodsExist(const RunOptions& options, const std::vector<RunConfig>& configs) {
-  std::vector<std::string> known = {"fp16"};
+  std::vector<std::string> known = {kFp16Name, kAnyReference};
   for (const RunConfig& config : configs)
     for (const CellConfig& cell : config.cells) known.push_back(cell.label);
   for (const std::string& method : options.methods) {
+    if (MeansReference(method)) continue;
     if (std::find(known.begin(), known.end(), method) != known.end()) continue;
     throw Error(fmt::format("no config has the method '{}'{}", method, DidYouMean(method, known)),
                 "--methods");
@@ -174,7 +176,7 @@ void RunGroup(const RunOptions& options, const Group& group, size_t threads, Mod
   GroupRun run(options, group, threads, models, eta);
   if (!Prepare(run, group)) {
     for (const RunConfig* config : group) {
-      outcome.failed_cells += options.Wants("fp16");
+      outcome.failed_cells += options.WantsReference();
       for (const CellConfig& cell : config->cells)
         outcome.failed_cells += options.Wants(cell.label);
     }
@@ -189,6 +191,10 @@ void RunGroup(const RunOptions& options, const Group& group, size_t threads, Mod
 
 bool RunOptions::Wants(const std::string& method) const {
   return methods.empty() || std::find(methods.begin(), methods.end(), method) != methods.end();
+}
+
+bool RunOptions::WantsReference() const {
+  return methods.empty() || std::any_of(methods.begin(), methods.end(), MeansReference);
 }
 
 int RunEval(const RunOptions& options) {

@@ -23,6 +23,7 @@ struct RunOptions {
   bool dry_run = false, quiet = false, json = false;
 
   bool Wants(const std::string& method) const;  // by `methods`
+  bool WantsReference() const;                  // by any of its names (eval/reference.h)
 };
 
 // Quantizes and measures every cell of every config and writes their records; of a study (a grid of

@@ -169,6 +169,7 @@ TEST_CASE("config: labels are short, fit into file names, and stand once") {
       {"quantize: {methods: [{method: rtn, label: a}, {method: gptq, label: a}]}",
        {"'a' stands twice"}},
       {"quantize: {methods: [{method: rtn, label: fp16}]}", {"'fp16' is the reference"}},
+      {"quantize: {methods: [{method: rtn, label: bf16+fp32}]}", {"'bf16+fp32' is the reference"}},
   });
   CHECK(ReadMethods("rtn, {method: rtn, label: other}").cells.size() == 2);
 }

@@ -41,7 +41,8 @@ void AddPlugin(const Plugin& plugin, const std::string& kind,
 void PrintList(const std::string& kind) {
   std::vector<std::vector<std::string>> rows;
   if (kind == "quantizers") {
-    rows.push_back({"fp16", "the reference: weights as the checkpoint has them; always measured"});
+    rows.push_back({"fp16, bf16 or fp32",
+                    "the reference, called by what the checkpoint's weights are; always measured"});
     for (const Rounder* rounder : Rounders()) AddPlugin(*rounder, "rounder", rows);
     for (const Transform* transform : Transforms()) AddPlugin(*transform, "transform", rows);
   } else if (kind == "protocols") {
@@ -78,7 +79,8 @@ int Main(int argc, char** argv) {
   app.add_option("--set", options.assignments, "override a config key; repeatable")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  app.add_option("--methods", options.methods, "only these cells")
+  app.add_option("--methods", options.methods,
+                 "only these cells; fp16 or reference: the reference, whatever its type")
       ->delimiter(',')
       ->type_name("A,B");
   app.add_option("--columns", options.columns,

@@ -94,7 +94,8 @@ TEST_CASE("run_eval: throughput stands in table and record") {
   const ProcessResult result = lab.Run({lab.config(), "--set", kTinySpec, "--windows", "2"});
   CheckDone(result);
   for (const char* part : {"prefill tok/s", "decode tok/s", "speed: ", "cores free before",
-                           "prefill of 16, decode of 4", "1 thread"}) {
+                           "prefill of 16, decode of 4", "1 thread", "fp32",
+                           "x: times FP16 weights of the same shapes (prefill "}) {
     INFO(part);
     CHECK(Contains(result.out, part));
   }
@@ -104,17 +105,45 @@ TEST_CASE("run_eval: throughput stands in table and record") {
     for (const char* kind : {"prefill_tokens_s", "decode_tokens_s"}) {
       REQUIRE(speed[kind].size() == 1);
       CHECK(speed[kind][0]["samples"].size() == 2);
-      CHECK(speed[kind][0].contains("vs_fp16") == (std::string(method) == "rtn"));
+      CHECK(speed[kind][0]["vs_fp16"].get<double>() > 0);  // the tiny model's own are F32
+      CHECK(speed[kind][0]["fp16_samples"].size() == 2);
     }
+    CHECK(speed["fp16_copy"] == true);
+    CHECK_FALSE(speed.contains("decoded_each_call"));
     CHECK(speed["roofline"].size() == 1);
     CHECK(speed["free_cores"]["before"].get<double>() > 0);
     CHECK(record["seconds"]["throughput"].get<double>() > 0);
-    if (std::string(method) == "fp16") continue;
+    if (std::string(method) == "fp16") {
+      for (const RecordJson& kernel : speed["kernels"]) {
+        CHECK(kernel["op"] == "fp32");
+        CHECK(kernel["vs_fp16"].get<double>() > 0);
+        CHECK(kernel["bytes"] == 4 * kernel["rows"].get<size_t>() * kernel["cols"].get<size_t>());
+      }
+      continue;
+    }
     for (const RecordJson& kernel : speed["kernels"]) {
       CHECK(kernel["isa"] == record["environment"]["isa"]);
       CHECK(kernel["op"].get<std::string>().starts_with("w4a16"));
     }
   }
+}
+
+TEST_CASE("run_eval: where weights are rounded to FP16, FP16 is what is timed and compared with") {
+  const RunEvalLab lab;
+  const ProcessResult result =
+      lab.Run({lab.config(), "--set", "model={name: ./model, dtype: fp16}", "--set",
+               "throughput={kernels: false, prefill: 0, decode: 2, repetitions: 2}", "--set",
+               "quantize.overrides=[{match: '*.q_proj', granularity: column}]", "--windows", "1"});
+  CheckDone(result);
+  const RecordJson fp16 = lab.Record("fp16"), rtn = lab.Record("rtn");
+  CHECK(fp16["method"] == "fp16");
+  CHECK(fp16["effective_bits"] == 16);
+  CHECK_FALSE(fp16["throughput"]["decode_tokens_s"][0].contains("vs_fp16"));
+  CHECK_FALSE(rtn["throughput"].contains("fp16_copy"));
+  CHECK(rtn["throughput"]["decode_tokens_s"][0]["fp16_samples"] ==
+        fp16["throughput"]["decode_tokens_s"][0]["samples"]);
+  CHECK(rtn["throughput"]["decoded_each_call"] ==
+        RecordJson{"layers.0.self_attn.q_proj", "layers.1.self_attn.q_proj"});
 }
 
 TEST_CASE("run_eval: configs with and without throughput in one run") {

@@ -247,7 +247,7 @@ TEST_CASE("run_eval: a disk that is full when the records are due") {
   const ProcessResult full = lab.Run(arguments, {.file_size_limit = 2200});
   INFO(full.err);
   CHECK(full.exit_code == 2);
-  CHECK(Contains(full.err, "tiny-fp16-"));
+  CHECK(Contains(full.err, "tiny-fp32-"));
   CHECK(Contains(full.err, "cannot write: File too large"));
   CHECK(OnlyTheJournal(lab));
   arguments.push_back("--resume");

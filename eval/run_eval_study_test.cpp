@@ -193,7 +193,7 @@ TEST_CASE("run_eval: the seeds of a study's method are finished all or none") {
   }
   CheckDone(lab.Study({"--any-commit"}));
   const auto records = lab.Records();
-  CHECK(records.count("s-int3 fp16") == 1);
+  CHECK(records.count("s-int3 fp32") == 1);
   CHECK(records.count("s-int3 gptq seed=0") == 2);
   CHECK(records.count("s-int3 gptq seed=1") == 1);
 }
@@ -215,7 +215,7 @@ TEST_CASE("run_eval: --dry-run lists a study's grid, its order and its price") {
   const StudyLab lab;
   const ProcessResult fresh = lab.Study({"--dry-run"});
   CheckDone(fresh);
-  for (const char* part : {"s-int3-g16", "s-int3-row", "s-int4-g16", "s-int4-row", "fp16", "rtn",
+  for (const char* part : {"s-int3-g16", "s-int3-row", "s-int4-g16", "s-int4-row", "fp32", "rtn",
                            "14 of 16", "measure", "expected: about", "memory", "journal on disk"}) {
     INFO(part);
     CHECK(Contains(fresh.out, part));

@@ -89,7 +89,7 @@ TEST_CASE("run_eval: --dry-run says what would be done and leaves nothing behind
   const RunEvalLab lab;
   const ProcessResult result = lab.Run({lab.config(), "--dry-run"});
   CheckDone(result);
-  for (const char* part : {"fp16", "rtn", "14 of 16", "windows", "expected", "memory"}) {
+  for (const char* part : {"fp32", "rtn", "14 of 16", "windows", "expected", "memory"}) {
     INFO(part);
     CHECK(Contains(result.out, part));
   }
@@ -111,10 +111,11 @@ TEST_CASE("run_eval: --methods measures some cells only") {
   CheckDone(lab.Run({lab.config(), "--methods", "rtn"}));
   REQUIRE(lab.RecordFiles().size() == 1);
   const RecordJson rtn = lab.Record("rtn");
-  CHECK(rtn["accuracy"].contains("reference_ppl"));  // the reference was needed all the same
-  CheckDone(lab.Run({lab.config(), "--methods", "fp16"}));
+  CHECK(rtn["accuracy"].contains("reference_ppl"));         // the reference was needed all the same
+  CheckDone(lab.Run({lab.config(), "--methods", "fp16"}));  // the reference, whatever its type
   REQUIRE(lab.RecordFiles().size() == 2);
-  CHECK(lab.Record("fp16")["accuracy"]["window_nll"] == rtn["accuracy"]["reference_window_nll"]);
+  CHECK(lab.Record("fp32")["method"] == "fp32");
+  CHECK(lab.Record("fp32")["accuracy"]["window_nll"] == rtn["accuracy"]["reference_window_nll"]);
 }
 
 // The longest line, in characters.
@@ -241,7 +242,7 @@ TEST_CASE("run_eval: two configs in one run share the reference") {
     names.push_back(record["config"]["name"].get<std::string>() + " " +
                     record["method"].get<std::string>());
   }
-  CHECK(names == Strings{"tiny fp16", "tiny rtn", "other fp16", "other rtn"});
+  CHECK(names == Strings{"tiny fp32", "tiny rtn", "other fp32", "other rtn"});
   CHECK(records[0]["accuracy"]["window_nll"] == records[2]["accuracy"]["window_nll"]);
   CHECK(records[1]["accuracy"]["window_nll"] == records[3]["accuracy"]["window_nll"]);
   CHECK(lab.RecordFiles().size() == 4);
@@ -261,7 +262,7 @@ TEST_CASE("run_eval: another model or protocol makes another group of the same r
   CheckDone(lab.Run({lab.config(), "stride.yaml", "--windows", "3"}));
   const Strings files = lab.RecordFiles();
   REQUIRE(files.size() == 3);
-  CHECK(files[0].starts_with("stride-fp16-"));
+  CHECK(files[0].starts_with("stride-fp32-"));
 }
 
 TEST_CASE("run_eval: QUANTREF_FORCE_ISA is obeyed and recorded") {

@@ -17,10 +17,15 @@ namespace quantref {
 struct CellSpeed {
   std::shared_ptr<const Throughput> run;
   size_t model = 0;
-  bool has_reference = true;  // model 0 of the run is the FP16 reference
+  // The model of the run with FP16 weights: the reference, which is 0, or a model of its shapes.
+  std::optional<size_t> fp16 = 0;
 
   const CellThroughput& own() const { return run->cells[model]; }
-  const CellThroughput* reference() const { return has_reference ? &run->cells[0] : nullptr; }
+  // What speeds are ratios to; nullptr for itself, and where there is none.
+  const CellThroughput* fp16_weights() const {
+    return fp16 && *fp16 != model ? &run->cells[*fp16] : nullptr;
+  }
+  bool fp16_is_copy() const { return fp16.value_or(0) != 0; }
 };
 
 // Something to be timed under the spec of its config.
@@ -30,12 +35,13 @@ struct SpeedCell {
   const ThroughputSpec* spec;
 };
 
-// Measures the cells of each spec together, beside the reference (nullptr: without one). Nothing
-// for cells that are not to be measured. Throws Interrupted where the user asks for it.
+// Measures the cells of each spec together, beside the reference (nullptr: without one) and, where
+// that is not all FP16, a model of its shapes that is, with random weights. Nothing for cells that
+// are not to be measured. Throws Interrupted where the user asks for it.
 std::vector<std::optional<CellSpeed>> MeasureSpeeds(const LlamaConfig& config,
                                                     const ModelWeights* reference,
-                                                    std::span<const SpeedCell> cells, bool quiet,
-                                                    RunEta& eta);
+                                                    std::span<const SpeedCell> cells,
+                                                    size_t threads, bool quiet, RunEta& eta);
 
 // Tokens a second, sample by sample.
 Samples TokenRates(const ModelTiming& timing);

@@ -12,6 +12,7 @@
 #include "eval/keep_records.h"
 #include "eval/progress_bar.h"
 #include "eval/record_parts.h"
+#include "eval/reference.h"
 #include "eval/report.h"
 #include "eval/report_speed.h"
 #include "eval/say.h"
@@ -46,9 +47,13 @@ bool IsFinished(const RunOptions& options, const RunConfig& config) {
   for (const CellConfig& cell : config.cells) {
     if (options.Wants(cell.label)) methods.push_back(cell.label);
   }
-  if (methods.empty()) methods.emplace_back("fp16");
+  if (methods.empty()) methods.emplace_back(kFp16Name);
   return std::all_of(methods.begin(), methods.end(), [&](const std::string& method) {
-    const SoughtCell cell{.name = {config.name, method, config.model.name, ""},
+    const SoughtCell cell{.name = {.config = config.name,
+                                   .method = method,
+                                   .model = config.model.name,
+                                   .protocol = "",
+                                   .reference = method == kFp16Name},
                           .resolved = config.Resolved(),
                           .facts = OwnBuildAndMachine(),
                           .windows = {}};
@@ -102,7 +107,7 @@ void SyntheticRun::PlanMemory() {
 
 Cost SyntheticRun::PrintPlan() const {
   std::vector<std::vector<std::string>> rows;
-  if (left_out_.empty()) rows.push_back({config_.name, "fp16", "-"});
+  if (left_out_.empty()) rows.push_back({config_.name, kFp16Name, "-"});
   for (const Cell& cell : cells_) {
     const auto quantized = std::count_if(cell.plan.begin(), cell.plan.end(),
                                          [](const auto& linear) { return linear.scheme; });
@@ -141,9 +146,9 @@ std::vector<CellResult> SyntheticRun::Measure() {
   std::vector<CellResult> results;
   std::vector<SpeedCell> timed;
   if (with_reference) {
-    results.push_back({.config = &config_, .spec = nullptr, .label = "fp16", .model = 0});
+    results.push_back({.config = &config_, .spec = nullptr, .label = kFp16Name, .model = 0});
     results.back().bits = MeasureBits(reference_.weights);
-    timed.push_back({"fp16", nullptr, &config_.throughput});
+    timed.push_back({kFp16Name, nullptr, &config_.throughput});
   }
   for (const Cell& cell : cells_) {
     const std::string& label = cell.spec->label;
@@ -157,10 +162,10 @@ std::vector<CellResult> SyntheticRun::Measure() {
   }
   const Clock::time_point start = Clock::now();
   const auto speeds = MeasureSpeeds(shape_, with_reference ? &reference_.weights : nullptr, timed,
-                                    options_.quiet, eta_);
+                                    threads_, options_.quiet, eta_);
   throughput_seconds_ = Since(start);
   for (size_t i = 0; i < results.size(); ++i) results[i].speed = speeds[i];
-  if (with_reference && !options_.Wants("fp16")) results.erase(results.begin());
+  if (with_reference && !options_.WantsReference()) results.erase(results.begin());
   return results;
 }
 

@@ -128,7 +128,7 @@ std::string WhyUnpaired(const TableRecord& a, const TableRecord& b, Evidence evi
     return "the windows differ";
   for (size_t w = 0; w < x.window_nll.size(); ++w) {
     const double apart = std::abs(x.reference_window_nll[w] - y.reference_window_nll[w]);
-    if (apart > kRoundingNll * x.window_scored[w]) return "the FP16 references differ";
+    if (apart > kRoundingNll * x.window_scored[w]) return "the references differ";
   }
   const bool known = !WindowsOf(a, evidence).empty() && !WindowsOf(b, evidence).empty();
   return known ? "" : "the records hold no windows of this metric";

@@ -36,20 +36,13 @@ class FieldOrder {
   bool operator()(const Values& a, const Values& b) const {
     for (size_t f = 0; f < fields_.size(); ++f) {
       if (a[f] == b[f]) continue;
-      const size_t rank_a = Rank(fields_[f], a[f]), rank_b = Rank(fields_[f], b[f]);
+      const size_t rank_a = fields_[f].Rank(a[f]), rank_b = fields_[f].Rank(b[f]);
       return rank_a != rank_b ? rank_a < rank_b : NaturallyLess(a[f], b[f]);
     }
     return false;
   }
 
  private:
-  // As the spec has it; else the reference, which has no scheme, before all that is measured by it.
-  static size_t Rank(const TableField& field, const std::string& value) {
-    const auto at = std::find(field.order.begin(), field.order.end(), value);
-    if (at != field.order.end()) return 1 + static_cast<size_t>(at - field.order.begin());
-    return value == "none" || value == "fp16" ? 0 : 1 + field.order.size();
-  }
-
   const std::vector<TableField>& fields_;
 };
 
@@ -90,30 +83,39 @@ std::vector<TableStamp> StampsOf(const TableRecord& record, const TableMetric& m
   return stamps;
 }
 
-// Of each run and model the FP16 cell, which the others' speeds are ratios to.
+// Of each run and model the FP16 cell, which the others' speeds are ratios to where the records do
+// not hold its samples themselves.
 using References = std::map<std::pair<std::string, std::string>, const TableRecord*>;
 
 References ReferencesOf(const TableRecords& records) {
   References references;
   for (const TableRecord& record : records.records) {
-    if (record.stored.cell.method == "fp16" && !record.run.empty())
+    if (record.stored.cell.reference && !record.run.empty())
       references[{record.run, record.stored.cell.model}] = &record;
   }
   return references;
 }
 
-// The ratio of the medians, with the test's interval where the FP16 cell of the run was read.
+// What the cell's ratio is to; empty where that was not read.
+std::vector<double> SamplesOfFp16(const TableRecord& record, const SpeedPoint& point,
+                                  const TableValue& value, const References& references) {
+  if (!point.fp16_samples.empty()) return point.fp16_samples;
+  const auto reference = references.find({record.run, record.stored.cell.model});
+  if (reference == references.end()) return {};
+  TableValue same = value;
+  same.tokens = point.tokens;
+  same.threads = point.threads;
+  const SpeedPoint* of_fp16 = PointOf(*reference->second, same);
+  return of_fp16 == nullptr ? std::vector<double>{} : of_fp16->samples;
+}
+
+// The ratio of the medians, with the test's interval where FP16's samples were read.
 TableNumber RatioToFp16(const TableRecord& record, const TableCell& cell, const TableValue& value,
                         const References& references) {
   TableNumber number{*cell.point->vs_fp16};
-  const auto reference = references.find({record.run, record.stored.cell.model});
-  if (reference == references.end()) return number;
-  TableValue same = value;
-  same.tokens = cell.point->tokens;
-  same.threads = cell.point->threads;
-  const SpeedPoint* of_fp16 = PointOf(*reference->second, same);
-  if (of_fp16 == nullptr) return number;
-  const RatioOfSamples ratio = CompareSamples(of_fp16->samples, cell.point->samples);
+  const std::vector<double> of_fp16 = SamplesOfFp16(record, *cell.point, value, references);
+  if (of_fp16.empty()) return number;
+  const RatioOfSamples ratio = CompareSamples(of_fp16, cell.point->samples);
   if (!ratio.interval) return number;
   number.low = ratio.interval->low;
   number.high = ratio.interval->high;
@@ -145,8 +147,7 @@ std::optional<TableCell> CellOf(const TableRecord& record, const TableValue& val
 // Two of one reference, but for the rounding of another machine.
 bool SameReference(const TableRecord& a, const TableRecord& b) {
   const StoredRecord &x = a.stored, &y = b.stored;
-  if (x.cell.method != "fp16" || y.cell.method != "fp16" || a.synthetic != b.synthetic)
-    return false;
+  if (!x.cell.reference || !y.cell.reference || a.synthetic != b.synthetic) return false;
   for (const char* path :
        {"model.sha256", "model.dtype", "model.outliers", "protocol.token_sha256"})
     if (x.Fact(path) != y.Fact(path)) return false;

@@ -1,5 +1,7 @@
 #include "eval/table_cells.h"
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <string>
@@ -190,6 +192,48 @@ TEST_CASE("table: a line that mixes protocols, texts or tokens is refused") {
     other["dataset"]["sha256"] = std::string(64, 'e');
     lab.Add(other);
     CHECK(MakeError(lab, kByMethod).find("texts") != std::string::npos);
+  }
+}
+
+TEST_CASE("table: a reference is one by what it is, whatever its type is called") {
+  TableLab lab;
+  lab.Add(TableSample("bf16"));
+  for (const char* method : {"awq", "gptq"}) lab.Add(TableSample(method, 0.02));
+  const auto labels = [&](const std::string& more) {
+    std::string text;
+    const Table& table = lab.Make("rows: [{field: method" + more + "}]\ncells: [ppl]\n");
+    for (const auto& row : table.rows) text += table.spec->rows[0].Label(row[0]) + " ";
+    return text;
+  };
+  CHECK(labels(", order: [fp16, gptq], labels: {fp16: FP16}") == "bf16 gptq awq ");
+  CHECK(labels(", order: [reference, gptq], labels: {reference: before}") == "before gptq awq ");
+  CHECK(MarkOf(lab.Make(kByMethod), "bf16") == CellMark::kNone);
+  for (const char* name : {"fp16", "reference", "bf16"}) {
+    INFO(name);
+    CHECK(lab.Make(fmt::format("{}where: {{method: [{}, awq]}}\n", kByMethod, name)).rows.size() ==
+          2);
+    CHECK(lab.Make(fmt::format("{}where: {{method: '!{}'}}\n", kByMethod, name)).rows.size() == 2);
+  }
+  CHECK(lab.Make(std::string(kByMethod) + "where: {method: '!fp32'}\n").rows.size() == 3);
+}
+
+TEST_CASE("table: a ratio to FP16 is one to the samples that the record holds beside it") {
+  TableLab lab;
+  Json fp32 = TableSample("fp32"), rtn = TableSample("rtn", 0.06);
+  AddSpeed(fp32, 100);
+  AddSpeed(rtn, 200);
+  for (const auto& [record, ratio] : {std::pair(&fp32, 0.8), {&rtn, 1.6}}) {
+    Json& decode = (*record)["throughput"]["decode_tokens_s"][0];
+    decode["vs_fp16"] = ratio;
+    decode["fp16_samples"] = Json::array({125, 125.1, 125.2, 125.3, 125.4});
+    lab.Add(*record);
+  }
+  const Table& table = lab.Make("rows: [method]\ncells: [decode_vs_fp16]\n");
+  for (const size_t row : {0, 1}) {
+    const TableNumber& number = table.cells[row][0]->number;
+    CHECK(number.value == (row == 0 ? 0.8 : 1.6));
+    CHECK(*number.low == Approx(number.value).epsilon(0.01));
+    CHECK(*number.high == Approx(number.value).epsilon(0.01));
   }
 }
 

@@ -95,6 +95,8 @@ std::vector<SpeedPoint> ReadPoints(const RecordFields& fields, const std::string
     point.low = Quantile(sorted, 0.25);
     point.high = Quantile(sorted, 0.75);
     if (item.Find("vs_fp16") != nullptr) point.vs_fp16 = item.Positive("vs_fp16");
+    if (item.Find("fp16_samples") != nullptr)
+      point.fp16_samples = item.Positives("fp16_samples", 1, kMostSamples);
     points.push_back(std::move(point));
   }
   return points;
@@ -129,6 +131,10 @@ void ReadStamps(const RecordFields& fields, TableRecord& record) {
   if (fields.Flag("simulated_vs_kernel.failed"))
     stamps.push_back({'G', "GATE FAILED: kernels and decoded weights differ too much", false});
   if (record.synthetic) stamps.push_back({'R', "RANDOM (synthetic) weights: speed only", true});
+  const bool decodes =
+      TextOr(fields, "path", "") == "simulated" || fields.Find("simulated_linears") != nullptr;
+  if (decodes && !record.run.empty())
+    stamps.push_back({'D', "DECODES codes for every product: not the format's speed", true});
   if (record.busy) stamps.push_back({'B', "timed on a BUSY machine", true});
   std::sort(stamps.begin(), stamps.end());
   stamps.erase(std::unique(stamps.begin(), stamps.end()), stamps.end());

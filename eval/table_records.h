@@ -26,7 +26,7 @@ struct SpeedPoint {
   size_t tokens = 0, threads = 0;
   double median = 0, low = 0, high = 0;
   std::optional<double> vs_fp16{};
-  std::vector<double> samples{};
+  std::vector<double> samples{}, fp16_samples{};  // the latter of what vs_fp16 is to; may be absent
 };
 
 // What every table must say of a cell; the letter marks it.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "eval/nearest.h"
+#include "eval/reference.h"
 #include "eval/yaml_reader.h"
 #include "harness/base/error.h"
 #include "harness/quant/plan.h"
@@ -53,6 +54,14 @@ void RequireField(const std::string& field, const std::string& where) {
   if (std::find(valid.begin(), valid.end(), first) != valid.end()) return;
   throw Error(fmt::format("unknown field '{}'{}", first, DidYouMean(first, valid)), where,
               "a name of results/README.md, or the dotted path of a record's field");
+}
+
+// Whether a spec that names this value of a field means the reference of whatever type: "fp16" or
+// "reference" of a method.
+bool MeansReferenceOf(const std::string& field, const std::string& named,
+                      const std::string& value) {
+  return field == "method" && (named == kFp16Name || named == kAnyReference) &&
+         IsReferenceName(value);
 }
 
 // A map whose keys the reader does not know beforehand.
@@ -164,7 +173,8 @@ void ReadCompare(YamlReader& root, const YAML::Node& node, TableSpec& spec) {
   spec.compare_rows = compare.Choice("along", {"column", "row"}, "column") == "row";
   compare.Set("within", spec.within);
   for (const std::string& field : spec.within) RequireField(field, compare.Where("within"));
-  spec.compete = {{"method", {"!fp16"}}};  // the reference is what the others are measured by
+  // The reference is what the others are measured by.
+  spec.compete = {{"method", {fmt::format("!{}", kAnyReference)}}};
   if (compare.Has("where")) spec.compete = ReadFilters(compare, node["compare"], "where");
   compare.RefuseUnknownKeys();
 }
@@ -199,11 +209,23 @@ void ReadOutputs(YamlReader& root, TableSpec& spec) {
 
 }  // namespace
 
+size_t TableField::Rank(const std::string& value) const {
+  const auto matches = [&](const std::string& entry) {
+    return entry == value || MeansReferenceOf(field, entry, value);
+  };
+  const auto at = std::find_if(order.begin(), order.end(), matches);
+  if (at != order.end()) return 1 + static_cast<size_t>(at - order.begin());
+  const bool reference = value == "none" || MeansReferenceOf(field, kAnyReference, value);
+  return reference ? 0 : 1 + order.size();
+}
+
 bool FieldFilter::Passes(const std::string& value) const {
   bool wanted = false, only_refusals = true;
   for (const std::string& glob : globs) {
     const bool refuses = glob.starts_with('!');
-    const bool matches = GlobMatches(refuses ? glob.substr(1) : glob, value);
+    const std::string wanted_glob = refuses ? glob.substr(1) : glob;
+    const bool matches =
+        GlobMatches(wanted_glob, value) || MeansReferenceOf(field, wanted_glob, value);
     if (refuses && matches) return false;
     wanted = wanted || (!refuses && matches);
     only_refusals = only_refusals && refuses;
@@ -215,6 +237,9 @@ const std::string& TableField::Label(const std::string& value) const {
   static const std::string absent = "-";
   const auto label = labels.find(value);
   if (label != labels.end()) return label->second;
+  const auto reference = labels.find(kAnyReference);
+  if (reference != labels.end() && MeansReferenceOf(field, kAnyReference, value))
+    return reference->second;
   return value == "none" ? absent : value;
 }
 

@@ -15,7 +15,8 @@ namespace quantref {
 enum class TableFormat { kLatex, kMarkdown, kCsv, kHtml };
 enum class UncertaintyStyle { kPlusMinus, kInterval, kNone };
 
-// Keeps the records whose field matches one of the globs, and none of those that begin with "!".
+// Keeps the records whose field matches one of the globs, and none of those that begin with "!". Of
+// methods, "fp16" and "reference" match the reference whatever its type.
 struct FieldFilter {
   std::string field;
   std::vector<std::string> globs;
@@ -31,6 +32,9 @@ struct TableField {
   std::map<std::string, std::string> labels{};  // what a value is printed as
 
   const std::string& Label(const std::string& value) const;
+  // The place of a value: as `order` has it; else the reference, which has no scheme, stands before
+  // all that is measured by it, and anything else behind.
+  size_t Rank(const std::string& value) const;
 };
 
 struct TableValue {

@@ -38,7 +38,9 @@ Throughput MeasureThroughput(
   Throughput result{};
   if (!spec.measure) return result;
   QR_CHECK(!models.empty());
-  result.cells.resize(models.size());
+  for (const ThroughputModel& model : models) {
+    result.cells.emplace_back().decoded_each_call = DecodedEachCall(model.transformer->weights());
+  }
   std::vector<std::unique_ptr<Team>> teams;
   for (const size_t threads : spec.threads)
     teams.push_back(threads == 1 ? nullptr : std::make_unique<Team>(threads));

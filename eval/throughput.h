@@ -26,7 +26,7 @@ struct ThroughputSpec {
   bool operator==(const ThroughputSpec&) const = default;
 };
 
-// A contestant: a model of the run, ready to be timed. The first is the FP16 reference.
+// A contestant: a model of the run, ready to be timed. The first is the reference.
 struct ThroughputModel {
   std::string label;  // "fp16", "int4_g128 rtn"
   const Transformer* transformer;
@@ -42,10 +42,11 @@ struct Samples {
 };
 
 // A product y (tokens, rows) = x W^T of one linear as the model runs it, rounding of activations
-// included. The FP16 contestant has random weights. A product that would take seconds is not
-// measured, and one that takes long has fewer samples than asked.
+// included. Contestants without codes have random weights, and one of FP16 always takes part. A
+// product that would take seconds is not measured, and one that takes long has fewer samples than
+// asked.
 struct KernelTiming {
-  std::string op;  // "w4a16 g128 asym", "w8a8 row sym", "fp16"
+  std::string op;  // "w4a16 g128 asym", "w8a8 row sym", "fp16", "bf16", "fp32"
   size_t rows, cols, tokens, threads;
   bool streamed;  // the weights came from memory: copies larger than the cache took turns
   size_t bytes;   // of weights read
@@ -74,11 +75,12 @@ struct FreeCores {
   bool Two() const { return before >= 1.8 && after >= 1.8; }
 };
 
-// kernels: of the model's linears (the embedding and an FP16 head apart) and of the standard
-// shapes, for each of the cell's formats.
+// kernels: of the model's linears (the embedding and a head without codes apart) and of the
+// standard shapes, for each of the cell's formats.
 struct CellThroughput {
   std::vector<KernelTiming> kernels;
   std::vector<ModelTiming> prefill, decode;
+  std::vector<std::string> decoded_each_call;  // DecodedEachCall of the model
 };
 
 struct Throughput {

@@ -20,10 +20,29 @@ std::string OpName(const WeightScheme& scheme, const std::optional<ActivationFor
   return op;
 }
 
+// 64 bits of numbers of magnitudes 2^-5 to 2^-4: which bits are random, and the others.
+struct WordOfNumbers {
+  DType type;
+  uint64_t signs_and_mantissas, exponents;
+};
+WordOfNumbers WordOf(DenseRows::Type type) {
+  switch (type) {
+    case DenseRows::Type::kFp16:
+      return {DType::kF16, 0x83ff83ff83ff83ff, 0x2800280028002800};
+    case DenseRows::Type::kBf16:
+      return {DType::kBF16, 0x807f807f807f807f, 0x3d003d003d003d00};
+    case DenseRows::Type::kFp32:
+      break;
+  }
+  return {DType::kF32, 0x807fffff807fffff, 0x3d0000003d000000};
+}
+
 }  // namespace
 
+KernelFormat DenseFormat(DenseRows::Type type) { return {DenseTypeName(type), {}, {}, type}; }
+
 std::optional<KernelFormat> FormatOf(const Linear& linear) {
-  if (!linear.weight.quantized()) return KernelFormat{kHalfOp, {}, {}};
+  if (!linear.weight.quantized()) return DenseFormat(linear.weight.dense().value().type);
   if (linear.weight.tiled() == nullptr) return std::nullopt;
   const WeightScheme& scheme = linear.weight.tiled()->scheme();
   return KernelFormat{OpName(scheme, linear.activations), scheme, linear.activations};
@@ -32,8 +51,8 @@ std::optional<KernelFormat> FormatOf(const Linear& linear) {
 Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t rows, size_t cols,
                        size_t copies, Rng& rng)
     : format_(format) {
-  if (format.op == kHalfOp) {
-    AddHalves(rows, cols, copies, rng);
+  if (format.dense) {
+    AddDense(rows, cols, copies, rng);
     return;
   }
   if (first != nullptr) copies_.push_back({"", *first, {}, format.activations});
@@ -47,21 +66,19 @@ Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t r
 }
 
 // The same numbers in every copy: what counts is that they lie elsewhere.
-void Contestant::AddHalves(size_t rows, size_t cols, size_t copies, Rng& rng) {
-  const size_t count = rows * cols, bytes = count * sizeof(uint16_t);
-  halves_ = AllocateHuge(copies * bytes);
-  constexpr uint64_t kSignsAndMantissas = 0x83ff83ff83ff83ff, kNearOne = 0x2800280028002800;
-  for (size_t i = 0; i < count; i += 4) {  // of magnitudes 2^-5 to 2^-4
-    const uint64_t four = (rng.Next() & kSignsAndMantissas) | kNearOne;
-    std::memcpy(halves_.get() + i * sizeof(uint16_t), &four,
-                std::min<size_t>(4, count - i) * sizeof(uint16_t));
+void Contestant::AddDense(size_t rows, size_t cols, size_t copies, Rng& rng) {
+  const WordOfNumbers word = WordOf(*format_.dense);
+  const size_t bytes = rows * cols * DTypeBytes(word.type);
+  dense_ = AllocateHuge(copies * bytes);
+  for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+    const uint64_t numbers = (rng.Next() & word.signs_and_mantissas) | word.exponents;
+    std::memcpy(dense_.get() + at, &numbers, std::min(sizeof(numbers), bytes - at));
   }
   for (size_t c = 0; c < copies; ++c) {
-    uint8_t* at = halves_.get() + c * bytes;
-    if (c > 0) std::memcpy(at, halves_.get(), bytes);
-    const Tensor tensor{
-        "", DType::kF16, {rows, cols}, reinterpret_cast<const std::byte*>(at), bytes};
-    copies_.push_back({"", Weight(tensor, WeightType::kNative), {}, {}});
+    uint8_t* at = dense_.get() + c * bytes;
+    if (c > 0) std::memcpy(at, dense_.get(), bytes);
+    const Tensor tensor{"", word.type, {rows, cols}, reinterpret_cast<const std::byte*>(at), bytes};
+    copies_.push_back({"", Weight(tensor), {}, {}});
   }
 }
 
@@ -80,8 +97,7 @@ bool Contestant::IsRight(MatrixView<const float> x, MatrixView<const float> y, R
 }
 
 size_t Contestant::bytes() const {
-  return weight().tiled() != nullptr ? weight().tiled()->bytes()
-                                     : weight().rows() * weight().cols() * sizeof(uint16_t);
+  return weight().tiled() != nullptr ? weight().tiled()->bytes() : weight().StorageBits() / 8;
 }
 
 }  // namespace quantref

@@ -18,25 +18,28 @@ struct KernelFormat {
   std::string op;  // "w4a16 g128 asym", "w8a8 row sym", "fp16"
   WeightScheme scheme;
   std::optional<ActivationFormat> activations;
+  std::optional<DenseRows::Type> dense{};  // the type of numbers that are no codes
 };
-inline constexpr char kHalfOp[] = "fp16";
 
-// The format of a linear that runs on our kernels; dense numbers count as FP16. None for codes that
-// only the simulated path can take.
+// Of numbers of this type.
+KernelFormat DenseFormat(DenseRows::Type type);
+
+// The format of a linear that runs on our kernels. None for codes that only the simulated path can
+// take.
 std::optional<KernelFormat> FormatOf(const Linear& linear);
 
 // Weights of one shape and format, and what a product with them needs.
 class Contestant {
  public:
-  // first: the weight to begin with; none: random ones. Random copies are added until there are
-  // `copies`.
+  // first: the codes to begin with; none: random ones. Random copies are added until there are
+  // `copies`. Dense numbers are always random.
   Contestant(const KernelFormat& format, const Weight* first, size_t rows, size_t cols,
              size_t copies, Rng& rng);
 
   // y = x W^T; the copies take turns.
   void Run(MatrixView<const float> x, MatrixView<float> y, LinearScratch& scratch);
   // Whether y is what Run makes of x with the copy that it used last: the bits of the scalar
-  // reference, or for FP16 within ErrorBound of sums in double, on a sample of outputs.
+  // reference, or for dense numbers within ErrorBound of sums in double, on a sample of outputs.
   bool IsRight(MatrixView<const float> x, MatrixView<const float> y, Rng& rng) const;
 
   const KernelFormat& format() const { return format_; }
@@ -45,10 +48,10 @@ class Contestant {
   size_t bytes() const;  // of the weights that one product reads
 
  private:
-  void AddHalves(size_t rows, size_t cols, size_t copies, Rng& rng);
+  void AddDense(size_t rows, size_t cols, size_t copies, Rng& rng);
 
   KernelFormat format_;
-  std::shared_ptr<uint8_t> halves_;  // of all copies in FP16
+  std::shared_ptr<uint8_t> dense_;  // the numbers of all copies without codes
   std::vector<Linear> copies_;
   size_t last_ = 0;
 };

@@ -45,7 +45,7 @@ Matrix<float> RandomInputs(size_t tokens, size_t cols, Rng& rng) {
 }  // namespace
 
 // A shape to measure: its formats but FP16, which always takes part, with a weight of the model's
-// where there is one; and which cells want which results.
+// where there is one; and which cells want which results. By op.
 struct KernelBench::Shape {
   struct Entry {
     KernelFormat format;
@@ -101,7 +101,7 @@ void KernelBench::AddLinear(size_t cell, const Linear& linear) {
   if (!format) return;
   Shape& shape = ShapeOf(linear.weight.rows(), linear.weight.cols());
   shape.wanted.emplace(cell, format->op);
-  if (format->op != kHalfOp)
+  if (format->dense != DenseRows::Type::kFp16)
     shape.formats.emplace(format->op, Shape::Entry{*format, &linear.weight});
 }
 
@@ -116,7 +116,8 @@ void KernelBench::AddStandardShapes() {
   for (const auto& [rows, cols] : kStandardShapes) {
     Shape& shape = ShapeOf(rows, cols);
     for (const auto& [op, entry] : formats) {
-      const bool grouped = entry.format.scheme.granularity == Granularity::kGroup;
+      const bool grouped =
+          !entry.format.dense && entry.format.scheme.granularity == Granularity::kGroup;
       if (grouped && cols % entry.format.scheme.group != 0) continue;
       shape.formats.emplace(op, entry);
     }
@@ -172,7 +173,8 @@ void KernelBench::MeasureShape(const Shape& shape, std::span<const std::unique_p
   Field field;
   for (const auto& [op, entry] : shape.formats)
     field.warm.emplace_back(entry.format, entry.weight, shape.rows, shape.cols, 1, rng_);
-  field.warm.emplace_back(KernelFormat{kHalfOp, {}, {}}, nullptr, shape.rows, shape.cols, 1, rng_);
+  field.warm.emplace_back(DenseFormat(DenseRows::Type::kFp16), nullptr, shape.rows, shape.cols, 1,
+                          rng_);
   if (std::any_of(cases.begin(), cases.end(), [](const Case& one) { return one.streamed; }))
     AddStreamed(field);
   field.decoded = field.warm.back().weight().Decode();

@@ -18,12 +18,12 @@ namespace {
 constexpr WeightScheme kInt4{.bits = 4, .group = 16};
 constexpr ActivationFormat kInt8Inputs{8, true, {}};
 
-// A tiny model in FP16, and copies of it on the integer kernels.
+// A tiny model, and copies of it on the integer kernels.
 class Cells {
  public:
-  explicit Cells(size_t context = 512) {
+  explicit Cells(size_t context = 512, const std::string& dtype = "F16") {
     testing::TinyModel shape;
-    shape.dtype = "F16";
+    shape.dtype = dtype;
     shape.context = context;
     testing::WriteTinyModel(dir_.path(), shape);
     config_ = ReadConfig(dir_ / "config.json");
@@ -126,7 +126,8 @@ TEST_CASE("throughput: a wrong product is found, whatever the weights", "[throug
   constexpr size_t kRows = 40, kCols = 48;
   for (const KernelFormat& format :
        {KernelFormat{"w4a16", kInt4, {}}, KernelFormat{"w4a8", kInt4, kInt8Inputs},
-        KernelFormat{kHalfOp, {}, {}}}) {
+        DenseFormat(DenseRows::Type::kFp16), DenseFormat(DenseRows::Type::kBf16),
+        DenseFormat(DenseRows::Type::kFp32)}) {
     Contestant contestant(format, nullptr, kRows, kCols, 3, rng);
     CHECK(contestant.copies() == 3);
     for (const size_t tokens : {1, 20}) {
@@ -211,6 +212,22 @@ TEST_CASE("throughput: every cell has the samples asked for, shared where format
   for (const double cores : {result.cores.before, result.cores.after}) {
     CHECK(cores > 0.2);
     CHECK(cores < 4);
+  }
+}
+
+TEST_CASE("throughput: kernels without codes are those of the weights' own type", "[throughput]") {
+  ThroughputSpec spec = SmallSpec();
+  spec.prefill = spec.decode = 0;
+  spec.repetitions = 1;
+  for (const auto& [dtype, op] : {std::pair("F32", "fp32"), {"BF16", "bf16"}}) {
+    const Cells cells(512, dtype);
+    const Throughput result = cells.Measure(spec);
+    REQUIRE(result.cells[0].kernels.size() == 4 * 2);
+    for (const KernelTiming& timing : result.cells[0].kernels) {
+      CHECK(timing.op == op);
+      CHECK(timing.bytes == timing.rows * timing.cols * (op == std::string("fp32") ? 4 : 2));
+      CHECK(timing.fp16.seconds.size() == 1);
+    }
   }
 }
 

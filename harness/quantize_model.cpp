@@ -19,17 +19,6 @@ bool HeadIsTied(const ModelWeights& weights) {
   return weights.head.weight.SharesStorage(weights.embedding.weight);
 }
 
-// Pointers into `weights` in the order of PlannableLinears.
-template <typename Weights, typename LinearPointer>
-std::vector<LinearPointer> Plannable(Weights& weights) {
-  std::vector<LinearPointer> linears = {&weights.embedding};
-  for (auto& block : weights.blocks) {
-    for (LinearPointer linear : block.linears()) linears.push_back(linear);
-  }
-  if (!HeadIsTied(weights)) linears.push_back(&weights.head);
-  return linears;
-}
-
 // Linears that need nothing of each other, in parallel.
 std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const Method& method,
                                   const QuantizeOptions& options,
@@ -58,7 +47,7 @@ std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const 
 
 std::vector<LinearShape> PlannableLinears(const ModelWeights& weights) {
   std::vector<LinearShape> shapes;
-  for (const Linear* linear : Plannable<const ModelWeights, const Linear*>(weights)) {
+  for (const Linear* linear : AllLinears(weights)) {
     shapes.push_back({linear->name, linear->weight.rows(), linear->weight.cols()});
   }
   return shapes;
@@ -92,7 +81,7 @@ QuantizedModel QuantizeModel(const LlamaConfig& config, const ModelWeights& weig
                              const CalibrationData* calibration, const QuantizeOptions& options) {
   QuantizedModel result{weights};
   const bool tied = HeadIsTied(weights);
-  const std::vector<Linear*> linears = Plannable<ModelWeights, Linear*>(result.weights);
+  const std::vector<Linear*> linears = AllLinears(result.weights);
   QR_CHECK_EQ(plan.size(), linears.size());
   for (size_t i = 0; i < plan.size(); ++i) QR_CHECK_EQ(plan[i].shape.name, linears[i]->name);
   if (calibration != nullptr) {
@@ -149,7 +138,7 @@ std::string HashQuantized(const ModelWeights& weights) {
 
 EffectiveBits MeasureBits(const ModelWeights& weights) {
   double block_bits = 0, block_count = 0, bits = 0, count = 0;
-  for (const Linear* linear : Plannable<const ModelWeights, const Linear*>(weights)) {
+  for (const Linear* linear : AllLinears(weights)) {
     const double stored = static_cast<double>(linear->weight.StorageBits());
     const double size = static_cast<double>(linear->weight.rows() * linear->weight.cols());
     bits += stored;

@@ -4,12 +4,15 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cmath>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "harness/base/error.h"
+#include "harness/model/llama.h"
 #include "harness/quant/affine.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -83,14 +86,6 @@ int BitsOf(const std::vector<PlannedLinear>& plan, const std::string& name) {
     if (planned.shape.name == name) return planned.scheme ? planned.scheme->bits : 16;
   }
   return 0;
-}
-
-std::vector<const Linear*> AllLinears(const ModelWeights& weights) {
-  std::vector<const Linear*> all = {&weights.embedding, &weights.head};
-  for (const BlockWeights& block : weights.blocks) {
-    for (const Linear* linear : block.linears()) all.push_back(linear);
-  }
-  return all;
 }
 
 // The hashes of the quantized linears, in order; "kept" for the others.
@@ -186,7 +181,7 @@ TEST_CASE("quantize_model: quantizes what the plan says and no more", "[quantize
     CHECK(after[i]->name == before[i]->name);
     CHECK(after[i]->bias == before[i]->bias);
     CHECK_FALSE(before[i]->weight.quantized());
-    const bool kept = i < 2 || before[i]->name.ends_with("o_proj");
+    const bool kept = i == 0 || i + 1 == before.size() || before[i]->name.ends_with("o_proj");
     CHECK(after[i]->weight.quantized() != kept);
     if (kept) {
       CHECK(after[i]->weight.SharesStorage(before[i]->weight));
@@ -196,6 +191,46 @@ TEST_CASE("quantize_model: quantizes what the plan says and no more", "[quantize
     scheme.bits = before[i]->name.starts_with("layers.1.") ? 3 : 4;
     CHECK(after[i]->weight.packed()->Sha256() ==
           RoundToNearest(before[i]->weight.Decode().view(), scheme).Sha256());
+  }
+}
+
+// The same function with a residual stream 2^-shift as large, which changes no bit of what leaves
+// the norms.
+FileTensors WithSmallStream(FileTensors tensors, int shift) {
+  for (auto& [name, tensor] : tensors) {
+    const bool writes = name.ends_with("embed_tokens.weight") || name.ends_with("o_proj.weight") ||
+                        name.ends_with("down_proj.weight");
+    if (!writes) continue;
+    std::vector<float> values(tensor.bytes.size() / sizeof(float));
+    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+    for (float& value : values) value = std::ldexp(value, -shift);
+    tensor.bytes = testing::Stored(values, "F32");
+  }
+  return tensors;
+}
+
+TEST_CASE("quantize_model: the size of the residual stream does not matter", "[quantize_model]") {
+  const TempDir dir;
+  testing::WriteFile(dir / "config.json", testing::TinyConfig({}).dump());
+  LlamaConfig config = ReadConfig(dir / "config.json");
+  const double eps = config.rms_eps;
+  const std::vector<uint32_t> ids = {1, 5, 9, 33, 2, 7};
+  std::vector<float> expected;
+  for (const int shift : {0, 8, 14, 24}) {
+    INFO("2^-" << shift);
+    config.rms_eps = std::ldexp(eps, -2 * shift);
+    const ModelWeights weights = Load({}, WithSmallStream(testing::TinyTensors({}), shift));
+    QuantizeSpec spec = Spec({"lm_head"});
+    spec.weights = {.bits = 8, .granularity = Granularity::kRow, .symmetric = true};
+    QuantizedModel quantized = Quantize(weights, spec);
+    for (BlockWeights& block : quantized.weights.blocks) block = WithKernels(block);
+    Workspace work;
+    const Matrix<float> hidden = Transformer(config, quantized.weights, 8).Hidden(ids, work);
+    const std::vector<float> found(hidden.data(), hidden.data() + hidden.rows() * hidden.cols());
+    if (shift == 0) expected = found;
+    CHECK(found == expected);
+    const std::string& note = quantized.layers.back().note;  // of the last down_proj
+    CHECK((note.find("scales times 2^-") != std::string::npos) == (shift > 0));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "eval/reference.h"
 #include "harness/io/file.h"
 #include "harness/testing/tiny_model.h"
 
@@ -61,7 +62,9 @@ RecordJson RunEvalLab::Record(const std::string& method) const {
   for (const std::string& name : RecordFiles()) {
     if (name.starts_with('.')) continue;  // a journal, or what a killed run left
     RecordJson record = RecordJson::parse(ReadFile(records() / name, size_t{1} << 24));
-    if (record["method"] == method) found.push_back(std::move(record));
+    const std::string found_method = record["method"];
+    if (found_method == method || (MeansReference(method) && IsReferenceName(found_method)))
+      found.push_back(std::move(record));
   }
   INFO("records of method " << method);
   REQUIRE(found.size() == 1);

@@ -33,7 +33,8 @@ class RunEvalLab {
 
   std::filesystem::path records() const { return dir_ / "results/records"; }
   std::vector<std::string> RecordFiles() const;  // names of all files there, sorted
-  // The only record of that method; fails the test where there are several or none.
+  // The only record of that method, of the reference by any of its names; fails the test where
+  // there are several or none.
   RecordJson Record(const std::string& method) const;
 
  private:

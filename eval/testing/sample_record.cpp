@@ -1,6 +1,7 @@
 #include "eval/testing/sample_record.h"
 
 #include "eval/record.h"
+#include "eval/reference.h"
 #include "harness/testing/testing.h"
 
 namespace quantref::testing {
@@ -34,14 +35,15 @@ Json SampleRecord(const std::string& config, const std::string& method) {
   for (size_t w = 0; w < kWindows; ++w) {
     scored.push_back(kScored);
     reference.push_back(300.0 + static_cast<double>(w * w % 7));
-    nll.push_back(method == "fp16" ? reference[w].get<double>() : reference[w].get<double>() + 5);
+    nll.push_back(IsReferenceName(method) ? reference[w].get<double>()
+                                          : reference[w].get<double>() + 5);
   }
   record["protocol"] = {{"name", "gptq-2048"},
                         {"windows", kWindows},
                         {"token_sha256", std::string(64, '8')},
                         {"window_scored", scored}};
   record["accuracy"]["window_nll"] = nll;
-  if (method == "fp16") {
+  if (IsReferenceName(method)) {
     record["hashes"].erase("packed_weights");
     record.erase("calibration");
   } else {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "eval/reference.h"
 #include "eval/stats.h"
 #include "eval/testing/sample_record.h"
 
@@ -28,7 +29,7 @@ void PutAggregates(Json& record) {
   accuracy["mean_nll"] = nll.mean;
   accuracy["ppl"] = std::exp(nll.mean);
   accuracy["ppl_ci95"] = Pair(std::exp(nll.low), std::exp(nll.high));
-  if (record["method"] == "fp16") return;
+  if (IsReferenceName(record["method"].get<std::string>())) return;
   Json change = Json::array(), same = Json::array();
   for (size_t w = 0; w < scored.size(); ++w) {
     change.push_back(accuracy["window_nll"][w].get<double>() -
@@ -65,7 +66,7 @@ Json Rates(double rate, size_t tokens) {
 Json TableSample(const std::string& method, double nats, double noise, const std::string& config) {
   Json record = SampleRecord(config, method);
   // Neither too even for an interval nor alike in all methods.
-  if (method != "fp16") {
+  if (!IsReferenceName(method)) {
     record["accuracy"]["window_nll"] = record["accuracy"]["reference_window_nll"];
     record["scheme"] = {{"name", "int4 g128 asym"}, {"bits", 4}, {"group", 128}};
     record["activations"] = "none";
@@ -76,7 +77,7 @@ Json TableSample(const std::string& method, double nats, double noise, const std
     calibration["length"] = 2048;
   }
   ShiftNll(record, nats, noise);
-  record["effective_bits"] = method == "fp16" ? 16.0 : 4.15625;
+  record["effective_bits"] = IsReferenceName(method) ? 16.0 : 4.15625;
   record["dataset"]["split"] = "test";
   PutAggregates(record);
   return record;

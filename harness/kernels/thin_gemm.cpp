@@ -9,6 +9,19 @@ DenseRows DenseRows::Rows(size_t first, size_t count) const {
   return {static_cast<const char*>(data) + first * cols * element_bytes(), type, count, cols};
 }
 
+std::string DenseTypeName(DenseRows::Type type) {
+  switch (type) {
+    case DenseRows::Type::kFp16:
+      return "fp16";
+    case DenseRows::Type::kBf16:
+      return "bf16";
+    case DenseRows::Type::kFp32:
+      return "fp32";
+  }
+  QR_CHECK(false);
+  return "";
+}
+
 const ThinKernels& ThinKernelsFor(Isa isa) {
   switch (isa) {
     case Isa::kScalar:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "harness/base/matrix.h"
 #include "harness/kernels/isa.h"
@@ -19,6 +20,8 @@ struct DenseRows {
   size_t element_bytes() const { return type == Type::kFp32 ? 4 : 2; }
   DenseRows Rows(size_t first, size_t count) const;
 };
+
+std::string DenseTypeName(DenseRows::Type type);  // "fp16", "bf16", "fp32"
 
 // Up to this many rows of x a product is bound by the reading of W, and MultiplyThin is meant for
 // it; beyond, MultiplyTransposed (gemm.h) of decoded rows is faster.

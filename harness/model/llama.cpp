@@ -51,7 +51,7 @@ Model OpenModel(const std::string& name, const std::filesystem::path& dir, Weigh
 Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
                 size_t threads) {
   Model model = OpenModel(name, dir, type);
-  CheckFinite(model.weights, type, threads);
+  ReadWeights(model.weights, type, threads);
   return model;
 }
 

@@ -205,12 +205,11 @@ TEST_CASE("llama: packed weights give the bits of their decoded values", "[llama
         RoundToNearest(linear.weight.Decode().view(), {.bits = bits, .group = 8})));
     values.push_back(linear.weight.Decode());
     const Matrix<float>& last = values.back();
-    decoded.weight = Weight({"w",
-                             DType::kF32,
-                             {last.rows(), last.cols()},
-                             reinterpret_cast<const std::byte*>(last.data()),
-                             last.rows() * last.cols() * sizeof(float)},
-                            WeightType::kNative);
+    decoded.weight = Weight(Tensor{"w",
+                                   DType::kF32,
+                                   {last.rows(), last.cols()},
+                                   reinterpret_cast<const std::byte*>(last.data()),
+                                   last.rows() * last.cols() * sizeof(float)});
   };
   for (size_t i = 0; i < packed.blocks.size(); ++i) {
     for (size_t j = 0; j < packed.blocks[i].linears().size(); ++j) {

@@ -41,7 +41,7 @@ Linear MakeLinear(const Matrix<float>& weights, std::vector<float> bias) {
                       {weights.rows(), weights.cols()},
                       reinterpret_cast<const std::byte*>(weights.data()),
                       weights.rows() * weights.cols() * sizeof(float)};
-  return {"w", Weight(tensor, WeightType::kNative), std::move(bias)};
+  return {"w", Weight(tensor), std::move(bias)};
 }
 
 // The largest |y - (x W^T + b)| over what FP32 may lose: the sum of the products' magnitudes.

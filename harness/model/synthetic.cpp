@@ -104,7 +104,7 @@ Weight HalfWeight(const LinearShape& shape, Rng rng, std::shared_ptr<const void>
   tensor.shape = {shape.rows, shape.cols};
   tensor.data = reinterpret_cast<const std::byte*>(halves.get());
   tensor.bytes = shape.rows * shape.cols * sizeof(uint16_t);
-  return {tensor, WeightType::kNative};
+  return Weight(tensor);
 }
 
 }  // namespace

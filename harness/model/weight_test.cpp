@@ -89,15 +89,15 @@ TEST_CASE("weight: dense rows decode to the stored numbers", "[weight]") {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Dense dense(RandomMatrix(), dtype);
     INFO(DTypeName(dtype));
-    for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
-      const Weight weight(dense.tensor, type);
+    for (const bool half : {false, true}) {
+      const Weight weight = half ? Weight(dense.tensor).InHalf("w") : Weight(dense.tensor);
       CHECK(weight.rows() == kRows);
       CHECK(weight.cols() == kCols);
       CHECK_FALSE(weight.quantized());
       CHECK(weight.packed() == nullptr);
       CheckDecodeRows(weight, [&](size_t r) {
         std::vector<float> row = RowOf(dense, r);
-        if (type == WeightType::kFp16) {
+        if (half) {
           for (float& value : row) value = RoundToHalf(value);
         }
         return row;
@@ -131,11 +131,11 @@ TEST_CASE("weight: packed rows decode as PackedMatrix::DecodeRow says", "[weight
 TEST_CASE("weight: stored bits", "[weight]") {
   const Matrix<float> matrix = RandomMatrix();
   const Dense f32(matrix, DType::kF32), f16(matrix, DType::kF16), bf16(matrix, DType::kBF16);
-  CHECK(Weight(f32.tensor, WeightType::kNative).StorageBits() == kRows * kCols * 32);
-  CHECK(Weight(f16.tensor, WeightType::kNative).StorageBits() == kRows * kCols * 16);
-  CHECK(Weight(bf16.tensor, WeightType::kNative).StorageBits() == kRows * kCols * 16);
+  CHECK(Weight(f32.tensor).StorageBits() == kRows * kCols * 32);
+  CHECK(Weight(f16.tensor).StorageBits() == kRows * kCols * 16);
+  CHECK(Weight(bf16.tensor).StorageBits() == kRows * kCols * 16);
   for (const Dense* dense : {&f32, &f16, &bf16}) {
-    CHECK(Weight(dense->tensor, WeightType::kFp16).StorageBits() == kRows * kCols * 16);
+    CHECK(Weight(dense->tensor).InHalf("w").StorageBits() == kRows * kCols * 16);
   }
   const auto packed =
       std::make_shared<PackedMatrix>(RoundToNearest(matrix.view(), {.bits = 4, .group = 21}));
@@ -149,8 +149,8 @@ TEST_CASE("weight: copies share the storage, other weights do not", "[weight]") 
   const auto packed = std::make_shared<PackedMatrix>(RoundToNearest(matrix.view(), {.group = 21}));
   const auto again = std::make_shared<PackedMatrix>(*packed);
   const Weight weights[] = {
-      Weight(dense.tensor, WeightType::kNative),
-      Weight(other.tensor, WeightType::kNative),
+      Weight(dense.tensor),
+      Weight(other.tensor),
       Weight(packed),
       Weight(again),
   };
@@ -212,14 +212,55 @@ TEST_CASE("weight: what is beyond FP16 is an Error that names the matrix", "[wei
   }
 }
 
+TEST_CASE("weight: every dense weight gives products its numbers as they are stored", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    const Dense dense(matrix, dtype);
+    INFO(DTypeName(dtype));
+    const std::optional<DenseRows> native = Weight(dense.tensor).dense();
+    REQUIRE(native.has_value());
+    CHECK(native->data == dense.bytes.data());
+    const Weight weight = Weight(dense.tensor).InHalf("w");
+    const std::optional<DenseRows> half = weight.dense();
+    REQUIRE(half.has_value());
+    CHECK(half->type == DenseRows::Type::kFp16);
+    CHECK((half->data == dense.bytes.data()) == (dtype == DType::kF16));
+    CHECK(weight.InHalf("w").SharesStorage(weight));  // once
+  }
+}
+
+TEST_CASE("weight: numbers that FP16 would lose are an Error that names the matrix", "[weight]") {
+  const Matrix<float> matrix = RandomMatrix();  // of the size of 1
+  const auto scaled = [&](float factor) {
+    Matrix<float> result(kRows, kCols);
+    for (size_t i = 0; i < kRows * kCols; ++i) result.data()[i] = factor * matrix.data()[i];
+    return result;
+  };
+  for (const float good : {1e3f, 1.0f, 1e-3f, 0x1p-13f, 0.0f})
+    CHECK_NOTHROW(Weight::RoundedToHalf(scaled(good).view(), "w"));
+  for (const float bad : {0x1p-16f, 1e-6f, 1e-8f, 1e-30f}) {
+    CHECK_ERROR(Weight::RoundedToHalf(scaled(bad).view(), "layers.3.mlp.up_proj"),
+                "layers.3.mlp.up_proj", "FP16 is too coarse", "become 0");
+    const Dense dense(scaled(bad), DType::kBF16);
+    CHECK_ERROR(Weight(dense.tensor).InHalf("layers.3.mlp.up_proj"), "layers.3.mlp.up_proj",
+                "model.dtype: native");
+  }
+  // A few that vanish beside the others cost nothing that could be seen.
+  Matrix<float> mixed = scaled(1);
+  mixed(3, 3) = 1e-9f;
+  CHECK(Weight::RoundedToHalf(mixed.view(), "w").Decode()(3, 3) == 0);
+}
+
 TEST_CASE("weight: which numbers are its own and which are stored in 16 bits", "[weight]") {
   const Matrix<float> matrix = RandomMatrix();
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Dense dense(matrix, dtype);
-    const Weight native(dense.tensor, WeightType::kNative), fp16(dense.tensor, WeightType::kFp16);
+    const Weight native(dense.tensor), fp16 = native.InHalf("w");
     INFO(DTypeName(dtype));
     CHECK_FALSE(native.owned());
-    CHECK_FALSE(fp16.owned());
+    CHECK_FALSE(fp16.owned());  // still the checkpoint's, in memory of their own
+    CHECK(native.OwnBytes() == 0);
+    CHECK(fp16.OwnBytes() == (dtype == DType::kF16 ? 0 : kRows * kCols * 2));
     CHECK(native.stored_in_16_bits() == (dtype != DType::kF32));
     CHECK(fp16.stored_in_16_bits());
   }

@@ -17,10 +17,61 @@
 
 namespace quantref {
 
-Weight::Weight(const Tensor& tensor, WeightType type)
+namespace {
+
+constexpr size_t kPanel = 64;  // rows that are decoded at a time
+
+// The numbers of the rows as FP16 patterns, one row behind the other.
+void RoundRows(MatrixView<const float> values, uint16_t* to, const std::string& name,
+               HalfLoss& loss) {
+  for (size_t r = 0; r < values.rows(); ++r) {
+    for (const float value : values.row_span(r)) {
+      const uint16_t half = FloatToHalf(value);
+      const float rounded = HalfToFloat(half);
+      if (!(std::fabs(rounded) <= kMaxHalf)) {
+        throw Error(fmt::format("a weight of {} does not fit FP16 (at most {})", value, kMaxHalf),
+                    name);
+      }
+      loss.Add(value, rounded);
+      *to++ = half;
+    }
+  }
+}
+
+// The rows of the weight, some at a time, in FP32.
+template <typename F>
+void ForPanels(const Weight& weight, const F& body) {
+  Matrix<float> panel(kPanel, weight.cols());
+  for (size_t first = 0; first < weight.rows(); first += kPanel) {
+    ThrowIfCancelled();
+    const MatrixView<float> rows = panel.view().Rows(0, std::min(kPanel, weight.rows() - first));
+    weight.DecodeRows(first, rows);
+    body(first, rows);
+  }
+}
+
+}  // namespace
+
+void HalfLoss::Add(float value, float rounded) {
+  vanished += rounded == 0 && value != 0;
+  const double difference = static_cast<double>(value) - static_cast<double>(rounded);
+  error += difference * difference;
+  squares += static_cast<double>(value) * static_cast<double>(value);
+}
+
+void CheckHalfLoss(const HalfLoss& loss, const std::string& name, const std::string& hint) {
+  constexpr double kMost = 0x1p-11;
+  if (loss.error <= kMost * kMost * loss.squares) return;
+  throw Error(fmt::format("FP16 is too coarse for numbers this small: rounding changes them by "
+                          "{:.2g} of their size (root mean square, expected at most 2^-11), and {} "
+                          "become 0",
+                          std::sqrt(loss.error / loss.squares), loss.vanished),
+              name, hint);
+}
+
+Weight::Weight(const Tensor& tensor)
     : dense_(tensor.data),
       dtype_(tensor.dtype),
-      round_to_half_(type == WeightType::kFp16 && tensor.dtype != DType::kF16),
       rows_(tensor.shape.at(0)),
       cols_(tensor.shape.at(1)) {
   QR_CHECK_EQ(tensor.shape.size(), 2u);
@@ -48,27 +99,34 @@ Weight::Weight(Matrix<float> values) : rows_(values.rows()), cols_(values.cols()
   const auto owner = std::make_shared<const Matrix<float>>(std::move(values));
   dense_ = reinterpret_cast<const std::byte*>(owner->data());
   owner_ = owner;
+  of_checkpoint_ = false;
 }
 
+Weight::Weight(std::shared_ptr<const Matrix<uint16_t>> halves, bool of_checkpoint)
+    : owner_(halves),
+      dense_(reinterpret_cast<const std::byte*>(halves->data())),
+      dtype_(DType::kF16),
+      of_checkpoint_(of_checkpoint),
+      rows_(halves->rows()),
+      cols_(halves->cols()) {}
+
 Weight Weight::RoundedToHalf(MatrixView<const float> values, const std::string& name) {
-  const auto owner = std::make_shared<Matrix<uint16_t>>(values.rows(), values.cols());
-  for (size_t r = 0; r < values.rows(); ++r) {
-    for (size_t c = 0; c < values.cols(); ++c) {
-      if (!(std::fabs(RoundToHalf(values(r, c))) <= kMaxHalf)) {
-        throw Error(
-            fmt::format("a weight of {} does not fit FP16 (at most {})", values(r, c), kMaxHalf),
-            name);
-      }
-      (*owner)(r, c) = FloatToHalf(values(r, c));
-    }
-  }
-  Weight weight;
-  weight.dense_ = reinterpret_cast<const std::byte*>(owner->data());
-  weight.owner_ = owner;
-  weight.dtype_ = DType::kF16;
-  weight.rows_ = values.rows();
-  weight.cols_ = values.cols();
-  return weight;
+  const auto halves = std::make_shared<Matrix<uint16_t>>(values.rows(), values.cols());
+  HalfLoss loss;
+  RoundRows(values, halves->data(), name, loss);
+  CheckHalfLoss(loss, name);
+  return {halves, false};
+}
+
+Weight Weight::InHalf(const std::string& name) const {
+  if (quantized() || dtype_ == DType::kF16) return *this;
+  const auto halves = std::make_shared<Matrix<uint16_t>>(rows_, cols_);
+  HalfLoss loss;
+  ForPanels(*this, [&](size_t first, MatrixView<const float> rows) {
+    RoundRows(rows, halves->row(first), name, loss);
+  });
+  CheckHalfLoss(loss, name, "model.dtype: native keeps the checkpoint's numbers");
+  return {halves, of_checkpoint_};
 }
 
 void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
@@ -87,12 +145,11 @@ void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
     } else {
       ops.bfloat_to_float(reinterpret_cast<const uint16_t*>(from), to, cols_);
     }
-    if (round_to_half_) std::transform(to, to + cols_, to, RoundToHalf);
   }
 }
 
 std::optional<DenseRows> Weight::dense() const {
-  if (dense_ == nullptr || round_to_half_) return std::nullopt;
+  if (dense_ == nullptr) return std::nullopt;
   using Type = DenseRows::Type;
   const Type type = dtype_ == DType::kF16    ? Type::kFp16
                     : dtype_ == DType::kBF16 ? Type::kBf16
@@ -109,7 +166,7 @@ Matrix<float> Weight::Decode() const {
 size_t Weight::StorageBits() const {
   if (packed_ != nullptr) return packed_->StorageBits();
   if (tiled_ != nullptr) return tiled_->StorageBits();
-  return rows_ * cols_ * 8 * (round_to_half_ ? 2 : DTypeBytes(dtype_));
+  return rows_ * cols_ * 8 * DTypeBytes(dtype_);
 }
 
 namespace {
@@ -118,23 +175,23 @@ std::string ShapeName(const std::vector<size_t>& shape) {
   return fmt::format("({})", fmt::join(shape, ", "));
 }
 
-void RequireFinite(const std::string& name, std::span<const float> values, WeightType type,
+void RequireFinite(const std::string& name, std::span<const float> values,
                    const std::filesystem::path& dir) {
   for (float value : values) {
     if (std::isfinite(value)) continue;
-    throw Error(fmt::format("tensor {}: expected finite numbers{}, found {}", name,
-                            type == WeightType::kFp16 ? " of FP16's range" : "", value),
+    throw Error(fmt::format("tensor {}: expected finite numbers, found {}", name, value),
                 dir.string());
   }
 }
 
 // Takes tensors out of a checkpoint, remembering which, so that what is left over can be refused.
+// Vectors are rounded to FP16 where `type` asks for it, matrices are left as they are.
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, WeightType type) : checkpoint_(checkpoint), type_(type) {}
 
   Linear TakeLinear(const std::string& name, size_t rows, size_t cols, bool bias) {
-    Linear linear{name, Weight(Take(FileName(name) + ".weight", {rows, cols}), type_), {}};
+    Linear linear{name, Weight(Take(FileName(name) + ".weight", {rows, cols})), {}};
     if (bias) linear.bias = TakeVector(FileName(name) + ".bias", rows);
     return linear;
   }
@@ -143,8 +200,11 @@ class Loader {
     Tensor tensor = Take(file_name, {size});
     tensor.shape = {1, size};
     std::vector<float> values(size);
-    Weight(tensor, type_).DecodeRows(0, {values.data(), 1, size});
-    RequireFinite(file_name, values, type_, checkpoint_.dir());
+    Weight weight(tensor);
+    weight.DecodeRows(0, {values.data(), 1, size});
+    RequireFinite(file_name, values, checkpoint_.dir());
+    if (type_ == WeightType::kFp16)
+      weight.InHalf(file_name).DecodeRows(0, {values.data(), 1, size});
     return values;
   }
 
@@ -222,25 +282,44 @@ void CheckTiedHead(Loader& loader, const LlamaConfig& config, const Checkpoint& 
       checkpoint.dir().string(), "set tie_word_embeddings to what the model was trained with");
 }
 
+// The pointers to a model's matrices, each once.
+template <typename Weights, typename LinearPointer>
+std::vector<LinearPointer> LinearsOf(Weights& weights) {
+  std::vector<LinearPointer> linears = {&weights.embedding};
+  for (auto& block : weights.blocks) {
+    for (LinearPointer linear : block.linears()) linears.push_back(linear);
+  }
+  if (!weights.head.weight.SharesStorage(weights.embedding.weight))
+    linears.push_back(&weights.head);
+  return linears;
+}
+
 }  // namespace
 
-void CheckFinite(const ModelWeights& weights, WeightType type, size_t threads) {
-  std::vector<const Linear*> all = {&weights.embedding, &weights.head};
+std::vector<Linear*> AllLinears(ModelWeights& weights) {
+  return LinearsOf<ModelWeights, Linear*>(weights);
+}
+
+std::vector<const Linear*> AllLinears(const ModelWeights& weights) {
+  return LinearsOf<const ModelWeights, const Linear*>(weights);
+}
+
+size_t OwnBytes(const ModelWeights& weights) {
+  size_t bytes = 0;
+  for (const Linear* linear : AllLinears(weights)) bytes += linear->weight.OwnBytes();
+  return bytes;
+}
+
+std::vector<std::string> DecodedEachCall(const ModelWeights& weights) {
+  std::vector<std::string> names;
+  const auto add = [&](const Linear& linear) {
+    if (linear.weight.quantized() && linear.weight.tiled() == nullptr) names.push_back(linear.name);
+  };
   for (const BlockWeights& block : weights.blocks) {
-    for (const Linear* linear : block.linears()) all.push_back(linear);
+    for (const Linear* linear : block.linears()) add(*linear);
   }
-  constexpr size_t kPanel = 64;
-  ParallelFor(all.size(), threads, [&](size_t i, size_t) {
-    const Weight& weight = all[i]->weight;
-    Matrix<float> panel(kPanel, weight.cols());
-    for (size_t first = 0; first < weight.rows(); first += kPanel) {
-      ThrowIfCancelled();
-      const MatrixView<float> rows = panel.view().Rows(0, std::min(kPanel, weight.rows() - first));
-      weight.DecodeRows(first, rows);
-      RequireFinite(all[i]->name, {rows.data(), rows.rows() * rows.cols()}, type,
-                    weights.checkpoint->dir());
-    }
-  });
+  add(weights.head);
+  return names;
 }
 
 ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
@@ -262,10 +341,24 @@ ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpo
   return weights;
 }
 
+void ReadWeights(ModelWeights& weights, WeightType type, size_t threads) {
+  const bool tied = weights.head.weight.SharesStorage(weights.embedding.weight);
+  const std::vector<Linear*> all = AllLinears(weights);
+  ParallelFor(all.size(), threads, [&](size_t i, size_t) {
+    Linear& linear = *all[i];
+    ForPanels(linear.weight, [&](size_t, MatrixView<const float> rows) {
+      RequireFinite(linear.name, {rows.data(), rows.rows() * rows.cols()},
+                    weights.checkpoint->dir());
+    });
+    if (type == WeightType::kFp16) linear.weight = linear.weight.InHalf(linear.name);
+  });
+  if (tied) weights.head.weight = weights.embedding.weight;
+}
+
 ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                          WeightType type, size_t threads) {
   ModelWeights weights = MapWeights(config, std::move(checkpoint), type);
-  CheckFinite(weights, type, threads);
+  ReadWeights(weights, type, threads);
   return weights;
 }
 

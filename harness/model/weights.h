@@ -25,18 +25,24 @@ enum class WeightType { kNative, kFp16 };
 // A (out, in) weight matrix in its stored form: the checkpoint's mapped F32/F16/BF16 numbers, its
 // own F32 or F16 numbers, or packed codes, in the reference layout, the kernels', or both. Cheap to
 // copy: copies share the storage. FP32 values of what is stored otherwise exist only panel by
-// panel, in the caller's buffer.
+// panel, in the caller's buffer. Dense numbers are in the type that products read them in:
+// rounding to FP16 is done once.
 class Weight {
  public:
   Weight() = default;
-  Weight(const Tensor& tensor,
-         WeightType type);  // 2-D F32/F16/BF16; the checkpoint must outlive it
+  explicit Weight(const Tensor& tensor);  // 2-D F32/F16/BF16; the checkpoint must outlive it
   explicit Weight(std::shared_ptr<const PackedMatrix> packed);
   explicit Weight(std::shared_ptr<const TiledMatrix> tiled);  // for the integer kernels alone
   explicit Weight(Matrix<float> values);                      // kept in FP32
 
-  // The values rounded to FP16. Throws Error, naming the matrix, where one is beyond its range.
+  // The values rounded to FP16. Throws Error, naming the matrix, where one is beyond its range, or
+  // where so many are too small for it that more is lost than rounding of normal numbers can lose
+  // (CheckHalfLoss).
   static Weight RoundedToHalf(MatrixView<const float> values, const std::string& name);
+
+  // This weight's numbers in FP16 where they are the checkpoint's F32 or BF16 ones: still the
+  // checkpoint's, as owned() tells. Throws Error as RoundedToHalf.
+  Weight InHalf(const std::string& name) const;
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
@@ -52,28 +58,42 @@ class Weight {
   void DecodeRows(size_t first, MatrixView<float> values) const;
   Matrix<float> Decode() const;
 
-  // The stored numbers themselves; none where they are codes, or still to be rounded to FP16.
+  // The stored numbers themselves; none where they are codes.
   std::optional<DenseRows> dense() const;
 
   size_t StorageBits() const;
-  bool owned() const { return owner_ != nullptr; }  // not the checkpoint's numbers, nor packed
-  bool stored_in_16_bits() const {
-    return !quantized() && (round_to_half_ || dtype_ != DType::kF32);
-  }
+  // Neither packed nor the checkpoint's numbers, these rounded or not.
+  bool owned() const { return owner_ != nullptr && !of_checkpoint_; }
+  size_t OwnBytes() const { return owner_ != nullptr ? StorageBits() / 8 : 0; }  // dense ones
+  bool stored_in_16_bits() const { return !quantized() && dtype_ != DType::kF32; }
   bool SharesStorage(const Weight& other) const {
     if (packed_ != nullptr) return packed_ == other.packed_;  // kernels' copies or not
     return dense_ == other.dense_ && tiled_ == other.tiled_;
   }
 
  private:
+  Weight(std::shared_ptr<const Matrix<uint16_t>> halves, bool of_checkpoint);
+
   std::shared_ptr<const PackedMatrix> packed_;
   std::shared_ptr<const TiledMatrix> tiled_;
   std::shared_ptr<const void> owner_;  // of dense_, where it is not the checkpoint
   const std::byte* dense_ = nullptr;
   DType dtype_ = DType::kF32;
-  bool round_to_half_ = false;
+  bool of_checkpoint_ = true;
   size_t rows_ = 0, cols_ = 0;
 };
+
+// What rounding numbers to FP16 does to them, added up.
+struct HalfLoss {
+  size_t vanished = 0;            // numbers that became 0
+  double error = 0, squares = 0;  // sums of squares, of the differences and of the numbers
+
+  void Add(float value, float rounded);
+};
+
+// Throws Error, naming the tensor, where the error is larger, relative to the numbers, than 2^-11:
+// no rounding of FP16's normal numbers goes beyond it, so that this much is lost to underflow.
+void CheckHalfLoss(const HalfLoss& loss, const std::string& name, const std::string& hint = "");
 
 // y = Q(x) W^T + b, where Q rounds the activations or leaves them alone.
 struct Linear {
@@ -105,13 +125,28 @@ struct ModelWeights {
   Linear head;  // (vocab, hidden); the embedding's weight where the head is tied
 };
 
+// The model's matrices, each once: the embedding, those of the blocks, and lm_head unless it is
+// tied to the embedding.
+std::vector<Linear*> AllLinears(ModelWeights& weights);
+std::vector<const Linear*> AllLinears(const ModelWeights& weights);
+
+// Bytes of dense matrices that are not the mapped checkpoint's.
+size_t OwnBytes(const ModelWeights& weights);
+
+// Matrices whose codes are decoded to FP32 for every product, because the kernels' layout is not
+// beside them; the embedding apart, which is looked up.
+std::vector<std::string> DecodedEachCall(const ModelWeights& weights);
+
 // Finds and maps every weight that the config asks for. Throws Error for a tensor that is missing,
-// misshapen, of an unsupported type, or that no part of the model would use.
+// misshapen, of an unsupported type, or that no part of the model would use; vectors are ready, as
+// ReadWeights leaves matrices.
 ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                         WeightType type);
 
-// Throws Error for a weight that is not finite, or beyond FP16 where it is to be rounded to it.
-void CheckFinite(const ModelWeights& weights, WeightType type, size_t threads);
+// Looks at every matrix that was mapped, and with kFp16 rounds F32 and BF16 ones, once, into memory
+// of their own. Throws Error for a weight that is not finite, beyond FP16 or too small for it where
+// it is to be rounded to it.
+void ReadWeights(ModelWeights& weights, WeightType type, size_t threads);
 
 // Both.
 ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,

@@ -300,12 +300,43 @@ TEST_CASE("weights: fp16 refuses what FP16 cannot hold", "[weights]") {
       FileTensors large = tensors;
       large[name] = With(tensors.at(name), 11, value);
       CHECK_ERROR(Load(model, large, WeightType::kFp16), ShortName(name),
-                  "expected finite numbers of FP16's range");
+                  "does not fit FP16 (at most 65504)");
       CHECK_NOTHROW(Load(model, large));
     }
     FileTensors largest = tensors;
     largest[name] = With(tensors.at(name), 11, 65519.0f);  // rounds to 65504
     CHECK_NOTHROW(Load(model, largest, WeightType::kFp16));
+  }
+}
+
+TEST_CASE("weights: fp16 refuses tensors that FP16 would lose", "[weights]") {
+  const TinyModel model{.attention_bias = true};
+  const FileTensors tensors = testing::TinyTensors(model);
+  for (const std::string name : {"model.layers.1.mlp.down_proj.weight", "model.norm.weight",
+                                 "model.layers.0.self_attn.k_proj.bias"}) {
+    FileTensors small = tensors;
+    std::vector<float> values(tensors.at(name).bytes.size() / sizeof(float));
+    std::memcpy(values.data(), tensors.at(name).bytes.data(), tensors.at(name).bytes.size());
+    for (float& value : values) value *= 1e-6f;
+    small[name].bytes = testing::Stored(values, "F32");
+    CHECK_ERROR(Load(model, small, WeightType::kFp16), ShortName(name), "FP16 is too coarse");
+    CHECK_NOTHROW(Load(model, small));
+  }
+}
+
+TEST_CASE("weights: fp16 rounds once, into memory that is counted", "[weights]") {
+  for (const bool tied : {false, true}) {
+    const TinyModel model{.tied = tied, .dtype = "BF16"};
+    const ModelWeights rounded = Load(model, testing::TinyTensors(model), WeightType::kFp16);
+    size_t numbers = 0;
+    for (const Linear* linear : AllLinears(rounded)) {
+      REQUIRE(linear->weight.dense().has_value());
+      CHECK(linear->weight.dense()->type == DenseRows::Type::kFp16);
+      numbers += linear->weight.rows() * linear->weight.cols();
+    }
+    CHECK(OwnBytes(rounded) == 2 * numbers);
+    CHECK(rounded.head.weight.SharesStorage(rounded.embedding.weight) == tied);
+    CHECK(OwnBytes(Load(model, testing::TinyTensors(model))) == 0);
   }
 }
 

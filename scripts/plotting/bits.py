@@ -6,7 +6,6 @@ from .captions import describe, series_names, text_line
 from .page import TITLE, NoFigure, Page, axes_width, flag_rows, flags_height
 from .perplexity import (cells_with_change, change, change_axis, draw_cell, group, reference_line,
                          say_intervals)
-from .record import REFERENCE
 from .style import Looks, frame, log_axis
 
 FIGURE_TITLE = "Change of perplexity by effective bits, a line a method"
@@ -55,7 +54,7 @@ def make(records, note):
     if not panels:
         raise NoFigure("no quantized cell has both a change of perplexity and effective bits")
     names = series_names(cells)
-    looks = Looks(names.values(), REFERENCE)
+    looks = Looks(names.values())
     width = axes_width(len(panels), LEFT, RIGHT)
     rows = max(flag_rows(_schemes(panel, width), width) for panel in panels)
     page = Page(

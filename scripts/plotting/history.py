@@ -10,7 +10,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from .captions import describe, plural
 from .page import TITLE, WIDTH, NoFigure, Page, flag_rows, flags_height
 from .perplexity import LOG_FROM, change, change_interval, group
-from .record import REFERENCE
 from .style import FONT_POINTS, LINE_GREY, Looks, frame, log_axis
 
 FIGURE_TITLE = "Changes of perplexity and speeds over time"
@@ -214,7 +213,7 @@ def make(records, note):
         raise NoFigure("no cell has two records with an accuracy or a decode speed")
     shown = [found for found, _ in panels]
     names = [_series(record) for found in shown for record in found]
-    looks = Looks(names, REFERENCE)
+    looks = Looks(names)
     caption = [CAPTION, *describe(shown, without=("Commit",))]
     if any(record.busy for found in shown for record in found):
         caption.insert(1, BUSY)

@@ -1,4 +1,4 @@
-"""Distributions of KL(FP16 || cell): over positions by quantiles, over windows by their means."""
+"""Distributions of KL(reference || cell): over positions by quantiles, over windows by their means."""
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -6,7 +6,6 @@ from matplotlib.lines import Line2D
 from .captions import cell_names, describe, plural, series_names, text_line
 from .page import MARGIN, NAME_AT_MOST, TITLE, WIDTH, NoFigure, Page, fit, text_width
 from .perplexity import group, in_order
-from .record import REFERENCE
 from .records import newest
 from .style import LINE_GREY, Looks, frame, log_axis
 
@@ -17,9 +16,9 @@ BOTTOM = 0.48
 # Widths of the bars from one quantile to the next, from the median to the maximum.
 BARS = ((9, "50 to 90 %"), (5.5, "to 99 %"), (2.8, "to 99.9 %"), (0.9, "to the maximum"))
 CAPTION = (
-    "KL divergence of the cell's next-token distribution from FP16's, in nats. Left: over scored"
-    " positions, the quantiles in each record; diamonds: the mean with its 95 % interval. Right:"
-    " over windows; lines: the mean of each, boxes: their middle half and median. Rows are in the"
+    "KL divergence of the cell's next-token distribution from the reference's, in nats. Left: over"
+    " scored positions, the quantiles in each record; diamonds: the mean with its 95 % interval."
+    " Right: over windows; lines: the mean of each, boxes: their middle half and median. Rows are in the"
     " order of the means."
 )
 CUT = "What is not above 0 is not on these axes."
@@ -89,7 +88,7 @@ def _has_place(cell):
 
 
 def _panels(records, note):
-    """Of each text its cells, the closest to FP16 first."""
+    """Of each text its cells, the closest to the reference first."""
     cells = in_order(newest(r for r in records if r.accuracy and r.accuracy.kl))
     panels = []
     for text, found in group(cells, lambda cell: cell.text).items():
@@ -127,7 +126,7 @@ def make(records, note):
         columns=1,
         width=WIDTH,
     )
-    looks = Looks(series.values(), REFERENCE)
+    looks = Looks(series.values())
     for index, panel in enumerate(panels):
         _draw_panel(page, index, panel, looks, series, names)
         page.title(index, panel[0].text.model, text_line(panel[0].text))

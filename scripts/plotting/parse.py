@@ -95,6 +95,7 @@ def _accuracy(fields):
         delta=delta,
         delta_interval=interval,
         kl=_kl(fields, scored),
+        reference=fields.maybe(fields.text, "accuracy.reference") or "fp16",
     )
 
 

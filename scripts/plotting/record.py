@@ -3,8 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-REFERENCE = "fp16"  # the method of the cell that all others are compared with
+TYPES = {"fp16", "bf16", "fp32"}  # of weights without codes
 QUANTILES = ("p50", "p90", "p99", "p999", "max")
+
+
+def is_reference(method):
+    """Whether this is the method of a cell that all others are compared with: it is called by what
+    its weights are, "bf16", or where matrices differ "bf16+fp32"."""
+    return set(method.split("+")) <= TYPES
 
 
 @dataclass(frozen=True)
@@ -14,12 +20,12 @@ class Rate:
     tokens: int
     threads: int
     samples: tuple
-    ratio: float = None  # to the reference's of the same run
+    ratio: float = None  # to that of FP16 weights in the same run
 
 
 @dataclass(frozen=True)
 class Kl:
-    """KL(FP16 || cell) in nats: over positions, and the means of windows."""
+    """KL(reference || cell) in nats: over positions, and the means of windows."""
 
     mean: float
     interval: tuple  # None where there were too few windows
@@ -34,9 +40,10 @@ class Accuracy:
     mean_nll: float
     ppl: float  # None where that was not asked for
     ppl_interval: tuple
-    delta: float  # of the mean NLL, against FP16
+    delta: float  # of the mean NLL, against the reference
     delta_interval: tuple  # paired
     kl: Kl
+    reference: str  # what the reference is called
 
 
 @dataclass(frozen=True)
@@ -94,11 +101,14 @@ class Record:
     stamps: dict = field(default_factory=dict)  # letter to meaning
 
     def cell(self):
-        return self.config, self.method, self.model, self.seed, self.text
+        method = "reference" if self.is_reference() else self.method
+        return self.config, method, self.model, self.seed, self.text
 
     def is_reference(self):
-        return self.method == REFERENCE
+        return is_reference(self.method)
 
     def reference_name(self):
-        """Of the cell that its changes and ratios are against."""
-        return REFERENCE
+        """Of the cell that its changes are against."""
+        if self.is_reference():
+            return self.method
+        return self.accuracy.reference if self.accuracy else "fp16"

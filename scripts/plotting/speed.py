@@ -1,4 +1,4 @@
-"""Change of PPL against decode speed, as times the reference's of the same run."""
+"""Change of PPL against decode speed, as times that of FP16 weights in the same run."""
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -8,7 +8,6 @@ from .captions import describe, plural, series_names, text_line
 from .page import TITLE, NoFigure, Page
 from .perplexity import (FRONT, cells_with_change, change, change_axis, draw_cell, draw_front,
                          front_handle, group, pareto_front, reference_line, say_intervals)
-from .record import REFERENCE
 from .style import LINE_GREY, TEXT_GREY, Looks, frame, log_axis, plain
 
 FIGURE_TITLE = "Change of perplexity by decode speed"
@@ -17,14 +16,14 @@ HEIGHT = 2.6
 LOG_FROM = 10  # ratios that are further apart stand on a logarithmic axis
 LABEL_EVERY = 0.3  # inches: labels of equal bits are not nearer to each other
 SPREAD_NOTE = (
-    "Speed: the median over {}'s of the same run; horizontal bars: the middle half of the cell's"
-    " samples. Numbers: effective bits per weight."
+    "Speed: the median over that of FP16 weights in the same run; horizontal bars: the middle half"
+    " of the cell's samples. Numbers: effective bits per weight."
 )
 BUSY = "Hollow: timed on a busy machine; such figures are not the machine's, nor on the front."
 
 
 class Timed:
-    """A cell and one of its decode rates, over the reference's."""
+    """A cell and one of its decode rates, over FP16's."""
 
     def __init__(self, cell, rate):
         self.cell, self.rate = cell, rate
@@ -47,8 +46,7 @@ def _ratio_axis(axes, panel):
     axes.xaxis.set_major_formatter(lambda value, _: f"{plain(value)}×")
     axes.grid(axis="x")
     axes.axvline(1, color=LINE_GREY, lw=0.9, ls=(0, (5, 3)), zorder=1)
-    name = panel[0].cell.reference_name()
-    axes.set_xlabel(f"decode of {plural(panel[0].rate.tokens, 'token')}, times {name}'s speed")
+    axes.set_xlabel(f"decode of {plural(panel[0].rate.tokens, 'token')}, times fp16's speed")
 
 
 def _label_bits(axes, panel):
@@ -96,12 +94,12 @@ def _title(page, index, panel):
 
 def _caption(panels, cells, has_front):
     caption = [FRONT] if has_front else []
-    caption += [*say_intervals(cells), SPREAD_NOTE.format(cells[0].reference_name())]
+    caption += [*say_intervals(cells), SPREAD_NOTE]
     if any(cell.busy for cell in cells):
         caption.append(BUSY)
     runs = max(len({(t.cell.config, t.cell.created) for t in panel}) for panel in panels)
     if runs > 1:
-        caption.append(f"Up to {runs} runs in a panel, each with a reference of its own.")
+        caption.append(f"Up to {runs} runs in a panel, each with FP16 weights of its own.")
     return caption + describe([[timed.cell for timed in panel] for panel in panels])
 
 
@@ -117,12 +115,12 @@ def make(records, note):
     timed = [Timed(cell, rate) for cell in cells_with_change(records) for rate in cell.decode
              if rate.ratio is not None]
     if not timed:
-        raise NoFigure("no quantized cell has a change of perplexity and a decode speed beside the"
-                       " reference's")
+        raise NoFigure("no quantized cell has a change of perplexity and a decode speed beside"
+                       " FP16's")
     panels = list(group(timed, Timed.key).values())
     cells = [timed.cell for panel in panels for timed in panel]
     names = series_names(cells)
-    looks = Looks(names.values(), REFERENCE)
+    looks = Looks(names.values())
     has_front = any(_front(panel) for panel in panels)
     page = Page(
         [HEIGHT] * len(panels),

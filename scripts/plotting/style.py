@@ -6,6 +6,8 @@ import matplotlib
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from .record import is_reference
+
 # Okabe and Ito's colours; black is the reference's. With each a marker of its own.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
@@ -57,9 +59,8 @@ def apply():
 class Looks:
     """The colour and marker of each series of a figure, by its name."""
 
-    def __init__(self, names, reference):
-        others = sorted(set(names) - {reference, *KNOWN})
-        self._reference = reference
+    def __init__(self, names):
+        others = sorted(name for name in set(names) - {*KNOWN} if not is_reference(name))
         self._place = {name: place for place, name in enumerate((*KNOWN, *others))}
 
     def order(self, names):
@@ -67,12 +68,12 @@ class Looks:
         return sorted(set(names), key=lambda name: self._place.get(name, -1))
 
     def colour(self, name):
-        if name == self._reference:
+        if is_reference(name):
             return REFERENCE_COLOUR
         return COLOURS[self._place[name] % len(COLOURS)]
 
     def marker(self, name):
-        if name == self._reference:
+        if is_reference(name):
             return REFERENCE_MARKER
         return MARKERS[self._place[name] % len(MARKERS)]
 
@@ -80,7 +81,7 @@ class Looks:
         """Of Axes.plot. Edges are dark: light colours have to stand out on paper too."""
         return {
             "marker": self.marker(name),
-            "markersize": size + 2.5 if name == self._reference else size,
+            "markersize": size + 2.5 if is_reference(name) else size,
             "markerfacecolor": "white" if hollow else self.colour(name),
             "markeredgecolor": self.colour(name) if hollow else "black",
             "markeredgewidth": 1.1 if hollow else 0.6,

@@ -1,0 +1,45 @@
+#include "eval/reference.h"
+
+#include <catch2/catch.hpp>
+#include <memory>
+
+#include "harness/quant/affine.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref {
+namespace {
+
+ModelWeights Load(const std::string& dtype, WeightType type) {
+  const testing::TempDir dir;
+  testing::WriteTinyModel(dir.path(), {.dtype = dtype});
+  return LoadWeights(ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path()), type, 1);
+}
+
+TEST_CASE("reference: it is called by what its weights are") {
+  for (const auto& [dtype, name] : {std::pair("F16", "fp16"), {"BF16", "bf16"}, {"F32", "fp32"}}) {
+    const ModelWeights native = Load(dtype, WeightType::kNative);
+    CHECK(ReferenceName(native) == name);
+    CHECK(IsFp16(native) == (name == std::string("fp16")));
+    CHECK(ReferenceName(Load(dtype, WeightType::kFp16)) == "fp16");
+  }
+  ModelWeights mixed = Load("BF16", WeightType::kNative);
+  mixed.blocks[0].q.weight = Weight(mixed.blocks[0].q.weight.Decode());
+  CHECK(ReferenceName(mixed) == "bf16+fp32");
+}
+
+TEST_CASE("reference: its names are no other cell's") {
+  for (const char* name : {"fp16", "bf16", "fp32", "bf16+fp32", "fp16+bf16+fp32"}) {
+    CHECK(IsReferenceName(name));
+    CHECK(MeansReference(name));
+  }
+  for (const char* name : {"", "rtn", "awq+gptq", "fp16+", "+fp16", "fp16 ", "fp8", "FP16"}) {
+    INFO(name);
+    CHECK_FALSE(IsReferenceName(name));
+    CHECK_FALSE(MeansReference(name));
+  }
+  CHECK(MeansReference("reference"));
+}
+
+}  // namespace
+}  // namespace quantref
