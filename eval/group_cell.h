@@ -18,7 +18,6 @@ struct GroupCell {
   const RunConfig* config;
   const CellConfig* spec = nullptr;  // nullptr: the reference
   std::string label;      // with the seed, where there are several; the reference's: ReferenceName
-  bool wanted = true;     // false: a reference that is there for the others alone
   bool sought = false;    // whether its record stands already was looked up
   std::string why{};      // it does not; empty where it does
   bool finished = false;  // and so need not be measured
@@ -35,7 +34,7 @@ struct GroupCell {
 
   // Its record stands, although it is measured again to go on with a run that was interrupted.
   bool Stands() const { return sought && why.empty() && config->study.empty(); }
-  bool Recorded() const { return wanted && !finished; }  // by this run
+  bool Recorded() const { return !finished; }  // by this run
   const ModelWeights& Measured() const {
     return path.linears > 0 ? path.weights : quantized.weights;
   }

@@ -68,9 +68,7 @@ void GroupRun::Tolerate(const RunConfig& config, const Error& error, const std::
 }
 
 std::vector<GroupCell> GroupRun::PlanConfig(const RunConfig& config) {
-  std::vector<GroupCell> cells = {{.config = &config,
-                                   .label = ReferenceName(model_->weights),
-                                   .wanted = options_.WantsReference()}};
+  std::vector<GroupCell> cells = {{.config = &config, .label = ReferenceName(model_->weights)}};
   for (const CellConfig& spec : config.cells) {
     if (!options_.Wants(spec.label)) continue;
     try {

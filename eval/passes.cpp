@@ -32,13 +32,13 @@ void MarkFinished(const FinishedCells& finished, bool resumed,
                   const std::function<SoughtCell(const GroupCell&)>& sought,
                   std::vector<GroupCell>& cells) {
   for (GroupCell& cell : cells) {
-    cell.sought = cell.wanted && (OfStudy(cell) || resumed);
+    cell.sought = OfStudy(cell) || resumed;
     if (cell.sought) cell.why = finished.WhyUnfinished(sought(cell));
   }
   for (GroupCell& cell : cells) {
     cell.finished = cell.sought && std::all_of(cells.begin(), cells.end(), [&](const auto& other) {
                       const bool together =
-                          OfStudy(cell) ? SameMethod(cell, other) : other.wanted && !OfStudy(other);
+                          OfStudy(cell) ? SameMethod(cell, other) : !OfStudy(other);
                       return !together || other.why.empty();
                     });
   }

@@ -28,6 +28,8 @@ fs::path Resource(const char* installed, const char* in_sources) {
 
 fs::path SampleDir() { return Resource("sample", "eval/sample"); }
 
+fs::path ConfigDir() { return Resource("configs", "configs"); }
+
 std::vector<std::string> BundledModels() {
   std::vector<std::string> names;
   for (const fs::directory_entry& entry :

@@ -10,7 +10,7 @@ namespace quantref {
 struct RunOptions {
   std::vector<std::string> configs;      // YAML files
   std::vector<std::string> assignments;  // --set key=value, applied to each config
-  std::vector<std::string> methods;      // only these cells; empty: all
+  std::vector<std::string> methods;      // only these cells besides the reference; empty: all
   std::vector<std::string> columns;      // of the table: these, "all", or (empty) what fits
   size_t windows = 0;                    // only the first so many; 0: all
   size_t threads = 0;                    // 0: all cores
@@ -23,7 +23,6 @@ struct RunOptions {
   bool dry_run = false, quiet = false, json = false;
 
   bool Wants(const std::string& method) const;  // by `methods`
-  bool WantsReference() const;                  // by any of its names (eval/reference.h)
 };
 
 // Quantizes and measures every cell of every config and writes their records; of a study (a grid of

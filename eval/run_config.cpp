@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "eval/config_check.h"
 #include "eval/nearest.h"
 #include "eval/protocol.h"
 #include "eval/read_quantize.h"
@@ -226,7 +227,8 @@ bool DropMethods(const SweepPoint& point, RunConfig& config) {
 std::vector<RunConfig> ReadRunConfigs(const std::string& file,
                                       const std::vector<std::string>& assignments) {
   YAML::Node root = ReadYaml(file);
-  for (const std::string& assignment : assignments) SetYaml(root, assignment);
+  for (const std::string& assignment : assignments) SetConfig(root, assignment);
+  CheckConfigKeys(root, file);
   std::vector<RunConfig> configs;
   ForEachPoint(root, file, [&](const YAML::Node& tree, const SweepPoint& point) {
     try {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/config_keys.h"
 #include "eval/run_config.h"
 #include "eval/testing/read_config.h"
 #include "harness/io/file.h"
@@ -83,6 +84,16 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
   CHECK(documented.erase("exclude") == 1);  // of a study; its points have none
   CHECK(documented.size() >= 20);
   CHECK(resolved == documented);
+}
+
+TEST_CASE("config: the table of keys is that of the README") {
+  std::set<std::string> known;
+  for (const ConfigKey& key : ConfigKeys()) {
+    if (key.name.find('[') == std::string::npos) known.insert(key.name);
+  }
+  CHECK(known.erase("model") == 1);             // in the README's table it stands for its name
+  CHECK(known.erase("calibration.seed") == 1);  // short for the other
+  CHECK(known == DocumentedKeys());
 }
 
 TEST_CASE("config: the resolved text says what was read") {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/config_schema.h"
 #include "eval/dataset.h"
 #include "eval/guarded.h"
 #include "eval/option_values.h"
@@ -39,6 +40,9 @@ void AddPlugin(const Plugin& plugin, const std::string& kind,
 }
 
 void PrintList(const std::string& kind) {
+  if (kind == "configs") return PrintWhole(ConfigsText());
+  if (kind == "keys") return PrintWhole(ConfigKeysText());
+  if (kind == "schema") return PrintWhole(ConfigSchema());
   std::vector<std::vector<std::string>> rows;
   if (kind == "quantizers") {
     rows.push_back({"fp16, bf16 or fp32",
@@ -80,7 +84,7 @@ int Main(int argc, char** argv) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_option("--methods", options.methods,
-                 "only these cells; fp16 or reference: the reference, whatever its type")
+                 "only these cells beside the reference; fp16 or reference: that alone")
       ->delimiter(',')
       ->type_name("A,B");
   app.add_option("--columns", options.columns,
@@ -112,8 +116,10 @@ int Main(int argc, char** argv) {
   auto* quiet = app.add_flag("--quiet", options.quiet, "print nothing but errors");
   app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);
   app.add_option("--list", list,
-                 "print what there is: quantizers, protocols, kernels, models, datasets")
-      ->check(CLI::IsMember({"quantizers", "protocols", "kernels", "models", "datasets"}))
+                 "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
+                 "models, datasets; schema: of configs, for editors")
+      ->check(CLI::IsMember({"configs", "keys", "schema", "quantizers", "protocols", "kernels",
+                             "models", "datasets"}))
       ->type_name("KIND");
   app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {

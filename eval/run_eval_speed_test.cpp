@@ -202,7 +202,7 @@ TEST_CASE("run_eval: --methods and --dry-run of a synthetic model") {
     CHECK(Contains(plan.out, part));
   CHECK(lab.RecordFiles().empty());
   CheckDone(lab.Run({"syn.yaml", "--methods", "rtn", "--quiet"}));
-  CHECK(lab.RecordFiles().size() == 1);
+  CHECK(lab.RecordFiles().size() == 2);
   CHECK(lab.Record("rtn")["throughput"]["decode_tokens_s"][0].contains("vs_fp16"));
 }
 

@@ -106,16 +106,18 @@ TEST_CASE("run_eval: --out puts the records elsewhere") {
   CHECK(files == 2);
 }
 
-TEST_CASE("run_eval: --methods measures some cells only") {
+TEST_CASE("run_eval: --methods measures some cells only, beside the reference") {
   const RunEvalLab lab;
-  CheckDone(lab.Run({lab.config(), "--methods", "rtn"}));
-  REQUIRE(lab.RecordFiles().size() == 1);
-  const RecordJson rtn = lab.Record("rtn");
-  CHECK(rtn["accuracy"].contains("reference_ppl"));         // the reference was needed all the same
-  CheckDone(lab.Run({lab.config(), "--methods", "fp16"}));  // the reference, whatever its type
+  const std::string methods = "quantize.methods=[rtn, {method: rtn, label: other}]";
+  const ProcessResult result = lab.Run({lab.config(), "--set", methods, "--methods", "rtn"});
+  CheckDone(result);
+  CHECK(Contains(result.out, "\nfp32 "));  // what the others are measured by
+  CHECK_FALSE(Contains(result.out, "\nother "));
   REQUIRE(lab.RecordFiles().size() == 2);
-  CHECK(lab.Record("fp32")["method"] == "fp32");
-  CHECK(lab.Record("fp32")["accuracy"]["window_nll"] == rtn["accuracy"]["reference_window_nll"]);
+  CHECK(lab.Record("fp32")["accuracy"]["window_nll"] ==
+        lab.Record("rtn")["accuracy"]["reference_window_nll"]);
+  CheckDone(lab.Run({lab.config(), "--methods", "fp16", "--out", "alone"}));  // whatever its type
+  CHECK(std::distance(fs::directory_iterator(lab / "alone"), {}) == 1);
 }
 
 // The longest line, in characters.

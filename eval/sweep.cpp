@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <optional>
 #include <string_view>
 
 #include "eval/yaml_reader.h"
@@ -61,8 +62,14 @@ void Replace(const YAML::Node& root, std::string_view key, const YAML::Node& val
   map[std::string(key.substr(dot == std::string_view::npos ? 0 : dot + 1))] = value;
 }
 
-std::string Text(const YAML::Node& value) {
-  if (value.IsScalar()) return value.Scalar();
+// Spellings of one value are one text: an axis has a value once, and `exclude` finds it.
+std::string PlainText(std::string_view key, const std::string& text) {
+  const std::optional<bool> flag = ParseFlag(text);
+  return key == "quantize.weights.symmetric" && flag ? (*flag ? "true" : "false") : text;
+}
+
+std::string Text(std::string_view key, const YAML::Node& value) {
+  if (value.IsScalar()) return PlainText(key, value.Scalar());
   YAML::Emitter flow;
   flow << YAML::Flow << value;
   return flow.c_str();
@@ -87,7 +94,7 @@ Axis ReadAxis(const SweptKey& swept, const YAML::Node& list, const std::string& 
   Axis axis{swept.key, {list.begin(), list.end()}, {}, {}};
   if (axis.values.empty()) throw Error("expected at least one value, found an empty list", where);
   for (const YAML::Node& value : axis.values) {
-    axis.texts.push_back(Text(value));
+    axis.texts.push_back(Text(swept.key, value));
     std::string label = Label(swept, axis.texts.back());
     if (std::count(axis.labels.begin(), axis.labels.end(), label) > 0) {
       throw Error(fmt::format("expected different values, found '{}' twice", label), where,
@@ -121,21 +128,12 @@ struct Exclusion {
   std::vector<std::string> methods;
 };
 
-std::vector<std::string> OneOrMore(YamlReader& yaml, const std::string& key) {
-  std::vector<std::string> values;
-  if (yaml.IsScalar(key)) {
-    values.push_back(yaml.Scalar(key, "a value"));
-  } else {
-    yaml.Set(key, values);
-  }
-  return values;
-}
-
 Exclusion ReadExclusion(YamlReader yaml, const std::string& where, const std::vector<Axis>& axes) {
   Exclusion exclusion{where, {}, {}};
   for (size_t a = 0; a < axes.size(); ++a) {
-    if (yaml.Has(axes[a].key)) exclusion.values[a] = OneOrMore(yaml, axes[a].key);
-    for (const std::string& value : exclusion.values[a]) {
+    yaml.Set(axes[a].key, exclusion.values[a]);
+    for (std::string& value : exclusion.values[a]) {
+      value = PlainText(axes[a].key, value);
       const std::vector<std::string>& known = axes[a].texts;
       if (std::find(known.begin(), known.end(), value) != known.end()) continue;
       yaml.Fail(axes[a].key, fmt::format("one of {}", fmt::join(known, ", ")),
@@ -143,7 +141,7 @@ Exclusion ReadExclusion(YamlReader yaml, const std::string& where, const std::ve
     }
   }
   std::erase_if(exclusion.values, [](const auto& item) { return item.second.empty(); });
-  if (yaml.Has(kMethods)) exclusion.methods = OneOrMore(yaml, kMethods);
+  yaml.Set(kMethods, exclusion.methods);
   yaml.RefuseUnknownKeys();
   if (exclusion.values.empty())
     throw Error("expected values of swept keys, found none", where,

@@ -165,7 +165,6 @@ std::vector<CellResult> SyntheticRun::Measure() {
                                     threads_, options_.quiet, eta_);
   throughput_seconds_ = Since(start);
   for (size_t i = 0; i < results.size(); ++i) results[i].speed = speeds[i];
-  if (with_reference && !options_.WantsReference()) results.erase(results.begin());
   return results;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -70,6 +71,18 @@ YAML::Node WithoutMarks(const YAML::Node& node) {
   return copy;
 }
 
+// The spelling among `words` of what the text says, or nullptr.
+const std::string* FindWord(const std::string& text, const std::vector<std::string>& words) {
+  const auto find = [&](std::string_view word) -> const std::string* {
+    const auto found = std::find(words.begin(), words.end(), word);
+    return found == words.end() ? nullptr : &*found;
+  };
+  if (const std::string* word = find(text)) return word;
+  if (text == "None" || text == "NONE") return find("none");
+  const std::optional<bool> flag = ParseFlag(text);
+  return flag ? find(*flag ? "true" : "false") : nullptr;
+}
+
 // std::errc() where the whole text is a number.
 template <typename Number>
 std::errc ParseNumber(const std::string& text, Number& value) {
@@ -82,6 +95,20 @@ bool IsCount(const std::string& text, size_t least, size_t most, size_t& value) 
 }
 
 }  // namespace
+
+std::optional<bool> ParseFlag(const std::string& text) {
+  for (const char* word : {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"}) {
+    if (text == word) return true;
+  }
+  for (const char* word : {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"}) {
+    if (text == word) return false;
+  }
+  return std::nullopt;
+}
+
+bool IsOneOf(const std::string& text, const std::vector<std::string>& words) {
+  return FindWord(text, words) != nullptr;
+}
 
 std::string KeyPosition(const std::string& file, const YAML::Mark& mark, const std::string& key) {
   return mark.is_null() ? "--set " + key : Position(file, mark) + ": " + key;
@@ -112,6 +139,15 @@ YAML::Node YamlReader::Find(const std::string& key) {
   return node.IsMap() ? node[key] : YAML::Node(YAML::NodeType::Undefined);
 }
 
+YAML::Node YamlReader::List(const std::string& key, const std::string& expected) {
+  const YAML::Node value = Find(key);
+  if (value.IsSequence()) return value;
+  if (value.IsNull()) Fail(key, expected);
+  YAML::Node list(YAML::NodeType::Sequence);
+  list.push_back(value);
+  return list;
+}
+
 bool YamlReader::Has(const std::string& key) { return Find(key).IsDefined(); }
 
 bool YamlReader::IsMap(const std::string& key) { return Has(key) && Find(key).IsMap(); }
@@ -139,9 +175,9 @@ std::string YamlReader::Scalar(const std::string& key, const std::string& expect
 
 void YamlReader::Set(const std::string& key, bool& value) {
   if (!Has(key)) return;
-  const std::string text = Scalar(key, "true or false");
-  if (text != "true" && text != "false") Fail(key, "true or false");
-  value = text == "true";
+  const std::optional<bool> flag = ParseFlag(Scalar(key, "true or false"));
+  if (!flag) Fail(key, "true or false");
+  value = *flag;
 }
 
 void YamlReader::Set(const std::string& key, size_t& value, size_t least, size_t most) {
@@ -176,8 +212,7 @@ void YamlReader::Set(const std::string& key, std::string& value) {
 
 void YamlReader::Set(const std::string& key, std::vector<std::string>& values) {
   if (!Has(key)) return;
-  const YAML::Node list = Find(key);
-  if (!list.IsSequence()) Fail(key, "a list, like [a, b]");
+  const YAML::Node list = List(key, "a list, like [a, b]");
   values.clear();
   for (const YAML::Node& item : list) {
     if (!item.IsScalar())
@@ -205,10 +240,8 @@ void YamlReader::Set(const std::string& key, std::vector<size_t>& values, size_t
 std::string YamlReader::Choice(const std::string& key, const std::vector<std::string>& choices,
                                const std::string& otherwise) {
   if (!Has(key)) return otherwise;
-  std::string value = Scalar(key, fmt::format("one of {}", fmt::join(choices, ", ")));
-  for (const std::string& choice : choices) {
-    if (choice == value) return value;
-  }
+  const std::string value = Scalar(key, fmt::format("one of {}", fmt::join(choices, ", ")));
+  if (const std::string* word = FindWord(value, choices)) return *word;
   throw Error(fmt::format("unknown value '{}'{}", value, DidYouMean(value, choices)), Where(key));
 }
 
@@ -219,8 +252,7 @@ YamlReader YamlReader::Map(const std::string& key) {
 std::vector<YamlReader> YamlReader::Maps(const std::string& key) {
   std::vector<YamlReader> readers;
   if (!Has(key)) return readers;
-  const YAML::Node list = Find(key);
-  if (!list.IsSequence()) Fail(key, "a list of maps");
+  const YAML::Node list = List(key, "a list of maps");
   for (size_t i = 0; i < list.size(); ++i)
     readers.emplace_back(list[i], file_, fmt::format("{}[{}]", FullKey(key), i));
   return readers;
@@ -229,8 +261,7 @@ std::vector<YamlReader> YamlReader::Maps(const std::string& key) {
 std::vector<YamlEntry> YamlReader::Entries(const std::string& key) {
   std::vector<YamlEntry> entries;
   if (!Has(key)) return entries;
-  const YAML::Node list = Find(key);
-  if (!list.IsSequence()) Fail(key, "a list, like [a, b]");
+  const YAML::Node list = List(key, "a list, like [a, b]");
   for (size_t i = 0; i < list.size(); ++i) {
     if (list[i].IsScalar()) {
       entries.push_back({list[i].Scalar(), std::nullopt});

@@ -12,6 +12,13 @@ namespace quantref {
 
 struct YamlEntry;
 
+// true and false as YAML 1.1 has them: also True, yes, on and their like. Nothing for other text.
+std::optional<bool> ParseFlag(const std::string& text);
+
+// Whether the text is one of the words, or spells none, true or false in a way that is not theirs:
+// "None", "yes".
+bool IsOneOf(const std::string& text, const std::vector<std::string>& words);
+
 // Strict access to a YAML map: every key must be one that the reader asked about, every value of
 // the type asked for. Errors name the file, the line, the full key ("quantize.weights.bits"), what
 // was expected and what was found. Defaults are the caller's: the setters leave their target alone
@@ -28,9 +35,10 @@ class YamlReader {
   void Set(const std::string& key, bool& value);
   void Set(const std::string& key, size_t& value, size_t least, size_t most);
   void Set(const std::string& key, int& value, int least, int most);
-  void Set(const std::string& key, double& value);                     // finite, and not -0
-  void Set(const std::string& key, std::string& value);                // not empty
-  void Set(const std::string& key, std::vector<std::string>& values);  // of such strings
+  void Set(const std::string& key, double& value);       // finite, and not -0
+  void Set(const std::string& key, std::string& value);  // not empty
+  // A list of such strings, or one as a list of one.
+  void Set(const std::string& key, std::vector<std::string>& values);
   void Set(const std::string& key, std::vector<size_t>& values, size_t least, size_t most);
   // The text of a scalar that is there; `expected` is for the Error where it is none.
   std::string Scalar(const std::string& key, const std::string& expected);
@@ -38,9 +46,10 @@ class YamlReader {
   std::string Choice(const std::string& key, const std::vector<std::string>& choices,
                      const std::string& otherwise);
 
-  YamlReader Map(const std::string& key);                  // an empty map where the key is absent
-  std::vector<YamlReader> Maps(const std::string& key);    // a list of maps
-  std::vector<YamlEntry> Entries(const std::string& key);  // a list of strings and maps
+  YamlReader Map(const std::string& key);  // an empty map where the key is absent
+  // Lists of maps, and of strings and maps; one item stands for a list of one.
+  std::vector<YamlReader> Maps(const std::string& key);
+  std::vector<YamlEntry> Entries(const std::string& key);
   bool IsMap(const std::string& key);
   bool IsScalar(const std::string& key);
 
@@ -53,6 +62,7 @@ class YamlReader {
 
  private:
   YAML::Node Find(const std::string& key);
+  YAML::Node List(const std::string& key, const std::string& expected);
   std::string FullKey(const std::string& key) const {
     return path_.empty() ? key : path_ + "." + key;
   }

@@ -12,8 +12,15 @@
 namespace quantref {
 namespace {
 
-// AMX-TILE, AMX-BF16 and AMX-INT8, and Linux's leave to use the tiles' registers, which it must be asked for
-// once and which threads inherit.
+// Clang's __builtin_cpu_supports does not know it. That the OS keeps the registers is AVX2's
+// question.
+bool CpuHasF16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+// AMX-TILE, AMX-BF16 and AMX-INT8, and Linux's leave to use the tiles' registers, which it must be
+// asked for once and which threads inherit.
 bool CpuHasAmx() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;
@@ -56,8 +63,7 @@ bool CpuHas(Isa isa) {
     case Isa::kScalar:
       return true;
     case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-             __builtin_cpu_supports("f16c");
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && CpuHasF16c();
     case Isa::kAvx512:
       return CpuHas(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

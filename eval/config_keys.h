@@ -1,0 +1,49 @@
+#pragma once
+
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quantref {
+
+// Every key that a config may have, as data: what `run_eval --list keys` shows, what the JSON
+// schema for editors is made of, and what unknown keys are told by. The readers (run_config.cpp)
+// decide what is valid; tests hold the two against each other, and against configs/README.md.
+struct ConfigKey {
+  enum class Kind { kText, kChoice, kFlag, kCount, kNumber, kMaps };
+  // Dotted: "quantize.weights.bits". "[]" stands behind the name of a list of maps:
+  // "quantize.overrides[].match".
+  std::string name;
+  Kind kind = Kind::kText;
+  std::string otherwise{};  // the default as YAML; "": none, or that of another key
+  bool required = false;    // in its map
+  std::string about{};      // one line
+  double least = 0, most = std::numeric_limits<double>::infinity();  // of counts and numbers
+  bool above_least = false;                                          // `least` itself is not valid
+  std::string unit{};                                                // "nats", "tokens"
+  // Of a choice: all. Of another kind: words that may stand in the place of a value or of the keys
+  // below this one.
+  std::vector<std::string> words{};
+  bool list = false;   // a list of such values, or one of them
+  bool swept = false;  // a list makes the config a study
+
+  std::string Values() const;  // "2 to 8", "kernel, simulated", "true, false"
+};
+
+const std::vector<ConfigKey>& ConfigKeys();
+
+// Of a map at this place ("": the whole config; "quantize.methods[]": an entry of that list): the
+// names of its keys, and the place of each.
+struct ConfigChild {
+  std::string key, place;
+};
+std::vector<ConfigChild> ConfigChildren(std::string_view place);
+
+// Whether there are keys below this one.
+bool HasChildren(std::string_view place);
+
+// The entry of that place, or nullptr: maps that are nothing else have none.
+const ConfigKey* FindConfigKey(std::string_view place);
+
+}  // namespace quantref

@@ -1,0 +1,33 @@
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "harness/base/check.h"
+#include "harness/io/tokenizer.h"
+#include "harness/testing/fuzz.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kMostDecoded = 300;
+
+// The model encodes text, its own last bytes too, and decodes what it can give.
+void Run(std::string_view input) {
+  const testing::InputFile file(input);
+  const Tokenizer tokenizer = Tokenizer::Load(file.path());
+  const size_t vocab = tokenizer.vocab_size();
+  QR_CHECK_LT(tokenizer.bos_id().value_or(0), vocab);
+  const std::string text = "Hello \xef\xbc\xa1\xff w\xc3\xb6rld 12\n\xe6\x97\xa5";
+  for (const std::string_view some :
+       {std::string_view(text), input.substr(input.size() - std::min<size_t>(input.size(), 40))}) {
+    const std::vector<uint32_t> ids = tokenizer.Encode(some);
+    for (const uint32_t id : ids) QR_CHECK_LT(id, vocab);
+    tokenizer.Decode(ids);
+  }
+  for (uint32_t id = 0; id < std::min(vocab, kMostDecoded); ++id) tokenizer.Decode({{id}});
+}
+
+const testing::AddFuzzTarget target({"harness/io", "tokenizer", Run});
+
+}  // namespace
+}  // namespace quantref
