@@ -1,5 +1,7 @@
 #include "eval/config_schema.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -137,17 +139,18 @@ std::string ConfigSchema() {
   return schema.dump(1) + "\n";
 }
 
-std::string ConfigKeysText() {
+std::string ConfigKeysText(std::optional<size_t> width) {
   std::vector<std::vector<std::string>> rows;
   for (const ConfigKey& key : ConfigKeys()) {
-    const std::string otherwise = key.required ? "required" : key.otherwise;
-    rows.push_back({key.name, otherwise.empty() ? "-" : otherwise, key.Values(),
-                    key.about + (key.swept ? "; a list makes a study" : "")});
+    std::string text = fmt::format("{} ({}", key.about, key.Values());
+    if (key.required) text += "; required";
+    if (!key.otherwise.empty()) text += "; default " + key.otherwise;
+    rows.push_back({key.name, text + (key.swept ? "; a list makes a study)" : ")")});
   }
-  return RenderTable({"key", "default", "values", ""}, rows, 4);
+  return RenderList(rows, width);
 }
 
-std::string ConfigsText() {
+std::string ConfigsText(std::optional<size_t> width) {
   std::vector<std::vector<std::string>> rows;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(ConfigDir())) {
     if (entry.path().extension() != ".yaml") continue;
@@ -156,7 +159,7 @@ std::string ConfigsText() {
     rows.push_back({(below ? near : entry.path()).string(), FirstComment(entry.path())});
   }
   std::sort(rows.begin(), rows.end());
-  return RenderTable({"config", ""}, rows, 2);
+  return RenderList(rows, width);
 }
 
 }  // namespace quantref

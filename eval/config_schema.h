@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 
 namespace quantref {
@@ -8,10 +10,9 @@ namespace quantref {
 // all that makes a config valid; what the schema refuses they refuse.
 std::string ConfigSchema();
 
-// One line a key: name, default, valid values, what it is.
-std::string ConfigKeysText();
-
-// The configs that come with the program, each with the line that it begins with.
-std::string ConfigsText();
+// What --list shows: each key with what it is, valid values and default; and the configs that come
+// with the program, each with the line that it begins with. Wrapped to lines of that width.
+std::string ConfigKeysText(std::optional<size_t> width);
+std::string ConfigsText(std::optional<size_t> width);
 
 }  // namespace quantref

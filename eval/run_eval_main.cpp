@@ -40,8 +40,8 @@ void AddPlugin(const Plugin& plugin, const std::string& kind,
 }
 
 void PrintList(const std::string& kind) {
-  if (kind == "configs") return PrintWhole(ConfigsText());
-  if (kind == "keys") return PrintWhole(ConfigKeysText());
+  if (kind == "configs") return PrintWhole(ConfigsText(LineWidth(STDOUT_FILENO)));
+  if (kind == "keys") return PrintWhole(ConfigKeysText(LineWidth(STDOUT_FILENO)));
   if (kind == "schema") return PrintWhole(ConfigSchema());
   std::vector<std::vector<std::string>> rows;
   if (kind == "quantizers") {
