@@ -87,7 +87,7 @@ AccuracyFinding CompareAccuracy(const StoredRecord& a, const StoredRecord& b, do
       DifferenceBlocks(b.window_nll, a.window_nll, a.window_scored);
   finding.identical = a.window_nll == b.window_nll;
   finding.delta = BlockMean(blocks);
-  finding.interval = BootstrapMean(blocks);
+  finding.interval = MeanInterval(blocks);
   if (finding.identical) return finding;  // same
   if (!finding.interval) {
     finding.verdict = Verdict::kCannotTell;
@@ -125,13 +125,61 @@ struct Pair {
   const StoredRecord* candidate = nullptr;
 };
 
+// Those that match, or have no match, by the names that `name_of` gives them.
+template <typename NameOf>
+std::vector<Pair> MatchBy(const std::vector<const StoredRecord*>& baseline,
+                          const std::vector<const StoredRecord*>& candidate,
+                          const NameOf& name_of) {
+  std::multimap<CellName, Pair> pairs;
+  for (const StoredRecord* record : baseline) pairs.insert({name_of(*record), {record, nullptr}});
+  for (const StoredRecord* record : candidate) {
+    const auto [begin, end] = pairs.equal_range(name_of(*record));
+    const auto at = std::find_if(
+        begin, end, [](const auto& entry) { return entry.second.candidate == nullptr; });
+    if (at != end) {
+      at->second.candidate = record;
+    } else {
+      pairs.insert({name_of(*record), {nullptr, record}});
+    }
+  }
+  std::vector<Pair> list;
+  for (const auto& [name, pair] : pairs) list.push_back(pair);
+  return list;
+}
+
+CellName WithoutIdentity(const CellName& cell) {
+  CellName name = cell;
+  name.identity.clear();
+  return name;
+}
+
+// The same weights first, under whatever name; then the same name, of which the comparison will say
+// that its weights are others.
 std::vector<Pair> MatchCells(const RecordSet& baseline, const RecordSet& candidate) {
-  std::map<CellName, Pair> by_name;
-  for (const StoredRecord& record : baseline.records) by_name[record.cell].baseline = &record;
-  for (const StoredRecord& record : candidate.records) by_name[record.cell].candidate = &record;
+  const auto all = [](const RecordSet& set) {
+    std::vector<const StoredRecord*> list;
+    for (const StoredRecord& record : set.records) list.push_back(&record);
+    return list;
+  };
   std::vector<Pair> pairs;
-  pairs.reserve(by_name.size());
-  for (const auto& [name, pair] : by_name) pairs.push_back(pair);
+  std::vector<const StoredRecord*> gone, fresh;
+  for (const Pair& pair : MatchBy(all(baseline), all(candidate),
+                                  [](const StoredRecord& record) { return record.cell; })) {
+    if (pair.baseline != nullptr && pair.candidate != nullptr) {
+      pairs.push_back(pair);
+    } else {
+      (pair.baseline != nullptr ? gone : fresh)
+          .push_back(pair.baseline != nullptr ? pair.baseline : pair.candidate);
+    }
+  }
+  for (const Pair& pair : MatchBy(
+           gone, fresh, [](const StoredRecord& record) { return WithoutIdentity(record.cell); }))
+    pairs.push_back(pair);
+  const auto name = [](const Pair& pair) {
+    return WithoutIdentity((pair.candidate != nullptr ? pair.candidate : pair.baseline)->cell);
+  };
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [&](const Pair& a, const Pair& b) { return name(a) < name(b); });
   return pairs;
 }
 
@@ -176,7 +224,10 @@ ComparedCell CompareRecords(const StoredRecord& baseline, const StoredRecord& ca
   if (baseline.HasAccuracy() || candidate.HasAccuracy())
     cell.accuracy = CompareAccuracy(baseline, candidate, resolution);
   cell.speed = CompareSpeed(&baseline, &candidate, speed);
-  if (cell.accuracy && !cell.Identical()) cell.cause = FirstChangedStage(baseline, candidate);
+  if (cell.accuracy && !cell.Identical()) {
+    cell.cause = FirstChangedStage(baseline, candidate);
+    cell.other_weights = HasOtherWeights(baseline, candidate);
+  }
   const bool other_speed = cell.speed && cell.speed->verdict != Verdict::kSame;
   if (other_speed || (cell.accuracy && !cell.Identical()))
     cell.changes = OtherChanges(baseline, candidate);
@@ -204,7 +255,7 @@ void RequireComparable(const RecordComparison& comparison) {
   const StoredRecord& baseline = comparison.baseline->records.front();
   const StoredRecord& candidate = comparison.candidate->records.front();
   const std::string where = baseline.file.string() + ", " + candidate.file.string();
-  if (baseline.cell != candidate.cell) {
+  if (comparison.cells.size() > 1) {
     throw Error("not the same cell: " + Differs(OtherName(baseline.cell, candidate.cell)), where,
                 "records are matched by config, method, model and protocol");
   }

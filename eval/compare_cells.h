@@ -26,6 +26,9 @@ inline constexpr double kRoundingNll = 1e-5;  // nats
 struct Cause {
   std::string stage;
   Change change;
+  std::string
+      matrix{};  // of packed weights: the first whose codes are others, where records say it
+  std::string Text() const { return matrix.empty() ? stage : stage + ": " + matrix; }
 };
 
 // What the accuracies of two records say.
@@ -44,6 +47,9 @@ struct ComparedCell {
   std::optional<SpeedFinding> speed{};        // nothing where no record has any
   std::optional<Cause> cause{};               // nothing where no recorded hash changed
   std::vector<Change> changes{};  // config keys, tool, environment: what else may explain it
+  // The packed weights are others although nothing else could have changed their bits: whatever the
+  // accuracies say, it is another method or another rounding.
+  bool other_weights = false;
 
   bool Identical() const { return accuracy && accuracy->identical; }  // its accuracy
   const CellName& cell() const { return (candidate != nullptr ? candidate : baseline)->cell; }

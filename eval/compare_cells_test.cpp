@@ -237,6 +237,23 @@ TEST_CASE("CompareSets: cells by name, the most alarming first") {
   }
 }
 
+TEST_CASE("CompareSets: a model is its hashes, its name is what it is called") {
+  const Json moved = With("/model/name", "elsewhere/wikilm");
+  const RecordComparison same = CompareSets(Set({SampleRecord()}), Set({moved}), 0.002, 1);
+  REQUIRE(same.cells.size() == 1);
+  CHECK(same.cells[0].accuracy->identical);
+  // Other weights under the name of the old ones are no new cell: they are not comparable.
+  const Json retrained = With("/model/sha256", kOther);
+  const RecordComparison other = CompareSets(Set({SampleRecord()}), Set({retrained}), 0.002, 1);
+  REQUIRE(other.cells.size() == 1);
+  CHECK(other.cells[0].accuracy->verdict == Verdict::kNotComparable);
+  // Two models of one name: each finds its own.
+  const RecordComparison two =
+      CompareSets(Set({SampleRecord(), retrained}), Set({retrained, SampleRecord()}), 0.002, 1);
+  REQUIRE(two.cells.size() == 2);
+  for (const ComparedCell& cell : two.cells) CHECK(cell.accuracy->identical);
+}
+
 TEST_CASE("RequireComparable: two records that do not belong together are an Error") {
   const auto require = [](const Json& candidate) {
     const RecordSet a = Set({SampleRecord()}), b = Set({candidate});
@@ -247,7 +264,9 @@ TEST_CASE("RequireComparable: two records that do not belong together are an Err
   CHECK_ERROR(require(SampleRecord("big")), "config.name differs: tiny and big");
   CHECK_ERROR(require(With("/protocol/name", "llamacpp-512")),
               "protocol.name differs: gptq-2048 and llamacpp-512");
-  CHECK_ERROR(require(With("/model/name", "other")), "model.name differs: wikilm and other");
+  CHECK_NOTHROW(require(With("/model/name", "the same weights elsewhere")));
+  CHECK_ERROR(require(With("/model/name", "other", With("/model/sha256", kOther))),
+              "model.name differs: wikilm and other");
   CHECK_ERROR(require(With("/model/sha256", kOther)),
               "not comparable: model.sha256 differs: 222222222222 and ffffffffffff");
 }

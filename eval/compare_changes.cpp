@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <string_view>
 
 namespace quantref {
 namespace {
@@ -14,6 +16,8 @@ using Json = nlohmann::json;
 constexpr const char* kIdentity[] = {
     "model.synthetic", "model.sha256",           "model.dtype",
     "model.outliers",  "model.tokenizer_sha256", "protocol.token_sha256"};
+
+constexpr const char* kPackedWeights = "packed weights";
 
 struct StageFact {
   const char *stage, *path;
@@ -27,11 +31,14 @@ constexpr StageFact kStages[] = {
     {"weights", "model.sha256"},
     {"weights", "model.dtype"},
     {"weights", "model.outliers"},
-    {"packed weights", "hashes.packed_weights"},
+    {kPackedWeights, "hashes.packed_weights"},
     {"path", "path"},  // kernels or decoded weights: the same weights then give other logits
     {"logits", "hashes.first_window_logits"},
 };
 
+// Builds and machines that differ in one of these may round sums of calibration inputs otherwise.
+constexpr const char* kOwnBits[] = {"environment.compiler", "environment.flags", "environment.isa",
+                                    "environment.blas", "environment.blas_core"};
 constexpr const char* kTool[] = {"tool.version", "tool.git_commit", "tool.dirty"};
 constexpr const char* kEnvironment[] = {
     "environment.compiler",  "environment.flags", "environment.isa", "environment.blas",
@@ -47,6 +54,23 @@ void AddChanges(const StoredRecord& a, const StoredRecord& b, std::span<const ch
   for (const char* path : paths) {
     if (const auto change = Changed(a, b, path)) changes.push_back(*change);
   }
+}
+
+// The first matrix that has other codes or was not quantized before; nothing where none is, or no
+// record says it.
+std::optional<Cause> FirstChangedMatrix(const StoredRecord& a, const StoredRecord& b) {
+  const auto& before = a.matrices;
+  const auto& now = b.matrices;
+  for (size_t m = 0; m < std::min(before.size(), now.size()); ++m) {
+    if (before[m].name != now[m].name)
+      return Cause{kPackedWeights, {"layers[].name", before[m].name, now[m].name}, now[m].name};
+    if (before[m].packed_sha256 != now[m].packed_sha256) {
+      return Cause{kPackedWeights,
+                   {"layers[].packed_sha256", before[m].packed_sha256, now[m].packed_sha256},
+                   now[m].name};
+    }
+  }
+  return std::nullopt;
 }
 
 std::string Shown(const Json* value) { return value == nullptr ? "none" : value->dump(); }
@@ -85,10 +109,25 @@ std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRe
 std::optional<Cause> FirstChangedStage(const StoredRecord& baseline,
                                        const StoredRecord& candidate) {
   for (const StageFact& fact : kStages) {
-    if (const auto change = Changed(baseline, candidate, fact.path))
-      return Cause{fact.stage, *change};
+    const auto change = Changed(baseline, candidate, fact.path);
+    if (!change) continue;
+    if (std::string_view(fact.stage) == kPackedWeights) {
+      if (auto matrix = FirstChangedMatrix(baseline, candidate)) return matrix;
+    }
+    return Cause{fact.stage, *change};
   }
   return std::nullopt;
+}
+
+bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate) {
+  if (!IdentityChanges(baseline, candidate).empty()) return false;
+  const auto change = Changed(baseline, candidate, "hashes.packed_weights");
+  if (!change || change->baseline == "none" || change->candidate == "none") return false;
+  const bool calibrated = candidate.Fact("calibration.token_sha256") != "none";
+  return !calibrated ||
+         std::none_of(std::begin(kOwnBits), std::end(kOwnBits), [&](const char* path) {
+           return baseline.Fact(path) != candidate.Fact(path);
+         });
 }
 
 std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecord& candidate) {

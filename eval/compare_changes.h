@@ -17,6 +17,11 @@ std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRe
 // differs.
 std::optional<Cause> FirstChangedStage(const StoredRecord& baseline, const StoredRecord& candidate);
 
+// Other packed weights of the same model, where no other build or machine explains them: rounding
+// to nearest gives the same bits everywhere, what is calibrated where compiler, ISA and BLAS are
+// the same.
+bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate);
+
 // Config keys, the program and the environment.
 std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecord& candidate);
 

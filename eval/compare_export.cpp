@@ -4,10 +4,11 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
+#include <vector>
 
 #include "eval/compare_report.h"
+#include "eval/figure_text.h"
 #include "eval/markup.h"
 
 // The formats of a comparison that other programs read.
@@ -25,10 +26,8 @@ Json SetJson(const RecordSet& set) {
           {"older_passed_over", set.passed_over}};
 }
 
-Json Names(const std::set<Verdict>& verdicts) {
-  Json names = Json::array();
-  for (const Verdict verdict : verdicts) names.push_back(VerdictName(verdict));
-  return names;
+Json JudgedJson(const JudgedCounts& counts) {
+  return {{"judged", counts.judged}, {"of", counts.all}};
 }
 
 Json GateJson(const RecordComparison& comparison, const Gate& gate, bool gated) {
@@ -37,21 +36,24 @@ Json GateJson(const RecordComparison& comparison, const Gate& gate, bool gated) 
           {"failures", failures.cells},
           {"accuracy_failures", failures.accuracy},
           {"speed_failures", failures.speed},
+          {"judged", JudgedJson(JudgedAccuracies(comparison))},
+          {"speed_judged", JudgedJson(JudgedRates(comparison))},
           {"accuracy",
            {{"worse_nll", gate.accuracy.worse_nll},
             {"resolution_nll", gate.accuracy.resolution_nll},
-            {"fail_on", Names(gate.accuracy.fail_on)}}},
+            {"fail_on", FailOnNames(gate.accuracy)}}},
           {"speed",
            {{"tolerance", gate.speed.limits.tolerance},
             {"machine", gate.speed.limits.machine},
-            {"fail_on", Names(gate.speed.fail_on)}}}};
+            {"fail_on", FailOnNames(gate.speed)}}}};
 }
 
 Json RecordJson(const StoredRecord& record) {
   Json json = {{"id", record.id}, {"created", record.created}, {"file", record.file.string()}};
   if (record.HasAccuracy()) {
     json["mean_nll"] = record.MeanNll();
-    json["ppl"] = std::exp(record.MeanNll());
+    const double ppl = std::exp(record.MeanNll());
+    if (std::isfinite(ppl)) json["ppl"] = ppl;
   }
   if (!record.stamps.empty()) json["stamps"] = record.stamps;
   return json;
@@ -119,24 +121,54 @@ Json CellJson(const ComparedCell& cell, const Gate& gate) {
   if (cell.candidate != nullptr) json["candidate"] = RecordJson(*cell.candidate);
   if (cell.cause) {
     json["cause"] = {{"stage", cell.cause->stage}};
+    if (!cell.cause->matrix.empty()) json["cause"]["matrix"] = cell.cause->matrix;
     json["cause"].update(ChangeJson(cell.cause->change));
   }
+  if (cell.other_weights) json["other_weights"] = true;
   for (const Change& change : cell.changes) json["changes"].push_back(ChangeJson(change));
   return json;
 }
 
-std::string Details(const ComparedCell& cell) {
+std::string Changes(const ComparedCell& cell) {
   std::string text;
   if (cell.cause)
-    text += fmt::format("first change: {}: {}\n", cell.cause->stage, cell.cause->change.what);
+    text += fmt::format("first change: {}: {}\n", cell.cause->Text(), cell.cause->change.what);
   for (const Change& change : cell.changes)
     text += fmt::format("{}: {} -> {}\n", change.what, change.baseline, change.candidate);
   return text;
 }
 
-bool NothingToTest(Verdict verdict) {
-  return verdict == Verdict::kNotComparable || verdict == Verdict::kNew ||
-         verdict == Verdict::kGone;
+// One of JUnit's test cases, before it is XML.
+struct JUnitCase {
+  std::string name;
+  Verdict verdict = Verdict::kSame;
+  std::string why{}, failure{};
+  std::vector<std::pair<std::string, std::string>> figures{};
+  std::string details{};
+  double seconds = 0;
+};
+
+std::string Full(double value) { return fmt::format("{}", value); }
+
+JUnitCase AccuracyCase(const ComparedCell& cell, const Gate& gate) {
+  const AccuracyFinding& finding = *cell.accuracy;
+  JUnitCase test{cell.cell().Text(), finding.verdict, finding.why, GateFailure(gate, cell)};
+  const auto add_record = [&](const char* side, const StoredRecord* record) {
+    if (record == nullptr || !record->HasAccuracy()) return;
+    test.figures.emplace_back(fmt::format("{}_mean_nll", side), Full(record->MeanNll()));
+    test.figures.emplace_back(fmt::format("{}_ppl", side),
+                              FigureText(std::exp(record->MeanNll()), 4));
+  };
+  add_record("baseline", cell.baseline);
+  add_record("candidate", cell.candidate);
+  if (finding.delta) test.figures.emplace_back("delta_nll", Full(*finding.delta));
+  if (finding.interval) {
+    test.figures.emplace_back("delta_nll_low", Full(finding.interval->low));
+    test.figures.emplace_back("delta_nll_high", Full(finding.interval->high));
+  }
+  test.details = Changes(cell);
+  if (cell.candidate != nullptr) test.seconds = cell.candidate->accuracy_seconds;
+  return test;
 }
 
 const RateFinding& MostAlarming(const SpeedFinding& speed) {
@@ -145,44 +177,63 @@ const RateFinding& MostAlarming(const SpeedFinding& speed) {
       [](const RateFinding& a, const RateFinding& b) { return a.verdict < b.verdict; });
 }
 
-std::string SpeedDetails(const SpeedFinding& speed) {
-  std::string text;
-  for (const RateFinding& rate : speed.rates) {
-    text += fmt::format("{}: {}", rate.name.Text(), VerdictName(rate.verdict));
-    if (rate.ratio) text += fmt::format(", {:.3f} times as fast", rate.ratio->ratio);
-    if (rate.kernel) {
-      text += fmt::format(", {} takes {:.2f} times as long", rate.kernel->name.Text(),
-                          rate.kernel->ratio);
-    }
-    text += (rate.why.empty() ? "" : ": " + rate.why) + "\n";
+std::string RateDetails(const RateFinding& rate) {
+  std::string text = fmt::format("{}: {}", rate.name.Text(), VerdictName(rate.verdict));
+  if (rate.ratio) text += fmt::format(", {:.3f} times as fast", rate.ratio->ratio);
+  if (rate.kernel) {
+    text += fmt::format(", {} takes {:.2f} times as long", rate.kernel->name.Text(),
+                        rate.kernel->ratio);
   }
-  return text;
+  return text + (rate.why.empty() ? "" : ": " + rate.why) + "\n";
 }
 
-struct JUnitCases {
-  std::string text;
-  size_t tests = 0, failures = 0, skipped = 0;
-
-  void Add(const ComparedCell& cell, const std::string& name, const std::string& failure,
-           const std::string& details, Verdict verdict, const std::string& why) {
-    const CellName& names = cell.cell();
-    const std::string group =
-        names.protocol.empty() ? names.model : names.model + "." + names.protocol;
-    ++tests;
-    text += fmt::format("  <testcase classname=\"{}\" name=\"{}\">", MarkupText(group),
-                        MarkupText(name));
-    if (!failure.empty()) {
-      ++failures;
-      text += fmt::format("<failure type=\"{}\" message=\"{}\">{}</failure>", VerdictName(verdict),
-                          MarkupText(failure), MarkupText(details));
-    } else if (NothingToTest(verdict)) {
-      ++skipped;
-      const std::string reason = why.empty() ? "" : ": " + why;
-      text += fmt::format("<skipped message=\"{}\"/>", MarkupText(VerdictName(verdict) + reason));
-    }
-    text += "</testcase>\n";
+JUnitCase SpeedCase(const ComparedCell& cell, const Gate& gate) {
+  const SpeedFinding& speed = *cell.speed;
+  JUnitCase test{cell.cell().Text() + " speed", speed.verdict, MostAlarming(speed).why,
+                 SpeedGateFailure(gate, cell)};
+  for (const RateFinding& rate : speed.rates) {
+    const std::string name =
+        fmt::format("{}_{}_threads_{}", rate.name.decode ? "decode" : "prefill", rate.name.tokens,
+                    rate.name.threads);
+    if (rate.before) test.figures.emplace_back(name + "_baseline_tokens_s", Full(*rate.before));
+    if (rate.now) test.figures.emplace_back(name + "_candidate_tokens_s", Full(*rate.now));
+    if (rate.ratio) test.figures.emplace_back(name + "_ratio", Full(rate.ratio->ratio));
+    test.details += RateDetails(rate);
   }
-};
+  if (cell.candidate != nullptr) test.seconds = cell.candidate->speed_seconds;
+  return test;
+}
+
+bool IsJudged(Verdict verdict) {
+  return verdict == Verdict::kWorse || verdict == Verdict::kBetter || verdict == Verdict::kSame;
+}
+
+// JUnit's elements of a case, in the order that its schema has them.
+std::string CaseXml(const JUnitCase& test, const CellName& cell) {
+  const std::string group = cell.protocol.empty() ? cell.model : cell.model + "." + cell.protocol;
+  std::string text = fmt::format("  <testcase classname=\"{}\" name=\"{}\" time=\"{:.3f}\">\n",
+                                 MarkupText(group), MarkupText(test.name), test.seconds);
+  text += fmt::format("<properties>\n<property name=\"verdict\" value=\"{}\"/>\n",
+                      VerdictName(test.verdict));
+  for (const auto& [name, value] : test.figures) {
+    text +=
+        fmt::format("<property name=\"{}\" value=\"{}\"/>\n", MarkupText(name), MarkupText(value));
+  }
+  text += "</properties>\n";
+  const std::string verdict = VerdictName(test.verdict) + (test.why.empty() ? "" : ": " + test.why);
+  if (!test.failure.empty()) {
+    const bool changed = test.failure.starts_with("changed");
+    text += fmt::format("<failure type=\"{}\" message=\"{}\">{}</failure>\n",
+                        changed ? "changed" : VerdictName(test.verdict), MarkupText(test.failure),
+                        MarkupText(test.details));
+  } else if (!IsJudged(test.verdict)) {
+    text += fmt::format("<skipped message=\"{}\"/>\n", MarkupText(verdict));
+  }
+  std::string figures = verdict + "\n";
+  for (const auto& [name, value] : test.figures) figures += name + ": " + value + "\n";
+  return text + "<system-out>" + MarkupText(figures + test.details) +
+         "</system-out>\n</testcase>\n";
+}
 
 }  // namespace
 
@@ -211,23 +262,25 @@ std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate,
 }
 
 std::string ComparisonJUnit(const RecordComparison& comparison, const Gate& gate) {
-  JUnitCases cases;
+  std::string cases;
+  size_t tests = 0, failures = 0, skipped = 0;
+  double seconds = 0;
+  const auto add = [&](const JUnitCase& test, const CellName& cell) {
+    ++tests;
+    failures += !test.failure.empty();
+    skipped += test.failure.empty() && !IsJudged(test.verdict);
+    seconds += test.seconds;
+    cases += CaseXml(test, cell);
+  };
   for (const ComparedCell& cell : comparison.cells) {
-    const std::string name = cell.cell().Text();
-    if (cell.accuracy) {
-      cases.Add(cell, name, GateFailure(gate, cell), Details(cell), cell.accuracy->verdict,
-                cell.accuracy->why);
-    }
-    if (cell.speed) {
-      cases.Add(cell, name + " speed", SpeedGateFailure(gate, cell), SpeedDetails(*cell.speed),
-                cell.speed->verdict, MostAlarming(*cell.speed).why);
-    }
+    if (cell.accuracy) add(AccuracyCase(cell, gate), cell.cell());
+    if (cell.speed) add(SpeedCase(cell, gate), cell.cell());
   }
   return fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<testsuite name=\"compare_results\" tests=\"{}\" failures=\"{}\" errors=\"0\" "
-      "skipped=\"{}\">\n{}</testsuite>\n",
-      cases.tests, cases.failures, cases.skipped, cases.text);
+      "skipped=\"{}\" time=\"{:.3f}\">\n{}</testsuite>\n",
+      tests, failures, skipped, seconds, cases);
 }
 
 }  // namespace quantref

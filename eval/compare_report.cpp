@@ -101,6 +101,11 @@ std::string SpeedMarkdown(const std::vector<SpeedRow>& rows) {
   return text;
 }
 
+// "9 of 11 cells judged".
+std::string JudgedText(const JudgedCounts& counts, const std::string& noun) {
+  return fmt::format("{} of {} judged", WithThousands(counts.judged), Plural(counts.all, noun));
+}
+
 }  // namespace
 
 std::string SummaryLine(const RecordComparison& comparison) {
@@ -113,18 +118,28 @@ std::string SummaryLine(const RecordComparison& comparison) {
     line += fmt::format("{}{} {}", line.empty() ? "" : ", ",
                         WithThousands(static_cast<size_t>(count)), VerdictName(verdict));
   }
-  const std::string speed = SpeedSummary(SpeedRows(comparison));
+  if (!line.empty()) line = JudgedText(JudgedAccuracies(comparison), "cell") + ": " + line;
+  std::string speed = SpeedSummary(SpeedRows(comparison));
   if (speed.empty()) return line;
-  return line.empty() ? "speed: " + speed : fmt::format("accuracy: {}; speed: {}", line, speed);
+  speed = fmt::format("speed: {}: {}", JudgedText(JudgedRates(comparison), "rate"), speed);
+  return line.empty() ? speed : fmt::format("accuracy: {}; {}", line, speed);
 }
 
 std::string GateLine(const RecordComparison& comparison, const Gate& gate) {
   const GateFailureCounts failures = GateFailures(gate, comparison);
-  if (failures.cells == 0) return "gate: passed";
-  std::string line = fmt::format("gate: FAILED by {}", Plural(failures.cells, "cell"));
-  if (failures.speed > 0)
-    line += fmt::format(" ({} in accuracy, {} in speed)", failures.accuracy, failures.speed);
-  return line;
+  if (failures.cells > 0) {
+    const std::string line = fmt::format("gate: FAILED by {}", Plural(failures.cells, "cell"));
+    if (failures.speed == 0) return line;
+    return line + fmt::format(" ({} in accuracy, {} in speed)", failures.accuracy, failures.speed);
+  }
+  const JudgedCounts accuracy = JudgedAccuracies(comparison), rates = JudgedRates(comparison);
+  if (accuracy.judged + rates.judged == 0) return "gate: passed, but NOTHING was judged";
+  std::string unjudged;
+  if (accuracy.judged < accuracy.all) unjudged = Plural(accuracy.all - accuracy.judged, "cell");
+  if (rates.judged < rates.all) {
+    unjudged += (unjudged.empty() ? "" : " and ") + Plural(rates.all - rates.judged, "rate");
+  }
+  return unjudged.empty() ? "gate: passed" : "gate: passed, without judging " + unjudged;
 }
 
 std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated) {

@@ -10,11 +10,11 @@ namespace quantref {
 
 // A comparison as people read it and as other programs do. Pure functions of what was compared.
 
-// "1 worse, 10 same": how many cells each verdict has; where there are speeds, "accuracy: 1 worse;
-// speed: 1 worse, 3 same".
+// "11 of 12 cells judged: 1 worse, 1 cannot tell, 10 same": how many cells each verdict has; where
+// there are speeds, "accuracy: ...; speed: 4 of 4 rates judged: 1 worse, 3 same".
 std::string SummaryLine(const RecordComparison& comparison);
 
-// "gate: passed", or how many cells fail it.
+// "gate: passed", or how many cells fail it; a gate that passes says what it did not judge.
 std::string GateLine(const RecordComparison& comparison, const Gate& gate);
 
 // For a terminal. The gate's line is there where a gate was asked for.
@@ -29,7 +29,8 @@ std::string ComparisonHtml(const RecordComparison& comparison);
 // results/README.md has the schema.
 std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate, bool gated);
 
-// JUnit XML: a cell is a test case, its speed another; each fails if it fails the gate.
+// JUnit XML: a cell is a test case, its speed another, with their figures and the time that
+// measuring took; each fails if it fails the gate, and is skipped where it was not judged.
 std::string ComparisonJUnit(const RecordComparison& comparison, const Gate& gate);
 
 }  // namespace quantref

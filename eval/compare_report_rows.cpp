@@ -10,6 +10,7 @@
 
 #include "eval/compare_changes.h"
 #include "eval/compare_report_speed.h"
+#include "eval/figure_text.h"
 #include "eval/text_table.h"
 
 namespace quantref {
@@ -18,9 +19,8 @@ namespace {
 using Row = std::vector<std::string>;
 
 std::string Ppl(const StoredRecord* record) {
-  return record == nullptr || !record->HasAccuracy()
-             ? "-"
-             : fmt::format("{:.4f}", std::exp(record->MeanNll()));
+  return record == nullptr || !record->HasAccuracy() ? "-"
+                                                     : FigureText(std::exp(record->MeanNll()), 4);
 }
 
 std::string DeltaCell(const AccuracyFinding& finding) {
@@ -41,7 +41,7 @@ std::string VerdictCell(const AccuracyFinding& finding) {
 }
 
 std::string CauseCell(const ComparedCell& cell) {
-  if (cell.cause) return cell.cause->stage;
+  if (cell.cause) return cell.cause->Text();
   const bool both = cell.baseline != nullptr && cell.candidate != nullptr;
   return both && !cell.Identical() ? "not in the hashes" : "-";
 }
@@ -88,7 +88,7 @@ std::vector<Row> ChangesOf(const ComparedCell& cell, bool causes) {
     lines.push_back({what, ShortHash(change.baseline), ShortHash(change.candidate)});
   };
   if (causes && cell.cause)
-    add(cell.cause->stage + ": " + cell.cause->change.what, cell.cause->change);
+    add(cell.cause->Text() + ": " + cell.cause->change.what, cell.cause->change);
   if (!causes) {
     for (const Change& change : cell.changes) add(change.what, change);
   }
@@ -101,14 +101,32 @@ std::string Plural(size_t count, const std::string& noun) {
   return fmt::format("{} {}{}", WithThousands(count), noun, count == 1 ? "" : "s");
 }
 
-ReportTable MakeCellTable(const ComparedCells& cells) {
-  std::set<std::string> models, protocols;
+ModelNames::ModelNames(const ComparedCells& cells) {
+  const auto record_of = [](const ComparedCell* cell) -> const StoredRecord& {
+    return *(cell->candidate != nullptr ? cell->candidate : cell->baseline);
+  };
+  std::map<std::string, std::set<std::string>> weights;  // by name
   for (const ComparedCell* cell : cells) {
-    models.insert(cell->cell().model);
-    protocols.insert(cell->cell().protocol);
+    const StoredRecord& record = record_of(cell);
+    weights[record.cell.model].insert(record.Fact("model.sha256"));
   }
+  std::set<std::string> distinct;
+  for (const ComparedCell* cell : cells) {
+    const StoredRecord& record = record_of(cell);
+    std::string name = record.cell.model;
+    if (weights[name].size() > 1) name += " " + ShortHash(record.Fact("model.sha256"));
+    distinct.insert(name);
+    names_.try_emplace(record.cell.Model(), std::move(name));
+  }
+  several_ = distinct.size() > 1;
+}
+
+ReportTable MakeCellTable(const ComparedCells& cells) {
+  std::set<std::string> protocols;
+  for (const ComparedCell* cell : cells) protocols.insert(cell->cell().protocol);
+  const ModelNames models(cells);
   ReportTable table{{"cell"}, {}};
-  if (models.size() > 1) table.header.emplace_back("model");
+  if (models.Several()) table.header.emplace_back("model");
   if (protocols.size() > 1) table.header.emplace_back("protocol");
   const Row measures = {"verdict", "first change"};
   table.header.insert(table.header.end(), measures.begin(), measures.end());
@@ -117,7 +135,7 @@ ReportTable MakeCellTable(const ComparedCells& cells) {
     table.header.emplace_back(name);
   for (const ComparedCell* cell : cells) {
     Row row = {cell->cell().Text()};
-    if (models.size() > 1) row.push_back(cell->cell().model);
+    if (models.Several()) row.push_back(models.Of(*cell));
     if (protocols.size() > 1) row.push_back(cell->cell().protocol);
     for (std::string value : {VerdictCell(*cell->accuracy), CauseCell(*cell), Ppl(cell->baseline),
                               Ppl(cell->candidate), DeltaCell(*cell->accuracy)}) {
@@ -182,12 +200,14 @@ std::string SetLine(const RecordSet& set) {
 }
 
 std::string SharedLine(const RecordComparison& comparison) {
-  std::set<std::string> models, protocols;
+  std::set<std::string> protocols;
+  ComparedCells all;
   for (const ComparedCell& cell : comparison.cells) {
-    models.insert(cell.cell().model);
+    all.push_back(&cell);
     if (!cell.cell().protocol.empty()) protocols.insert(cell.cell().protocol);
   }
-  std::string line = models.size() == 1 ? *models.begin() : "";
+  std::string line =
+      all.empty() || ModelNames(all).Several() ? "" : comparison.cells.front().cell().model;
   if (protocols.size() == 1) line += (line.empty() ? "" : " · ") + *protocols.begin();
   return line.empty() ? "" : line + "\n";
 }

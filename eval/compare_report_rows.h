@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,19 @@ struct ListedCells {
   ComparedCells changed, identical;
 };
 ListedCells ListCells(const RecordComparison& comparison);
+
+// What each cell's model is called; where others of its name have other weights, with its own.
+class ModelNames {
+ public:
+  explicit ModelNames(const ComparedCells& cells);
+
+  const std::string& Of(const ComparedCell& cell) const { return names_.at(cell.cell().Model()); }
+  bool Several() const { return several_; }
+
+ private:
+  std::map<std::string, std::string> names_;  // by what the model is
+  bool several_ = false;
+};
 
 // Of cells that have accuracy. Columns that have one value for all of them are left out.
 ReportTable MakeCellTable(const ComparedCells& cells);

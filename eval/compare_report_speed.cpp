@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 #include "eval/text_table.h"
 
@@ -44,17 +43,18 @@ std::vector<SpeedRow> SpeedRows(const RecordComparison& comparison) {
 }
 
 ReportTable MakeSpeedTable(const std::vector<SpeedRow>& rows) {
-  std::set<std::string> models;
-  for (const SpeedRow& row : rows) models.insert(row.cell->cell().model);
+  ComparedCells timed;
+  for (const SpeedRow& row : rows) timed.push_back(row.cell);
+  const ModelNames models(timed);
   ReportTable table{{"cell"}, {}};
-  if (models.size() > 1) table.header.emplace_back("model");
+  if (models.Several()) table.header.emplace_back("model");
   for (const char* name : {"speed", "verdict", "kernel"}) table.header.emplace_back(name);
   table.left = table.header.size();
   for (const char* name : {"tokens/s before", "now", "ratio"}) table.header.emplace_back(name);
   for (const SpeedRow& row : rows) {
     const RateFinding& rate = *row.rate;
     std::vector<std::string> cells = {row.cell->cell().Text()};
-    if (models.size() > 1) cells.push_back(row.cell->cell().model);
+    if (models.Several()) cells.push_back(models.Of(*row.cell));
     for (const std::string& value :
          {rate.name.Text(), std::string(VerdictName(rate.verdict)), KernelCell(rate),
           Rate(rate.before), Rate(rate.now), RatioCell(rate)})

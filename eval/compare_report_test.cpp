@@ -60,9 +60,9 @@ TEST_CASE("comparison as text") {
                     {"a<&|\"b??: 6 records, 3 older records of the same cells passed over",
                      "wikilm · gptq-2048", "packed weights: hashes.packed_weights", "666666666666",
                      "config.quantize.weights.bits", "model.dtype differs: native and fp16  (f no)",
-                     "CONTAMINATED calibration  (b worse)", "gate: FAILED by 3 cells"}) == "");
-  CHECK(text.find("1 worse, 1 not comparable, 1 gone, 1 cannot tell, 1 new, 1 better, 1 same") !=
-        std::string::npos);
+                     "CONTAMINATED calibration  (b worse)", "gate: FAILED by 4 cells"}) == "");
+  CHECK(text.find("3 of 7 cells judged: 1 worse, 1 not comparable, 1 gone, 1 cannot tell, 1 new, "
+                  "1 better, 1 same") != std::string::npos);
   CHECK(text.find('\x1b') == std::string::npos);
   CHECK(ComparisonText(EveryVerdict(), Gate{}, false).find("gate") == std::string::npos);
 }
@@ -80,8 +80,8 @@ TEST_CASE("comparison as text: many cells that are the same are counted") {
 TEST_CASE("comparison as Markdown") {
   const std::string text = ComparisonMarkdown(EveryVerdict(), Gate{}, true);
   INFO(text);
-  CHECK(text.find("**1 worse, 1 not comparable") == 0);  // the summary comes first
-  CHECK(MissingPart(text, {"gate: FAILED by 3 cells", "| b worse | worse | packed weights |",
+  CHECK(text.find("**3 of 7 cells judged: 1 worse, 1 not comparable") == 0);  // the summary first
+  CHECK(MissingPart(text, {"gate: FAILED by 4 cells", "| b worse | worse | packed weights |",
                            "g new\\|&lt;&amp;&gt;\"'", "<details><summary>What changed</summary>",
                            "&lt;3\\|&amp;", "<details><summary>1 cell the same"}) == "");
   size_t open = 0, close = 0;
@@ -94,7 +94,9 @@ TEST_CASE("comparison as JSON") {
   const Json json = Json::parse(ComparisonJson(EveryVerdict(), Gate{}, true));
   CHECK(json["comparison_schema"] == 1);
   CHECK(json["baseline"]["older_passed_over"] == 3);
-  CHECK(json["gate"]["failures"] == 3);
+  CHECK(json["gate"]["failures"] == 4);
+  CHECK(json["gate"]["judged"] == Json{{"judged", 3}, {"of", 7}});
+  CHECK(json["gate"]["accuracy"]["fail_on"] == Json{"worse", "unjudged", "missing", "changed"});
   CHECK(json["verdicts"]["cannot tell"] == 1);
   REQUIRE(json["cells"].size() == 7);
   const Json& worse = json["cells"][0];
@@ -152,21 +154,89 @@ TEST_CASE("comparison as JUnit XML") {
   INFO(xml);
   const std::vector<std::string> elements = XmlElements(xml);
   CHECK(std::count(elements.begin(), elements.end(), "testcase") == 7);
-  CHECK(std::count(elements.begin(), elements.end(), "failure") == 3);
+  CHECK(std::count(elements.begin(), elements.end(), "failure") == 4);
   CHECK(std::count(elements.begin(), elements.end(), "skipped") == 1);
-  CHECK(MissingPart(xml, {"tests=\"7\" failures=\"3\" errors=\"0\" skipped=\"1\"",
+  CHECK(MissingPart(xml, {"tests=\"7\" failures=\"4\" errors=\"0\" skipped=\"1\"",
                           "name=\"g new|&lt;&amp;&gt;&quot;'\"", "&lt;3|&amp;"}) == "");
   Gate gate;
-  gate.accuracy.fail_on = {Verdict::kCannotTell};
+  gate.accuracy = {.fail_on = {Verdict::kCannotTell}, .fail_on_changed = false};
   CHECK(ComparisonJUnit(EveryVerdict(), gate).find("failures=\"1\" errors=\"0\" skipped=\"3\"") !=
         std::string::npos);
+}
+
+TEST_CASE("comparison as JUnit XML: figures and time") {
+  Json before = SampleRecord(), now = SampleRecord();
+  ShiftNll(now, 0.01, 0.001);
+  now["seconds"] = {{"quantize", 1.5}, {"evaluate", 2.25}};
+  const RecordSet baseline = Set("a", {before}), candidate = Set("b", {now});
+  const std::string xml = ComparisonJUnit(CompareSets(baseline, candidate, 0.002, 1), Gate{});
+  INFO(xml);
+  XmlElements(xml);
+  CHECK(MissingPart(xml, {"name=\"tiny rtn\" time=\"3.750\"", "skipped=\"0\" time=\"3.750\"",
+                          "<property name=\"verdict\" value=\"worse\"/>",
+                          "<property name=\"baseline_ppl\" value=\"",
+                          "<property name=\"delta_nll_low\" value=\"0.00",
+                          "<system-out>worse\nbaseline_mean_nll: "}) == "");
+}
+
+TEST_CASE("gate: what was not judged is said, and fails unless that was let pass") {
+  Json unsure = SampleRecord();
+  ShiftNll(unsure, 0, 0.05);
+  const RecordSet baseline = Set("a", {SampleRecord(), SampleRecord("other")});
+  const RecordSet nothing = Set("b", {unsure}), some = Set("b", {unsure, SampleRecord("other")});
+  const RecordComparison none = CompareSets(baseline, nothing, 0.002, 1),
+                         one = CompareSets(baseline, some, 0.002, 1);
+  CHECK(GateFailures(Gate{}, one).cells == 1);
+  CHECK(GateFailures(Gate{}, none).cells == 2);
+  Gate lenient;
+  lenient.accuracy.fail_on = {Verdict::kWorse};
+  CHECK(GateLine(one, lenient) == "gate: passed, without judging 1 cell");
+  CHECK(GateLine(none, lenient) == "gate: passed, but NOTHING was judged");
+  CHECK(SummaryLine(none) == "0 of 2 cells judged: 1 gone, 1 cannot tell");
+}
+
+TEST_CASE("gate: other packed weights fail, whatever the accuracies say") {
+  const auto matrices = [](const std::string& second) {
+    return Json{{{"name", "layers.0.self_attn.q_proj"}, {"packed_sha256", std::string(64, 'a')}},
+                {{"name", "layers.0.self_attn.k_proj"}, {"packed_sha256", second}}};
+  };
+  Json before = SampleRecord(), unsure = SampleRecord();
+  before["layers"] = matrices(std::string(64, 'b'));
+  unsure["layers"] = matrices(std::string(64, 'c'));
+  unsure["hashes"]["packed_weights"] = std::string(64, 'f');
+  ShiftNll(unsure, 0, 0.0005);
+  const auto compared = [&](const Json& candidate) {
+    return CompareRecords(Stored(before), Stored(candidate), 0.002);
+  };
+  Gate gate;
+  gate.accuracy.fail_on = {Verdict::kWorse};
+  const StoredRecord a = Stored(before), b = Stored(unsure);
+  const ComparedCell cell = CompareRecords(a, b, 0.002);
+  CHECK(cell.accuracy->verdict == Verdict::kSame);
+  CHECK(GateFailure(gate, cell) ==
+        "changed: packed weights: layers.0.self_attn.k_proj (accuracy: same)");
+  CHECK(cell.cause->change ==
+        Change{"layers[].packed_sha256", std::string(64, 'b'), std::string(64, 'c')});
+  gate.accuracy.fail_on_changed = false;
+  CHECK(GateFailure(gate, cell) == "");
+  // Another build may round the sums over calibration inputs otherwise; of what reads none it may
+  // not.
+  Json elsewhere = unsure;
+  elsewhere["environment"]["isa"] = "avx512";
+  CHECK_FALSE(compared(elsewhere).other_weights);
+  elsewhere.erase("calibration");
+  CHECK(compared(elsewhere).other_weights);
+  // Records without hashes of matrices.
+  unsure.erase("layers");
+  CHECK(compared(unsure).cause->change.what == "hashes.packed_weights");
 }
 
 TEST_CASE("gate: limits") {
   const ComparedCell& worse = EveryVerdict().cells[0];
   Gate gate;
   CHECK(GateFailure(gate, worse) != "");
-  CHECK(GateFailures(gate, EveryVerdict()).cells == 3);
+  CHECK(GateFailures(gate, EveryVerdict()).cells == 4);
+  gate.accuracy.fail_on_changed = false;
   gate.accuracy.worse_nll = 0.009;  // the interval's lower end is above, then below
   CHECK(GateFailure(gate, worse) != "");
   gate.accuracy.worse_nll = 0.00999;
@@ -183,11 +253,17 @@ TEST_CASE("gate: the file, strictly") {
     return ReadGate(file);
   };
   const Gate gate = read(
-      "accuracy: {worse_nll: 0.01, resolution_nll: 0.005, fail_on: [worse, cannot tell, new]}");
+      "accuracy: {worse_nll: 0.01, resolution_nll: 0.005, fail_on: [worse, cannot tell, new]}\n"
+      "speed: {fail_on: [unjudged, missing]}");
   CHECK(gate.accuracy.worse_nll == 0.01);
   CHECK(gate.accuracy.resolution_nll == 0.005);
   CHECK(gate.accuracy.fail_on ==
         std::set<Verdict>{Verdict::kWorse, Verdict::kCannotTell, Verdict::kNew});
+  CHECK_FALSE(gate.accuracy.fail_on_changed);
+  CHECK(gate.speed.fail_on ==
+        std::set<Verdict>{Verdict::kNotComparable, Verdict::kCannotTell, Verdict::kGone});
+  CHECK(read("accuracy: {fail_on: [changed]}").accuracy.fail_on_changed);
+  CHECK_ERROR(read("speed: {fail_on: [changed]}"), "unknown verdict 'changed'");
   CHECK_ERROR(read("accuracy: {worse_nnl: 1}"), "gate.yaml:1", "did you mean 'worse_nll'");
   CHECK_ERROR(read("acuracy: {}"), "did you mean 'accuracy'");
   CHECK_ERROR(read("accuracy: {worse_nll: -1}"), "0 or more");
@@ -199,6 +275,8 @@ TEST_CASE("gate: the file, strictly") {
   CHECK(example.accuracy.worse_nll == Gate{}.accuracy.worse_nll);
   CHECK(example.accuracy.resolution_nll == Gate{}.accuracy.resolution_nll);
   CHECK(example.accuracy.fail_on == Gate{}.accuracy.fail_on);
+  CHECK(example.accuracy.fail_on_changed == Gate{}.accuracy.fail_on_changed);
+  CHECK(example.speed.fail_on == Gate{}.speed.fail_on);
 }
 
 }  // namespace

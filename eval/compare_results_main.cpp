@@ -46,7 +46,7 @@ int Compare(const CompareOptions& options) {
   const RecordSet baseline = ReadRecords(options.baseline, threads);
   const RecordSet candidate = ReadRecords(options.candidates[0], threads);
   const RecordComparison comparison =
-      CompareSets(baseline, candidate, gate.accuracy.resolution_nll, threads);
+      CompareSets(baseline, candidate, gate.accuracy.resolution_nll, threads, gate.speed.limits);
   if (!baseline.is_set && !candidate.is_set) RequireComparable(comparison);
   const std::string text = Render(comparison, gate, options);
   PrintWhole(text);

@@ -85,9 +85,14 @@ TEST_CASE("compare_results: a rerun is the same, bit for bit") {
     CHECK(cell["accuracy"]["identical"] == true);
     CHECK_FALSE(cell.contains("cause"));
   }
+  const auto run = [](const std::string& file) {
+    return RecordJson::parse(ReadFile(Lab() / file, size_t{1} << 24))["run"];
+  };
+  CHECK(run(OnlyFile("before", "rtn")) == run(OnlyFile("before", "fp16")));
+  CHECK(run(OnlyFile("before", "rtn")) != run(OnlyFile("again", "rtn")));
   const ProcessResult gated = Compare(Lab(), {"before", "again", "--gate"});
   CHECK(gated.exit_code == 0);
-  CHECK(gated.out.find("3 same\ngate: passed\n") != std::string::npos);
+  CHECK(gated.out.find("3 of 3 cells judged: 3 same\ngate: passed\n") != std::string::npos);
 }
 
 TEST_CASE("compare_results: fewer bits under the same name are caught, blamed and gated") {
@@ -112,8 +117,11 @@ TEST_CASE("compare_results: fewer bits under the same name are caught, blamed an
   CHECK(Compare(Lab(), {"bits8", "bits3"}).exit_code == 0);  // no gate was asked for
   CHECK(Compare(Lab(), {"bits8", "bits3", "--gate"}).exit_code == 1);
   CHECK(Compare(Lab(), {"--gate", "bits8", "bits3"}).exit_code == 1);
-  CHECK(Compare(Lab(), {"bits3", "bits8", "--gate"}).exit_code == 0);  // better is no failure
-  WriteFile(Lab() / "gate.yaml", "accuracy: {worse_nll: 50}\n");
+  // Better is no failure, but other weights are one until they are let pass.
+  CHECK(Compare(Lab(), {"bits3", "bits8", "--gate"}).exit_code == 1);
+  WriteFile(Lab() / "gate.yaml", "accuracy: {fail_on: [worse, unjudged, missing]}\n");
+  CHECK(Compare(Lab(), {"bits3", "bits8", "--gate", "gate.yaml"}).exit_code == 0);
+  WriteFile(Lab() / "gate.yaml", "accuracy: {worse_nll: 50, fail_on: [worse]}\n");
   CHECK(Compare(Lab(), {"bits8", "bits3", "--gate", "gate.yaml"}).exit_code == 0);
 }
 
@@ -128,7 +136,13 @@ TEST_CASE("compare_results: a method that rounds wrongly is caught, the others a
   const RecordJson& cell = Cell(comparison, "rtn");
   CHECK(cell["accuracy"]["identical"] == false);
   CHECK(cell["cause"]["stage"] == "packed weights");
+  CHECK(cell["cause"]["matrix"] == "layers.0.self_attn.q_proj");
   CHECK_FALSE(cell.contains("changes"));  // the same config, and the same commit by name
+  // Whatever its accuracy says, or cannot.
+  WriteFile(Lab() / "changed.yaml", "accuracy: {fail_on: [changed]}\n");
+  const ProcessResult gated = Compare(Lab(), {"before", "planted", "--gate", "changed.yaml"});
+  CHECK(gated.exit_code == 1);
+  CHECK(gated.out.find("packed weights: layers.0.self_attn.q_proj") != std::string::npos);
 }
 
 TEST_CASE("compare_results: other calibration samples are blamed on calibration") {

@@ -100,7 +100,10 @@ FinishedCells::FinishedCells(const fs::path& folder, const std::vector<const Run
 std::string FinishedCells::WhyUnfinished(const SoughtCell& cell) const {
   std::string why = kNoRecord;
   for (const StoredRecord& record : records_) {
-    if (record.cell != cell.name) continue;
+    // Which weights they must be is among the facts.
+    CellName name = cell.name;
+    name.identity = record.cell.identity;
+    if (record.cell != name || record.cell.model != name.model) continue;
     const std::string other = WhyOther(record, cell, any_commit_);
     if (other.empty()) return "";
     if (why == kNoRecord) why = other;

@@ -42,6 +42,10 @@ void GroupRun::Plan() {
     std::vector<GroupCell> cells = PlanConfig(*config);
     std::move(cells.begin(), cells.end(), std::back_inserter(planned_));
   }
+  if (unquantized_ > 0 && std::none_of(planned_.begin(), planned_.end(),
+                                       [](const GroupCell& cell) { return cell.wanted; }))
+    throw Error("nothing is left to measure: no cell quantizes a matrix", config_.file,
+                "'keep' and 'overrides' say which matrices stay as they are");
   if (!options_.rerun) {
     std::vector<const RunConfig*> sought;
     std::copy_if(configs_.begin(), configs_.end(), std::back_inserter(sought),
@@ -81,11 +85,17 @@ std::vector<GroupCell> GroupRun::PlanConfig(const RunConfig& config) {
   return cells;
 }
 
-// One cell, or one for each seed where the method calibrates and there are several.
+// One cell, or one for each seed where the method calibrates and there are several; none where it
+// would be the reference under another name.
 std::vector<GroupCell> GroupRun::PlanMethod(const RunConfig& config, const CellConfig& spec) {
   GroupCell cell{
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
   cell.plan = PlanFor(spec.quantize, model_->weights);
+  if (!QuantizesAny(cell.plan)) {
+    fmt::print(stderr, "{}", UnquantizedText(config.name, spec.label));
+    ++unquantized_;
+    return {};
+  }
   cell.calibrates = cell.method.Needs(cell.plan).Any();
   const std::vector<size_t>& seeds = config.calibration.seeds;
   std::vector<GroupCell> cells;

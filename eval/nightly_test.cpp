@@ -92,13 +92,16 @@ void CheckCode(const ProcessResult& result, int code) {
 
 TEST_CASE("nightly: records by date, a baseline by command, a regression caught") {
   const Night night;
-  CheckCode(night.Run({}), 0);
+  CheckCode(night.Run({"--allow-missing"}), 0);
   REQUIRE(night.Folders().size() == 1);
   const fs::path first = night.Folders()[0];
   CHECK(first.filename().string().size() == std::string("2026-01-31").size());
-  CHECK(MissingPart(night.Summary(), {"# Nightly 20", "All passed.",
-                                      "| tiny | done | no baseline |", "--update-baseline tiny"}) ==
-        "");
+  CHECK(MissingPart(
+            night.Summary(),
+            {"# Nightly 20", "Nothing failed, but not all was judged. Without a baseline: tiny.",
+             "| tiny | done | **no baseline**: nothing judged |", "--update-baseline tiny"}) == "");
+  CHECK(MissingPart(ReadFile(first / "tiny.junit.xml", kMost),
+                    {"failures=\"0\"", "<skipped message=\"no baseline\"/>"}) == "");
   CHECK(fs::is_empty(night.lab / "baselines"));  // nothing is made silently
 
   const ProcessResult made = night.Run({"--update-baseline", "tiny"});
@@ -110,8 +113,10 @@ TEST_CASE("nightly: records by date, a baseline by command, a regression caught"
   CheckCode(night.Run({}), 0);
   REQUIRE(night.Folders().size() == 2);  // the same day, or the next one at midnight
   CHECK(fs::exists(first / "summary.md"));
-  CHECK(MissingPart(night.Summary(), {"| tiny | done | passed |", "**2 same** · gate: passed"}) ==
-        "");
+  CHECK(MissingPart(
+            night.Summary(),
+            {"All passed.", "| tiny | done | passed: 2 of 2 cells judged: 2 same · gate: passed |",
+             "**2 of 2 cells judged: 2 same** · gate: passed"}) == "");
   CHECK(fs::exists(night.Folders().back() / "tiny.junit.xml"));
 
   // As if the method had been better when the baseline was made.
@@ -148,6 +153,17 @@ TEST_CASE("nightly: a config that fails stops no other") {
   CheckCode(night.Run({"--", "--set", "accuracy.max_linear_gap=1e-30"}), 1);
   CHECK(MissingPart(night.Summary(), {"| tiny | **gate FAILED**: kernels and decoded",
                                       "GATE FAILED", "No baseline."}) == "");
+}
+
+TEST_CASE("nightly: a night that had nothing to compare with has not passed") {
+  const Night night;
+  CheckCode(night.Run({"--", "--windows", "8", "--methods", "fp16"}), 1);
+  const std::string summary = night.Summary();
+  CHECK(MissingPart(summary, {"**Failed** (exit code 1). Without a baseline: tiny."}) == "");
+  CHECK(summary.find("All passed") == std::string::npos);
+  CHECK(MissingPart(ReadFile(night.Folders()[0] / "tiny.junit.xml", kMost),
+                    {"failures=\"1\"", "<failure type=\"missing\" message=\"no baseline\"/>"}) ==
+        "");
 }
 
 TEST_CASE("nightly: wrong arguments") {

@@ -48,16 +48,26 @@ Json ProtocolJson(const GroupResult& group) {
 
 Json PairJson(double low, double high) { return Json::array({low, high}); }
 
+// JSON has no infinity: an exponential that no double holds is absent, its logarithm says it.
+void PutFinite(Json& json, const char* key, double value) {
+  if (std::isfinite(value)) json[key] = value;
+}
+
+void PutExponentials(Json& json, const char* key, const Interval& of) {
+  const double low = std::exp(of.low), high = std::exp(of.high);
+  if (std::isfinite(high)) json[key] = PairJson(low, high);
+}
+
 void PutPerplexity(Json& json, const Perplexity& perplexity, bool whole_text) {
-  json["ppl"] = perplexity.ppl;
+  PutFinite(json, "ppl", perplexity.ppl);
   if (const auto& interval = perplexity.nll.interval) {
-    json["ppl_ci95"] = PairJson(std::exp(interval->low), std::exp(interval->high));
+    PutExponentials(json, "ppl_ci95", *interval);
     json["mean_nll_se"] = interval->standard_error;
   }
   json["mean_nll"] = perplexity.nll.mean;
   json["mean_nll_independent_se"] = perplexity.nll.independent_error;
   if (!whole_text) return;
-  json["word_ppl"] = perplexity.word_ppl;
+  PutFinite(json, "word_ppl", perplexity.word_ppl);
   json["bits_per_byte"] = perplexity.bits_per_byte;
 }
 
@@ -65,11 +75,11 @@ void PutDelta(Json& json, const Comparison& comparison) {
   const Estimate& delta = comparison.delta_nll;
   json["delta_nll"] = delta.mean;
   json["delta_nll_independent_se"] = delta.independent_error;
-  json["ppl_ratio"] = std::exp(delta.mean);
+  PutFinite(json, "ppl_ratio", std::exp(delta.mean));
   if (!delta.interval) return;
   json["delta_nll_ci95"] = PairJson(delta.interval->low, delta.interval->high);
   json["delta_nll_se"] = delta.interval->standard_error;
-  json["ppl_ratio_ci95"] = PairJson(std::exp(delta.interval->low), std::exp(delta.interval->high));
+  PutExponentials(json, "ppl_ratio_ci95", *delta.interval);
   json["minimum_detectable_delta_nll"] = comparison.minimum_detectable;
 }
 
@@ -108,7 +118,7 @@ Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
   }
   const bool divergence = cell.config->accuracy.Compares();
   json["reference"] = cell.reference_name;
-  json["reference_ppl"] = cell.reference.ppl;
+  PutFinite(json, "reference_ppl", cell.reference.ppl);
   json["reference_mean_nll"] = cell.reference.nll.mean;
   PutDelta(json, *cell.comparison);
   if (divergence) PutDivergence(json, *cell.comparison);
@@ -136,7 +146,9 @@ Json LayersJson(const std::vector<LayerReport>& layers) {
                   {"method", layer.method},
                   {"scheme", SchemeName(layer.scheme)},
                   {"bits", layer.effective_bits},
+                  {"packed_sha256", layer.packed_sha256},
                   {"weight_mse", layer.weight_mse}};
+    if (!layer.asked.empty()) entry["asked"] = layer.asked;
     if (layer.output_mse) entry["output_mse"] = *layer.output_mse;
     if (layer.output_error) entry["output_error"] = *layer.output_error;
     entry["scale_range"] = Json::array({layer.scale_min, layer.scale_max});
@@ -164,10 +176,12 @@ Json CalibrationJson(const CellResult& cell) {
   json["used_by"] = cell.calibrates ? "method" : "layer report";
   const std::optional<SeedSpread> spread = SpreadOver(cell);
   if (!spread) return json;
-  json["seeds"] = {{"seeds", spread->seeds},
-                   {"ppl", spread->ppl},
-                   {"ppl_mean", spread->mean},
-                   {"ppl_sd", spread->deviation}};
+  json["seeds"] = {{"seeds", spread->seeds}};
+  if (std::isfinite(spread->mean)) {
+    json["seeds"]["ppl"] = spread->ppl;
+    json["seeds"]["ppl_mean"] = spread->mean;
+    json["seeds"]["ppl_sd"] = spread->deviation;
+  }
   return json;
 }
 

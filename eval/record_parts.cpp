@@ -1,8 +1,10 @@
 #include "eval/record_parts.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "eval/environment.h"
@@ -41,12 +43,22 @@ void PutPath(RecordJson& record, const CellResult& cell) {
   if (cell.GapTooWide()) record["simulated_vs_kernel"]["failed"] = true;
 }
 
+// The same for all records that this process writes, and for those of no other.
+const std::string& RunId() {
+  static const std::string id =
+      Sha256Hex(fmt::format("{} {} {}", UtcNow(), getpid(),
+                            std::chrono::steady_clock::now().time_since_epoch().count()))
+          .substr(0, 16);
+  return id;
+}
+
 }  // namespace
 
 RecordJson BeginRecord(const RunConfig& config) {
   RecordJson record;
   record["schema"] = kRecordSchema;
   record["created"] = UtcNow();
+  record["run"] = RunId();
   record["tool"] = {{"version", kVersion},
                     {"git_commit", kGitCommit},
                     {"dirty", kGitDirty},

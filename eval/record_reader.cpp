@@ -34,8 +34,9 @@ constexpr const char* kAccuracyFacts[] = {
     "model.sha256",   "model.tokenizer_sha256",     "model.dtype",
     "dataset.sha256", "hashes.first_window_logits", "protocol.token_sha256",
 };
-constexpr const char* kOptionalFacts[] = {"hashes.packed_weights", "calibration.token_sha256",
-                                          "path", "model.config_sha256", "tool.program_sha256"};
+constexpr const char* kOptionalFacts[] = {
+    "hashes.packed_weights", "calibration.token_sha256", "path",
+    "model.config_sha256",   "tool.program_sha256",      "run"};
 // Flags, numbers and maps.
 constexpr const char* kJsonFacts[] = {
     "tool.dirty",       "model.outliers",         "model.synthetic",
@@ -100,6 +101,21 @@ void ReadWindows(const RecordFields& fields, StoredRecord& record) {
                                     : fields.Sums("accuracy.reference_window_nll", windows);
 }
 
+void ReadMatrices(const RecordFields& fields, StoredRecord& record) {
+  for (const RecordFields& layer : fields.Maps("layers")) {
+    if (layer.Find("packed_sha256") != nullptr)
+      record.matrices.push_back({layer.Text("name"), layer.Text("packed_sha256")});
+  }
+}
+
+void ReadSeconds(const RecordFields& fields, StoredRecord& record) {
+  const auto seconds = [&](const char* path) {
+    return fields.Find(path) == nullptr ? 0 : fields.NotNegative(path);
+  };
+  record.accuracy_seconds = seconds("seconds.quantize") + seconds("seconds.evaluate");
+  record.speed_seconds = seconds("seconds.throughput");
+}
+
 void ReadStamps(const RecordFields& fields, StoredRecord& record) {
   const auto stamped = [&](const char* path) {
     const Json* value = fields.Find(path);
@@ -152,7 +168,14 @@ StoredRecord ParseRecord(const Json& json, const fs::path& file, const std::stri
     fields.Fail("config.resolved", "a map", DescribeJson(resolved));
   record.resolved = resolved->dump();
   ReadFacts(fields, synthetic, record);
-  if (!synthetic) ReadWindows(fields, record);
+  if (!synthetic) {
+    ReadWindows(fields, record);
+    for (const char* path :
+         {"model.sha256", "model.tokenizer_sha256", "model.dtype", "model.outliers"})
+      record.cell.identity += record.Fact(path) + " ";
+  }
+  ReadMatrices(fields, record);
+  ReadSeconds(fields, record);
   ReadStamps(fields, record);
   record.speed = ReadSpeed(fields);
   return record;
@@ -188,7 +211,7 @@ std::strong_ordering CellName::operator<=>(const CellName& other) const {
   const auto key = [](const CellName& cell) {
     return std::tuple(std::string_view(cell.config),
                       std::string_view(cell.reference ? kFp16Name : cell.method.c_str()),
-                      std::string_view(cell.model), std::string_view(cell.protocol), cell.seed);
+                      std::string_view(cell.Model()), std::string_view(cell.protocol), cell.seed);
   };
   return key(*this) <=> key(other);
 }

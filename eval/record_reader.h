@@ -16,12 +16,18 @@ namespace quantref {
 // results/README.md describes gives an Error with file, field, what was expected and what was
 // found.
 
-// What makes two records measurements of the same thing.
+// What makes two records measurements of the same thing. A model is what its hashes say, wherever
+// it lay and whatever it was called.
 struct CellName {
   std::string config, method, model, protocol;
   std::optional<size_t> seed{};  // of the calibration, where the config has several
   bool reference = false;        // one cell of a config, whatever its type is called
 
+  // Hashes of weights and tokenizer, dtype and outliers; "": of random weights, which their name
+  // alone tells apart.
+  std::string identity{};
+
+  const std::string& Model() const { return identity.empty() ? model : identity; }
   std::strong_ordering operator<=>(const CellName& other) const;
   bool operator==(const CellName& other) const { return (*this <=> other) == 0; }
   std::string Text() const;  // "int4_g128 gptq seed=5", without model and protocol
@@ -64,6 +70,11 @@ struct StoredRoofline {
   std::vector<double> limits;  // as kRooflineLimits
 };
 
+// A quantized matrix; of records that say it.
+struct StoredMatrix {
+  std::string name, packed_sha256;
+};
+
 struct StoredSpeed {
   std::vector<StoredRate> rates;
   std::vector<StoredKernel> kernels;
@@ -85,7 +96,10 @@ struct StoredRecord {
   std::vector<size_t> window_index;
   // None of a synthetic model, which has no accuracy.
   std::vector<double> window_scored, window_nll, reference_window_nll;
-  std::optional<StoredSpeed> speed{};  // nothing where nothing was timed
+  std::optional<StoredSpeed> speed{};    // nothing where nothing was timed
+  std::vector<StoredMatrix> matrices{};  // in the model's order; none of older records
+  // Wall time of quantizing and measuring the cell, and of timing all cells of its run.
+  double accuracy_seconds = 0, speed_seconds = 0;
 
   // The fact, or "none". `path` must be one that ReadRecord keeps.
   const std::string& Fact(std::string_view path) const;

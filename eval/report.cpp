@@ -8,6 +8,7 @@
 #include <iterator>
 #include <set>
 
+#include "eval/figure_text.h"
 #include "eval/nearest.h"
 #include "eval/overlap.h"
 #include "eval/progress_bar.h"
@@ -88,28 +89,22 @@ std::string SpreadLines(const std::vector<CellResult>& cells) {
   std::set<const CellConfig*> told;
   for (const CellResult& cell : cells) {
     const std::optional<SeedSpread> spread = SpreadOver(cell);
-    if (!spread || !told.insert(cell.spec).second) continue;
-    text += fmt::format(
-        "{}: PPL {:.4f} ± {:.4f}, mean and standard deviation over {} calibration "
-        "seeds\n",
-        cell.method(), spread->mean, spread->deviation, spread->seeds.size());
+    if (!spread || !std::isfinite(spread->mean) || !told.insert(cell.spec).second) continue;
+    text += fmt::format("{}: PPL {} ± {}, mean and standard deviation over {} calibration seeds\n",
+                        cell.method(), FigureText(spread->mean, 4),
+                        FigureText(spread->deviation, 4), spread->seeds.size());
   }
   return text;
 }
 
-// "15.33 ± 0.41": two digits of the half width of the 95 % interval, and of the value as many
-// decimals; without an interval `digits` of the value.
-std::string PlusMinus(double value, const std::optional<Interval>& interval, double half_width,
-                      int digits) {
-  if (!interval) return fmt::format("{:.{}f}", value, digits);
-  const int shown = DecimalsOf(half_width).value_or(digits);
-  return fmt::format("{:.{}f} ± {:.{}f}", value, shown, half_width, shown);
-}
-
-std::string PplCell(const Perplexity& perplexity) {
-  const auto& interval = perplexity.nll.interval;
-  const double half = interval ? (std::exp(interval->high) - std::exp(interval->low)) / 2 : 0;
-  return PlusMinus(perplexity.ppl, interval, half, 4);
+// The interval's ends go through `scale`, which grows.
+template <typename Scale>
+Figure AsFigure(const Estimate& estimate, const Scale& scale) {
+  Figure figure{scale(estimate.mean)};
+  if (!estimate.interval) return figure;
+  figure.low = scale(estimate.interval->low);
+  figure.high = scale(estimate.interval->high);
+  return figure;
 }
 
 // The change of PPL in per cent, with its interval.
@@ -117,10 +112,11 @@ std::string ChangeCell(const Comparison& comparison) {
   const auto percent = [](double delta_nll) { return 100 * std::expm1(delta_nll); };
   const double change = percent(comparison.delta_nll.mean);
   const auto& interval = comparison.delta_nll.interval;
-  if (!interval) return fmt::format("{:+.3f}", change);
+  if (!interval) return FigureText(change, 3, true);
   const double low = percent(interval->low), high = percent(interval->high);
-  return fmt::format("{0:+.{3}f} [{1:+.{3}f}, {2:+.{3}f}]", change, low, high,
-                     DecimalsOf((high - low) / 2).value_or(3));
+  const auto digits = static_cast<size_t>(DecimalsOf((high - low) / 2).value_or(3));
+  return fmt::format("{} [{}, {}]", FigureText(change, digits, true), FigureText(low, digits, true),
+                     FigureText(high, digits, true));
 }
 
 const CellResult* BestQuantized(const std::vector<CellResult>& cells) {
@@ -147,10 +143,6 @@ std::string Verdict(const CellResult& cell, const std::string& reference, const 
   return verdict;
 }
 
-double HalfWidth(const Estimate& estimate) {
-  return estimate.interval ? estimate.interval->HalfWidth() : 0;
-}
-
 // A column with what stands in each cell's row.
 template <typename F>
 TextColumn Column(const char* name, const char* header, int worth,
@@ -160,29 +152,43 @@ TextColumn Column(const char* name, const char* header, int worth,
   return column;
 }
 
+// A column of figures whose intervals may be written as ±: one way of writing them for all.
+template <typename F>
+TextColumn Figures(const char* name, const char* header, int worth, size_t digits,
+                   const std::vector<CellResult>& cells, F&& figure_of) {
+  std::vector<std::optional<Figure>> figures;
+  for (const CellResult& cell : cells) figures.push_back(figure_of(cell));
+  TextColumn column{.name = name, .header = header, .worth = worth};
+  column.cells = FigureColumn(figures, digits);
+  return column;
+}
+
+std::optional<Figure> PplOf(const CellResult& cell) {
+  return AsFigure(cell.perplexity.nll, [](double nll) { return std::exp(nll); });
+}
+
+std::optional<Figure> KlOf(const CellResult& cell) {
+  if (!cell.comparison) return std::nullopt;
+  return AsFigure(cell.comparison->kl, [](double kl) { return kl; });
+}
+
+std::optional<Figure> Top1Of(const CellResult& cell) {
+  if (!cell.comparison) return std::nullopt;
+  return AsFigure(cell.comparison->top1, [](double share) { return 100 * share; });
+}
+
 // Two columns that have a shorter form, without intervals.
 void AddDivergence(const std::vector<CellResult>& cells, std::vector<TextColumn>& columns) {
-  const auto add = [&](const char* name, const char* header, const char* brief, int worth,
-                       auto&& text, auto&& brief_text) {
-    const auto of = [](auto&& print) {
-      return [print](const CellResult& cell) {
-        return cell.comparison ? print(*cell.comparison) : "-";
-      };
-    };
-    TextColumn column = Column(name, header, worth, cells, of(text));
+  const auto add = [&](TextColumn column, const char* brief, auto&& brief_text) {
     column.brief_header = brief;
-    column.brief_cells = Column(name, brief, worth, cells, of(brief_text)).cells;
+    column.brief_cells.emplace();
+    for (const CellResult& cell : cells)
+      column.brief_cells->push_back(cell.comparison ? brief_text(*cell.comparison) : "-");
     columns.push_back(std::move(column));
   };
-  add(
-      "kl", "KL (nats)", "KL", 70,
-      [](const Comparison& c) { return PlusMinus(c.kl.mean, c.kl.interval, HalfWidth(c.kl), 5); },
+  add(Figures("kl", "KL (nats)", 70, 5, cells, KlOf), "KL",
       [](const Comparison& c) { return fmt::format("{:.3g}", c.kl.mean); });
-  add(
-      "top1", "same top-1 (%)", "top-1", 65,
-      [](const Comparison& c) {
-        return PlusMinus(100 * c.top1.mean, c.top1.interval, 100 * HalfWidth(c.top1), 2);
-      },
+  add(Figures("top1", "same top-1 (%)", 65, 2, cells, Top1Of), "top-1",
       [](const Comparison& c) { return fmt::format("{:.1f}", 100 * c.top1.mean); });
 }
 
@@ -216,7 +222,7 @@ std::vector<TextColumn> ResultColumns(const std::vector<CellResult>& cells) {
     AddSpeeds(cells, columns);
     return columns;
   }
-  add("ppl", "PPL", 100, false, [](const CellResult& c) { return PplCell(c.perplexity); });
+  columns.push_back(Figures("ppl", "PPL", 100, 4, cells, PplOf));
   add("change", "change (%)", 90, false,
       [](const CellResult& c) { return c.comparison ? ChangeCell(*c.comparison) : "-"; });
   add("change", "", 90, true,
@@ -243,6 +249,30 @@ std::vector<TextColumn> Chosen(const std::vector<TextColumn>& columns,
     take([&](const TextColumn& column) { return column.name == name; });
   for (TextColumn& column : chosen) column.worth = TextColumn::kNeeded;
   return chosen;
+}
+
+// Of the cells some of whose matrices have the codes of another method than their own.
+std::string OtherMethodLines(const std::vector<CellResult>& cells) {
+  std::string text;
+  for (const CellResult& cell : cells) {
+    for (const LayerReport& layer : cell.layers) {
+      if (layer.asked.empty()) continue;
+      text += fmt::format("{}: {} has the codes of {}, not of {}{}\n", cell.label, layer.name,
+                          layer.method, layer.asked, layer.note.empty() ? "" : ": " + layer.note);
+    }
+  }
+  return text;
+}
+
+// Of the cells whose perplexity no double holds, what is known all the same.
+std::string BeyondLines(const std::vector<CellResult>& cells) {
+  std::string text;
+  for (const CellResult& cell : cells) {
+    if (std::isfinite(cell.perplexity.ppl)) continue;
+    text += fmt::format("{}: PPL beyond 1e308, mean NLL {:.1f} nats a token\n", cell.label,
+                        cell.perplexity.nll.mean);
+  }
+  return text;
 }
 
 // What the marks and intervals mean, and how fine this text can see.
@@ -308,7 +338,8 @@ std::string ResultText(const GroupResult& group, const std::vector<CellResult>& 
                        const TableView& view) {
   const std::string above =
       Headline(group) + CalibrationLines(cells) + SpeedHeadline(cells, group.environment);
-  const std::string below = SpreadLines(cells) + Legend(group, cells) + SpeedLegend(cells);
+  const std::string below = BeyondLines(cells) + OtherMethodLines(cells) + SpreadLines(cells) +
+                            Legend(group, cells) + SpeedLegend(cells);
   return "\n" + Wrapped(above, view.width) + "\n" + ResultTable(cells, view) + "\n" +
          Wrapped(below, view.width);
 }

@@ -36,6 +36,9 @@ std::string SchemeText(const CellResult& cell);
 // The layer report of every quantized cell.
 std::string LayersText(const std::vector<CellResult>& cells, const TableView& view);
 
+// Why a method has no cell: it would be the reference under another name.
+std::string UnquantizedText(const std::string& config, const std::string& method);
+
 // What --dry-run prints of a group: its cells with what each costs, and all of them together.
 struct PlanRow {
   std::string config, method;

@@ -33,6 +33,13 @@ std::vector<TextColumn> LayerColumns(const std::vector<LayerReport>& layers) {
 
 }  // namespace
 
+std::string UnquantizedText(const std::string& config, const std::string& method) {
+  return fmt::format(
+      "{} of {} quantizes no matrix ('keep' and 'overrides' leave all as they are): it is the "
+      "reference itself, and has no cell of its own\n",
+      method, config);
+}
+
 std::string LayersText(const std::vector<CellResult>& cells, const TableView& view) {
   std::string text;
   for (const CellResult& cell : cells) {

@@ -31,9 +31,9 @@ struct Section {
 
 constexpr const char* kHowToRead =
     "<dl>\n"
-    "<dt>±, [ ]</dt><dd>Of accuracy, the 95 % bootstrap-t interval over windows of text, as its "
-    "half "
-    "width or whole; changes and comparisons are paired: the same windows through both models. It "
+    "<dt>±, [ ]</dt><dd>Of accuracy, the 95 % interval over windows of text (bootstrap-t; of fewer "
+    "than 16 windows Student's t), as its half width, or whole where it is lopsided; changes and "
+    "comparisons are paired: the same windows through both models. It "
     "says what another text of this kind may give, not what another calibration may. Of speeds, "
     "the "
     "interquartile range of the samples.</dd>\n"

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "eval/compare_changes.h"
+#include "eval/figure_text.h"
 
 namespace quantref {
 namespace {
@@ -51,12 +52,12 @@ RecordColumn Commit(const std::string& name) {
           }};
 }
 
-RecordColumn Number(const std::string& name, const std::string& metric, int digits) {
+RecordColumn Number(const std::string& name, const std::string& metric, size_t digits) {
   return {name, {}, [metric, digits](const PageRecord& record) {
             const auto number = record.table.numbers.find(metric);
             return HtmlCell{number == record.table.numbers.end()
                                 ? "-"
-                                : fmt::format("{:.{}f}", number->second.value, digits)};
+                                : FigureText(number->second.value, digits)};
           }};
 }
 
@@ -107,6 +108,7 @@ const std::vector<RecordColumn>& TextColumns() {
        {},
        [](const PageRecord& r) { return HtmlCell{r.newest ? "newest" : "older"}; }},
       Commit("commit"),
+      Field("run", "run"),
       Field("path", "path"),
       Field("ISA", "isa"),
       Field("CPU", "cpu"),

@@ -213,6 +213,38 @@ TEST_CASE("run_eval: the layer report in the terminal, mixed methods in the reco
   }
 }
 
+TEST_CASE("run_eval: a matrix is recorded as the method's whose codes it has", "[methods]") {
+  const RunEvalLab lab;
+  const ProcessResult result = RunConfig(
+      lab, Config("methods: [rtn, gptq], keep: [lm_head], weights: {bits: 4, group: 16}"));
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const RecordJson rtn = lab.Record("rtn")["layers"][0], gptq = lab.Record("gptq")["layers"][0];
+  CHECK(gptq["name"] == "embed_tokens");
+  CHECK(gptq["packed_sha256"] == rtn["packed_sha256"]);
+  CHECK(gptq["method"] == "rtn");
+  CHECK(gptq["asked"] == "gptq");
+  CHECK(lab.Record("gptq")["layers"][1]["method"] == "gptq");
+  CHECK_FALSE(lab.Record("gptq")["layers"][1].contains("asked"));
+  CHECK(result.out.find("gptq: embed_tokens has the codes of rtn, not of gptq") !=
+        std::string::npos);
+}
+
+TEST_CASE("run_eval: a method that quantizes nothing is the reference, not a cell", "[methods]") {
+  const RunEvalLab lab;
+  const std::string config = Config("methods: [gptq], keep: [\"*\"], " + std::string(kInt3));
+  const ProcessResult result = RunConfig(lab, config);
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  CHECK(result.err.find("gptq of methods quantizes no matrix") != std::string::npos);
+  CHECK(result.out.find("gptq") == std::string::npos);
+  CHECK(lab.RecordFiles().size() == 1);
+  CHECK(lab.Record("fp16")["method"] == "fp16");
+  const ProcessResult alone = RunConfig(lab, config, {"--methods", "gptq"});
+  CHECK(alone.exit_code == 2);
+  CHECK(alone.err.find("nothing is left to measure") != std::string::npos);
+}
+
 TEST_CASE("run_eval: too short a calibration text, and one that is not there", "[methods]") {
   const RunEvalLab lab;
   WriteFile(lab / "short.txt", "a few words\n");

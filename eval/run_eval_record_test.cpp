@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <set>
 #include <sstream>
@@ -13,6 +14,7 @@
 #include "eval/testing/run_eval_lab.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
+#include "harness/testing/tiny_model.h"
 
 namespace quantref {
 namespace {
@@ -226,6 +228,31 @@ TEST_CASE("record: hashes are those of what was read") {
   CHECK(rtn["dataset"]["name"] == "text.txt");
   CHECK(rtn["config"]["sha256"] == Sha256Hex(rtn["config"]["resolved"].dump()));
   CHECK(rtn["config"]["resolved"]["quantize"]["weights"]["group"] == 16);
+}
+
+TEST_CASE("record: a perplexity that no double holds is absent, and printed as a finite text") {
+  const RunEvalLab lab;
+  testing::FileTensors tensors =
+      testing::TinyTensors({.vocab = testing::kTokenizerPieces, .context = 64});
+  std::string& bytes = tensors.at("lm_head.weight").bytes;
+  std::vector<float> head(bytes.size() / sizeof(float));
+  std::memcpy(head.data(), bytes.data(), bytes.size());
+  for (float& weight : head) weight *= 5000;
+  std::memcpy(bytes.data(), head.data(), bytes.size());
+  testing::WriteTensors(lab / "model", tensors);
+  const testing::ProcessResult result = lab.Run({lab.config()});
+  INFO(result.out << result.err);
+  REQUIRE(result.exit_code == 0);
+  for (const char* method : {"fp16", "rtn"}) {
+    const RecordJson record = lab.Record(method);
+    CHECK(record["accuracy"]["mean_nll"].get<double>() > 710);
+    for (const char* field : {"ppl", "ppl_ci95", "word_ppl"})
+      CHECK_FALSE(record["accuracy"].contains(field));
+    CHECK(record.dump().find("null") == std::string::npos);
+  }
+  CHECK(result.out.find(">1e308") != std::string::npos);
+  CHECK(result.out.find("rtn: PPL beyond 1e308, mean NLL ") != std::string::npos);
+  for (const char* wrong : {" inf", "nan"}) CHECK(result.out.find(wrong) == std::string::npos);
 }
 
 double Sum(const RecordJson& values) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "harness/base/check.h"
 #include "harness/base/rng.h"
@@ -114,6 +115,17 @@ std::vector<double> StudentizedDraws(std::span<const BlockTerms> blocks, double 
   return studentized;
 }
 
+// What 97.5 % of Student's t with n - 1 degrees of freedom lies below, for kMinBlocks blocks and
+// more.
+double StudentQuantile(size_t n) {
+  constexpr double kQuantiles[] = {2.364624251592785, 2.306004135204167, 2.262157162798205,
+                                   2.228138851986274, 2.200985160091640, 2.178812829667228,
+                                   2.160368656462792, 2.144786687917804};
+  static_assert(kMinBlocks + std::size(kQuantiles) == kBootstrapBlocks);
+  QR_CHECK(n >= kMinBlocks && n < kBootstrapBlocks);
+  return kQuantiles[n - kMinBlocks];
+}
+
 }  // namespace
 
 double BlockMean(std::span<const BlockSum> blocks) {
@@ -125,7 +137,7 @@ double BlockMean(std::span<const BlockSum> blocks) {
   return sum / count;
 }
 
-std::optional<Interval> BootstrapMean(std::span<const BlockSum> blocks, uint64_t seed) {
+std::optional<Interval> MeanInterval(std::span<const BlockSum> blocks, uint64_t seed) {
   const size_t n = blocks.size();
   if (n < kMinBlocks) return std::nullopt;
   // Centred blocks: their true mean is 0, and rounding stays small where all sums are nearly alike.
@@ -140,6 +152,12 @@ std::optional<Interval> BootstrapMean(std::span<const BlockSum> blocks, uint64_t
   Interval interval{centre, centre, centre, whole.standard_error};
   if (whole.standard_error == 0) return interval;  // all blocks agree exactly
 
+  if (n < kBootstrapBlocks) {
+    const double half = StudentQuantile(n) * whole.standard_error;
+    interval.low = centre - half;
+    interval.high = centre + half;
+    return interval;
+  }
   std::vector<double> studentized = StudentizedDraws(centred, whole.mean, seed);
   QR_CHECK(!studentized.empty());
   interval.low = centre - Quantile(studentized, 0.975) * whole.standard_error;

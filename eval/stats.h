@@ -26,14 +26,18 @@ struct Interval {
   double HalfWidth() const { return (high - low) / 2; }
 };
 
-// Mean of the quantity per position with a bootstrap-t interval over blocks (Efron and Tibshirani
-// 1993, section 12.5): blocks are drawn with replacement, and each draw's mean is studentized by
-// its own standard error, which keeps the coverage near 95 % for a few dozen blocks of unequal
-// size, where the plain percentile interval is too short. Same blocks, same seed, same interval.
+// Mean of the quantity per position with its interval over blocks. From kBootstrapBlocks on that is
+// the bootstrap-t (Efron and Tibshirani 1993, section 12.5): blocks are drawn with replacement, and
+// each draw's mean is studentized by its own standard error, which keeps the coverage near 95 % for
+// a few dozen blocks of unequal size, where the plain percentile interval is too short. Of fewer
+// blocks many draws hold hardly more than one of them: their standard errors are next to nothing,
+// and whether the 2.5 % quantile falls among them is the draw's luck. These have Student's t with
+// one degree of freedom less than blocks. Same blocks, same seed, same interval.
 // Nothing for fewer than kMinBlocks blocks: no honest interval exists.
 inline constexpr size_t kMinBlocks = 8;
+inline constexpr size_t kBootstrapBlocks = 16;
 inline constexpr size_t kResamples = 4000;
-std::optional<Interval> BootstrapMean(std::span<const BlockSum> blocks, uint64_t seed = 0);
+std::optional<Interval> MeanInterval(std::span<const BlockSum> blocks, uint64_t seed = 0);
 
 // The mean alone.
 double BlockMean(std::span<const BlockSum> blocks);

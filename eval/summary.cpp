@@ -27,7 +27,7 @@ Estimate EstimateMean(const MeasuredWindows& measured, const Field& field, const
     sum_squares += squares(w);
     count += blocks[w].count;
   }
-  return {sum / count, BootstrapMean(blocks),
+  return {sum / count, MeanInterval(blocks),
           count > 1 ? IndependentStandardError(sum, sum_squares, count) : 0};
 }
 
@@ -134,7 +134,7 @@ std::vector<BlockSum> DifferenceBlocks(std::span<const double> a, std::span<cons
 }
 
 std::optional<Interval> PairedDifference(const MeasuredWindows& a, const MeasuredWindows& b) {
-  return BootstrapMean(DifferenceBlocks(WindowNlls(a), WindowNlls(b), ScoredEach(a)));
+  return MeanInterval(DifferenceBlocks(WindowNlls(a), WindowNlls(b), ScoredEach(a)));
 }
 
 }  // namespace quantref

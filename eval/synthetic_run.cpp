@@ -45,7 +45,9 @@ bool IsFinished(const RunOptions& options, const RunConfig& config) {
   const FinishedCells finished(options.out, {&config}, options.any_commit);
   std::vector<std::string> methods;
   for (const CellConfig& cell : config.cells) {
-    if (options.Wants(cell.label)) methods.push_back(cell.label);
+    const bool is_cell =
+        QuantizesAny(PlanSynthetic(cell.quantize, FindSyntheticShape(config.model.name)));
+    if (is_cell && options.Wants(cell.label)) methods.push_back(cell.label);
   }
   if (methods.empty()) methods.emplace_back(kFp16Name);
   return std::all_of(methods.begin(), methods.end(), [&](const std::string& method) {
@@ -69,8 +71,17 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
       eta_(eta),
       shape_(FindSyntheticShape(config.model.name)) {
   for (const CellConfig& spec : config.cells) {
-    if (options.Wants(spec.label)) cells_.push_back({&spec, PlanSynthetic(spec.quantize, shape_)});
+    if (!options.Wants(spec.label)) continue;
+    std::vector<PlannedLinear> plan = PlanSynthetic(spec.quantize, shape_);
+    if (QuantizesAny(plan)) {
+      cells_.push_back({&spec, std::move(plan)});
+    } else {
+      fmt::print(stderr, "{}", UnquantizedText(config.name, spec.label));
+    }
   }
+  if (cells_.empty() && !options.WantsReference())
+    throw Error("nothing is left to measure: no cell quantizes a matrix", config.file,
+                "'keep' and 'overrides' say which matrices stay as they are");
   PlanMemory();
 }
 

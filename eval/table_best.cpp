@@ -5,13 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <mutex>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "eval/compare_cells.h"
 #include "eval/compare_changes.h"
 #include "eval/rank_sum.h"
 #include "eval/summary.h"
+#include "eval/table_runs.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 
@@ -96,6 +98,33 @@ void CheckMachine(const Table& table, const Line& line, const TableCell& a, cons
                      b.record->stored.Fact("environment.isa")));
 }
 
+// Absolute speeds of several runs in one line make readers divide what was not timed together.
+void CheckRuns(const Table& table, const Line& line) {
+  if (!line.shows->metric->IsSpeed() || line.shows->metric->IsRatio()) return;
+  std::vector<const TableRecord*> records;
+  for (const TableCell* cell : line.cells) records.push_back(cell->record);
+  const auto several = SeveralRuns(*table.spec, records);
+  if (!several) return;
+  if (!table.spec->stamp_runs) {
+    const auto told = [](const TableRecord& record) {
+      return fmt::format("of commit {} at {}", ShortHash(record.stored.Fact("tool.git_commit")),
+                         record.stored.created);
+    };
+    const auto [a, b] = *several;
+    RefuseMixture(table, line, *a, *b,
+                  fmt::format("speeds of several runs, {} and {}", told(*a), told(*b)),
+                  "show ratios (decode_vs_fp16), choose with 'where: {run: ...}', make 'run' a "
+                  "field of the rows, or stamp them with 'several_runs: stamp'");
+  }
+  for (TableCell* cell : line.cells) {
+    cell->stamps.push_back({'S',
+                            "speeds of several runs in one column: compare only the ratios, each "
+                            "to the FP16 of its own run",
+                            true});
+    std::sort(cell->stamps.begin(), cell->stamps.end());
+  }
+}
+
 // Each differs from the first where any two differ, but for those that `within` keeps apart; these
 // are looked at among themselves.
 void CheckLine(const Table& table, const Line& line) {
@@ -137,7 +166,7 @@ std::string WhyUnpaired(const TableRecord& a, const TableRecord& b, Evidence evi
 // Speeds drift with the hour: only cells that took turns in one run are compared.
 std::string WhyOtherTimes(const TableRecord& a, const TableRecord& b) {
   if (a.busy || b.busy) return "the machine was busy";
-  return a.run == b.run ? "" : "speeds are of different runs";
+  return a.timing == b.timing ? "" : "speeds are of different runs";
 }
 
 // How much better one is, on a scale where larger is better; only its order matters.
@@ -161,7 +190,7 @@ bool IsTie(const TableCell& best, const TableCell& other, const TableMetric& met
   const std::vector<double>& a = WindowsOf(*other.record, metric.evidence);
   const std::vector<double>& b = WindowsOf(*best.record, metric.evidence);
   if (a == b) return true;
-  const auto interval = BootstrapMean(DifferenceBlocks(a, b, best.record->stored.window_scored));
+  const auto interval = MeanInterval(DifferenceBlocks(a, b, best.record->stored.window_scored));
   if (!interval || interval->Contains(0)) return true;
   const double widest = std::max(std::abs(interval->low), std::abs(interval->high));
   return metric.evidence == Evidence::kNll && widest <= kRoundingNll;
@@ -222,7 +251,10 @@ std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& line
 
 void CompareCells(Table& table, size_t threads) {
   const std::vector<Line> lines = Lines(table);
-  for (const Line& line : lines) CheckLine(table, line);
+  for (const Line& line : lines) {
+    CheckLine(table, line);
+    CheckRuns(table, line);
+  }
   const std::vector<Group> groups = GroupsOf(*table.spec, lines);
   std::vector<std::string> why(groups.size());
   ParallelFor(groups.size(), threads, [&](size_t i, size_t) { why[i] = MarkGroup(groups[i]); });

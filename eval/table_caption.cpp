@@ -4,6 +4,7 @@
 #include <set>
 
 #include "eval/compare_changes.h"
+#include "eval/stats.h"
 #include "eval/table_render.h"
 #include "eval/text_table.h"
 
@@ -83,8 +84,10 @@ void AddMachines(const Table& table, Sentences& caption) {
     speeds.Add(fmt::format("{} of {} tokens on {} thread{}", prefill ? "prefill" : "decode",
                            cell.point->tokens, cell.point->threads,
                            cell.point->threads == 1 ? "" : "s"));
-    machines.Add(fmt::format("{} on {}", cell.record->stored.Fact("environment.isa"),
-                             cell.record->stored.Fact("environment.cpu")));
+    const StoredRecord& stored = cell.record->stored;
+    machines.Add(fmt::format("{} on {}, commit {}", stored.Fact("environment.isa"),
+                             stored.Fact("environment.cpu"),
+                             ShortHash(stored.Fact("tool.git_commit"))));
   });
   if (speeds.empty()) return;
   caption.push_back(
@@ -108,13 +111,19 @@ struct Shown {
 
 void AddUncertainty(const Table& table, Sentences& caption) {
   Shown accuracy, speeds, ratios;
+  bool few = false, many = false;  // windows
   ForEachCell(table, [&](const TableCell& cell, const TableValue& shows) {
     const NumberText text = CellNumber(cell, shows);
+    if (IsAccuracy(*shows.metric))
+      (cell.record->stored.window_nll.size() < kBootstrapBlocks ? few : many) = true;
     if (!shows.metric->IsSpeed()) accuracy.Add(text);
     if (shows.metric->IsSpeed()) (shows.metric->IsRatio() ? ratios : speeds).Add(text);
   });
+  const std::string few_windows = fmt::format(
+      "{}Student's t", many ? fmt::format(", of fewer than {} windows ", kBootstrapBlocks) : "");
   accuracy.Say(caption, "Of accuracy, ",
-               "the 95 % interval over windows (bootstrap-t; of changes, paired)");
+               fmt::format("the 95 % interval over windows ({}{}; of changes, paired)",
+                           many ? "bootstrap-t" : "", few ? few_windows : ""));
   speeds.Say(caption, "Of speeds, ", "the interquartile range");
   ratios.Say(caption, "Of ratios to FP16, ", "the 95 % interval by Mann and Whitney's test");
 }

@@ -8,8 +8,11 @@
 #include <tuple>
 
 #include "eval/compare_cells.h"
+#include "eval/compare_changes.h"
+#include "eval/figure_text.h"
 #include "eval/rank_sum.h"
 #include "eval/table_best.h"
+#include "eval/table_runs.h"
 #include "harness/base/error.h"
 
 namespace quantref {
@@ -90,8 +93,8 @@ using References = std::map<std::pair<std::string, std::string>, const TableReco
 References ReferencesOf(const TableRecords& records) {
   References references;
   for (const TableRecord& record : records.records) {
-    if (record.stored.cell.reference && !record.run.empty())
-      references[{record.run, record.stored.cell.model}] = &record;
+    if (record.stored.cell.reference && !record.timing.empty())
+      references[{record.timing, record.stored.cell.Model()}] = &record;
   }
   return references;
 }
@@ -100,7 +103,7 @@ References ReferencesOf(const TableRecords& records) {
 std::vector<double> SamplesOfFp16(const TableRecord& record, const SpeedPoint& point,
                                   const TableValue& value, const References& references) {
   if (!point.fp16_samples.empty()) return point.fp16_samples;
-  const auto reference = references.find({record.run, record.stored.cell.model});
+  const auto reference = references.find({record.timing, record.stored.cell.Model()});
   if (reference == references.end()) return {};
   TableValue same = value;
   same.tokens = point.tokens;
@@ -160,8 +163,11 @@ std::string WhatDiffers(const StoredRecord& a, const StoredRecord& b) {
     return fmt::format("config {} and {}", a.cell.config, b.cell.config);
   if (a.cell.method != b.cell.method)
     return fmt::format("method {} and {}", a.cell.method, b.cell.method);
-  if (a.cell.model != b.cell.model)
-    return fmt::format("model {} and {}", a.cell.model, b.cell.model);
+  if (a.cell.Model() != b.cell.Model()) {
+    return fmt::format("model {} (weights {}) and {} (weights {})", a.cell.model,
+                       ShortHash(a.Fact("model.sha256")), b.cell.model,
+                       ShortHash(b.Fact("model.sha256")));
+  }
   if (a.cell.protocol != b.cell.protocol)
     return fmt::format("protocol {} and {}", a.cell.protocol, b.cell.protocol);
   return fmt::format("calibration seed {} and {}", a.cell.seed ? std::to_string(*a.cell.seed) : "-",
@@ -179,13 +185,33 @@ void RequireOne(const TableSpec& spec, const std::vector<const TableRecord*>& re
   }
 }
 
-// The newest that has the value.
+// The newest that has the value. A reference's speed is shown beside cells that it took turns with
+// alone.
 std::optional<TableCell> Choose(const std::vector<const TableRecord*>& records,
-                                const TableValue& value, const References& references) {
+                                const TableValue& value, const References& references,
+                                const CellTimings& timings) {
   for (const TableRecord* record : records) {
-    if (std::optional<TableCell> cell = CellOf(*record, value, references)) return cell;
+    std::optional<TableCell> cell = CellOf(*record, value, references);
+    if (!cell) continue;
+    const bool speed = cell->point != nullptr && record->stored.cell.reference;
+    if (!speed || timings.AreOf(*record)) return cell;
   }
   return std::nullopt;
+}
+
+// One way of writing intervals a column.
+void ChooseUncertainty(Table& table) {
+  for (size_t c = 0; c < table.columns.size(); ++c) {
+    UncertaintyStyle style = table.columns[c].shows->uncertainty;
+    for (const auto& row : table.cells) {
+      const bool lopsided =
+          row[c] && IsLopsided({row[c]->number.value, row[c]->number.low, row[c]->number.high});
+      if (lopsided && style == UncertaintyStyle::kPlusMinus) style = UncertaintyStyle::kInterval;
+    }
+    for (auto& row : table.cells) {
+      if (row[c]) row[c]->uncertainty = style;
+    }
+  }
 }
 
 }  // namespace
@@ -227,14 +253,16 @@ Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threa
     for (const TableValue& value : spec.cells) table.columns.push_back({values, &value});
   }
   const References references = ReferencesOf(records);
+  const CellTimings timings(spec, records);
   for (const Values& row : table.rows) {
     auto& cells = table.cells.emplace_back(table.columns.size());
     for (size_t c = 0; c < cells.size(); ++c) {
       const auto claim = claims.find({row, table.columns[c].values});
       if (claim != claims.end())
-        cells[c] = Choose(claim->second, *table.columns[c].shows, references);
+        cells[c] = Choose(claim->second, *table.columns[c].shows, references, timings);
     }
   }
+  ChooseUncertainty(table);
   CompareCells(table, threads);
   return table;
 }

@@ -22,6 +22,9 @@ struct TableCell {
   const TableRecord* record;
   TableNumber number;
   const SpeedPoint* point = nullptr;  // of speeds
+  // As the column shows it wherever its spec says ±: brackets where one of its intervals is
+  // lopsided.
+  UncertaintyStyle uncertainty = UncertaintyStyle::kPlusMinus;
   std::vector<TableStamp> stamps{};
   CellMark mark = CellMark::kNone;
 };

@@ -136,10 +136,10 @@ TEST_CASE("table: speeds are compared with those of the same run on an idle mach
     CHECK(MarkOf(table, "rtn") == CellMark::kTied);
     CHECK(MarkOf(table, "gptq") == CellMark::kTied);
   }
-  SECTION("another run") {
+  SECTION("another run: ratios alone") {
     AddSpeed(gptq, 150, 1);
     for (const Json& record : {fp16, rtn, gptq}) lab.Add(record);
-    CHECK(lab.Make(spec).unmarked.contains("speeds are of different runs"));
+    CHECK(lab.Make("rows: [method]\ncells: [decode_vs_fp16]\n").rows.size() == 3);
   }
   SECTION("busy") {
     AddSpeed(gptq, 150);
@@ -155,6 +155,96 @@ TEST_CASE("table: speeds are compared with those of the same run on an idle mach
                                                       "00000000feed0000", "within"}) == "");
     lab.Make("rows: [cpu, method]\ncells: [decode]\ncompare: {within: [cpu]}\n");
   }
+}
+
+// Two configs, each with its FP16 reference, timed in two runs.
+TableLab& TwoRuns() {
+  static TableLab lab;
+  static const bool added = [] {
+    for (int run = 0; run < 2; ++run) {
+      const std::string config = "config" + std::to_string(run);
+      Json fp16 = TableSample("fp16", 0, 0, config);
+      Json cell = TableSample(run == 0 ? "rtn" : "gptq", 0.02, 0.005, config);
+      AddSpeed(fp16, run == 0 ? 150 : 197, run);
+      AddSpeed(cell, run == 0 ? 258 : 585, run);
+      cell["throughput"]["decode_tokens_s"][0]["vs_fp16"] = run == 0 ? 1.72 : 2.97;
+      for (Json* record : {&fp16, &cell}) {
+        (*record)["run"] = "run" + std::to_string(run);
+        lab.Add(*record);
+      }
+    }
+    return true;
+  }();
+  REQUIRE(added);
+  return lab;
+}
+
+constexpr const char* kSpeeds = "rows: [method]\ncells: [decode, {metric: decode_vs_fp16}]\n";
+
+TEST_CASE("table: absolute speeds of several runs in one column are refused") {
+  CHECK(testing::MissingPart(MakeError(TwoRuns(), kSpeeds),
+                             {"would mix speeds of several runs", "of commit aaaaaaaaaaaa at 2026",
+                              "decode_vs_fp16", "several_runs: stamp"}) == "");
+  const Table& ratios = TwoRuns().Make("rows: [method]\ncells: [{metric: decode_vs_fp16}]\n");
+  CHECK(ratios.cells[2][0]->number.value == 1.72);  // fp16, gptq, rtn
+  // Each beside the FP16 of its own run, in whose interval it lies.
+  CHECK(*ratios.cells[2][0]->number.low < 1.73);
+  CHECK(*ratios.cells[2][0]->number.high > 1.71);
+  CHECK(*ratios.cells[1][0]->number.low > 2.9);
+}
+
+TEST_CASE("table: stamped, speeds of several runs show no FP16 that is not of all") {
+  const Table& table = TwoRuns().Make(std::string(kSpeeds) + "several_runs: stamp\n");
+  CHECK_FALSE(table.cells[0][0]);
+  REQUIRE(table.cells[1][0]);
+  CHECK(table.cells[1][0]->stamps.at(0).letter == 'S');
+  CHECK(table.cells[1][1]->stamps.empty());  // a ratio is that of one run
+}
+
+TEST_CASE("table: a run in the rows tells speeds apart, each beside its own FP16") {
+  const Table& table = TwoRuns().Make("rows: [run, method]\ncells: [decode]\n");
+  REQUIRE(table.rows.size() == 4);
+  CHECK(table.cells[0][0]->number.value == Approx(150.3));
+  CHECK(table.cells[1][0]->number.value == Approx(258.516));
+  CHECK(table.cells[2][0]->number.value == Approx(197.394));
+  // Of one run, the FP16 of that run.
+  const Table& one = TwoRuns().Make(std::string(kSpeeds) + "where: {run: run0}\n");
+  CHECK(one.cells[0][0]->number.value == Approx(150.3));
+}
+
+TEST_CASE("table: models are timed one after another, by one commit") {
+  TableLab lab;
+  for (int model = 0; model < 2; ++model) {
+    Json record = TableSample("rtn", 0.02, 0.005);
+    record["model"]["name"] = "model" + std::to_string(model);
+    record["model"]["sha256"] = std::string(64, model == 0 ? 'c' : 'd');
+    AddSpeed(record, 100, model);
+    lab.Add(record);
+  }
+  const std::string spec = "rows: [model, method]\ncells: [decode]\ncompare: {within: [model]}\n";
+  CHECK(lab.Make(spec).rows.size() == 2);
+  Json other = TableSample("rtn", 0.02, 0.005);
+  other["tool"]["git_commit"] = std::string(40, 'b');
+  AddSpeed(other, 100, 2);
+  lab.Add(other);
+  CHECK(MakeError(lab, spec).find("speeds of several runs") != std::string::npos);
+}
+
+TEST_CASE("table: two models of one name are two, one model under two names is one") {
+  TableLab lab;
+  lab.Add(TableSample("rtn", 0.02, 0.005));
+  Json other = TableSample("rtn", 0.03, 0.005);
+  other["model"]["sha256"] = std::string(64, 'f');
+  lab.Add(other);
+  CHECK(testing::MissingPart(MakeError(lab, kByMethod),
+                             {"two records claim one cell", "wikilm (weights ffffffffffff)",
+                              "wikilm (weights 222222222222)"}) == "");
+  TableLab moved;
+  Json renamed = TableSample("rtn", 0.02, 0.005);
+  renamed["model"]["name"] = "elsewhere/wikilm";
+  moved.Add(TableSample("rtn", 0.02, 0.005));
+  const std::string newest = moved.Add(renamed);
+  CHECK(moved.Make(kByMethod).cells[0][0]->record->stored.id == newest);
 }
 
 TEST_CASE("table: a line that mixes protocols, texts or tokens is refused") {

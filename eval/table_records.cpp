@@ -15,6 +15,7 @@
 #include "eval/text_table.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
+#include "harness/base/sha256.h"
 #include "harness/io/json_file.h"
 
 namespace quantref {
@@ -48,6 +49,27 @@ std::string AsText(const Json& value) {
   return value.is_string() ? Printable(value.get<std::string>()) : value.dump();
 }
 
+// Equal for cells that took turns with each other; "" where nothing was timed. The machine's
+// figures, measured between the cells, are those of these minutes alone.
+std::string TimingOf(const RecordFields& fields) {
+  if (fields.Find("throughput") == nullptr) return "";
+  std::string timing = fields.Find("run") != nullptr
+                           ? fields.Text("run")
+                           : fields.Text("config.name") + TextOr(fields, "config.sha256", "") +
+                                 TextOr(fields, "tool.git_commit", "");
+  for (const char* path : {"throughput.roofline", "throughput.free_cores"}) {
+    if (const Json* figures = fields.Find(path)) timing += figures->dump();
+  }
+  return timing;
+}
+
+// Of records that do not name their run, what tells it apart.
+std::string RunName(const RecordFields& fields) {
+  if (fields.Find("run") != nullptr) return fields.Text("run");
+  const std::string timing = TimingOf(fields);
+  return timing.empty() ? "none" : Sha256Hex(timing).substr(0, 16);
+}
+
 // The value of a field as rows, columns and filters see it.
 std::string FieldText(const RecordFields& fields, const std::string& field) {
   if (field == "model") {
@@ -61,6 +83,7 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
     const std::string weights = TextOr(fields, "scheme.name", "none");
     return activations == "none" ? weights : weights + ", " + activations;
   }
+  if (field == "run") return RunName(fields);
   const auto alias = FieldAliases().find(field);
   const std::string& path = alias == FieldAliases().end() ? field : alias->second;
   const Json* value = fields.Find(path);
@@ -72,11 +95,30 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
   return names ? PublicName(AsText(*value)) : AsText(*value);
 }
 
-TableNumber ReadNumber(const RecordFields& fields, const TableMetric& metric) {
+// Absent, or what JSON writes for a number that no double holds.
+bool IsAbsent(const Json* value) { return value == nullptr || value->is_null(); }
+
+// The logarithm of what the metric shows stands in the record beside it; "" where none does.
+std::string LogarithmPath(const TableMetric& metric) {
+  if (metric.path == "accuracy.ppl") return "accuracy.mean_nll";
+  return metric.path == "accuracy.ppl_ratio" ? "accuracy.delta_nll" : "";
+}
+
+// Nothing where the record does not have the metric. An exponential that no double holds is
+// infinite.
+std::optional<TableNumber> ReadNumber(const RecordFields& fields, const TableMetric& metric) {
   const auto convert = [&](double value) { return (value + metric.offset) * metric.factor; };
+  if (IsAbsent(fields.Find(metric.path))) {
+    const std::string logarithm = LogarithmPath(metric);
+    if (logarithm.empty() || fields.Find(logarithm) == nullptr) return std::nullopt;
+    const double value = std::exp(Number(fields, logarithm));
+    if (std::isfinite(value)) return std::nullopt;
+    return TableNumber{value};
+  }
   TableNumber number{convert(Number(fields, metric.path))};
   const Json* interval = metric.interval_path.empty() ? nullptr : fields.Find(metric.interval_path);
-  if (interval == nullptr) return number;
+  const auto is_null = [](const Json& end) { return end.is_null(); };
+  if (IsAbsent(interval) || std::any_of(interval->begin(), interval->end(), is_null)) return number;
   const bool two = interval->is_array() && interval->size() == 2 && (*interval)[0].is_number() &&
                    (*interval)[1].is_number() && (*interval)[0] <= (*interval)[1];
   if (!two) fields.Fail(metric.interval_path, "the two ends of an interval", interval->dump());
@@ -107,11 +149,7 @@ void ReadSpeeds(const RecordFields& fields, TableRecord& record) {
   record.decode = ReadPoints(fields, "throughput.decode_tokens_s");
   if (record.prefill.empty() && record.decode.empty()) return;
   record.busy = fields.Flag("throughput.busy");
-  // The machine's figures, measured between the cells, are those of one run alone.
-  record.run = fields.Text("config.name") + TextOr(fields, "config.sha256", "");
-  for (const char* path : {"throughput.roofline", "throughput.free_cores"}) {
-    if (const Json* figures = fields.Find(path)) record.run += figures->dump();
-  }
+  record.timing = TimingOf(fields);
 }
 
 void ReadStamps(const RecordFields& fields, TableRecord& record) {
@@ -130,10 +168,17 @@ void ReadStamps(const RecordFields& fields, TableRecord& record) {
   }
   if (fields.Flag("simulated_vs_kernel.failed"))
     stamps.push_back({'G', "GATE FAILED: kernels and decoded weights differ too much", false});
+  for (const RecordFields& layer : fields.Maps("layers")) {
+    if (layer.Find("asked") == nullptr) continue;
+    stamps.push_back({'O',
+                      fmt::format("{} has the codes of {}, not of {}", layer.Text("name"),
+                                  layer.Text("method"), layer.Text("asked")),
+                      false});
+  }
   if (record.synthetic) stamps.push_back({'R', "RANDOM (synthetic) weights: speed only", true});
   const bool decodes =
       TextOr(fields, "path", "") == "simulated" || fields.Find("simulated_linears") != nullptr;
-  if (decodes && !record.run.empty())
+  if (decodes && !record.timing.empty())
     stamps.push_back({'D', "DECODES codes for every product: not the format's speed", true});
   if (record.busy) stamps.push_back({'B', "timed on a BUSY machine", true});
   std::sort(stamps.begin(), stamps.end());
@@ -161,7 +206,7 @@ void ReadOrigins(const RecordFields& fields, TableRecord& record) {
 
 // The aggregates must be those of the samples beside them.
 void CheckPerplexity(const RecordFields& fields, const TableRecord& record) {
-  if (fields.Find("accuracy.ppl") == nullptr) return;
+  if (IsAbsent(fields.Find("accuracy.ppl"))) return;
   const double nll = record.stored.MeanNll();
   const double stated = std::log(Number(fields, "accuracy.ppl"));
   if (std::abs(stated - nll) <= kSameNll * std::max(1.0, std::abs(nll))) return;
@@ -186,8 +231,8 @@ TableRecord ReadTableRecord(const Json& json, const fs::path& file,
   for (const std::string& field : named) record.fields[field] = FieldText(fields, field);
   ReadSpeeds(fields, record);
   for (const TableMetric& metric : TableMetrics()) {
-    if (!metric.IsSpeed() && fields.Find(metric.path) != nullptr)
-      record.numbers[metric.name] = ReadNumber(fields, metric);
+    if (metric.IsSpeed()) continue;
+    if (const auto number = ReadNumber(fields, metric)) record.numbers[metric.name] = *number;
   }
   if (!record.synthetic) {
     const size_t windows = record.stored.window_nll.size();

@@ -44,7 +44,7 @@ struct TableRecord {
   std::map<std::string, TableNumber> numbers;  // by the metric's name; speeds are not here
   std::vector<double> window_kl, window_same_top;
   std::vector<SpeedPoint> prefill, decode;
-  std::string run;  // equal for cells that were timed together; "" where nothing was timed
+  std::string timing;  // equal for cells that were timed together; "" where nothing was timed
   bool busy = false;
   std::vector<TableStamp> stamps;
   // For the caption: "wikitext-2 test", its hash; tokens; "wikitext-2 validation, 128 × 2048

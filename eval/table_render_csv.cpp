@@ -25,9 +25,10 @@ std::string Line(const TableCell& cell, const TableValue& shows) {
   std::string stamps;
   for (const TableStamp& stamp : cell.stamps) stamps += (stamps.empty() ? "" : "; ") + stamp.text;
   const StoredRecord& stored = cell.record->stored;
-  return fmt::format("{},{},{},{},{},{},{},{}", shows.metric->name, Number(cell.number.value),
+  return fmt::format("{},{},{},{},{},{},{},{},{}", shows.metric->name, Number(cell.number.value),
                      Number(cell.number.low), Number(cell.number.high), MarkName(cell.mark),
-                     Field(stamps), Field(stored.id), Field(stored.created));
+                     Field(stamps), Field(stored.id), Field(stored.created),
+                     Field(stored.Fact("run")));
 }
 
 }  // namespace
@@ -37,7 +38,7 @@ std::string CsvTable(const Table& table) {
   for (const auto* fields : {&table.spec->rows, &table.spec->columns}) {
     for (const TableField& field : *fields) text += Field(field.field) + ",";
   }
-  text += "metric,value,low,high,mark,stamps,record,created\n";
+  text += "metric,value,low,high,mark,stamps,record,created,run\n";
   for (size_t r = 0; r < table.rows.size(); ++r) {
     for (size_t c = 0; c < table.columns.size(); ++c) {
       if (!table.cells[r][c]) continue;

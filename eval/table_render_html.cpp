@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include <algorithm>
+#include <limits>
+
 #include "eval/html_table.h"
 #include "eval/markup.h"
 #include "eval/table_render.h"
@@ -34,7 +37,7 @@ std::string Cell(const std::optional<TableCell>& cell, const TableValue& shows, 
   std::string title = "record " + id + ", " + cell->record->stored.created;
   for (const TableStamp& stamp : cell->stamps) title += "; " + stamp.text;
   return fmt::format("<td title=\"{}\" data-value=\"{}\">{}</td>", MarkupText(title),
-                     cell->number.value, text);
+                     std::min(cell->number.value, std::numeric_limits<double>::max()), text);
 }
 
 // What is the same in all rows, or over all columns, need not stand in each.

@@ -47,6 +47,39 @@ TEST_CASE("table text: uncertainty as the spec wants it") {
   CHECK(Has(CsvTable(lab.Make(kSpec)), "rtn,kl_mean,0.1234,0.1134,0.1334,,,00000000feed0000,"));
 }
 
+TEST_CASE("table text: a lopsided interval is never ±, in its whole column") {
+  TableLab lab;
+  Json record = Plain("rtn", 0.1234);
+  record["accuracy"]["kl_ci95"] = {0.1204, 0.1834};
+  lab.Add(record);
+  lab.Add(Plain("gptq", 0.05));
+  const Table& table = lab.Make(kSpec);
+  CHECK(Has(MarkdownTable(table), "| rtn | 0.123 [0.120, 0.183] |"));
+  CHECK(Has(MarkdownTable(table), "| gptq | 0.050 [0.040, 0.060] "));
+  CHECK(Has(LatexTable(table), "\\num{0.123} {[}\\num{0.120}, \\num{0.183}{]}"));
+  CHECK(Has(HtmlTable(table), "0.123 [0.120, 0.183]"));
+  CHECK_FALSE(Has(MarkdownTable(table), "±"));
+}
+
+TEST_CASE("table text: a perplexity that no double holds is a finite text") {
+  TableLab lab;
+  Json record = TableSample("rtn", 0.02, 0.005);
+  for (Json& nll : record["accuracy"]["window_nll"]) nll = 81200.0;  // 100 scored positions each
+  record["accuracy"]["mean_nll"] = 812.0;
+  for (const char* key : {"ppl", "ppl_ci95", "ppl_ratio", "ppl_ratio_ci95"})
+    record["accuracy"].erase(key);
+  record["accuracy"]["delta_nll"] = 809.0;
+  SECTION("absent, as records have it") {}
+  SECTION("null, as JSON writes an infinity") {
+    record["accuracy"]["ppl"] = nullptr;
+    record["accuracy"]["ppl_ci95"] = {nullptr, nullptr};
+  }
+  lab.Add(record);
+  const Table& table = lab.Make("rows: [method]\ncells: [ppl, delta_ppl]\n");
+  CHECK(Has(MarkdownTable(table), "| rtn | >1e308 | >1e308 |"));
+  CHECK(Has(HtmlTable(table), "data-value=\"1.79769"));
+}
+
 TEST_CASE("table text: signs and zeros") {
   TableLab lab;
   Json record = TableSample("rtn", 0, 0.005);
@@ -145,7 +178,7 @@ TEST_CASE("table text: the caption has protocol, text, calibration, model and ma
         "windows, 1,600 scored tokens.",
         "Model: wikilm (weights 222222222222).",
         "Calibration: wikitext-2 validation, 128 × 2048 tokens, seed 0.",
-        "Speeds: medians of prefill of 64 tokens on 2 threads; avx2 on a CPU.",
+        "Speeds: medians of prefill of 64 tokens on 2 threads; avx2 on a CPU, commit aaaaaaaaaaaa.",
         "± is half the 95 % interval over windows", "± is half the interquartile range"})
     CHECK(Has(text, part));
 }

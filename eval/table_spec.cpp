@@ -35,6 +35,7 @@ std::vector<std::string> ValidFields() {
                                     "model",
                                     "path",
                                     "protocol",
+                                    "run",
                                     "scheme",
                                     "seconds",
                                     "throughput",
@@ -272,6 +273,7 @@ TableSpec ReadTableSpec(const std::string& file) {
   }
   ReadCompare(root, node, spec);
   ReadLatex(root, spec);
+  spec.stamp_runs = root.Choice("several_runs", {"refuse", "stamp"}, "refuse") == "stamp";
   ReadOutputs(root, spec);
   root.RefuseUnknownKeys();
   if (spec.title.empty()) root.Fail("title", "what the table shows");

@@ -63,6 +63,7 @@ struct TableSpec {
   std::vector<std::string> within;   // fields: only cells with equal values are compared
   std::vector<FieldFilter> compete;  // which cells can be best
   LatexStyle latex;
+  bool stamp_runs = false;  // a column of speeds of several runs is stamped, else refused
   std::map<TableFormat, std::filesystem::path> outputs;  // absolute, or below the spec's folder
 
   std::filesystem::path Folder() const { return std::filesystem::path(file).parent_path(); }

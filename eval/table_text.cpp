@@ -2,22 +2,12 @@
 
 #include <algorithm>
 
+#include "eval/figure_text.h"
 #include "eval/table_render.h"
 #include "eval/text_table.h"
 
 namespace quantref {
 namespace {
-
-std::string Fixed(double value, size_t digits, bool is_signed) {
-  std::string text =
-      is_signed ? fmt::format("{:+.{}f}", value, digits) : fmt::format("{:.{}f}", value, digits);
-  // Nothing is "-0.00".
-  if (text.find_first_not_of("+-0.") == std::string::npos && text[0] == '-') {
-    text.erase(0, 1);
-    if (is_signed) text.insert(0, "+");
-  }
-  return text;
-}
 
 size_t DigitsOf(const TableCell& cell, const TableValue& shows) {
   if (shows.digits) return *shows.digits;
@@ -38,16 +28,19 @@ bool SameSpan(const Table& table, size_t a, size_t b, size_t fields) {
 }  // namespace
 
 NumberText CellNumber(const TableCell& cell, const TableValue& shows) {
-  const bool is_signed = shows.metric->is_signed;
   const size_t digits = DigitsOf(cell, shows);
-  NumberText text{Fixed(cell.number.value, digits, is_signed)};
-  if (!cell.number.low || shows.uncertainty == UncertaintyStyle::kNone) return text;
+  const auto fixed = [&](double value, bool is_signed) {
+    return FigureText(value, digits, is_signed);
+  };
+  const bool is_signed = shows.metric->is_signed;
+  NumberText text{fixed(cell.number.value, is_signed)};
+  if (!cell.number.low || cell.uncertainty == UncertaintyStyle::kNone) return text;
   const double low = *cell.number.low, high = *cell.number.high;
-  if (shows.uncertainty == UncertaintyStyle::kPlusMinus) {
-    text.half = Fixed((high - low) / 2, digits, false);
+  if (cell.uncertainty == UncertaintyStyle::kPlusMinus) {
+    text.half = fixed((high - low) / 2, false);
   } else {
-    text.low = Fixed(low, digits, is_signed);
-    text.high = Fixed(high, digits, is_signed);
+    text.low = fixed(low, is_signed);
+    text.high = fixed(high, is_signed);
   }
   return text;
 }

@@ -44,6 +44,9 @@ struct RoundInput {
 struct Rounded {
   PackedMatrix packed;
   std::string note{};  // what the method decided and the record should say
+  // The rounder whose codes these are, where it is another: of a matrix on which a method has
+  // nothing to go by. "": its own.
+  std::string_view made_by{};
 };
 
 // Turns the weights of one linear into codes on the scheme's grid. The format (what a code means,

@@ -112,8 +112,10 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
     linear.weight = Weight(packed);
     linear.activations = context.activations;
     report.name = linear.name;
-    report.method = rounder.name();
+    report.method = rounded.made_by.empty() ? rounder.name() : rounded.made_by;
+    if (report.method != rounder.name()) report.asked = rounder.name();
     report.scheme = *planned.scheme;
+    report.packed_sha256 = packed->Sha256();
     report.effective_bits = packed->EffectiveBits();
     report.note = Joined(context.note, rounded.note);
     if (packed->exponent() != 0)

@@ -11,8 +11,10 @@ namespace quantref {
 // What happened to one linear. "Before" and "after" are rounding's: the weights before it are those
 // that the transforms left.
 struct LayerReport {
-  std::string name, method;  // method: the rounder
+  std::string name, method;  // method: the rounder whose codes these are
+  std::string asked{};       // the rounder that was to make them, where it is another
   WeightScheme scheme;
+  std::string packed_sha256{};
   double effective_bits = 0;  // stored bits per weight, scales and zeros included
   double weight_mse = 0;      // mean squared difference of the weights
   // Of the outputs on the kept calibration inputs: mean squared difference, activations rounded as

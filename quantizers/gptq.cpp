@@ -42,7 +42,10 @@ DataNeeds Gptq::needs(const Knobs& knobs) const {
 }
 
 Rounded Gptq::Round(const RoundInput& input) const {
-  if (input.inputs == nullptr) return {RoundToNearest(input.weights, input.scheme, input.limits)};
+  if (input.inputs == nullptr) {
+    return {RoundToNearest(input.weights, input.scheme, input.limits),
+            "looked up: gptq has no inputs to go by", "rtn"};
+  }
   QR_CHECK_EQ(input.inputs->gram.rows(), input.weights.cols());
   const Knobs knobs = Settings(input);
   const GptqFactor factor =

@@ -135,7 +135,9 @@ TEST_CASE("gptq: with H = c I and without inputs it rounds to nearest", "[gptq]"
         if (packed.order().empty()) CHECK(packed.Sha256() == expected);
         CHECK(CodesOf(packed) == CodesOf(RoundToNearest(weights.view(), scheme)));
       }
-      CHECK(Gptq().Round({"embed_tokens", weights.view(), scheme}).packed.Sha256() == expected);
+      const Rounded embedding = Gptq().Round({"embed_tokens", weights.view(), scheme});
+      CHECK(embedding.packed.Sha256() == expected);
+      CHECK(embedding.made_by == "rtn");
     }
   }
 }

@@ -25,7 +25,7 @@ Json Pair(double low, double high) { return Json::array({low, high}); }
 void PutAggregates(Json& record) {
   Json& accuracy = record["accuracy"];
   const Json& scored = record["protocol"]["window_scored"];
-  const Interval nll = *BootstrapMean(Blocks(accuracy["window_nll"], scored));
+  const Interval nll = *MeanInterval(Blocks(accuracy["window_nll"], scored));
   accuracy["mean_nll"] = nll.mean;
   accuracy["ppl"] = std::exp(nll.mean);
   accuracy["ppl_ci95"] = Pair(std::exp(nll.low), std::exp(nll.high));
@@ -36,12 +36,12 @@ void PutAggregates(Json& record) {
                      accuracy["reference_window_nll"][w].get<double>());
     same.push_back(80 + w % 3);
   }
-  const Interval delta = *BootstrapMean(Blocks(change, scored));
+  const Interval delta = *MeanInterval(Blocks(change, scored));
   accuracy["delta_nll"] = delta.mean;
   accuracy["delta_nll_ci95"] = Pair(delta.low, delta.high);
   accuracy["ppl_ratio"] = std::exp(delta.mean);
   accuracy["ppl_ratio_ci95"] = Pair(std::exp(delta.low), std::exp(delta.high));
-  const Interval top = *BootstrapMean(Blocks(same, scored));
+  const Interval top = *MeanInterval(Blocks(same, scored));
   accuracy["top1_agreement"] = top.mean;
   accuracy["top1_ci95"] = Pair(top.low, top.high);
   accuracy["window_kl"] = change;

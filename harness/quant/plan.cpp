@@ -49,6 +49,11 @@ PlannedLinear PlanOne(const QuantizeSpec& spec, const LinearShape& shape) {
 
 }  // namespace
 
+bool QuantizesAny(const std::vector<PlannedLinear>& plan) {
+  return std::any_of(plan.begin(), plan.end(),
+                     [](const PlannedLinear& linear) { return linear.scheme.has_value(); });
+}
+
 bool GlobMatches(const std::string& pattern, const std::string& name) {
   return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }

@@ -43,6 +43,9 @@ struct PlannedLinear {
   std::string method{};  // as SchemeOverride::method
 };
 
+// Whether it leaves any linear to a rounder.
+bool QuantizesAny(const std::vector<PlannedLinear>& plan);
+
 // True where the shell-style pattern (*, ?, [a-z]) matches the whole name.
 bool GlobMatches(const std::string& pattern, const std::string& name);
 

@@ -86,7 +86,8 @@ class Fields:
         return True, value
 
     def has(self, path):
-        return self._find(path)[0]
+        found, value = self._find(path)
+        return found and value is not None  # JSON has no infinity and writes null
 
     def fail(self, path, expected, found=None):
         there, value = self._find(path)

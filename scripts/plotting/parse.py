@@ -30,6 +30,9 @@ def _model(fields):
 
 def _weights(fields):
     text = _short(fields.text("model.sha256"))
+    dtype = fields.maybe(fields.text, "model.dtype")
+    if dtype not in (None, "native"):
+        text += f", as {dtype}"
     if not fields.has("model.outliers"):
         return text
     channels, scale = (fields.number(f"model.outliers.{key}") for key in ("channels", "scale"))

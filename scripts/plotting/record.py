@@ -50,7 +50,7 @@ class Accuracy:
 class Text:
     """What accuracies were measured on. Only those of equal ones may share an axis."""
 
-    model: str
+    model: str = field(compare=False)  # what it is called; the weights are what it is
     weights: str
     protocol: str
     name: str
@@ -102,7 +102,8 @@ class Record:
 
     def cell(self):
         method = "reference" if self.is_reference() else self.method
-        return self.config, method, self.model, self.seed, self.text
+        model = self.model if self.text is None else self.text.weights
+        return self.config, method, model, self.seed, self.text
 
     def is_reference(self):
         return is_reference(self.method)
