@@ -77,7 +77,8 @@ std::string ChangeText(const TableCell& cell, const TableValue& shows) {
 
 std::string CellText(const TableCell& cell, const TableValue& shows) {
   const TableRecord& record = *cell.record;
-  const std::string seed = record.Field("seed") == "none" ? "" : ", seed " + record.Field("seed");
+  const std::optional<size_t>& of = record.stored.cell.seed;
+  const std::string seed = of ? fmt::format(", seed {}", *of) : "";
   return RecordLink(record, record.Field("method") + seed) + " " + ChangeText(cell, shows);
 }
 
