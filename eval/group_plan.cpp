@@ -42,10 +42,6 @@ void GroupRun::Plan() {
     std::vector<GroupCell> cells = PlanConfig(*config);
     std::move(cells.begin(), cells.end(), std::back_inserter(planned_));
   }
-  if (unquantized_ > 0 && std::none_of(planned_.begin(), planned_.end(),
-                                       [](const GroupCell& cell) { return cell.wanted; }))
-    throw Error("nothing is left to measure: no cell quantizes a matrix", config_.file,
-                "'keep' and 'overrides' say which matrices stay as they are");
   if (!options_.rerun) {
     std::vector<const RunConfig*> sought;
     std::copy_if(configs_.begin(), configs_.end(), std::back_inserter(sought),
@@ -92,8 +88,7 @@ std::vector<GroupCell> GroupRun::PlanMethod(const RunConfig& config, const CellC
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
   cell.plan = PlanFor(spec.quantize, model_->weights);
   if (!QuantizesAny(cell.plan)) {
-    fmt::print(stderr, "{}", UnquantizedText(config.name, spec.label));
-    ++unquantized_;
+    Say("{}", UnquantizedText(config.name, spec.label));
     return {};
   }
   cell.calibrates = cell.method.Needs(cell.plan).Any();

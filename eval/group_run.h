@@ -88,7 +88,6 @@ class GroupRun {
   double load_seconds_ = 0, throughput_seconds_ = 0;
   bool gate_failed_ = false;
   size_t failed_cells_ = 0;
-  size_t unquantized_ = 0;  // methods that leave every matrix as it is
 };
 
 }  // namespace quantref

@@ -76,12 +76,9 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
     if (QuantizesAny(plan)) {
       cells_.push_back({&spec, std::move(plan)});
     } else {
-      fmt::print(stderr, "{}", UnquantizedText(config.name, spec.label));
+      Say("{}", UnquantizedText(config.name, spec.label));
     }
   }
-  if (cells_.empty() && !options.WantsReference())
-    throw Error("nothing is left to measure: no cell quantizes a matrix", config.file,
-                "'keep' and 'overrides' say which matrices stay as they are");
   PlanMemory();
 }
 
