@@ -1,9 +1,11 @@
 #include "eval/compare_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 
 #include "eval/compare_report_rows.h"
 #include "eval/compare_report_speed.h"
@@ -35,18 +37,41 @@ std::vector<SpeedRow> WithVerdictSame(const std::vector<SpeedRow>& rows, bool sa
   return some;
 }
 
-std::string SpeedText(std::vector<SpeedRow> rows) {
+// What a table is for is needed; of the rest the least is left out first.
+int WorthOf(const std::string& header) {
+  static const std::map<std::string, int> worth = {
+      {"kernel", 10}, {"PPL before", 20},   {"PPL now", 30}, {"tokens/s before", 20},
+      {"now", 30},    {"first change", 40}, {"model", 50},   {"protocol", 50}};
+  const auto known = worth.find(header);
+  return known == worth.end() ? TextColumn::kNeeded : known->second;
+}
+
+std::string Fitted(const ReportTable& table, std::optional<size_t> width) {
+  std::vector<TextColumn> columns;
+  for (size_t c = 0; c < table.header.size(); ++c) {
+    const std::string& header = table.header[c];
+    columns.push_back(
+        {.name = header, .header = header, .left = c < table.left, .worth = WorthOf(header)});
+    for (const Row& row : table.rows) columns.back().cells.push_back(row[c]);
+  }
+  const FittedTable fitted = FitTable(std::move(columns), width);
+  if (fitted.left_out.empty()) return fitted.text;
+  return fitted.text + Wrapped(fmt::format("left out, for lines of {}: {}\n", *width,
+                                           fmt::join(fitted.left_out, ", ")),
+                               width);
+}
+
+std::string SpeedText(std::vector<SpeedRow> rows, std::optional<size_t> width) {
   if (rows.empty()) return "";
   const size_t same = WithVerdictSame(rows, true).size();
   const bool all = same <= kMostIdentical;
   if (!all) rows = WithVerdictSame(rows, false);
   std::string text;
   if (!rows.empty()) {
-    const ReportTable table = MakeSpeedTable(rows);
-    text += RenderTable(table.header, table.rows, table.left);
+    text += Fitted(MakeSpeedTable(rows), width);
   }
   if (!all) text += Plural(same, "speed") + " the same\n";
-  return text + kSpeedLegend + "\n";
+  return text + Wrapped(std::string(kSpeedLegend) + "\n", width);
 }
 
 // The characters that mean something to Markdown or HTML, or end a table's cell, as they look.
@@ -142,33 +167,30 @@ std::string GateLine(const RecordComparison& comparison, const Gate& gate) {
   return unjudged.empty() ? "gate: passed" : "gate: passed, without judging " + unjudged;
 }
 
-std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated) {
+std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated,
+                           std::optional<size_t> width) {
   const ListedCells listed = ListCells(comparison);
   ComparedCells cells = listed.changed;
   const bool all = listed.identical.size() <= kMostIdentical;
   if (all) cells.insert(cells.end(), listed.identical.begin(), listed.identical.end());
   std::string text =
-      fmt::format("\nbaseline   {}\ncandidate  {}\n{}\n", SetLine(*comparison.baseline),
-                  SetLine(*comparison.candidate), SharedLine(comparison));
-  if (!cells.empty()) {
-    const ReportTable table = MakeCellTable(cells);
-    text += RenderTable(table.header, table.rows, table.left);
-  }
+      Wrapped(fmt::format("\nbaseline   {}\ncandidate  {}\n{}\n", SetLine(*comparison.baseline),
+                          SetLine(*comparison.candidate), SharedLine(comparison)),
+              width);
+  if (!cells.empty()) text += Fitted(MakeCellTable(cells), width);
   if (!all) text += Plural(listed.identical.size(), "cell") + " the same, bit for bit\n";
   const bool accuracy = !listed.changed.empty() || !listed.identical.empty();
-  const std::string speed = SpeedText(SpeedRows(comparison));
+  const std::string speed = SpeedText(SpeedRows(comparison), width);
   text += (accuracy && !speed.empty() ? "\n" : "") + speed;
-  text += Section("why", ReasonRows(comparison));
-  std::vector<Row> changes = ChangeRows(comparison);
-  if (!changes.empty()) {
-    text += "\n" + RenderTable({"what changed", "baseline", "candidate", "cells"}, changes, 4);
-  }
-  text += Section("stamps", StampRows(comparison));
-  text += "\n";
-  if (accuracy) text += std::string(kCellLegend) + "\n";
-  text += SummaryLine(comparison) + "\n";
-  if (gated) text += GateLine(comparison, gate) + "\n";
-  return Printable(text);
+  text += Wrapped(Section("why", ReasonRows(comparison)), width);
+  const std::vector<Row> changes = ChangeRows(comparison);
+  if (!changes.empty())
+    text += "\n" + Fitted({{"what changed", "baseline", "candidate", "cells"}, changes, 4}, width);
+  std::string end = Section("stamps", StampRows(comparison)) + "\n";
+  if (accuracy) end += std::string(kCellLegend) + "\n";
+  end += SummaryLine(comparison) + "\n";
+  if (gated) end += GateLine(comparison, gate) + "\n";
+  return Printable(text + Wrapped(end, width));
 }
 
 std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& gate, bool gated) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,8 +18,10 @@ std::string SummaryLine(const RecordComparison& comparison);
 // "gate: passed", or how many cells fail it; a gate that passes says what it did not judge.
 std::string GateLine(const RecordComparison& comparison, const Gate& gate);
 
-// For a terminal. The gate's line is there where a gate was asked for.
-std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated);
+// For a terminal, whose lines hold `width` characters (nothing: any). The gate's line is there where
+// a gate was asked for.
+std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated,
+                           std::optional<size_t> width = std::nullopt);
 
 // For a pull request: the summary, what is not the same, the rest folded away.
 std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& gate, bool gated);

@@ -4,9 +4,11 @@
 #include <catch2/catch.hpp>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "eval/testing/sample_record.h"
+#include "eval/text_table.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -65,6 +67,16 @@ TEST_CASE("comparison as text") {
                   "1 better, 1 same") != std::string::npos);
   CHECK(text.find('\x1b') == std::string::npos);
   CHECK(ComparisonText(EveryVerdict(), Gate{}, false).find("gate") == std::string::npos);
+}
+
+TEST_CASE("comparison as text: it fits the lines, and says what there was no room for") {
+  const std::string text = ComparisonText(EveryVerdict(), Gate{}, true, 70);
+  INFO(text);
+  for (size_t at = 0, end = 0; at < text.size(); at = end + 1) {
+    end = std::min(text.find('\n', at), text.size());
+    CHECK(TextWidth(std::string_view(text).substr(at, end - at)) <= 70);
+  }
+  CHECK(MissingPart(text, {"left out, for lines of 70: PPL before", "change of NLL (nats)"}) == "");
 }
 
 TEST_CASE("comparison as text: many cells that are the same are counted") {

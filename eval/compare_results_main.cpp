@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
@@ -12,6 +14,7 @@
 #include "eval/guarded.h"
 #include "eval/record_reader.h"
 #include "eval/say.h"
+#include "eval/terminal.h"
 #include "eval/text_table.h"
 
 namespace quantref {
@@ -30,7 +33,7 @@ std::string Render(const RecordComparison& comparison, const Gate& gate,
   if (options.format == "markdown") return ComparisonMarkdown(comparison, gate, options.gated);
   if (options.format == "json") return ComparisonJson(comparison, gate, options.gated);
   if (options.format == "junit") return ComparisonJUnit(comparison, gate);
-  return ComparisonText(comparison, gate, options.gated);
+  return ComparisonText(comparison, gate, options.gated, LineWidth(STDOUT_FILENO));
 }
 
 int MakeBaseline(const CompareOptions& options) {

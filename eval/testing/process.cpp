@@ -28,7 +28,8 @@ std::vector<std::string> Environment(const ProcessOptions& options) {
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text = *variable;
     const std::string name(text.substr(0, text.find('=')));
-    if (name.starts_with("QUANTREF_") || options.environment.contains(name)) continue;
+    if (name.starts_with("QUANTREF_") || name == "COLUMNS" || options.environment.contains(name))
+      continue;
     variables.emplace_back(text);
   }
   for (const auto& [name, value] : options.environment) {

@@ -12,7 +12,8 @@ namespace quantref::testing {
 
 struct ProcessOptions {
   // Set in the child's environment, or removed from it where there is no value. The rest is this
-  // process's own, but for variables that begin with QUANTREF_: tests say what they mean.
+  // process's own, but for COLUMNS and variables that begin with QUANTREF_: tests say what they
+  // mean.
   std::map<std::string, std::optional<std::string>> environment{};
   std::filesystem::path folder{};           // to run in; "" = this process's
   std::optional<size_t> file_size_limit{};  // RLIMIT_FSIZE, bytes: a disk that is full early

@@ -38,7 +38,6 @@ ProcessOptions RunEvalLab::Options(ProcessOptions options) const {
   options.folder = dir_.path();
   options.environment.insert({"HOME", (dir_ / "home").string()});
   options.environment.insert({"XDG_CACHE_HOME", (dir_ / "cache").string()});
-  options.environment.insert({"COLUMNS", std::nullopt});  // lines of any length
   options.environment.insert({"QUANTREF_WIKITEXT_URL", "http://127.0.0.1:1/none"});
   return options;
 }
