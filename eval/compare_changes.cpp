@@ -21,6 +21,7 @@ constexpr const char* kPackedWeights = "packed weights";
 
 struct StageFact {
   const char *stage, *path;
+  bool in_all = true;  // false: where one of the two lacks it, that is no change
 };
 // In the order of the work: what differs first explains what differs later.
 constexpr StageFact kStages[] = {
@@ -31,6 +32,7 @@ constexpr StageFact kStages[] = {
     {"weights", "model.sha256"},
     {"weights", "model.dtype"},
     {"weights", "model.outliers"},
+    {"weights", "model.config_sha256", false},
     {kPackedWeights, "hashes.packed_weights"},
     {"path", "path"},  // kernels or decoded weights: the same weights then give other logits
     {"logits", "hashes.first_window_logits"},
@@ -109,6 +111,8 @@ std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRe
 std::optional<Cause> FirstChangedStage(const StoredRecord& baseline,
                                        const StoredRecord& candidate) {
   for (const StageFact& fact : kStages) {
+    const bool told = !baseline.Fact(fact.path).empty() && !candidate.Fact(fact.path).empty();
+    if (!told && !fact.in_all) continue;
     const auto change = Changed(baseline, candidate, fact.path);
     if (!change) continue;
     if (std::string_view(fact.stage) == kPackedWeights) {

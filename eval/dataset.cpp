@@ -43,7 +43,8 @@ bool IsThere(const fs::path& path) {
   return fs::status(path, code).type() != fs::file_type::not_found;
 }
 
-Text MakeText(std::string dataset, std::string split, std::string bytes, fs::path path) {
+Text MakeText(std::string dataset, std::string split, FileContents read, fs::path path) {
+  std::string& bytes = read.bytes;
   if (const std::optional<size_t> bad = FindInvalidUtf8(bytes)) {
     const auto line =
         1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(*bad), '\n');
@@ -61,7 +62,8 @@ Text MakeText(std::string dataset, std::string split, std::string bytes, fs::pat
           .split = std::move(split),
           .bytes = std::move(bytes),
           .sha256 = std::move(sha256),
-          .path = std::move(path)};
+          .path = std::move(path),
+          .file = std::move(read.file)};
 }
 
 size_t FindSplit(const std::string& dataset, const std::string& split,
@@ -81,7 +83,7 @@ Text LoadSample(const std::string& split, const DatasetOptions& options) {
     throw Error("the bundled text is not there", path.string(),
                 "restore the folder eval/sample of QuantRef");
   }
-  return MakeText(kSample, split, ReadFile(path, kLongestText), path);
+  return MakeText(kSample, split, ReadInput(path, kLongestText), path);
 }
 
 std::optional<fs::path> FindInDataDir(const SplitFile& file, const DatasetOptions& options) {
@@ -133,21 +135,21 @@ Text LoadWikitext(const std::string& split, const DatasetOptions& options) {
   const size_t index = FindSplit(kWikitext, split, options.wikitext.files);
   const SplitFile& file = options.wikitext.files[index];
   if (const std::optional<fs::path> path = FindInDataDir(file, options)) {
-    std::string bytes = ReadFile(*path, kLongestText);
-    if (const std::string problem = DescribeMismatch(file.bytes, file.sha256, bytes);
+    FileContents read = ReadInput(*path, kLongestText);
+    if (const std::string problem = DescribeMismatch(file.bytes, file.sha256, read.bytes);
         !problem.empty()) {
       throw Error("not the published file: " + problem, path->string(),
                   "remove it, or unset QUANTREF_DATA");
     }
-    return MakeText(kWikitext, split, std::move(bytes), *path);
+    return MakeText(kWikitext, split, std::move(read), *path);
   }
 
   const fs::path cached = CacheFolder(options) / file.file;
   std::string cache_problem;
   if (IsThere(cached)) {
-    std::string bytes = ReadFile(cached, kLongestText);
-    cache_problem = DescribeMismatch(file.bytes, file.sha256, bytes);
-    if (cache_problem.empty()) return MakeText(kWikitext, split, std::move(bytes), cached);
+    FileContents read = ReadInput(cached, kLongestText);
+    cache_problem = DescribeMismatch(file.bytes, file.sha256, read.bytes);
+    if (cache_problem.empty()) return MakeText(kWikitext, split, std::move(read), cached);
   }
 
   std::vector<std::string> contents;
@@ -163,7 +165,7 @@ Text LoadWikitext(const std::string& split, const DatasetOptions& options) {
     return sample;
   }
   StoreFiles(options.wikitext, contents, cached.parent_path());
-  return MakeText(kWikitext, split, std::move(contents[index]), cached);
+  return MakeText(kWikitext, split, {std::move(contents[index]), {}}, cached);
 }
 
 std::string Environment(const char* name) {
@@ -199,7 +201,7 @@ std::vector<DatasetInfo> KnownDatasets() {
 
 Text LoadText(const std::string& dataset, const std::string& split, const DatasetOptions& options) {
   if (IsPath(dataset))
-    return MakeText(PublicName(dataset), "", ReadFile(dataset, kLongestText), dataset);
+    return MakeText(PublicName(dataset), "", ReadInput(dataset, kLongestText), dataset);
   if (dataset == kWikitext) return LoadWikitext(split, options);
   if (dataset == kSample) return LoadSample(split, options);
   std::vector<std::string> valid;

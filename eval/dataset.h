@@ -6,6 +6,7 @@
 
 #include "eval/download.h"
 #include "eval/wikitext.h"
+#include "harness/io/input_file.h"
 
 namespace quantref {
 
@@ -16,6 +17,7 @@ struct Text {
   std::string bytes;    // the content, as it is in the file
   std::string sha256;   // of the content
   std::filesystem::path path;
+  InputFile file{};  // that it was read from; none where it was downloaded
   // This is the bundled text in the place of a data set that could not be had.
   bool substituted_sample = false;
 };

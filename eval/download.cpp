@@ -149,7 +149,8 @@ std::string ReadZipFile(zip_file_t* file, size_t size, const std::string& member
 std::string HttpGet(const std::string& url, size_t max_bytes, const Progress& progress,
                     const Cancelled& cancelled, const HttpLimits& limits) {
   static const CURLcode kInitialised = curl_global_init(CURL_GLOBAL_DEFAULT);
-  QR_CHECK_EQ(kInitialised, CURLE_OK);
+  if (kInitialised != CURLE_OK)
+    throw Error(std::string("libcurl cannot begin: ") + curl_easy_strerror(kInitialised), url);
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(),
                                                                  &curl_easy_cleanup);
   if (curl == nullptr) throw std::bad_alloc();

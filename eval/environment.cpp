@@ -11,6 +11,7 @@
 #include <ctime>
 #include <fstream>
 
+#include "eval/memory_limits.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
 #include "harness/kernels/gemm.h"
@@ -78,9 +79,7 @@ size_t AvailableMemoryBytes() {
   for (size_t kilobytes = 0; memory >> key >> kilobytes && std::getline(memory, unit);) {
     if (key == "MemAvailable:") available = std::min(available, 1024 * kilobytes);
   }
-  size_t limit = 0;  // "max", and so no number, where there is none
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit) available = std::min(available, limit);
-  return available;
+  return std::min(available, ControlGroupLimit("/proc/self/cgroup", "/sys/fs/cgroup"));
 }
 
 const std::string& ProgramSha256() {

@@ -14,6 +14,7 @@
 #include "eval/terminal.h"
 #include "eval/text_table.h"
 #include "harness/base/cancel.h"
+#include "harness/kernels/gemm.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {
@@ -35,6 +36,12 @@ void AddRows(const Pass& pass, const Cost& cost, const std::string& when,
   }
 }
 
+// What a plan finds in place.
+double LoadedBytes(const ModelWeights& weights) {
+  const Checkpoint& checkpoint = *weights.checkpoint;
+  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() + OwnBytes(weights));
+}
+
 }  // namespace
 
 void GroupRun::Plan() {
@@ -53,16 +60,27 @@ void GroupRun::Plan() {
   const double memory = options_.memory_gb > 0
                             ? options_.memory_gb * 1e9
                             : kMostMemory * static_cast<double>(AvailableMemoryBytes());
+  BlasVersion();  // so that OpenBLAS is loaded and among what is used already
+  const std::vector<MemoryLimit> limits = MemoryLimits();
   passes_ = SplitIntoPasses(planned_, [&](const Pass& pass) {
-    return EstimateMemory(*model_, windows_.size(), LongestWindow(), Loads(pass), threads_) +
-               Fp16CopyBytes(pass) <=
-           memory;
+    const MemoryNeed need = NeedOf(pass);
+    return LoadedBytes(model_->weights) + need.memory <= memory && FitsLimits(need, limits);
   });
+  for (const Pass& pass : passes_)
+    CheckLimits(NeedOf(pass), limits, "measuring " + pass.front().config->name);
+}
+
+MemoryNeed GroupRun::NeedOf(const Pass& pass) const {
+  return {
+      .memory = EstimateMemory(*model_, windows_.size(), LongestWindow(), Loads(pass), threads_) -
+                LoadedBytes(model_->weights) + Fp16CopyBytes(pass),
+      .reserved = ReservedBytes(std::min(threads_, windows_.size()))};
 }
 
 // A study's other cells need not suffer; of any other config an error is the run's.
 void GroupRun::Tolerate(const RunConfig& config, const Error& error, const std::string& label) {
   if (config.study.empty() || CancelRequested()) throw;
+  CheckInputs();
   Say("{} {} cannot be measured, the others go on: {}\n", config.name, label, error.what());
   ++failed_cells_;
 }

@@ -77,6 +77,23 @@ std::vector<Record> GroupRun::Run() {
 }
 
 std::vector<Record> GroupRun::RunPass() {
+  try {
+    return MeasurePass();
+  } catch (const Error&) {
+    // A file that changed is why, whatever came of it.
+    if (!CancelRequested()) CheckInputs();
+    throw;
+  }
+}
+
+// Throws InputChanged where a file that was read does not hold any more what the record would say.
+void GroupRun::CheckInputs() const {
+  text_->file.CheckUnchanged();
+  CheckUnchanged(calibrations_.files());
+  CheckUnchanged(model_->files());
+}
+
+std::vector<Record> GroupRun::MeasurePass() {
   {
     const InterruptNote note(QuantizingNote(options_.resume));
     QuantizeCells();
@@ -89,6 +106,7 @@ std::vector<Record> GroupRun::RunPass() {
   MeasureSpeed();
   const GroupResult group = Describe(std::move(measurement));
   const std::vector<CellResult> cells = Summarize(group);
+  CheckInputs();
   const std::vector<Record> records = RecordCells(group, cells);
   group.measurement.journal->Remove();
   if (!options_.quiet && !options_.json) {
@@ -139,6 +157,7 @@ void GroupRun::Quantize(GroupCell& cell) const {
   quantize.threads = threads_;
   quantize.progress = [&](size_t done, size_t total, std::string_view what) {
     ThrowIfCancelled();
+    CheckInputs();
     bar.Update(done, total, what);
   };
   cell.quantized =
@@ -205,6 +224,7 @@ Measurement GroupRun::MeasureCells() const {
       Say("{} was removed while the run was at work and cannot be made again\n", folder);
     }
   };
+  measure.before_keeping = [&] { CheckInputs(); };
   measure.progress = [&](size_t done, size_t total) {
     ThrowIfCancelled();
     bar.Update(done, total);

@@ -9,6 +9,7 @@
 #include "eval/dataset.h"
 #include "eval/group_cell.h"
 #include "eval/measure.h"
+#include "eval/memory_limits.h"
 #include "eval/passes.h"
 #include "eval/protocol.h"
 #include "eval/record.h"
@@ -52,8 +53,11 @@ class GroupRun {
   Cost CostOf(const Pass& pass);
   std::vector<double> SpeedSeconds(const Pass& pass) const;
   void PlanEta();
+  MemoryNeed NeedOf(const Pass& pass) const;
   void Tolerate(const RunConfig& config, const Error& error, const std::string& label);
   std::vector<Record> RunPass();
+  std::vector<Record> MeasurePass();
+  void CheckInputs() const;
   void QuantizeCells();
   void Quantize(GroupCell& cell) const;
   Measurement MeasureCells() const;

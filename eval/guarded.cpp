@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "eval/interrupt.h"
+#include "eval/mapping_faults.h"
 #include "eval/option_values.h"
 #include "eval/say.h"
 #include "eval/version.h"
@@ -76,6 +77,7 @@ int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>
   static const std::string program = app.get_name();
   OccupyStandardDescriptors();
   CatchSignals(program.c_str());
+  CatchMappingFaults(program);
   app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
                                                 kGitDirty ? ", changed" : ""));
   RefuseEmptyValues(app);

@@ -84,6 +84,7 @@ Measurement Measure(std::span<const Transformer* const> models, const Protocol& 
     if (options.progress) options.progress(before * models.size() + done, total);
   };
   evaluate.on_window = [&](size_t window, std::span<const WindowScores> scores) {
+    if (options.before_keeping) options.before_keeping();
     const Journal::State state = result.journal->Append(window, scores);
     if (state != Journal::State::kThere && options.on_journal_gone)
       options.on_journal_gone(state == Journal::State::kMadeAgain);

@@ -40,7 +40,8 @@ struct MeasureOptions {
   // Called where the journal was removed while the run was at work.
   std::function<void(bool made_again)> on_journal_gone;
   std::function<void(size_t done, size_t total)>
-      progress;  // counts windows * models; may throw to stop
+      progress;                          // counts windows * models; may throw to stop
+  std::function<void()> before_keeping;  // a window; throws where its scores are worth nothing
 };
 
 struct Measurement {

@@ -136,6 +136,22 @@ TEST_CASE("with a stop rule, another number of windows has another order, to the
   }
 }
 
+TEST_CASE("a window is kept only after it was asked whether its scores are worth anything") {
+  World world;
+  const Measurement whole = world.Run();
+  size_t kept = 0;
+  world.options.before_keeping = [&] {
+    if (kept == 5) throw InputChanged("now", "test");
+    ++kept;
+  };
+  CHECK_THROWS_AS(world.Run(), InputChanged);
+  world.options.before_keeping = {};
+  world.options.resume = true;
+  const Measurement resumed = world.Run();
+  CHECK(resumed.resumed_windows == 5);
+  CHECK(resumed.scores == whole.scores);
+}
+
 TEST_CASE("progress counts up to the whole, journaled windows too") {
   World world;
   world.Run();

@@ -10,6 +10,7 @@
 #include "eval/environment.h"
 #include "eval/group_run.h"
 #include "eval/guarded.h"
+#include "eval/memory_limits.h"
 #include "eval/nearest.h"
 #include "eval/record.h"
 #include "eval/reference.h"
@@ -24,6 +25,8 @@
 #include "eval/text_table.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
+#include "harness/io/checkpoint.h"
+#include "harness/kernels/blas_memory.h"
 #include "harness/model/config.h"
 #include "harness/model/llama.h"
 #include "harness/model/synthetic.h"
@@ -103,6 +106,19 @@ void CheckPlans(const RunOptions& options, const std::vector<RunConfig>& configs
     for (const CellConfig& cell : config.cells) {
       if (options.Wants(cell.label)) CheckPlan(config, cell, shape);
     }
+  }
+}
+
+// Whether the limits leave room for each model with one cell and one thread, before anything is
+// loaded. What the plan needs is known and compared when it is made.
+void CheckRoom(const std::vector<RunConfig>& configs) {
+  const std::vector<MemoryLimit> limits = MemoryLimits();
+  for (const RunConfig& config : configs) {
+    if (config.model.synthetic) continue;
+    const uint64_t files = Checkpoint::FileBytesIn(FindModel(config.model.name));
+    CheckLimits({.files = static_cast<double>(files),
+                 .reserved = ReservedBytes(1) + static_cast<double>(kBlasLibraryBytes)},
+                limits, "a run of " + config.model.name);
   }
 }
 
@@ -197,6 +213,7 @@ int RunEval(const RunOptions& options) {
   const std::vector<RunConfig> configs = ReadConfigs(options);
   CheckMethodsExist(options, configs);
   CheckColumns(options.columns);
+  CheckRoom(configs);
   CheckModels(configs);
   CheckPlans(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;

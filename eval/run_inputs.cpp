@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <tuple>
+
 #include "eval/progress_bar.h"
 #include "eval/public_name.h"
 #include "eval/report.h"
@@ -51,11 +53,24 @@ const CalibrationSet& CalibrationSets::Draw(const RunConfig& config, size_t seed
   for (const Drawn& drawn : drawn_) {
     if (drawn.seed == seed && SameText(drawn.asked, config.calibration)) return drawn.set;
   }
-  const Text text =
-      LoadRunText(config.calibration.dataset, config.calibration.split, config, quiet);
-  drawn_.push_back(
-      {config.calibration, seed, DrawCalibration(config.calibration, seed, text, model, test)});
+  drawn_.push_back({config.calibration, seed,
+                    DrawCalibration(config.calibration, seed, TextOf(config, quiet), model, test)});
   return drawn_.back().set;
+}
+
+// All seeds draw from one reading.
+const Text& CalibrationSets::TextOf(const RunConfig& config, bool quiet) {
+  const auto& [dataset, split] = std::tie(config.calibration.dataset, config.calibration.split);
+  const auto known = texts_.find({dataset, split});
+  if (known != texts_.end()) return known->second;
+  return texts_.emplace(std::pair(dataset, split), LoadRunText(dataset, split, config, quiet))
+      .first->second;
+}
+
+std::vector<InputFile> CalibrationSets::files() const {
+  std::vector<InputFile> files;
+  for (const auto& [name, text] : texts_) files.push_back(text.file);
+  return files;
 }
 
 }  // namespace quantref

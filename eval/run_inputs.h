@@ -1,8 +1,11 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "eval/calibration.h"
 #include "eval/dataset.h"
@@ -37,13 +40,18 @@ class CalibrationSets {
   const CalibrationSet& Draw(const RunConfig& config, size_t seed, const Model& model,
                              const TokenStream& test, bool quiet);
 
+  std::vector<InputFile> files() const;  // that were read for them
+
  private:
+  const Text& TextOf(const RunConfig& config, bool quiet);
+
   struct Drawn {
     RunConfig::Calibration asked;
     size_t seed;
     CalibrationSet set;
   };
   std::deque<Drawn> drawn_;
+  std::map<std::pair<std::string, std::string>, Text> texts_;  // by data set and split
 };
 
 }  // namespace quantref

@@ -10,6 +10,7 @@
 #include "eval/finished.h"
 #include "eval/interrupt.h"
 #include "eval/keep_records.h"
+#include "eval/memory_limits.h"
 #include "eval/progress_bar.h"
 #include "eval/record_parts.h"
 #include "eval/reference.h"
@@ -94,7 +95,7 @@ void SyntheticRun::PlanMemory() {
   }
   const size_t cache = KvCache::Bytes(shape_, CachedTokens(config_.throughput, shape_.context));
   bytes_ += cells_.size() * cache;
-  const double free = static_cast<double>(AvailableMemoryBytes());
+  const double free = std::min(static_cast<double>(AvailableMemoryBytes()), RoomWithinLimits());
   const size_t reference = SyntheticBytes(shape_, {}) - ends + cache;
   if (static_cast<double>(bytes_ + reference) <= kMostWithReference * free) {
     bytes_ += reference;

@@ -52,12 +52,18 @@ std::array<int, 2> MakePipe() {
   return ends;
 }
 
+void Limit(decltype(RLIMIT_AS) resource, const std::optional<size_t>& bytes) {
+  if (!bytes) return;
+  const rlimit limit = {*bytes, *bytes};
+  ::setrlimit(resource, &limit);
+}
+
 // Everything a child needs, made before the fork: between fork and exec only system calls are safe.
 struct Child {
   std::vector<char*> arguments, environment;
   std::string folder, output_path, error_path;
   std::vector<int> closed;
-  std::optional<size_t> file_size_limit;
+  std::optional<size_t> file_size_limit, address_space_limit;
   int out, err;
 
   [[noreturn]] void Exec() const {
@@ -70,10 +76,8 @@ struct Child {
     ::dup2(output(error_path, err), STDERR_FILENO);
     for (const int descriptor : closed) ::close(descriptor);
     if (!folder.empty() && ::chdir(folder.c_str()) != 0) ::_exit(126);
-    if (file_size_limit) {
-      const rlimit limit = {*file_size_limit, *file_size_limit};
-      ::setrlimit(RLIMIT_FSIZE, &limit);
-    }
+    Limit(RLIMIT_FSIZE, file_size_limit);
+    Limit(RLIMIT_AS, address_space_limit);
     ::execve(arguments[0], arguments.data(), environment.data());
     ::_exit(127);
   }
@@ -104,6 +108,7 @@ Process::Process(const std::vector<std::string>& arguments, const ProcessOptions
                        .error_path = options.standard_error.string(),
                        .closed = options.closed,
                        .file_size_limit = options.file_size_limit,
+                       .address_space_limit = options.address_space_limit,
                        .out = child_out,
                        .err = child_err};
   pid_ = ::fork();

@@ -15,8 +15,9 @@ struct ProcessOptions {
   // process's own, but for COLUMNS and variables that begin with QUANTREF_: tests say what they
   // mean.
   std::map<std::string, std::optional<std::string>> environment{};
-  std::filesystem::path folder{};           // to run in; "" = this process's
-  std::optional<size_t> file_size_limit{};  // RLIMIT_FSIZE, bytes: a disk that is full early
+  std::filesystem::path folder{};               // to run in; "" = this process's
+  std::optional<size_t> file_size_limit{};      // RLIMIT_FSIZE, bytes: a disk that is full early
+  std::optional<size_t> address_space_limit{};  // RLIMIT_AS, bytes
   std::filesystem::path standard_output{}, standard_error{};  // written there, not collected
   std::vector<int> closed{};                                  // of the three standard descriptors
   std::chrono::seconds timeout{120};                          // then the child is killed

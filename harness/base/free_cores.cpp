@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "harness/base/start_thread.h"
+
 namespace quantref {
 namespace {
 
@@ -40,19 +42,24 @@ double SecondsOn(const std::vector<int>& cpus, uint64_t rounds) {
   std::vector<double> seconds(cpus.size());
   std::atomic<size_t> ready{0};
   {
+    const auto measure = [&](size_t i) {
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      CPU_SET(cpus[i], &set);
+      sched_setaffinity(0, sizeof(set), &set);  // refused: then the system places them
+      ++ready;
+      while (ready < cpus.size()) std::this_thread::yield();
+      const Clock::time_point begin = Clock::now();
+      Add(rounds);
+      seconds[i] = std::chrono::duration<double>(Clock::now() - begin).count();
+    };
     std::vector<std::jthread> threads;
-    for (size_t i = 0; i < cpus.size(); ++i) {
-      threads.emplace_back([&, i] {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(cpus[i], &set);
-        sched_setaffinity(0, sizeof(set), &set);  // refused: then the system places them
-        ++ready;
-        while (ready < cpus.size()) std::this_thread::yield();
-        const Clock::time_point begin = Clock::now();
-        Add(rounds);
-        seconds[i] = std::chrono::duration<double>(Clock::now() - begin).count();
-      });
+    try {
+      for (size_t i = 0; i < cpus.size(); ++i)
+        threads.push_back(StartThread([&measure, i] { measure(i); }));
+    } catch (...) {
+      ready = cpus.size();  // those that did start would wait for the others without an end
+      throw;
     }
   }
   return *std::max_element(seconds.begin(), seconds.end());

@@ -9,6 +9,7 @@
 
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
+#include "harness/base/start_thread.h"
 
 namespace quantref {
 
@@ -30,8 +31,13 @@ void ParallelFor(size_t count, size_t threads, const std::function<void(size_t, 
     }
   };
   std::vector<std::jthread> helpers;
-  for (size_t worker = 1; worker < std::min(threads, count); ++worker)
-    helpers.emplace_back(work, worker);
+  try {
+    for (size_t worker = 1; worker < std::min(threads, count); ++worker)
+      helpers.push_back(StartThread([&work, worker] { work(worker); }));
+  } catch (...) {
+    next = count;  // those that did start need not do the work of all
+    throw;
+  }
   work(0);
   helpers.clear();  // joins
   if (first_error) std::rethrow_exception(first_error);

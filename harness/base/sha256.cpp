@@ -6,6 +6,7 @@
 
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
+#include "harness/base/error.h"
 
 namespace quantref {
 
@@ -14,8 +15,11 @@ struct Sha256Stream::Context {
 };
 
 Sha256Stream::Sha256Stream() : context_(std::make_unique<Context>()) {
-  QR_CHECK(context_->evp != nullptr);
-  QR_CHECK(EVP_DigestInit_ex(context_->evp, EVP_sha256(), nullptr) == 1);
+  if (context_->evp != nullptr && EVP_DigestInit_ex(context_->evp, EVP_sha256(), nullptr) == 1)
+    return;
+  EVP_MD_CTX_free(context_->evp);
+  throw Error("OpenSSL does not give SHA-256", "OpenSSL",
+              "its configuration (OPENSSL_CONF) may ask for a provider that is not installed");
 }
 
 Sha256Stream::~Sha256Stream() { EVP_MD_CTX_free(context_->evp); }

@@ -4,6 +4,7 @@
 
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
+#include "harness/base/start_thread.h"
 
 namespace quantref {
 namespace {
@@ -53,7 +54,7 @@ Team::Team(size_t threads) {
   QR_CHECK_LE(threads, size_t{kInside});
   try {
     for (size_t worker = 1; worker < threads; ++worker)
-      helpers_.emplace_back([this, worker] { Help(worker); });
+      helpers_.push_back(StartThread([this, worker] { Help(worker); }));
   } catch (...) {  // those that did start would be joined without an end
     Stop();
     throw;

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <exception>
 
 #include "harness/base/rng.h"
 
@@ -76,6 +78,16 @@ double MedianReporter::MedianCounter(const std::string& name, const std::string&
 bool GivesFlag(int argc, char** argv, const std::string& flag) {
   return std::any_of(argv + 1, argv + argc,
                      [&](const char* given) { return std::string(given).starts_with(flag); });
+}
+
+int Guarded(const char* program, const std::function<int()>& run) {
+  try {
+    return run();
+  } catch (const std::exception& error) {
+    constexpr int kWrongInput = 2;
+    std::fprintf(stderr, "%s: %s\n", program, error.what());
+    return kWrongInput;
+  }
 }
 
 int RunBenchmarks(int argc, char** argv, DefaultFlags defaults, MedianReporter& reporter) {

@@ -41,6 +41,9 @@ class MedianReporter : public benchmark::ConsoleReporter {
 using DefaultFlags = std::initializer_list<const char*>;
 bool GivesFlag(int argc, char** argv, const std::string& flag);  // "--benchmark_filter"
 
+// run(), or the message of what it throws on stderr and the exit code that says so.
+int Guarded(const char* program, const std::function<int()>& run);
+
 // Google Benchmark's main: repetitions are interleaved in random order unless the user says
 // otherwise. The exit code.
 int RunBenchmarks(int argc, char** argv, DefaultFlags defaults, MedianReporter& reporter);

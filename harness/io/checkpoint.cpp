@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
 #include <utility>
 
 #include "harness/base/error.h"
+#include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
+#include "harness/io/file.h"
 #include "harness/io/json_file.h"
 
 namespace quantref {
@@ -80,9 +83,8 @@ void CheckShardName(const std::string& name, const std::string& where) {
 
 using WeightMap = std::map<std::string, std::string, std::less<>>;  // tensor -> shard
 
-WeightMap ReadIndex(const fs::path& path) {
-  const nlohmann::json index = ReadJsonFile(path);
-  const std::string where = path.string();
+WeightMap ReadIndex(std::string_view text, const std::string& where) {
+  const nlohmann::json index = ParseJson(text, where);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
     throw Error("expected an object with a map \"weight_map\", found none", where);
   }
@@ -127,7 +129,9 @@ std::shared_ptr<const Checkpoint> Checkpoint::Open(const fs::path& dir) {
 
 void Checkpoint::OpenShards(const fs::path& index_path) {
   const std::string where = index_path.string();
-  const WeightMap weight_map = ReadIndex(index_path);
+  FileContents index = ReadInput(index_path, kMaxJsonFileBytes);
+  index_ = std::move(index.file);
+  const WeightMap weight_map = ReadIndex(index.bytes, where);
   std::map<std::string, const SafetensorsFile*, std::less<>> shards;
   for (const auto& [tensor, shard] : weight_map) shards.emplace(shard, nullptr);
   sharded_ = true;
@@ -193,20 +197,43 @@ uint64_t Checkpoint::CopiedBytes() const {
   return bytes;
 }
 
-const std::string& Checkpoint::Sha256() const {
-  std::call_once(sha256_once_, [this] {
-    std::string lines;
-    for (const SafetensorsFile& file : files_) {
-      const std::string sha = Sha256Hex(file.file_bytes());
-      if (!sharded_) {
-        sha256_ = sha;
-        return;
-      }
-      lines += sha + "  " + file.path().filename().string() + "\n";
-    }
-    sha256_ = Sha256Hex(lines);
-  });
+uint64_t Checkpoint::FileBytesIn(const fs::path& dir) {
+  std::error_code none;
+  const auto size = [&](const fs::path& file) {
+    const uintmax_t bytes = fs::file_size(file, none);
+    return none ? 0 : bytes;
+  };
+  if (IsPresent(dir / kSingleFile)) return size(dir / kSingleFile);
+  const fs::path index = dir / kIndexFile;
+  if (!IsPresent(index)) return 0;
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : ReadIndex(ReadFile(index, kMaxJsonFileBytes), index.string()))
+    shards.insert(shard);
+  uint64_t bytes = 0;
+  for (const std::string& shard : shards) bytes += size(dir / shard);
+  return bytes;
+}
+
+std::string Checkpoint::HashFiles(size_t threads) const {
+  std::vector<std::string> hashes(files_.size());
+  ParallelFor(files_.size(), threads,
+              [&](size_t i, size_t) { hashes[i] = files_[i].file().Sha256(); });
+  if (!sharded_) return hashes.front();
+  std::string lines;
+  for (size_t i = 0; i < files_.size(); ++i)
+    lines += hashes[i] + "  " + files_[i].path().filename().string() + "\n";
+  return Sha256Hex(lines);
+}
+
+const std::string& Checkpoint::Sha256(size_t threads) const {
+  std::call_once(sha256_once_, [&] { sha256_ = HashFiles(threads); });
   return sha256_;
+}
+
+std::vector<InputFile> Checkpoint::files() const {
+  std::vector<InputFile> files = {index_};
+  for (const SafetensorsFile& file : files_) files.push_back(file.file().file());
+  return files;
 }
 
 }  // namespace quantref

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/io/input_file.h"
 #include "harness/io/safetensors.h"
 
 namespace quantref {
@@ -32,18 +33,25 @@ class Checkpoint {
   const std::filesystem::path& dir() const { return dir_; }
   uint64_t FileBytes() const;    // of the safetensors files together
   uint64_t CopiedBytes() const;  // of the tensors that are kept in memory beside them
+  // The same of a folder whose files were not opened; 0 for what Open refuses.
+  static uint64_t FileBytesIn(const std::filesystem::path& dir);
 
   // Of the single file; of shards, over the lines "<sha256 of the shard>  <its name>\n" in name
-  // order, as sha256sum prints them. Reads all weights at the first call.
-  const std::string& Sha256() const;
+  // order, as sha256sum prints them. Reads all weights at the first call, on so many threads.
+  const std::string& Sha256(size_t threads = 1) const;
+
+  // The safetensors files and the index. InputFile::CheckUnchanged holds for them from Sha256 on.
+  std::vector<InputFile> files() const;
 
  private:
   explicit Checkpoint(std::filesystem::path dir) : dir_(std::move(dir)) {}
   void OpenShards(const std::filesystem::path& index_path);
+  std::string HashFiles(size_t threads) const;
   void ListTensors();
 
   std::filesystem::path dir_;
   std::vector<SafetensorsFile> files_;  // by name
+  InputFile index_;
   bool sharded_ = false;
   std::vector<const Tensor*> tensors_;  // by name
   std::vector<std::string> names_;      // of tensors_

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/base/sha256.h"
+#include "harness/io/file.h"
 #include "harness/testing/safetensors_builder.h"
 #include "harness/testing/testing.h"
 

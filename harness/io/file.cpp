@@ -1,39 +1,22 @@
 #include "harness/io/file.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
 #include <utility>
 
-#include "harness/base/cancel.h"
 #include "harness/base/error.h"
+#include "harness/io/open_file.h"
 
 namespace quantref {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string ReadHint(int error) {
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return "check the path";
-    case EACCES:
-    case EPERM:
-      return "check the permissions of the file and of the folders above it";
-    default:
-      return {};
-  }
-}
 
 std::string WriteHint(int error) {
   switch (error) {
@@ -56,51 +39,12 @@ std::string WriteHint(int error) {
   }
 }
 
-std::string Reason(int error) { return std::error_code(error, std::generic_category()).message(); }
-
-[[noreturn]] void ThrowRead(const char* action, const fs::path& path, int error) {
-  throw Error(std::string(action) + ": " + Reason(error), path.string(), ReadHint(error));
-}
-
 [[noreturn]] void ThrowWrite(const char* action, const fs::path& path, int error) {
   throw Error(std::string(action) + ": " + Reason(error), path.string(), WriteHint(error));
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-// Also refuses folders, which open() alone does not.
-struct stat OpenedStat(const Descriptor& file, const fs::path& path) {
-  if (file.get() < 0) ThrowRead("cannot open", path, errno);
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0) ThrowRead("cannot examine", path, errno);
-  if (S_ISDIR(info.st_mode)) throw Error("expected a file, found a folder", path.string());
-  return info;
-}
-
 fs::path FolderOf(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
-}
-
-// Until there is something to read, or the end. Before a pipe has had a writer read() would say
-// that it is at its end.
-void WaitForInput(const Descriptor& file) {
-  constexpr int kLookMilliseconds = 100;
-  pollfd input = {file.get(), POLLIN, 0};
-  do {
-    ThrowIfCancelled();
-  } while (::poll(&input, 1, kLookMilliseconds) <= 0);
 }
 
 // Where symbolic links lead, which may be to no file yet.
@@ -186,57 +130,7 @@ void SyncFolder(const fs::path& folder) {
 }  // namespace
 
 std::string ReadFile(const fs::path& path, size_t max_bytes) {
-  // O_NONBLOCK: where a pipe has no writer yet it is waited for below.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  const struct stat info = OpenedStat(file, path);
-  const auto refuse_size = [&](const std::string& found) {
-    throw Error(
-        "too large: expected at most " + std::to_string(max_bytes) + " bytes, found " + found,
-        path.string());
-  };
-  const size_t expected = S_ISREG(info.st_mode) ? static_cast<size_t>(info.st_size) : 0;
-  if (expected > max_bytes) refuse_size(std::to_string(expected));
-  std::string contents;
-  size_t used = 0;
-  for (;;) {  // the size is only a first guess: /proc says 0, pipes have none, files grow
-    if (used == contents.size()) contents.resize(std::max(expected + 1, 2 * used + 4096));
-    if (!S_ISREG(info.st_mode)) WaitForInput(file);
-    const ssize_t got = ::read(file.get(), contents.data() + used, contents.size() - used);
-    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (got < 0) ThrowRead("cannot read", path, errno);
-    if (got == 0) break;
-    used += static_cast<size_t>(got);
-    if (used > max_bytes) refuse_size("more");
-  }
-  contents.resize(used);
-  return contents;
-}
-
-MappedFile::MappedFile(fs::path path) : path_(std::move(path)) {
-  // O_NONBLOCK: opening a named pipe must lead to the refusal below, not wait for a writer.
-  const Descriptor file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  const struct stat info = OpenedStat(file, path_);
-  if (!S_ISREG(info.st_mode)) {
-    throw Error("expected a regular file, found a device or pipe", path_.string());
-  }
-  if (info.st_size == 0) throw Error("the file is empty", path_.string());
-  const auto size = static_cast<size_t>(info.st_size);
-  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (address == MAP_FAILED) ThrowRead("cannot map into memory", path_, errno);
-  bytes_ = {static_cast<const std::byte*>(address), size};
-}
-
-MappedFile::~MappedFile() {
-  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-}
-
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
+  return ReadToEnd(Descriptor(OpenToRead(path)), path, max_bytes);
 }
 
 void WriteFileAtomically(const fs::path& name, std::string_view contents, bool may_replace) {

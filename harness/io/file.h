@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -11,25 +10,6 @@ namespace quantref {
 // The whole file or pipe. Error if it cannot be read, is a folder, or holds more than max_bytes.
 // Waiting for a pipe's writer may be cancelled (base/cancel.h).
 std::string ReadFile(const std::filesystem::path& path, size_t max_bytes);
-
-// A file's bytes as read-only memory, for files too large to copy. Moving keeps the address. The
-// file must not be truncated while it is mapped: the kernel answers reads beyond its new end with
-// SIGBUS.
-class MappedFile {
- public:
-  // Error if the file cannot be read, is not a regular file, or is empty.
-  explicit MappedFile(std::filesystem::path path);
-  ~MappedFile();
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
-
-  std::span<const std::byte> bytes() const { return bytes_; }  // starts at a page boundary
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-  std::span<const std::byte> bytes_;
-};
 
 // Writes the whole file or nothing: at any moment, also after a crash, `name` is either what it was
 // or complete. The contents are on the disk when this returns. If may_replace is false, an existing

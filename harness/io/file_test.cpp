@@ -12,7 +12,6 @@
 #include <iterator>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "harness/base/cancel.h"
@@ -23,10 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::TempDir;
-
-std::string Text(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
 
 size_t CountFiles(const fs::path& dir) {
   return static_cast<size_t>(std::distance(fs::directory_iterator(dir), fs::directory_iterator()));
@@ -52,36 +47,11 @@ TEST_CASE("file: what cannot be read is an Error that says why", "[file]") {
   const TempDir dir;
   CHECK_ERROR(ReadFile(dir / "none", 1), (dir / "none").string(), "No such file", "hint");
   CHECK_ERROR(ReadFile(dir.path(), 1), "expected a file, found a folder");
-  CHECK_ERROR(MappedFile(dir / "none"), (dir / "none").string(), "No such file", "hint");
-  CHECK_ERROR(MappedFile(dir.path()), "expected a file, found a folder");
-  CHECK_ERROR(MappedFile("/dev/zero"), "expected a regular file");
-  testing::WriteFile(dir / "empty", "");
-  CHECK_ERROR(MappedFile(dir / "empty"), (dir / "empty").string(), "empty");
-  CHECK_ERROR(MappedFile(dir / "empty" / "x"), "Not a directory");
-  REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
-  CHECK_ERROR(MappedFile(dir / "pipe"), "expected a regular file");
   if (!IsRoot()) {
     testing::WriteFile(dir / "secret", "x");
     fs::permissions(dir / "secret", fs::perms::none);
     CHECK_ERROR(ReadFile(dir / "secret", 1), "Permission denied", "permissions");
-    CHECK_ERROR(MappedFile(dir / "secret"), "Permission denied", "permissions");
   }
-}
-
-TEST_CASE("file: a mapped file keeps its address when it moves", "[file]") {
-  const TempDir dir;
-  testing::WriteFile(dir / "a", "first");
-  testing::WriteFile(dir / "b", "second");
-  MappedFile a(dir / "a");
-  const std::byte* const address = a.bytes().data();
-  MappedFile moved(std::move(a));
-  CHECK(moved.bytes().data() == address);
-  CHECK(Text(moved) == "first");
-  CHECK(moved.path() == dir / "a");
-  moved = MappedFile(dir / "b");
-  CHECK(Text(moved) == "second");
-  fs::remove(dir / "b");  // the mapping holds the data
-  CHECK(Text(moved) == "second");
 }
 
 TEST_CASE("file: an atomic write leaves the file and nothing else", "[file]") {

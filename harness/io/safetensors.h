@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "harness/base/matrix.h"
-#include "harness/io/file.h"
+#include "harness/io/mapped_file.h"
 
 namespace quantref {
 
@@ -64,6 +64,7 @@ class SafetensorsFile {
 
   const std::filesystem::path& path() const { return file_.path(); }
   std::span<const std::byte> file_bytes() const { return file_.bytes(); }  // header and data
+  const MappedFile& file() const { return file_; }
 
  private:
   explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}

@@ -8,8 +8,6 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
-#include "harness/base/sha256.h"
-#include "harness/io/file.h"
 #include "harness/io/foreign.h"
 
 // Exported by the library, but its 0.1.97 header does not declare it.
@@ -133,6 +131,7 @@ void CheckPresent(const fs::path& file) {
 
 struct Tokenizer::Impl {
   sentencepiece::SentencePieceProcessor processor;
+  InputFile file;
   std::string path, sha256;
 };
 
@@ -145,7 +144,8 @@ Tokenizer Tokenizer::Load(const fs::path& path) {
   std::error_code ignored;
   const fs::path file = fs::is_directory(path, ignored) ? path / "tokenizer.model" : path;
   CheckPresent(file);
-  const std::string contents = ReadFile(file, kMaxModelBytes);
+  FileContents read = ReadInput(file, kMaxModelBytes);
+  const std::string& contents = read.bytes;
   const auto refuse = [&](const std::string& reason) {
     throw Error("expected a SentencePiece model, found " + std::to_string(contents.size()) +
                     " bytes that are none: " + reason,
@@ -164,7 +164,8 @@ Tokenizer Tokenizer::Load(const fs::path& path) {
   const auto status = impl->processor.LoadFromSerializedProto(contents);
   if (!status.ok()) refuse(status.error_message());
   impl->path = file.string();
-  impl->sha256 = Sha256Hex(contents);
+  impl->sha256 = read.file.sha256();
+  impl->file = std::move(read.file);
   return Tokenizer(std::move(impl));
 }
 
@@ -215,5 +216,6 @@ std::optional<uint32_t> Tokenizer::bos_id() const {
 }
 
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
+const InputFile& Tokenizer::file() const { return impl_->file; }
 
 }  // namespace quantref

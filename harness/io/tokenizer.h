@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/io/input_file.h"
+
 namespace quantref {
 
 // A SentencePiece model (tokenizer.model). Threads may share it.
@@ -32,6 +34,7 @@ class Tokenizer {
   size_t vocab_size() const;
   std::optional<uint32_t> bos_id() const;
   const std::string& sha256() const;  // of the file
+  const InputFile& file() const;
 
  private:
   struct Impl;

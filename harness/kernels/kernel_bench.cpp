@@ -271,4 +271,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace quantref
 
-int main(int argc, char** argv) { return quantref::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return quantref::bench::Guarded("kernel_bench", [&] { return quantref::Main(argc, argv); });
+}

@@ -9,8 +9,6 @@
 #include <vector>
 
 #include "harness/base/error.h"
-#include "harness/base/sha256.h"
-#include "harness/io/file.h"
 #include "harness/io/json_file.h"
 
 namespace quantref {
@@ -231,13 +229,14 @@ void ReadHeads(const Reader& json, LlamaConfig& config) {
 
 }  // namespace
 
-LlamaConfig ReadConfig(const std::filesystem::path& path) {
-  const std::string text = ReadFile(path, kMaxJsonFileBytes);
-  const Json document = ParseJson(text, path.string());
+LlamaConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
+  const FileContents read = ReadInput(path, kMaxJsonFileBytes);
+  if (file != nullptr) *file = read.file;
+  const Json document = ParseJson(read.bytes, path.string());
   if (!document.is_object()) throw Error("expected a JSON object", path.string());
   const Reader json(document, path.string());
   LlamaConfig config;
-  config.sha256 = Sha256Hex(text);
+  config.sha256 = read.file.sha256();
   config.model_type = json.String("model_type");
   if (config.model_type != "llama" && config.model_type != "mistral") {
     json.Unsupported("model_type \"" + config.model_type + "\"");

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "harness/io/input_file.h"
+
 namespace quantref {
 
 // Rotary embedding frequencies beyond the plain ones, as config.json's rope_scaling has them
@@ -42,7 +44,7 @@ struct LlamaConfig {
 };
 
 // Reads and checks config.json. Throws Error for a file that is wrong, and for every feature that
-// would change the numbers but is not supported, by its name.
-LlamaConfig ReadConfig(const std::filesystem::path& path);
+// would change the numbers but is not supported, by its name. `file` gets what was read.
+LlamaConfig ReadConfig(const std::filesystem::path& path, InputFile* file = nullptr);
 
 }  // namespace quantref

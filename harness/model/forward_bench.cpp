@@ -110,5 +110,7 @@ BENCHMARK(ScoreWindow)->Threads(1)->Threads(2)->UseRealTime()->Unit(benchmark::k
 
 int main(int argc, char** argv) {
   quantref::bench::MedianReporter reporter(quantref::PrintRatios);
-  return quantref::bench::RunBenchmarks(argc, argv, {"--benchmark_repetitions=7"}, reporter);
+  return quantref::bench::Guarded("forward_bench", [&] {
+    return quantref::bench::RunBenchmarks(argc, argv, {"--benchmark_repetitions=7"}, reporter);
+  });
 }

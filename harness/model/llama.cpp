@@ -4,6 +4,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/base/parallel.h"
 #include "harness/kernels/isa.h"
 
 namespace quantref {
@@ -32,18 +33,36 @@ void CheckVocabulary(const LlamaConfig& config, const Tokenizer& tokenizer,
               dir.string(), "the tokenizer belongs to another model");
 }
 
+// Both read all of the files, so beside each other.
+void HashAndRead(ModelWeights& weights, WeightType type, size_t threads) {
+  ParallelFor(2, threads, [&](size_t job, size_t) {
+    if (job == 0) {
+      ReadWeights(weights, type, threads);
+    } else {
+      weights.checkpoint->Sha256(threads);
+    }
+  });
+}
+
 // LoadModel but for the look at every weight. What no setting can mend is found first.
 Model OpenModel(const std::string& name, const std::filesystem::path& dir, WeightType type) {
   if (!std::filesystem::is_directory(dir)) {
     throw Error("expected a folder with config.json, *.safetensors and tokenizer.model, found none",
                 dir.string());
   }
-  LlamaConfig config = ReadConfig(dir / "config.json");
+  InputFile config_file;
+  LlamaConfig config = ReadConfig(dir / "config.json", &config_file);
   Tokenizer tokenizer = Tokenizer::Load(dir / "tokenizer.model");
   CheckVocabulary(config, tokenizer, dir);
   const uint32_t bos_id = AgreeOnBos(config, tokenizer, dir);
   ModelWeights weights = MapWeights(config, Checkpoint::Open(dir), type);
-  return {name, dir, std::move(config), std::move(tokenizer), bos_id, std::move(weights)};
+  return {.name = name,
+          .dir = dir,
+          .config = std::move(config),
+          .tokenizer = std::move(tokenizer),
+          .bos_id = bos_id,
+          .weights = std::move(weights),
+          .config_file = std::move(config_file)};
 }
 
 }  // namespace
@@ -51,8 +70,15 @@ Model OpenModel(const std::string& name, const std::filesystem::path& dir, Weigh
 Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
                 size_t threads) {
   Model model = OpenModel(name, dir, type);
-  ReadWeights(model.weights, type, threads);
+  HashAndRead(model.weights, type, threads);
+  for (const InputFile& file : model.files()) file.CheckLoaded();
   return model;
+}
+
+std::vector<InputFile> Model::files() const {
+  std::vector<InputFile> files = weights.checkpoint->files();
+  files.insert(files.end(), {config_file, tokenizer.file()});
+  return files;
 }
 
 LlamaConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type) {

@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "harness/base/matrix.h"
+#include "harness/io/input_file.h"
 #include "harness/io/tokenizer.h"
 #include "harness/model/block.h"
 #include "harness/model/config.h"
@@ -22,11 +24,17 @@ struct Model {
   Tokenizer tokenizer;
   uint32_t bos_id = 0;
   ModelWeights weights;
+  InputFile config_file{};
+
+  // All that it was read from. They held one state when it was loaded; whether they still do is
+  // CheckUnchanged's question.
+  std::vector<InputFile> files() const;
 };
 
 // Throws Error where a file is wrong or the tokenizer and the config disagree: on BOS, or by more
 // pieces than the embedding has rows. It may have more rows than there are pieces: for tokens that
-// were added, or to be a multiple of something.
+// were added, or to be a multiple of something. Throws InputChanged where
+// a file was changed meanwhile.
 Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
                 size_t threads);
 
