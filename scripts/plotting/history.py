@@ -212,7 +212,7 @@ def make(records, note):
     if not panels:
         raise NoFigure("no cell has two records with an accuracy or a decode speed")
     shown = [found for found, _ in panels]
-    names = [_series(record) for found in shown for record in found]
+    names = [name for _, rows in panels for row in rows for name in row.lines]
     looks = Looks(names)
     caption = [CAPTION, *describe(shown, without=("Commit",))]
     if any(record.busy for found in shown for record in found):
