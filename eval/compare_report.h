@@ -29,7 +29,7 @@ std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& g
 // Sections of a page: tables of all cells that its script can sort (html_table.h).
 std::string ComparisonHtml(const RecordComparison& comparison);
 
-// results/README.md has the schema.
+// results/comparing.md has the schema.
 std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate, bool gated);
 
 // JUnit XML: a cell is a test case, its speed another, with their figures and the time that

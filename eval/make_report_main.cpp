@@ -37,7 +37,7 @@ int MakeReport(const ReportOptions& options) {
 int Main(int argc, char** argv) {
   CLI::App app("Makes one self-contained HTML page from records.", "make_report");
   ReportOptions options;
-  app.add_option("SPEC.yaml", options.spec, "title, records, tables, baseline (results/README.md)")
+  app.add_option("SPEC.yaml", options.spec, "title, records, tables, baseline (results/report.md)")
       ->required();
   app.add_option("--plots", options.plots, "every *.svg of this folder becomes a figure")
       ->type_name("DIR");

@@ -78,7 +78,7 @@ int MakeTables(const TableOptions& options) {
 int Main(int argc, char** argv) {
   CLI::App app("Makes the tables of a paper from records.", "make_tables");
   TableOptions options;
-  app.add_option("SPEC.yaml", options.spec, "rows, columns and metrics (results/README.md)")
+  app.add_option("SPEC.yaml", options.spec, "rows, columns and metrics (results/tables/README.md)")
       ->required();
   app.add_option("--format", options.format,
                  "latex, markdown, csv or html; without it, all files that the spec's 'outputs' "

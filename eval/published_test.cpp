@@ -90,6 +90,25 @@ TEST_CASE("published: the README shows tables as they are") {
     CHECK(TableLines(behind) == TableLines(Read(testing::SourceDir() / (*at)[1].str())));
   }
   CHECK(shown >= 2);
+  CHECK(std::count(readme.begin(), readme.end(), '\n') <= 150);
+}
+
+// "[text](path)" of these pages leads to a file, and "(path#anchor)" to one.
+TEST_CASE("published: links between the pages lead somewhere") {
+  const std::regex link("\\]\\(([^)#:]+)(#[^)]*)?\\)");
+  size_t links = 0;
+  for (const char* page :
+       {"README.md", "results/README.md", "results/comparing.md", "results/report.md",
+        "results/tables/README.md", "results/plots/README.md", "results/baselines/README.md",
+        "configs/README.md", ".github/CONTRIBUTING.md"}) {
+    const fs::path file = testing::SourceDir() / page;
+    const std::string text = Read(file);
+    for (std::sregex_iterator at(text.begin(), text.end(), link), end; at != end; ++at, ++links) {
+      INFO(page << ": " << (*at)[1]);
+      CHECK(fs::exists(file.parent_path() / (*at)[1].str()));
+    }
+  }
+  CHECK(links > 15);
 }
 
 TEST_CASE("published: the report holds every record, the README's plots are there") {

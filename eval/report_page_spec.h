@@ -6,7 +6,7 @@
 
 namespace quantref {
 
-// What a report is made of, as data: results/README.md has every key. Paths are as they stand in
+// What a report is made of, as data: results/report.md has every key. Paths are as they stand in
 // the file, from its folder.
 struct ReportSpec {
   std::string file;

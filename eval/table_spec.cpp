@@ -54,7 +54,7 @@ void RequireField(const std::string& field, const std::string& where) {
   const std::string first = field.substr(0, field.find('.'));
   if (std::find(valid.begin(), valid.end(), first) != valid.end()) return;
   throw Error(fmt::format("unknown field '{}'{}", first, DidYouMean(first, valid)), where,
-              "a name of results/README.md, or the dotted path of a record's field");
+              "a name of results/tables/README.md, or the dotted path of a record's field");
 }
 
 // Whether a spec that names this value of a field means the reference of whatever type: "fp16" or
@@ -135,9 +135,7 @@ const TableMetric* RequireMetric(const std::string& name, const std::string& whe
   throw Error(fmt::format("unknown metric '{}'{}", name, DidYouMean(name, names)), where);
 }
 
-TableValue PlainValue(const TableMetric* metric) {
-  return {metric, metric->header};
-}
+TableValue PlainValue(const TableMetric* metric) { return {metric, metric->header}; }
 
 void SetPoint(YamlReader& reader, const std::string& key, const TableMetric& metric,
               std::optional<size_t>& value) {

@@ -10,7 +10,7 @@
 
 namespace quantref {
 
-// What a table is made of, as data: results/README.md has every key.
+// What a table is made of, as data: results/tables/README.md has every key.
 
 enum class TableFormat { kLatex, kMarkdown, kCsv, kHtml };
 enum class UncertaintyStyle { kPlusMinus, kInterval, kNone };
