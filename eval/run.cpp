@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <exception>
 #include <map>
 
 #include "eval/cost.h"
@@ -72,18 +73,27 @@ void CheckMethodsExist(const RunOptions& options, const std::vector<RunConfig>& 
   }
 }
 
-// Whether every model can be used, before anything is loaded: what no config can mend. The models
-// of studies say so when it is their turn.
+// Whether every model can be used, before anything is loaded: what no config can mend. Of a study's
+// models some may fail, which is said when it is their turn; but not all of them.
 void CheckModels(const std::vector<RunConfig>& configs) {
   std::vector<const RunConfig::ModelChoice*> checked;
+  std::exception_ptr failure;
+  bool usable = false;
   for (const RunConfig& config : configs) {
-    if (config.model.synthetic || !config.study.empty()) continue;
-    const bool is_new = std::none_of(checked.begin(), checked.end(),
-                                     [&](const auto* other) { return *other == config.model; });
-    if (!is_new) continue;
-    CheckModelFolder(FindModel(config.model.name), config.model.weight_type);
+    usable |= config.model.synthetic;
+    const bool known = std::any_of(checked.begin(), checked.end(),
+                                   [&](const auto* other) { return *other == config.model; });
+    if (config.model.synthetic || known) continue;
     checked.push_back(&config.model);
+    try {
+      CheckModelFolder(FindModel(config.model.name), config.model.weight_type);
+      usable = true;
+    } catch (const Error&) {
+      if (config.study.empty()) throw;
+      if (!failure) failure = std::current_exception();
+    }
   }
+  if (failure && !usable) std::rethrow_exception(failure);
 }
 
 void CheckPlan(const RunConfig& config, const CellConfig& cell, const LlamaConfig& shape) {

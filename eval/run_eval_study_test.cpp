@@ -282,6 +282,13 @@ TEST_CASE("run_eval: what cannot be measured of a study does not keep the rest f
   CHECK(records.size() == 8);
   CHECK(records.count("s-model-int4-row rtn") == 1);
 
+  fs::remove_all(lab / "model");
+  const ProcessResult none =
+      lab.Study({"--set", "model=[./broken]", "--set", "quantize.weights.group=[10]"});
+  CHECK(none.exit_code == 2);
+  CHECK(Contains(none.err, "model.safetensors"));  // and not that 10 divides nothing
+  CHECK_FALSE(Contains(none.err, "group 10"));
+
   const StudyLab methods(
       std::string("name: s\n"
                   "model: ./model\n"

@@ -260,6 +260,29 @@ TEST_CASE("quantize_blocks: transforms come before the rounder, whose report say
   CHECK(block.gate.weight.StorageBits() == fixture.weights.blocks[0].gate.weight.StorageBits());
 }
 
+TEST_CASE("quantize_blocks: calibration slides and stretches as the model does",
+          "[quantize_blocks]") {
+  const Fixture plain;
+  const WatchingRounder rounder;
+  // What o_proj of the second block reads, where that model is calibrated.
+  const auto inputs = [&](size_t window, const RopeScaling& scaling) {
+    Fixture fixture = plain;
+    fixture.config.sliding_window = window;
+    fixture.config.rope_scaling = scaling;
+    fixture.Quantize(MethodOf(rounder));
+    return rounder.seen.at("layers.1.self_attn.o_proj");
+  };
+  const auto dynamic = [](double original) {
+    return RopeScaling{
+        .kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = original};
+  };
+  const std::vector<double> all = inputs(0, {});
+  CHECK(inputs(kTokens, {}) == all);
+  CHECK(inputs(3, {}) != all);
+  CHECK(inputs(0, dynamic(kTokens)) == all);
+  CHECK(inputs(0, dynamic(kTokens / 2)) != all);
+}
+
 TEST_CASE("quantize_blocks: transforms without rounding leave the logits alone",
           "[quantize_blocks]") {
   for (const char* dtype : {"F32", "F16"}) {
