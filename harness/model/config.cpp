@@ -128,6 +128,10 @@ void ReadLlama3(const Reader& scaling, RopeScaling& result) {
 
 void ReadYarn(const Reader& scaling, double context, RopeScaling& result) {
   result.original_context = PositiveOr(scaling, "original_max_position_embeddings", context);
+  if (result.original_context < 1) {
+    scaling.Fail("original_max_position_embeddings", "at least 1",
+                 scaling["original_max_position_embeddings"]);
+  }
   result.factor = scaling.Has("original_max_position_embeddings")
                       ? PositiveOr(scaling, "factor", context / result.original_context)
                       : scaling.Positive("factor");

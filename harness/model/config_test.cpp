@@ -162,6 +162,7 @@ TEST_CASE("config: yarn scaling, and what it takes where keys are missing", "[co
   CHECK_ERROR(read("{}"), "\"factor\"");
   CHECK_ERROR(read(R"({"factor": 2, "beta_fast": 1, "beta_slow": 2})"), "at least beta_slow (2)");
   CHECK_ERROR(read(R"({"factor": 2, "attention_factor": -1})"), "\"attention_factor\"");
+  CHECK_ERROR(read(R"({"original_max_position_embeddings": 1e-300})"), "at least 1");
 }
 
 TEST_CASE("config: the sliding window is Mistral's, 4096 where the key is missing", "[config]") {
