@@ -21,42 +21,6 @@ namespace {
 
 constexpr const char* kAllColumns = "all";
 
-std::string TextName(const Text& text) {
-  return text.split.empty() ? text.dataset : fmt::format("{} {}", text.dataset, text.split);
-}
-
-// The windows that were measured, or that will be where nothing is measured yet.
-std::vector<Window> MeasuredIn(const GroupResult& group) {
-  if (group.measurement.scores.empty()) return group.windows;
-  return Measured(group.measurement.scores[0], group.windows).windows;
-}
-
-std::string Headline(const GroupResult& group) {
-  const std::vector<Window> windows = MeasuredIn(group);
-  size_t scored = 0;
-  for (const Window& window : windows) scored += window.scored();
-  const std::string outliers = group.outliers
-                                   ? fmt::format(
-                                         " with outliers x{:g} in {:.1f} % of "
-                                         "channels",
-                                         group.outliers->scale, 100 * group.outliers->channels)
-                                   : "";
-  std::string line = fmt::format(
-      "{}{} · {} · {} · {} windows, {} scored tokens · {} threads, {}, {}\n", group.model->name,
-      outliers, TextName(*group.text), group.protocol->name, windows.size(), WithThousands(scored),
-      group.environment.threads, group.environment.isa, group.environment.blas);
-  if (group.measurement.stopped_early) {
-    line += fmt::format("STOPPED when sure: {} of {} windows, in random order\n", windows.size(),
-                        group.all_windows);
-  } else if (windows.size() < group.all_windows) {
-    line +=
-        fmt::format("PARTIAL: the first {} of {} windows; not comparable with whole-text figures\n",
-                    windows.size(), group.all_windows);
-  }
-  if (group.text->substituted_sample) line += SampleWarning(*group.text);
-  return line;
-}
-
 bool SeveralConfigs(const std::vector<CellResult>& cells) {
   return std::any_of(cells.begin(), cells.end(),
                      [&](const CellResult& cell) { return cell.config != cells.front().config; });
@@ -276,8 +240,9 @@ std::string BeyondLines(const std::vector<CellResult>& cells) {
 }
 
 // What the marks and intervals mean, and how fine this text can see.
-std::string Legend(const GroupResult& group, const std::vector<CellResult>& cells) {
-  if (MeasuredIn(group).size() < kMinBlocks) {
+std::string Legend(const MeasuredOn& on, const std::vector<CellResult>& cells) {
+  if (on.windows == 0) return "";
+  if (on.windows < kMinBlocks) {
     return fmt::format("no intervals: they need {} windows or more\n", kMinBlocks);
   }
   double detectable = 0;
@@ -336,10 +301,14 @@ std::string ResultTable(const std::vector<CellResult>& cells, const TableView& v
 
 std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells,
                        const TableView& view) {
-  const std::string above =
-      Headline(group) + CalibrationLines(cells) + SpeedHeadline(cells, group.environment);
+  return ResultText(DescribeGroup(group), CalibrationLines(cells), cells, view);
+}
+
+std::string ResultText(const MeasuredOn& on, const std::string& notices,
+                       const std::vector<CellResult>& cells, const TableView& view) {
+  const std::string above = HeadlineText(on) + notices + SpeedHeadline(cells, on.environment);
   const std::string below = BeyondLines(cells) + OtherMethodLines(cells) + SpreadLines(cells) +
-                            Legend(group, cells) + SpeedLegend(cells);
+                            Legend(on, cells) + SpeedLegend(cells);
   return "\n" + Wrapped(above, view.width) + "\n" + ResultTable(cells, view) + "\n" +
          Wrapped(below, view.width);
 }
@@ -365,8 +334,8 @@ std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows,
     cells.back().push_back(duration(row.quantize_seconds));
     cells.back().push_back(duration(row.seconds));
   }
-  return fmt::format("{}\n{}\n{}", Headline(group), RenderTable(header, cells, passes ? 3 : 2),
-                     CostText("expected", cost));
+  return fmt::format("{}\n{}\n{}", HeadlineText(DescribeGroup(group)),
+                     RenderTable(header, cells, passes ? 3 : 2), CostText("expected", cost));
 }
 
 std::string CostText(const std::string& what, const Cost& cost) {

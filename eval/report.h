@@ -6,6 +6,7 @@
 
 #include "eval/cost.h"
 #include "eval/record.h"
+#include "eval/report_headline.h"
 
 namespace quantref {
 
@@ -25,6 +26,9 @@ void CheckColumns(const std::vector<std::string>& columns);
 // where they are due.
 std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells,
                        const TableView& view);
+// The same of results that are at hand without their group. `notices`: lines below the headline.
+std::string ResultText(const MeasuredOn& on, const std::string& notices,
+                       const std::vector<CellResult>& cells, const TableView& view);
 
 // The table alone, with a line below it that names the columns that there was no room for. Of
 // models of random weights: their speed.
