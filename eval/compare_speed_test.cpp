@@ -266,8 +266,9 @@ TEST_CASE("speed: models of random weights are compared by speed alone") {
   CHECK(comparison.cells[2].speed->verdict == Verdict::kNew);
   const std::string text = ComparisonText(comparison, Gate{}, true);
   INFO(text);
-  CHECK(MissingPart(text, {"speed: 1 worse, 2 gone, 2 new, 1 same", "SYNTHETIC WEIGHTS",
-                           "gate: FAILED by 1 cell (0 in accuracy, 1 in speed)"}) == "");
+  CHECK(MissingPart(text, {"speed: 2 of 6 rates judged: 1 worse, 2 gone, 2 new, 1 same",
+                           "SYNTHETIC WEIGHTS",
+                           "gate: FAILED by 2 cells (0 in accuracy, 2 in speed)"}) == "");
   CHECK(text.find("PPL") == std::string::npos);
   // Records that claim the same name but only the one of which has accuracy.
   Json odd = SampleRecord();
@@ -286,17 +287,20 @@ TEST_CASE("speed: text, Markdown, JSON and JUnit XML show both verdicts") {
   const std::string kernel = "w4a16 g128 asym 1408x512, M=1, 1 thread: time x 1.60";
   const std::string text = ComparisonText(comparison, gate, true);
   INFO(text);
-  CHECK(MissingPart(text, {"accuracy: 3 same; speed: 1 worse, 2 cannot tell, 1 same", kernel,
-                           "decode 64, 1 thread", "0.769 [", "speed cannot tell: the machine was",
-                           "gate: FAILED by 1 cell (0 in accuracy, 1 in speed)"}) == "");
+  CHECK(MissingPart(text,
+                    {"accuracy: 3 of 3 cells judged: 3 same; speed: 2 of 4 rates judged: 1 "
+                     "worse, 2 cannot tell, 1 same",
+                     kernel, "decode 64, 1 thread", "0.769 [", "speed cannot tell: the machine was",
+                     "gate: FAILED by 2 cells (0 in accuracy, 2 in speed)"}) == "");
   const std::string markdown = ComparisonMarkdown(comparison, gate, true);
   INFO(markdown);
-  CHECK(MissingPart(markdown, {"**accuracy: 3 same; speed: 1 worse", kernel,
+  CHECK(MissingPart(markdown, {"**accuracy: 3 of 3 cells judged: 3 same; speed: 2 of 4", kernel,
                                "| tiny rtn | decode 64, 1 thread | worse |",
                                "<summary>1 speed the same</summary>"}) == "");
   const Json json = Json::parse(ComparisonJson(comparison, gate, true));
-  CHECK(json["gate"]["failures"] == 1);
-  CHECK(json["gate"]["speed_failures"] == 1);
+  CHECK(json["gate"]["failures"] == 2);
+  CHECK(json["gate"]["speed_failures"] == 2);
+  CHECK(json["gate"]["speed_judged"] == Json{{"judged", 2}, {"of", 4}});
   CHECK(json["gate"]["accuracy_failures"] == 0);
   CHECK(json["gate"]["speed"]["tolerance"] == 0.1);
   CHECK(json["verdicts"]["same"] == 3);
@@ -315,10 +319,12 @@ TEST_CASE("speed: text, Markdown, JSON and JUnit XML show both verdicts") {
 
   const std::string xml = ComparisonJUnit(comparison, gate);
   INFO(xml);
-  CHECK(MissingPart(xml, {"tests=\"5\" failures=\"1\" errors=\"0\" skipped=\"0\"",
-                          "name=\"tiny rtn speed\"><failure type=\"worse\"",
+  CHECK(MissingPart(xml, {"tests=\"5\" failures=\"2\" errors=\"0\" skipped=\"0\"",
+                          "name=\"tiny rtn speed\" time=\"0.000\">", "<failure type=\"worse\"",
+                          "<failure type=\"cannot tell\"",
+                          "<property name=\"decode_64_threads_1_ratio\" value=\"0.7",
                           "1408x512, M=1, 1 thread takes 1.60 times as long",
-                          "name=\"tiny plain\"></testcase>"}) == "");
+                          "name=\"tiny plain\" time=\"0.000\">"}) == "");
 }
 
 TEST_CASE("speed: the gate's limits") {

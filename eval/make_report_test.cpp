@@ -82,28 +82,28 @@ TEST_CASE("make_report: what the page says") {
   TableLab lab;
   Fill(lab, lab);
   const std::string page = Page(lab, {"--plots", "plots"});
-  CHECK(MissingPart(page,
-                    {"<title>Four bits &amp; fewer</title>", "A &lt;note&gt;.",
-                     // The summary, warnings first.
-                     "<b>5 records</b> of 4 cells (1 older run passed over), made "
-                     "2026-01-31T12:00:00Z to 2026-01-31T12:00:04Z.",
-                     "<li><b>C: CONTAMINATED calibration</b>, 1 of 5 records</li>", "<dd>tiny</dd>",
-                     "rtn <span class=\"count\">× 2</span>",
-                     "gptq-2048 on wikitext-2 test (text 444444444444, tokens 888888888888)",
-                     // Tables and plots.
-                     "<div id=\"table-1\">", "<b>A table.</b>",
-                     "<img alt=\"ppl by bits\" src=\"data:image/svg+xml;base64,PD94bWwg",
-                     // The comparison.
-                     "accuracy: 1 worse, 3 new", "<td class=\"verdict-worse text\">worse</td>",
-                     "packed weights: hashes.packed_weights", "baseline.json: 1 record",
-                     // Every record, the older run too, with all its values.
-                     "<a href=\"#record-00000000feed0000\">", "<td class=\"text\">older</td>",
-                     "<dt>config.sha256</dt><dd>11111111",
-                     "<dt>accuracy.window_nll</dt>"
-                     "<dd>(a list of 16)</dd>",
-                     "&quot;group&quot;: 16",
-                     "<td class=\"text\" title=\"" + std::string(64, '7') + "\">777777777777"}) ==
-        "");
+  CHECK(MissingPart(page, {"<title>Four bits &amp; fewer</title>", "A &lt;note&gt;.",
+                           // The summary, warnings first.
+                           "<b>5 records</b> of 4 cells (1 older run passed over), made "
+                           "2026-01-31T12:00:00Z to 2026-01-31T12:00:04Z.",
+                           "<li><b>C: CONTAMINATED calibration</b>, 1 of 5 records</li>",
+                           "<dd>tiny</dd>", "rtn <span class=\"count\">× 2</span>",
+                           "gptq-2048 on wikitext-2 test (text 444444444444, tokens 888888888888)",
+                           // Tables and plots.
+                           "<div id=\"table-1\">", "<b>A table.</b>",
+                           "<img alt=\"ppl by bits\" src=\"data:image/svg+xml;base64,PD94bWwg",
+                           // The comparison.
+                           "accuracy: 1 of 4 cells judged: 1 worse, 3 new",
+                           "<td class=\"verdict-worse text\">worse</td>",
+                           "packed weights: hashes.packed_weights", "baseline.json: 1 record",
+                           // Every record, the older run too, with all its values.
+                           "<a href=\"#record-00000000feed0000\">", "<td class=\"text\">older</td>",
+                           "<dt>config.sha256</dt><dd>11111111",
+                           "<dt>accuracy.window_nll</dt>"
+                           "<dd>(a list of 16)</dd>",
+                           "&quot;group&quot;: 16",
+                           "<td class=\"text\" title=\"" + std::string(64, '7') +
+                               "\">777777777777"}) == "");
   CHECK(Occurrences(page, "<tr class=\"fold\"") == 5);
   CHECK(Occurrences(page, "<img ") == 2);
   CHECK(page.find("notes") == std::string::npos);
