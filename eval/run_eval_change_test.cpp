@@ -92,12 +92,11 @@ class PausedRun {
   RunEvalLab lab_;
 };
 
-void CheckRefused(const PausedRun& run, const ProcessResult& result, const fs::path& file) {
+void CheckRefused(const PausedRun& run, const ProcessResult& result, const std::string& file) {
   INFO(result.err);
   CHECK(result.exit_code == 2);
   CHECK(result.out.empty());
-  CHECK(Contains(result.err, "run_eval: " + file.lexically_relative(run.lab().path()).string()));
-  CHECK(Contains(result.err, "changed while it was in use"));
+  CHECK(Contains(result.err, "run_eval: ./" + file + ": changed while it was in use"));
   CHECK(Contains(result.err, "hint: nothing was recorded"));
   for (const std::string& name : run.lab().RecordFiles()) CHECK(name.starts_with(".journal-"));
 }
@@ -111,7 +110,7 @@ TEST_CASE("run_eval: a file that is written to while a run uses it ends it witho
     const std::string before = Contents(path);
     const std::string after = path == run.weights() ? run.OtherWeights() : before + " ";
     const ProcessResult result = run.While([&] { Overwrite(path, after); });
-    CheckRefused(run, result, fs::path("./") / name);
+    CheckRefused(run, result, name);
     Overwrite(path, before);
   }
 }
