@@ -119,6 +119,10 @@ TEST_CASE("config: a study's values are the same however they are spelled") {
   REQUIRE(points.size() == 1);
   CHECK(points[0].name == "x-asym");
   CHECK_FALSE(points[0].general.quantize.weights.symmetric);
+  testing::WriteFile(dir / "c.yaml",
+                     "name: x\nquantize: {weights: {bits: [3, 4]}}\n"
+                     "exclude: {quantize.weights.bits: 5}\n");
+  CHECK_ERROR(ReadRunConfigs((dir / "c.yaml").string(), {}), "c.yaml:3: exclude[0].", "3, 4");
 }
 
 }  // namespace

@@ -154,11 +154,8 @@ std::vector<Exclusion> ReadExclusions(const YAML::Node& root, const std::string&
   YamlReader yaml(root, file);
   std::vector<Exclusion> exclusions;
   const std::vector<YamlReader> entries = yaml.Maps("exclude");
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const std::string where =
-        KeyPosition(file, root["exclude"][i].Mark(), fmt::format("exclude[{}]", i));
-    exclusions.push_back(ReadExclusion(entries[i], where, axes));
-  }
+  for (const YamlReader& entry : entries)
+    exclusions.push_back(ReadExclusion(entry, entry.Where(), axes));
   return exclusions;
 }
 

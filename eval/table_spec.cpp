@@ -94,7 +94,7 @@ std::vector<FieldFilter> ReadFilters(YamlReader& reader, const YAML::Node& map,
   return filters;
 }
 
-TableField ReadField(YamlReader& reader, const YAML::Node& node) {
+TableField ReadField(YamlReader& reader) {
   TableField field;
   if (!reader.Has("field")) reader.Fail("field", "a record's field");
   reader.Set("field", field.field);
@@ -102,7 +102,7 @@ TableField ReadField(YamlReader& reader, const YAML::Node& node) {
   field.name = field.field;
   reader.Set("name", field.name);
   reader.Set("order", field.order);
-  for (const auto& [value, label] : Items(reader, node, "labels")) {
+  for (const auto& [value, label] : Items(reader, reader.node(), "labels")) {
     if (!label.IsScalar()) reader.Fail("labels", "a map of values to texts");
     field.labels[value] = label.Scalar();
   }
@@ -110,17 +110,15 @@ TableField ReadField(YamlReader& reader, const YAML::Node& node) {
   return field;
 }
 
-std::vector<TableField> ReadFields(YamlReader& root, const YAML::Node& node,
-                                   const std::string& key) {
+std::vector<TableField> ReadFields(YamlReader& root, const std::string& key) {
   std::vector<TableField> fields;
   std::set<std::string> seen;
-  std::vector<YamlEntry> entries = root.Entries(key);
-  for (size_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].text) {
-      RequireField(*entries[i].text, root.Where(key));
-      fields.push_back({*entries[i].text, *entries[i].text});
+  for (YamlEntry& entry : root.Entries(key)) {
+    if (entry.text) {
+      RequireField(*entry.text, root.Where(key));
+      fields.push_back({*entry.text, *entry.text});
     } else {
-      fields.push_back(ReadField(*entries[i].map, node[key][i]));
+      fields.push_back(ReadField(*entry.map));
     }
     if (!seen.insert(fields.back().field).second)
       throw Error(fmt::format("the field '{}' stands twice", fields.back().field), root.Where(key));
@@ -263,8 +261,8 @@ TableSpec ReadTableSpec(const std::string& file) {
   root.Set("note", spec.note);
   root.Set("records", spec.records);
   spec.where = ReadFilters(root, node, "where");
-  spec.rows = ReadFields(root, node, "rows");
-  spec.columns = ReadFields(root, node, "columns");
+  spec.rows = ReadFields(root, "rows");
+  spec.columns = ReadFields(root, "columns");
   for (YamlEntry& entry : root.Entries("cells")) {
     spec.cells.push_back(entry.text ? PlainValue(RequireMetric(*entry.text, root.Where("cells")))
                                     : ReadValue(*entry.map));

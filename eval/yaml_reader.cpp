@@ -161,6 +161,8 @@ std::string YamlReader::Where(const std::string& key) const {
                            : file_ + ": " + FullKey(key);
 }
 
+std::string YamlReader::Where() const { return KeyPosition(file_, node_.Mark(), path_); }
+
 void YamlReader::Fail(const std::string& key, const std::string& expected,
                       const std::string& hint) {
   throw Error(fmt::format("expected {}, found {}", expected, Describe(Find(key))), Where(key),

@@ -59,6 +59,8 @@ class YamlReader {
 
   // "file:line: full.key", or "--set full.key" for a value from the command line.
   std::string Where(const std::string& key) const;
+  std::string Where() const;  // the map itself
+  const YAML::Node& node() const { return node_; }
 
  private:
   YAML::Node Find(const std::string& key);
