@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
@@ -46,7 +47,11 @@ size_t Replaced(const fs::path& file) {
   return old.records.size();
 }
 
-std::string TrimmedEnd(std::string text) {
+// As it is in its file, which must still hold what was read.
+std::string TextOf(const StoredRecord& record) {
+  std::string text = ReadFile(record.file, kMaxJsonFileBytes);
+  if (ReadRecord(ParseJson(text, record.file.string()), record.file).id != record.id)
+    throw Error("it was changed while it was read", record.file.string(), "run again");
   text.erase(text.find_last_not_of(" \t\r\n") + 1);
   return text;
 }
@@ -58,8 +63,7 @@ std::string WriteBaseline(const fs::path& file, std::span<const std::string> rec
   const std::map<CellName, StoredRecord> newest = NewestCells(records, threads);
   const size_t replaced = Replaced(file);
   std::string text;
-  for (const auto& [name, record] : newest)
-    text += (text.empty() ? "[\n" : ",\n") + TrimmedEnd(ReadFile(record.file, kMaxJsonFileBytes));
+  for (const auto& [name, record] : newest) text += (text.empty() ? "[\n" : ",\n") + TextOf(record);
   text += "\n]\n";
   if (text.size() > kMaxJsonFileBytes) {
     throw Error(fmt::format("expected at most {} bytes of records, found {}", kMaxJsonFileBytes,
