@@ -70,7 +70,7 @@ const Transformer& TheModel() { return *TheModels().pointers()[0]; }
 
 TokenStream Stream(size_t tokens) { return testing::RandomStream(tokens, 64, 11); }
 
-const Protocol& FullStride() { return FindProtocol("full-stride"); }
+Protocol FullStride() { return FindProtocol("full-stride"); }
 
 // The scores of all windows.
 ScoreTable Run(const std::vector<const Transformer*>& models, const Protocol& protocol,

@@ -1,9 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "eval/dataset.h"
+#include "eval/overlap.h"
 #include "eval/protocol.h"
 #include "eval/run_config.h"
 #include "harness/calibrate.h"
@@ -11,25 +15,52 @@
 
 namespace quantref {
 
+// What calibration samples must not hold: a test text, and the windows of it that may be measured.
+struct TestText {
+  const Text& text;
+  const TokenStream& stream;
+  std::span<const Window> windows;
+};
+
 // Calibration samples as they were drawn, with what a record says of them.
 struct CalibrationSet {
   CalibrationData data;
   std::string dataset, split, text_sha256;
   size_t length = 0, seed = 0;
-  std::string token_sha256;  // of all samples' ids, one after the other
-  double overlap = 0;        // OverlapShare of the test text
-  bool overlap_allowed = false;
+  size_t asked_samples = 0, asked_length = 0;  // by the config
+  size_t text_tokens = 0;                      // that there are to draw from
+  std::vector<Window> places;                  // of the samples in the text's tokens
+  UnknownShare unknown;
+  bool is_test_text = false;     // the file that is measured, or that split of that data set
+  std::vector<Overlap> overlap;  // of each of the test text's windows
   bool substituted_sample = false;
+
+  // Of the first so many samples: tokens of the text that are in one or more of them, and the
+  // SHA-256 of their ids, one sample after the other.
+  size_t DistinctTokens(size_t samples) const;
+  std::string TokenSha256(size_t samples) const;
 };
 
-// Above this share of the test text a calibration set spoils the measurement.
+// Above this share of the runs of the measured windows a calibration set spoils the measurement.
 inline constexpr double kMostOverlap = 0.01;
 
+// Of these windows.
+double OverlapShare(const CalibrationSet& set, std::span<const size_t> windows);
+bool IsContaminated(const CalibrationSet& set, std::span<const size_t> windows);
+
 // Draws the samples as GPTQ's scripts do: the text's rows joined as in gptq-2048, BOS once before
-// it, and windows at uniformly random places (they may overlap). A context shorter than `length`
-// shortens them. Throws Error where the text is shorter than one sample, and where more than
-// kMostOverlap of the test text is in the samples and the config does not allow it.
+// it where `bos` is one, and windows at uniformly random places (they may overlap). A context
+// shorter than `length` shortens them, and there are no more of them than fit in the text side by
+// side. Throws Error where the text is shorter than one sample.
 CalibrationSet DrawCalibration(const RunConfig::Calibration& calibration, size_t seed,
-                               const Text& text, const Model& model, const TokenStream& test);
+                               const Text& text, const Model& model, std::optional<uint32_t> bos,
+                               const TestText& test);
+
+// Throws Error where the set is contaminated for the windows that may be measured.
+void RefuseContaminated(const CalibrationSet& set);
+
+// "7 x 2048 tokens, 9,012 distinct of 15,049", and in brackets what was asked for where that could
+// not be had.
+std::string SamplesText(const CalibrationSet& set, size_t samples);
 
 }  // namespace quantref

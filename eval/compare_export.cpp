@@ -55,7 +55,7 @@ Json RecordJson(const StoredRecord& record) {
     const double ppl = std::exp(record.MeanNll());
     if (std::isfinite(ppl)) json["ppl"] = ppl;
   }
-  if (!record.stamps.empty()) json["stamps"] = record.stamps;
+  for (const Stamp& stamp : record.stamps) json["stamps"].push_back(stamp.text);
   return json;
 }
 

@@ -163,11 +163,11 @@ std::vector<Row> ReasonRows(const RecordComparison& comparison) {
 std::vector<Row> StampRows(const RecordComparison& comparison) {
   Groups groups;
   for (const ComparedCell& cell : comparison.cells) {
-    std::set<std::string> stamps;
+    std::set<Stamp> stamps;
     for (const StoredRecord* record : {cell.baseline, cell.candidate}) {
       if (record != nullptr) stamps.insert(record->stamps.begin(), record->stamps.end());
     }
-    for (const std::string& stamp : stamps) groups.Add({stamp}, cell);
+    for (const Stamp& stamp : stamps) groups.Add({stamp.text}, cell);
   }
   return groups.Rows();
 }

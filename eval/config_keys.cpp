@@ -17,6 +17,7 @@ using Kind = ConfigKey::Kind;
 using Keys = std::vector<ConfigKey>;
 
 constexpr double kMostSamples = 1 << 20, kMostTokens = 1 << 16;
+constexpr double kMostWindow = 1 << 24;
 constexpr double kMostSeed = 9223372036854775807.0;
 constexpr double kNoMost = std::numeric_limits<double>::infinity();
 constexpr std::string_view kMethod = "quantize.methods[]";
@@ -210,13 +211,17 @@ Keys CalibrationKeys() {
 }
 
 Keys AccuracyKeys() {
-  std::vector<std::string> protocols;
-  for (const Protocol& protocol : Protocols()) protocols.push_back(protocol.name);
   return {
       Text("accuracy.dataset", "wikitext-2", "a data set, or the path of a UTF-8 text file"),
       Text("accuracy.split", "test", "of the data set"),
-      Swept(Choice("accuracy.protocol", "gptq-2048", protocols,
-                   "how the text becomes windows, and which tokens count")),
+      Swept(Text(
+          "accuracy.protocol", "gptq-2048",
+          "gptq-N, llamacpp-N, full-stride: how the text becomes windows, which tokens count")),
+      OrWords(Count("accuracy.window", "protocol", 2, kMostWindow,
+                    "the protocol's, or this many whatever its name says", "tokens"),
+              {"protocol"}),
+      Choice("accuracy.bos", "tokenizer", {"tokenizer", "always", "never"},
+             "whether texts begin with BOS: as the tokenizer says"),
       OrList(Choice("accuracy.metrics", "[ppl, kl, top1]", {"ppl", "kl", "top1"},
                     "ppl alone saves the pass over the vocabulary")),
       Choice("accuracy.stop", "none", {"none"},

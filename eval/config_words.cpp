@@ -11,7 +11,7 @@ constexpr std::string_view kDevice =
     "there is one device, the CPU; --threads N says how many of its cores are used";
 constexpr std::string_view kTasks =
     "no tasks are run: a model is judged by perplexity, KL and top-1 agreement on a text";
-constexpr std::string_view kWindow = "how long windows are is part of the protocol";
+constexpr std::string_view kWindow = "windows that are measured have accuracy.window tokens";
 constexpr std::string_view kLimit = "--windows N on the command line measures the first N windows";
 constexpr std::string_view kOut = "--out DIR on the command line says where records go";
 constexpr std::string_view kThreads =
@@ -100,12 +100,12 @@ constexpr FieldWord kWords[] = {
     {"limit", "", kLimit},
     {"max_chunks", "", kLimit},
     {"chunks", "", kLimit},
-    {"max_length", "accuracy.protocol", kWindow},
-    {"ctx_size", "accuracy.protocol", kWindow},
-    {"context_length", "accuracy.protocol", kWindow},
-    {"n_ctx", "accuracy.protocol", kWindow},
+    {"max_length", "accuracy.window", ""},
+    {"ctx_size", "accuracy.window", ""},
+    {"context_length", "accuracy.window", ""},
+    {"n_ctx", "accuracy.window", ""},
     {"stride", "accuracy.protocol", "full-stride moves by half a window"},
-    {"add_bos_token", "accuracy.protocol", "where BOS stands is part of the protocol"},
+    {"add_bos_token", "accuracy.bos", "always, never, or as the tokenizer says"},
     {"eval_dataset", "accuracy.dataset", ""},
     // the machine and the command line
     {"device", "", kDevice},

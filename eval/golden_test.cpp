@@ -76,7 +76,7 @@ double WorstDifference(const std::vector<double>& found, const std::vector<doubl
 void CheckGolden(const fs::path& model_dir, const std::string& text, const Golden& golden) {
   INFO(model_dir.filename() << ", " << golden.protocol);
   const Model model = LoadModel("golden", model_dir, WeightType::kNative, CoreCount());
-  const Protocol& protocol = FindProtocol(golden.protocol);
+  const Protocol protocol = FindProtocol(golden.protocol);
   const TokenStream stream = Tokenize(protocol, text, model.tokenizer, model.bos_id);
   CHECK(stream.ids.size() == golden.tokens);
   REQUIRE(stream.sha256 == golden.token_sha256);

@@ -112,9 +112,11 @@ std::vector<GroupCell> GroupRun::PlanMethod(const RunConfig& config, const CellC
   cell.calibrates = cell.method.Needs(cell.plan).Any();
   const std::vector<size_t>& seeds = config.calibration.seeds;
   std::vector<GroupCell> cells;
+  const TestText test{*text_, stream_, windows_};
   for (size_t i = 0; i < (cell.calibrates ? seeds.size() : 1); ++i) {
     if (cell.calibrates || config.calibration.asked)
-      cell.calibration = &calibrations_.Draw(config, seeds[i], *model_, stream_, options_.quiet);
+      cell.calibration = &calibrations_.Draw(config, seeds[i], *model_, test, options_.quiet);
+    if (cell.calibrates && !config.calibration.allow_overlap) RefuseContaminated(*cell.calibration);
     if (cell.calibrates && seeds.size() > 1)
       cell.label = fmt::format("{} seed={}", spec.label, seeds[i]);
     cells.push_back(cell);
@@ -138,7 +140,9 @@ SoughtCell GroupRun::Sought(const GroupCell& cell) const {
                                            {"dataset.sha256", text_->sha256},
                                            {"protocol.token_sha256", stream_.sha256}});
   if (cell.calibrates) {
-    sought.facts.emplace_back("calibration.token_sha256", cell.calibration->token_sha256);
+    const CalibrationSet& set = *cell.calibration;
+    const size_t samples = SamplesRead(set.data, cell.method.Needs(cell.plan));
+    sought.facts.emplace_back("calibration.token_sha256", set.TokenSha256(samples));
     if (cell.config->calibration.seeds.size() > 1) sought.name.seed = cell.calibration->seed;
   }
   return sought;

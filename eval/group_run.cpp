@@ -54,8 +54,9 @@ void GroupRun::Prepare() {
   const Clock::time_point start = Clock::now();
   text_ = LoadRunText(config_.accuracy.dataset, config_.accuracy.split, config_, options_.quiet);
   model_ = models_.Load(config_.model);
-  protocol_ = &FindProtocol(config_.accuracy.protocol);
-  stream_ = Tokenize(*protocol_, text_->bytes, model_->tokenizer, model_->bos_id);
+  protocol_ = FitToContext(config_.accuracy.ChosenProtocol(), model_->config.context);
+  stream_ = Tokenize(*protocol_, text_->bytes, model_->tokenizer,
+                     ChooseBos(*model_, config_.accuracy.bos));
   windows_ = MakeWindows(*protocol_, stream_.ids.size(), model_->config.context);
   all_windows_ = windows_.size();
   if (options_.windows > 0 && options_.windows < windows_.size()) windows_.resize(options_.windows);
@@ -180,7 +181,7 @@ std::string GroupRun::Fingerprint() const {
       fmt::format("{}\n{} {} {} {}\n{} {} {} {}\n{} {} {} {}\n", ProgramSha256(),
                   model_->weights.checkpoint->Sha256(), model_->config.sha256,
                   config_.model.weight_type == WeightType::kFp16, model_->tokenizer.sha256(),
-                  protocol_->name, stream_.sha256, all_windows_, windows_.front().length,
+                  protocol_->name, stream_.sha256, all_windows_, protocol_->window,
                   IsaName(ActiveIsa()), BlasVersion(), BlasCoreType(), config_.accuracy.Compares());
   if (config_.accuracy.stop) {
     text += fmt::format("stop {} {} {}\n", config_.accuracy.stop->delta_nll_halfwidth,
@@ -271,7 +272,7 @@ GroupResult GroupRun::Describe(Measurement measurement) const {
   return {.model = &*model_,
           .outliers = config_.model.outliers,
           .text = &*text_,
-          .protocol = protocol_,
+          .protocol = &*protocol_,
           .stream = &stream_,
           .windows = windows_,
           .all_windows = all_windows_,
@@ -322,6 +323,8 @@ std::vector<CellResult> GroupRun::Summarize(const GroupResult& group) const {
       result.packed_sha256 = HashQuantized(cell.quantized.weights);
       result.calibration = cell.calibration;
       result.calibrates = cell.calibrates;
+      if (cell.calibration != nullptr)
+        result.samples_read = SamplesRead(cell.calibration->data, cell.method.Needs(cell.plan));
       result.stages = cell.quantized.seconds;
       result.quantize_seconds = cell.quantize_seconds;
       Compare(group, cell, result);

@@ -80,7 +80,7 @@ class GroupRun {
   RunEta& eta_;  // told what is to come and how far it is
   std::optional<Text> text_;
   std::shared_ptr<const Model> model_;
-  const Protocol* protocol_ = nullptr;
+  std::optional<Protocol> protocol_;
   TokenStream stream_;
   std::vector<Window> windows_;
   size_t all_windows_ = 0;

@@ -171,14 +171,15 @@ TEST_CASE("summaries: figures by hand") {
   const std::vector<Window> windows = {{0, 3, 1}, {3, 3, 1}};
   const MeasuredWindows model{{&a, &b}, windows}, reference{{&reference_a, &reference_b}, windows};
   TokenStream stream;
-  stream.ids.resize(7);
-  stream.text_words = 3;
-  stream.text_bytes = 20;
+  stream.ids.resize(6);
+  stream.bytes_before = {0, 0, 3, 9, 13, 20, 22};
+  stream.words_before = {0, 0, 1, 2, 2, 3, 3};
   const Perplexity perplexity = SummarizePerplexity(model, stream);
   CHECK(perplexity.nll.mean == 4.5);
   CHECK(perplexity.ppl == Approx(std::exp(4.5)));
-  CHECK(perplexity.word_ppl == Approx(std::exp(4.5 * 6 / 3)));
-  CHECK(perplexity.bits_per_byte == Approx(4.5 * 6 / std::log(2.0) / 20));
+  // Tokens 1, 2, 4 and 5 are scored: 18 NLL over their 9 + 9 bytes, in which 2 + 1 words begin.
+  CHECK(*perplexity.word_ppl == Approx(std::exp(18.0 / 3)));
+  CHECK(*perplexity.bits_per_byte == Approx(18 / std::log(2.0) / 18));
   CHECK_FALSE(perplexity.nll.interval.has_value());
   const Comparison comparison = SummarizeComparison(model, reference);
   CHECK(comparison.delta_nll.mean == 0.5);

@@ -1,15 +1,35 @@
 #pragma once
 
+#include <cstddef>
 #include <span>
-#include <string>
 #include <string_view>
+#include <vector>
 
 namespace quantref {
 
-inline constexpr size_t kOverlapWords = 13;  // as Brown et al. 2020 (GPT-3) count contamination
+// Runs of so many characters, white space left out: about 13 words of English, the run by which
+// Brown et al. 2020 (GPT-3) count contamination, and it needs no spaces between words. The
+// validation and test splits of WikiText-2 have one of a million in common.
+inline constexpr size_t kOverlapRun = 50;
 
-// The share of the test text's runs of 13 words (by white space) that some calibration text holds
-// too: 0 where the test text has fewer words.
-double OverlapShare(std::string_view test, std::span<const std::string> calibration);
+// Bytes [begin, end) of a text.
+struct TextRange {
+  size_t begin = 0, end = 0;
+};
+
+// What is read of a text, valid UTF-8; the ranges in the order of their beginnings.
+struct ReadText {
+  std::string_view text;
+  std::span<const TextRange> ranges;
+};
+
+// How many runs begin in a range of the test text, and how many of these begin in some range of the
+// calibration text, too. Where a range ends the text goes on, so that no range is too short.
+struct Overlap {
+  size_t runs = 0, found = 0;
+};
+
+// Of each range of the test text.
+std::vector<Overlap> MeasureOverlap(const ReadText& test, const ReadText& calibration);
 
 }  // namespace quantref

@@ -1,48 +1,79 @@
 #include "eval/overlap.h"
 
 #include <catch2/catch.hpp>
+#include <string>
 #include <vector>
 
 namespace quantref {
 namespace {
 
-std::string Words(int first, int count) {
+// So many characters without spaces between them, different from all others.
+std::string Characters(size_t first, size_t count) {
   std::string text;
-  for (int i = first; i < first + count; ++i) text += "word" + std::to_string(i) + " ";
+  for (size_t i = first; i < first + count; ++i) {  // from U+4E00 on: 3 bytes each
+    const size_t character = 0x4e00 + i;
+    text += static_cast<char>(0xe0 | character >> 12);
+    text += static_cast<char>(0x80 | (character >> 6 & 0x3f));
+    text += static_cast<char>(0x80 | (character & 0x3f));
+  }
   return text;
 }
 
-double Share(const std::string& test, const std::vector<std::string>& calibration) {
-  return OverlapShare(test, calibration);
+Overlap Whole(const std::string& test, const std::string& calibration) {
+  const std::vector<TextRange> all = {{0, test.size()}}, samples = {{0, calibration.size()}};
+  return MeasureOverlap({test, all}, {calibration, samples})[0];
 }
 
-TEST_CASE("overlap: a text overlaps with itself, not with another", "[overlap]") {
-  CHECK(Share(Words(0, 100), {Words(0, 100)}) == 1);
-  CHECK(Share(Words(0, 100), {Words(100, 100)}) == 0);
-  CHECK(Share(Words(0, 100), {}) == 0);
+double Share(const std::string& test, const std::string& calibration) {
+  const Overlap overlap = Whole(test, calibration);
+  return static_cast<double>(overlap.found) / static_cast<double>(overlap.runs);
 }
 
-TEST_CASE("overlap: counts the runs of 13 words that are seen", "[overlap]") {
-  // Of 112 words, 100 runs; the 32 common words hold 20.
-  CHECK(Share(Words(0, 112), {Words(80, 32) + Words(500, 50)}) == Approx(0.20));
-  CHECK(Share(Words(0, 112), {Words(0, 13)}) == Approx(0.01));
-  CHECK(Share(Words(0, 112), {Words(0, 12)}) == 0);
-  // A run does not go from one calibration text into the next.
-  CHECK(Share(Words(0, 112), {Words(0, 12), Words(12, 12)}) == 0);
-  CHECK(Share(Words(0, 112), {Words(0, 13), Words(50, 14)}) == Approx(0.03));
+TEST_CASE("overlap: a text without spaces overlaps with itself, not with another", "[overlap]") {
+  CHECK(Share(Characters(0, 200), Characters(0, 200)) == 1);
+  CHECK(Share(Characters(0, 200), Characters(200, 200)) == 0);
+  CHECK(Share(Characters(0, 200), "") == 0);
 }
 
-TEST_CASE("overlap: the order of words counts, white space does not", "[overlap]") {
-  std::string backwards, lines;
-  for (int i = 20; i > 0; --i) backwards += "word" + std::to_string(i) + " ";
-  for (int i = 0; i < 20; ++i) lines += "\n\t word" + std::to_string(i);
-  CHECK(Share(Words(0, 20), {backwards}) == 0);
-  CHECK(Share(Words(0, 20), {lines}) == 1);
+TEST_CASE("overlap: counts the runs of 50 characters that are seen", "[overlap]") {
+  // Of 149 characters, 100 runs; the 69 common ones hold 20.
+  const std::string test = Characters(0, 149);
+  CHECK(Whole(test, "").runs == 100);
+  CHECK(Whole(test, Characters(80, 69) + Characters(500, 50)).found == 20);
+  CHECK(Whole(test, Characters(0, 50)).found == 1);
+  CHECK(Whole(test, Characters(0, 49)).found == 0);
+  CHECK(Whole(test, Characters(0, 50) + Characters(500, 1) + Characters(50, 51)).found == 3);
 }
 
-TEST_CASE("overlap: a test text shorter than a run has none", "[overlap]") {
-  CHECK(Share(Words(0, 12), {Words(0, 12)}) == 0);
-  CHECK(Share("", {Words(0, 50)}) == 0);
+TEST_CASE("overlap: the order of characters counts, white space does not", "[overlap]") {
+  std::string backwards, spaced;
+  for (size_t i = 60; i > 0; --i) backwards += Characters(i - 1, 1);
+  for (size_t i = 0; i < 60; ++i) spaced += "\n\xe3\x80\x80\t\xc2\xa0" + Characters(i, 1);
+  CHECK(Share(Characters(0, 60), backwards) == 0);
+  CHECK(Share(Characters(0, 60), spaced) == 1);
+  CHECK(Share(spaced, Characters(0, 60)) == 1);
+}
+
+TEST_CASE("overlap: each range has the runs that begin in it", "[overlap]") {
+  const std::string test = Characters(0, 200);
+  const std::vector<TextRange> ranges = {{0, 60}, {30, 90}, {300, 360}, {597, 600}};
+  // Short samples of another text, which hold the characters 10 to 20 and one of them again.
+  const std::string other = Characters(500, 5) + Characters(10, 80);
+  const std::vector<TextRange> samples = {{15, 30}, {24, 27}, {27, 48}, {250, 255}};
+  const std::vector<Overlap> overlaps = MeasureOverlap({test, ranges}, {other, samples});
+  REQUIRE(overlaps.size() == 4);
+  CHECK(overlaps[0].runs == 20);
+  CHECK(overlaps[0].found == 10);
+  CHECK(overlaps[1].runs == 20);
+  CHECK(overlaps[1].found == 11);
+  CHECK(overlaps[2].runs == 20);
+  CHECK(overlaps[2].found == 0);
+  CHECK(overlaps[3].runs == 0);  // the text ends before a run does
+}
+
+TEST_CASE("overlap: texts shorter than a run have none", "[overlap]") {
+  CHECK(Whole(Characters(0, 49), Characters(0, 49)).runs == 0);
+  CHECK(Whole("", Characters(0, 60)).runs == 0);
 }
 
 }  // namespace

@@ -189,8 +189,11 @@ TEST_CASE("plots: doubts are shown, names are text") {
   Json record = Sample("awq", 0.01);
   record["throughput"]["busy"] = true;
   record["calibration"]["contaminated"] = true;
+  record["protocol"].update({{"too_much_unknown", true}, {"unknown_share", 0.5}});
+  record["protocol"]["unknown_bytes_share"] = 0.25;
   lab.Add(record);
-  CHECK(MissingPart(Svg(lab, "speed"), {">hollow: busy machine<", ">C<", "CONTAMINATED"}) == "");
+  CHECK(MissingPart(Svg(lab, "speed"), {">hollow: busy machine<", ">CU<", "CONTAMINATED",
+                                        "UNKNOWN TOKENS: 50.0 % of the text"}) == "");
   record["method"] = "a<b>&$x$";
   lab.Add(record);
   CHECK(MissingPart(Svg(lab, "kl"), {">a&lt;b&gt;&amp;$x$  int4 g128 asym<"}) == "");

@@ -9,19 +9,21 @@
 #include "harness/io/file.h"
 #include "harness/io/tokenizer.h"
 #include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
 
 namespace quantref {
 namespace {
 
 using Ids = std::vector<uint32_t>;
 
-const Protocol& Gptq() { return FindProtocol("gptq-2048"); }
-const Protocol& LlamaCpp() { return FindProtocol("llamacpp-512"); }
-const Protocol& FullStride() { return FindProtocol("full-stride"); }
+Protocol Gptq() { return FindProtocol("gptq-2048"); }
+Protocol LlamaCpp() { return FindProtocol("llamacpp-512"); }
+Protocol FullStride() { return FindProtocol("full-stride"); }
 
 // A stream whose ids are 1000, 1001, ...
 TokenStream Counting(size_t tokens) {
   TokenStream stream;
+  stream.bos = 1000;
   stream.ids.resize(tokens);
   std::iota(stream.ids.begin(), stream.ids.end(), 1000u);
   return stream;
@@ -37,9 +39,41 @@ TEST_CASE("protocol: the three are known by name") {
     CHECK_FALSE(FindProtocol(name).summary.empty());
   }
   CHECK(Protocols().size() >= 3);
-  CHECK_ERROR(FindProtocol("gptq-2047"), "accuracy.protocol", "unknown protocol 'gptq-2047'",
-              "did you mean 'gptq-2048'?");
+  CHECK_ERROR(FindProtocol("gptq2048"), "accuracy.protocol", "unknown protocol 'gptq2048'",
+              "did you mean 'gptq-2048'?", "gptq-N");
   CHECK_ERROR(FindProtocol("strided"), "full-stride");
+}
+
+TEST_CASE("protocol: any window by name, and the name of any window") {
+  const Protocol wide = FindProtocol("gptq-4096"), chunks = FindProtocol("llamacpp-1024"),
+                 strides = FindProtocol("full-stride-300");
+  CHECK(wide.window == 4096);
+  CHECK(wide.join_rows);
+  CHECK(chunks.window == 1024);
+  CHECK(chunks.bos_each_window);
+  CHECK(strides.window == 300);
+  CHECK(strides.sliding);
+  CHECK(WithWindow(Gptq(), 4096).name == "gptq-4096");
+  CHECK(WithWindow(FullStride(), 300).name == "full-stride-300");
+  CHECK(MakeWindows(wide, 9000, 8192).size() == 2);
+  CHECK(MakeWindows(chunks, 1024, 8192)[0].first_scored == 513);
+  CHECK(MakeWindows(strides, 450, 8192).size() == 2);
+  for (const char* name : {"gptq-", "gptq-0512", "gptq-5e3", "gptq-512 ", "gptq--5", "gptq-99x"})
+    CHECK_ERROR(FindProtocol(name), "unknown protocol");
+  CHECK_ERROR(FindProtocol("gptq-1"), "windows of 2 to", "found 1");
+  CHECK_ERROR(FindProtocol("llamacpp-3"), "windows of 4 to", "found 3");
+}
+
+TEST_CASE("protocol: a window beyond the context is refused, or the name says what was read") {
+  for (const char* name : {"gptq-4096", "llamacpp-4096", "full-stride-4096"})
+    CHECK_ERROR(FitToContext(FindProtocol(name), 2048), name, "the model has 2048");
+  CHECK_ERROR(FitToContext(WithWindow(Gptq(), 2048), 512), "gptq-2048 needs a context of 2048");
+  CHECK(FitToContext(Gptq(), 2048).name == "gptq-2048");
+  const Protocol cut = FitToContext(Gptq(), 512), stride = FitToContext(FullStride(), 512);
+  CHECK(cut.name == "gptq-512");
+  CHECK(cut.window == 512);
+  CHECK(stride.name == "full-stride");
+  CHECK(stride.window == 512);
 }
 
 TEST_CASE("JoinRows joins lines by blank lines and empties the blank ones") {
@@ -60,7 +94,7 @@ TEST_CASE("JoinRows keeps a carriage return in a row, and a line of nothing else
   CHECK(JoinRows("a\r\n\r\nb") == "a\r\n\n\n\n\nb");
 }
 
-TEST_CASE("Tokenize puts BOS first, hashes the ids and counts the raw text") {
+TEST_CASE("Tokenize puts BOS first, hashes the ids and places them in the text") {
   const Tokenizer tokenizer = Tokenizer::Load(testing::ReferenceModel("wikilm-2m"));
   const std::string text = " = A title = \n\n Some words , twice : some words .\n";
   for (const Protocol& protocol : Protocols()) {
@@ -74,12 +108,68 @@ TEST_CASE("Tokenize puts BOS first, hashes the ids and counts the raw text") {
       for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(id >> shift & 0xff);
     }
     CHECK(stream.sha256 == Sha256Hex(bytes));
-    CHECK(stream.text_bytes == text.size());
-    CHECK(stream.text_words == 12);
+    CHECK(stream.bos == 7u);
+    CHECK(stream.text == (protocol.join_rows ? JoinRows(text) : text));
+    REQUIRE(stream.bytes_before.size() == stream.ids.size() + 1);
+    CHECK(stream.bytes_before[1] == 0);  // BOS stands for no text
+    CHECK(stream.bytes_before.back() == stream.text.size());
+    REQUIRE(stream.words_before.size() == stream.ids.size() + 1);
+    CHECK(stream.words_before.back() == 12);
   }
   CHECK(Tokenize(Gptq(), text, tokenizer, 7).sha256 != Tokenize(Gptq(), text, tokenizer, 8).sha256);
   CHECK(Tokenize(Gptq(), "", tokenizer, 7).ids == Ids{7});
-  CHECK(Tokenize(Gptq(), "\ta\vb\fc\r\nd  e ", tokenizer, 7).text_words == 5);
+  CHECK(Tokenize(Gptq(), "\ta\vb\fc\r\nd  e ", tokenizer, 7).words_before.back() == 5);
+}
+
+TEST_CASE("Tokenize puts no BOS where none is to be put, and llamacpp leaves each chunk as it is") {
+  const Tokenizer tokenizer = Tokenizer::Load(testing::ReferenceModel("wikilm-2m"));
+  const std::string text = SampleText().substr(0, 4000);
+  for (const Protocol& protocol : Protocols()) {
+    INFO(protocol.name);
+    const TokenStream stream = Tokenize(protocol, text, tokenizer, std::nullopt);
+    CHECK(stream.ids == tokenizer.Encode(protocol.join_rows ? JoinRows(text) : text));
+    CHECK_FALSE(stream.bos.has_value());
+  }
+  TokenStream stream = Counting(1024);
+  stream.bos.reset();
+  CHECK(WindowIds(LlamaCpp(), stream, {512, 512, 257}).front() == 1512);
+}
+
+TEST_CASE("the scored text is what the scored tokens stand for") {
+  const Tokenizer tokenizer = Tokenizer::Load(testing::ReferenceModel("wikilm-2m"));
+  const std::string text = SampleText().substr(0, 4000);
+  for (const Protocol& protocol : Protocols()) {
+    INFO(protocol.name);
+    const TokenStream stream = Tokenize(protocol, text, tokenizer, 7);
+    const ScoredText all =
+        MeasureScoredText(stream, MakeWindows(FullStride(), stream.ids.size(), 512));
+    CHECK(all.bytes == static_cast<double>(stream.text.size()));
+    CHECK(all.words == static_cast<double>(stream.words_before.back()));
+    // Two halves of a stretch are the whole; what is not scored does not count.
+    const std::vector<Window> halves = {{0, 100, 50}, {50, 100, 50}}, whole = {{0, 150, 50}};
+    CHECK(MeasureScoredText(stream, halves).bytes == MeasureScoredText(stream, whole).bytes);
+    CHECK(MeasureScoredText(stream, whole).bytes < all.bytes);
+  }
+}
+
+TEST_CASE("unknown tokens are counted in the windows, by tokens and by the text that they hide") {
+  const testing::TempDir dir;
+  testing::WriteLetterTokenizer(dir.path());
+  const Tokenizer tokenizer = Tokenizer::Load(dir.path());
+  // 1 BOS, a space, 8 letters; then 40 characters of 3 bytes, which are one token.
+  std::string text = "abcdefgh";
+  for (int i = 0; i < 40; ++i) text += "\xe6\x97\xa5";
+  const TokenStream stream = Tokenize(LlamaCpp(), text, tokenizer, 1);
+  REQUIRE(stream.ids.size() == 11);
+  const std::vector<Window> all = {{0, 11, 1}}, letters = {{0, 10, 1}};
+  const UnknownShare unknown = MeasureUnknown(stream, all);
+  CHECK(unknown.tokens == Approx(1.0 / 11));
+  CHECK(unknown.bytes == Approx(120.0 / 128));
+  CHECK(unknown.TooMuch());
+  CHECK(MeasureUnknown(stream, letters).tokens == 0);
+  CHECK_FALSE(MeasureUnknown(stream, letters).TooMuch());
+  CHECK_FALSE(UnknownShare{0.01, 0}.TooMuch());
+  CHECK(UnknownShare{0.001, 0.02}.TooMuch());  // few tokens may hide much text
 }
 
 TEST_CASE("Tokenize gives the pinned tokens of the bundled text") {

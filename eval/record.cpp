@@ -26,6 +26,12 @@ Json DatasetJson(const Text& text) {
   return json;
 }
 
+void PutUnknown(Json& json, const UnknownShare& unknown) {
+  json["unknown_share"] = unknown.tokens;
+  json["unknown_bytes_share"] = unknown.bytes;
+  if (unknown.TooMuch()) json["too_much_unknown"] = true;
+}
+
 Json ProtocolJson(const GroupResult& group) {
   const MeasuredWindows measured = Measured(group.measurement.scores[0], group.windows);
   size_t scored = 0;
@@ -34,15 +40,15 @@ Json ProtocolJson(const GroupResult& group) {
     scored += window.scored();
     scored_each.push_back(window.scored());
   }
-  Json json = {{"name", group.protocol->name},         {"tokens", group.stream->ids.size()},
+  Json json = {{"name", group.protocol->name},         {"window", group.protocol->window},
+               {"bos", group.stream->bos.has_value()}, {"tokens", group.stream->ids.size()},
                {"windows", measured.windows.size()},   {"scored", scored},
                {"token_sha256", group.stream->sha256}, {"window_scored", scored_each}};
+  PutUnknown(json, MeasureUnknown(*group.stream, measured.windows));
   if (measured.windows.size() == group.all_windows) return json;
   json["cut_from_windows"] = group.all_windows;
   json["stopped_early"] = group.measurement.stopped_early;
-  for (size_t w = 0; w < group.windows.size(); ++w) {
-    if (group.measurement.scores[0][w]) json["window_index"].push_back(w);
-  }
+  json["window_index"] = MeasuredIndices(group);
   return json;
 }
 
@@ -58,7 +64,7 @@ void PutExponentials(Json& json, const char* key, const Interval& of) {
   if (std::isfinite(high)) json[key] = PairJson(low, high);
 }
 
-void PutPerplexity(Json& json, const Perplexity& perplexity, bool whole_text) {
+void PutPerplexity(Json& json, const Perplexity& perplexity) {
   PutFinite(json, "ppl", perplexity.ppl);
   if (const auto& interval = perplexity.nll.interval) {
     PutExponentials(json, "ppl_ci95", *interval);
@@ -66,9 +72,8 @@ void PutPerplexity(Json& json, const Perplexity& perplexity, bool whole_text) {
   }
   json["mean_nll"] = perplexity.nll.mean;
   json["mean_nll_independent_se"] = perplexity.nll.independent_error;
-  if (!whole_text) return;
-  PutFinite(json, "word_ppl", perplexity.word_ppl);
-  json["bits_per_byte"] = perplexity.bits_per_byte;
+  if (perplexity.word_ppl) json["word_ppl"] = *perplexity.word_ppl;
+  if (perplexity.bits_per_byte) json["bits_per_byte"] = *perplexity.bits_per_byte;
 }
 
 void PutDelta(Json& json, const Comparison& comparison) {
@@ -111,7 +116,7 @@ Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
   const ScoreTable& scores = group.measurement.scores;
   const MeasuredWindows measured = Measured(scores[cell.model], group.windows);
   Json json;
-  PutPerplexity(json, cell.perplexity, measured.windows.size() == group.all_windows);
+  PutPerplexity(json, cell.perplexity);
   if (!cell.comparison) {
     json["window_nll"] = WindowValues(measured, &WindowScores::nll);
     return json;
@@ -160,19 +165,26 @@ Json LayersJson(const std::vector<LayerReport>& layers) {
   return json;
 }
 
-Json CalibrationJson(const CellResult& cell) {
+Json CalibrationJson(const GroupResult& group, const CellResult& cell) {
   const CalibrationSet& set = *cell.calibration;
   Json json = {{"dataset", set.dataset}};
   if (!set.split.empty()) json["split"] = set.split;
   json["sha256"] = set.text_sha256;
   if (set.substituted_sample) json["substituted_sample"] = true;
-  json["samples"] = set.data.samples.size();
+  json["samples"] = cell.samples_read;
   json["length"] = set.length;
+  if (set.data.samples.size() < set.asked_samples) json["cut_from_samples"] = set.asked_samples;
+  if (set.length < set.asked_length) json["cut_from_length"] = set.asked_length;
+  json["text_tokens"] = set.text_tokens;
+  json["distinct_tokens"] = set.DistinctTokens(cell.samples_read);
   json["seed"] = set.seed;
   json["sequential"] = set.data.sequential;
-  json["token_sha256"] = set.token_sha256;
-  json["overlap_with_test"] = set.overlap;
-  if (set.overlap > kMostOverlap) json["contaminated"] = true;
+  json["token_sha256"] = set.TokenSha256(cell.samples_read);
+  PutUnknown(json, set.unknown);
+  const std::vector<size_t> windows = MeasuredIndices(group);
+  json["overlap_with_test"] = OverlapShare(set, windows);
+  if (set.is_test_text) json["is_test_text"] = true;
+  if (IsContaminated(set, windows)) json["contaminated"] = true;
   json["used_by"] = cell.calibrates ? "method" : "layer report";
   const std::optional<SeedSpread> spread = SpreadOver(cell);
   if (!spread) return json;
@@ -214,7 +226,7 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   PutMethod(record, cell);
   record["dataset"] = DatasetJson(*group.text);
   record["protocol"] = ProtocolJson(group);
-  if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(cell);
+  if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(group, cell);
   record["accuracy"] = AccuracyJson(group, cell);
   if (!cell.packed_sha256.empty()) record["hashes"]["packed_weights"] = cell.packed_sha256;
   const size_t first = group.measurement.first_window;
@@ -237,6 +249,20 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
     record["seconds"]["resumed_windows"] = group.measurement.resumed_windows;
   }
   return FinishRecord(std::move(record), *cell.config, cell.method());
+}
+
+std::vector<size_t> MeasuredIndices(const GroupResult& group) {
+  std::vector<size_t> indices;
+  for (size_t w = 0; w < group.windows.size(); ++w) {
+    if (group.measurement.scores.empty() || group.measurement.scores[0][w]) indices.push_back(w);
+  }
+  return indices;
+}
+
+std::vector<Window> MeasuredIn(const GroupResult& group) {
+  std::vector<Window> windows;
+  for (const size_t w : MeasuredIndices(group)) windows.push_back(group.windows[w]);
+  return windows;
 }
 
 std::optional<SeedSpread> SpreadOver(const CellResult& cell) {

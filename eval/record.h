@@ -36,6 +36,10 @@ struct GroupResult {
   double throughput_seconds = 0;  // of all cells together
 };
 
+// The windows that were measured; all of them where none is yet.
+std::vector<size_t> MeasuredIndices(const GroupResult& group);
+std::vector<Window> MeasuredIn(const GroupResult& group);
+
 // The mean NLL of a cell minus that of another of the same run.
 struct Against {
   std::string config, method;
@@ -59,6 +63,7 @@ struct CellResult {
   std::string packed_sha256{};
   const CalibrationSet* calibration{};  // nullptr: none was read
   bool calibrates = false;              // the method did; else the layer report alone
+  size_t samples_read = 0;              // of the calibration set
   QuantizeSeconds stages{};
   EffectiveBits bits{};
   Perplexity perplexity{}, reference{};

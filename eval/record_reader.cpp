@@ -116,16 +116,6 @@ void ReadSeconds(const RecordFields& fields, StoredRecord& record) {
   record.speed_seconds = seconds("seconds.throughput");
 }
 
-void ReadStamps(const RecordFields& fields, StoredRecord& record) {
-  const auto stamped = [&](const char* path) {
-    const Json* value = fields.Find(path);
-    return value != nullptr && *value == true;
-  };
-  if (stamped("calibration.contaminated")) record.stamps.emplace_back("CONTAMINATED calibration");
-  if (stamped("dataset.substituted_sample")) record.stamps.emplace_back("NOT WIKITEXT");
-  if (stamped("model.synthetic")) record.stamps.emplace_back("SYNTHETIC WEIGHTS: speed only");
-}
-
 bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
 
 std::vector<fs::path> RecordFiles(const fs::path& folder) {
@@ -176,7 +166,7 @@ StoredRecord ParseRecord(const Json& json, const fs::path& file, const std::stri
   }
   ReadMatrices(fields, record);
   ReadSeconds(fields, record);
-  ReadStamps(fields, record);
+  record.stamps = StampsOf(fields);
   record.speed = ReadSpeed(fields);
   return record;
 }

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "eval/stamps.h"
+
 namespace quantref {
 
 // Records as files have them, read back. No byte is trusted: whatever is no record that
@@ -90,8 +92,8 @@ struct StoredRecord {
   // Values by their dotted path in the record: text as it is, anything else as JSON. What the
   // record does not have is not here; neither is the calibration text of a method that read none.
   std::map<std::string, std::string, std::less<>> facts;
-  std::string resolved;             // config.resolved, as JSON
-  std::vector<std::string> stamps;  // what every table must say of it
+  std::string resolved;  // config.resolved, as JSON
+  std::vector<Stamp> stamps;
   // Of each measured window: its place in the text, scored positions, and NLL sums over them.
   std::vector<size_t> window_index;
   // None of a synthetic model, which has no accuracy.

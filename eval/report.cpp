@@ -10,8 +10,8 @@
 
 #include "eval/figure_text.h"
 #include "eval/nearest.h"
-#include "eval/overlap.h"
 #include "eval/progress_bar.h"
+#include "eval/report_inputs.h"
 #include "eval/report_speed.h"
 #include "eval/text_table.h"
 #include "harness/base/error.h"
@@ -24,27 +24,6 @@ constexpr const char* kAllColumns = "all";
 bool SeveralConfigs(const std::vector<CellResult>& cells) {
   return std::any_of(cells.begin(), cells.end(),
                      [&](const CellResult& cell) { return cell.config != cells.front().config; });
-}
-
-// One line for each calibration set that methods of these cells read.
-std::string CalibrationLines(const std::vector<CellResult>& cells) {
-  std::vector<std::string> lines;
-  for (const CellResult& cell : cells) {
-    if (!cell.calibrates) continue;
-    const CalibrationSet& set = *cell.calibration;
-    std::string line = fmt::format("calibrated on {} {}, {} x {} tokens", set.dataset, set.split,
-                                   set.data.samples.size(), set.length);
-    if (set.substituted_sample) line += " (NOT WIKITEXT: the bundled sample)";
-    if (set.overlap > kMostOverlap) {
-      line += fmt::format(
-          "\nCONTAMINATED: {:.1f} % of the test text's runs of {} words were seen in calibration",
-          100 * set.overlap, kOverlapWords);
-    }
-    if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
-  }
-  std::string text;
-  for (const std::string& line : lines) text += line + "\n";
-  return text;
 }
 
 // "gptq: PPL 15.80 ± 0.02 (standard deviation over 4 calibration seeds)".
@@ -301,7 +280,7 @@ std::string ResultTable(const std::vector<CellResult>& cells, const TableView& v
 
 std::string ResultText(const GroupResult& group, const std::vector<CellResult>& cells,
                        const TableView& view) {
-  return ResultText(DescribeGroup(group), CalibrationLines(cells), cells, view);
+  return ResultText(DescribeGroup(group), CalibrationLines(group, cells), cells, view);
 }
 
 std::string ResultText(const MeasuredOn& on, const std::string& notices,
@@ -354,14 +333,6 @@ std::string CostText(const std::string& what, const Cost& cost) {
       "up to {:.1f} MB of journal on disk\n",
       what, FormatDuration(cost.TotalSeconds()), parts, cost.memory_bytes / 1e9,
       static_cast<double>(MemoryBytes()) / 1e9, cost.record_bytes / 1e6, cost.journal_bytes / 1e6);
-}
-
-std::string SampleWarning(const Text& text) {
-  return fmt::format(
-      "NOT WIKITEXT: the data set could not be had, so the bundled sample ({}) is used.\n"
-      "Its figures compare with nothing published; get the real text with "
-      "scripts/fetch_wikitext.\n",
-      text.path.filename().string());
 }
 
 }  // namespace quantref

@@ -56,7 +56,4 @@ std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows,
 // of 25.3, 1.2 MB of records". `what`: is priced.
 std::string CostText(const std::string& what, const Cost& cost);
 
-// The loud notice that the bundled text stands in for the data set that was asked for.
-std::string SampleWarning(const Text& text);
-
 }  // namespace quantref

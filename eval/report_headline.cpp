@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "eval/report.h"
+#include "eval/report_inputs.h"
 #include "eval/text_table.h"
 
 namespace quantref {
@@ -12,22 +12,17 @@ std::string TextName(const Text& text) {
   return text.split.empty() ? text.dataset : fmt::format("{} {}", text.dataset, text.split);
 }
 
-// The windows that were measured, or that will be where nothing is measured yet.
-std::vector<Window> MeasuredIn(const GroupResult& group) {
-  if (group.measurement.scores.empty()) return group.windows;
-  return Measured(group.measurement.scores[0], group.windows).windows;
-}
-
 }  // namespace
 
 MeasuredOn DescribeGroup(const GroupResult& group) {
-  MeasuredOn on{group.model->name, TextName(*group.text), group.protocol->name, group.outliers};
+  MeasuredOn on{group.model->name, TextName(*group.text), ProtocolText(group), group.outliers};
   const std::vector<Window> windows = MeasuredIn(group);
   on.windows = windows.size();
   for (const Window& window : windows) on.scored += window.scored();
   on.all_windows = group.all_windows;
   on.stopped_early = group.measurement.stopped_early;
-  if (group.text->substituted_sample) on.notice = SampleWarning(*group.text);
+  on.notice = TestTextLine(group);
+  if (group.text->substituted_sample) on.notice += SampleWarning(*group.text);
   on.environment = group.environment;
   return on;
 }

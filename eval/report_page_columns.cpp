@@ -31,7 +31,7 @@ RecordColumn Hash(const std::string& name, const std::string& field) {
 RecordColumn Stamps() {
   return {"stamps", {}, [](const PageRecord& record) {
             std::string text;
-            for (const TableStamp& stamp : record.table.stamps)
+            for (const Stamp& stamp : record.table.stored.stamps)
               text += (text.empty() ? "" : "; ") + stamp.text;
             return HtmlCell{text.empty() ? "-" : text, "", text.empty() ? "" : "stamped"};
           }};

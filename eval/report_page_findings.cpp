@@ -135,7 +135,7 @@ std::string FailuresHtml(const std::vector<PageRecord>& records,
                                 MarkupText(SummaryLine(*comparison))));
   }
   for (const PageRecord& record : records) {
-    for (const TableStamp& stamp : record.table.stamps) {
+    for (const Stamp& stamp : record.table.stored.stamps) {
       if (stamp.letter != 'G' || !record.newest) continue;
       const CellName& cell = record.table.stored.cell;
       items.push_back(RecordLink(record.table, cell.config + " " + cell.method) + ": " +

@@ -51,7 +51,7 @@ std::string WarningsHtml(const std::vector<PageRecord>& records) {
   Counts stamps;
   size_t changed = 0;
   for (const PageRecord& record : records) {
-    for (const TableStamp& stamp : record.table.stamps)
+    for (const Stamp& stamp : record.table.stored.stamps)
       ++stamps[fmt::format("{}: {}", stamp.letter, stamp.text)];
     changed += record.table.Field("tool.dirty") == "true" ? 1 : 0;
   }

@@ -127,12 +127,27 @@ void ReadPath(YamlReader& yaml, RunConfig::Path& path) {
   ReadGap(yaml, "max_linear_gap", path.max_linear_gap);
 }
 
+void ReadProtocol(YamlReader& yaml, RunConfig::Accuracy& accuracy) {
+  constexpr size_t kMostTokens = size_t{1} << 24;
+  yaml.Set("protocol", accuracy.protocol);
+  if (yaml.Has("window") && yaml.Scalar("window", "'protocol' or a number of tokens") != "protocol")
+    yaml.Set("window", accuracy.window, 2, kMostTokens);
+  const std::string bos = yaml.Choice("bos", {"tokenizer", "always", "never"}, "tokenizer");
+  accuracy.bos = bos == "always"  ? BosRule::kAlways
+                 : bos == "never" ? BosRule::kNever
+                                  : BosRule::kTokenizer;
+  try {
+    accuracy.ChosenProtocol();
+  } catch (const Error& error) {
+    throw Error(error.problem(), yaml.Where(yaml.Has("window") ? "window" : "protocol"),
+                error.hint());
+  }
+}
+
 void ReadAccuracy(YamlReader yaml, RunConfig::Accuracy& accuracy, RunConfig::Path& path) {
   yaml.Set("dataset", accuracy.dataset);
   yaml.Set("split", accuracy.split);
-  std::vector<std::string> protocols;
-  for (const Protocol& protocol : Protocols()) protocols.push_back(protocol.name);
-  accuracy.protocol = yaml.Choice("protocol", protocols, accuracy.protocol);
+  ReadProtocol(yaml, accuracy);
   ReadMetrics(yaml, accuracy.metrics);
   if (yaml.IsMap("stop")) {
     accuracy.stop = ReadStop(yaml.Map("stop"));
@@ -245,6 +260,11 @@ std::vector<RunConfig> ReadRunConfigs(const std::string& file,
                 file + ": exclude");
   }
   return configs;
+}
+
+Protocol RunConfig::Accuracy::ChosenProtocol() const {
+  const Protocol named = FindProtocol(protocol);
+  return window == 0 ? named : WithWindow(named, window);
 }
 
 Method CellConfig::MakeMethod() const {

@@ -57,11 +57,15 @@ struct RunConfig {
   } calibration;
 
   struct Accuracy {
-    std::string dataset = "wikitext-2", split = "test", protocol = "gptq-2048";
+    std::string dataset = "wikitext-2", split = "test";
+    std::string protocol = "gptq-2048";  // as asked for; ChosenProtocol has the window too
+    size_t window = 0;                   // 0: the protocol's
+    BosRule bos = BosRule::kTokenizer;
     std::vector<std::string> metrics = {"ppl", "kl", "top1"};
     std::optional<StopRule> stop;
     // KL and top-1 agreement; without them only NLLs are compared.
     bool Compares() const { return metrics.size() > 1; }
+    Protocol ChosenProtocol() const;
     bool operator==(const Accuracy&) const = default;
   } accuracy;
 

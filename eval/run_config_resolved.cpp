@@ -116,11 +116,19 @@ Json StopJson(const std::optional<StopRule>& stop) {
           {"seed", stop->seed}};
 }
 
+const char* BosRuleName(BosRule rule) {
+  if (rule == BosRule::kAlways) return "always";
+  return rule == BosRule::kNever ? "never" : "tokenizer";
+}
+
 Json AccuracyJson(const RunConfig& config) {
   const RunConfig::Accuracy& accuracy = config.accuracy;
+  const Json window = accuracy.window == 0 ? Json("protocol") : Json(accuracy.window);
   return {{"dataset", PublicName(accuracy.dataset)},
           {"split", accuracy.split},
           {"protocol", accuracy.protocol},
+          {"window", window},
+          {"bos", BosRuleName(accuracy.bos)},
           {"metrics", accuracy.metrics},
           {"stop", StopJson(accuracy.stop)},
           {"path", config.path.kernels ? "kernel" : "simulated"},

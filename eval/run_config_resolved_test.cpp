@@ -128,6 +128,7 @@ TEST_CASE("config: the resolved text is a config that means the same") {
         ReadLine("model: {synthetic: llama-2-7b, seed: 3}"), ReadLine("throughput: none"),
         ReadLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),
         ReadLine("accuracy: {path: simulated, max_path_gap: 1e-7, max_linear_gap: 0.1}"),
+        ReadLine("accuracy: {protocol: llamacpp-1024, window: 256, bos: always}"),
         ReadLine("quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
                  "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}")}) {
     CHECK(Read(config.Resolved()).Resolved() == config.Resolved());
@@ -181,6 +182,9 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "accuracy: {dataset: sample}",
                          "accuracy: {split: train}",
                          "accuracy: {protocol: full-stride}",
+                         "accuracy: {window: 512}",
+                         "accuracy: {bos: never}",
+                         "accuracy: {bos: always}",
                          "accuracy: {metrics: [ppl]}",
                          "accuracy: {stop: {delta_nll_halfwidth: 0.1}}",
                          "accuracy: {stop: {delta_nll_halfwidth: 0.2}}",

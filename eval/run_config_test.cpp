@@ -47,7 +47,8 @@ quantize:
   - {match: "*.q_proj", group: row, symmetric: false, zero_in_range: false}
   - {match: "*.k_proj", keep: true}
 calibration: {dataset: sample, split: test, samples: 16, length: 512, seed: 7}
-accuracy: {dataset: ./a/file, split: validation, protocol: llamacpp-512, metrics: [ppl, kl],
+accuracy: {dataset: ./a/file, split: validation, protocol: llamacpp-512, window: 1024, bos: never,
+  metrics: [ppl, kl],
   stop: {delta_nll_halfwidth: 0.25, min_windows: 9, seed: 3}}
 offline: sample
 )";
@@ -75,6 +76,8 @@ TEST_CASE("config: all but the name has a default") {
   CHECK(config.accuracy.dataset == "wikitext-2");
   CHECK(config.accuracy.split == "test");
   CHECK(config.accuracy.protocol == "gptq-2048");
+  CHECK(config.accuracy.ChosenProtocol().window == 2048);
+  CHECK(config.accuracy.bos == BosRule::kTokenizer);
   CHECK(config.accuracy.metrics == Strings{"ppl", "kl", "top1"});
   CHECK_FALSE(config.accuracy.stop);
   CHECK_FALSE(config.sample_when_offline);
@@ -113,6 +116,8 @@ TEST_CASE("config: every key is read") {
   CHECK(config.accuracy.dataset == "./a/file");
   CHECK(config.accuracy.split == "validation");
   CHECK(config.accuracy.protocol == "llamacpp-512");
+  CHECK(config.accuracy.ChosenProtocol().name == "llamacpp-1024");
+  CHECK(config.accuracy.bos == BosRule::kNever);
   CHECK(config.accuracy.metrics == Strings{"ppl", "kl"});
   CHECK(config.accuracy.stop == StopRule{.delta_nll_halfwidth = 0.25, .min_windows = 9, .seed = 3});
   CHECK(config.sample_when_offline);
@@ -158,7 +163,13 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"accuracy: ppl", {"accuracy: expected a map, found 'ppl'"}},
       {"accuracy: {dataset: ~}", {"accuracy.dataset: expected a string, found nothing"}},
       {"accuracy: {split: {}}", {"accuracy.split: expected a string, found a map"}},
-      {"accuracy: {protocol: {x: y}}", {"accuracy.protocol: expected one of gptq-2048"}},
+      {"accuracy: {protocol: {x: y}}", {"accuracy.protocol: expected a string, found a map"}},
+      {"accuracy: {protocol: gptq-1}", {"accuracy.protocol", "windows of 2 to", "found 1"}},
+      {"accuracy: {window: 0}", {"accuracy.window: expected a whole number from 2"}},
+      {"accuracy: {window: all}", {"accuracy.window: expected", "found 'all'"}},
+      {"accuracy: {window: [512]}", {"accuracy.window: expected 'protocol' or a number of tokens"}},
+      {"accuracy: {protocol: llamacpp-512, window: 3}", {"accuracy.window: expected windows of 4"}},
+      {"accuracy: {bos: yes}", {"accuracy.bos: unknown value 'yes'"}},
       {"accuracy: {metrics: ppl}", {"accuracy.metrics: expected a list", "found 'ppl'"}},
       {"accuracy: {metrics: [kl]}", {"accuracy.metrics: expected a list with ppl"}},
       {"accuracy: {stop: 0.1}", {"accuracy.stop: unknown value '0.1'", "none"}},
@@ -188,7 +199,7 @@ TEST_CASE("config: unknown keys and names are errors that name the nearest") {
       {"model: {dtype: fp61}", {"model.dtype: unknown value 'fp61' (did you mean 'fp16'?)"}},
       {"quantize: {weights: {granularity: colum}}", {"granularity: unknown value", "'column'?"}},
       {"quantize: {activations: int8}", {"quantize.activations: unknown value 'int8'"}},
-      {"accuracy: {protocol: gptq-2047}", {"accuracy.protocol:", "did you mean 'gptq-2048'?"}},
+      {"accuracy: {protocol: gptq2048}", {"accuracy.protocol:", "did you mean 'gptq-2048'?"}},
       {"accuracy: {metrics: [ppl, klx]}", {"accuracy.metrics: unknown metric 'klx'", "'kl'?"}},
       {"accuracy: {stop: {delta_nll_halfwidth: 1, seeds: 1}}", {"stop.seeds:", "'seed'?"}},
       {"offline: smaple", {"offline: unknown value 'smaple' (did you mean 'sample'?)"}},

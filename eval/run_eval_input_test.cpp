@@ -210,7 +210,7 @@ TEST_CASE("run_eval input: configs that are wrong") {
   check("modle: x", {"bad.yaml:2: modle", "unknown key", "'model'"});
   check("quantize: {weights: {bits: four}}", {"bad.yaml:2: quantize.weights.bits", "found 'four'"});
   check("quantize: {methods: [rtm]}", {"bad.yaml:2: quantize.methods", "'rtm'", "'rtn'"});
-  check("accuracy: {protocol: gptq-2049}", {"bad.yaml:2: accuracy.protocol", "'gptq-2048'"});
+  check("accuracy: {protocol: gptq2048}", {"bad.yaml:2: accuracy.protocol", "'gptq-2048'"});
   check("accuracy: {dataset: wikitext2}", {"wikitext2", "'wikitext-2'"});
   check("model: wikilm-2n", {"model: wikilm-2n", "'wikilm-2m'"});
   check("model: " + std::string(5000, 'x'), {"no folder of this name"});

@@ -50,7 +50,8 @@ void PrintList(const std::string& kind) {
     for (const Rounder* rounder : Rounders()) AddPlugin(*rounder, "rounder", rows);
     for (const Transform* transform : Transforms()) AddPlugin(*transform, "transform", rows);
   } else if (kind == "protocols") {
-    for (const Protocol& protocol : Protocols()) rows.push_back({protocol.name, protocol.summary});
+    for (const Protocol& protocol : Protocols())
+      rows.push_back({NamePattern(protocol), protocol.summary});
   } else if (kind == "models") {
     for (const std::string& model : BundledModels())
       rows.push_back({model, FindModel(model).string()});

@@ -6,19 +6,20 @@
 
 #include "eval/progress_bar.h"
 #include "eval/public_name.h"
-#include "eval/report.h"
+#include "eval/report_inputs.h"
 #include "eval/resources.h"
 #include "eval/say.h"
 #include "harness/base/cancel.h"
+#include "harness/base/error.h"
 #include "harness/outliers.h"
 
 namespace quantref {
 namespace {
 
-// Of the things that calibration samples depend on; `asked` decides only whether they are drawn.
+// Of the things that calibration samples depend on.
 bool SameText(const RunConfig::Calibration& a, const RunConfig::Calibration& b) {
   return a.dataset == b.dataset && a.split == b.split && a.samples == b.samples &&
-         a.length == b.length && a.sequential == b.sequential && a.allow_overlap == b.allow_overlap;
+         a.length == b.length && a.sequential == b.sequential;
 }
 
 }  // namespace
@@ -36,6 +37,17 @@ Text LoadRunText(const std::string& dataset, const std::string& split, const Run
   return text;
 }
 
+std::optional<uint32_t> ChooseBos(const Model& model, BosRule rule) {
+  if (rule == BosRule::kNever) return std::nullopt;
+  if (rule == BosRule::kTokenizer) return model.adds_bos ? model.bos_id : std::nullopt;
+  if (!model.bos_id) {
+    throw Error(
+        fmt::format("neither config.json nor tokenizer.model of {} names a BOS token", model.name),
+        "accuracy.bos", "tokenizer or never");
+  }
+  return model.bos_id;
+}
+
 std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& choice) {
   if (latest_ != nullptr && choice == choice_) return latest_;
   latest_.reset();  // its memory may be needed
@@ -48,14 +60,17 @@ std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& cho
 }
 
 const CalibrationSet& CalibrationSets::Draw(const RunConfig& config, size_t seed,
-                                            const Model& model, const TokenStream& test,
-                                            bool quiet) {
+                                            const Model& model, const TestText& test, bool quiet) {
   for (const Drawn& drawn : drawn_) {
     if (drawn.seed == seed && SameText(drawn.asked, config.calibration)) return drawn.set;
   }
-  drawn_.push_back({config.calibration, seed,
-                    DrawCalibration(config.calibration, seed, TextOf(config, quiet), model, test)});
-  return drawn_.back().set;
+  const std::optional<uint32_t> bos = ChooseBos(model, config.accuracy.bos);
+  drawn_.push_back(
+      {config.calibration, seed,
+       DrawCalibration(config.calibration, seed, TextOf(config, quiet), model, bos, test)});
+  const CalibrationSet& set = drawn_.back().set;
+  if (!quiet) SayText(CalibrationWarning(set));
+  return set;
 }
 
 // All seeds draw from one reading.

@@ -3,6 +3,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,10 @@ namespace quantref {
 Text LoadRunText(const std::string& dataset, const std::string& split, const RunConfig& config,
                  bool quiet);
 
+// What texts begin with under the config's rule; nothing: no BOS. Throws Error where the model has
+// none to put.
+std::optional<uint32_t> ChooseBos(const Model& model, BosRule rule);
+
 // Loads models; the latest is kept for whoever asks for the same next.
 class ModelLoader {
  public:
@@ -36,9 +41,10 @@ class ModelLoader {
 // Draws calibration samples of one model's tokens, each set once.
 class CalibrationSets {
  public:
-  // The set stays where it is for as long as this lives. `test`: as DrawCalibration's.
+  // The set stays where it is for as long as this lives. `test`: as DrawCalibration's. Says loudly
+  // where less is read than was asked for, unless quiet.
   const CalibrationSet& Draw(const RunConfig& config, size_t seed, const Model& model,
-                             const TokenStream& test, bool quiet);
+                             const TestText& test, bool quiet);
 
   std::vector<InputFile> files() const;  // that were read for them
 

@@ -208,7 +208,8 @@ std::optional<CellSpeed> ReadCellSpeed(const RecordFields& fields) {
 
 void AddNotices(const RecordFields& fields, const StoredRecord& stored,
                 std::vector<std::string>& notices) {
-  std::vector<std::string> lines = stored.stamps;
+  std::vector<std::string> lines;
+  for (const Stamp& stamp : stored.stamps) lines.push_back(stamp.text);
   if (TextOr(fields, "calibration.used_by", "") == "method") {
     lines.insert(lines.begin(), fmt::format("calibrated on {} {}, {} x {} tokens",
                                             TextOr(fields, "calibration.dataset", ""),

@@ -86,9 +86,13 @@ Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStrea
       measured, [&](size_t w) { return measured.scores[w]->nll; },
       [&](size_t w) { return measured.scores[w]->nll_squares; });
   result.ppl = std::exp(result.nll.mean);
-  const double text_nll = result.nll.mean * static_cast<double>(stream.ids.size() - 1);
-  result.word_ppl = std::exp(text_nll / static_cast<double>(stream.text_words));
-  result.bits_per_byte = text_nll / std::numbers::ln2 / static_cast<double>(stream.text_bytes);
+  const double nll = Total(measured, &WindowScores::nll);
+  const ScoredText text = MeasureScoredText(stream, measured.windows);
+  const auto if_finite = [](double value) {
+    return std::isfinite(value) ? std::optional(value) : std::nullopt;
+  };
+  result.word_ppl = if_finite(std::exp(nll / text.words));
+  result.bits_per_byte = if_finite(nll / std::numbers::ln2 / text.bytes);
   return result;
 }
 

@@ -31,10 +31,9 @@ struct Estimate {
 struct Perplexity {
   Estimate nll;  // nats per scored token
   double ppl = 0;
-  // For the whole text at the mean rate: NLL of all its tokens over its words and bytes. Where a
-  // protocol scores every token these are the plain quotients; where it scores some, the unscored
-  // ones do not flatter them.
-  double word_ppl = 0, bits_per_byte = 0;
+  // The NLL of the scored tokens over the words and bytes of what these stand for in the text that
+  // was tokenized. Nothing where they hold no word, or so few that it is beyond any number.
+  std::optional<double> word_ppl{}, bits_per_byte{};
 };
 Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStream& stream);
 

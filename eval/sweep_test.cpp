@@ -169,7 +169,7 @@ TEST_CASE("study: mistakes in values are told with their line and the point") {
   check("quantize: {weights: {group: [0, row]}}\n", {"s.yaml:2: ", "'row' twice"});
   check("model: [a/x, b/x]\n", {"s.yaml:2: model", "'x' twice", "their last part counts"});
   check("quantize: {weights: {bits: [[4]]}}\n", {"s.yaml:2: ", "found a list"});
-  check("accuracy: {protocol: [gptq-2048, gptq-248]}\n", {"s.yaml:2: ", "did you mean"});
+  check("accuracy: {protocol: [gptq-2048, gptq2048]}\n", {"s.yaml:2: ", "did you mean"});
   check("calibration: {seed: [0, 1]}\n", {"s.yaml:2: calibration.seed", "seeds: [0, 1]"});
   check("model: [" + std::string(90, 'm') + "]\n", {"s.yaml:1: name", "up to 80 letters"});
   CHECK_ERROR(ReadStudy("name: s\n", {"quantize.weights.bits=[4, 9]"}),

@@ -158,17 +158,17 @@ void AddMarks(const Table& table, Sentences& caption) {
 }
 
 void AddStamps(const Table& table, Sentences& caption) {
-  std::set<TableStamp> stamps;
+  std::set<Stamp> stamps;
   ForEachCell(table, [&](const TableCell& cell, const TableValue&) {
     stamps.insert(cell.stamps.begin(), cell.stamps.end());
   });
   if (stamps.size() <= kMostListed) {
-    for (const TableStamp& stamp : stamps)
+    for (const Stamp& stamp : stamps)
       caption.push_back(fmt::format("{}: {}.", stamp.letter, stamp.text));
     return;
   }
   std::set<char> letters;  // one of each: the numbers of windows may be many
-  for (const TableStamp& stamp : stamps) {
+  for (const Stamp& stamp : stamps) {
     if (letters.insert(stamp.letter).second)
       caption.push_back(fmt::format("{}: {}, or alike.", stamp.letter, stamp.text));
   }

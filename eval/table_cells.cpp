@@ -77,10 +77,10 @@ const SpeedPoint* PointOf(const TableRecord& record, const TableValue& value) {
   return best;
 }
 
-std::vector<TableStamp> StampsOf(const TableRecord& record, const TableMetric& metric) {
+std::vector<Stamp> StampsOf(const TableRecord& record, const TableMetric& metric) {
   const bool of_accuracy = metric.path.starts_with("accuracy.");
-  std::vector<TableStamp> stamps;
-  for (const TableStamp& stamp : record.stamps) {
+  std::vector<Stamp> stamps;
+  for (const Stamp& stamp : record.stored.stamps) {
     if (stamp.speed ? metric.IsSpeed() : of_accuracy) stamps.push_back(stamp);
   }
   return stamps;

@@ -25,7 +25,7 @@ struct TableCell {
   // As the column shows it wherever its spec says ±: brackets where one of its intervals is
   // lopsided.
   UncertaintyStyle uncertainty = UncertaintyStyle::kPlusMinus;
-  std::vector<TableStamp> stamps{};
+  std::vector<Stamp> stamps{};
   CellMark mark = CellMark::kNone;
 };
 

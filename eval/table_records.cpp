@@ -152,39 +152,6 @@ void ReadSpeeds(const RecordFields& fields, TableRecord& record) {
   record.timing = TimingOf(fields);
 }
 
-void ReadStamps(const RecordFields& fields, TableRecord& record) {
-  std::vector<TableStamp>& stamps = record.stamps;
-  if (fields.Flag("calibration.contaminated"))
-    stamps.push_back({'C', "CONTAMINATED calibration", false});
-  if (fields.Flag("dataset.substituted_sample"))
-    stamps.push_back({'N', "NOT WIKITEXT: the bundled text stood in", false});
-  if (fields.Flag("calibration.substituted_sample"))
-    stamps.push_back({'N', "NOT WIKITEXT: the bundled text stood in", false});
-  if (fields.Find("protocol.cut_from_windows") != nullptr) {
-    stamps.push_back({'P',
-                      fmt::format("partial: {} of {} windows", record.stored.window_nll.size(),
-                                  Number(fields, "protocol.cut_from_windows")),
-                      false});
-  }
-  if (fields.Flag("simulated_vs_kernel.failed"))
-    stamps.push_back({'G', "GATE FAILED: kernels and decoded weights differ too much", false});
-  for (const RecordFields& layer : fields.Maps("layers")) {
-    if (layer.Find("asked") == nullptr) continue;
-    stamps.push_back({'O',
-                      fmt::format("{} has the codes of {}, not of {}", layer.Text("name"),
-                                  layer.Text("method"), layer.Text("asked")),
-                      false});
-  }
-  if (record.synthetic) stamps.push_back({'R', "RANDOM (synthetic) weights: speed only", true});
-  const bool decodes =
-      TextOr(fields, "path", "") == "simulated" || fields.Find("simulated_linears") != nullptr;
-  if (decodes && !record.timing.empty())
-    stamps.push_back({'D', "DECODES codes for every product: not the format's speed", true});
-  if (record.busy) stamps.push_back({'B', "timed on a BUSY machine", true});
-  std::sort(stamps.begin(), stamps.end());
-  stamps.erase(std::unique(stamps.begin(), stamps.end()), stamps.end());
-}
-
 // What the caption says of text and calibration.
 void ReadOrigins(const RecordFields& fields, TableRecord& record) {
   const auto text = [&](const std::string& section) {
@@ -199,9 +166,14 @@ void ReadOrigins(const RecordFields& fields, TableRecord& record) {
   if (fields.Find("calibration") == nullptr || fields.Text("calibration.used_by") != "method")
     return;
   if (fields.Find("calibration.dataset") == nullptr) return;
+  const std::string distinct =
+      fields.Find("calibration.distinct_tokens") == nullptr
+          ? ""
+          : fmt::format(" ({} distinct)",
+                        WithThousands(fields.Count("calibration.distinct_tokens")));
   record.calibration = fmt::format(
-      "{}, {} × {} tokens, seed {}", text("calibration"), Number(fields, "calibration.samples"),
-      Number(fields, "calibration.length"), Number(fields, "calibration.seed"));
+      "{}, {} × {} tokens{}, seed {}", text("calibration"), Number(fields, "calibration.samples"),
+      Number(fields, "calibration.length"), distinct, Number(fields, "calibration.seed"));
 }
 
 // The aggregates must be those of the samples beside them.
@@ -241,7 +213,6 @@ TableRecord ReadTableRecord(const Json& json, const fs::path& file,
     CheckPerplexity(fields, record);
     ReadOrigins(fields, record);
   }
-  ReadStamps(fields, record);
   return record;
 }
 

@@ -29,14 +29,6 @@ struct SpeedPoint {
   std::vector<double> samples{}, fp16_samples{};  // the latter of what vs_fp16 is to; may be absent
 };
 
-// What every table must say of a cell; the letter marks it.
-struct TableStamp {
-  char letter;
-  std::string text;
-  bool speed;  // of speeds, else of accuracy
-  auto operator<=>(const TableStamp&) const = default;
-};
-
 struct TableRecord {
   StoredRecord stored;  // of synthetic weights: the names alone
   bool synthetic = false;
@@ -46,7 +38,6 @@ struct TableRecord {
   std::vector<SpeedPoint> prefill, decode;
   std::string timing;  // equal for cells that were timed together; "" where nothing was timed
   bool busy = false;
-  std::vector<TableStamp> stamps;
   // For the caption: "wikitext-2 test", its hash; tokens; "wikitext-2 validation, 128 × 2048
   // tokens, seed 0", "" where the method read none.
   std::string text, text_sha256, calibration;

@@ -23,7 +23,7 @@ const char* MarkName(CellMark mark) {
 
 std::string Line(const TableCell& cell, const TableValue& shows) {
   std::string stamps;
-  for (const TableStamp& stamp : cell.stamps) stamps += (stamps.empty() ? "" : "; ") + stamp.text;
+  for (const Stamp& stamp : cell.stamps) stamps += (stamps.empty() ? "" : "; ") + stamp.text;
   const StoredRecord& stored = cell.record->stored;
   return fmt::format("{},{},{},{},{},{},{},{},{}", shows.metric->name, Number(cell.number.value),
                      Number(cell.number.low), Number(cell.number.high), MarkName(cell.mark),

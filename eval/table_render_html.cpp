@@ -2,8 +2,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-
-#include <algorithm>
 #include <limits>
 
 #include "eval/html_table.h"
@@ -35,7 +33,7 @@ std::string Cell(const std::optional<TableCell>& cell, const TableValue& shows, 
   const std::string letters = StampLetters(*cell);
   if (!letters.empty()) text += "<sup>" + letters + "</sup>";
   std::string title = "record " + id + ", " + cell->record->stored.created;
-  for (const TableStamp& stamp : cell->stamps) title += "; " + stamp.text;
+  for (const Stamp& stamp : cell->stamps) title += "; " + stamp.text;
   return fmt::format("<td title=\"{}\" data-value=\"{}\">{}</td>", MarkupText(title),
                      std::min(cell->number.value, std::numeric_limits<double>::max()), text);
 }

@@ -137,17 +137,20 @@ TEST_CASE("table text: stamps stand in the cells and in the caption") {
   record["calibration"]["contaminated"] = true;
   record["dataset"]["substituted_sample"] = true;
   record["protocol"]["cut_from_windows"] = 177;
+  record["protocol"].update({{"too_much_unknown", true}, {"unknown_share", 0.002}});
+  record["protocol"]["unknown_bytes_share"] = 0.25;
   record["simulated_vs_kernel"]["failed"] = true;
   record["throughput"]["busy"] = true;
   lab.Add(record);
   const Table& table = lab.Make("rows: [method]\ncells: [kl_mean, effective_bits, decode]\n");
   const std::string markdown = MarkdownTable(table);
-  CHECK(Has(markdown, "| 0.100 ± 0.010 (CGNP) | 4.156 | 100.2 ± 0.1 (B) |"));
-  for (const char* text : {"C: CONTAMINATED calibration.", "N: NOT WIKITEXT", "B: timed on a BUSY",
-                           "G: GATE FAILED", "P: partial: 16 of 177 windows."})
+  CHECK(Has(markdown, "| 0.100 ± 0.010 (CGNPU) | 4.156 | 100.2 ± 0.1 (B) |"));
+  for (const char* text :
+       {"C: CONTAMINATED calibration.", "N: NOT WIKITEXT", "B: timed on a BUSY", "G: GATE FAILED",
+        "P: partial: 16 of 177 windows.", "U: UNKNOWN TOKENS: 25.0 % of the text."})
     CHECK(Has(markdown, text));
-  CHECK(Has(LatexTable(table), "\\textsuperscript{CGNP}"));
-  CHECK(Has(HtmlTable(table), "<sup>CGNP</sup>"));
+  CHECK(Has(LatexTable(table), "\\textsuperscript{CGNPU}"));
+  CHECK(Has(HtmlTable(table), "<sup>CGNPU</sup>"));
   CHECK(Has(HtmlTable(table), "; CONTAMINATED calibration;"));
   CHECK(Has(CsvTable(table), ",timed on a BUSY machine,"));
 }
@@ -162,7 +165,7 @@ TEST_CASE("table text: synthetic weights have speeds alone, and say so") {
   lab.Add(record);
   const std::string text = MarkdownTable(lab.Make("rows: [model]\ncells: [ppl, prefill]\n"));
   CHECK(Has(text, "| llama-2-7b | - | 1002 ± 1 (R) |"));
-  CHECK(Has(text, "R: RANDOM (synthetic) weights: speed only."));
+  CHECK(Has(text, "R: SYNTHETIC WEIGHTS, random: speed only."));
   CHECK(Has(text, "llama-2-7b (random weights)"));
 }
 

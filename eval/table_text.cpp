@@ -47,7 +47,7 @@ NumberText CellNumber(const TableCell& cell, const TableValue& shows) {
 
 std::string StampLetters(const TableCell& cell) {
   std::string letters;
-  for (const TableStamp& stamp : cell.stamps) {
+  for (const Stamp& stamp : cell.stamps) {
     if (letters.find(stamp.letter) == std::string::npos) letters += stamp.letter;
   }
   return letters;

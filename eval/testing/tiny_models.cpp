@@ -36,8 +36,11 @@ TokenStream RandomStream(size_t tokens, size_t vocab, uint64_t seed) {
   for (size_t i = 0; i < tokens; ++i) stream.ids.push_back(static_cast<uint32_t>(rng.Below(vocab)));
   stream.ids.front() = 1;
   stream.sha256 = Sha256Hex(std::span<const uint32_t>(stream.ids));
-  stream.text_bytes = 4 * tokens;
-  stream.text_words = tokens;
+  stream.bos = 1;
+  for (size_t i = 0; i <= tokens; ++i) {
+    stream.bytes_before.push_back(static_cast<uint32_t>(4 * i));
+    stream.words_before.push_back(static_cast<uint32_t>(i));
+  }
   return stream;
 }
 

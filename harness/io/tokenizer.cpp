@@ -2,13 +2,16 @@
 
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/io/foreign.h"
+#include "harness/io/json_file.h"
 
 // Exported by the library, but its 0.1.97 header does not declare it.
 namespace sentencepiece::logging {
@@ -127,12 +130,38 @@ void CheckPresent(const fs::path& file) {
                        : "a model folder needs its tokenizer.model");
 }
 
+std::optional<bool> ReadAddsBos(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) return std::nullopt;
+  const nlohmann::json json = ReadJsonFile(file);
+  if (!json.is_object()) throw Error("expected a JSON object", file.string());
+  const auto rule = json.find("add_bos_token");
+  if (rule == json.end() || rule->is_null()) return std::nullopt;
+  if (!rule->is_boolean()) {
+    throw Error("add_bos_token: expected true or false, found " + rule->dump(), file.string());
+  }
+  return rule->get<bool>();
+}
+
 }  // namespace
 
 struct Tokenizer::Impl {
   sentencepiece::SentencePieceProcessor processor;
   InputFile file;
   std::string path, sha256;
+  std::optional<bool> adds_bos;
+
+  void CheckLength(std::string_view text) const {
+    static_assert(kMaxTextBytes < std::numeric_limits<int>::max(), "the library counts in int");
+    if (text.size() <= kMaxTextBytes) return;
+    throw Error("too much text to tokenize: expected at most " + std::to_string(kMaxTextBytes) +
+                    " bytes, found " + std::to_string(text.size()),
+                path);
+  }
+  void CheckEncoded(const sentencepiece::util::Status& status) const {
+    if (status.ok()) return;
+    throw Error(std::string("cannot tokenize: ") + status.error_message(), path);
+  }
 };
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -166,21 +195,14 @@ Tokenizer Tokenizer::Load(const fs::path& path) {
   impl->path = file.string();
   impl->sha256 = read.file.sha256();
   impl->file = std::move(read.file);
+  impl->adds_bos = ReadAddsBos(file.parent_path() / "tokenizer_config.json");
   return Tokenizer(std::move(impl));
 }
 
 std::vector<uint32_t> Tokenizer::Encode(std::string_view text) const {
-  static_assert(kMaxTextBytes < std::numeric_limits<int>::max(), "the library counts in int");
-  if (text.size() > kMaxTextBytes) {
-    throw Error("too much text to tokenize: expected at most " + std::to_string(kMaxTextBytes) +
-                    " bytes, found " + std::to_string(text.size()),
-                impl_->path);
-  }
+  impl_->CheckLength(text);
   std::vector<int> ids;
-  const auto status = impl_->processor.Encode(text, &ids);
-  if (!status.ok()) {
-    throw Error(std::string("cannot tokenize: ") + status.error_message(), impl_->path);
-  }
+  impl_->CheckEncoded(impl_->processor.Encode(text, &ids));
   std::vector<uint32_t> tokens;
   tokens.reserve(ids.size());
   for (const int id : ids) {
@@ -188,6 +210,23 @@ std::vector<uint32_t> Tokenizer::Encode(std::string_view text) const {
     tokens.push_back(static_cast<uint32_t>(id));
   }
   return tokens;
+}
+
+Tokenizer::Placed Tokenizer::EncodePlaced(std::string_view text) const {
+  impl_->CheckLength(text);
+  sentencepiece::ImmutableSentencePieceText encoded;
+  impl_->CheckEncoded(impl_->processor.Encode(text, encoded.mutable_proto()));
+  const auto pieces = encoded.pieces();
+  Placed placed{std::vector<uint32_t>(pieces.size()), std::vector<uint32_t>(pieces.size())};
+  auto next = static_cast<uint32_t>(text.size());
+  for (size_t i = pieces.size(); i-- > 0;) {
+    // Where the library says that one begins which stands for nothing means nothing.
+    if (pieces[i].begin() < pieces[i].end()) next = std::min(next, pieces[i].begin());
+    placed.ids[i] = pieces[i].id();
+    placed.begins[i] = next;
+  }
+  if (!pieces.empty()) placed.begins[0] = 0;
+  return placed;
 }
 
 std::string Tokenizer::Decode(std::span<const uint32_t> ids) const {
@@ -214,6 +253,14 @@ std::optional<uint32_t> Tokenizer::bos_id() const {
   if (id < 0) return std::nullopt;
   return static_cast<uint32_t>(id);
 }
+
+std::optional<uint32_t> Tokenizer::unknown_id() const {
+  const int id = impl_->processor.unk_id();
+  if (id < 0) return std::nullopt;
+  return static_cast<uint32_t>(id);
+}
+
+std::optional<bool> Tokenizer::adds_bos() const { return impl_->adds_bos; }
 
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
 const InputFile& Tokenizer::file() const { return impl_->file; }

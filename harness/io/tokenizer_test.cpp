@@ -14,6 +14,7 @@
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
 #include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
 
 namespace quantref {
 namespace {
@@ -104,6 +105,53 @@ TEST_CASE("tokenizer: any bytes are encoded, with ids below the vocabulary", "[t
       if (id >= tokenizer.vocab_size()) FAIL("id " << id);
     }
   }
+}
+
+TEST_CASE("tokenizer: placed tokens are those of Encode and stand for all of the text",
+          "[tokenizer]") {
+  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
+  const std::string text = "  Two  spaces\n and \xf0\x93\x80\x80 in bytes.\n";
+  const Tokenizer::Placed placed = tokenizer.EncodePlaced(text);
+  CHECK(placed.ids == tokenizer.Encode(text));
+  REQUIRE(placed.begins.size() == placed.ids.size());
+  CHECK(placed.begins.front() == 0);
+  CHECK(std::is_sorted(placed.begins.begin(), placed.begins.end()));
+  CHECK(placed.begins.back() < text.size());
+  // Of the four bytes of the one character the last token has them all.
+  const auto character = static_cast<uint32_t>(text.find('\xf0'));
+  CHECK(std::count(placed.begins.begin(), placed.begins.end(), character) == 4);
+  CHECK(std::count(placed.begins.begin(), placed.begins.end(), character + 4) == 1);
+  CHECK(tokenizer.EncodePlaced("").ids.empty());
+}
+
+TEST_CASE("tokenizer: what it cannot spell is its unknown token", "[tokenizer]") {
+  const TempDir dir;
+  testing::WriteLetterTokenizer(dir.path());
+  const Tokenizer tokenizer = Tokenizer::Load(dir.path());
+  REQUIRE(tokenizer.vocab_size() == testing::kLetterPieces);
+  REQUIRE(tokenizer.unknown_id() == 0u);
+  const std::string text = "ab\xe6\x97\xa5\xe6\x9c\xac.c";
+  const Tokenizer::Placed placed = tokenizer.EncodePlaced(text);  // _ a b <unk> . c
+  REQUIRE(placed.ids.size() == 6);
+  CHECK(placed.ids[3] == tokenizer.unknown_id());
+  CHECK(placed.begins == std::vector<uint32_t>{0, 0, 1, 2, 8, 9});
+}
+
+TEST_CASE("tokenizer: tokenizer_config.json says whether texts begin with BOS", "[tokenizer]") {
+  const TempDir dir;
+  testing::CopyTokenizer(dir.path());
+  CHECK_FALSE(Tokenizer::Load(dir.path()).adds_bos().has_value());
+  const auto with = [&](const std::string& config) {
+    testing::WriteFile(dir / "tokenizer_config.json", config);
+    return Tokenizer::Load(dir.path()).adds_bos();
+  };
+  CHECK(with(R"({"add_bos_token": true})") == true);
+  CHECK(with(R"({"add_bos_token": false, "model_max_length": 1e30})") == false);
+  CHECK_FALSE(with(R"({"add_bos_token": null})").has_value());
+  CHECK_FALSE(with("{}").has_value());
+  CHECK_ERROR(with(R"({"add_bos_token": "yes"})"), "tokenizer_config.json", "add_bos_token",
+              "true or false");
+  CHECK_ERROR(with("[]"), "tokenizer_config.json", "a JSON object");
 }
 
 TEST_CASE("tokenizer: Decode gives back what Encode took", "[tokenizer]") {

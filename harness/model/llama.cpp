@@ -10,19 +10,21 @@
 namespace quantref {
 namespace {
 
-uint32_t AgreeOnBos(const LlamaConfig& config, const Tokenizer& tokenizer,
-                    const std::filesystem::path& dir) {
+std::optional<uint32_t> AgreeOnBos(const LlamaConfig& config, const Tokenizer& tokenizer,
+                                   const std::filesystem::path& dir) {
   const std::optional<uint32_t> of_tokenizer = tokenizer.bos_id();
   if (of_tokenizer && config.bos_id && *of_tokenizer != *config.bos_id) {
     throw Error(fmt::format("config.json says bos_token_id {}, tokenizer.model says {}",
                             *config.bos_id, *of_tokenizer),
-                dir.string(), "every protocol begins with BOS: make the two agree");
+                dir.string(), "texts may begin with BOS: make the two agree");
   }
-  if (!of_tokenizer && !config.bos_id) {
-    throw Error("neither config.json nor tokenizer.model names a BOS token", dir.string(),
-                "every protocol begins with BOS: set bos_token_id in config.json");
+  if (tokenizer.adds_bos().value_or(false) && !of_tokenizer && !config.bos_id) {
+    throw Error(
+        "tokenizer_config.json adds a BOS token, which neither config.json nor "
+        "tokenizer.model names",
+        dir.string(), "set bos_token_id in config.json");
   }
-  return of_tokenizer ? *of_tokenizer : *config.bos_id;
+  return of_tokenizer ? of_tokenizer : config.bos_id;
 }
 
 void CheckVocabulary(const LlamaConfig& config, const Tokenizer& tokenizer,
@@ -54,13 +56,16 @@ Model OpenModel(const std::string& name, const std::filesystem::path& dir, Weigh
   LlamaConfig config = ReadConfig(dir / "config.json", &config_file);
   Tokenizer tokenizer = Tokenizer::Load(dir / "tokenizer.model");
   CheckVocabulary(config, tokenizer, dir);
-  const uint32_t bos_id = AgreeOnBos(config, tokenizer, dir);
+  const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, dir);
+  // Families of SentencePiece models add it unless they are told not to.
+  const bool adds_bos = bos_id && tokenizer.adds_bos().value_or(true);
   ModelWeights weights = MapWeights(config, Checkpoint::Open(dir), type);
   return {.name = name,
           .dir = dir,
           .config = std::move(config),
           .tokenizer = std::move(tokenizer),
           .bos_id = bos_id,
+          .adds_bos = adds_bos,
           .weights = std::move(weights),
           .config_file = std::move(config_file)};
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct Model {
   std::filesystem::path dir;
   LlamaConfig config;
   Tokenizer tokenizer;
-  uint32_t bos_id = 0;
+  std::optional<uint32_t> bos_id;  // nothing: it has no such token
+  bool adds_bos = true;            // texts begin with it, by the tokenizer's own rule
   ModelWeights weights;
   InputFile config_file{};
 

@@ -41,14 +41,15 @@ TEST_CASE("load_model: a folder with all it needs", "[load_model]") {
   CHECK(model.name == "tiny");
   CHECK(model.dir == dir.path());
   CHECK(model.config.hidden == 8);
-  CHECK(model.bos_id == 1);
+  CHECK(model.bos_id == 1u);
+  CHECK(model.adds_bos);
   CHECK(model.tokenizer.vocab_size() == testing::kTokenizerPieces);
   CHECK(model.weights.blocks.size() == 1);
   CHECK(model.weights.checkpoint->FileBytes() == fs::file_size(dir / "model.safetensors"));
   // The tokenizer's BOS counts where the config names none.
   config.erase("bos_token_id");
   testing::WriteFile(dir / "config.json", config.dump());
-  CHECK(Load(dir.path()).bos_id == 1);
+  CHECK(Load(dir.path()).bos_id == 1u);
 }
 
 TEST_CASE("load_model: the type reaches the weights", "[load_model]") {
@@ -62,7 +63,7 @@ TEST_CASE("load_model: the type reaches the weights", "[load_model]") {
 
 TEST_CASE("load_model: the bundled small model", "[load_model]") {
   const Model model = Load(testing::ReferenceModel("wikilm-2m"));
-  CHECK(model.bos_id == 1);
+  CHECK(model.bos_id == 1u);
   CHECK(model.weights.blocks.size() == 4);
 }
 
@@ -107,6 +108,28 @@ TEST_CASE("load_model: another BOS than the tokenizer's", "[load_model]") {
   config["bos_token_id"] = 2;
   WriteModelFolder(dir.path(), config);
   CHECK_ERROR(Load(dir.path()), dir.path().string(), "bos_token_id 2", "tokenizer.model says 1");
+}
+
+TEST_CASE("load_model: texts begin with BOS unless the tokenizer says no, or has none",
+          "[load_model]") {
+  const TempDir dir;
+  nlohmann::json config = testing::TinyConfig(kModel);
+  WriteModelFolder(dir.path(), config);
+  testing::WriteFile(dir / "tokenizer_config.json", R"({"add_bos_token": false})");
+  CHECK_FALSE(Load(dir.path()).adds_bos);
+  CHECK(Load(dir.path()).bos_id == 1u);  // for who asks for it
+
+  const TempDir without;
+  config = testing::TinyConfig({.vocab = testing::kLetterPieces});
+  config.erase("bos_token_id");
+  testing::WriteTinyModel(without.path(), {.vocab = testing::kLetterPieces});
+  testing::WriteFile(without / "config.json", config.dump());
+  testing::WriteLetterTokenizer(without.path(), false);
+  CHECK_FALSE(Load(without.path()).bos_id.has_value());
+  CHECK_FALSE(Load(without.path()).adds_bos);
+  testing::WriteFile(without / "tokenizer_config.json", R"({"add_bos_token": true})");
+  CHECK_ERROR(Load(without.path()), without.path().string(), "adds a BOS token",
+              "set bos_token_id in config.json");
 }
 
 TEST_CASE("load_model: each missing file is named", "[load_model]") {

@@ -139,4 +139,26 @@ void CopyTokenizer(const fs::path& dir) {
   fs::copy_file(ReferenceModel("wikilm-2m") / "tokenizer.model", dir / "tokenizer.model");
 }
 
+namespace {
+
+// A field of bytes of a protobuf message.
+std::string ProtobufField(char number, const std::string& bytes) {
+  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
+
+// Of a SentencePiece model. Types: 1 normal, 2 unknown, 3 control, 5 unused.
+std::string Piece(const std::string& text, char type) {
+  const std::string score("\x15\0\0\x80\xbf", 5);  // -1
+  return ProtobufField(1, ProtobufField(1, text) + score + std::string{'\x18', type});
+}
+
+}  // namespace
+
+void WriteLetterTokenizer(const fs::path& dir, bool bos) {
+  std::string model = Piece("<unk>", 2) + (bos ? Piece("<s>", 3) : Piece("<none>", 5));
+  model += Piece("</s>", 3) + Piece("\xe2\x96\x81", 1) + Piece("\n", 1) + Piece(".", 1);
+  for (char letter = 'a'; letter <= 'z'; ++letter) model += Piece(std::string(1, letter), 1);
+  WriteFile(dir / "tokenizer.model", model);
+}
+
 }  // namespace quantref::testing

@@ -44,4 +44,9 @@ void WriteTinyModel(const std::filesystem::path& dir, const TinyModel& model);
 void CopyTokenizer(const std::filesystem::path& dir);
 inline constexpr size_t kTokenizerPieces = 8192;
 
+// A tokenizer.model of single characters: a space, a line's end, a to z and '.'; all else is
+// unknown (id 0). Its BOS is 1, or it has none.
+void WriteLetterTokenizer(const std::filesystem::path& dir, bool bos = true);
+inline constexpr size_t kLetterPieces = 32;
+
 }  // namespace quantref::testing

@@ -106,20 +106,28 @@ def _calibration(fields):
     if not fields.has("calibration.dataset") or fields.text("calibration.used_by") != "method":
         return None
     split = fields.maybe(fields.text, "calibration.split")
+    distinct = fields.maybe(fields.count, "calibration.distinct_tokens")
     return (
         _public(fields.text("calibration.dataset"))
         + (f" {split}" if split else "")
         + f", {fields.count('calibration.samples')} x {fields.count('calibration.length')} tokens"
+        + (f" ({distinct:,} distinct)" if distinct is not None else "")
     )
 
 
 def _stamps(fields):
     """Those that belong to a cell; what belongs to a whole text is in Text."""
     stamps = {}
-    if fields.flag("calibration.contaminated"):
+    used = fields.maybe(fields.text, "calibration.used_by") in (None, "method")
+    if used and fields.flag("calibration.contaminated"):
         stamps["C"] = "CONTAMINATED calibration"
-    if fields.flag("calibration.substituted_sample"):
+    if used and fields.flag("calibration.substituted_sample"):
         stamps["N"] = "calibrated on the bundled text, NOT WIKITEXT"
+    for section, text in (("protocol", "text"), ("calibration", "calibration text")):
+        if (used or section == "protocol") and fields.flag(f"{section}.too_much_unknown"):
+            shares = ("unknown_share", "unknown_bytes_share")
+            share = max(fields.number(f"{section}.{name}") for name in shares)
+            stamps.setdefault("U", f"UNKNOWN TOKENS: {100 * share:.1f} % of the {text}")
     if fields.flag("simulated_vs_kernel.failed"):
         stamps["G"] = "GATE FAILED: kernels and decoded weights differ too much"
     return stamps
