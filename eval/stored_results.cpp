@@ -222,6 +222,19 @@ void AddNotices(const RecordFields& fields, const StoredRecord& stored,
   }
 }
 
+// The matrices with another method's codes, which the table tells of.
+void ReadOtherMethods(const RecordFields& fields, CellResult& cell) {
+  for (const RecordFields& item : fields.Maps("layers")) {
+    if (item.Find("asked") == nullptr) continue;
+    LayerReport layer;
+    layer.name = item.Text("name");
+    layer.method = item.Text("method");
+    layer.asked = item.Text("asked");
+    layer.note = TextOr(item, "note", "");
+    cell.layers.push_back(std::move(layer));
+  }
+}
+
 void ReadCell(const File& file, StoredResults& results) {
   const RecordFields fields(file.json, file.stored.file.string());
   const CellName& name = file.stored.cell;
@@ -239,6 +252,7 @@ void ReadCell(const File& file, StoredResults& results) {
   cell.bits.blocks = Number(fields, "effective_bits");
   if (file.stored.HasAccuracy()) ReadAccuracy(fields, file.stored, *config, cell);
   cell.speed = ReadCellSpeed(fields);
+  ReadOtherMethods(fields, cell);
   cell.quantize_seconds = NumberOr(fields, "seconds.quantize", 0);
   cell.evaluate_seconds = NumberOr(fields, "seconds.evaluate", 0);
   results.cells.push_back(std::move(cell));
