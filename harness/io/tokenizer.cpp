@@ -3,8 +3,11 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
+#include <new>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -143,6 +146,22 @@ std::optional<bool> ReadAddsBos(const fs::path& file) {
   return rule->get<bool>();
 }
 
+// Loads the model. What the library has against it; nothing where it takes it.
+std::optional<std::string> LoadReason(sentencepiece::SentencePieceProcessor& processor,
+                                      const std::string& model) {
+  try {
+    const auto status = processor.LoadFromSerializedProto(model);
+    return status.ok() ? std::nullopt : std::optional(std::string(status.error_message()));
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {  // of its trie, with file and line of its sources before
+    const std::string what = error.what();
+    constexpr std::string_view kMark = "exception: ";
+    const size_t mark = what.find(kMark);
+    return mark == std::string::npos ? what : what.substr(mark + kMark.size());
+  }
+}
+
 }  // namespace
 
 struct Tokenizer::Impl {
@@ -190,8 +209,7 @@ Tokenizer Tokenizer::Load(const fs::path& path) {
       3;  // the library would write what it reports as a status to stderr, too
   sentencepiece::logging::SetMinLogLevel(kFatalOnly);
   auto impl = std::make_unique<Impl>();
-  const auto status = impl->processor.LoadFromSerializedProto(contents);
-  if (!status.ok()) refuse(status.error_message());
+  if (const auto reason = LoadReason(impl->processor, contents)) refuse(*reason);
   impl->path = file.string();
   impl->sha256 = read.file.sha256();
   impl->file = std::move(read.file);

@@ -236,6 +236,14 @@ TEST_CASE("tokenizer: ids that no piece has give no text", "[tokenizer]") {
   CHECK(tokenizer.Decode(ids) == "a padded embedding");
 }
 
+TEST_CASE("tokenizer: what the library throws is an Error") {
+  using namespace std::string_literals;
+  const std::string unigram = ModelBytes() + Field(2, "\x18\x01");
+  CHECK_NOTHROW(EncodedWith(unigram));
+  CHECK_ERROR(EncodedWith(unigram + Field(1, Field(1, "\0b"s))), "expected a SentencePiece model",
+              "zero-length key");
+}
+
 TEST_CASE("tokenizer: a character map that leads out of itself is refused", "[tokenizer]") {
   using namespace std::string_literals;
   const std::string strings = "x\0"s;
