@@ -6,7 +6,6 @@
 #include <iterator>
 #include <string_view>
 
-#include "eval/protocol.h"
 #include "harness/model/synthetic.h"
 #include "quantizers/registry.h"
 
