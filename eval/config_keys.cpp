@@ -136,7 +136,7 @@ Keys SchemeKeys(const std::string& place, bool defaults) {
 Keys QuantizeKeys() {
   Keys keys = {
       OrList(Text("quantize.methods", "[]",
-                  "the cells besides fp16: a rounder, transforms and a rounder, or a map")),
+                  "the cells besides the reference: a rounder, transforms and a rounder, or a map")),
       Required(Text("quantize.methods[].method", "", "transforms and a rounder, smoothquant+gptq")),
       Required(Text("quantize.methods[].label", "", "the cell's name")),
   };
