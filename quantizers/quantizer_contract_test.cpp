@@ -182,38 +182,6 @@ TEST_CASE("contract: the result has the shape and the scheme that were asked for
   });
 }
 
-TEST_CASE("contract: the unit of the weights does not matter", "[contract]") {
-  for (const int shift : {12, 25, 60}) {
-    ForEachInput([&](const Rounder& rounder, const RoundInput& input) {
-      if (input.scheme.bits != 3 && input.scheme.bits != 8) return;
-      Matrix<float> smaller(input.weights.rows(), input.weights.cols());
-      for (size_t r = 0; r < smaller.rows(); ++r) {
-        for (size_t c = 0; c < smaller.cols(); ++c)
-          smaller(r, c) = std::ldexp(input.weights(r, c), -shift);
-      }
-      const PackedMatrix expected = rounder.Round(input).packed;
-      if (expected.exponent() != 0) return;  // so small that the smaller ones may be refused
-      RoundInput scaled = input;
-      scaled.weights = std::as_const(smaller).view();
-      const Matrix<float> values = Decoded(expected), found = Decoded(rounder.Round(scaled).packed);
-      bool same = true;
-      for (size_t i = 0; i < values.rows() * values.cols(); ++i)
-        same &= found.data()[i] == std::ldexp(values.data()[i], -shift);
-      CHECK(same);
-    });
-  }
-}
-
-TEST_CASE("contract: weights too small for any scale are refused", "[contract]") {
-  Matrix<float> weights(2, 48);
-  std::fill_n(weights.data(), 2 * 48, 1e-38f);
-  const InputStatistics& inputs = AllInputs(48).front().statistics;
-  for (const Rounder* rounder : Rounders()) {
-    CHECK_ERROR(rounder->Round({"w", weights.view(), {.bits = 4, .group = 16}, &inputs}),
-                "does not fit FP16 times 2^-80");
-  }
-}
-
 TEST_CASE("contract: codes and zero points lie in the scheme's range", "[contract]") {
   ForEachInput([](const Rounder& rounder, const RoundInput& input) {
     const PackedMatrix packed = rounder.Round(input).packed;

@@ -1,0 +1,92 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/quant/affine.h"
+#include "harness/testing/testing.h"
+#include "quantizers/registry.h"
+#include "quantizers/statistics_testing.h"
+
+// Weights whose scales FP16 alone would lose, for every rounder in the registry.
+
+namespace quantref {
+namespace {
+
+using testing::CorrelatedInputs;
+using testing::GramOf;
+
+constexpr size_t kRows = 6, kCols = 48;
+
+Matrix<float> Weights(int exponent) {
+  Rng rng(7);
+  Matrix<float> weights(kRows, kCols);
+  for (size_t i = 0; i < kRows * kCols; ++i)
+    weights.data()[i] = std::ldexp(static_cast<float>(rng.Normal()), exponent);
+  return weights;
+}
+
+// The squared error of the rounded weights, over that of weights of the size of 1.
+double Error(const Matrix<float>& weights, const PackedMatrix& packed, int exponent) {
+  std::vector<float> row(kCols);
+  double sum = 0;
+  for (size_t r = 0; r < kRows; ++r) {
+    packed.DecodeRow(r, row);
+    for (size_t c = 0; c < kCols; ++c) {
+      const double error = static_cast<double>(weights(r, c)) - static_cast<double>(row[c]);
+      sum += std::ldexp(error * error, -2 * exponent);
+    }
+  }
+  return sum;
+}
+
+// The defaults, and each flag turned over alone.
+std::vector<Knobs> FlagVariants(const Rounder& rounder) {
+  std::vector<Knobs> all = {Knobs(rounder.knobs())};
+  for (const Knob& knob : rounder.knobs()) {
+    if (knob.kind != Knob::Kind::kFlag) continue;
+    all.emplace_back(rounder.knobs());
+    all.back().Set(knob.name, 1 - knob.otherwise);
+  }
+  return all;
+}
+
+TEST_CASE("small weights: every rounder loses as little of them as of others", "[small]") {
+  InputStatistics inputs;
+  inputs.tokens = 100;
+  inputs.gram = GramOf(CorrelatedInputs(100, kCols, 3));
+  const Matrix<float> weights = Weights(0);
+  for (const Rounder* rounder : Rounders()) {
+    for (const Knobs& knobs : FlagVariants(*rounder)) {
+      for (const WeightScheme& scheme :
+           {WeightScheme{.bits = 4, .group = 16},
+            WeightScheme{.bits = 8, .granularity = Granularity::kRow, .symmetric = true}}) {
+        RoundInput input{"w", weights.view(), scheme, &inputs};
+        input.knobs = &knobs;
+        const double expected = Error(weights, rounder->Round(input).packed, 0);
+        for (const int exponent : {-13, -21, -40}) {
+          INFO(rounder->name() << ", " << SchemeName(scheme) << ", 2^" << exponent);
+          const Matrix<float> small = Weights(exponent);
+          input.weights = small.view();
+          const PackedMatrix packed = rounder->Round(input).packed;
+          CHECK(packed.exponent() < 0);
+          // A search may take the other of two grids that are as good as each other.
+          CHECK(Error(small, packed, exponent) == Approx(expected).epsilon(1e-3));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("small weights: those too small for any scale are refused", "[small]") {
+  const Matrix<float> weights = Weights(-120);
+  InputStatistics inputs;
+  inputs.gram = GramOf(CorrelatedInputs(100, kCols, 3));
+  for (const Rounder* rounder : Rounders()) {
+    CHECK_ERROR(rounder->Round({"w", weights.view(), {.bits = 4, .group = 16}, &inputs}),
+                "does not fit FP16 times 2^-80");
+  }
+}
+
+}  // namespace
+}  // namespace quantref
