@@ -12,6 +12,7 @@
 #include "eval/mapping_faults.h"
 #include "eval/option_values.h"
 #include "eval/say.h"
+#include "eval/text_table.h"
 #include "eval/version.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
@@ -55,7 +56,7 @@ int Explain(const std::string& program) {
   try {
     throw;
   } catch (const Error& error) {
-    Say("{}: {}\n", program, error.what());
+    Say("{}: {}\n", program, Printable(error.what()));  // it may quote a file
     return kExitWrongInput;
   } catch (const std::system_error& error) {  // what the machine refused: a full disk, no threads
     Say("{}: {}\n", program, error.what());

@@ -221,6 +221,16 @@ TEST_CASE("run_eval input: configs that are wrong") {
   CheckRefused(lab, {lab.config(), lab.config()}, {"tiny.yaml: name", "'tiny'"});
 }
 
+TEST_CASE("run_eval input: what a file says cannot steer the terminal") {
+  const RunEvalLab lab;
+  testing::WriteFile(lab / "bad.yaml", "name: x\n\"a\\e[2Jb\": 1\n");
+  const ProcessResult result = lab.Run({"bad.yaml"});
+  INFO(result.err);
+  CHECK(result.exit_code == 2);
+  CHECK(testing::Contains(result.err, "bad.yaml:2: a?[2Jb: unknown key"));
+  CHECK_FALSE(testing::Contains(result.err, "\x1b"));
+}
+
 TEST_CASE("run_eval input: a scheme that does not fit the model") {
   const RunEvalLab lab;
   CheckRefused(lab, {lab.config(), "--set", "quantize.weights.group=96"},
