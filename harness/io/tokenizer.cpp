@@ -94,7 +94,8 @@ bool IsSafeCharacterMap(std::string_view map) {
   const size_t units = trie_bytes / 4;
   for (size_t index = 0; index < units; ++index) {
     const uint32_t unit = LittleEndian32(trie, 4 * index);
-    if ((unit >> 31) != 0) continue;  // a value: no byte of text leads here
+    // A value: no byte of text leads here. But texts begin at unit 0, whatever it is.
+    if (index > 0 && (unit >> 31) != 0) continue;
     const size_t block = index ^ (static_cast<size_t>(unit >> 10) << ((unit & 0x200) >> 6));
     if ((block | 0xff) >= units) return false;
     const bool has_value = ((unit >> 8) & 1) != 0;

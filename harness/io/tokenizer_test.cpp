@@ -253,6 +253,7 @@ TEST_CASE("tokenizer: a character map that leads out of itself is refused", "[to
   CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, far), strings)), message);
   CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, 256u << 10), strings)), message);
   CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(255, 0), strings)), message);
+  CHECK_ERROR(EncodedWith(WithCharacterMap(Word(0xfd000000u) + Trie(255, 0), strings)), message);
   CHECK_ERROR(EncodedWith(WithCharacterMap("", strings)), message);
   CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, 0), "")), message);
   CHECK_ERROR(EncodedWith(WithCharacterMap(Trie(256, 0), "x")), message);
