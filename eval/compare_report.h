@@ -18,7 +18,7 @@ std::string SummaryLine(const RecordComparison& comparison);
 // "gate: passed", or how many cells fail it; a gate that passes says what it did not judge.
 std::string GateLine(const RecordComparison& comparison, const Gate& gate);
 
-// For a terminal, whose lines hold `width` characters (nothing: any). The gate's line is there where
+// For a terminal whose lines hold `width` characters (nothing: any). The gate's line is there where
 // a gate was asked for.
 std::string ComparisonText(const RecordComparison& comparison, const Gate& gate, bool gated,
                            std::optional<size_t> width = std::nullopt);
