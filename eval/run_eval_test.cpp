@@ -194,7 +194,7 @@ TEST_CASE("run_eval: --list names what there is") {
   };
   CHECK(Contains(list("quantizers"), "rtn"));
   CHECK(Contains(list("quantizers"), "fp16"));
-  for (const char* name : {"gptq-2048", "llamacpp-512", "full-stride"})
+  for (const char* name : {"gptq-N", "llamacpp-N", "full-stride"})
     CHECK(Contains(list("protocols"), name));
   CHECK(Contains(list("models"), "wikilm-28m"));
   CHECK(Contains(list("datasets"), "wikitext-2"));
