@@ -88,7 +88,7 @@ TEST_CASE("compare_results: a rerun is the same, bit for bit") {
   const auto run = [](const std::string& file) {
     return RecordJson::parse(ReadFile(Lab() / file, size_t{1} << 24))["run"];
   };
-  CHECK(run(OnlyFile("before", "rtn")) == run(OnlyFile("before", "fp16")));
+  CHECK(run(OnlyFile("before", "rtn")) == run(OnlyFile("before", "fp32")));
   CHECK(run(OnlyFile("before", "rtn")) != run(OnlyFile("again", "rtn")));
   const ProcessResult gated = Compare(Lab(), {"before", "again", "--gate"});
   CHECK(gated.exit_code == 0);
@@ -131,7 +131,7 @@ TEST_CASE("compare_results: a method that rounds wrongly is caught, the others a
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
   const RecordJson comparison = CompareJson(Lab(), "before", "planted");
-  CHECK(Cell(comparison, "fp16")["accuracy"]["identical"] == true);
+  CHECK(Cell(comparison, "fp32")["accuracy"]["identical"] == true);
   CHECK(Cell(comparison, "gptq")["accuracy"]["identical"] == true);
   const RecordJson& cell = Cell(comparison, "rtn");
   CHECK(cell["accuracy"]["identical"] == false);
