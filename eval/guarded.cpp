@@ -47,6 +47,7 @@ int ParseAndRun(CLI::App& app, int argc, char** argv, const std::function<int()>
   } catch (const CLI::ParseError& error) {
     return AnswerOf(app, error);
   }
+  RefuseEmptyArguments(argc, argv);
   const int exit_code = run();
   PrintWhole("");
   return exit_code;

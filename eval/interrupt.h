@@ -7,7 +7,7 @@ namespace quantref {
 // library's say, ends with the process: what is on disk is whole at any moment. A second signal of
 // either kind ends the process at once. What writes learns of files too large and of pipes that
 // nobody reads by an error. `program`, for messages, is not copied.
-inline constexpr double kGraceSeconds = 1.5;
+inline constexpr double kGraceSeconds = 1.2;
 void CatchSignals(const char* program);
 
 // While one of these stands the message of an interrupt says what becomes of the work. The

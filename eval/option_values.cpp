@@ -4,9 +4,14 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <string_view>
+
+#include "harness/base/error.h"
 
 namespace quantref {
 namespace {
+
+constexpr char kNothing[] = "expected something, found \"\"";
 
 template <typename T>
 bool Parse(const std::string& text, T& value) {
@@ -46,9 +51,18 @@ void RefuseEmptyValues(CLI::App& app) {
     if (option->get_items_expected_max() == 0) continue;  // a flag
     option->check(CLI::Validator(
         [](const std::string& value) {
-          return value.empty() ? std::string("expected something, found \"\"") : std::string();
+          return value.empty() ? std::string(kNothing) : std::string();
         },
         ""));
+  }
+}
+
+void RefuseEmptyArguments(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument.empty()) throw Error(kNothing, argv[i - 1]);
+    if (argument.starts_with("--") && argument.find('=') == argument.size() - 1)
+      throw Error(kNothing, std::string(argument.substr(0, argument.size() - 1)));
   }
 }
 

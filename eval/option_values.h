@@ -16,7 +16,10 @@ using ValueCheck = std::function<std::string(const std::string&)>;
 ValueCheck WholeNumber(size_t least, size_t most);
 ValueCheck Number(double least, double most);
 
-// No option and no argument takes "": an unset variable of a script is no path and no name.
+// No option and no argument takes "": an unset variable of a script is no path and no name. CLI11
+// names the option before it parses; what it would pass over, because a value is optional there, is
+// an Error afterwards.
 void RefuseEmptyValues(CLI::App& app);
+void RefuseEmptyArguments(int argc, const char* const* argv);
 
 }  // namespace quantref

@@ -103,6 +103,7 @@ TEST_CASE("programs: \"\" is refused by name wherever a value belongs") {
       {{"compare_results", "a", "--write-baseline", ""}, "--write-baseline"},
       {{"compare_results", "a", "--write-baseline="}, "--write-baseline"},
       {{"compare_results", "a", "b", "--gate", ""}, "--gate"},
+      {{"compare_results", "a", "b", "--gate="}, "--gate"},
       {{"make_tables", ""}, "SPEC.yaml"},
       {{"make_tables", "spec.yaml", "--out", ""}, "--out"},
       {{"make_tables", "spec.yaml", "--records", ""}, "--records"},
