@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
@@ -193,8 +194,10 @@ void AttendTile(const Head& head, size_t first, size_t count, MatrixView<float> 
 void AttendByTiles(const Head& head, Matrix<float>& scratch) {
   const size_t tokens = head.queries.rows();
   const MatrixView<float> scores = Grown(scratch, kQueryTile, head.keys.rows());
-  for (size_t first = 0; first < tokens; first += kQueryTile)
+  for (size_t first = 0; first < tokens; first += kQueryTile) {
+    ThrowIfCancelled();
     AttendTile(head, first, std::min(kQueryTile, tokens - first), scores);
+  }
 }
 
 void AttendRowByRow(const Head& head, Matrix<float>& scratch) {
