@@ -91,6 +91,13 @@ bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
   return payload.empty();
 }
 
+std::string Frame(const std::string& payload) {
+  std::string frame;
+  Put(frame, static_cast<uint32_t>(payload.size()));
+  Put(frame, Crc32(payload));
+  return frame + payload;
+}
+
 // The next whole frame's payload; false at the end and at a torn or damaged frame.
 bool TakeFrame(std::string_view& bytes, std::string_view& payload) {
   std::string_view rest = bytes;
@@ -150,8 +157,7 @@ Journal Journal::Open(const fs::path& path) {
 void Journal::Start(const std::string& fingerprint) {
   if (ftruncate(file_, 0) != 0 || lseek(file_, 0, SEEK_SET) != 0)
     Fail(path_, "the old journal cannot be cut off");
-  WriteAll(kMagic);
-  WriteFrame(fingerprint);
+  WriteAll(std::string(kMagic) + Frame(fingerprint));
 }
 
 Journal Journal::Create(const fs::path& path, const std::string& fingerprint) {
@@ -207,15 +213,8 @@ void Journal::WriteAll(std::string_view bytes) {
   if (fdatasync(file_) != 0) Fail(path_, "the journal cannot be written");
 }
 
-void Journal::WriteFrame(const std::string& payload) {
-  std::string frame;
-  Put(frame, static_cast<uint32_t>(payload.size()));
-  Put(frame, Crc32(payload));
-  WriteAll(frame + payload);
-}
-
 Journal::State Journal::Append(size_t window, std::span<const WindowScores> scores) {
-  WriteFrame(EncodeEntry(window, scores));
+  WriteAll(Frame(EncodeEntry(window, scores)));
   return IsAt(path_, file_) ? State::kThere : MakeAgain();
 }
 

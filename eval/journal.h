@@ -58,7 +58,6 @@ class Journal {
   static Journal Open(const std::filesystem::path& path);
   void Start(const std::string& fingerprint);
   void WriteAll(std::string_view bytes);
-  void WriteFrame(const std::string& payload);
   State MakeAgain();
 
   std::filesystem::path path_;
