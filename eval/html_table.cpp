@@ -53,6 +53,10 @@ std::string RecordAnchor(const std::string& id) {
   return anchor;
 }
 
+std::string TableTag(const std::string& shared) {
+  return "<table" + Attribute("data-shared", shared) + ">\n";
+}
+
 std::string ScrollBox(const std::string& label, const std::string& html) {
   return fmt::format("<div class=\"scroll\" role=\"region\" tabindex=\"0\"{}>\n{}</div>\n",
                      Attribute("aria-label", label), html);
@@ -60,7 +64,7 @@ std::string ScrollBox(const std::string& label, const std::string& html) {
 
 std::string HtmlOf(const HtmlTextTable& table) {
   QR_CHECK(table.folds.empty() || table.folds.size() == table.rows.size());
-  std::string text = "<table>\n<thead>\n<tr>";
+  std::string text = TableTag(table.shared) + "<thead>\n<tr>";
   for (size_t c = 0; c < table.header.size(); ++c) {
     text += fmt::format("<th scope=\"col\"{}>{}</th>", c < table.left ? " class=\"head\"" : "",
                         MarkupText(table.header[c]));

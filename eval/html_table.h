@@ -27,6 +27,7 @@ struct HtmlTextTable {
   // does not begin with a number is a missing one.
   size_t left = 0;
   std::vector<HtmlFold> folds{};  // none, or one a row
+  std::string shared{};           // what is true of all rows: filters find it in each
 };
 
 // The table in a box that scrolls.
@@ -34,6 +35,9 @@ std::string HtmlOf(const HtmlTextTable& table);
 
 // Where a page has the record, for links: "record-1f2e".
 std::string RecordAnchor(const std::string& id);
+
+// A table's first tag. shared: as above.
+std::string TableTag(const std::string& shared);
 
 // The box, with what is in it.
 std::string ScrollBox(const std::string& label, const std::string& html);

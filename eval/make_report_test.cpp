@@ -101,9 +101,7 @@ TEST_CASE("make_report: what the page says") {
                            "<dt>config.sha256</dt><dd>11111111",
                            "<dt>accuracy.window_nll</dt>"
                            "<dd>(a list of 16)</dd>",
-                           "&quot;group&quot;: 16",
-                           "<td class=\"text\" title=\"" + std::string(64, '7') +
-                               "\">777777777777"}) == "");
+                           "&quot;group&quot;: 16", "model hash 222222222222; "}) == "");
   CHECK(Occurrences(page, "<tr class=\"fold\"") == 5);
   CHECK(Occurrences(page, "<img ") == 2);
   CHECK(page.find("notes") == std::string::npos);
@@ -311,7 +309,7 @@ std::string Dom(const TableLab& lab, const std::string& file, const std::string&
 Strings ShownRows(const std::string& dom) {
   const size_t begin = dom.find("<tbody>", dom.find("<div id=\"table-1\">"));
   const std::string body = dom.substr(begin, dom.find("</tbody>", begin) - begin);
-  const std::regex row("<tr([^>]*)><th[^>]*>tiny</th><th[^>]*>([^<]*)</th>");
+  const std::regex row("<tr([^>]*)><th[^>]*>([^<]*)</th>");
   Strings rows;
   for (std::sregex_iterator at(body.begin(), body.end(), row), end; at != end; ++at) {
     const bool hidden = (*at)[1].str().find("hidden") != std::string::npos;
@@ -331,17 +329,17 @@ TEST_CASE("make_report: in Chromium tables sort, filter and keep to the address"
   CHECK(ShownRows(page) == Strings{"awq", "fp16", "gptq", "rtn"});
 
   // A link to a view: by numbers, what was not measured last.
-  std::string dom = Dom(lab, "report.html", "#sort=table-1:4:asc&filter-records=awq");
+  std::string dom = Dom(lab, "report.html", "#sort=table-1:3:asc&filter-records=awq");
   CHECK(ShownRows(dom) == Strings{"gptq", "awq", "fp16", "rtn"});
   CHECK(Occurrences(dom, "aria-sort=\"ascending\"") == 1);
   CHECK(Occurrences(dom, "<output>1 of 5</output>") == 1);
-  CHECK(Occurrences(dom, "<table class=\"rearranged\">") == 2);
+  CHECK(Occurrences(dom, " class=\"rearranged\">") == 2);
 
   // The page's policy lets no script in but its own.
   std::string other = page;
   other.insert(other.find("</body>"), "<script>document.title = 'an intruder';</script>");
   WriteFile(lab / "intruder.html", other);
-  dom = Dom(lab, "intruder.html", "#sort=table-1:4:desc&filter=tiny+Q");
+  dom = Dom(lab, "intruder.html", "#sort=table-1:3:desc&filter=tiny+Q");
   CHECK(dom.find("<title>Four bits &amp; fewer</title>") != std::string::npos);
   CHECK(ShownRows(dom) == Strings{"awq", "gptq", "(fp16)", "(rtn)"});
 
@@ -350,7 +348,7 @@ TEST_CASE("make_report: in Chromium tables sort, filter and keep to the address"
   page.erase(policy, page.find('\n', policy) - policy);
   page.insert(page.find("</body>"), R"(<script>
     const click = (n) => document.querySelectorAll('#table-1 thead button')[n].click();
-    for (const n of [2, 0, 1, 1]) click(n);
+    for (const n of [1, 2, 0, 0]) click(n);
     const input = document.querySelector('#table-1 input');
     input.value = 'P';
     input.dispatchEvent(new Event('input'));
@@ -358,7 +356,7 @@ TEST_CASE("make_report: in Chromium tables sort, filter and keep to the address"
     </script>)");
   WriteFile(lab / "clicks.html", page);
   dom = Dom(lab, "clicks.html");
-  CHECK(dom.find("<title>#sort=table-1:2:desc&amp;filter-table-1=P</title>") != std::string::npos);
+  CHECK(dom.find("<title>#sort=table-1:1:desc&amp;filter-table-1=P</title>") != std::string::npos);
   CHECK(ShownRows(dom) == Strings{"(rtn)", "gptq", "fp16", "(awq)"});
 }
 

@@ -77,10 +77,11 @@ class SortedTable {
     this.heads = columnHeads(table);
     this.sort = null;  // {column, descending}
     const all = [...table.tBodies[0].rows];
+    const shared = table.dataset.shared ?? '';
     this.rows = all.filter((row) => !row.classList.contains('fold')).map((row) => {
       const next = row.nextElementSibling;
       return {row, fold: next && next.classList.contains('fold') ? next : null,
-              text: row.textContent.toLowerCase()};
+              text: `${row.textContent} ${shared}`.toLowerCase()};
     });
     this.heads.forEach((head, column) => {
       head.setAttribute('aria-sort', 'none');

@@ -94,7 +94,7 @@ void AddColumn(const RecordColumn& column, const std::vector<PageRecord>& record
   });
   if (same && records.size() > 1) {
     if (cells[0].text != "-")
-      constant += (constant.empty() ? "" : "; ") + MarkupText(column.name + " " + cells[0].text);
+      constant += (constant.empty() ? "" : "; ") + column.name + " " + cells[0].text;
     return;
   }
   table.header.push_back(column.name);
@@ -132,8 +132,9 @@ std::string RecordsHtml(const std::vector<PageRecord>& records) {
   std::set<std::string> taken;
   for (const PageRecord& record : records)
     table.folds.push_back({FoldId(record.table.stored.id, taken), DetailHtml(record)});
-  return (constant.empty() ? "" : "<p class=\"note\">Of all records: " + constant + ".</p>\n") +
-         HtmlOf(table);
+  table.shared = constant;
+  if (constant.empty()) return HtmlOf(table);
+  return "<p class=\"note\">Of all records: " + MarkupText(constant) + ".</p>\n" + HtmlOf(table);
 }
 
 }  // namespace quantref

@@ -123,7 +123,8 @@ std::string Caption(const Table& table, const Layout& layout) {
 
 std::string HtmlTable(const Table& table, bool record_links) {
   const Layout layout = LayoutOf(table);
-  std::string text = "<table>\n" + Header(table, layout) + "<tbody>\n";
+  std::string text = TableTag(fmt::format("{}", fmt::join(layout.constant, " "))) +
+                     Header(table, layout) + "<tbody>\n";
   for (size_t r = 0; r < table.rows.size(); ++r) text += Row(table, layout, r, record_links);
   return "<figure>\n" + ScrollBox(table.spec->title, text + "</tbody>\n</table>\n") +
          "<figcaption>" + Caption(table, layout) + "</figcaption>\n</figure>\n";
