@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <new>
 
 #include "harness/base/rng.h"
 
@@ -81,10 +82,14 @@ bool GivesFlag(int argc, char** argv, const std::string& flag) {
 }
 
 int Guarded(const char* program, const std::function<int()>& run) {
+  constexpr int kWrongInput = 2;
   try {
     return run();
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "%s: out of memory\n  hint: free some, or raise its limits (ulimit -v)\n",
+                 program);
+    return kWrongInput;
   } catch (const std::exception& error) {
-    constexpr int kWrongInput = 2;
     std::fprintf(stderr, "%s: %s\n", program, error.what());
     return kWrongInput;
   }
