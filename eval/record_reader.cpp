@@ -39,8 +39,8 @@ constexpr const char* kOptionalFacts[] = {
     "model.config_sha256",   "tool.program_sha256",      "run"};
 // Flags, numbers and maps.
 constexpr const char* kJsonFacts[] = {
-    "tool.dirty",       "model.outliers",         "model.synthetic",
-    "model.parameters", "protocol.stopped_early", "simulated_vs_kernel.failed"};
+    "tool.dirty",   "model.outliers",         "model.synthetic",           "model.parameters",
+    "protocol.bos", "protocol.stopped_early", "simulated_vs_kernel.failed"};
 
 // Only versions that mean the same can be compared.
 void CheckSchema(const RecordFields& fields) {

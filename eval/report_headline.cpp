@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "eval/protocol_text.h"
 #include "eval/report_inputs.h"
 #include "eval/text_table.h"
 
@@ -15,7 +16,8 @@ std::string TextName(const Text& text) {
 }  // namespace
 
 MeasuredOn DescribeGroup(const GroupResult& group) {
-  MeasuredOn on{group.model->name, TextName(*group.text), ProtocolText(group), group.outliers};
+  MeasuredOn on{group.model->name, TextName(*group.text),
+                ProtocolText(group.protocol->name, group.stream->bos.has_value()), group.outliers};
   const std::vector<Window> windows = MeasuredIn(group);
   on.windows = windows.size();
   for (const Window& window : windows) on.scored += window.scored();

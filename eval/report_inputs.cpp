@@ -34,10 +34,6 @@ std::string CalibrationLine(const GroupResult& group, const CellResult& cell) {
 
 }  // namespace
 
-std::string ProtocolText(const GroupResult& group) {
-  return group.protocol->name + (group.stream->bos ? "" : " without BOS");
-}
-
 std::string TestTextLine(const GroupResult& group) {
   return UnknownLine("test", MeasureUnknown(*group.stream, MeasuredIn(group)));
 }

@@ -10,9 +10,6 @@ namespace quantref {
 // What people are told of the texts that a group read. Pure functions of what was read; each line
 // with its end, "" where there is nothing to say.
 
-// "gptq-2048 without BOS": the protocol's name, with what that does not say.
-std::string ProtocolText(const GroupResult& group);
-
 // The stamp of a test text that the tokenizer cannot spell.
 std::string TestTextLine(const GroupResult& group);
 

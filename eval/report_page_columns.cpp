@@ -4,6 +4,7 @@
 
 #include "eval/compare_changes.h"
 #include "eval/figure_text.h"
+#include "eval/protocol_text.h"
 
 namespace quantref {
 namespace {
@@ -68,10 +69,11 @@ HtmlCell TextCell(const PageRecord& record) {
 HtmlCell ProtocolFact(const PageRecord& record) {
   const TableRecord& table = record.table;
   if (!table.stored.HasAccuracy()) return {"-"};
-  return {fmt::format("{} on {} (text {}, tokens {}), {} windows", table.stored.cell.protocol,
-                      table.text, ShortHash(table.text_sha256),
-                      ShortHash(table.stored.Fact("protocol.token_sha256")),
-                      table.stored.window_nll.size())};
+  const bool bos = table.stored.Fact("protocol.bos") != "false";
+  return {fmt::format(
+      "{} on {} (text {}, tokens {}), {} windows", ProtocolText(table.stored.cell.protocol, bos),
+      table.text, ShortHash(table.text_sha256),
+      ShortHash(table.stored.Fact("protocol.token_sha256")), table.stored.window_nll.size())};
 }
 
 HtmlCell ModelFact(const PageRecord& record) {

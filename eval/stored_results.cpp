@@ -10,9 +10,11 @@
 #include <numeric>
 #include <tuple>
 
+#include "eval/protocol_text.h"
 #include "eval/record_reader.h"
 #include "eval/record_reader_fields.h"
 #include "eval/reference.h"
+#include "eval/text_table.h"
 #include "harness/base/parallel.h"
 #include "harness/io/json_file.h"
 
@@ -211,11 +213,15 @@ void AddNotices(const RecordFields& fields, const StoredRecord& stored,
   std::vector<std::string> lines;
   for (const Stamp& stamp : stored.stamps) lines.push_back(stamp.text);
   if (TextOr(fields, "calibration.used_by", "") == "method") {
-    lines.insert(lines.begin(), fmt::format("calibrated on {} {}, {} x {} tokens",
-                                            TextOr(fields, "calibration.dataset", ""),
-                                            TextOr(fields, "calibration.split", ""),
-                                            Number(fields, "calibration.samples"),
-                                            Number(fields, "calibration.length")));
+    std::string line = fmt::format(
+        "calibrated on {} {}, {} x {} tokens", TextOr(fields, "calibration.dataset", ""),
+        TextOr(fields, "calibration.split", ""), Number(fields, "calibration.samples"),
+        Number(fields, "calibration.length"));
+    if (fields.Find("calibration.distinct_tokens") != nullptr) {
+      line +=
+          fmt::format(", {} distinct", WithThousands(fields.Count("calibration.distinct_tokens")));
+    }
+    lines.insert(lines.begin(), std::move(line));
   }
   for (const std::string& line : lines) {
     if (std::find(notices.begin(), notices.end(), line) == notices.end()) notices.push_back(line);
@@ -262,7 +268,8 @@ void ReadCell(const File& file, StoredResults& results) {
 MeasuredOn ReadMeasuredOn(const File& file) {
   const RecordFields fields(file.json, file.stored.file.string());
   const std::string random = file.stored.HasAccuracy() ? "" : " with random weights";
-  MeasuredOn on{file.stored.cell.model + random, "", file.stored.cell.protocol};
+  const bool bos = file.stored.Fact("protocol.bos") != "false";
+  MeasuredOn on{file.stored.cell.model + random, "", ProtocolText(file.stored.cell.protocol, bos)};
   if (fields.Find("model.outliers") != nullptr)
     on.outliers = OutlierSpec{Number(fields, "model.outliers.channels"),
                               Number(fields, "model.outliers.scale")};

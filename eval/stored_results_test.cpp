@@ -45,6 +45,21 @@ TEST_CASE("make_tables: of records alone, the table that run_eval printed of the
   CHECK(Contains(make({"table.yaml"}).err, "expected one spec, or records"));
 }
 
+TEST_CASE("make_tables: what was read stands above the table of records") {
+  TableLab lab;
+  nlohmann::json record = TableSample("rtn");
+  record["protocol"].update({{"bos", false}, {"too_much_unknown", true}, {"unknown_share", 0.5}});
+  record["protocol"]["unknown_bytes_share"] = 0.2;
+  record["calibration"].update({{"dataset", "sample"}, {"split", "validation"}, {"samples", 7}});
+  record["calibration"].update({{"length", 2048}, {"distinct_tokens", 9012}});
+  const std::string text =
+      StoredResultsText(ReadStoredResults({lab / ("records/" + lab.Add(record) + ".json")}, 1), {});
+  INFO(text);
+  for (const char* part : {"gptq-2048 without BOS", "UNKNOWN TOKENS: 50.0 % of the text",
+                           "calibrated on sample validation, 7 x 2048 tokens, 9,012 distinct"})
+    CHECK(Contains(text, part));
+}
+
 TEST_CASE("make_tables: records of several runs are several tables, the oldest first") {
   TableLab lab;
   const std::string older = lab.Add(TableSample("fp16")) + ".json";

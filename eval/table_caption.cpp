@@ -4,6 +4,7 @@
 #include <set>
 
 #include "eval/compare_changes.h"
+#include "eval/protocol_text.h"
 #include "eval/stats.h"
 #include "eval/table_render.h"
 #include "eval/text_table.h"
@@ -63,11 +64,12 @@ void AddOrigins(const Table& table, Sentences& caption) {
     models.Add(ModelText(record));
     if (!IsAccuracy(*shows.metric)) return;
     const StoredRecord& stored = record.stored;
-    protocols.Add(fmt::format("{} on {} (text {}, tokens {}), {} windows, {} scored tokens",
-                              stored.cell.protocol, record.text, ShortHash(record.text_sha256),
-                              ShortHash(stored.Fact("protocol.token_sha256")),
-                              WithThousands(stored.window_nll.size()),
-                              WithThousands(static_cast<size_t>(record.scored))));
+    protocols.Add(fmt::format(
+        "{} on {} (text {}, tokens {}), {} windows, {} scored tokens",
+        ProtocolText(stored.cell.protocol, stored.Fact("protocol.bos") != "false"), record.text,
+        ShortHash(record.text_sha256), ShortHash(stored.Fact("protocol.token_sha256")),
+        WithThousands(stored.window_nll.size()),
+        WithThousands(static_cast<size_t>(record.scored))));
     calibrations.Add(record.calibration);
   });
   if (!protocols.empty()) caption.push_back("Protocol: " + protocols.Text("protocols") + ".");

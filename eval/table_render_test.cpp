@@ -139,15 +139,16 @@ TEST_CASE("table text: stamps stand in the cells and in the caption") {
   record["protocol"]["cut_from_windows"] = 177;
   record["protocol"].update({{"too_much_unknown", true}, {"unknown_share", 0.002}});
   record["protocol"]["unknown_bytes_share"] = 0.25;
+  record["protocol"]["bos"] = false;
   record["simulated_vs_kernel"]["failed"] = true;
   record["throughput"]["busy"] = true;
   lab.Add(record);
   const Table& table = lab.Make("rows: [method]\ncells: [kl_mean, effective_bits, decode]\n");
   const std::string markdown = MarkdownTable(table);
   CHECK(Has(markdown, "| 0.100 ± 0.010 (CGNPU) | 4.156 | 100.2 ± 0.1 (B) |"));
-  for (const char* text :
-       {"C: CONTAMINATED calibration.", "N: NOT WIKITEXT", "B: timed on a BUSY", "G: GATE FAILED",
-        "P: partial: 16 of 177 windows.", "U: UNKNOWN TOKENS: 25.0 % of the text."})
+  for (const char* text : {"C: CONTAMINATED calibration.", "N: NOT WIKITEXT", "B: timed on a BUSY",
+                           "G: GATE FAILED", "P: partial: 16 of 177 windows.",
+                           "U: UNKNOWN TOKENS: 25.0 % of the text.", "gptq-2048 without BOS on"})
     CHECK(Has(markdown, text));
   CHECK(Has(LatexTable(table), "\\textsuperscript{CGNPU}"));
   CHECK(Has(HtmlTable(table), "<sup>CGNPU</sup>"));

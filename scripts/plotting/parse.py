@@ -47,7 +47,8 @@ def _text(fields):
     return Text(
         model=_model(fields),
         weights=_weights(fields),
-        protocol=fields.text("protocol.name"),
+        protocol=fields.text("protocol.name")
+        + ("" if fields.maybe(fields.flag, "protocol.bos") in (None, True) else " without BOS"),
         name=_public(fields.text("dataset.name")) + (f" {split}" if split else ""),
         tokens=_short(fields.text("protocol.token_sha256")),
         windows=tuple(index or range(windows)),
