@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "eval/public_name.h"
 #include "eval/text_table.h"
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
@@ -114,7 +115,7 @@ void RefuseContaminated(const CalibrationSet& set) {
                              "{:.1f} % of the measured windows' runs of {} characters are in the "
                              "calibration samples (at most {:.0f} %)",
                              100 * OverlapShare(set, all), kOverlapRun, 100 * kMostOverlap);
-  throw Error(what, fmt::format("calibration: {} {}", set.dataset, set.split),
+  throw Error(what, "calibration: " + TextName(set.dataset, set.split),
               "calibrate on another text, or set calibration.allow_overlap: true to have every "
               "result stamped");
 }

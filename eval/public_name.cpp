@@ -27,4 +27,8 @@ std::string PublicName(const std::string& name_or_path) {
   return last.empty() ? name_or_path : last;
 }
 
+std::string TextName(const std::string& dataset, const std::string& split) {
+  return split.empty() ? dataset : dataset + " " + split;
+}
+
 }  // namespace quantref

@@ -18,5 +18,10 @@ TEST_CASE("PublicName is the last part of a path, and any other name itself") {
   CHECK(PublicName("..") == std::filesystem::current_path().parent_path().filename());
 }
 
+TEST_CASE("TextName has the split where there is one") {
+  CHECK(TextName("wikitext-2", "test") == "wikitext-2 test");
+  CHECK(TextName("own.txt", "") == "own.txt");
+}
+
 }  // namespace
 }  // namespace quantref

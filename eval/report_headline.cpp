@@ -3,20 +3,13 @@
 #include <fmt/format.h>
 
 #include "eval/protocol_text.h"
+#include "eval/public_name.h"
 #include "eval/report_inputs.h"
 #include "eval/text_table.h"
 
 namespace quantref {
-namespace {
-
-std::string TextName(const Text& text) {
-  return text.split.empty() ? text.dataset : fmt::format("{} {}", text.dataset, text.split);
-}
-
-}  // namespace
-
 MeasuredOn DescribeGroup(const GroupResult& group) {
-  MeasuredOn on{group.model->name, TextName(*group.text),
+  MeasuredOn on{group.model->name, TextName(group.text->dataset, group.text->split),
                 ProtocolText(group.protocol->name, group.stream->bos.has_value()), group.outliers};
   const std::vector<Window> windows = MeasuredIn(group);
   on.windows = windows.size();

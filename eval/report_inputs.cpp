@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "eval/overlap.h"
+#include "eval/public_name.h"
 
 namespace quantref {
 namespace {
@@ -19,7 +20,7 @@ std::string UnknownLine(const char* what, const UnknownShare& unknown) {
 
 std::string CalibrationLine(const GroupResult& group, const CellResult& cell) {
   const CalibrationSet& set = *cell.calibration;
-  std::string line = fmt::format("calibrated on {} {}, {}", set.dataset, set.split,
+  std::string line = fmt::format("calibrated on {}, {}", TextName(set.dataset, set.split),
                                  SamplesText(set, cell.samples_read));
   if (set.substituted_sample) line += " (NOT WIKITEXT: the bundled sample)";
   line += "\n" + UnknownLine("calibration", set.unknown);
@@ -54,7 +55,7 @@ std::string CalibrationLines(const GroupResult& group, const std::vector<CellRes
 std::string CalibrationWarning(const CalibrationSet& set) {
   const size_t samples = set.data.samples.size();
   if (samples == set.asked_samples && set.length == set.asked_length) return "";
-  return fmt::format("LESS CALIBRATION THAN ASKED FOR: {} {}: {}\n", set.dataset, set.split,
+  return fmt::format("LESS CALIBRATION THAN ASKED FOR: {}: {}\n", TextName(set.dataset, set.split),
                      SamplesText(set, samples));
 }
 

@@ -84,7 +84,7 @@ TEST_CASE("run_eval: BOS is put where the tokenizer puts it, or as the config sa
       assignments.push_back("accuracy.bos=" + rule);
       const ProcessResult result = Measure(lab, assignments);
       CheckDone(result);
-      RecordJson made = lab.Record("fp16");
+      RecordJson made = lab.Record("fp32");
       CHECK(Contains(result.out, "without BOS") != made["protocol"]["bos"].get<bool>());
       CHECK(made["config"]["resolved"]["accuracy"]["bos"] == rule);
       return made;
@@ -126,7 +126,7 @@ TEST_CASE("run_eval: any window, and the record names the one that was read", "[
     Strings all = {"quantize.methods=[]"};
     all.insert(all.end(), assignments.begin(), assignments.end());
     CheckDone(Measure(lab, all));
-    return lab.Record("fp16")["protocol"];
+    return lab.Record("fp32")["protocol"];
   };
   const RecordJson cut = protocol({}), named = protocol({"accuracy.protocol=gptq-64"});
   CHECK(cut["name"] == "gptq-64");  // gptq-2048 by the config, a context of 64 by the model
@@ -215,7 +215,7 @@ TEST_CASE("run_eval: a text that the tokenizer cannot spell is stamped", "[text]
   WriteFile(lab / "text.txt", Letters(1, 300) + Chinese(0, 100) + Letters(2, 300));
   const ProcessResult windows = Measure(lab, {"quantize.methods=[]"}, {"--windows", "2"});
   CheckDone(windows);
-  CHECK(lab.Record("fp16")["protocol"]["unknown_share"] == 0);  // what is unknown comes later
+  CHECK(lab.Record("fp32")["protocol"]["unknown_share"] == 0);  // what is unknown comes later
   CHECK_FALSE(Contains(windows.out, "UNKNOWN"));
   const ProcessResult whole = Measure(lab, {}, {"--methods", "rtn"});
   CheckDone(whole);

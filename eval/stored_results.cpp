@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "eval/protocol_text.h"
+#include "eval/public_name.h"
 #include "eval/record_reader.h"
 #include "eval/record_reader_fields.h"
 #include "eval/reference.h"
@@ -213,10 +214,11 @@ void AddNotices(const RecordFields& fields, const StoredRecord& stored,
   std::vector<std::string> lines;
   for (const Stamp& stamp : stored.stamps) lines.push_back(stamp.text);
   if (TextOr(fields, "calibration.used_by", "") == "method") {
-    std::string line = fmt::format(
-        "calibrated on {} {}, {} x {} tokens", TextOr(fields, "calibration.dataset", ""),
-        TextOr(fields, "calibration.split", ""), Number(fields, "calibration.samples"),
-        Number(fields, "calibration.length"));
+    const std::string text = TextName(TextOr(fields, "calibration.dataset", ""),
+                                      TextOr(fields, "calibration.split", ""));
+    std::string line =
+        fmt::format("calibrated on {}, {} x {} tokens", text, Number(fields, "calibration.samples"),
+                    Number(fields, "calibration.length"));
     if (fields.Find("calibration.distinct_tokens") != nullptr) {
       line +=
           fmt::format(", {} distinct", WithThousands(fields.Count("calibration.distinct_tokens")));
@@ -273,8 +275,7 @@ MeasuredOn ReadMeasuredOn(const File& file) {
   if (fields.Find("model.outliers") != nullptr)
     on.outliers = OutlierSpec{Number(fields, "model.outliers.channels"),
                               Number(fields, "model.outliers.scale")};
-  const std::string split = TextOr(fields, "dataset.split", "");
-  on.text = TextOr(fields, "dataset.name", "") + (split.empty() ? "" : " " + split);
+  on.text = TextName(TextOr(fields, "dataset.name", ""), TextOr(fields, "dataset.split", ""));
   const std::vector<double>& scored = file.stored.window_scored;
   on.windows = scored.size();
   on.scored = static_cast<size_t>(std::accumulate(scored.begin(), scored.end(), 0.0));
