@@ -47,7 +47,8 @@ std::vector<std::string> Namesakes(const std::string& key, std::string_view plac
     const bool here = std::find(valid.begin(), valid.end(), last) != valid.end();
     meant(fmt::format("'{}'", here ? last : Shown(word->key, place)), word->note);
   }
-  if (const auto names = Namesakes(key, place); !names.empty())
+  const bool near = !NearestName(key, valid).empty();
+  if (const auto names = Namesakes(key, place); !near && !names.empty())
     meant(fmt::format("'{}'", fmt::join(names, "' or '")), {});
   throw Error("unknown key" + DidYouMean(key, valid), where, "run_eval --list keys shows all");
 }

@@ -82,12 +82,12 @@ TEST_CASE("config: calibration has one seed or several") {
   CHECK(seeds("") == Sizes{0});
   CHECK(seeds("seed: 5") == Sizes{5});
   CHECK(seeds("seeds: [5]") == Sizes{5});
+  CHECK(seeds("seeds: 5") == Sizes{5});
   CHECK(seeds("seeds: [3, 0, 1]") == Sizes{3, 0, 1});
   CheckBadLines({
       {"calibration: {seed: 1, seeds: [1]}", {"calibration.seeds: expected either seed or seeds"}},
       {"calibration: {seeds: [1, 2, 1]}", {"calibration.seeds: expected a list of different"}},
       {"calibration: {seeds: []}", {"calibration.seeds: expected a list of at least one seed"}},
-      {"calibration: {seeds: 1}", {"calibration.seeds: expected a list"}},
       {"calibration: {seeds: [a]}", {"calibration.seeds: expected whole numbers"}},
       {"calibration: {seeds: [-1]}", {"calibration.seeds: expected whole numbers from 0"}},
       {"calibration: {seed: [1]}",

@@ -156,7 +156,7 @@ TEST_CASE("config: labels are short, fit into file names, and stand once") {
   };
   CHECK(label("a.b_c-d+e=0.5") == "a.b_c-d+e=0.5");
   CHECK(label(std::string(60, 'x')).size() == 60);
-  for (const std::string bad : {"a/b", "a b", "''", "ä", "'a:b'", "'a\"b'", "a*"}) {
+  for (const std::string bad : {"a/b", "a b", "ä", "'a:b'", "'a\"b'", "a*"}) {
     INFO(bad);
     CHECK_ERROR(label(bad), "c.yaml:2: quantize.methods[0].label", "expected up to 60 letters");
   }
@@ -217,7 +217,7 @@ TEST_CASE("config: knobs that are none, of another kind, or out of range") {
       {"quantize: {gptq: 0.1}", {"quantize.gptq: expected a map, found '0.1'"}},
       {"quantize: {rtn: {}}", {"quantize.rtn: unknown key"}},
       {"quantize: {gptq: {act_order: 1}}", {"gptq.act_order: expected true or false, found '1'"}},
-      {"quantize: {awq: {clip: no}}", {"awq.clip: expected true or false, found 'no'"}},
+      {"quantize: {awq: {clip: x}}", {"awq.clip: expected true or false, found 'x'"}},
       {"quantize: {gptq: {block: 0}}", {"gptq.block", "from 1 to 65536, found '0'"}},
       {"quantize: {gptq: {block: 65537}}", {"gptq.block", "from 1 to 65536, found '65537'"}},
       {"quantize: {gptq: {block: 1.5}}", {"gptq.block: expected a whole number", "'1.5'"}},
