@@ -35,7 +35,8 @@ bool IsLopsided(const Figure& figure) {
 }
 
 std::string WithInterval(const Figure& figure, size_t digits, bool brackets) {
-  if (!figure.low || !figure.high) return FigureText(figure.value, digits);
+  if (!figure.low || !figure.high || std::isinf(figure.value))
+    return FigureText(figure.value, digits);
   const std::optional<int> decimals = DecimalsOf((*figure.high - *figure.low) / 2);
   if (decimals) digits = static_cast<size_t>(*decimals);
   const std::string value = FigureText(figure.value, digits);

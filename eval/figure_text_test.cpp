@@ -32,6 +32,7 @@ TEST_CASE("figures: ± only where both ends lie about as far from the value") {
   CHECK(WithInterval({79.5, 78.4, 92.4}, 4, true) == "79.5 [78.4, 92.4]");
   CHECK(WithInterval({79.5}, 4, true) == "79.5000");
   CHECK(IsLopsided({1e300, 1e200, kInfinity}));
+  CHECK(WithInterval({kInfinity, kInfinity, kInfinity}, 4, true) == ">1e308");
   CHECK(WithInterval({1e300, 1e200, kInfinity}, 4, true) == "1.000e+300 [1.000e+200, >1e308]");
 }
 

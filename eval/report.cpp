@@ -228,12 +228,13 @@ std::string Legend(const MeasuredOn& on, const std::vector<CellResult>& cells) {
   for (const CellResult& cell : cells) {
     if (cell.comparison) detectable = std::max(detectable, cell.comparison->minimum_detectable);
   }
+  const double change = 100 * std::expm1(detectable);
   if (detectable == 0) return "± and [ ]: 95 % intervals over windows\n";
   return fmt::format(
       "± and [ ]: 95 % intervals over windows, changes paired; \"=\": the interval holds no "
       "difference\n"
-      "this text would show a true change of {:.2g} % PPL or more in 4 of 5 runs\n",
-      100 * std::expm1(detectable));
+      "this text would show a true change of {} % PPL or more in 4 of 5 runs\n",
+      std::isfinite(change) ? fmt::format("{:.2g}", change) : FigureText(change, 0));
 }
 
 }  // namespace
