@@ -176,7 +176,10 @@ double GroupRun::Fp16CopyBytes(const Pass& pass) const {
 }
 
 Cost GroupRun::CostOf(const Pass& pass) {
-  if (!rates_) rates_.emplace(model_->config, model_->weights, LongestWindow(), threads_);
+  if (!rates_) {
+    const size_t busy = std::min(threads_, windows_.size());
+    rates_.emplace(model_->config, model_->weights, LongestWindow(), busy);
+  }
   Cost cost =
       EstimateCost(*model_, windows_, Loads(pass), config_.accuracy.Compares(), threads_, *rates_);
   cost.memory_bytes += Fp16CopyBytes(pass);

@@ -84,6 +84,7 @@ TEST_CASE("llama: the golden checkpoints' logits and losses", "[llama]") {
   const fs::path folder = testing::SourceDir() / "harness" / "model" / "testdata";
   size_t checkpoints = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!fs::exists(entry.path() / "expected.json")) continue;
     INFO(entry.path());
     ++checkpoints;
     const Transformer model = Load(entry.path());
