@@ -50,7 +50,7 @@ TEST_CASE("run_eval: methods that calibrate, alone and composed", "[methods]") {
       lab, Config(std::string("methods: [rtn, gptq, awq, awq+gptq, smoothquant+gptq], ") + kInt3));
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
-  CHECK(result.out.find("calibrated on ./calibration.txt") != std::string::npos);
+  CHECK(result.out.find("calibrated on calibration.txt") != std::string::npos);
   CHECK(result.out.find("5 x 64 tokens") != std::string::npos);
   std::set<std::string> packed;
   for (const char* method : {"rtn", "gptq", "awq", "awq+gptq", "smoothquant+gptq"}) {
