@@ -156,24 +156,13 @@ TEST_CASE("run_eval input: a bad config.json") {
   CheckRefused(lab, {lab.config()}, {"model/config.json", "No such file"});
 }
 
-// The SentencePiece model without its last piece: field 1 of the protobuf, repeated at its start.
-std::string WithoutLastPiece(const std::string& model) {
-  size_t last = 0, end = 0;
-  while (end < model.size() && model[end] == '\x0a') {
-    last = end;
-    end += 2 + static_cast<unsigned char>(model[end + 1]);
-  }
-  REQUIRE(end > last);
-  return model.substr(0, last) + model.substr(end);
-}
-
 TEST_CASE("run_eval input: a tokenizer that is another model's, none, or damaged") {
   const RunEvalLab lab;
   const fs::path path = lab / "model/tokenizer.model";
   const std::string model = ReadFile(path, size_t{1} << 24);
-  WriteFile(path, WithoutLastPiece(model));
+  testing::WriteTinyModel(lab / "model", {.vocab = testing::kTokenizerPieces - 1, .context = 64});
   CheckRefused(lab, {lab.config()},
-               {"./model", "vocab_size 8192", "8191 pieces", "tokenizer belongs to another model"});
+               {"./model", "vocab_size 8191", "8192 pieces", "tokenizer belongs to another model"});
   WriteFile(path, model.substr(0, model.size() / 2));
   CheckRefused(lab, {lab.config()}, {"model/tokenizer.model"});
   fs::remove(path);
