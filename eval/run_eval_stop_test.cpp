@@ -26,8 +26,13 @@ using Strings = std::vector<std::string>;
 
 // A run that takes half a second or more.
 Strings LongRun(const std::string& threads) {
-  return {(testing::SourceDir() / "configs/smoke.yaml").string(), "--windows", "12", "--threads",
-          threads};
+  return {(testing::SourceDir() / "configs/smoke.yaml").string(),
+          "--windows",
+          "12",
+          "--threads",
+          threads,
+          "--set",
+          "throughput=none"};
 }
 
 // Waits until the journal of a run holds the first windows.
