@@ -148,7 +148,7 @@ TEST_CASE("study: mistakes in exclude are told with their line") {
   check("exclude: [{quantize.weights.bits: 2, quantize.methods: gtpq}]\n",
         {"s.yaml:5: exclude[0]", "'gtpq'", "did you mean 'gptq'?"});
   check("exclude: [{quantize.weights.bits: [2, 4]}]\n", {"s.yaml: exclude", "none is left"});
-  check("exclude: {quantize.weights.bits: 2}\n", {"s.yaml:5: exclude", "a list of maps"});
+  check("exclude: {quantize.weights.bits: 3}\n", {"s.yaml:5: exclude[0].", "found '3'"});
   check("exclude: [2]\n", {"s.yaml:5: exclude[0]", "expected a map"});
   CHECK_ERROR(ReadStudy("name: s\nexclude: []\n"), "s.yaml:2: exclude", "unknown key");
 }
