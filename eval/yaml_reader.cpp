@@ -9,6 +9,7 @@
 #include "eval/nearest.h"
 #include "harness/base/error.h"
 #include "harness/io/file.h"
+#include "harness/io/utf8.h"
 
 namespace quantref {
 namespace {
@@ -36,18 +37,25 @@ class Validator {
   void Check(const YAML::Node& node, size_t depth = 0) {
     if (depth > kMaxDepth || ++nodes_ > kMaxNodes)
       throw Error("nested too deeply, or larger than any config", Position(file_, node.Mark()));
+    if (node.IsScalar()) CheckText(node.Scalar(), Position(file_, node.Mark()));
     if (node.IsMap()) CheckMap(node, depth);
     if (!node.IsSequence()) return;
     for (const YAML::Node& item : node) Check(item, depth + 1);
   }
 
  private:
+  // It comes into records and messages.
+  static void CheckText(const std::string& text, const std::string& where) {
+    if (FindInvalidUtf8(text)) throw Error("expected UTF-8, found an invalid byte", where);
+  }
+
   void CheckMap(const YAML::Node& map, size_t depth) {
     std::set<std::string> seen;
     for (const auto& item : map) {
       const std::string where = Position(file_, item.first.Mark());
       if (!item.first.IsScalar()) throw Error("expected a plain key", where);
       const std::string& key = item.first.Scalar();
+      CheckText(key, where);
       if (!seen.insert(key).second) throw Error("the key '" + key + "' stands twice", where);
       Check(item.second, depth + 1);
     }

@@ -210,6 +210,15 @@ TEST_CASE("yaml: bad syntax is an error with line and column") {
   CHECK_ERROR(Read("a: " + std::string(5000, '[')), "c.yaml:", "not valid YAML");
 }
 
+TEST_CASE("yaml: text that is not UTF-8 is an error, in keys, values and assignments") {
+  for (const char* bad : {"a: 1\nb: x\xff", "a: 1\n\xff: x", "a: 1\nb: [{c: \"\xc0\"}]"}) {
+    INFO(bad);
+    CHECK_ERROR(Read(bad), "c.yaml:2", "expected UTF-8, found an invalid byte");
+  }
+  YAML::Node root = YAML::Load("a: 1\n");
+  CHECK_ERROR(SetYaml(root, "a=\xff"), "--set a=", "expected UTF-8");
+}
+
 TEST_CASE("yaml: a key that stands twice is an error at any depth") {
   CHECK_ERROR(Read("a: 1\nb: 2\na: 3\n"), "c.yaml:3: the key 'a' stands twice");
   CHECK_ERROR(Read("x:\n  y:\n  - b: 1\n    b: 1\n"), "c.yaml:4: the key 'b' stands twice");
