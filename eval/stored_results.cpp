@@ -288,14 +288,29 @@ MeasuredOn ReadMeasuredOn(const File& file) {
   return on;
 }
 
-// Equal for records of one run on the same windows; the older run is less. Records without a run's
-// id were made in the same second.
+// Equal for records of one run on the same windows. Records without a run's id were made in the
+// same second.
 std::string RunKey(const File& file) {
   const RecordFields fields(file.json, file.stored.file.string());
   const StoredRecord& record = file.stored;
-  return record.created + TextOr(fields, "run", "") + record.cell.model + record.cell.protocol +
+  return TextOr(fields, "run", record.created) + record.cell.model + record.cell.protocol +
          record.Fact("model.sha256") + record.Fact("model.outliers") +
          record.Fact("protocol.token_sha256") + (record.HasAccuracy() ? "" : record.cell.config);
+}
+
+using Run = std::vector<const File*>;
+
+std::vector<Run> RunsOf(const std::vector<File>& files) {
+  std::map<std::string, Run> by_key;
+  for (const File& file : files) by_key[RunKey(file)].push_back(&file);
+  std::vector<Run> runs;
+  for (auto& [key, run] : by_key) runs.push_back(std::move(run));
+  const auto began = [](const Run& run) {
+    const auto created = [](const File* file) { return file->stored.created; };
+    return created(*std::ranges::min_element(run, {}, created));
+  };
+  std::ranges::stable_sort(runs, {}, began);
+  return runs;
 }
 
 std::vector<File> ReadFiles(const std::vector<fs::path>& files, size_t threads) {
@@ -316,11 +331,9 @@ std::vector<File> ReadFiles(const std::vector<fs::path>& files, size_t threads) 
 }  // namespace
 
 std::deque<StoredResults> ReadStoredResults(const std::vector<fs::path>& files, size_t threads) {
-  std::map<std::string, std::vector<const File*>> runs;
   const std::vector<File> all = ReadFiles(files, threads);
-  for (const File& file : all) runs[RunKey(file)].push_back(&file);
   std::deque<StoredResults> results;
-  for (auto& [key, of_run] : runs) {
+  for (Run& of_run : RunsOf(all)) {
     const auto place = [](const File* file) {
       const CellName& name = file->stored.cell;
       const RecordFields fields(file->json, file->stored.file.string());

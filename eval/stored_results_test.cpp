@@ -1,7 +1,9 @@
 #include "eval/stored_results.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "eval/testing/run_eval_lab.h"
 #include "eval/testing/table_lab.h"
@@ -71,6 +73,19 @@ TEST_CASE("make_tables: records of several runs are several tables, the oldest f
   const size_t first = text.find("\nfp16 "), second = text.find("\nrtn ");
   CHECK(first < second);
   CHECK(text.find("\nmethod ", first) < second);
+}
+
+TEST_CASE("make_tables: records of one run are one table, whichever seconds they were written in") {
+  TableLab lab;
+  std::vector<std::filesystem::path> files;
+  for (nlohmann::json record :
+       {TableSample("fp16"), TableSample("rtn", 0.05, 0.01)}) {  // a second apart
+    record["run"] = "0123456789abcdef";
+    files.push_back(lab / ("records/" + lab.Add(record) + ".json"));
+  }
+  const auto results = ReadStoredResults(files, 1);
+  REQUIRE(results.size() == 1);
+  CHECK(results[0].cells.size() == 2);
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ std::shared_mutex at_work;
 }  // namespace
 
 OpenBlas::OpenBlas() {
-  setenv("OPENBLAS_CORETYPE", CoreTypeFor(ActiveIsa()), 1);  // whatever it was: see above
+  setenv("OPENBLAS_CORETYPE", CoreTypeFor(ActiveIsa()), 1);  // whatever it was
   setenv("OPENBLAS_NUM_THREADS", "1", 1);
   if (!HasRoom(kBlasLibraryBytes)) {
     throw Error("no room for OpenBLAS: expected " + Megabytes(kBlasLibraryBytes) +
