@@ -14,7 +14,7 @@ if(GIT_FOUND)
     endif()
   endif()
 endif()
-file(WRITE ${OUTPUT}.new "#include \"eval/version.h\"
+file(WRITE ${OUTPUT}.new "#include \"eval/support/version.h\"
 
 namespace quantref {
 

@@ -12,8 +12,8 @@
 #include "harness/base/parallel.h"
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/gemm.h"
+#include "harness/method/scale_search.h"
 #include "harness/quant/affine.h"
-#include "harness/scale_search.h"
 
 namespace quantref {
 namespace {

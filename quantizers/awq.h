@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "harness/quantizer.h"
+#include "harness/method/quantizer.h"
 
 namespace quantref {
 

@@ -2,9 +2,9 @@
 
 #include <catch2/catch.hpp>
 
-#include "harness/calibrated_block_testing.h"
+#include "harness/method/calibrated_block_testing.h"
+#include "harness/method/scale_search.h"
 #include "harness/quant/affine.h"
-#include "harness/scale_search.h"
 #include "quantizers/statistics_testing.h"
 
 namespace quantref {

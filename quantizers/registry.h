@@ -3,7 +3,7 @@
 #include <string_view>
 #include <vector>
 
-#include "harness/quantizer.h"
+#include "harness/method/quantizer.h"
 
 namespace quantref {
 

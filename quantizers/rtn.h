@@ -1,6 +1,6 @@
 #pragma once
 
-#include "harness/quantizer.h"
+#include "harness/method/quantizer.h"
 
 namespace quantref {
 

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "harness/base/check.h"
-#include "harness/scale_search.h"
+#include "harness/method/scale_search.h"
 
 namespace quantref {
 namespace {

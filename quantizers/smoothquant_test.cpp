@@ -2,8 +2,8 @@
 
 #include <catch2/catch.hpp>
 
-#include "harness/calibrated_block_testing.h"
-#include "harness/scale_search.h"
+#include "harness/method/calibrated_block_testing.h"
+#include "harness/method/scale_search.h"
 
 namespace quantref {
 namespace {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <set>
 
-#include "harness/calibrated_block_testing.h"
+#include "harness/method/calibrated_block_testing.h"
 #include "harness/quant/affine.h"
 #include "quantizers/registry.h"
 

@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/base/half.h"
-#include "harness/calibrated_block_testing.h"
-#include "harness/scale_search.h"
+#include "harness/method/calibrated_block_testing.h"
+#include "harness/method/scale_search.h"
 #include "harness/testing/testing.h"
 #include "quantizers/awq.h"
 #include "quantizers/smoothquant.h"

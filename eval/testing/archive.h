@@ -3,7 +3,7 @@
 #include <map>
 #include <string>
 
-#include "eval/wikitext.h"
+#include "eval/text/wikitext.h"
 
 namespace quantref::testing {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "eval/reference.h"
+#include "eval/record/reference.h"
 #include "harness/io/file.h"
 #include "harness/testing/tiny_model.h"
 

@@ -1,7 +1,8 @@
 #include "eval/testing/sample_record.h"
 
-#include "eval/record.h"
-#include "eval/reference.h"
+#include "eval/record/reference.h"
+#include "eval/record/schema.h"
+#include "eval/run/record.h"
 #include "harness/testing/testing.h"
 
 namespace quantref::testing {

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "eval/record_reader.h"
+#include "eval/record/reader.h"
 
 namespace quantref::testing {
 

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "eval/reference.h"
-#include "eval/stats.h"
+#include "eval/record/reference.h"
+#include "eval/stats/stats.h"
 #include "eval/testing/sample_record.h"
 
 namespace quantref::testing {

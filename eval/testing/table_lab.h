@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "eval/table_cells.h"
+#include "eval/table/cells.h"
 #include "harness/testing/testing.h"
 
 namespace quantref::testing {

@@ -2,7 +2,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/base/sha256.h"
-#include "harness/quantize_model.h"
+#include "harness/method/quantize_model.h"
 #include "quantizers/registry.h"
 
 namespace quantref::testing {

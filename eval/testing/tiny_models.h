@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/protocol.h"
+#include "eval/text/protocol.h"
 #include "harness/model/llama.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"

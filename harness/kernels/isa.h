@@ -8,8 +8,8 @@
 namespace quantref {
 
 // The instruction sets that kernels exist for, weakest first. "avx2" also asks for FMA and F16C,
-// "avx512" for F, BW, DQ, VL and VNNI, "amx" for those and AMX-TILE, -BF16 and -INT8. Chosen by CPUID feature
-// bits, never by the CPU's model.
+// "avx512" for F, BW, DQ, VL and VNNI, "amx" for those and AMX-TILE, -BF16 and -INT8. Chosen by
+// CPUID feature bits, never by the CPU's model.
 enum class Isa { kScalar, kAvx2, kAvx512, kAmx };
 
 const char* IsaName(Isa isa);

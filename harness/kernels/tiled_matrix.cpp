@@ -12,7 +12,7 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kRowBytes = 64;                   // of unpacked codes: kPanelRows * kDotTerms
+constexpr size_t kRowBytes = 64;  // of unpacked codes: kPanelRows * kDotTerms
 
 size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 

@@ -1,11 +1,11 @@
 #include "harness/quant/plan.h"
 
 #include <fmt/format.h>
-#include <fnmatch.h>
 
 #include <algorithm>
 
 #include "harness/base/error.h"
+#include "harness/base/glob.h"
 
 namespace quantref {
 namespace {
@@ -52,10 +52,6 @@ PlannedLinear PlanOne(const QuantizeSpec& spec, const LinearShape& shape) {
 bool QuantizesAny(const std::vector<PlannedLinear>& plan) {
   return std::any_of(plan.begin(), plan.end(),
                      [](const PlannedLinear& linear) { return linear.scheme.has_value(); });
-}
-
-bool GlobMatches(const std::string& pattern, const std::string& name) {
-  return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
 std::vector<PlannedLinear> MakePlan(const QuantizeSpec& spec,

@@ -46,9 +46,6 @@ struct PlannedLinear {
 // Whether it leaves any linear to a rounder.
 bool QuantizesAny(const std::vector<PlannedLinear>& plan);
 
-// True where the shell-style pattern (*, ?, [a-z]) matches the whole name.
-bool GlobMatches(const std::string& pattern, const std::string& name);
-
 // Throws Error for a pattern that matches no linear, and where a scheme does not apply to a shape.
 std::vector<PlannedLinear> MakePlan(const QuantizeSpec& spec,
                                     const std::vector<LinearShape>& linears);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/base/glob.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {

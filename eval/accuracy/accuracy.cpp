@@ -1,0 +1,217 @@
+#include "eval/accuracy/accuracy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <mutex>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/base/parallel.h"
+#include "harness/base/sha256.h"
+#include "harness/kernels/isa.h"
+
+namespace quantref {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Positions whose logits exist at a time: W of the last layer is read and decoded once for all of
+// them. 16 MB of logits, unless that would be too few or too many.
+size_t LogitTile(size_t vocab) {
+  constexpr size_t kLogits = size_t{1} << 22, kStep = 32;
+  return std::clamp<size_t>(kLogits / vocab / kStep * kStep, 128, 512);
+}
+
+double Since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// A tile of scored positions: the tokens [first, first + count) of the window are predicted.
+struct Tile {
+  size_t first, count;
+};
+
+std::vector<Tile> TilesOf(const Window& window, size_t most) {
+  std::vector<Tile> tiles;
+  for (size_t first = window.first_scored; first < window.length; first += most) {
+    tiles.push_back({first, std::min(most, window.length - first)});
+  }
+  return tiles;
+}
+
+// One thread's buffers.
+struct Scratch {
+  Workspace work;
+  Matrix<float> reference_logits, logits;
+};
+
+MatrixView<float> TileLogits(const Transformer& model, const Matrix<float>& hidden,
+                             const Tile& tile, Workspace& work, Matrix<float>& storage) {
+  const size_t vocab = model.config().vocab;
+  if (storage.rows() == 0) storage = Matrix<float>(LogitTile(vocab), vocab);
+  const MatrixView<float> logits = storage.view().Rows(0, tile.count);
+  model.Logits(hidden.view().Rows(tile.first - 1, tile.count), logits, work);
+  return logits;
+}
+
+// Scores one window with all models.
+class WindowPass {
+ public:
+  WindowPass(std::span<const Transformer* const> models, std::vector<uint32_t> ids,
+             const Window& window, bool compare, bool hash, Scratch& scratch)
+      : models_(models),
+        ids_(std::move(ids)),
+        window_(window),
+        compare_(compare),
+        scratch_(scratch),
+        hashes_(hash ? models.size() : 0),
+        scores_(models.size()),
+        seconds_(models.size()) {}
+
+  // after_model() is called once a model's forward pass is done.
+  void Run(const std::function<void()>& after_model) {
+    for (size_t m = 0; m < models_.size(); ++m) {
+      const Clock::time_point start = Clock::now();
+      hidden_.push_back(models_[m]->Hidden(ids_, scratch_.work));
+      seconds_[m] += Since(start);
+      after_model();
+    }
+    const size_t most = LogitTile(models_[0]->config().vocab);
+    for (const Tile& tile : TilesOf(window_, most)) ScoreTile(tile);
+    for (size_t m = 0; m < hashes_.size(); ++m) scores_[m].logits_sha256 = hashes_[m].HexDigest();
+  }
+
+  const std::vector<WindowScores>& scores() const { return scores_; }
+  const std::vector<double>& seconds() const { return seconds_; }
+
+ private:
+  void ScoreTile(const Tile& tile) {
+    Clock::time_point start = Clock::now();
+    const MatrixView<const float> of_reference =
+        TileLogits(*models_[0], hidden_[0], tile, scratch_.work, scratch_.reference_logits);
+    Hash(0, of_reference);
+    std::vector<ReferencePosition> reference;
+    for (size_t i = 0; i < tile.count; ++i) {
+      reference.emplace_back(of_reference.row_span(i), ids_[tile.first + i]);
+      scores_[0].Add({.nll = reference.back().nll}, reference.back().nll);
+    }
+    seconds_[0] += Since(start);
+    for (size_t m = 1; m < models_.size(); ++m) {
+      start = Clock::now();
+      const MatrixView<const float> logits =
+          TileLogits(*models_[m], hidden_[m], tile, scratch_.work, scratch_.logits);
+      Hash(m, logits);
+      for (size_t i = 0; i < tile.count; ++i) {
+        const PositionScore score =
+            compare_ ? Compare(reference[i], logits.row_span(i))
+                     : PositionScore{
+                           .nll = NegativeLogLikelihood(logits.row_span(i), reference[i].target)};
+        scores_[m].Add(score, reference[i].nll);
+        if (compare_) scores_[m].kl_values.push_back(score.kl);
+      }
+      seconds_[m] += Since(start);
+    }
+  }
+
+  void Hash(size_t model, MatrixView<const float> logits) {
+    if (!hashes_.empty())
+      hashes_[model].Update(logits.data(), logits.rows() * logits.cols() * sizeof(float));
+  }
+
+  std::span<const Transformer* const> models_;
+  const std::vector<uint32_t> ids_;
+  const Window& window_;
+  const bool compare_;
+  Scratch& scratch_;
+  std::vector<Sha256Stream> hashes_;  // empty: not asked for
+  std::vector<Matrix<float>> hidden_;
+  std::vector<WindowScores> scores_;
+  std::vector<double> seconds_;
+};
+
+void CheckFinite(std::span<const WindowScores> scores, size_t window) {
+  for (size_t m = 0; m < scores.size(); ++m) {
+    if (std::isfinite(scores[m].nll) && std::isfinite(scores[m].kl)) continue;
+    throw Error(fmt::format("the logits are not finite in window {}", window), "evaluation",
+                m == 0 ? "the model overflows in FP32: its checkpoint is likely damaged"
+                       : "the quantized model overflows: its weights are useless in this scheme");
+  }
+}
+
+}  // namespace
+
+double NegativeLogLikelihood(std::span<const float> logits, uint32_t target) {
+  QR_DCHECK_LT(target, logits.size());
+  return Ops().log_sum_exp(logits.data(), logits.size()) - static_cast<double>(logits[target]);
+}
+
+ReferencePosition::ReferencePosition(std::span<const float> row, uint32_t true_token)
+    : logits(row),
+      target(true_token),
+      log_sum(Ops().log_sum_exp(row.data(), row.size())),
+      nll(log_sum - static_cast<double>(row[true_token])),
+      top(Ops().arg_max(row.data(), row.size())) {}
+
+PositionScore Compare(const ReferencePosition& reference, std::span<const float> logits) {
+  QR_DCHECK_EQ(logits.size(), reference.logits.size());
+  const VectorOps& ops = Ops();
+  const size_t n = logits.size();
+  const double log_sum = ops.log_sum_exp(logits.data(), n);
+  PositionScore score;
+  score.nll = log_sum - static_cast<double>(logits[reference.target]);
+  // sum p (log p - log q) with log p = a - log_sum_a, log q = b - log_sum_b. Rounding may leave a
+  // tiny negative number.
+  const double difference =
+      ops.mean_difference(reference.logits.data(), reference.log_sum, logits.data(), n);
+  const double kl = difference + (log_sum - reference.log_sum);
+  score.kl = kl < 0 ? 0 : kl;  // keeps a NaN
+  score.probability_change = std::exp(-score.nll) - std::exp(-reference.nll);
+  score.same_top = ops.arg_max(logits.data(), n) == reference.top;
+  return score;
+}
+
+void WindowScores::Add(const PositionScore& score, double reference_nll) {
+  const double delta = score.nll - reference_nll;
+  nll += score.nll;
+  nll_squares += score.nll * score.nll;
+  delta_squares += delta * delta;
+  kl += score.kl;
+  kl_squares += score.kl * score.kl;
+  probability_change += score.probability_change;
+  probability_change_squares += score.probability_change * score.probability_change;
+  same_top += score.same_top ? 1 : 0;
+}
+
+void Evaluate(std::span<const Transformer* const> models, const Protocol& protocol,
+              const TokenStream& stream, std::span<const Window> windows,
+              std::span<const size_t> chosen, const EvaluateOptions& options, ScoreTable& table,
+              std::vector<double>& seconds) {
+  QR_CHECK_EQ(table.size(), models.size());
+  QR_CHECK_EQ(seconds.size(), models.size());
+  std::vector<Scratch> scratch(options.threads);
+  std::mutex mutex;
+  size_t done = 0;
+  const size_t total = chosen.size() * models.size();
+  ParallelFor(chosen.size(), options.threads, [&](size_t i, size_t worker) {
+    const size_t w = chosen[i];
+    WindowPass pass(models, WindowIds(protocol, stream, windows[w]), windows[w], options.compare,
+                    w == options.hash_window, scratch[worker]);
+    pass.Run([&] {
+      const std::lock_guard lock(mutex);
+      ++done;
+      if (options.progress) options.progress(done, total);
+    });
+    CheckFinite(pass.scores(), w);
+    const std::lock_guard lock(mutex);
+    for (size_t m = 0; m < models.size(); ++m) {
+      table[m][w] = pass.scores()[m];
+      seconds[m] += pass.seconds()[m];
+    }
+    if (options.on_window) options.on_window(w, pass.scores());
+  });
+}
+
+}  // namespace quantref

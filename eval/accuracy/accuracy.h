@@ -1,0 +1,79 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "eval/text/protocol.h"
+#include "harness/model/llama.h"
+
+namespace quantref {
+
+// -log softmax(logits)[target] in nats, in double. Infinite or NaN logits give a result that is not
+// finite.
+double NegativeLogLikelihood(std::span<const float> logits, uint32_t target);
+
+// What one position says of a model beside the reference.
+struct PositionScore {
+  double nll = 0;                 // of the true token, nats
+  double kl = 0;                  // KL(reference || model) over the whole vocabulary, nats
+  double probability_change = 0;  // of the true token: model minus reference
+  bool same_top =
+      true;  // the models' most likely tokens are the same (of equal ones the lowest id)
+};
+
+// The reference's logits of one position, with what every comparison needs of them.
+struct ReferencePosition {
+  ReferencePosition(std::span<const float> logits, uint32_t target);
+  std::span<const float> logits;
+  uint32_t target;
+  double log_sum, nll;
+  size_t top;
+};
+PositionScore Compare(const ReferencePosition& reference, std::span<const float> logits);
+
+// One model's scores in one window: sums over the scored positions in their order, and the KL of
+// each. For the reference itself all but the NLL sums stay 0 (same_top: the number of positions)
+// and `kl_values` is empty.
+struct WindowScores {
+  double nll = 0, nll_squares = 0;
+  double delta_squares = 0;  // of (NLL of the model - NLL of the reference)
+  double kl = 0, kl_squares = 0;
+  double probability_change = 0, probability_change_squares = 0;
+  double same_top = 0;  // a number of positions
+  std::vector<double> kl_values;
+  std::string logits_sha256;  // of the FP32 logits, position by position; of
+                              // EvaluateOptions::hash_window only
+
+  void Add(const PositionScore& score, double reference_nll);
+  bool operator==(const WindowScores&) const = default;
+};
+
+// [model][window of the text]; models[0] is the reference. A window that was not measured has no
+// entry.
+using ScoreTable = std::vector<std::vector<std::optional<WindowScores>>>;
+
+struct EvaluateOptions {
+  size_t threads = 1;
+  bool compare = true;     // false: NLL only
+  size_t hash_window = 0;  // the window whose logits are hashed, where it is among the chosen
+  // Called from the worker threads, one at a time; may throw to stop. done counts passes of one
+  // model over one window.
+  std::function<void(size_t done, size_t total)> progress;
+  // Called after each window with all models' scores, one at a time, in the order of completion.
+  std::function<void(size_t window, std::span<const WindowScores> scores)> on_window;
+};
+
+// Takes all models through each of the chosen windows together and puts their scores into the
+// table: one pass of the reference for all, and the logits of a tile of positions of two models at
+// a time, so the memory beyond the models' own is O(tile * vocabulary). Windows run in parallel;
+// the scores are the same bits for any number of threads and models. Adds the seconds spent in each
+// model to `seconds`. Throws Error where a model's logits are not finite.
+void Evaluate(std::span<const Transformer* const> models, const Protocol& protocol,
+              const TokenStream& stream, std::span<const Window> windows,
+              std::span<const size_t> chosen, const EvaluateOptions& options, ScoreTable& table,
+              std::vector<double>& seconds);
+
+}  // namespace quantref

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "eval/text/protocol.h"
+#include "harness/model/llama.h"
+
+namespace quantref {
+
+// The two ways through a quantized model: the integer kernels, which are timed and which accuracy
+// is measured through, and decoded weights in FP32 products, which say what should have come out.
+
+// A quantized model whose products go through the kernels where they can.
+struct KernelPath {
+  ModelWeights weights;
+  size_t linears = 0;                  // quantized ones that are multiplied
+  std::vector<std::string> simulated;  // those of them that the kernels cannot hold
+
+  bool UsesKernels() const { return simulated.size() < linears; }
+};
+KernelPath OnKernels(const ModelWeights& weights, size_t threads);
+
+// The same packed weights through both, over every position of the beginning of a window.
+struct PathGap {
+  size_t window = 0, positions = 0;
+  double logit_max_abs = 0;        // of the difference of two logits
+  double logit_mean_abs = 0;       // of the simulated logits themselves, for scale
+  double kl_mean = 0, kl_max = 0;  // KL(simulated || kernel), nats
+  double top1_agreement = 1;       // share of positions with the same most likely token
+  // Of the linears alone, each on the inputs that the simulated model gives it: the difference of
+  // its outputs beside them, as the root of the ratio of their sums of squares. The largest, and
+  // whose. Rounded activations are the same numbers here; behind another linear they need not be,
+  // for what is closer to the middle of two codes than FP32 sums are exact rounds to the other,
+  // and each such step moves what comes after it.
+  double linear_error = 0;
+  std::string worst_linear;
+};
+
+// The most that is no fault of the kernels. Of rounded activations the logits have no limit: the
+// steps of which PathGap tells go on from block to block until they are as large as the noise of
+// the rounding itself, whatever they began with.
+struct GapLimits {
+  std::optional<double> kl_mean;
+  double linear_error = 0;
+
+  bool LogitsHold(const PathGap& gap) const { return !kl_mean || gap.kl_mean <= *kl_mean; }
+  bool LinearsHold(const PathGap& gap) const { return gap.linear_error <= linear_error; }
+};
+
+inline constexpr size_t kGapPositions = 512;  // the most that are compared
+
+// Throws Error where a logit is not finite.
+PathGap MeasureGap(const Transformer& simulated, const Transformer& kernel,
+                   const Protocol& protocol, const TokenStream& stream,
+                   std::span<const Window> windows, size_t window);
+
+}  // namespace quantref

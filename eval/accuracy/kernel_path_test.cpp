@@ -1,0 +1,192 @@
+#include "eval/accuracy/kernel_path.h"
+
+#include <catch2/catch.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/testing/tiny_models.h"
+#include "harness/base/rng.h"
+#include "harness/method/quantize_model.h"
+#include "quantizers/registry.h"
+
+namespace quantref {
+namespace {
+
+using testing::TempDir;
+using testing::TinyModel;
+
+// A tiny model quantized by rtn.
+struct Quantized {
+  explicit Quantized(const QuantizeSpec& spec,
+                     const std::optional<ActivationScheme>& activations = std::nullopt,
+                     TinyModel shape = {}) {
+    testing::WriteTinyModel(dir.path(), shape);
+    config = ReadConfig(dir / "config.json");
+    const ModelWeights loaded =
+        LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
+    Method method;
+    method.rounder = FindRounder("rtn");
+    method.activations = activations;
+    weights = QuantizeModel(config, loaded, PlanFor(spec, loaded), method, nullptr, {}).weights;
+  }
+  TempDir dir;
+  LlamaConfig config;
+  ModelWeights weights;
+};
+
+constexpr WeightScheme kInt4 = {.bits = 4, .granularity = Granularity::kGroup, .group = 16};
+QuantizeSpec Spec(const WeightScheme& scheme) {
+  QuantizeSpec spec;
+  spec.weights = scheme;
+  return spec;
+}
+
+constexpr GapLimits kLimits = {1e-9, 1e-5};
+
+PathGap Gap(const Quantized& model, const ModelWeights& kernel) {
+  const Protocol& protocol = FindProtocol("gptq-2048");
+  const TokenStream stream = testing::RandomStream(300, model.config.vocab, 1);
+  const std::vector<Window> windows = {{0, 100, 1}, {100, 200, 1}};
+  return MeasureGap(Transformer(model.config, model.weights, 200),
+                    Transformer(model.config, kernel, 200), protocol, stream, windows, 1);
+}
+
+TEST_CASE("kernel path: quantized linears get the kernels' layout, kept ones stay") {
+  QuantizeSpec spec = Spec(kInt4);
+  SchemeOverride column, keep;
+  column.match = "*.k_proj";
+  column.granularity = Granularity::kColumn;
+  keep.match = "*.v_proj";
+  keep.keep = true;
+  spec.overrides = {column, keep};
+  const Quantized model(spec);
+  const KernelPath path = OnKernels(model.weights, 2);
+  CHECK(path.linears == 12);
+  CHECK(path.simulated ==
+        std::vector<std::string>{"layers.0.self_attn.k_proj", "layers.1.self_attn.k_proj"});
+  CHECK(path.UsesKernels());
+  const BlockWeights& block = path.weights.blocks[0];
+  CHECK(block.q.weight.tiled() != nullptr);
+  CHECK(block.q.weight.packed() == model.weights.blocks[0].q.weight.packed());
+  CHECK(block.k.weight.tiled() == nullptr);
+  CHECK(block.v.weight.tiled() == nullptr);
+  CHECK(model.weights.blocks[0].q.weight.tiled() == nullptr);  // the other path is as it was
+  CHECK(HashQuantized(path.weights) == HashQuantized(model.weights));
+}
+
+TEST_CASE("kernel path: the gate's forward passes slide and stretch as the model's do") {
+  const Quantized sliding(Spec(kInt4), std::nullopt, {.sliding_window = 17});
+  const KernelPath kernel = OnKernels(sliding.weights, 1);
+  CHECK(Gap(sliding, kernel.weights).kl_mean < kLimits.kl_mean);
+  Quantized stretched(Spec(kInt4));
+  stretched.config.rope_scaling = {
+      .kind = RopeScaling::Kind::kDynamic, .factor = 8, .original_context = 50};
+  CHECK(Gap(stretched, OnKernels(stretched.weights, 1).weights).kl_mean < kLimits.kl_mean);
+}
+
+TEST_CASE("kernel path: nothing that the kernels can hold is the simulated path") {
+  const Quantized model(Spec({.granularity = Granularity::kColumn}));
+  const KernelPath path = OnKernels(model.weights, 1);
+  CHECK(path.linears == 14);
+  CHECK(path.simulated.size() == 14);
+  CHECK_FALSE(path.UsesKernels());
+}
+
+TEST_CASE("kernel path: a tied head goes through the kernels, the embedding is looked up") {
+  QuantizeSpec spec = Spec(kInt4);
+  spec.keep = {};
+  const Quantized model(spec, std::nullopt, {.tied = true});
+  const KernelPath path = OnKernels(model.weights, 1);
+  CHECK(path.linears == 15);
+  CHECK(path.weights.head.weight.tiled() != nullptr);
+  CHECK(path.weights.embedding.weight.tiled() == nullptr);
+  CHECK(kLimits.LogitsHold(Gap(model, path.weights)));
+}
+
+TEST_CASE("kernel path: both paths agree within the limits") {
+  for (const auto& activations :
+       {std::optional<ActivationScheme>(), std::optional<ActivationScheme>(ActivationScheme{}),
+        std::optional<ActivationScheme>(ActivationScheme{.bits = 4, .per_token = false})}) {
+    for (const int bits : {2, 3, 4, 6, 8}) {
+      WeightScheme scheme = kInt4;
+      scheme.bits = bits;
+      const Quantized model(Spec(scheme), activations);
+      const PathGap gap = Gap(model, OnKernels(model.weights, 1).weights);
+      INFO(bits << " bits, " << (activations ? activations->bits : 32) << " " << gap.kl_mean << " "
+                << gap.linear_error);
+      CHECK(gap.window == 1);
+      CHECK(gap.positions == 200);
+      CHECK(kLimits.LinearsHold(gap));
+      CHECK(gap.linear_error > 0);
+      CHECK_FALSE(gap.worst_linear.empty());
+      CHECK(gap.kl_max >= gap.kl_mean);
+      CHECK(gap.logit_mean_abs > 0);
+      if (!activations) CHECK(kLimits.LogitsHold(gap));
+    }
+  }
+}
+
+TEST_CASE("kernel path: the same weights on the same path have no gap") {
+  const Quantized model(Spec(kInt4));
+  const PathGap gap = Gap(model, model.weights);
+  CHECK(gap.kl_mean == 0);
+  CHECK(gap.logit_max_abs == 0);
+  CHECK(gap.linear_error == 0);
+  CHECK(gap.worst_linear == "");
+  CHECK(gap.top1_agreement == 1);
+}
+
+// The kernels' layout of something else than the linear's codes.
+Weight OneCodeOff(const Weight& weight) {
+  PackedMatrix packed = *weight.packed();
+  std::vector<uint8_t> codes(packed.cols());
+  packed.GetCodes(3, codes);
+  codes[7] ^= 1;
+  packed.SetCodes(3, codes);
+  return Weight(std::make_shared<const TiledMatrix>(packed));
+}
+Weight AnotherMatrix(const Weight& weight) {
+  Rng rng(1);
+  return Weight(std::make_shared<const TiledMatrix>(
+      TiledMatrix::Random(weight.rows(), weight.cols(), kInt4, rng)));
+}
+
+TEST_CASE("kernel path: a wrong layout in one linear is found and named") {
+  for (const auto& activations :
+       {std::optional<ActivationScheme>(), std::optional<ActivationScheme>(ActivationScheme{})}) {
+    const Quantized model(Spec(kInt4), activations);
+    for (const auto plant : {OneCodeOff, AnotherMatrix}) {
+      KernelPath path = OnKernels(model.weights, 1);
+      Linear& down = path.weights.blocks[1].down;
+      down.weight = plant(down.weight);
+      const PathGap gap = Gap(model, path.weights);
+      CHECK_FALSE(kLimits.LinearsHold(gap));
+      CHECK(gap.worst_linear == "layers.1.mlp.down_proj");
+      if (!activations) CHECK_FALSE(kLimits.LogitsHold(gap));
+    }
+  }
+}
+
+TEST_CASE("kernel path: long windows are compared at their beginning") {
+  const Quantized model(Spec(kInt4), std::nullopt, {.context = 1024});
+  const TokenStream stream = testing::RandomStream(1000, model.config.vocab, 1);
+  const std::vector<Window> windows = {{0, 1000, 1}};
+  const PathGap gap =
+      MeasureGap(Transformer(model.config, model.weights, 1000),
+                 Transformer(model.config, OnKernels(model.weights, 1).weights, 1000),
+                 FindProtocol("gptq-2048"), stream, windows, 0);
+  CHECK(gap.positions == kGapPositions);
+}
+
+TEST_CASE("kernel path: without a limit of the logits only linears count") {
+  PathGap gap;
+  gap.kl_mean = 1;
+  CHECK(GapLimits{std::nullopt, 1e-5}.LogitsHold(gap));
+  CHECK_FALSE(GapLimits{0.5, 1e-5}.LogitsHold(gap));
+  CHECK(GapLimits{0.5, 1e-5}.LinearsHold(gap));
+  gap.linear_error = 2e-5;
+  CHECK_FALSE(GapLimits{0.5, 1e-5}.LinearsHold(gap));
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,115 @@
+#include "eval/accuracy/measure.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "eval/accuracy/summary.h"
+#include "harness/base/check.h"
+#include "harness/base/rng.h"
+
+namespace quantref {
+namespace {
+
+// Never for the reference alone: there is nothing to be sure of.
+bool NarrowEnough(const ScoreTable& scores, std::span<const Window> windows, double halfwidth) {
+  if (scores.size() < 2) return false;
+  const MeasuredWindows reference = Measured(scores[0], windows);
+  for (size_t m = 1; m < scores.size(); ++m) {
+    const std::optional<Interval> interval =
+        PairedDifference(Measured(scores[m], windows), reference);
+    if (!interval || interval->HalfWidth() > halfwidth) return false;
+  }
+  return true;
+}
+
+// The windows of this stretch of the order that no journal gave.
+std::vector<size_t> Pending(std::span<const size_t> stretch, const ScoreTable& scores) {
+  std::vector<size_t> pending;
+  std::copy_if(stretch.begin(), stretch.end(), std::back_inserter(pending),
+               [&](size_t window) { return !scores[0][window]; });
+  return pending;
+}
+
+// Puts what it has of the windows into the table: a journal may be of more or of fewer, and then
+// perhaps without the hash of the logits of this run's first.
+std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t first_window,
+                                     ScoreTable& table) {
+  if (!options.resume)
+    return std::make_shared<Journal>(Journal::Create(options.journal, options.fingerprint));
+  std::vector<JournalEntry> entries;
+  const auto journal = std::make_shared<Journal>(
+      Journal::Resume(options.journal, options.fingerprint, table.size(), entries));
+  for (JournalEntry& entry : entries) {
+    if (entry.window >= table[0].size()) continue;
+    if (entry.window == first_window && entry.scores[0].logits_sha256.empty()) continue;
+    for (size_t m = 0; m < table.size(); ++m) {
+      table[m][entry.window] = std::move(entry.scores[m]);
+      if (entry.window != first_window) table[m][entry.window]->logits_sha256.clear();
+    }
+  }
+  return journal;
+}
+
+}  // namespace
+
+std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& stop) {
+  std::vector<size_t> order(windows);
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (stop) {
+    Rng rng(stop->seed);
+    Shuffle(std::span(order), rng);
+  }
+  return order;
+}
+
+Measurement Measure(std::span<const Transformer* const> models, const Protocol& protocol,
+                    const TokenStream& stream, std::span<const Window> windows,
+                    const MeasureOptions& options) {
+  Measurement result;
+  result.scores.assign(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
+  result.seconds.assign(models.size(), 0);
+  const std::vector<size_t> order = WindowOrder(windows.size(), options.stop);
+  result.first_window = order.front();
+
+  ScoreTable journaled = result.scores;
+  result.journal = OpenJournal(options, result.first_window, journaled);
+
+  const size_t total = windows.size() * models.size();
+  size_t before = 0;
+  EvaluateOptions evaluate;
+  evaluate.threads = options.threads;
+  evaluate.compare = options.compare;
+  evaluate.hash_window = order.front();
+  evaluate.progress = [&](size_t done, size_t) {
+    if (options.progress) options.progress(before * models.size() + done, total);
+  };
+  evaluate.on_window = [&](size_t window, std::span<const WindowScores> scores) {
+    if (options.before_keeping) options.before_keeping();
+    const Journal::State state = result.journal->Append(window, scores);
+    if (state != Journal::State::kThere && options.on_journal_gone)
+      options.on_journal_gone(state == Journal::State::kMadeAgain);
+  };
+
+  const size_t first_look =
+      options.stop ? std::max(options.stop->min_windows, kMinBlocks) : windows.size();
+  for (size_t end = std::min(first_look, windows.size()); before < windows.size();) {
+    const std::span<const size_t> stretch = std::span(order).subspan(before, end - before);
+    for (size_t window : stretch) {
+      if (!journaled[0][window]) continue;
+      for (size_t m = 0; m < models.size(); ++m) result.scores[m][window] = journaled[m][window];
+      ++result.resumed_windows;
+    }
+    Evaluate(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
+             result.scores, result.seconds);
+    before = end;
+    end = std::min(end + kWindowsPerLook, windows.size());
+    if (options.stop && before < windows.size() &&
+        NarrowEnough(result.scores, windows, options.stop->delta_nll_halfwidth)) {
+      result.stopped_early = true;
+      break;
+    }
+  }
+  return result;
+}
+
+}  // namespace quantref

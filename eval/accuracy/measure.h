@@ -1,0 +1,63 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/journal.h"
+#include "eval/text/protocol.h"
+#include "harness/model/llama.h"
+
+namespace quantref {
+
+// When to stop before the text's end: windows are taken in a seeded random order, and once the 95 %
+// interval of every cell's mean NLL difference is narrower than asked, the rest is left out.
+struct StopRule {
+  double delta_nll_halfwidth = 0;  // nats per token, > 0
+  size_t min_windows = 32;
+  size_t seed = 0;
+  bool operator==(const StopRule&) const = default;
+};
+// Between two looks at the intervals. Fixed, so that where a run stops does not depend on the
+// number of threads.
+inline constexpr size_t kWindowsPerLook = 8;
+
+// The order in which so many windows are measured: that of the text, or the rule's.
+std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& stop);
+
+struct MeasureOptions {
+  size_t threads = 1;
+  bool compare = true;
+  std::optional<StopRule> stop;
+  std::filesystem::path journal;  // windows are kept there as they are done
+  std::string fingerprint;        // of everything that the scores depend on
+  bool resume = false;            // go on with the journal where there is one
+  // Called where the journal was removed while the run was at work.
+  std::function<void(bool made_again)> on_journal_gone;
+  std::function<void(size_t done, size_t total)>
+      progress;                          // counts windows * models; may throw to stop
+  std::function<void()> before_keeping;  // a window; throws where its scores are worth nothing
+};
+
+struct Measurement {
+  ScoreTable scores;            // [model][window of the text]
+  std::vector<double> seconds;  // [model], summed over the threads, of this process
+  size_t resumed_windows = 0;   // taken from the journal
+  size_t first_window = 0;      // the first in the order, whose logits are hashed
+  bool stopped_early = false;
+  std::shared_ptr<Journal> journal;  // to be removed once the results are recorded; ours till then
+};
+
+// Evaluates the models (the first is the reference) on the windows, all or until the stop rule is
+// satisfied. Whatever was journaled before comes from the journal; the scores are the same bits as
+// in one go.
+Measurement Measure(std::span<const Transformer* const> models, const Protocol& protocol,
+                    const TokenStream& stream, std::span<const Window> windows,
+                    const MeasureOptions& options);
+
+}  // namespace quantref

@@ -1,0 +1,198 @@
+#include "eval/accuracy/measure.h"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <numeric>
+
+#include "eval/accuracy/summary.h"
+#include "eval/testing/tiny_models.h"
+
+namespace quantref {
+namespace {
+
+using testing::RandomStream;
+using testing::TempDir;
+using testing::TinyModel;
+using testing::TinyModels;
+
+constexpr size_t kWindow = 24, kWindows = 64;
+
+struct World {
+  World() : models(TinyModel{}, kBits, kWindow), stream(RandomStream(kWindow * kWindows, 64, 9)) {
+    for (size_t w = 0; w < kWindows; ++w) windows.push_back({w * kWindow, kWindow, 1});
+    options.journal = dir / "journal";
+    options.fingerprint = "f";
+  }
+  // Lets go of the journal, so that another may follow.
+  Measurement Run() const {
+    Measurement measurement =
+        Measure(models.pointers(), FindProtocol("gptq-2048"), stream, windows, options);
+    measurement.journal.reset();
+    return measurement;
+  }
+
+  static constexpr int kBits[] = {4, 6};
+  TempDir dir;
+  TinyModels models;
+  TokenStream stream;
+  std::vector<Window> windows;
+  MeasureOptions options;
+};
+
+size_t CountMeasured(const Measurement& measurement) {
+  size_t count = 0;
+  for (const auto& scores : measurement.scores[0]) count += scores.has_value();
+  return count;
+}
+
+TEST_CASE("without a stop rule every window is measured") {
+  World world;
+  const Measurement measurement = world.Run();
+  CHECK(CountMeasured(measurement) == kWindows);
+  CHECK_FALSE(measurement.stopped_early);
+  CHECK(measurement.first_window == 0);
+}
+
+TEST_CASE(
+    "a stop rule ends at the same window for any number of threads, and its interval is as narrow "
+    "as asked") {
+  World world;
+  const Measurement whole = world.Run();
+  const auto half_width = [&](const Measurement& m, size_t model) {
+    return PairedDifference(Measured(m.scores[model], world.windows),
+                            Measured(m.scores[0], world.windows))
+        ->HalfWidth();
+  };
+  world.options.stop =
+      StopRule{.delta_nll_halfwidth = half_width(whole, 1) * 1.6, .min_windows = 8, .seed = 5};
+  const Measurement one = world.Run();
+  CHECK(one.stopped_early);
+  CHECK(CountMeasured(one) < kWindows);
+  CHECK(CountMeasured(one) % kWindowsPerLook == 0);
+  for (size_t model : {1u, 2u})
+    CHECK(half_width(one, model) <= world.options.stop->delta_nll_halfwidth);
+  world.options.threads = 3;
+  CHECK(world.Run().scores == one.scores);
+  world.options.stop->seed = 6;
+  CHECK(world.Run().scores != one.scores);  // other windows
+  world.options.stop->delta_nll_halfwidth = 1e-12;
+  const Measurement never = world.Run();
+  CHECK_FALSE(never.stopped_early);
+  CHECK(CountMeasured(never) == kWindows);
+}
+
+TEST_CASE("a run stopped at any window goes on to the same bits") {
+  World world;
+  const bool with_rule = GENERATE(false, true);
+  if (with_rule)
+    world.options.stop = StopRule{.delta_nll_halfwidth = 0.05, .min_windows = 16, .seed = 1};
+  const Measurement whole = world.Run();
+  for (size_t stop_at : {1u, 2u, 20u, 61u, 150u}) {
+    World other;
+    other.options.stop = world.options.stop;
+    other.options.threads = 2;
+    other.options.progress = [&](size_t done, size_t) {
+      if (done >= stop_at) throw Interrupted("now", "test");
+    };
+    CHECK_THROWS_AS(other.Run(), Interrupted);
+    other.options.progress = {};
+    other.options.resume = true;
+    const Measurement resumed = other.Run();
+    CHECK(resumed.scores == whole.scores);
+    CHECK(resumed.resumed_windows <= stop_at / 3 + 2);
+    CHECK((stop_at < 20 || resumed.resumed_windows > 0));
+  }
+}
+
+TEST_CASE("what a journal has is good for runs of more windows and of fewer, and stays in it") {
+  const World whole;
+  const Measurement all = whole.Run();
+  World world;
+  const auto resume = [&](size_t windows) {
+    world.windows.assign(whole.windows.begin(),
+                         whole.windows.begin() + static_cast<std::ptrdiff_t>(windows));
+    const Measurement measurement = world.Run();
+    for (size_t m = 0; m < all.scores.size(); ++m) {
+      for (size_t w = 0; w < windows; ++w) CHECK(measurement.scores[m][w] == all.scores[m][w]);
+    }
+    world.options.resume = true;
+    return measurement.resumed_windows;
+  };
+  CHECK(resume(8) == 0);
+  CHECK(resume(3) == 3);
+  CHECK(resume(16) == 8);
+  CHECK(resume(kWindows) == 16);
+}
+
+TEST_CASE("with a stop rule, another number of windows has another order, to the same bits") {
+  World world;
+  world.options.stop = StopRule{.delta_nll_halfwidth = 1e-12, .min_windows = 8, .seed = 1};
+  const World unstopped;
+  const Measurement all = unstopped.Run();
+  for (const size_t windows : {12u, 40u}) {
+    world.windows.assign(unstopped.windows.begin(), unstopped.windows.begin() + windows);
+    const Measurement measurement = world.Run();
+    world.options.resume = true;
+    for (size_t w = 0; w < windows; ++w) {
+      CHECK(measurement.scores[1][w]->nll == all.scores[1][w]->nll);
+      CHECK(measurement.scores[1][w]->logits_sha256.empty() == (w != measurement.first_window));
+    }
+  }
+}
+
+TEST_CASE("a window is kept only after it was asked whether its scores are worth anything") {
+  World world;
+  const Measurement whole = world.Run();
+  size_t kept = 0;
+  world.options.before_keeping = [&] {
+    if (kept == 5) throw InputChanged("now", "test");
+    ++kept;
+  };
+  CHECK_THROWS_AS(world.Run(), InputChanged);
+  world.options.before_keeping = {};
+  world.options.resume = true;
+  const Measurement resumed = world.Run();
+  CHECK(resumed.resumed_windows == 5);
+  CHECK(resumed.scores == whole.scores);
+}
+
+TEST_CASE("progress counts up to the whole, journaled windows too") {
+  World world;
+  world.Run();
+  world.options.resume = true;
+  size_t last = 0;
+  world.options.progress = [&](size_t done, size_t) { last = done; };
+  CHECK(world.Run().resumed_windows == kWindows);
+  CHECK(last == 0);  // nothing was left to do
+}
+
+TEST_CASE("summaries: figures by hand") {
+  WindowScores a, b, reference_a, reference_b;
+  a.nll = 10, a.nll_squares = 60, a.kl = 1, a.kl_values = {0.25, 0.75}, a.same_top = 2;
+  b.nll = 8, b.nll_squares = 40, b.kl = 3, b.kl_values = {1, 2}, b.same_top = 1;
+  reference_a.nll = 9, reference_b.nll = 7;
+  a.probability_change_squares = 0.5, b.probability_change_squares = 1.5;
+  const std::vector<Window> windows = {{0, 3, 1}, {3, 3, 1}};
+  const MeasuredWindows model{{&a, &b}, windows}, reference{{&reference_a, &reference_b}, windows};
+  TokenStream stream;
+  stream.ids.resize(6);
+  stream.bytes_before = {0, 0, 3, 9, 13, 20, 22};
+  stream.words_before = {0, 0, 1, 2, 2, 3, 3};
+  const Perplexity perplexity = SummarizePerplexity(model, stream);
+  CHECK(perplexity.nll.mean == 4.5);
+  CHECK(perplexity.ppl == Approx(std::exp(4.5)));
+  // Tokens 1, 2, 4 and 5 are scored: 18 NLL over their 9 + 9 bytes, in which 2 + 1 words begin.
+  CHECK(*perplexity.word_ppl == Approx(std::exp(18.0 / 3)));
+  CHECK(*perplexity.bits_per_byte == Approx(18 / std::log(2.0) / 18));
+  CHECK_FALSE(perplexity.nll.interval.has_value());
+  const Comparison comparison = SummarizeComparison(model, reference);
+  CHECK(comparison.delta_nll.mean == 0.5);
+  CHECK(comparison.kl.mean == 1);
+  CHECK(comparison.kl_p50 == 0.875);
+  CHECK(comparison.kl_max == 2);
+  CHECK(comparison.top1.mean == 0.75);
+  CHECK(comparison.probability_change_rms == Approx(std::sqrt(0.5)));
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "eval/accuracy/accuracy.h"
+#include "eval/stats/stats.h"
+#include "eval/text/protocol.h"
+
+namespace quantref {
+
+// The measured windows of one model: what a ScoreTable's row and the windows' sizes give to the
+// statistics.
+struct MeasuredWindows {
+  std::vector<const WindowScores*> scores;
+  std::vector<Window> windows;
+};
+MeasuredWindows Measured(std::span<const std::optional<WindowScores>> row,
+                         std::span<const Window> windows);
+
+// A mean per scored token. The interval is absent for fewer than kMinBlocks windows.
+struct Estimate {
+  double mean = 0;
+  std::optional<Interval> interval;  // over windows
+  double independent_error = 0;      // the standard error if tokens were independent
+};
+
+// Perplexity of one model. PPL = exp(mean NLL); its interval is that of the mean NLL,
+// exponentiated.
+struct Perplexity {
+  Estimate nll;  // nats per scored token
+  double ppl = 0;
+  // The NLL of the scored tokens over the words and bytes of what these stand for in the text that
+  // was tokenized. Nothing where they hold no word, or so few that it is beyond any number.
+  std::optional<double> word_ppl{}, bits_per_byte{};
+};
+Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStream& stream);
+
+// A model beside the reference, position by position.
+struct Comparison {
+  Estimate
+      delta_nll;  // > 0: the model is worse. The PPL ratio is its exponential, the interval too
+  Estimate kl;    // nats
+  Estimate top1;  // share of positions with the same most likely token
+  double minimum_detectable =
+      0;  // the smallest mean NLL difference that this text would likely have shown
+  double kl_p50 = 0, kl_p90 = 0, kl_p99 = 0, kl_p999 = 0, kl_max = 0;
+  double probability_change = 0, probability_change_rms = 0;  // of the true token
+};
+Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindows& reference);
+
+// Mean NLL of a minus that of b, paired window by window. Nothing for too few windows.
+std::optional<Interval> PairedDifference(const MeasuredWindows& a, const MeasuredWindows& b);
+
+}  // namespace quantref

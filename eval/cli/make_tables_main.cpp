@@ -1,0 +1,146 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eval/run/stored_results.h"
+#include "eval/support/files.h"
+#include "eval/support/guarded.h"
+#include "eval/support/say.h"
+#include "eval/support/terminal.h"
+#include "eval/table/cells.h"
+#include "eval/table/check.h"
+#include "eval/table/render.h"
+#include "harness/base/error.h"
+#include "harness/base/machine.h"
+#include "harness/io/file.h"
+
+namespace quantref {
+namespace {
+
+constexpr char kSpecHint[] = "make_tables SPEC.yaml; results/tables/README.md has what specs say";
+
+struct TableOptions {
+  std::vector<std::string> what;  // one spec, or records
+  std::string spec, format, out;
+  std::vector<std::string> records, columns;
+  bool check = false;
+};
+
+TableFormat FormatNamed(const std::string& name) {
+  const std::vector<std::string>& names = TableFormatNames();
+  return TableFormat(std::find(names.begin(), names.end(), name) - names.begin());
+}
+
+std::vector<TableFormat> FormatsToCheck(const TableSpec& spec, const std::string& format) {
+  std::vector<TableFormat> formats;
+  for (const auto& [known, path] : spec.outputs) {
+    if (format.empty() || known == FormatNamed(format)) formats.push_back(known);
+  }
+  if (formats.empty()) {
+    throw Error(fmt::format("expected a file for {} to check, found none",
+                            format.empty() ? "any format" : format),
+                spec.file + ": outputs", "for example outputs: {latex: table.tex}");
+  }
+  return formats;
+}
+
+void Write(const std::string& text, const std::string& out) {
+  out.empty() ? PrintWhole(text) : WriteFileAtomically(out, text, true);
+}
+
+// Records without a spec: what run_eval printed when it wrote them.
+int ShowRecords(const TableOptions& options) {
+  for (const auto& [given, option] :
+       {std::pair(!options.format.empty(), "--format"),
+        std::pair(!options.records.empty(), "--records"), std::pair(options.check, "--check")}) {
+    if (given) throw Error("expected a spec beside it, found records alone", option, kSpecHint);
+  }
+  CheckColumns(options.columns);
+  const auto files = MatchFiles(std::filesystem::current_path(), options.what);
+  const bool to_terminal = options.out.empty();
+  const TableView view{to_terminal ? LineWidth(STDOUT_FILENO) : std::nullopt, options.columns};
+  Write(StoredResultsText(ReadStoredResults(files, CoreCount()), view), options.out);
+  return 0;
+}
+
+int MakeTables(const TableOptions& options) {
+  TableSpec spec = ReadTableSpec(options.spec);
+  if (!options.records.empty()) spec.records.clear();
+  for (const std::string& path : options.records)
+    spec.records.push_back(std::filesystem::absolute(path).string());
+  const std::vector<TableFormat> to_check =
+      options.check ? FormatsToCheck(spec, options.format) : std::vector<TableFormat>{};
+  const size_t threads = CoreCount();
+  const TableRecords records = ReadTableRecords(spec, threads);
+  const Table table = MakeTable(spec, records, threads);
+  if (options.check) {
+    const std::string wrong = CheckOutputs(table, records, to_check);
+    PrintWhole(wrong);
+    return wrong.empty() ? 0 : kExitGateFailed;
+  }
+  if (options.format.empty() && options.out.empty() && !spec.outputs.empty()) {
+    for (const auto& [format, path] : spec.outputs) {
+      WriteFileAtomically(path, TableAs(table, format), true);
+      PrintWhole(path.string() + "\n");
+    }
+    return 0;
+  }
+  const TableFormat format =
+      options.format.empty() ? TableFormat::kMarkdown : FormatNamed(options.format);
+  const std::string text = TableAs(table, format);
+  Write(text, options.out);
+  return 0;
+}
+
+bool IsSpec(const std::string& path) { return path.ends_with(".yaml") || path.ends_with(".yml"); }
+
+int Make(TableOptions options) {
+  const auto specs = std::count_if(options.what.begin(), options.what.end(), IsSpec);
+  if (specs == 0) return ShowRecords(options);
+  if (options.what.size() > 1)
+    throw Error("expected one spec, or records", "command line",
+                "records for a spec: make_tables SPEC.yaml --records PATH");
+  if (!options.columns.empty())
+    throw Error("a spec names its columns itself", "--columns", kSpecHint);
+  options.spec = options.what[0];
+  return MakeTables(options);
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Makes the tables of a paper from records.", "make_tables");
+  TableOptions options;
+  app.add_option("SPEC.yaml|RECORDS", options.what,
+                 "a spec of rows, columns and metrics (results/tables/README.md); or records, "
+                 "folders of them and baselines: the tables that run_eval printed of them")
+      ->required();
+  app.add_option("--format", options.format,
+                 "latex, markdown, csv or html; without it, all files that the spec's 'outputs' "
+                 "names are written, or Markdown is printed")
+      ->check(CLI::IsMember(TableFormatNames()))
+      ->type_name("FORMAT");
+  app.add_option("--records", options.records,
+                 "instead of the spec's: records, folders of them, or globs; several times")
+      ->type_name("PATH")
+      ->allow_extra_args(false);
+  auto* out = app.add_option("--out", options.out, "write to this file")->type_name("FILE");
+  app.add_option("--columns", options.columns, "of records alone: as run_eval's")
+      ->delimiter(',')
+      ->type_name("A,B");
+  app.add_flag("--check", options.check,
+               "write nothing; exit with 1 if a file that 'outputs' names is not what the records "
+               "give now")
+      ->excludes(out);
+  app.footer("exit codes: 0 done, 1 a table is out of date, 2 wrong input or interrupted, 3 a bug");
+  return GuardedMain(app, argc, argv, [&] { return Make(options); });
+}
+
+}  // namespace
+}  // namespace quantref
+
+int main(int argc, char** argv) { return quantref::Main(argc, argv); }

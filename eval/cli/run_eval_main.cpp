@@ -1,0 +1,142 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/config/schema.h"
+#include "eval/run/run.h"
+#include "eval/support/guarded.h"
+#include "eval/support/option_values.h"
+#include "eval/support/resources.h"
+#include "eval/support/say.h"
+#include "eval/support/terminal.h"
+#include "eval/support/text_table.h"
+#include "eval/text/dataset.h"
+#include "eval/text/protocol.h"
+#include "harness/base/error.h"
+#include "harness/kernels/gemm.h"
+#include "harness/kernels/isa.h"
+#include "quantizers/registry.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kMostWindows = 1'000'000'000, kMostThreads = 1024;
+constexpr double kLeastMemoryGb = 1e-6, kMostMemoryGb = 1e6;
+
+// A line for the plugin, and one for each of its knobs.
+void AddPlugin(const Plugin& plugin, const std::string& kind,
+               std::vector<std::vector<std::string>>& rows) {
+  rows.push_back({std::string(plugin.name()), fmt::format("{}: {}", kind, plugin.summary())});
+  for (const Knob& knob : plugin.knobs()) {
+    const std::string otherwise = knob.kind == Knob::Kind::kFlag
+                                      ? (knob.otherwise != 0 ? "true" : "false")
+                                      : fmt::format("{:g}", knob.otherwise);
+    rows.push_back({fmt::format("  {}.{}", plugin.name(), knob.name),
+                    fmt::format("{} (default {})", knob.about, otherwise)});
+  }
+}
+
+void PrintList(const std::string& kind) {
+  if (kind == "configs") return PrintWhole(ConfigsText(LineWidth(STDOUT_FILENO)));
+  if (kind == "keys") return PrintWhole(ConfigKeysText(LineWidth(STDOUT_FILENO)));
+  if (kind == "schema") return PrintWhole(ConfigSchema());
+  std::vector<std::vector<std::string>> rows;
+  if (kind == "quantizers") {
+    rows.push_back({"fp16, bf16 or fp32",
+                    "the reference, called by what the checkpoint's weights are; always measured"});
+    for (const Rounder* rounder : Rounders()) AddPlugin(*rounder, "rounder", rows);
+    for (const Transform* transform : Transforms()) AddPlugin(*transform, "transform", rows);
+  } else if (kind == "protocols") {
+    for (const Protocol& protocol : Protocols())
+      rows.push_back({NamePattern(protocol), protocol.summary});
+  } else if (kind == "models") {
+    for (const std::string& model : BundledModels())
+      rows.push_back({model, FindModel(model).string()});
+  } else if (kind == "datasets") {
+    for (const DatasetInfo& dataset : KnownDatasets()) {
+      std::string splits;
+      for (const SplitFile& file : dataset.files)
+        splits += (splits.empty() ? "" : ", ") + file.split;
+      rows.push_back({dataset.name, fmt::format("{} ({})", dataset.about, splits)});
+    }
+  } else {
+    for (Isa isa : KnownIsas()) {
+      const char* state = isa == ActiveIsa() ? "in use"
+                          : CpuHas(isa)      ? "available"
+                                             : "not on this CPU";
+      rows.push_back({IsaName(isa), state});
+    }
+    rows.push_back({"blas", fmt::format("{}, {} kernels", BlasVersion(), BlasCoreType())});
+  }
+  PrintWhole(RenderList(rows, LineWidth(STDOUT_FILENO)));
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Quantizes a model as the configs say and measures what that does to it.",
+               "run_eval");
+  RunOptions options;
+  std::string list;
+  auto* configs =
+      app.add_option("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
+  app.add_option("--set", options.assignments, "override a config key; repeatable")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--methods", options.methods,
+                 "only these cells beside the reference; fp16 or reference: that alone")
+      ->delimiter(',')
+      ->type_name("A,B");
+  app.add_option("--columns", options.columns,
+                 "of the table: some of weights, bits, ppl, change, kl, top1, prefill, decode, "
+                 "time, in that order; or all (default: as many as the terminal has room for)")
+      ->delimiter(',')
+      ->type_name("A,B");
+  app.add_option("--windows", options.windows, "only the first N windows (marked in the record)")
+      ->check(WholeNumber(1, kMostWindows))
+      ->type_name("N");
+  app.add_option("--threads", options.threads, "default: all cores")
+      ->check(WholeNumber(1, kMostThreads))
+      ->type_name("N");
+  app.add_option("--out", options.out, "folder of the records (default: results/records)")
+      ->type_name("DIR");
+  app.add_flag("--dry-run", options.dry_run,
+               "print cells, windows, expected time and memory, and stop");
+  app.add_flag("--layers", options.layers, "print what happened to each layer, too");
+  app.add_flag("--rerun", options.rerun, "measure a study's finished cells, too");
+  app.add_flag("--any-commit", options.any_commit,
+               "count records of other commits and of changed trees as finished");
+  app.add_option("--memory", options.memory_gb,
+                 "for cells measured together (default: 80 % of what is free)")
+      ->check(Number(kLeastMemoryGb, kMostMemoryGb))
+      ->type_name("GB");
+  app.add_flag(
+      "--resume", options.resume,
+      "go on with an interrupted run of the same configs; one that is complete stays as it is");
+  auto* quiet = app.add_flag("--quiet", options.quiet, "print nothing but errors");
+  app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);
+  app.add_option("--list", list,
+                 "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
+                 "models, datasets; schema: of configs, for editors")
+      ->check(CLI::IsMember({"configs", "keys", "schema", "quantizers", "protocols", "kernels",
+                             "models", "datasets"}))
+      ->type_name("KIND");
+  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
+  return GuardedMain(app, argc, argv, [&] {
+    if (!list.empty()) {
+      PrintList(list);
+    } else if (configs->empty()) {
+      throw Error("expected at least one config", "command line",
+                  "for example: run_eval configs/int4_g128.yaml");
+    } else {
+      return RunEval(options);
+    }
+    return 0;
+  });
+}
+
+}  // namespace
+}  // namespace quantref
+
+int main(int argc, char** argv) { return quantref::Main(argc, argv); }

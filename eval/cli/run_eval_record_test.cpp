@@ -1,0 +1,348 @@
+// What stands in the records of run_eval: the contract of results/README.md.
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "eval/record/schema.h"
+#include "eval/run/record.h"
+#include "eval/testing/run_eval_lab.h"
+#include "harness/base/sha256.h"
+#include "harness/io/file.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::RecordJson;
+using testing::RunEvalLab;
+using Strings = std::vector<std::string>;
+
+// The records of one whole run, made once.
+const RunEvalLab& FinishedLab() {
+  static const RunEvalLab lab;
+  static const testing::ProcessResult result =
+      lab.Run({lab.config(), "--set",
+               "throughput={standard_shapes: false, tokens: [1], prefill: 8, decode: 2, "
+               "repetitions: 2}"});
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  return lab;
+}
+
+bool Has(const RecordJson& record, const std::string& dotted) {
+  const RecordJson* value = &record;
+  std::istringstream keys(dotted);
+  for (std::string key; std::getline(keys, key, '.');) {
+    if (!value->is_object() || !value->contains(key)) return false;
+    value = &(*value)[key];
+  }
+  return !value->is_null();
+}
+
+// The first of the fields that the record has, or lacks.
+std::string FirstPresent(const RecordJson& record, const Strings& fields, bool present) {
+  for (const std::string& field : fields) {
+    if (Has(record, field) == present) return field;
+  }
+  return "";
+}
+
+TEST_CASE("record: every cell has what every cell has") {
+  const Strings fields = {"schema",
+                          "id",
+                          "created",
+                          "tool.version",
+                          "tool.git_commit",
+                          "tool.dirty",
+                          "config.name",
+                          "config.sha256",
+                          "config.resolved",
+                          "model.name",
+                          "model.sha256",
+                          "model.config_sha256",
+                          "model.tokenizer_sha256",
+                          "model.tokenizer_pieces",
+                          "model.vocabulary",
+                          "model.parameters",
+                          "model.dtype",
+                          "method",
+                          "effective_bits",
+                          "dataset.name",
+                          "model_effective_bits",
+                          "dataset.sha256",
+                          "protocol.name",
+                          "protocol.tokens",
+                          "protocol.windows",
+                          "protocol.scored",
+                          "protocol.token_sha256",
+                          "accuracy.ppl",
+                          "protocol.window_scored",
+                          "accuracy.ppl_ci95",
+                          "accuracy.mean_nll",
+                          "accuracy.word_ppl",
+                          "accuracy.bits_per_byte",
+                          "environment.cpu",
+                          "accuracy.window_nll",
+                          "environment.cores",
+                          "environment.threads",
+                          "environment.isa",
+                          "environment.compiler",
+                          "environment.flags",
+                          "environment.blas",
+                          "environment.os",
+                          "environment.blas_core",
+                          "seconds.load",
+                          "seconds.evaluate",
+                          "peak_rss_bytes"};
+  for (const char* method : {"fp16", "rtn"}) {
+    INFO(method);
+    CHECK(FirstPresent(FinishedLab().Record(method), fields, false) == "");
+  }
+}
+
+TEST_CASE("record: a quantized cell has its scheme, layers and comparisons; fp16 has none") {
+  const Strings fields = {"scheme.name",
+                          "scheme.bits",
+                          "path",
+                          "simulated_vs_kernel.kl_mean",
+                          "accuracy.reference_ppl",
+                          "accuracy.reference_mean_nll",
+                          "accuracy.delta_nll",
+                          "accuracy.delta_nll_ci95",
+                          "accuracy.kl_mean",
+                          "accuracy.kl_ci95",
+                          "accuracy.kl_p50",
+                          "accuracy.kl_p90",
+                          "accuracy.kl_p99",
+                          "accuracy.kl_max",
+                          "accuracy.top1_agreement",
+                          "accuracy.top1_ci95",
+                          "accuracy.reference_window_nll",
+                          "layers",
+                          "seconds.quantize"};
+  CHECK(FirstPresent(FinishedLab().Record("rtn"), fields, false) == "");
+  CHECK(FirstPresent(FinishedLab().Record("fp16"), fields, true) == "");
+  const Strings unmeasured = {"dataset.split", "dataset.substituted_sample",
+                              "protocol.cut_from_windows"};
+  CHECK(FirstPresent(FinishedLab().Record("rtn"), unmeasured, true) == "");
+}
+
+TEST_CASE("record: metrics that were not asked for are absent") {
+  const RunEvalLab lab;
+  REQUIRE(lab.Run({lab.config(), "--set", "accuracy.metrics=[ppl]", "--windows", "2"}).exit_code ==
+          0);
+  const RecordJson rtn = lab.Record("rtn");
+  const Strings fields = {"accuracy.kl_mean", "accuracy.top1_agreement", "accuracy.window_kl",
+                          "accuracy.ppl_ci95"};
+  CHECK(FirstPresent(rtn, fields, true) == "");
+  CHECK(rtn["accuracy"].contains("delta_nll"));
+  CHECK(rtn["protocol"]["windows"] == 2);
+  CHECK(rtn["protocol"]["cut_from_windows"].get<size_t>() > 2);
+}
+
+// The names of all fields at any depth; what a user named himself is no field.
+void CollectNames(const RecordJson& json, std::set<std::string>& names) {
+  for (const auto& [key, value] : json.items()) {
+    if (json.is_object()) names.insert(key);
+    if (key != "resolved" && (value.is_object() || value.is_array())) CollectNames(value, names);
+  }
+}
+
+// What stands between backticks in results/README.md, without "accuracy." before it and "[]" or a
+// value after it: a field's name, or one with a '*' at its end or a part missing at its start
+// ("_rms").
+Strings DocumentedNames() {
+  const std::string readme = ReadFile(testing::SourceDir() / "results/README.md", size_t{1} << 20);
+  Strings names;
+  for (size_t open = readme.find('`'); open != std::string::npos; open = readme.find('`', open)) {
+    const size_t close = readme.find('`', open + 1);
+    std::string name = readme.substr(open + 1, close - open - 1);
+    name.erase(std::min(name.find_first_of("[: "), name.size()));
+    for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.')) {
+      names.push_back(name.substr(0, dot));
+      name.erase(0, dot + 1);
+    }
+    names.push_back(name);
+    open = close + 1;
+  }
+  return names;
+}
+
+bool Documents(const std::string& documented, const std::string& name) {
+  if (documented == "*") return false;  // of a file's name
+  if (documented.ends_with('*'))
+    return name.starts_with(documented.substr(0, documented.size() - 1));
+  if (documented.starts_with('_')) return name.ends_with(documented);
+  return name == documented;
+}
+
+TEST_CASE("record: every field is documented") {
+  std::set<std::string> names;
+  CollectNames(FinishedLab().Record("fp16"), names);
+  CollectNames(FinishedLab().Record("rtn"), names);
+  for (const char* name : {"kernels", "share_of_read", "decode_tokens_s", "worst_linear"})
+    CHECK(names.contains(name));
+  CHECK(names.size() > 50);
+  const Strings documented = DocumentedNames();
+  const std::set<std::string> of_schemes = {"granularity", "symmetric", "group", "zero_in_range"};
+  for (const std::string& name : names) {
+    if (of_schemes.contains(name)) continue;  // documented as config keys
+    INFO(name);
+    CHECK(std::any_of(documented.begin(), documented.end(),
+                      [&](const std::string& entry) { return Documents(entry, name); }));
+  }
+}
+
+TEST_CASE("record: the id is the hash of the rest, and the file is named after it") {
+  const RunEvalLab& lab = FinishedLab();
+  for (const std::string& name : lab.RecordFiles()) {
+    INFO(name);
+    RecordJson record = RecordJson::parse(ReadFile(lab.records() / name, size_t{1} << 24));
+    const std::string id = record["id"], created = record["created"], method = record["method"];
+    record.erase("id");
+    CHECK(id == Sha256Hex(record.dump()).substr(0, 16));
+    CHECK(record["schema"] == kRecordSchema);
+    CHECK(name.starts_with("tiny-" + method + "-" + created.substr(0, 4)));
+    CHECK(name.ends_with("-" + id.substr(0, 8) + ".json"));
+    CHECK(created.size() == std::string("2026-01-31T12:34:56Z").size());
+  }
+}
+
+TEST_CASE("record: hashes are those of what was read") {
+  const RunEvalLab& lab = FinishedLab();
+  const RecordJson rtn = lab.Record("rtn");
+  const auto hash = [&](const char* file) {
+    return Sha256Hex(ReadFile(lab / file, size_t{1} << 26));
+  };
+  CHECK(rtn["model"]["sha256"] == hash("model/model.safetensors"));
+  CHECK(rtn["model"]["config_sha256"] == hash("model/config.json"));
+  CHECK(rtn["model"]["tokenizer_sha256"] == hash("model/tokenizer.model"));
+  CHECK(rtn["dataset"]["sha256"] == hash("text.txt"));
+  CHECK(rtn["dataset"]["name"] == "text.txt");
+  CHECK(rtn["config"]["sha256"] == Sha256Hex(rtn["config"]["resolved"].dump()));
+  CHECK(rtn["config"]["resolved"]["quantize"]["weights"]["group"] == 16);
+}
+
+TEST_CASE("record: a perplexity that no double holds is absent, and printed as a finite text") {
+  const RunEvalLab lab;
+  testing::FileTensors tensors =
+      testing::TinyTensors({.vocab = testing::kTokenizerPieces, .context = 64});
+  std::string& bytes = tensors.at("lm_head.weight").bytes;
+  std::vector<float> head(bytes.size() / sizeof(float));
+  std::memcpy(head.data(), bytes.data(), bytes.size());
+  for (float& weight : head) weight *= 5000;
+  std::memcpy(bytes.data(), head.data(), bytes.size());
+  testing::WriteTensors(lab / "model", tensors);
+  // The bounds between the paths are for logits of a model that works.
+  const testing::ProcessResult result = lab.Run({lab.config(), "--set", "accuracy.path=simulated"});
+  INFO(result.out << result.err);
+  REQUIRE(result.exit_code == 0);
+  for (const char* method : {"fp16", "rtn"}) {
+    const RecordJson record = lab.Record(method);
+    CHECK(record["accuracy"]["mean_nll"].get<double>() > 710);
+    for (const char* field : {"ppl", "ppl_ci95", "word_ppl"})
+      CHECK_FALSE(record["accuracy"].contains(field));
+    CHECK(record.dump().find("null") == std::string::npos);
+  }
+  CHECK(result.out.find(">1e308") != std::string::npos);
+  CHECK(result.out.find("rtn: PPL beyond 1e308, mean NLL ") != std::string::npos);
+  for (const char* wrong : {" inf", "nan"}) CHECK(result.out.find(wrong) == std::string::npos);
+}
+
+double Sum(const RecordJson& values) {
+  double sum = 0;
+  for (const RecordJson& value : values) sum += value.get<double>();
+  return sum;
+}
+
+TEST_CASE("record: aggregates follow from the samples beside them") {
+  const RecordJson rtn = FinishedLab().Record("rtn");
+  const RecordJson& accuracy = rtn["accuracy"];
+  const RecordJson& protocol = rtn["protocol"];
+  const double scored = Sum(protocol["window_scored"]);
+  CHECK(protocol["scored"] == scored);
+  CHECK(protocol["windows"] == protocol["window_scored"].size());
+  CHECK(accuracy["window_nll"].size() == protocol["window_scored"].size());
+  const double mean = Sum(accuracy["window_nll"]) / scored;
+  const double reference = Sum(accuracy["reference_window_nll"]) / scored;
+  const auto is = [](const RecordJson& found, double expected) {
+    return found.get<double>() == Approx(expected).epsilon(1e-12);
+  };
+  CHECK(is(accuracy["mean_nll"], mean));
+  CHECK(is(accuracy["ppl"], std::exp(mean)));
+  CHECK(is(accuracy["reference_mean_nll"], reference));
+  CHECK(is(accuracy["reference_ppl"], std::exp(reference)));
+  CHECK(accuracy["delta_nll"].get<double>() == Approx(mean - reference).margin(1e-12));
+  CHECK(is(accuracy["kl_mean"], Sum(accuracy["window_kl"]) / scored));
+  CHECK(is(accuracy["top1_agreement"], Sum(accuracy["window_same_top"]) / scored));
+
+  const std::string text = ReadFile(FinishedLab() / "text.txt", size_t{1} << 20);
+  std::istringstream words(text);
+  double count = 0;
+  for (std::string word; words >> word;) ++count;
+  // Whole numbers of words and bytes, nearly all of the text's: what its scored tokens hold.
+  const double nll = Sum(accuracy["window_nll"]);
+  const double scored_words = nll / std::log(accuracy["word_ppl"].get<double>());
+  const double scored_bytes = nll / std::log(2.0) / accuracy["bits_per_byte"].get<double>();
+  for (const double whole : {scored_words, scored_bytes})
+    CHECK(whole == Approx(std::round(whole)).epsilon(1e-9));
+  CHECK(scored_words / count == Approx(1).margin(0.1));
+  CHECK(scored_bytes / static_cast<double>(text.size()) == Approx(1).margin(0.1));
+}
+
+TEST_CASE("record: intervals hold their estimates and layers their bits") {
+  const RecordJson rtn = FinishedLab().Record("rtn");
+  const RecordJson& accuracy = rtn["accuracy"];
+  for (const auto& [value, interval] :
+       std::vector<std::pair<std::string, std::string>>{{"ppl", "ppl_ci95"},
+                                                        {"delta_nll", "delta_nll_ci95"},
+                                                        {"kl_mean", "kl_ci95"},
+                                                        {"top1_agreement", "top1_ci95"}}) {
+    INFO(value);
+    CHECK(accuracy[interval][0].get<double>() <= accuracy[value].get<double>());
+    CHECK(accuracy[interval][1].get<double>() >= accuracy[value].get<double>());
+  }
+  for (const char* lower : {"kl_p50", "kl_p90", "kl_p99"})
+    CHECK(accuracy[lower].get<double>() <= accuracy["kl_max"].get<double>());
+  CHECK(rtn["layers"].size() == 14);
+  for (const RecordJson& layer : rtn["layers"]) {
+    CHECK(layer["bits"] == 4 + 20.0 / 16);  // an FP16 scale and a 4-bit zero point for 16 weights
+    CHECK(layer["weight_mse"].get<double>() > 0);
+  }
+  CHECK(rtn["effective_bits"] == 4 + 20.0 / 16);
+  CHECK(FinishedLab().Record("fp16")["effective_bits"] == 32);  // the tiny model's own
+}
+
+TEST_CASE("record: WriteRecords never touches another file, and writes all or none") {
+  const testing::TempDir dir;
+  const std::vector<Record> records = {{"a.json", "{}\n"}};
+  CHECK(WriteRecords(records, dir.path()) == std::vector<fs::path>{dir / "a.json"});
+  CHECK(ReadFile(dir / "a.json", 100) == "{}\n");
+  const std::vector<Record> others = {{"b.json", "other"}, {"a.json", "other"}};
+  CHECK_ERROR(WriteRecords(others, dir.path()), "a.json", "left as it is");
+  CHECK(ReadFile(dir / "a.json", 100) == "{}\n");
+  CHECK_FALSE(fs::exists(dir / "b.json"));
+}
+
+TEST_CASE("record: PrepareRecordFolder makes a folder, or says why it cannot") {
+  const testing::TempDir dir;
+  PrepareRecordFolder(dir / "a/b");
+  CHECK(fs::is_directory(dir / "a/b"));
+  CHECK(fs::is_empty(dir / "a/b"));
+  PrepareRecordFolder(dir / "a/b");
+  testing::WriteFile(dir / "file", "x");
+  CHECK_ERROR(PrepareRecordFolder(dir / "file"), "--out", "cannot be written", "file");
+  CHECK_ERROR(PrepareRecordFolder(dir / "file/below"), "--out", "cannot be written");
+  CHECK_ERROR(PrepareRecordFolder(""), "--out");
+}
+
+}  // namespace
+}  // namespace quantref

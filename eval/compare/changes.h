@@ -1,0 +1,34 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/compare/cells.h"
+
+namespace quantref {
+
+// What differs between two records of a cell, apart from what was measured.
+
+// The facts that must be equal for a comparison to mean anything: model, tokenizer, tokens.
+std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRecord& candidate);
+
+// The first stage of text, tokens, calibration, weights, packed weights, path, logits that
+// differs.
+std::optional<Cause> FirstChangedStage(const StoredRecord& baseline, const StoredRecord& candidate);
+
+// Other packed weights of the same model, where no other build or machine explains them: rounding
+// to nearest gives the same bits everywhere, what is calibrated where compiler, ISA and BLAS are
+// the same.
+bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate);
+
+// Config keys, the program and the environment.
+std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecord& candidate);
+
+// Another compiler, ISA, BLAS, CPU or system: FP32 results may differ by their rounding.
+bool MadElsewhere(const StoredRecord& baseline, const StoredRecord& candidate);
+
+// For reading: of a SHA-256 or a commit the first 12 digits; anything else as it is.
+std::string ShortHash(const std::string& value);
+
+}  // namespace quantref

@@ -1,0 +1,73 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "eval/compare/report.h"
+#include "eval/compare/report_rows.h"
+#include "eval/compare/report_speed.h"
+#include "eval/support/html_table.h"
+#include "eval/support/markup.h"
+
+// A comparison as a part of a page.
+
+namespace quantref {
+namespace {
+
+// The verdict's class is its first word: "verdict-cannot".
+std::string VerdictKind(const std::string& verdict) {
+  return "verdict-" + verdict.substr(0, verdict.find_first_of(" ,"));
+}
+
+HtmlTextTable AsHtml(const ReportTable& table, const std::string& label) {
+  HtmlTextTable html{label, table.header, {}, table.left};
+  const auto verdict = std::find(table.header.begin(), table.header.end(), "verdict");
+  const auto column = static_cast<size_t>(verdict - table.header.begin());
+  for (const std::vector<std::string>& row : table.rows) {
+    std::vector<HtmlCell>& cells = html.rows.emplace_back();
+    for (size_t c = 0; c < row.size(); ++c)
+      cells.push_back({row[c], "", c == column ? VerdictKind(row[c]) : ""});
+  }
+  return html;
+}
+
+std::string View(const std::string& id, const std::string& title, const ReportTable& table,
+                 const std::string& legend) {
+  if (table.rows.empty()) return "";
+  return fmt::format(
+      "<div class=\"view\" id=\"{}\">\n<h3>{}</h3>\n{}<p class=\"note\">{}</p>\n</div>\n", id,
+      title, HtmlOf(AsHtml(table, title)), legend);
+}
+
+ReportTable TextTable(std::vector<std::string> header, std::vector<std::vector<std::string>> rows) {
+  const size_t left = header.size();
+  return {std::move(header), std::move(rows), left};
+}
+
+}  // namespace
+
+std::string ComparisonHtml(const RecordComparison& comparison) {
+  ListedCells listed = ListCells(comparison);
+  ComparedCells& cells = listed.changed;
+  cells.insert(cells.end(), listed.identical.begin(), listed.identical.end());
+  std::string text = fmt::format(
+      "<p class=\"lede\"><b>{}</b></p>\n<dl>\n<dt>baseline</dt><dd>{}</dd>\n<dt>candidate</dt>"
+      "<dd>{}</dd>\n",
+      MarkupText(SummaryLine(comparison)), MarkupText(SetLine(*comparison.baseline)),
+      MarkupText(SetLine(*comparison.candidate)));
+  const std::string shared = SharedLine(comparison);
+  if (!shared.empty()) text += "<dt>of all cells</dt><dd>" + MarkupText(shared) + "</dd>\n";
+  text += "</dl>\n";
+  text += View("accuracy", "Accuracy", MakeCellTable(cells), MarkupText(kCellLegend) + ".");
+  text +=
+      View("speed", "Speed", MakeSpeedTable(SpeedRows(comparison)), MarkupText(kSpeedLegend) + ".");
+  text += View("why", "Why", TextTable({"verdict", "why", "cells"}, ReasonRows(comparison)),
+               "Why cells cannot be compared, or nothing can be told of them.");
+  text += View("changes", "What changed",
+               TextTable({"what", "baseline", "candidate", "cells"}, ChangeRows(comparison)),
+               "Causes first: the first stage whose hash changed. Then what else may explain it.");
+  text += View("stamps", "Stamps", TextTable({"stamp", "cells"}, StampRows(comparison)),
+               "Of either record.");
+  return text;
+}
+
+}  // namespace quantref

@@ -1,0 +1,223 @@
+#include "eval/compare/report_rows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "eval/compare/changes.h"
+#include "eval/compare/report_speed.h"
+#include "eval/support/figure_text.h"
+#include "eval/support/text_table.h"
+
+namespace quantref {
+namespace {
+
+using Row = std::vector<std::string>;
+
+std::string Ppl(const StoredRecord* record) {
+  return record == nullptr || !record->HasAccuracy() ? "-"
+                                                     : FigureText(std::exp(record->MeanNll()), 4);
+}
+
+std::string DeltaCell(const AccuracyFinding& finding) {
+  if (!finding.delta) return "-";
+  if (finding.identical) return "0";
+  if (!finding.interval) return fmt::format("{:+.5f}", *finding.delta);
+  const Interval& interval = *finding.interval;
+  const bool tiny = std::max(std::abs(interval.low), std::abs(interval.high)) <= kRoundingNll;
+  const auto text = [&](double nats) {
+    return tiny ? fmt::format("{:+.1e}", nats) : fmt::format("{:+.5f}", nats);
+  };
+  return fmt::format("{} [{}, {}]", text(*finding.delta), text(interval.low), text(interval.high));
+}
+
+std::string VerdictCell(const AccuracyFinding& finding) {
+  const bool other_bits = finding.verdict == Verdict::kSame && !finding.identical;
+  return std::string(VerdictName(finding.verdict)) + (other_bits ? ", other bits" : "");
+}
+
+std::string CauseCell(const ComparedCell& cell) {
+  if (cell.cause) return cell.cause->Text();
+  const bool both = cell.baseline != nullptr && cell.candidate != nullptr;
+  return both && !cell.Identical() ? "not in the hashes" : "-";
+}
+
+// Lines that many cells may share, each with those cells.
+class Groups {
+ public:
+  void Add(const Row& line, const ComparedCell& cell) {
+    const auto [at, is_new] = places_.try_emplace(line, groups_.size());
+    if (is_new) groups_.push_back({line, {}});
+    ComparedCells& cells = groups_[at->second].second;
+    if (cells.empty() || cells.back() != &cell) cells.push_back(&cell);
+  }
+
+  // Each line with its cells' names as the last column.
+  std::vector<Row> Rows() const {
+    std::vector<Row> rows;
+    for (const auto& [line, cells] : groups_) {
+      rows.push_back(line);
+      rows.back().push_back(Names(cells));
+    }
+    return rows;
+  }
+
+ private:
+  static std::string Names(const ComparedCells& cells) {
+    constexpr size_t kMostNames = 3;
+    std::string names;
+    for (size_t i = 0; i < std::min(kMostNames, cells.size()); ++i)
+      names += (i == 0 ? "" : ", ") + cells[i]->cell().Text();
+    if (cells.size() > kMostNames)
+      names += fmt::format(" and {} more", WithThousands(cells.size() - kMostNames));
+    return names;
+  }
+
+  std::map<Row, size_t> places_;  // of lines in groups_, which keeps the order they came in
+  std::vector<std::pair<Row, ComparedCells>> groups_;
+};
+
+// What changed between the two records of the cell, as lines of a table: the cause, or what else.
+std::vector<Row> ChangesOf(const ComparedCell& cell, bool causes) {
+  std::vector<Row> lines;
+  const auto add = [&](const std::string& what, const Change& change) {
+    lines.push_back({what, ShortHash(change.baseline), ShortHash(change.candidate)});
+  };
+  if (causes && cell.cause)
+    add(cell.cause->Text() + ": " + cell.cause->change.what, cell.cause->change);
+  if (!causes) {
+    for (const Change& change : cell.changes) add(change.what, change);
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string Plural(size_t count, const std::string& noun) {
+  return fmt::format("{} {}{}", WithThousands(count), noun, count == 1 ? "" : "s");
+}
+
+ModelNames::ModelNames(const ComparedCells& cells) {
+  const auto record_of = [](const ComparedCell* cell) -> const StoredRecord& {
+    return *(cell->candidate != nullptr ? cell->candidate : cell->baseline);
+  };
+  std::map<std::string, std::set<std::string>> weights;  // by name
+  for (const ComparedCell* cell : cells) {
+    const StoredRecord& record = record_of(cell);
+    weights[record.cell.model].insert(record.Fact("model.sha256"));
+  }
+  std::set<std::string> distinct;
+  for (const ComparedCell* cell : cells) {
+    const StoredRecord& record = record_of(cell);
+    std::string name = record.cell.model;
+    if (weights[name].size() > 1) name += " " + ShortHash(record.Fact("model.sha256"));
+    distinct.insert(name);
+    names_.try_emplace(record.cell.Model(), std::move(name));
+  }
+  several_ = distinct.size() > 1;
+}
+
+ReportTable MakeCellTable(const ComparedCells& cells) {
+  std::set<std::string> protocols;
+  for (const ComparedCell* cell : cells) protocols.insert(cell->cell().protocol);
+  const ModelNames models(cells);
+  ReportTable table{{"cell"}, {}};
+  if (models.Several()) table.header.emplace_back("model");
+  if (protocols.size() > 1) table.header.emplace_back("protocol");
+  const Row measures = {"verdict", "first change"};
+  table.header.insert(table.header.end(), measures.begin(), measures.end());
+  table.left = table.header.size();
+  for (const char* name : {"PPL before", "PPL now", "change of NLL (nats)"})
+    table.header.emplace_back(name);
+  for (const ComparedCell* cell : cells) {
+    Row row = {cell->cell().Text()};
+    if (models.Several()) row.push_back(models.Of(*cell));
+    if (protocols.size() > 1) row.push_back(cell->cell().protocol);
+    for (std::string value : {VerdictCell(*cell->accuracy), CauseCell(*cell), Ppl(cell->baseline),
+                              Ppl(cell->candidate), DeltaCell(*cell->accuracy)}) {
+      row.push_back(std::move(value));
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+std::vector<Row> ReasonRows(const RecordComparison& comparison) {
+  Groups groups;
+  for (const ComparedCell& cell : comparison.cells) {
+    if (cell.accuracy && !cell.accuracy->why.empty())
+      groups.Add({VerdictName(cell.accuracy->verdict), cell.accuracy->why}, cell);
+  }
+  for (const SpeedRow& row : SpeedRows(comparison)) {
+    if (!row.rate->why.empty())
+      groups.Add({"speed " + std::string(VerdictName(row.rate->verdict)), row.rate->why},
+                 *row.cell);
+  }
+  return groups.Rows();
+}
+
+std::vector<Row> StampRows(const RecordComparison& comparison) {
+  Groups groups;
+  for (const ComparedCell& cell : comparison.cells) {
+    std::set<Stamp> stamps;
+    for (const StoredRecord* record : {cell.baseline, cell.candidate}) {
+      if (record != nullptr) stamps.insert(record->stamps.begin(), record->stamps.end());
+    }
+    for (const Stamp& stamp : stamps) groups.Add({stamp.text}, cell);
+  }
+  return groups.Rows();
+}
+
+std::vector<Row> ChangeRows(const RecordComparison& comparison) {
+  constexpr size_t kMostWays = 4;
+  Groups groups;
+  for (const bool causes : {true, false}) {
+    std::map<std::string, std::set<Row>> ways;
+    for (const ComparedCell& cell : comparison.cells) {
+      for (const Row& line : ChangesOf(cell, causes)) ways[line[0]].insert(line);
+    }
+    for (const ComparedCell& cell : comparison.cells) {
+      for (const Row& line : ChangesOf(cell, causes)) {
+        const bool many = ways[line[0]].size() > kMostWays;
+        groups.Add(many ? Row{line[0], "(by cell)", "(by cell)"} : line, cell);
+      }
+    }
+  }
+  return groups.Rows();
+}
+
+std::string SetLine(const RecordSet& set) {
+  std::string line = fmt::format("{}: {}", set.path.string(), Plural(set.records.size(), "record"));
+  if (set.passed_over > 0) {
+    line +=
+        fmt::format(", {} of the same cells passed over", Plural(set.passed_over, "older record"));
+  }
+  return line;
+}
+
+std::string SharedLine(const RecordComparison& comparison) {
+  std::set<std::string> protocols;
+  ComparedCells all;
+  for (const ComparedCell& cell : comparison.cells) {
+    all.push_back(&cell);
+    if (!cell.cell().protocol.empty()) protocols.insert(cell.cell().protocol);
+  }
+  std::string line =
+      all.empty() || ModelNames(all).Several() ? "" : comparison.cells.front().cell().model;
+  if (protocols.size() == 1) line += (line.empty() ? "" : " · ") + *protocols.begin();
+  return line.empty() ? "" : line + "\n";
+}
+
+ListedCells ListCells(const RecordComparison& comparison) {
+  ListedCells listed;
+  for (const ComparedCell& cell : comparison.cells) {
+    if (cell.accuracy) (cell.Identical() ? listed.identical : listed.changed).push_back(&cell);
+  }
+  return listed;
+}
+
+}  // namespace quantref

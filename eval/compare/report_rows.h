@@ -1,0 +1,64 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "eval/compare/cells.h"
+
+namespace quantref {
+
+// What all reports of a comparison show, as text in rows, before it has a format.
+
+struct ReportTable {
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> rows;
+  size_t left = 0;  // columns that are flush left
+};
+
+using ComparedCells = std::vector<const ComparedCell*>;
+
+// Those that have accuracy; `identical`: the same bit for bit.
+struct ListedCells {
+  ComparedCells changed, identical;
+};
+ListedCells ListCells(const RecordComparison& comparison);
+
+// What each cell's model is called; where others of its name have other weights, with its own.
+class ModelNames {
+ public:
+  explicit ModelNames(const ComparedCells& cells);
+
+  const std::string& Of(const ComparedCell& cell) const { return names_.at(cell.cell().Model()); }
+  bool Several() const { return several_; }
+
+ private:
+  std::map<std::string, std::string> names_;  // by what the model is
+  bool several_ = false;
+};
+
+// Of cells that have accuracy. Columns that have one value for all of them are left out.
+ReportTable MakeCellTable(const ComparedCells& cells);
+
+inline constexpr char kCellLegend[] =
+    "change of NLL: candidate minus baseline a scored token, paired over windows, with its 95 % "
+    "interval";
+
+// The columns verdict, why, cells.
+std::vector<std::vector<std::string>> ReasonRows(const RecordComparison& comparison);
+
+// The columns stamp, cells.
+std::vector<std::vector<std::string>> StampRows(const RecordComparison& comparison);
+
+// The columns what, baseline, candidate, cells: causes first. What changed in too many different
+// ways to list them, such as the hashes of every cell's weights, is one row.
+std::vector<std::vector<std::string>> ChangeRows(const RecordComparison& comparison);
+
+std::string SetLine(const RecordSet& set);  // "folder: 3 records"
+
+// The model and the protocol that all cells have; where they differ, the table has columns.
+std::string SharedLine(const RecordComparison& comparison);
+
+std::string Plural(size_t count, const std::string& noun);  // "1 cell", "1,234 cells"
+
+}  // namespace quantref

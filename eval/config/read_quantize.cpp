@@ -1,0 +1,273 @@
+#include "eval/config/read_quantize.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "eval/record/reference.h"
+#include "eval/support/nearest.h"
+#include "harness/base/error.h"
+#include "quantizers/registry.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kMaxGroup = size_t{1} << 20;
+
+const std::vector<std::string> kGranularities = {"tensor", "row", "column", "group"};
+
+Granularity ParseGranularity(const std::string& name) {
+  const auto found = std::find(kGranularities.begin(), kGranularities.end(), name);
+  return static_cast<Granularity>(found - kGranularities.begin());
+}
+
+// `group: N` or `group: row` (also 0) and `granularity`, which must not contradict each other.
+void ReadReach(YamlReader& yaml, std::optional<Granularity>& granularity,
+               std::optional<size_t>& group) {
+  if (yaml.Has("granularity"))
+    granularity = ParseGranularity(yaml.Choice("granularity", kGranularities, ""));
+  if (!yaml.Has("group")) return;
+  const std::string text = yaml.Scalar("group", "a group size or 'row'");
+  if (text.find_first_not_of("0123456789") != std::string::npos && text != "row")
+    yaml.Fail("group", "a group size or 'row'");
+  if (text == "row" || text == "0") {
+    if (granularity && granularity != Granularity::kRow)
+      yaml.Fail("group", "a group size, as granularity is not 'row'");
+    granularity = Granularity::kRow;
+    return;
+  }
+  if (granularity && granularity != Granularity::kGroup) {
+    yaml.Fail("group",
+              fmt::format("no group size beside granularity: {}", GranularityName(*granularity)));
+  }
+  size_t size = 0;
+  yaml.Set("group", size, 1, kMaxGroup);
+  group = size;
+  granularity = Granularity::kGroup;
+}
+
+void ReadWeights(YamlReader yaml, WeightScheme& scheme) {
+  yaml.Set("bits", scheme.bits, kMinBits, kMaxBits);
+  std::optional<Granularity> granularity;
+  std::optional<size_t> group;
+  ReadReach(yaml, granularity, group);
+  scheme.granularity = granularity.value_or(scheme.granularity);
+  scheme.group = group.value_or(scheme.group);
+  const bool before = scheme.symmetric;
+  yaml.Set("symmetric", scheme.symmetric);
+  if (scheme.symmetric != before) {  // an entry that leaves the section's symmetry
+    scheme.full_range = false;
+    scheme.zero_in_range = true;
+  }
+  yaml.Set("full_range", scheme.full_range);
+  yaml.Set("zero_in_range", scheme.zero_in_range);
+  yaml.RefuseUnknownKeys();
+  if (scheme.full_range && !scheme.symmetric)
+    yaml.Fail("full_range", "false, as symmetric is false");
+  if (!scheme.zero_in_range && scheme.symmetric)
+    yaml.Fail("zero_in_range", "true, as symmetric is true");
+}
+
+template <typename T, typename... Limits>
+void ReadOptional(YamlReader& yaml, const char* key, std::optional<T>& value, Limits... limits) {
+  if (!yaml.Has(key)) return;
+  T read{};
+  yaml.Set(key, read, limits...);
+  value = read;
+}
+
+std::string KnownRounder(YamlReader& yaml, const std::string& key, const std::string& name) {
+  if (FindRounder(name) != nullptr) return name;
+  std::vector<std::string> known;
+  for (const Rounder* rounder : Rounders()) known.emplace_back(rounder->name());
+  throw Error(fmt::format("unknown rounder '{}'{}", name, DidYouMean(name, known)),
+              yaml.Where(key));
+}
+
+// `weights`: the general scheme, which holds where the entry says nothing.
+SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
+  SchemeOverride entry;
+  yaml.Set("match", entry.match);
+  if (entry.match.empty()) yaml.Fail("match", "a pattern, like layers.*.mlp.down_proj");
+  yaml.Set("keep", entry.keep);
+  ReadOptional(yaml, "bits", entry.bits, kMinBits, kMaxBits);
+  ReadReach(yaml, entry.granularity, entry.group);
+  ReadOptional(yaml, "symmetric", entry.symmetric);
+  ReadOptional(yaml, "full_range", entry.full_range);
+  ReadOptional(yaml, "zero_in_range", entry.zero_in_range);
+  yaml.Set("method", entry.method);
+  if (!entry.method.empty()) KnownRounder(yaml, "method", entry.method);
+  yaml.RefuseUnknownKeys();
+  const bool symmetric = entry.symmetric.value_or(weights.symmetric);
+  if (entry.full_range.value_or(false) && !symmetric)
+    yaml.Fail("full_range", "false, as symmetric is false");
+  if (!entry.zero_in_range.value_or(true) && symmetric)
+    yaml.Fail("zero_in_range", "true, as symmetric is true");
+  if (entry.keep && (entry.bits || entry.granularity || entry.symmetric || entry.full_range ||
+                     entry.zero_in_range || !entry.method.empty())) {
+    yaml.Fail("keep", "false, as the entry has values for what it would keep");
+  }
+  return entry;
+}
+
+std::vector<const Plugin*> Plugins() {
+  std::vector<const Plugin*> plugins(Transforms().begin(), Transforms().end());
+  plugins.insert(plugins.end(), Rounders().begin(), Rounders().end());
+  return plugins;
+}
+
+void ReadKnob(YamlReader& yaml, const Knob& knob, Knobs& knobs) {
+  const std::string key(knob.name);
+  if (!yaml.Has(key)) return;
+  if (knob.kind == Knob::Kind::kFlag) {
+    bool flag = false;
+    yaml.Set(key, flag);
+    knobs.Set(knob.name, flag ? 1 : 0);
+  } else if (knob.kind == Knob::Kind::kCount) {
+    size_t count = 0;
+    yaml.Set(key, count, static_cast<size_t>(knob.least), static_cast<size_t>(knob.most));
+    knobs.Set(knob.name, static_cast<double>(count));
+  } else {
+    double value = 0;
+    yaml.Set(key, value);
+    if (value < knob.least || value > knob.most)
+      yaml.Fail(key, fmt::format("a number from {} to {}", knob.least, knob.most));
+    knobs.Set(knob.name, value);
+  }
+}
+
+void ReadKnobs(YamlReader& yaml, CellConfig& cell) {
+  for (const Plugin* plugin : Plugins()) {
+    if (plugin->knobs().empty()) continue;
+    Knobs& knobs =
+        cell.knobs.try_emplace(std::string(plugin->name()), plugin->knobs()).first->second;
+    YamlReader section = yaml.Map(std::string(plugin->name()));
+    for (const Knob& knob : plugin->knobs()) ReadKnob(section, knob, knobs);
+    section.RefuseUnknownKeys();
+  }
+}
+
+std::optional<ActivationScheme> ReadActivations(YamlReader& yaml,
+                                                std::optional<ActivationScheme> activations) {
+  if (!yaml.Has("activations")) return activations;
+  if (!yaml.IsMap("activations")) {
+    yaml.Choice("activations", {"none"}, "none");
+    return std::nullopt;
+  }
+  ActivationScheme scheme = activations.value_or(ActivationScheme{});
+  YamlReader section = yaml.Map("activations");
+  section.Set("bits", scheme.bits, kMinBits, kMaxBits);
+  section.Set("dynamic", scheme.dynamic);
+  const char* otherwise = scheme.dynamic && scheme.per_token ? "token" : "tensor";
+  scheme.per_token = section.Choice("granularity", {"token", "tensor"}, otherwise) == "token";
+  section.RefuseUnknownKeys();
+  if (scheme.per_token && !scheme.dynamic)
+    section.Fail("granularity", "tensor, as dynamic is false",
+                 "a scale of a token is known only when the token is");
+  return scheme;
+}
+
+// Overrides that a cell has from the section, beside weights of its own.
+void CheckInherited(const YamlReader& yaml, const QuantizeSpec& spec) {
+  for (const SchemeOverride& entry : spec.overrides) {
+    const bool symmetric = entry.symmetric.value_or(spec.weights.symmetric);
+    const bool full = !symmetric && entry.full_range.value_or(false);
+    if (!full && !(symmetric && !entry.zero_in_range.value_or(true))) continue;
+    throw Error(fmt::format("symmetric: {}, but the section's override of '{}' sets {}", symmetric,
+                            entry.match, full ? "full_range" : "zero_in_range: false"),
+                yaml.Where("weights"), "give the entry overrides of its own");
+  }
+}
+
+// What both the `quantize` section and an entry of its methods may hold.
+void ReadCell(YamlReader& yaml, CellConfig& cell) {
+  ReadWeights(yaml.Map("weights"), cell.quantize.weights);
+  cell.activations = ReadActivations(yaml, cell.activations);
+  yaml.Set("keep", cell.quantize.keep);
+  if (yaml.Has("overrides")) {
+    cell.quantize.overrides.clear();
+  } else {
+    CheckInherited(yaml, cell.quantize);
+  }
+  for (YamlReader& entry : yaml.Maps("overrides"))
+    cell.quantize.overrides.push_back(ReadOverride(entry, cell.quantize.weights));
+  ReadKnobs(yaml, cell);
+}
+
+// "a+b": transform a, then rounder b; a transform alone is followed by rtn.
+void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& method,
+                 CellConfig& cell) {
+  cell.rounder = "rtn";
+  std::vector<std::string> known;
+  for (const Plugin* plugin : Plugins()) known.emplace_back(plugin->name());
+  for (size_t begin = 0; begin <= method.size();) {
+    const size_t end = std::min(method.find('+', begin), method.size());
+    const std::string part = method.substr(begin, end - begin);
+    if (FindTransform(part) != nullptr) {
+      cell.transforms.push_back(part);
+    } else if (FindRounder(part) == nullptr) {
+      throw Error(fmt::format("unknown method '{}'{}", part, DidYouMean(part, known)),
+                  yaml.Where(key), "fp16, the reference, is always measured and need not be named");
+    } else if (end < method.size()) {
+      throw Error(fmt::format("'{}' rounds, so it can only be the last of '{}'", part, method),
+                  yaml.Where(key), "transforms come first: smoothquant+gptq");
+    } else {
+      cell.rounder = part;
+    }
+    begin = end + 1;
+  }
+}
+
+void CheckLabel(YamlReader& yaml, const std::string& label) {
+  const auto fits = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) ||
+           std::string_view("._-+=").find(c) != std::string_view::npos;
+  };
+  if (label.empty() || label.size() > 60 || !std::all_of(label.begin(), label.end(), fits)) {
+    yaml.Fail("label", "up to 60 letters, digits, '.', '_', '-', '+' or '='",
+              "records are named after it");
+  }
+}
+
+// An entry is a method's name, or a map with `method`, `label` and whatever differs from the
+// section.
+CellConfig ReadMethod(const YamlEntry& entry, YamlReader& section, const CellConfig& general) {
+  CellConfig cell = general;
+  if (entry.text) {
+    cell.label = *entry.text;
+    ParseMethod(section, "methods", *entry.text, cell);
+    return cell;
+  }
+  YamlReader yaml = *entry.map;
+  std::string method;
+  yaml.Set("method", method);
+  ParseMethod(yaml, "method", method, cell);
+  yaml.Set("label", cell.label);
+  CheckLabel(yaml, cell.label);
+  ReadCell(yaml, cell);
+  yaml.RefuseUnknownKeys();
+  return cell;
+}
+
+}  // namespace
+
+void ReadQuantize(YamlReader yaml, RunConfig& config) {
+  ReadCell(yaml, config.general);
+  for (const YamlEntry& entry : yaml.Entries("methods")) {
+    CellConfig cell = ReadMethod(entry, yaml, config.general);
+    for (const CellConfig& other : config.cells) {
+      if (other.label != cell.label) continue;
+      throw Error(fmt::format("the method '{}' stands twice", cell.label), yaml.Where("methods"),
+                  "give one a label of its own: {method: ..., label: ...}");
+    }
+    if (MeansReference(cell.label)) {
+      throw Error(fmt::format("'{}' is the reference and cannot be a label", cell.label),
+                  yaml.Where("methods"));
+    }
+    config.cells.push_back(std::move(cell));
+  }
+  yaml.RefuseUnknownKeys();
+}
+
+}  // namespace quantref

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/accuracy/measure.h"
+#include "eval/speed/throughput.h"
+#include "eval/text/calibration_spec.h"
+#include "harness/method/method.h"
+#include "harness/method/outliers.h"
+#include "harness/model/weights.h"
+#include "harness/quant/plan.h"
+
+namespace quantref {
+
+// One method of a config with everything that it is to do: its own values where the config's
+// `methods` entry gives some, the general ones elsewhere.
+struct CellConfig {
+  std::string label;                    // unique in the config: "smoothquant+gptq"
+  std::vector<std::string> transforms;  // in their order
+  std::string rounder;
+  QuantizeSpec quantize;
+  std::optional<ActivationScheme> activations;
+  std::map<std::string, Knobs, std::less<>> knobs;  // of every plugin that has some
+
+  // With pointers into the registry.
+  Method MakeMethod() const;
+};
+
+// One config file, checked, with every default filled in. configs/README.md documents the keys.
+struct RunConfig {
+  std::string file;   // where it was read from
+  std::string study;  // the name of the study that it is a point of; "": of none
+
+  std::string name;  // of the experiment: letters, digits, '.', '_', '-'
+
+  struct ModelChoice {
+    std::string name = "wikilm-28m";  // a bundled name, or a folder
+    WeightType weight_type = WeightType::kNative;
+    std::optional<OutlierSpec> outliers;
+    // Random weights in the shape that `name` says, for speed alone.
+    bool synthetic = false;
+    size_t seed = 0;  // of those
+    bool operator==(const ModelChoice&) const = default;
+  } model;
+
+  CellConfig general;             // the `quantize` section, method apart
+  std::vector<CellConfig> cells;  // besides fp16, which is always there
+
+  CalibrationSpec calibration;
+
+  struct Accuracy {
+    std::string dataset = "wikitext-2", split = "test";
+    std::string protocol = "gptq-2048";  // as asked for; ChosenProtocol has the window too
+    size_t window = 0;                   // 0: the protocol's
+    BosRule bos = BosRule::kTokenizer;
+    std::vector<std::string> metrics = {"ppl", "kl", "top1"};
+    std::optional<StopRule> stop;
+    // KL and top-1 agreement; without them only NLLs are compared.
+    bool Compares() const { return metrics.size() > 1; }
+    Protocol ChosenProtocol() const;
+    bool operator==(const Accuracy&) const = default;
+  } accuracy;
+
+  // Of the `accuracy` section, too, but of each config by itself where several share a measurement.
+  struct Path {
+    bool kernels = true;  // the integer kernels, where they can; else decoded weights
+    // The most that the kernels may differ from the same weights decoded: the mean KL of the
+    // logits in nats, where activations stay FP32; and the relative error of any linear.
+    double max_gap = 1e-9, max_linear_gap = 1e-5;
+  } path;
+
+  ThroughputSpec throughput;
+
+  bool sample_when_offline = false;
+
+  // The whole as JSON text, every default written out, in a fixed order: what the record holds and
+  // the hash is of.
+  std::string Resolved() const;
+};
+
+// Reads a file's config, or where it is a study (eval/sweep.h) those of its points: each as a file
+// of its own with the point's values would be read, named after the study and these values.
+// `assignments` are the command line's --set key=value, in their order. Throws Error for anything
+// that is not understood: unknown keys and names (with the nearest), wrong types, values out of
+// range.
+std::vector<RunConfig> ReadRunConfigs(const std::string& file,
+                                      const std::vector<std::string>& assignments);
+
+}  // namespace quantref

@@ -1,0 +1,118 @@
+// What a config says of activations, outliers and calibration.
+
+#include <catch2/catch.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/config/run_config.h"
+#include "eval/testing/read_config.h"
+#include "eval/text/calibration_spec.h"
+#include "harness/testing/testing.h"
+
+namespace quantref {
+namespace {
+
+using testing::CheckBadLines;
+using testing::ReadConfigLine;
+using Sizes = std::vector<size_t>;
+
+std::optional<ActivationScheme> ReadActivations(const std::string& text) {
+  return ReadConfigLine("quantize: {activations: " + text + "}").general.activations;
+}
+
+TEST_CASE("config: activations are none or a map") {
+  CHECK_FALSE(ReadConfigLine("quantize: {}").general.activations);
+  CHECK_FALSE(ReadActivations("none"));
+  CHECK(ReadActivations("{}") == ActivationScheme{});
+  CHECK(ReadActivations("{bits: 2}") == ActivationScheme{.bits = 2});
+  CHECK(ReadActivations("{granularity: tensor}") == ActivationScheme{.per_token = false});
+  const ActivationScheme fixed{.bits = 8, .per_token = false, .dynamic = false};
+  CHECK(ReadActivations("{dynamic: false}") == fixed);  // a token's scale cannot be static
+  CHECK(ReadActivations("{dynamic: false, granularity: tensor}") == fixed);
+}
+
+TEST_CASE("config: activations that make no sense") {
+  CheckBadLines({
+      {"quantize: {activations: 8}", {"quantize.activations: unknown value '8'", "none"}},
+      {"quantize: {activations: [none]}", {"quantize.activations: expected one of none"}},
+      {"quantize: {activations: {bits: 1}}", {"activations.bits", "from 2 to 8, found '1'"}},
+      {"quantize: {activations: {bits: 9}}", {"activations.bits", "from 2 to 8, found '9'"}},
+      {"quantize: {activations: {bits: none}}", {"activations.bits", "found 'none'"}},
+      {"quantize: {activations: {granularity: row}}",
+       {"activations.granularity: unknown value 'row'", "token", "tensor"}},
+      {"quantize: {activations: {granularity: tokens}}", {"(did you mean 'token'?)"}},
+      {"quantize: {activations: {dynamic: 0}}", {"activations.dynamic: expected true or false"}},
+      {"quantize: {activations: {dynamic: false, granularity: token}}",
+       {"quantize.activations.granularity: expected tensor, as dynamic is false, found 'token'"}},
+      {"quantize: {activations: {static: true}}", {"activations.static: unknown key"}},
+  });
+}
+
+TEST_CASE("config: outliers are none or a map") {
+  CHECK_FALSE(ReadConfigLine("model: {name: a}").model.outliers);
+  CHECK_FALSE(ReadConfigLine("model: {outliers: none}").model.outliers);
+  CHECK(ReadConfigLine("model: {outliers: {}}").model.outliers == OutlierSpec{});
+  CHECK(ReadConfigLine("model: {outliers: {channels: 1, scale: 10000, seed: 7}}").model.outliers ==
+        OutlierSpec{.channels = 1, .scale = 1e4, .seed = 7});
+  CHECK(ReadConfigLine("model: {outliers: {scale: 0.0001}}").model.outliers ==
+        OutlierSpec{.scale = 1e-4});
+}
+
+TEST_CASE("config: outliers out of range") {
+  CheckBadLines({
+      {"model: {outliers: true}", {"model.outliers: unknown value 'true'", "none"}},
+      {"model: {outliers: {channels: 0}}", {"model.outliers.channels: expected a share", "'0'"}},
+      {"model: {outliers: {channels: -0.1}}", {"outliers.channels: expected a share"}},
+      {"model: {outliers: {channels: 1.01}}", {"outliers.channels: expected a share", "at most 1"}},
+      {"model: {outliers: {channels: nan}}", {"outliers.channels: expected a number"}},
+      {"model: {outliers: {scale: 0}}", {"outliers.scale: expected a factor", "found '0'"}},
+      {"model: {outliers: {scale: -5}}", {"outliers.scale: expected a factor"}},
+      {"model: {outliers: {scale: 10001}}", {"outliers.scale: expected a factor", "10000"}},
+      // Its inverse is beyond FP32.
+      {"model: {outliers: {scale: 1e-39}}", {"outliers.scale: expected a factor", "'1e-39'"}},
+      {"model: {outliers: {seed: -1}}", {"model.outliers.seed", "from 0 to", "found '-1'"}},
+      {"model: {outliers: {channel: 0.1}}", {"outliers.channel:", "did you mean 'channels'?"}},
+  });
+}
+
+TEST_CASE("config: calibration has one seed or several") {
+  const auto seeds = [](const std::string& text) {
+    return ReadConfigLine("calibration: {" + text + "}").calibration.seeds;
+  };
+  CHECK(seeds("") == Sizes{0});
+  CHECK(seeds("seed: 5") == Sizes{5});
+  CHECK(seeds("seeds: [5]") == Sizes{5});
+  CHECK(seeds("seeds: 5") == Sizes{5});
+  CHECK(seeds("seeds: [3, 0, 1]") == Sizes{3, 0, 1});
+  CheckBadLines({
+      {"calibration: {seed: 1, seeds: [1]}", {"calibration.seeds: expected either seed or seeds"}},
+      {"calibration: {seeds: [1, 2, 1]}", {"calibration.seeds: expected a list of different"}},
+      {"calibration: {seeds: []}", {"calibration.seeds: expected a list of at least one seed"}},
+      {"calibration: {seeds: [a]}", {"calibration.seeds: expected whole numbers"}},
+      {"calibration: {seeds: [-1]}", {"calibration.seeds: expected whole numbers from 0"}},
+      {"calibration: {seed: [1]}",
+       {"calibration.seed: expected one seed, found a list", "seeds: [0, 1]"}},
+  });
+}
+
+TEST_CASE("config: how calibration goes on, and whether it was asked for") {
+  const CalibrationSpec plain = ReadConfigLine("model: a").calibration;
+  CHECK_FALSE(plain.asked);
+  CHECK(plain.sequential);
+  CHECK_FALSE(plain.allow_overlap);
+  const CalibrationSpec other =
+      ReadConfigLine("calibration: {sequential: false, allow_overlap: true}").calibration;
+  CHECK(other.asked);
+  CHECK_FALSE(other.sequential);
+  CHECK(other.allow_overlap);
+  CHECK(ReadConfigLine("calibration: {}").calibration.asked);
+  CheckBadLines({
+      {"calibration: {sequential: 1}", {"calibration.sequential: expected true or false"}},
+      {"calibration: {allow_overlap: x}", {"calibration.allow_overlap: expected true or false"}},
+      {"calibration: {overlap: true}", {"calibration.overlap: unknown key"}},
+  });
+}
+
+}  // namespace
+}  // namespace quantref

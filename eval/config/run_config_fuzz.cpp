@@ -1,0 +1,22 @@
+#include <nlohmann/json.hpp>
+
+#include "eval/config/run_config.h"
+#include "harness/base/check.h"
+#include "harness/testing/fuzz.h"
+
+namespace quantref {
+namespace {
+
+// A config or a study that is accepted has methods that can be made, and a form to be recorded.
+void Run(std::string_view input) {
+  const testing::InputFile file(input);
+  for (const RunConfig& config : ReadRunConfigs(file.path(), {})) {
+    QR_CHECK(nlohmann::json::parse(config.Resolved()).is_object());
+    for (const CellConfig& cell : config.cells) QR_CHECK(cell.MakeMethod().rounder != nullptr);
+  }
+}
+
+const testing::AddFuzzTarget target({"eval/config", "run_config", Run});
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,213 @@
+// The resolved form of a config: what a record holds and its hash is of.
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "eval/config/keys.h"
+#include "eval/config/run_config.h"
+#include "eval/testing/read_config.h"
+#include "harness/io/file.h"
+#include "harness/testing/testing.h"
+
+namespace quantref {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Strings = std::vector<std::string>;
+
+RunConfig Read(const std::string& text, const Strings& assignments = {}) {
+  return testing::ReadConfigText(text, assignments);
+}
+
+RunConfig ReadLine(const std::string& line) { return testing::ReadConfigLine(line); }
+
+RunConfig ReadWeights(const std::string& weights) {
+  return ReadLine("quantize: {weights: {" + weights + "}}");
+}
+
+constexpr char kManyKeys[] = R"(name: many-keys
+model: {name: wikilm-2m, dtype: fp16, outliers: {channels: 0.02, scale: 30, seed: 1}}
+quantize:
+  activations: {bits: 8, granularity: tensor, dynamic: false}
+  weights: {bits: 3, granularity: group, group: 64, symmetric: true, full_range: true}
+  overrides:
+  - {match: layers.*.mlp.down_proj, bits: 8}
+  - {match: "*.k_proj", keep: true}
+calibration: {seed: 7}
+accuracy: {protocol: llamacpp-512, stop: {delta_nll_halfwidth: 0.1}}
+offline: sample
+)";
+
+// The leaves of the resolved config as dotted keys; lists are leaves.
+void CollectKeys(const Json& json, const std::string& prefix, std::set<std::string>& keys) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string full = prefix.empty() ? key : prefix + "." + key;
+    if (value.is_object()) {
+      CollectKeys(value, full, keys);
+    } else {
+      keys.insert(full);
+    }
+  }
+}
+
+// The keys in the table of configs/README.md: `a.b`, or `a.b`, `.c`, which stands for `a.c`.
+std::set<std::string> DocumentedKeys() {
+  std::string readme = ReadFile(testing::SourceDir() / "configs/README.md", 1 << 20);
+  readme.erase(0, readme.find("\n## Keys"));
+  std::set<std::string> keys;
+  const std::regex row("\n\\| (`[^|]*)\\|"), name("`([^`]*)`");
+  for (std::sregex_iterator it(readme.begin(), readme.end(), row), end; it != end; ++it) {
+    const std::string cell = (*it)[1];
+    std::string section;
+    for (std::sregex_iterator at(cell.begin(), cell.end(), name); at != end; ++at) {
+      std::string key = (*at)[1];
+      if (key.starts_with('.')) key = section + key;
+      section = key.substr(0, key.rfind('.'));
+      keys.insert(key == "model" ? "model.name" : key);
+    }
+  }
+  return keys;
+}
+
+TEST_CASE("config: the resolved text has every documented key and no other") {
+  std::set<std::string> resolved;  // some keys make sense beside certain others only
+  for (const RunConfig& config :
+       {Read("name: x\n"), Read(kManyKeys), ReadWeights("granularity: row"),
+        ReadLine("model: {synthetic: tiny}"), ReadLine("throughput: none")}) {
+    CollectKeys(Json::parse(config.Resolved()), "", resolved);
+  }
+  std::set<std::string> documented = DocumentedKeys();
+  CHECK(documented.erase("exclude") == 1);  // of a study; its points have none
+  CHECK(documented.size() >= 20);
+  CHECK(resolved == documented);
+}
+
+TEST_CASE("config: the table of keys is that of the README") {
+  std::set<std::string> known;
+  for (const ConfigKey& key : ConfigKeys()) {
+    if (key.name.find('[') == std::string::npos) known.insert(key.name);
+  }
+  CHECK(known.erase("model") == 1);             // in the README's table it stands for its name
+  CHECK(known.erase("calibration.seed") == 1);  // short for the other
+  CHECK(known == DocumentedKeys());
+}
+
+TEST_CASE("config: the resolved text says what was read") {
+  const Json json = Json::parse(Read(kManyKeys).Resolved());
+  CHECK(json["name"] == "many-keys");
+  CHECK(json["model"] == Json{{"name", "wikilm-2m"},
+                              {"dtype", "fp16"},
+                              {"outliers", {{"channels", 0.02}, {"scale", 30.0}, {"seed", 1}}}});
+  CHECK(json["quantize"]["activations"] ==
+        Json{{"bits", 8}, {"granularity", "tensor"}, {"dynamic", false}});
+  CHECK(json["quantize"]["weights"]["bits"] == 3);
+  CHECK(json["quantize"]["weights"]["group"] == 64);
+  CHECK(json["quantize"]["weights"]["full_range"] == true);
+  CHECK(json["quantize"]["overrides"][0] == Json{{"match", "layers.*.mlp.down_proj"}, {"bits", 8}});
+  CHECK(json["quantize"]["overrides"][1] == Json{{"match", "*.k_proj"}, {"keep", true}});
+  CHECK(json["calibration"]["seeds"] == Json::array({7}));
+  CHECK(json["accuracy"]["protocol"] == "llamacpp-512");
+  CHECK(json["offline"] == "sample");
+}
+
+TEST_CASE("config: the resolved text is a config that means the same") {
+  for (const RunConfig& config :
+       {Read("name: x\n"), Read(kManyKeys), ReadWeights("group: row"),
+        ReadWeights("granularity: column, zero_in_range: false"),
+        ReadLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
+        ReadLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
+                 "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}"),
+        ReadLine("quantize: {weights: {symmetric: true, full_range: true}, methods: [{method: rtn, "
+                 "label: asym, weights: {symmetric: false}}]}"),
+        ReadLine("quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
+                 "weights: {symmetric: true}}]}"),
+        ReadLine("model: {synthetic: llama-2-7b, seed: 3}"), ReadLine("throughput: none"),
+        ReadLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),
+        ReadLine("accuracy: {path: simulated, max_path_gap: 1e-7, max_linear_gap: 0.1}"),
+        ReadLine("accuracy: {protocol: llamacpp-1024, window: 256, bos: always}"),
+        ReadLine("quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
+                 "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}")}) {
+    CHECK(Read(config.Resolved()).Resolved() == config.Resolved());
+  }
+}
+
+TEST_CASE("config: equal configs resolve to equal texts and others to others") {
+  const std::string plain = Read("name: x\n").Resolved();
+  CHECK(Read("name: x\n").Resolved() == plain);
+  CHECK(Read("offline: error\n\n# a comment\nmodel: {name: wikilm-28m}\nname: 'x'\n"
+             "quantize: {weights: {granularity: group, group: 128, full_range: false}}\n")
+            .Resolved() == plain);
+  CHECK(Read("name: y\n", {"name=x"}).Resolved() == plain);
+  CHECK(ReadWeights("group: row").Resolved() == ReadWeights("granularity: row").Resolved());
+  CHECK(ReadWeights("group: row").Resolved() == ReadWeights("group: 0").Resolved());
+  std::set<std::string> different = {plain};
+  const Strings lines = {"model: wikilm-2m",
+                         "model: {dtype: fp16}",
+                         "quantize: {methods: [rtn]}",
+                         "quantize: {weights: {bits: 3}}",
+                         "quantize: {weights: {group: 64}}",
+                         "quantize: {weights: {group: row}}",
+                         "quantize: {weights: {granularity: column}}",
+                         "quantize: {weights: {symmetric: true}}",
+                         "quantize: {weights: {symmetric: true, full_range: true}}",
+                         "quantize: {weights: {zero_in_range: false}}",
+                         "quantize: {keep: []}",
+                         "quantize: {overrides: [{match: x, bits: 8}]}",
+                         "quantize: {overrides: [{match: x, group: 8}]}",
+                         "quantize: {overrides: [{match: x, keep: true}]}",
+                         "quantize: {overrides: [{match: x, method: gptq}]}",
+                         "quantize: {methods: [gptq]}",
+                         "quantize: {methods: [{method: rtn, label: b}]}",
+                         "quantize: {methods: [{method: rtn, label: rtn, weights: {bits: 3}}]}",
+                         "quantize: {gptq: {damp: 0.02}}",
+                         "quantize: {gptq: {act_order: false}}",
+                         "quantize: {smoothquant: {alpha: 0.75}}",
+                         "quantize: {activations: {bits: 8}}",
+                         "quantize: {activations: {bits: 6}}",
+                         "quantize: {activations: {granularity: tensor}}",
+                         "quantize: {activations: {dynamic: false}}",
+                         "model: {outliers: {scale: 10}}",
+                         "calibration: {seeds: [0, 1]}",
+                         "calibration: {sequential: false}",
+                         "calibration: {allow_overlap: true}",
+                         "calibration: {dataset: sample}",
+                         "calibration: {split: test}",
+                         "calibration: {samples: 1}",
+                         "calibration: {length: 1}",
+                         "calibration: {seed: 1}",
+                         "accuracy: {dataset: sample}",
+                         "accuracy: {split: train}",
+                         "accuracy: {protocol: full-stride}",
+                         "accuracy: {window: 512}",
+                         "accuracy: {bos: never}",
+                         "accuracy: {bos: always}",
+                         "accuracy: {metrics: [ppl]}",
+                         "accuracy: {stop: {delta_nll_halfwidth: 0.1}}",
+                         "accuracy: {stop: {delta_nll_halfwidth: 0.2}}",
+                         "accuracy: {stop: {delta_nll_halfwidth: 0.1, min_windows: 40}}",
+                         "accuracy: {stop: {delta_nll_halfwidth: 0.1, seed: 1}}",
+                         "model: {synthetic: tiny}",
+                         "model: {synthetic: tiny, seed: 1}",
+                         "accuracy: {path: simulated}",
+                         "accuracy: {max_path_gap: 1e-8}",
+                         "accuracy: {max_linear_gap: 1e-4}",
+                         "throughput: none",
+                         "throughput: {kernels: false}",
+                         "throughput: {standard_shapes: false}",
+                         "throughput: {tokens: [1]}",
+                         "throughput: {prefill: 1}",
+                         "throughput: {decode: 1}",
+                         "throughput: {repetitions: 1}",
+                         "throughput: {threads: 2}",
+                         "throughput: {threads: [1, 2]}",
+                         "offline: sample"};
+  for (const std::string& line : lines) different.insert(ReadLine(line).Resolved());
+  CHECK(different.size() == lines.size() + 1);
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace quantref {
+
+inline constexpr int kRecordSchema = 1;
+
+}  // namespace quantref

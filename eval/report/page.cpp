@@ -1,0 +1,172 @@
+#include "eval/report/page.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <string_view>
+
+#include "eval/compare/cells.h"
+#include "eval/compare/gate.h"
+#include "eval/compare/report.h"
+#include "eval/report/assets.h"
+#include "eval/report/findings.h"
+#include "eval/report/plots.h"
+#include "eval/report/records.h"
+#include "eval/support/files.h"
+#include "eval/support/markup.h"
+#include "eval/table/cells.h"
+#include "eval/table/render.h"
+#include "harness/base/sha256.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Section {
+  const char* id;
+  const char* title;
+  std::string html;  // "": the page has no such section
+};
+
+constexpr const char* kHowToRead =
+    "<dl>\n"
+    "<dt>±, [ ]</dt><dd>Of accuracy, the 95 % interval over windows of text (bootstrap-t; of fewer "
+    "than 16 windows Student's t), as its half width, or whole where it is lopsided; changes and "
+    "comparisons are paired: the same windows through both models. It "
+    "says what another text of this kind may give, not what another calibration may. Of speeds, "
+    "the "
+    "interquartile range of the samples.</dd>\n"
+    "<dt>bold</dt><dd>The best of its group of cells, where the 95 % interval of the paired "
+    "difference from every other excludes a tie. The caption names the group.</dd>\n"
+    "<dt>†</dt><dd>The best or tied with it; then none is bold.</dd>\n"
+    "<dt>raised letters</dt><dd>Stamps: what must be known before a figure is used. Captions "
+    "explain "
+    "them.</dd>\n"
+    "<dt>-</dt><dd>Not measured, or not there. Nothing that was not measured is shown as 0.</dd>\n"
+    "<dt>verdicts</dt><dd><i>worse</i> and <i>better</i>: the paired 95 % interval of the change "
+    "excludes none; such an interval is wrong once in 20. <i>same</i>: equal bits, or an interval "
+    "too "
+    "narrow to matter. <i>cannot tell</i>: too wide an interval to say.</dd>\n"
+    "<dt>records</dt><dd>Every figure is read or computed from the records listed here; of several "
+    "of "
+    "one cell the newest counts in tables and comparisons. A table's figure leads to its "
+    "record.</dd>\n"
+    "<dt>views</dt><dd>Headers sort: up, down, and as written. Filters keep the rows that have "
+    "every "
+    "word. The page's address holds what is shown, for links.</dd>\n"
+    "</dl>\n";
+
+std::vector<TableSpec> ReadTableSpecs(const ReportSpec& spec) {
+  std::vector<TableSpec> tables;
+  for (const std::string& file : spec.tables)
+    tables.push_back(ReadTableSpec((spec.Folder() / file).string()));
+  return tables;
+}
+
+std::string TableHtml(const TableSpec& spec, const std::vector<PageRecord>& records,
+                      size_t threads) {
+  std::vector<TableRecord> all;
+  all.reserve(records.size());
+  for (const PageRecord& record : records) all.push_back(record.table);
+  const TableRecords selected = SelectRecords(spec, std::move(all));
+  if (!selected.records.empty()) return HtmlTable(MakeTable(spec, selected, threads), true);
+  return fmt::format(
+      "<figure><figcaption><b>{}</b> None of the report's records belongs in this table."
+      "</figcaption></figure>\n",
+      MarkupText(spec.title));
+}
+
+std::string TablesHtml(const std::vector<TableSpec>& specs, const std::vector<PageRecord>& records,
+                       size_t threads) {
+  std::string html;
+  for (size_t t = 0; t < specs.size(); ++t) {
+    html += fmt::format("<div id=\"table-{}\">\n{}</div>\n", t + 1,
+                        TableHtml(specs[t], records, threads));
+  }
+  return html;
+}
+
+// The records beside the baseline that the spec names. It points into the sets.
+struct WithBaseline {
+  RecordSet baseline, candidate;
+  std::optional<RecordComparison> comparison{};  // nothing without a baseline
+};
+
+void CompareWithBaseline(const ReportSpec& spec, const std::vector<PageRecord>& records,
+                         size_t threads, WithBaseline& with) {
+  if (spec.baseline.empty()) return;
+  with.baseline = ReadRecords(spec.Folder() / spec.baseline, threads);
+  with.baseline.path = spec.baseline;  // as it was written, wherever that is
+  std::vector<StoredRecord> stored;
+  stored.reserve(records.size());
+  for (const PageRecord& record : records) stored.push_back(record.table.stored);
+  with.candidate = NewestRecords(std::move(stored), "this report");
+  with.comparison =
+      CompareSets(with.baseline, with.candidate, Gate{}.accuracy.resolution_nll, threads);
+}
+
+// As a Content-Security-Policy names a style or script that may be in the page.
+std::string CspHash(std::string_view text) {
+  const std::string hex = Sha256Hex(text);
+  std::string digest;
+  for (size_t at = 0; at < hex.size(); at += 2)
+    digest += static_cast<char>(std::stoi(hex.substr(at, 2), nullptr, 16));
+  return "'sha256-" + Base64(digest) + "'";
+}
+
+// Nothing but this style and this script, and images that are in the page.
+std::string Head(const std::string& title) {
+  return fmt::format(
+      "<!doctype html>\n<!-- Generated by make_report. -->\n<html lang=\"en\">\n<head>\n"
+      "<meta charset=\"utf-8\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; base-uri 'none'; "
+      "form-action 'none'; img-src data:; style-src {}; script-src {}\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<title>{}</title>\n<style>{}</style>\n</head>\n",
+      CspHash(kReportStyle), CspHash(kReportScript), MarkupText(title), kReportStyle);
+}
+
+std::string Body(const ReportSpec& spec, const std::vector<Section>& sections) {
+  std::string links, html;
+  for (const Section& section : sections) {
+    if (section.html.empty()) continue;
+    links += fmt::format("<a href=\"#{}\">{}</a>\n", section.id, section.title);
+    html += fmt::format("<section id=\"{}\">\n<h2>{}</h2>\n{}</section>\n", section.id,
+                        section.title, section.html);
+  }
+  const std::string note =
+      spec.note.empty() ? "" : "<p class=\"lede\">" + MarkupText(spec.note) + "</p>\n";
+  return fmt::format(
+      "<body>\n<header>\n<h1>{}</h1>\n{}</header>\n<nav>\n{}</nav>\n<main>\n{}</main>\n"
+      "<script>{}</script>\n</body>\n</html>\n",
+      MarkupText(spec.title), note, links, html, kReportScript);
+}
+
+}  // namespace
+
+std::vector<fs::path> ReportRecords(const ReportSpec& spec) {
+  return MatchFiles(spec.Folder(), spec.records);
+}
+
+std::string ReportPage(const ReportSpec& spec, const fs::path& plots, size_t threads) {
+  const std::vector<TableSpec> tables = ReadTableSpecs(spec);
+  std::vector<std::string> fields;
+  for (const TableSpec& table : tables) {
+    for (std::string& field : table.Fields()) fields.push_back(std::move(field));
+  }
+  const std::vector<PageRecord> records = ReadPageRecords(ReportRecords(spec), fields, threads);
+  WithBaseline with;
+  CompareWithBaseline(spec, records, threads, with);
+  const std::string summary = FailuresHtml(records, with.comparison) +
+                              FindingsHtml(records, threads) + SummaryHtml(records);
+  return Head(spec.title) + Body(spec, {{"summary", "Summary", summary},
+                                        {"tables", "Tables", TablesHtml(tables, records, threads)},
+                                        {"plots", "Plots", plots.empty() ? "" : PlotsHtml(plots)},
+                                        {"comparison", "Comparison",
+                                         with.comparison ? ComparisonHtml(*with.comparison) : ""},
+                                        {"records", "Records", RecordsHtml(records)},
+                                        {"reading", "How to read it", kHowToRead}});
+}
+
+}  // namespace quantref

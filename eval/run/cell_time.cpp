@@ -1,0 +1,224 @@
+#include "eval/run/cell_time.h"
+
+#include <algorithm>
+
+#include "eval/accuracy/kernel_path.h"
+#include "harness/model/block.h"
+#include "harness/model/ops.h"
+
+namespace quantref {
+namespace {
+
+// A step of a plain loop over numbers: a difference squared in double, a maximum.
+constexpr double kStep = 1e-9;
+
+double Number(size_t n) { return static_cast<double>(n); }
+
+double Weights(const PlannedLinear& linear) {
+  return Number(linear.shape.rows) * Number(linear.shape.cols);
+}
+
+size_t RoundedUp(size_t n, size_t by) { return (n + by - 1) / by; }
+
+// Of `count` equal pieces on the threads: how many times one piece's time they take together.
+double Turns(size_t count, size_t threads) { return Number(RoundedUp(count, threads)); }
+
+// Scores that attention computes for one head: tiles of queries against the keys of any of them.
+double KeyPairs(const LlamaConfig& config, size_t tokens) {
+  const size_t window = config.sliding_window == 0 ? tokens : config.sliding_window;
+  double pairs = 0;
+  for (size_t first = 0; first < tokens; first += kQueryTile) {
+    const size_t count = std::min(kQueryTile, tokens - first);
+    const size_t begin = first < window ? 0 : first - window + 1;
+    pairs += Number(count) * Number(first + count - begin);
+  }
+  return pairs;
+}
+
+}  // namespace
+
+CellTime::CellTime(const LlamaConfig& config, const CellLoad* load, size_t threads, Rates& rates)
+    : config_(config), load_(load), threads_(threads), rates_(rates) {}
+
+// The plan of a block's linear stands behind that of the embedding and the blocks before.
+CellTime::Linears CellTime::Block(size_t layer) const {
+  return load_->plan.subspan(1 + layer * kLinears, kLinears);
+}
+
+LinearFormat CellTime::FormatOf(const PlannedLinear& linear, bool kernels) const {
+  if (!linear.scheme) return {};
+  return {linear.scheme, load_->method->activations, kernels};
+}
+
+double CellTime::LinearToken(const PlannedLinear& linear, bool kernels) const {
+  return Weights(linear) * rates_.Product(FormatOf(linear, kernels), linear.shape);
+}
+
+// What the reference takes, and by how much quantized linears take longer or shorter.
+double CellTime::BlockToken(Linears block, bool kernels) const {
+  const double reference = rates_.BlockToken();
+  double seconds = reference;
+  for (const PlannedLinear& linear : block) {
+    if (!linear.scheme) continue;
+    seconds += LinearToken(linear, kernels);
+    seconds -= Weights(linear) * rates_.Product({}, linear.shape);
+  }
+  constexpr double kLeastShare = 0.1;
+  return std::max(seconds, kLeastShare * reference);
+}
+
+double CellTime::HeadToken(bool kernels) const {
+  if (load_ == nullptr) return rates_.Head();
+  const PlannedLinear& head = config_.tied_head ? load_->plan.front() : load_->plan.back();
+  return head.scheme ? LinearToken(head, kernels) : rates_.Head();
+}
+
+double CellTime::Attention(size_t tokens) const {
+  return Number(config_.heads) * KeyPairs(config_, tokens) * rates_.Pair();
+}
+
+double CellTime::Forward(size_t tokens, bool kernels) const {
+  double token = 0;
+  for (size_t layer = 0; layer < config_.layers; ++layer)
+    token += load_ == nullptr ? rates_.BlockToken() : BlockToken(Block(layer), kernels);
+  return Number(tokens) * token + Number(config_.layers) * Attention(tokens);
+}
+
+double CellTime::Measure(std::span<const Window> windows, bool compare) const {
+  const bool kernels = load_ != nullptr && load_->kernels;
+  const double position =
+      HeadToken(kernels) + (load_ != nullptr && compare ? rates_.Compare() : rates_.Score());
+  double seconds = 0, forward = 0;
+  for (size_t w = 0; w < windows.size(); ++w) {
+    if (w == 0 || windows[w].length != windows[w - 1].length)
+      forward = Forward(windows[w].length, kernels);
+    seconds += forward + Number(windows[w].scored()) * position;
+  }
+  return seconds / Number(windows.size()) * Turns(windows.size(), threads_);
+}
+
+double CellTime::Gate(std::span<const Window> windows) const {
+  if (load_ == nullptr || !load_->kernels) return 0;
+  const size_t positions = std::min(windows.front().length, kGapPositions);
+  double linears = 0;  // of both kinds, beside each other
+  for (size_t layer = 0; layer < config_.layers; ++layer) {
+    for (const PlannedLinear& linear : Block(layer)) {
+      if (linear.scheme) linears += LinearToken(linear, false) + LinearToken(linear, true);
+    }
+  }
+  const double comparison =
+      HeadToken(false) + HeadToken(true) + rates_.Compare() + 2 * kStep * Number(config_.vocab);
+  return Forward(positions, false) + Forward(positions, true) +
+         Number(positions) * (linears + comparison);
+}
+
+// Samples run in parallel, batch after batch.
+double CellTime::OverSamples(double of_sample) const {
+  const size_t batches = load_->samples / kSampleBatch, rest = load_->samples % kSampleBatch;
+  return of_sample * (Number(batches) * Turns(kSampleBatch, threads_) + Turns(rest, threads_));
+}
+
+// A sample's way through a block of the reference up to the tap.
+double CellTime::PartialPass(Tap last) const {
+  double all = 0, done = 0;
+  for (size_t i = 0; i < kLinears; ++i) {
+    const double weights = Weights(Block(0)[i]);
+    all += weights;
+    if (TapOf(i) < last) done += weights;
+  }
+  const double tokens = Number(load_->length);
+  return tokens * rates_.BlockToken() * done / all +
+         (last == Tap::kAttentionInput ? 0 : Attention(load_->length));
+}
+
+// Collecting the inputs of the reference's blocks, and going on with quantized ones.
+double CellTime::CalibrationPasses() const {
+  const DataNeeds& needs = load_->needs;
+  double of_sample = 0;
+  for (const Tap tap : kAllTaps) {
+    if (needs.true_sequential || tap == Tap::kMlpHidden) of_sample += PartialPass(tap);
+  }
+  const bool transforms = !load_->method->transforms.empty();
+  if (needs.true_sequential && transforms) of_sample += PartialPass(Tap::kMlpHidden);
+  of_sample *= Number(config_.layers);
+  if (load_->sequential) of_sample += Forward(load_->length, true);
+  return OverSamples(of_sample);
+}
+
+double CellTime::Statistics() const {
+  const DataNeeds& needs = load_->needs;
+  const double tokens = Number(load_->length), layers = Number(config_.layers);
+  double visited = 0, products = 0, sums = 0;
+  for (const Tap tap : kAllTaps) {
+    const double channels = Number(TapChannels(config_, tap));
+    visited += tokens * channels * (needs.channel_max + needs.channel_mean);
+    if (!needs.gram) continue;
+    products += tokens * channels * channels;  // of a triangle
+    sums += channels * channels / 2;
+  }
+  const double gram = (products * rates_.GramOperation() + sums * kStep) / Number(threads_);
+  return layers * (OverSamples(visited * kStep) + Number(load_->samples) * gram);
+}
+
+// One kept sample's way through the module of a tap, with the readers on the kernels.
+double CellTime::Module(Linears block, Tap tap) const {
+  static const std::array<std::vector<size_t>, kTaps> modules = {
+      {{kQ, kK, kV, kO}, {kO}, {kGate, kUp, kDown}, {kDown}}};
+  double token = kStep * Number(TapChannels(config_, tap) + config_.hidden);
+  for (const size_t i : modules[static_cast<size_t>(tap)]) {
+    const bool reads = TapOf(i) == tap;
+    token += reads ? LinearToken(block[i], true)
+                   : Weights(block[i]) * rates_.Product({}, block[i].shape);
+  }
+  return Number(load_->length) * token +
+         (tap == Tap::kAttentionInput ? Attention(load_->length) : 0);
+}
+
+double CellTime::Searches(Linears block) const {
+  const Method& method = *load_->method;
+  const auto scheme =
+      std::find_if(block.begin(), block.end(), [](const auto& linear) { return linear.scheme; });
+  if (scheme == block.end()) return 0;
+  double seconds = 0;
+  for (const Transform* transform : method.transforms) {
+    const SearchWork work = transform->Searches(config_, block, method.KnobsOf(*transform));
+    double serial = work.rounded * rates_.Trial(FormatOf(*scheme, true), scheme->shape) +
+                    work.products * rates_.GramOperation();
+    const double kept = Number(std::min(load_->samples, kKeptSamples));
+    for (const Tap tap : kAllTaps) {
+      const double forwards = work.forwards[static_cast<size_t>(tap)];
+      if (forwards > 0) serial += forwards * kept * Module(block, tap);
+    }
+    seconds += serial * Turns(work.candidates, threads_) / Number(work.candidates);
+  }
+  return seconds;
+}
+
+// The outputs before and after on the kept inputs, for the layer report.
+double CellTime::Report(const PlannedLinear& linear) const {
+  const double token = Weights(linear) * rates_.Product({}, linear.shape) +
+                       LinearToken(linear, false) + 2 * kStep * Number(linear.shape.rows);
+  const size_t kept = std::min(load_->samples, kKeptSamples);
+  return Number(load_->length) * token * Turns(kept, threads_);
+}
+
+// Linears one after the other where they are calibrated, else side by side.
+double CellTime::Rounding() const {
+  double seconds = 0;
+  for (const PlannedLinear& linear : load_->plan) {
+    if (!linear.scheme) continue;
+    const double alone = rates_.Round(linear, *load_->method);
+    seconds += load_->samples > 0 ? alone + Report(linear) : alone / Number(threads_);
+  }
+  return seconds;
+}
+
+double CellTime::Quantize() const {
+  double seconds = Rounding();
+  if (load_->samples == 0) return seconds;
+  seconds += CalibrationPasses() + Statistics();
+  for (size_t layer = 0; layer < config_.layers; ++layer) seconds += Searches(Block(layer));
+  return seconds;
+}
+
+}  // namespace quantref

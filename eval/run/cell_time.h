@@ -1,0 +1,49 @@
+#pragma once
+
+#include <span>
+
+#include "eval/run/cost.h"
+#include "eval/run/rates.h"
+#include "eval/text/protocol.h"
+#include "harness/model/config.h"
+
+namespace quantref {
+
+// How long a run is busy with one model: the reference (no load), or a quantized cell. Wall time on
+// so many threads, put together from the rates of pieces.
+class CellTime {
+ public:
+  // All must outlive it.
+  CellTime(const LlamaConfig& config, const CellLoad* load, size_t threads, Rates& rates);
+
+  double Quantize() const;
+  double Measure(std::span<const Window> windows, bool compare) const;
+  // Of the gate between the paths, by one thread, where the cell is on the kernels.
+  double Gate(std::span<const Window> windows) const;
+
+ private:
+  using Linears = std::span<const PlannedLinear>;
+  LinearFormat FormatOf(const PlannedLinear& linear, bool kernels) const;
+  double LinearToken(const PlannedLinear& linear, bool kernels) const;
+  double BlockToken(Linears block, bool kernels) const;
+  double HeadToken(bool kernels) const;
+  double Attention(size_t tokens) const;
+  double Forward(size_t tokens, bool kernels) const;
+  Linears Block(size_t layer) const;
+
+  double CalibrationPasses() const;
+  double PartialPass(Tap last) const;
+  double Statistics() const;
+  double Searches(Linears block) const;
+  double Module(Linears block, Tap tap) const;
+  double Rounding() const;
+  double Report(const PlannedLinear& linear) const;
+  double OverSamples(double of_sample) const;
+
+  const LlamaConfig& config_;
+  const CellLoad* load_;
+  size_t threads_;
+  Rates& rates_;
+};
+
+}  // namespace quantref

@@ -1,0 +1,130 @@
+#include "eval/run/cell_time.h"
+
+#include <catch2/catch.hpp>
+#include <vector>
+
+#include "harness/method/quantize_model.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+#include "quantizers/registry.h"
+
+// Rates are measured once and then held, so what is put together from them is exact.
+
+namespace quantref {
+namespace {
+
+using testing::TempDir;
+using testing::TinyModel;
+
+constexpr WeightScheme kInt4 = {.bits = 4, .granularity = Granularity::kGroup, .group = 16};
+
+// A tiny model, a cell of it, and the rates of both.
+struct Cell {
+  explicit Cell(const char* transform = nullptr, const char* rounder = "rtn",
+                TinyModel shape = {}) {
+    shape.context = 4096;
+    testing::WriteTinyModel(dir.path(), shape);
+    config = ReadConfig(dir / "config.json");
+    weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
+    if (transform != nullptr) method.transforms = {FindTransform(transform)};
+    method.rounder = FindRounder(rounder);
+    QuantizeSpec spec;
+    spec.weights = kInt4;
+    plan = PlanFor(spec, weights);
+    load.plan = plan;
+    load.method = &method;
+    load.needs = method.Needs(plan);
+  }
+
+  double Measure(const std::vector<Window>& windows, size_t threads = 1) {
+    return CellTime(config, nullptr, threads, rates).Measure(windows, true);
+  }
+  double Quantize(size_t threads = 1) { return CellTime(config, &load, threads, rates).Quantize(); }
+
+  TempDir dir;
+  LlamaConfig config;
+  ModelWeights weights;
+  Method method;
+  std::vector<PlannedLinear> plan;
+  CellLoad load;
+  Rates rates{config, weights, 2048, 1};
+};
+
+TEST_CASE("cell time: attention counts every query with the keys that its tile sees") {
+  Cell cell;
+  const auto forward = [&](size_t tokens) { return cell.Measure({{0, tokens, tokens}}); };
+  // Of 512 tokens the first tile of 256 sees 256 keys and the second 512, and so on.
+  const double pairs = 256.0 * 256 * (1 + 2 + 3 + 4) - 2 * 256.0 * 256 * (1 + 2);
+  CHECK(forward(1024) - 2 * forward(512) == Approx(2 * 4 * pairs * cell.rates.Pair()));
+  cell.config.sliding_window = 1;
+  CHECK(forward(1024) == Approx(2 * forward(512)));
+  cell.config.sliding_window = 257;  // each tile but the first sees one more
+  const double before = 256.0 * 256 * 4, more = 256.0 * 256 * 3;
+  CHECK(forward(1024) - 1024 * 2 * cell.rates.BlockToken() ==
+        Approx(2 * 4 * (before + more) * cell.rates.Pair()));
+}
+
+TEST_CASE("cell time: windows take turns on the threads") {
+  Cell cell;
+  const std::vector<Window> five(5, Window{0, 64, 1});
+  const double one = cell.Measure({five.front()});
+  CHECK(cell.Measure(five, 1) == Approx(5 * one));
+  CHECK(cell.Measure(five, 2) == Approx(3 * one));
+  CHECK(cell.Measure(five, 8) == Approx(one));
+}
+
+TEST_CASE("cell time: scored positions cost logits, and comparisons where they are compared") {
+  Cell cell;
+  const double scored = cell.Measure({{0, 64, 1}}) - cell.Measure({{0, 64, 64}});
+  CHECK(scored == Approx(63 * (cell.rates.Head() + cell.rates.Score())));
+  const std::vector<Window> window = {{0, 64, 1}};
+  const CellTime time(cell.config, &cell.load, 1, cell.rates);
+  CHECK(time.Measure(window, true) - time.Measure(window, false) ==
+        Approx(63 * (cell.rates.Compare() - cell.rates.Score())));
+}
+
+TEST_CASE("cell time: what a method searches is counted") {
+  Cell awq("awq");
+  awq.load.samples = 4;
+  awq.load.length = 64;
+  Knobs knobs(FindTransform("awq")->knobs());
+  const auto with_grid = [&](double grid) {
+    knobs.Set("grid", grid);
+    awq.method.knobs.insert_or_assign("awq", knobs);
+    return awq.Quantize();
+  };
+  const double twenty = with_grid(20), forty = with_grid(40), sixty = with_grid(60);
+  CHECK(forty > twenty);
+  CHECK(sixty - forty == Approx(forty - twenty));
+  awq.method.transforms.clear();
+  CHECK(twenty > awq.Quantize());
+}
+
+TEST_CASE("cell time: calibration grows with its samples, GPTQ with its matrices") {
+  Cell gptq(nullptr, "gptq");
+  gptq.load.length = 64;
+  const auto with_samples = [&](size_t samples) {
+    gptq.load.samples = samples;
+    return gptq.Quantize();
+  };
+  const double eight = with_samples(8);
+  CHECK(with_samples(24) - eight == Approx(2 * (with_samples(16) - eight)));
+  double rounding = 0;
+  for (const PlannedLinear& linear : gptq.plan) {
+    if (linear.scheme) rounding += gptq.rates.Round(linear, gptq.method);
+  }
+  CHECK(rounding > 0);
+  CHECK(eight > rounding);
+}
+
+TEST_CASE("cell time: the gate costs passes of both paths, and nothing without kernels") {
+  Cell cell;
+  const std::vector<Window> windows = {{0, 600, 1}};
+  const auto gate = [&] { return CellTime(cell.config, &cell.load, 1, cell.rates).Gate(windows); };
+  CHECK(gate() == 0);
+  cell.load.kernels = true;
+  CHECK(gate() > 512 * cell.rates.Compare());
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,165 @@
+#include "eval/run/cost.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "eval/run/cell_time.h"
+#include "harness/base/rng.h"
+#include "harness/kernels/gemm.h"
+#include "harness/model/synthetic.h"
+#include "harness/quant/packed_matrix.h"
+
+namespace quantref {
+namespace {
+
+// What of the matrix products' rate a timed forward pass keeps (measured by forward_bench; see
+// harness/model/README.md).
+constexpr double kForwardShare = 0.7;
+// Of throughput, roughly: what one core reads, a kernel's shortest sample with what prepares it,
+// how many are timed side by side (the kernel, FP16, OpenBLAS), and the probes of the machine.
+constexpr double kReadBytesPerSecond = 1e10, kShortestSample = 0.005, kContestants = 3;
+constexpr double kProbeSeconds = 4;
+// Of records, roughly: what stands in each once, for each layer, window and other cell of the run;
+// and of the journal for each model and window, beside a KL a position.
+constexpr double kRecordBytes = 5000, kLayerBytes = 420, kWindowBytes = 105, kAgainstBytes = 190;
+constexpr double kFrameBytes = 150;
+
+Matrix<float> RandomMatrix(size_t rows, size_t cols) {
+  Matrix<float> matrix(rows, cols);
+  Rng rng(1);
+  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Uniform());
+  return matrix;
+}
+
+// Measured once, so that the prices of one dry run compare.
+double GflopsNow() {
+  static const double rate = MeasureGemmRate(512, 512);
+  return rate;
+}
+
+}  // namespace
+
+double MeasureGemmRate(size_t rows, size_t size) {
+  using Clock = std::chrono::steady_clock;
+  const Matrix<float> a = RandomMatrix(rows, size), b = RandomMatrix(size, size);
+  Matrix<float> c(rows, size);
+  std::vector<double> rates;
+  for (int repetition = 0; repetition < 5; ++repetition) {
+    const Clock::time_point start = Clock::now();
+    MultiplyTransposed(a.view(), b.view(), c.view());
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    rates.push_back(2e-9 * static_cast<double>(rows * size * size) / seconds);
+  }
+  std::nth_element(rates.begin(), rates.begin() + 2, rates.end());
+  return rates[2];
+}
+
+void Cost::Add(const Cost& next) {
+  load_seconds += next.load_seconds;
+  seconds += next.seconds;
+  quantize_seconds += next.quantize_seconds;
+  throughput_seconds += next.throughput_seconds;
+  record_bytes += next.record_bytes;
+  memory_bytes = std::max(memory_bytes, next.memory_bytes);
+  journal_bytes = std::max(journal_bytes, next.journal_bytes);
+}
+
+double PlannedBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan,
+                    bool kernels) {
+  double bytes = 0;
+  for (const PlannedLinear& linear : plan) {
+    if (!linear.scheme) continue;
+    const auto& [name, rows, cols] = linear.shape;
+    bytes += static_cast<double>(PackedStorageBits(rows, cols, *linear.scheme, false)) / 8;
+    if (kernels) bytes += static_cast<double>(SyntheticBytes(config, {linear}));
+  }
+  return bytes;
+}
+
+double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
+                      std::span<const CellLoad> cells, size_t threads) {
+  double hidden_states = 0, weights = 0;
+  for (const CellLoad& load : cells) {
+    weights += load.weight_bytes;
+    hidden_states = std::max(
+        hidden_states, 4.0 * static_cast<double>(load.samples * load.length * model.config.hidden));
+  }
+  hidden_states = std::min(hidden_states, static_cast<double>(DefaultActivationBudget()));
+  const LlamaConfig& config = model.config;
+  const size_t per_token = 3 * config.hidden + 2 * config.heads * config.head_dim +
+                           2 * config.kv_heads * config.head_dim + 2 * config.intermediate +
+                           kQueryTile;
+  const double panel =
+      4.0 * static_cast<double>(PanelRows(config.intermediate) * config.intermediate);
+  const double logits = 4.0 * 128 * static_cast<double>(config.vocab);
+  const double workers = static_cast<double>(std::min(threads, windows));
+  const Checkpoint& checkpoint = *model.weights.checkpoint;
+  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() +
+                             OwnBytes(model.weights)) +
+         weights + hidden_states +
+         workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
+}
+
+Cost EstimateCost(const Model& model, std::span<const Window> windows,
+                  std::span<const CellLoad> cells, bool compare, size_t threads, Rates& rates) {
+  Cost cost;
+  size_t longest = 0;
+  double scored = 0, gates = 0;
+  for (const Window& window : windows) {
+    longest = std::max(longest, window.length);
+    scored += static_cast<double>(window.scored());
+  }
+  cost.cells.push_back(
+      {0, CellTime(model.config, nullptr, threads, rates).Measure(windows, compare)});
+  for (const CellLoad& load : cells) {
+    const CellTime time(model.config, &load, threads, rates);
+    cost.cells.push_back({time.Quantize(), time.Measure(windows, compare)});
+    gates += time.Gate(windows);
+  }
+  for (const Cost::Cell& cell : cost.cells) {
+    cost.seconds += cell.measure;
+    cost.quantize_seconds += cell.quantize;
+  }
+  cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, threads));
+  cost.memory_bytes = EstimateMemory(model, windows.size(), longest, cells, threads);
+  const double models = static_cast<double>(1 + cells.size());
+  const double count = static_cast<double>(windows.size());
+  cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +
+                                kLayerBytes * static_cast<double>(kLinears * model.config.layers));
+  cost.journal_bytes = models * (count * kFrameBytes + (compare ? 8 * scored : 0));
+  return cost;
+}
+
+Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models) {
+  Cost cost;
+  if (!spec.measure) return cost;
+  const double rate = GflopsNow() * 1e9;
+  double each = 0;  // of one model, one repetition, one thread
+  if (spec.prefill > 0) each += config.ForwardFlops(spec.prefill, 1) / (rate * kForwardShare);
+  // A decoded token reads every weight once.
+  each += static_cast<double>(spec.decode * 2 * config.Parameters()) / kReadBytesPerSecond;
+  if (spec.kernels) {
+    const double d = static_cast<double>(config.hidden);
+    double products = d * (static_cast<double>(2 * config.heads * config.head_dim) +
+                           2 * static_cast<double>(config.intermediate));  // distinct shapes
+    if (spec.standard_shapes) products += 4096.0 * (4096 + 2 * 11008 + 14336);
+    double tokens = 0;
+    for (const size_t count : spec.tokens) tokens += static_cast<double>(count);
+    each += kContestants * 2 * products * tokens / rate;
+  }
+  const double samples = static_cast<double>(models * spec.repetitions);
+  cost.throughput_seconds = each * samples;
+  if (spec.kernels) {
+    const double shapes = spec.standard_shapes ? 9 : 5;
+    cost.throughput_seconds +=
+        kShortestSample * shapes * samples * static_cast<double>(spec.tokens.size()) * kContestants;
+  }
+  double threads = 0;
+  for (const size_t count : spec.threads) threads += 1 / static_cast<double>(count);
+  cost.throughput_seconds *= threads;
+  cost.throughput_seconds += kProbeSeconds * static_cast<double>(spec.threads.size());
+  return cost;
+}
+
+}  // namespace quantref

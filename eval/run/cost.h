@@ -1,0 +1,70 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "eval/run/rates.h"
+#include "eval/speed/throughput.h"
+#include "eval/text/protocol.h"
+#include "harness/method/calibrate.h"
+#include "harness/model/llama.h"
+#include "harness/quant/plan.h"
+
+namespace quantref {
+
+// What a run will cost, before it is run.
+struct Cost {
+  // What it waits for, in seconds. A cell's are those of its model alone.
+  struct Cell {
+    double quantize = 0, measure = 0;
+  };
+  double load_seconds = 0;        // of model, texts and samples: as long as it took just now
+  double seconds = 0;             // to measure windows, and the gate between the paths
+  double quantize_seconds = 0;    // passes over the calibration text, searches and rounding
+  double throughput_seconds = 0;  // of kernels and models, roughly
+  double memory_bytes = 0;   // peak resident: mapped weights and those made of them, packed copies,
+                             // the threads' buffers, hidden states of the calibration text
+  double record_bytes = 0;   // on disk, roughly
+  double journal_bytes = 0;  // on disk until the records are written
+  std::vector<Cell> cells{};  // the reference, then the quantized ones
+
+  // Of this and then another: times and records add up, of what is gone again the larger counts.
+  void Add(const Cost& next);
+  double WorkSeconds() const { return seconds + quantize_seconds + throughput_seconds; }
+  double TotalSeconds() const { return load_seconds + WorkSeconds(); }
+};
+
+// What a quantized cell reads before it is measured (nothing where it does not calibrate), what is
+// done to it, and what it holds from then on.
+struct CellLoad {
+  size_t samples = 0, length = 0;
+  DataNeeds needs{};
+  bool sequential = true;
+  double weight_bytes = 0;
+  std::span<const PlannedLinear> plan{};
+  const Method* method = nullptr;
+  bool kernels = false;
+};
+
+// Of the matrices that the plan quantizes: their codes and, on the kernels' path, these in the
+// kernels' layout too.
+double PlannedBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan,
+                    bool kernels);
+
+// Cost::memory_bytes of the reference and these cells, measured together.
+double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
+                      std::span<const CellLoad> cells, size_t threads);
+
+// `cells`: the quantized ones. `compare`: KL and top-1, too. Without loading and throughput.
+Cost EstimateCost(const Model& model, std::span<const Window> windows,
+                  std::span<const CellLoad> cells, bool compare, size_t threads, Rates& rates);
+
+// Of `models` models timed together: throughput_seconds. FP32 rates for all, so that faster kernels
+// make it less.
+Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models);
+
+// The rate of one core's FP32 products at (rows, size) x (size, size), the median of a few, in
+// GFLOP/s.
+double MeasureGemmRate(size_t rows, size_t size);
+
+}  // namespace quantref

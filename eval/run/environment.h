@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace quantref {
+
+// Where a run happened: what a figure may depend on besides its config.
+struct Environment {
+  std::string cpu;  // the model's name as the kernel has it; never used to choose code
+  size_t cores = 0, threads = 0;
+  std::string isa;  // of our kernels
+  std::string compiler, flags;
+  std::string blas, blas_core;
+  std::string os;
+};
+
+Environment DescribeEnvironment(size_t threads);
+
+size_t AvailableMemoryBytes();  // what programs can still get; within the control group
+std::string UtcNow();           // "2026-01-31T12:34:56Z"
+
+// Of this program's file: it tells two builds of a changed tree apart, which a commit does not.
+const std::string& ProgramSha256();
+
+}  // namespace quantref

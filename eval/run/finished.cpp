@@ -1,0 +1,114 @@
+#include "eval/run/finished.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "eval/run/environment.h"
+#include "eval/support/version.h"
+#include "harness/base/error.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+bool IsRecordOf(const fs::path& file, const std::vector<const RunConfig*>& configs) {
+  const std::string name = file.filename().string();
+  return file.extension() == ".json" &&
+         std::any_of(configs.begin(), configs.end(),
+                     [&](const RunConfig* config) { return name.starts_with(config->name + "-"); });
+}
+
+// The resolved config without the methods of other cells: what they are changes nothing here.
+Json OwnConfig(const std::string& resolved, const std::string& method) {
+  Json config = Json::parse(resolved);
+  const Json::json_pointer methods("/quantize/methods");
+  if (!config.contains(methods) || !config[methods].is_array()) return config;
+  Json own = Json::array();
+  for (const Json& entry : config[methods]) {
+    const bool named = entry.is_object() && entry.contains("label");
+    if ((named ? entry["label"] : entry) == method) own.push_back(entry);
+  }
+  config[methods] = own;
+  return config;
+}
+
+// Whether the commit says what ran.
+bool IsTold(const Program& program) { return !program.dirty && program.commit != "unknown"; }
+
+// All that the run would measure, or as many of them as the stop rule found enough.
+bool SameWindows(const StoredRecord& record, const std::vector<size_t>& order) {
+  const size_t count = record.window_index.size();
+  if (count > order.size()) return false;
+  if (count < order.size() && record.Fact("protocol.stopped_early") != "true") return false;
+  std::vector<size_t> first(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count));
+  std::sort(first.begin(), first.end());
+  return first == record.window_index;
+}
+
+std::string WhyOther(const StoredRecord& record, const SoughtCell& cell, bool any_commit) {
+  if (OwnConfig(record.resolved, cell.name.method) != OwnConfig(cell.resolved, cell.name.method))
+    return "a record of another config";
+  for (const auto& [path, value] : cell.facts) {
+    if (record.Fact(path) != value) return fmt::format("a record of another {}", path);
+  }
+  if (!SameWindows(record, cell.windows)) return "a record of other windows";
+  if (record.Fact("simulated_vs_kernel.failed") == "true")
+    return "its record failed the gate between the paths";
+  if (any_commit) return "";
+  return WhyOtherProgram({record.Fact("tool.git_commit"), record.Fact("tool.dirty") != "false",
+                          record.Fact("tool.program_sha256")},
+                         {kGitCommit, kGitDirty, ProgramSha256()});
+}
+
+}  // namespace
+
+std::string WhyOtherProgram(const Program& of_record, const Program& own) {
+  if (own.sha256 != "none" && of_record.sha256 == own.sha256) return "";
+  if (!IsTold(own)) return "this program is of a changed tree, so that no commit tells what it is";
+  if (!IsTold(of_record)) return "a record of a changed tree";
+  if (of_record.commit == own.commit) return "";
+  return fmt::format("a record of commit {}", of_record.commit.substr(0, 12));
+}
+
+std::vector<std::pair<std::string, std::string>> OwnBuildAndMachine() {
+  const Environment own = DescribeEnvironment(1);
+  return {{"environment.cpu", own.cpu},           {"environment.isa", own.isa},
+          {"environment.compiler", own.compiler}, {"environment.flags", own.flags},
+          {"environment.blas", own.blas},         {"environment.blas_core", own.blas_core}};
+}
+
+FinishedCells::FinishedCells(const fs::path& folder, const std::vector<const RunConfig*>& configs,
+                             bool any_commit)
+    : any_commit_(any_commit) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    if (!IsRecordOf(entry->path(), configs)) continue;
+    try {
+      records_.push_back(ReadRecord(entry->path()));
+    } catch (const Error&) {  // measured again, which loses nothing
+    }
+  }
+  std::sort(records_.begin(), records_.end(), IsNewer);
+}
+
+std::string FinishedCells::WhyUnfinished(const SoughtCell& cell) const {
+  std::string why = kNoRecord;
+  for (const StoredRecord& record : records_) {
+    // Which weights they must be is among the facts.
+    CellName name = cell.name;
+    name.identity = record.cell.identity;
+    if (record.cell != name || record.cell.model != name.model) continue;
+    const std::string other = WhyOther(record, cell, any_commit_);
+    if (other.empty()) return "";
+    if (why == kNoRecord) why = other;
+  }
+  return why;
+}
+
+}  // namespace quantref

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/accuracy/kernel_path.h"
+#include "eval/config/run_config.h"
+#include "eval/speed/speed.h"
+#include "eval/text/calibration.h"
+#include "harness/method/quantize_model.h"
+
+namespace quantref {
+
+// A method of a config, with one seed's calibration, on its way from plan to figures. The
+// reference's cells have no method and share the first model.
+struct GroupCell {
+  const RunConfig* config;
+  const CellConfig* spec = nullptr;  // nullptr: the reference
+  std::string label;      // with the seed, where there are several; the reference's: ReferenceName
+  bool sought = false;    // whether its record stands already was looked up
+  std::string why{};      // it does not; empty where it does
+  bool finished = false;  // and so need not be measured
+  Method method{};
+  std::vector<PlannedLinear> plan{};
+  const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
+  bool calibrates = false;                      // the method does
+  size_t model = 0;                             // its row in the measurement
+  QuantizedModel quantized{};
+  double quantize_seconds = 0;
+  KernelPath path{};  // of the quantized weights, where the config asks for it
+  std::optional<PathGap> gap{};
+  std::optional<CellSpeed> speed{};
+
+  // Its record stands, although it is measured again to go on with a run that was interrupted.
+  bool Stands() const { return sought && why.empty() && config->study.empty(); }
+  bool Recorded() const { return !finished; }  // by this run
+  const ModelWeights& Measured() const {
+    return path.linears > 0 ? path.weights : quantized.weights;
+  }
+};
+
+}  // namespace quantref

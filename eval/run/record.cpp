@@ -1,0 +1,310 @@
+#include "eval/run/record.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "eval/run/record_parts.h"
+#include "harness/base/error.h"
+#include "harness/io/file.h"
+
+namespace quantref {
+namespace {
+
+using Json = RecordJson;
+namespace fs = std::filesystem;
+
+Json DatasetJson(const Text& text) {
+  Json json = {{"name", text.dataset}};
+  if (!text.split.empty()) json["split"] = text.split;
+  json["sha256"] = text.sha256;
+  if (text.substituted_sample) json["substituted_sample"] = true;
+  return json;
+}
+
+void PutUnknown(Json& json, const UnknownShare& unknown) {
+  json["unknown_share"] = unknown.tokens;
+  json["unknown_bytes_share"] = unknown.bytes;
+  if (unknown.TooMuch()) json["too_much_unknown"] = true;
+}
+
+Json ProtocolJson(const GroupResult& group) {
+  const MeasuredWindows measured = Measured(group.measurement.scores[0], group.windows);
+  size_t scored = 0;
+  Json scored_each = Json::array();
+  for (const Window& window : measured.windows) {
+    scored += window.scored();
+    scored_each.push_back(window.scored());
+  }
+  Json json = {{"name", group.protocol->name},         {"window", group.protocol->window},
+               {"bos", group.stream->bos.has_value()}, {"tokens", group.stream->ids.size()},
+               {"windows", measured.windows.size()},   {"scored", scored},
+               {"token_sha256", group.stream->sha256}, {"window_scored", scored_each}};
+  PutUnknown(json, MeasureUnknown(*group.stream, measured.windows));
+  if (measured.windows.size() == group.all_windows) return json;
+  json["cut_from_windows"] = group.all_windows;
+  json["stopped_early"] = group.measurement.stopped_early;
+  json["window_index"] = MeasuredIndices(group);
+  return json;
+}
+
+Json PairJson(double low, double high) { return Json::array({low, high}); }
+
+// JSON has no infinity: an exponential that no double holds is absent, its logarithm says it.
+void PutFinite(Json& json, const char* key, double value) {
+  if (std::isfinite(value)) json[key] = value;
+}
+
+void PutExponentials(Json& json, const char* key, const Interval& of) {
+  const double low = std::exp(of.low), high = std::exp(of.high);
+  if (std::isfinite(high)) json[key] = PairJson(low, high);
+}
+
+void PutPerplexity(Json& json, const Perplexity& perplexity) {
+  PutFinite(json, "ppl", perplexity.ppl);
+  if (const auto& interval = perplexity.nll.interval) {
+    PutExponentials(json, "ppl_ci95", *interval);
+    json["mean_nll_se"] = interval->standard_error;
+  }
+  json["mean_nll"] = perplexity.nll.mean;
+  json["mean_nll_independent_se"] = perplexity.nll.independent_error;
+  if (perplexity.word_ppl) json["word_ppl"] = *perplexity.word_ppl;
+  if (perplexity.bits_per_byte) json["bits_per_byte"] = *perplexity.bits_per_byte;
+}
+
+void PutDelta(Json& json, const Comparison& comparison) {
+  const Estimate& delta = comparison.delta_nll;
+  json["delta_nll"] = delta.mean;
+  json["delta_nll_independent_se"] = delta.independent_error;
+  PutFinite(json, "ppl_ratio", std::exp(delta.mean));
+  if (!delta.interval) return;
+  json["delta_nll_ci95"] = PairJson(delta.interval->low, delta.interval->high);
+  json["delta_nll_se"] = delta.interval->standard_error;
+  PutExponentials(json, "ppl_ratio_ci95", *delta.interval);
+  json["minimum_detectable_delta_nll"] = comparison.minimum_detectable;
+}
+
+void PutDivergence(Json& json, const Comparison& comparison) {
+  json["kl_mean"] = comparison.kl.mean;
+  json["kl_independent_se"] = comparison.kl.independent_error;
+  if (const auto& interval = comparison.kl.interval)
+    json["kl_ci95"] = PairJson(interval->low, interval->high);
+  json["kl_p50"] = comparison.kl_p50;
+  json["kl_p90"] = comparison.kl_p90;
+  json["kl_p99"] = comparison.kl_p99;
+  json["kl_p999"] = comparison.kl_p999;
+  json["kl_max"] = comparison.kl_max;
+  json["top1_agreement"] = comparison.top1.mean;
+  if (const auto& interval = comparison.top1.interval)
+    json["top1_ci95"] = PairJson(interval->low, interval->high);
+  json["top1_independent_se"] = comparison.top1.independent_error;
+  json["probability_change_mean"] = comparison.probability_change;
+  json["probability_change_rms"] = comparison.probability_change_rms;
+}
+
+Json WindowValues(const MeasuredWindows& measured, double WindowScores::*field) {
+  Json values = Json::array();
+  for (const WindowScores* scores : measured.scores) values.push_back(scores->*field);
+  return values;
+}
+
+Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
+  const ScoreTable& scores = group.measurement.scores;
+  const MeasuredWindows measured = Measured(scores[cell.model], group.windows);
+  Json json;
+  PutPerplexity(json, cell.perplexity);
+  if (!cell.comparison) {
+    json["window_nll"] = WindowValues(measured, &WindowScores::nll);
+    return json;
+  }
+  const bool divergence = cell.config->accuracy.Compares();
+  json["reference"] = cell.reference_name;
+  PutFinite(json, "reference_ppl", cell.reference.ppl);
+  json["reference_mean_nll"] = cell.reference.nll.mean;
+  PutDelta(json, *cell.comparison);
+  if (divergence) PutDivergence(json, *cell.comparison);
+  for (const Against& other : cell.against) {
+    json["against"].push_back(
+        {{"config", other.config},
+         {"method", other.method},
+         {"delta_nll", other.delta_nll.mean},
+         {"delta_nll_ci95", PairJson(other.delta_nll.low, other.delta_nll.high)}});
+  }
+  json["window_nll"] = WindowValues(measured, &WindowScores::nll);
+  json["reference_window_nll"] =
+      WindowValues(Measured(scores[0], group.windows), &WindowScores::nll);
+  if (divergence) {
+    json["window_kl"] = WindowValues(measured, &WindowScores::kl);
+    json["window_same_top"] = WindowValues(measured, &WindowScores::same_top);
+  }
+  return json;
+}
+
+Json LayersJson(const std::vector<LayerReport>& layers) {
+  Json json = Json::array();
+  for (const LayerReport& layer : layers) {
+    Json entry = {{"name", layer.name},
+                  {"method", layer.method},
+                  {"scheme", SchemeName(layer.scheme)},
+                  {"bits", layer.effective_bits},
+                  {"packed_sha256", layer.packed_sha256},
+                  {"weight_mse", layer.weight_mse}};
+    if (!layer.asked.empty()) entry["asked"] = layer.asked;
+    if (layer.output_mse) entry["output_mse"] = *layer.output_mse;
+    if (layer.output_error) entry["output_error"] = *layer.output_error;
+    entry["scale_range"] = Json::array({layer.scale_min, layer.scale_max});
+    entry["clipped_share"] = layer.clipped_share;
+    if (!layer.note.empty()) entry["note"] = layer.note;
+    entry["seconds"] = layer.seconds;
+    json.push_back(std::move(entry));
+  }
+  return json;
+}
+
+Json CalibrationJson(const GroupResult& group, const CellResult& cell) {
+  const CalibrationSet& set = *cell.calibration;
+  Json json = {{"dataset", set.dataset}};
+  if (!set.split.empty()) json["split"] = set.split;
+  json["sha256"] = set.text_sha256;
+  if (set.substituted_sample) json["substituted_sample"] = true;
+  json["samples"] = cell.samples_read;
+  json["length"] = set.length;
+  if (set.data.samples.size() < set.asked_samples) json["cut_from_samples"] = set.asked_samples;
+  if (set.length < set.asked_length) json["cut_from_length"] = set.asked_length;
+  json["text_tokens"] = set.text_tokens;
+  json["distinct_tokens"] = set.DistinctTokens(cell.samples_read);
+  json["seed"] = set.seed;
+  json["sequential"] = set.data.sequential;
+  json["token_sha256"] = set.TokenSha256(cell.samples_read);
+  PutUnknown(json, set.unknown);
+  const std::vector<size_t> windows = MeasuredIndices(group);
+  json["overlap_with_test"] = OverlapShare(set, windows);
+  if (set.is_test_text) json["is_test_text"] = true;
+  if (IsContaminated(set, windows)) json["contaminated"] = true;
+  json["used_by"] = cell.calibrates ? "method" : "layer report";
+  const std::optional<SeedSpread> spread = SpreadOver(cell);
+  if (!spread) return json;
+  json["seeds"] = {{"seeds", spread->seeds}};
+  if (std::isfinite(spread->mean)) {
+    json["seeds"]["ppl"] = spread->ppl;
+    json["seeds"]["ppl_mean"] = spread->mean;
+    json["seeds"]["ppl_sd"] = spread->deviation;
+  }
+  return json;
+}
+
+Json ModelJson(const GroupResult& group, WeightType type) {
+  Json json = {{"name", group.model->name},
+               {"sha256", group.model->weights.checkpoint->Sha256()},
+               {"config_sha256", group.model->config.sha256},
+               {"tokenizer_sha256", group.model->tokenizer.sha256()},
+               {"tokenizer_pieces", group.model->tokenizer.vocab_size()},
+               {"vocabulary", group.model->config.vocab},
+               {"parameters", group.model->config.Parameters()},
+               {"dtype", type == WeightType::kFp16 ? "fp16" : "native"}};
+  if (group.outliers) {
+    json["outliers"] = {{"channels", group.outliers->channels},
+                        {"scale", group.outliers->scale},
+                        {"seed", group.outliers->seed}};
+  }
+  return json;
+}
+
+std::string NotWritable(const fs::path& folder) {
+  return fmt::format("records cannot be written to {}", folder.string());
+}
+
+}  // namespace
+
+Record MakeRecord(const GroupResult& group, const CellResult& cell) {
+  Json record = BeginRecord(*cell.config);
+  record["model"] = ModelJson(group, cell.config->model.weight_type);
+  PutMethod(record, cell);
+  record["dataset"] = DatasetJson(*group.text);
+  record["protocol"] = ProtocolJson(group);
+  if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(group, cell);
+  record["accuracy"] = AccuracyJson(group, cell);
+  if (!cell.packed_sha256.empty()) record["hashes"]["packed_weights"] = cell.packed_sha256;
+  const size_t first = group.measurement.first_window;
+  record["hashes"]["first_window_logits"] =
+      group.measurement.scores[cell.model][first]->logits_sha256;
+  if (!cell.layers.empty()) record["layers"] = LayersJson(cell.layers);
+  if (cell.speed) PutSpeed(record, *cell.speed, group.environment);
+  PutEnvironment(record, group.environment);
+  record["seconds"] = {{"load", group.load_seconds}, {"evaluate", cell.evaluate_seconds}};
+  if (cell.speed) record["seconds"]["throughput"] = group.throughput_seconds;
+  if (!cell.layers.empty()) {
+    record["seconds"]["quantize"] = cell.quantize_seconds;
+    record["seconds"]["quantize_stages"] = {{"forward", cell.stages.forward},
+                                            {"statistics", cell.stages.statistics},
+                                            {"transform", cell.stages.transform},
+                                            {"round", cell.stages.round},
+                                            {"report", cell.stages.report}};
+  }
+  if (group.measurement.resumed_windows > 0) {
+    record["seconds"]["resumed_windows"] = group.measurement.resumed_windows;
+  }
+  return FinishRecord(std::move(record), *cell.config, cell.method());
+}
+
+std::vector<size_t> MeasuredIndices(const GroupResult& group) {
+  std::vector<size_t> indices;
+  for (size_t w = 0; w < group.windows.size(); ++w) {
+    if (group.measurement.scores.empty() || group.measurement.scores[0][w]) indices.push_back(w);
+  }
+  return indices;
+}
+
+std::vector<Window> MeasuredIn(const GroupResult& group) {
+  std::vector<Window> windows;
+  for (const size_t w : MeasuredIndices(group)) windows.push_back(group.windows[w]);
+  return windows;
+}
+
+std::optional<SeedSpread> SpreadOver(const CellResult& cell) {
+  if (cell.other_seeds.empty()) return std::nullopt;
+  std::map<size_t, double> by_seed = {{cell.calibration->seed, std::exp(cell.perplexity.nll.mean)}};
+  for (const OtherSeed& other : cell.other_seeds) by_seed[other.seed] = std::exp(other.mean_nll);
+  SeedSpread spread;
+  for (const auto& [seed, ppl] : by_seed) {
+    spread.seeds.push_back(seed);
+    spread.ppl.push_back(ppl);
+    spread.mean += ppl / static_cast<double>(by_seed.size());
+  }
+  double squares = 0;
+  for (const double ppl : spread.ppl) squares += (ppl - spread.mean) * (ppl - spread.mean);
+  spread.deviation = std::sqrt(squares / static_cast<double>(by_seed.size() - 1));
+  return spread;
+}
+
+std::vector<fs::path> WriteRecords(std::span<const Record> records, const fs::path& folder) {
+  std::vector<fs::path> written;
+  try {
+    for (const Record& record : records) {
+      WriteFileAtomically(folder / record.file_name, record.json, false);
+      written.push_back(folder / record.file_name);
+    }
+  } catch (...) {
+    std::error_code ignored;
+    for (const fs::path& path : written) fs::remove(path, ignored);
+    throw;
+  }
+  return written;
+}
+
+void PrepareRecordFolder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    throw Error(NotWritable(folder) + ": " + error.message(), "--out",
+                "choose another folder with --out");
+  const fs::path probe = folder / fmt::format(".probe-{}.tmp", getpid());
+  WriteFileAtomically(probe, "probe\n", true);
+  fs::remove(probe, error);
+}
+
+}  // namespace quantref

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "eval/accuracy/kernel_path.h"
+#include "eval/accuracy/measure.h"
+#include "eval/accuracy/summary.h"
+#include "eval/config/run_config.h"
+#include "eval/run/environment.h"
+#include "eval/speed/speed.h"
+#include "eval/text/calibration.h"
+#include "eval/text/dataset.h"
+#include "eval/text/protocol.h"
+#include "harness/method/quantize_model.h"
+#include "harness/model/llama.h"
+
+namespace quantref {
+
+// What all cells of a group share: they read the same windows of the same text with quantized
+// copies of one model.
+struct GroupResult {
+  const Model* model;
+  std::optional<OutlierSpec> outliers;  // that the model was given
+  const Text* text;
+  const Protocol* protocol;
+  const TokenStream* stream;
+  std::vector<Window> windows;
+  size_t all_windows;  // of the text; more than windows.size() where --windows cut them
+  Measurement measurement;
+  Environment environment;
+  double load_seconds;
+  double throughput_seconds = 0;  // of all cells together
+};
+
+// The windows that were measured; all of them where none is yet.
+std::vector<size_t> MeasuredIndices(const GroupResult& group);
+std::vector<Window> MeasuredIn(const GroupResult& group);
+
+// The mean NLL of a cell minus that of another of the same run.
+struct Against {
+  std::string config, method;
+  Interval delta_nll;
+};
+
+// The same cell quantized on other calibration samples.
+struct OtherSeed {
+  size_t seed;
+  double mean_nll;
+};
+
+// One measured cell.
+struct CellResult {
+  const RunConfig* config;
+  const CellConfig* spec;  // nullptr: the reference, for which what follows `model` is empty
+  std::string label;       // as tables print it: with the seed, where there are several; of the
+                           // reference ReferenceName
+  size_t model;            // its row in the measurement's scores
+  std::vector<LayerReport> layers{};
+  std::string packed_sha256{};
+  const CalibrationSet* calibration{};  // nullptr: none was read
+  bool calibrates = false;              // the method did; else the layer report alone
+  size_t samples_read = 0;              // of the calibration set
+  QuantizeSeconds stages{};
+  EffectiveBits bits{};
+  Perplexity perplexity{}, reference{};
+  std::string reference_name{};            // ReferenceName of what it is compared with
+  std::optional<Comparison> comparison{};  // with the reference
+  std::vector<Against> against{};          // the run's other quantized cells
+  std::vector<OtherSeed> other_seeds{};
+  double quantize_seconds = 0, evaluate_seconds = 0;  // wall time; evaluation: the cell's share
+  size_t kernel_linears = 0;                          // whose products went through the kernels
+  std::vector<std::string> simulated_linears{};       // whose did not although they were to
+  std::optional<PathGap> gap{};                       // where some went through the kernels
+  GapLimits limits{};                                 // of the gap
+  std::optional<CellSpeed> speed{};
+
+  const std::string& method() const { return spec == nullptr ? label : spec->label; }
+  bool GapTooWide() const { return gap && !(limits.LogitsHold(*gap) && limits.LinearsHold(*gap)); }
+};
+
+// Mean and standard deviation (n - 1) of the PPL over calibration seeds, two or more.
+struct SeedSpread {
+  std::vector<size_t> seeds;
+  std::vector<double> ppl;
+  double mean = 0, deviation = 0;
+};
+std::optional<SeedSpread> SpreadOver(const CellResult& cell);
+
+// A record that results/README.md describes, as JSON text, with the name of its file:
+// <config>-<method>-<time>-<id>.json. Every aggregate follows from the samples beside it; what was
+// not measured is absent.
+struct Record {
+  std::string file_name, json;
+};
+Record MakeRecord(const GroupResult& group, const CellResult& cell);
+
+// Writes them into the folder, each whole, never over another file. Returns their paths. Where one
+// cannot be written none is left, so that the run can go on from its journal.
+std::vector<std::filesystem::path> WriteRecords(std::span<const Record> records,
+                                                const std::filesystem::path& folder);
+
+// Makes the folder and checks that it can be written to, so that a run does not find out at its
+// end.
+void PrepareRecordFolder(const std::filesystem::path& folder);
+
+}  // namespace quantref

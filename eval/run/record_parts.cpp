@@ -1,0 +1,108 @@
+#include "eval/run/record_parts.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "eval/record/schema.h"
+#include "eval/run/environment.h"
+#include "eval/support/version.h"
+#include "harness/base/machine.h"
+#include "harness/base/sha256.h"
+
+namespace quantref {
+namespace {
+
+RecordJson SchemeJson(const WeightScheme& scheme) {
+  RecordJson json = {{"name", SchemeName(scheme)},
+                     {"bits", scheme.bits},
+                     {"granularity", GranularityName(scheme.granularity)},
+                     {"symmetric", scheme.symmetric}};
+  if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
+  if (scheme.symmetric) json["full_range"] = scheme.full_range;
+  if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
+  return json;
+}
+
+void PutPath(RecordJson& record, const CellResult& cell) {
+  record["path"] = cell.kernel_linears > 0 ? "kernel" : "simulated";
+  if (!cell.simulated_linears.empty()) record["simulated_linears"] = cell.simulated_linears;
+  if (!cell.gap) return;
+  record["simulated_vs_kernel"] = {{"window", cell.gap->window},
+                                   {"positions", cell.gap->positions},
+                                   {"logit_max_abs", cell.gap->logit_max_abs},
+                                   {"logit_mean_abs", cell.gap->logit_mean_abs},
+                                   {"kl_mean", cell.gap->kl_mean},
+                                   {"kl_max", cell.gap->kl_max},
+                                   {"top1_agreement", cell.gap->top1_agreement},
+                                   {"linear_error", cell.gap->linear_error},
+                                   {"worst_linear", cell.gap->worst_linear},
+                                   {"linear_error_limit", cell.limits.linear_error}};
+  if (cell.limits.kl_mean) record["simulated_vs_kernel"]["kl_mean_limit"] = *cell.limits.kl_mean;
+  if (cell.GapTooWide()) record["simulated_vs_kernel"]["failed"] = true;
+}
+
+// The same for all records that this process writes, and for those of no other.
+const std::string& RunId() {
+  static const std::string id =
+      Sha256Hex(fmt::format("{} {} {}", UtcNow(), getpid(),
+                            std::chrono::steady_clock::now().time_since_epoch().count()))
+          .substr(0, 16);
+  return id;
+}
+
+}  // namespace
+
+RecordJson BeginRecord(const RunConfig& config) {
+  RecordJson record;
+  record["schema"] = kRecordSchema;
+  record["created"] = UtcNow();
+  record["run"] = RunId();
+  record["tool"] = {{"version", kVersion},
+                    {"git_commit", kGitCommit},
+                    {"dirty", kGitDirty},
+                    {"program_sha256", ProgramSha256()}};
+  record["config"] = {{"name", config.name},
+                      {"sha256", Sha256Hex(config.Resolved())},
+                      {"resolved", RecordJson::parse(config.Resolved())}};
+  return record;
+}
+
+void PutMethod(RecordJson& record, const CellResult& cell) {
+  record["method"] = cell.method();
+  if (cell.spec != nullptr) {
+    record["scheme"] = SchemeJson(cell.spec->quantize.weights);
+    record["activations"] =
+        cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
+    PutPath(record, cell);
+  }
+  record["effective_bits"] = cell.bits.blocks;
+  record["model_effective_bits"] = cell.bits.model;
+}
+
+void PutEnvironment(RecordJson& record, const Environment& environment) {
+  record["environment"] = {{"cpu", environment.cpu},
+                           {"cores", environment.cores},
+                           {"threads", environment.threads},
+                           {"isa", environment.isa},
+                           {"compiler", environment.compiler},
+                           {"flags", environment.flags},
+                           {"blas", environment.blas},
+                           {"blas_core", environment.blas_core},
+                           {"os", environment.os}};
+}
+
+Record FinishRecord(RecordJson record, const RunConfig& config, const std::string& method) {
+  record["peak_rss_bytes"] = PeakRssBytes();
+  const std::string id = Sha256Hex(record.dump()).substr(0, 16);
+  record["id"] = id;
+  std::string time = record["created"].get<std::string>();
+  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
+  return {fmt::format("{}-{}-{}-{}.json", config.name, method, time, id.substr(0, 8)),
+          record.dump(1) + "\n"};
+}
+
+}  // namespace quantref

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "eval/accuracy/kernel_path.h"
+#include "eval/config/run_config.h"
+#include "eval/run/environment.h"
+#include "eval/run/record.h"
+#include "eval/speed/speed.h"
+
+// What records of all kinds are made of; for the files that make them.
+
+namespace quantref {
+
+using RecordJson = nlohmann::ordered_json;
+
+RecordJson BeginRecord(const RunConfig& config);  // schema, tool, config
+// Method, scheme, path with the gap between paths, bits.
+void PutMethod(RecordJson& record, const CellResult& cell);
+void PutSpeed(RecordJson& record, const CellSpeed& speed, const Environment& environment);
+void PutEnvironment(RecordJson& record, const Environment& environment);
+Record FinishRecord(RecordJson record, const RunConfig& config, const std::string& method);
+
+}  // namespace quantref

@@ -1,0 +1,83 @@
+#include "eval/run/run_inputs.h"
+
+#include <fmt/format.h>
+
+#include <tuple>
+
+#include "eval/run/report_inputs.h"
+#include "eval/support/progress_bar.h"
+#include "eval/support/public_name.h"
+#include "eval/support/resources.h"
+#include "eval/support/say.h"
+#include "harness/base/cancel.h"
+#include "harness/base/error.h"
+#include "harness/method/outliers.h"
+
+namespace quantref {
+Text LoadRunText(const std::string& dataset, const std::string& split, const RunConfig& config,
+                 bool quiet) {
+  DatasetOptions options = DatasetOptions::FromEnvironment();
+  ProgressBar bar("downloading " + PublicName(dataset), quiet);
+  options.sample_when_offline = config.sample_when_offline;
+  options.sample_dir = SampleDir();
+  options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
+  options.cancelled = CancelRequested;
+  Text text = LoadText(dataset, split, options);
+  if (text.substituted_sample && !quiet) SayText(SampleWarning(text));
+  return text;
+}
+
+std::optional<uint32_t> ChooseBos(const Model& model, BosRule rule) {
+  if (rule == BosRule::kNever) return std::nullopt;
+  if (rule == BosRule::kTokenizer) return model.adds_bos ? model.bos_id : std::nullopt;
+  if (!model.bos_id) {
+    throw Error(
+        fmt::format("neither config.json nor tokenizer.model of {} names a BOS token", model.name),
+        "accuracy.bos", "tokenizer or never");
+  }
+  return model.bos_id;
+}
+
+std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& choice) {
+  if (latest_ != nullptr && choice == choice_) return latest_;
+  latest_.reset();  // its memory may be needed
+  Model model =
+      LoadModel(PublicName(choice.name), FindModel(choice.name), choice.weight_type, threads_);
+  if (choice.outliers) AddOutliers(model.config, *choice.outliers, model.weights);
+  choice_ = choice;
+  latest_ = std::make_shared<const Model>(std::move(model));
+  return latest_;
+}
+
+const CalibrationSet& CalibrationSets::Draw(const RunConfig& config, size_t seed,
+                                            const Model& model, const TestText& test, bool quiet) {
+  for (const Drawn& drawn : drawn_) {
+    if (drawn.seed == seed &&
+        drawn.asked == static_cast<const CalibrationSamples&>(config.calibration))
+      return drawn.set;
+  }
+  const std::optional<uint32_t> bos = ChooseBos(model, config.accuracy.bos);
+  drawn_.push_back(
+      {config.calibration, seed,
+       DrawCalibration(config.calibration, seed, TextOf(config, quiet), model, bos, test)});
+  const CalibrationSet& set = drawn_.back().set;
+  if (!quiet) SayText(CalibrationWarning(set));
+  return set;
+}
+
+// All seeds draw from one reading.
+const Text& CalibrationSets::TextOf(const RunConfig& config, bool quiet) {
+  const auto& [dataset, split] = std::tie(config.calibration.dataset, config.calibration.split);
+  const auto known = texts_.find({dataset, split});
+  if (known != texts_.end()) return known->second;
+  return texts_.emplace(std::pair(dataset, split), LoadRunText(dataset, split, config, quiet))
+      .first->second;
+}
+
+std::vector<InputFile> CalibrationSets::files() const {
+  std::vector<InputFile> files;
+  for (const auto& [name, text] : texts_) files.push_back(text.file);
+  return files;
+}
+
+}  // namespace quantref

@@ -1,0 +1,103 @@
+#include "eval/speed/contestants.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "harness/base/check.h"
+#include "harness/base/huge_memory.h"
+#include "harness/kernels/check_products.h"
+
+namespace quantref {
+namespace {
+
+std::string OpName(const WeightScheme& scheme, const std::optional<ActivationFormat>& activations) {
+  const std::string name = SchemeName(scheme);  // "int4 g128 asym"
+  std::string op = fmt::format("w{}a{}{}", scheme.bits, activations ? activations->bits : 16,
+                               name.substr(name.find(' ')));
+  if (activations && !activations->per_token)
+    op += activations->static_scale ? " tensor static" : " tensor";
+  return op;
+}
+
+// 64 bits of numbers of magnitudes 2^-5 to 2^-4: which bits are random, and the others.
+struct WordOfNumbers {
+  DType type;
+  uint64_t signs_and_mantissas, exponents;
+};
+WordOfNumbers WordOf(DenseRows::Type type) {
+  switch (type) {
+    case DenseRows::Type::kFp16:
+      return {DType::kF16, 0x83ff83ff83ff83ff, 0x2800280028002800};
+    case DenseRows::Type::kBf16:
+      return {DType::kBF16, 0x807f807f807f807f, 0x3d003d003d003d00};
+    case DenseRows::Type::kFp32:
+      break;
+  }
+  return {DType::kF32, 0x807fffff807fffff, 0x3d0000003d000000};
+}
+
+}  // namespace
+
+KernelFormat DenseFormat(DenseRows::Type type) { return {DenseTypeName(type), {}, {}, type}; }
+
+std::optional<KernelFormat> FormatOf(const Linear& linear) {
+  if (!linear.weight.quantized()) return DenseFormat(linear.weight.dense().value().type);
+  if (linear.weight.tiled() == nullptr) return std::nullopt;
+  const WeightScheme& scheme = linear.weight.tiled()->scheme();
+  return KernelFormat{OpName(scheme, linear.activations), scheme, linear.activations};
+}
+
+Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t rows, size_t cols,
+                       size_t copies, Rng& rng)
+    : format_(format) {
+  if (format.dense) {
+    AddDense(rows, cols, copies, rng);
+    return;
+  }
+  if (first != nullptr) copies_.push_back({"", *first, {}, format.activations});
+  while (copies_.size() < copies) {
+    copies_.push_back({"",
+                       Weight(std::make_shared<const TiledMatrix>(
+                           TiledMatrix::Random(rows, cols, format.scheme, rng))),
+                       {},
+                       format.activations});
+  }
+}
+
+// The same numbers in every copy: what counts is that they lie elsewhere.
+void Contestant::AddDense(size_t rows, size_t cols, size_t copies, Rng& rng) {
+  const WordOfNumbers word = WordOf(*format_.dense);
+  const size_t bytes = rows * cols * DTypeBytes(word.type);
+  dense_ = AllocateHuge(copies * bytes);
+  for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+    const uint64_t numbers = (rng.Next() & word.signs_and_mantissas) | word.exponents;
+    std::memcpy(dense_.get() + at, &numbers, std::min(sizeof(numbers), bytes - at));
+  }
+  for (size_t c = 0; c < copies; ++c) {
+    uint8_t* at = dense_.get() + c * bytes;
+    if (c > 0) std::memcpy(at, dense_.get(), bytes);
+    const Tensor tensor{"", word.type, {rows, cols}, reinterpret_cast<const std::byte*>(at), bytes};
+    copies_.push_back({"", Weight(tensor), {}, {}});
+  }
+}
+
+void Contestant::Run(MatrixView<const float> x, MatrixView<float> y, LinearScratch& scratch) {
+  last_ = (last_ + 1) % copies_.size();
+  ApplyLinear(copies_[last_], x, y, scratch);
+}
+
+bool Contestant::IsRight(MatrixView<const float> x, MatrixView<const float> y, Rng& rng) const {
+  const Weight& weight = copies_[last_].weight;
+  if (weight.tiled() != nullptr)
+    return EqualsReference(x, format_.activations, *weight.tiled(), y, rng);
+  const std::optional<DenseRows> dense = weight.dense();
+  QR_CHECK(dense.has_value());
+  return SampledError(x, *dense, y, rng) <= ErrorBound(weight.cols());
+}
+
+size_t Contestant::bytes() const {
+  return weight().tiled() != nullptr ? weight().tiled()->bytes() : weight().StorageBits() / 8;
+}
+
+}  // namespace quantref

@@ -1,0 +1,27 @@
+#include "eval/support/say.h"
+
+#include <signal.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+
+namespace quantref {
+
+void SayText(std::string_view text) noexcept {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+void PrintWhole(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+    return;
+  const int error = errno;
+  if (error == EPIPE) {  // nobody reads on (head, less): no error, but the end
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+  }
+  throw std::system_error(error, std::generic_category(), "cannot write to standard output");
+}
+
+}  // namespace quantref

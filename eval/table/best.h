@@ -1,0 +1,11 @@
+#pragma once
+
+#include "eval/table/cells.h"
+
+namespace quantref {
+
+// Refuses lines of the table that mix what cannot be compared, and marks the best cells of the
+// others. `threads` changes no result.
+void CompareCells(Table& table, size_t threads);
+
+}  // namespace quantref

@@ -1,0 +1,244 @@
+#include "eval/table/records.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "eval/record/reader_fields.h"
+#include "eval/stats/rank_sum.h"
+#include "eval/stats/stats.h"
+#include "eval/support/files.h"
+#include "eval/support/public_name.h"
+#include "eval/support/text_table.h"
+#include "harness/base/error.h"
+#include "harness/base/parallel.h"
+#include "harness/base/sha256.h"
+#include "harness/io/json_file.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+// A record's perplexity is the exponential of sums of doubles, summed in another order.
+constexpr double kSameNll = 1e-9;
+
+// A number, where the record has the field.
+double Number(const RecordFields& fields, const std::string& path) {
+  const Json* value = fields.Find(path);
+  if (value == nullptr || !value->is_number() || !std::isfinite(value->get<double>()))
+    fields.Fail(path, "a number", DescribeJson(value));
+  return value->get<double>();
+}
+
+std::string TextOr(const RecordFields& fields, const std::string& path,
+                   const std::string& otherwise) {
+  return fields.Find(path) == nullptr ? otherwise : fields.Text(path);
+}
+
+std::vector<double> WindowSums(const RecordFields& fields, const std::string& path,
+                               size_t windows) {
+  return fields.Find(path) == nullptr ? std::vector<double>{} : fields.Sums(path, windows);
+}
+
+std::string AsText(const Json& value) {
+  return value.is_string() ? Printable(value.get<std::string>()) : value.dump();
+}
+
+// Equal for cells that took turns with each other; "" where nothing was timed. The machine's
+// figures, measured between the cells, are those of these minutes alone.
+std::string TimingOf(const RecordFields& fields) {
+  if (fields.Find("throughput") == nullptr) return "";
+  std::string timing = fields.Find("run") != nullptr
+                           ? fields.Text("run")
+                           : fields.Text("config.name") + TextOr(fields, "config.sha256", "") +
+                                 TextOr(fields, "tool.git_commit", "");
+  for (const char* path : {"throughput.roofline", "throughput.free_cores"}) {
+    if (const Json* figures = fields.Find(path)) timing += figures->dump();
+  }
+  return timing;
+}
+
+// Of records that do not name their run, what tells it apart.
+std::string RunName(const RecordFields& fields) {
+  if (fields.Find("run") != nullptr) return fields.Text("run");
+  const std::string timing = TimingOf(fields);
+  return timing.empty() ? "none" : Sha256Hex(timing).substr(0, 16);
+}
+
+// The value of a field as rows, columns and filters see it.
+std::string FieldText(const RecordFields& fields, const std::string& field) {
+  if (field == "model") {
+    const Json* outliers = fields.Find("model.outliers");
+    const bool fp16 = TextOr(fields, "model.dtype", "native") != "native";
+    return PublicName(fields.Text("model.name")) + (fp16 ? " fp16" : "") +
+           (outliers == nullptr ? "" : " + outliers");
+  }
+  if (field == "scheme") {
+    const std::string activations = TextOr(fields, "activations", "none");
+    const std::string weights = TextOr(fields, "scheme.name", "none");
+    return activations == "none" ? weights : weights + ", " + activations;
+  }
+  if (field == "run") return RunName(fields);
+  const auto alias = FieldAliases().find(field);
+  const std::string& path = alias == FieldAliases().end() ? field : alias->second;
+  const Json* value = fields.Find(path);
+  if (value == nullptr || value->is_null()) return "none";
+  if (value->is_structured())
+    fields.Fail(path, "one value, for rows and columns", DescribeJson(value));
+  const bool names =
+      path == "model.name" || path == "dataset.name" || path == "calibration.dataset";
+  return names ? PublicName(AsText(*value)) : AsText(*value);
+}
+
+// Absent, or what JSON writes for a number that no double holds.
+bool IsAbsent(const Json* value) { return value == nullptr || value->is_null(); }
+
+// The logarithm of what the metric shows stands in the record beside it; "" where none does.
+std::string LogarithmPath(const TableMetric& metric) {
+  if (metric.path == "accuracy.ppl") return "accuracy.mean_nll";
+  return metric.path == "accuracy.ppl_ratio" ? "accuracy.delta_nll" : "";
+}
+
+// Nothing where the record does not have the metric. An exponential that no double holds is
+// infinite.
+std::optional<TableNumber> ReadNumber(const RecordFields& fields, const TableMetric& metric) {
+  const auto convert = [&](double value) { return (value + metric.offset) * metric.factor; };
+  if (IsAbsent(fields.Find(metric.path))) {
+    const std::string logarithm = LogarithmPath(metric);
+    if (logarithm.empty() || fields.Find(logarithm) == nullptr) return std::nullopt;
+    const double value = std::exp(Number(fields, logarithm));
+    if (std::isfinite(value)) return std::nullopt;
+    return TableNumber{value};
+  }
+  TableNumber number{convert(Number(fields, metric.path))};
+  const Json* interval = metric.interval_path.empty() ? nullptr : fields.Find(metric.interval_path);
+  const auto is_null = [](const Json& end) { return end.is_null(); };
+  if (IsAbsent(interval) || std::any_of(interval->begin(), interval->end(), is_null)) return number;
+  const bool two = interval->is_array() && interval->size() == 2 && (*interval)[0].is_number() &&
+                   (*interval)[1].is_number() && (*interval)[0] <= (*interval)[1];
+  if (!two) fields.Fail(metric.interval_path, "the two ends of an interval", interval->dump());
+  number.low = convert((*interval)[0].get<double>());
+  number.high = convert((*interval)[1].get<double>());
+  return number;
+}
+
+std::vector<SpeedPoint> ReadPoints(const RecordFields& fields, const std::string& path) {
+  std::vector<SpeedPoint> points;
+  for (const RecordFields& item : fields.Maps(path)) {
+    SpeedPoint point{item.CountFromOne("tokens"), item.CountFromOne("threads")};
+    point.samples = item.Positives("samples", 1, kMostSamples);
+    std::vector<double> sorted = point.samples;
+    point.median = Quantile(sorted, 0.5);
+    point.low = Quantile(sorted, 0.25);
+    point.high = Quantile(sorted, 0.75);
+    if (item.Find("vs_fp16") != nullptr) point.vs_fp16 = item.Positive("vs_fp16");
+    if (item.Find("fp16_samples") != nullptr)
+      point.fp16_samples = item.Positives("fp16_samples", 1, kMostSamples);
+    points.push_back(std::move(point));
+  }
+  return points;
+}
+
+void ReadSpeeds(const RecordFields& fields, TableRecord& record) {
+  record.prefill = ReadPoints(fields, "throughput.prefill_tokens_s");
+  record.decode = ReadPoints(fields, "throughput.decode_tokens_s");
+  if (record.prefill.empty() && record.decode.empty()) return;
+  record.busy = fields.Flag("throughput.busy");
+  record.timing = TimingOf(fields);
+}
+
+// What the caption says of text and calibration.
+void ReadOrigins(const RecordFields& fields, TableRecord& record) {
+  const auto text = [&](const std::string& section) {
+    const std::string split = TextOr(fields, section + ".split", "");
+    return PublicName(fields.Text(section + ".dataset")) + (split.empty() ? "" : " " + split);
+  };
+  const std::string split = TextOr(fields, "dataset.split", "");
+  record.text = PublicName(fields.Text("dataset.name")) + (split.empty() ? "" : " " + split);
+  record.text_sha256 = fields.Text("dataset.sha256");
+  record.scored =
+      std::accumulate(record.stored.window_scored.begin(), record.stored.window_scored.end(), 0.0);
+  if (fields.Find("calibration") == nullptr || fields.Text("calibration.used_by") != "method")
+    return;
+  if (fields.Find("calibration.dataset") == nullptr) return;
+  const std::string distinct =
+      fields.Find("calibration.distinct_tokens") == nullptr
+          ? ""
+          : fmt::format(" ({} distinct)",
+                        WithThousands(fields.Count("calibration.distinct_tokens")));
+  record.calibration = fmt::format(
+      "{}, {} × {} tokens{}, seed {}", text("calibration"), Number(fields, "calibration.samples"),
+      Number(fields, "calibration.length"), distinct, Number(fields, "calibration.seed"));
+}
+
+// The aggregates must be those of the samples beside them.
+void CheckPerplexity(const RecordFields& fields, const TableRecord& record) {
+  if (IsAbsent(fields.Find("accuracy.ppl"))) return;
+  const double nll = record.stored.MeanNll();
+  const double stated = std::log(Number(fields, "accuracy.ppl"));
+  if (std::abs(stated - nll) <= kSameNll * std::max(1.0, std::abs(nll))) return;
+  fields.Fail("accuracy.ppl", fmt::format("{:.9g}, as accuracy.window_nll says", std::exp(nll)),
+              DescribeJson(fields.Find("accuracy.ppl")));
+}
+
+bool PassesAll(const std::vector<FieldFilter>& filters, const TableRecord& record) {
+  return std::all_of(filters.begin(), filters.end(), [&](const FieldFilter& filter) {
+    return filter.Passes(record.Field(filter.field));
+  });
+}
+
+}  // namespace
+
+TableRecord ReadTableRecord(const Json& json, const fs::path& file,
+                            const std::vector<std::string>& named) {
+  const RecordFields fields(json, file.string());
+  TableRecord record;
+  record.stored = ReadRecord(json, file);
+  record.synthetic = !record.stored.HasAccuracy();
+  for (const std::string& field : named) record.fields[field] = FieldText(fields, field);
+  ReadSpeeds(fields, record);
+  for (const TableMetric& metric : TableMetrics()) {
+    if (metric.IsSpeed()) continue;
+    if (const auto number = ReadNumber(fields, metric)) record.numbers[metric.name] = *number;
+  }
+  if (!record.synthetic) {
+    const size_t windows = record.stored.window_nll.size();
+    record.window_kl = WindowSums(fields, "accuracy.window_kl", windows);
+    record.window_same_top = WindowSums(fields, "accuracy.window_same_top", windows);
+    CheckPerplexity(fields, record);
+    ReadOrigins(fields, record);
+  }
+  return record;
+}
+
+TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all) {
+  TableRecords read;
+  for (const TableRecord& record : all) read.ids.push_back(record.stored.id);
+  std::sort(read.ids.begin(), read.ids.end());
+  std::sort(all.begin(), all.end(), [](const TableRecord& a, const TableRecord& b) {
+    return IsBefore(a.stored, b.stored);
+  });
+  for (TableRecord& record : all) {
+    if (read.records.empty() || read.records.back().stored.cell != record.stored.cell)
+      read.records.push_back(std::move(record));
+  }
+  std::erase_if(read.records, [&](const TableRecord& r) { return !PassesAll(spec.where, r); });
+  return read;
+}
+
+TableRecords ReadTableRecords(const TableSpec& spec, size_t threads) {
+  const std::vector<fs::path> files = MatchFiles(spec.Folder(), spec.records);
+  const std::vector<std::string> fields = spec.Fields();
+  std::vector<TableRecord> all(files.size());
+  ParallelFor(files.size(), threads, [&](size_t i, size_t) {
+    all[i] = ReadTableRecord(ReadJsonFile(files[i]), files[i], fields);
+  });
+  return SelectRecords(spec, std::move(all));
+}
+
+}  // namespace quantref

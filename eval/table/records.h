@@ -1,0 +1,63 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/record/reader.h"
+#include "eval/table/spec.h"
+
+namespace quantref {
+
+// Records as tables need them: what comparison reads (record_reader.h), the fields that the spec
+// names, and its metrics with their samples. As strictly read: a record that is malformed, or whose
+// perplexity does not follow from its windows, gives an Error.
+
+struct TableNumber {
+  double value = 0;
+  std::optional<double> low{}, high{};  // 95 %; of speeds the quartiles
+};
+
+// Whole models at one number of tokens and threads; in tokens a second.
+struct SpeedPoint {
+  size_t tokens = 0, threads = 0;
+  double median = 0, low = 0, high = 0;
+  std::optional<double> vs_fp16{};
+  std::vector<double> samples{}, fp16_samples{};  // the latter of what vs_fp16 is to; may be absent
+};
+
+struct TableRecord {
+  StoredRecord stored;  // of synthetic weights: the names alone
+  bool synthetic = false;
+  std::map<std::string, std::string> fields;   // "none" where the record has no such field
+  std::map<std::string, TableNumber> numbers;  // by the metric's name; speeds are not here
+  std::vector<double> window_kl, window_same_top;
+  std::vector<SpeedPoint> prefill, decode;
+  std::string timing;  // equal for cells that were timed together; "" where nothing was timed
+  bool busy = false;
+  // For the caption: "wikitext-2 test", its hash; tokens; "wikitext-2 validation, 128 × 2048
+  // tokens, seed 0", "" where the method read none.
+  std::string text, text_sha256, calibration;
+  double scored = 0;
+
+  const std::string& Field(const std::string& field) const { return fields.at(field); }
+};
+
+// With the values of these fields. `file` is for messages.
+TableRecord ReadTableRecord(const nlohmann::json& json, const std::filesystem::path& file,
+                            const std::vector<std::string>& fields);
+
+// The newest record of each cell, where the spec's `where` wants it.
+struct TableRecords {
+  std::vector<TableRecord> records;
+  std::vector<std::string> ids;  // of all that were read, sorted
+};
+TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all);
+
+// Of the files that the spec names.
+TableRecords ReadTableRecords(const TableSpec& spec, size_t threads);
+
+}  // namespace quantref

@@ -1,0 +1,302 @@
+#include "eval/table/spec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+#include <utility>
+
+#include "eval/record/reference.h"
+#include "eval/support/nearest.h"
+#include "eval/support/yaml_reader.h"
+#include "harness/base/error.h"
+#include "harness/base/glob.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kMostDigits = 9;
+constexpr size_t kMostTokens = size_t{1} << 20;
+
+// The top-level members of a record, and the names that stand for a member of one.
+std::vector<std::string> ValidFields() {
+  std::vector<std::string> names = {"accuracy",
+                                    "activations",
+                                    "calibration",
+                                    "config",
+                                    "created",
+                                    "dataset",
+                                    "environment",
+                                    "effective_bits",
+                                    "hashes",
+                                    "id",
+                                    "method",
+                                    "model",
+                                    "path",
+                                    "protocol",
+                                    "run",
+                                    "scheme",
+                                    "seconds",
+                                    "throughput",
+                                    "tool",
+                                    "simulated_vs_kernel",
+                                    "model_effective_bits",
+                                    "peak_rss_bytes"};
+  for (const auto& [name, path] : FieldAliases()) names.push_back(name);
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+void RequireField(const std::string& field, const std::string& where) {
+  static const std::vector<std::string> valid = ValidFields();
+  const std::string first = field.substr(0, field.find('.'));
+  if (std::find(valid.begin(), valid.end(), first) != valid.end()) return;
+  throw Error(fmt::format("unknown field '{}'{}", first, DidYouMean(first, valid)), where,
+              "a name of results/tables/README.md, or the dotted path of a record's field");
+}
+
+// Whether a spec that names this value of a field means the reference of whatever type: "fp16" or
+// "reference" of a method.
+bool MeansReferenceOf(const std::string& field, const std::string& named,
+                      const std::string& value) {
+  return field == "method" && (named == kFp16Name || named == kAnyReference) &&
+         IsReferenceName(value);
+}
+
+// A map whose keys the reader does not know beforehand.
+using FreeMap = std::vector<std::pair<std::string, YAML::Node>>;
+FreeMap Items(YamlReader& reader, const YAML::Node& map, const std::string& key) {
+  FreeMap items;
+  if (!reader.Has(key)) return items;
+  if (!reader.IsMap(key)) reader.Fail(key, "a map");
+  for (const auto& item : map[key]) items.emplace_back(item.first.Scalar(), item.second);
+  return items;
+}
+
+std::vector<FieldFilter> ReadFilters(YamlReader& reader, const YAML::Node& map,
+                                     const std::string& key) {
+  std::vector<FieldFilter> filters;
+  for (const auto& [field, node] : Items(reader, map, key)) {
+    const std::string where = reader.Where(key);
+    RequireField(field, where);
+    FieldFilter filter{field, {}};
+    if (node.IsScalar()) filter.globs.push_back(node.Scalar());
+    for (size_t i = 0; node.IsSequence() && i < node.size(); ++i) {
+      if (!node[i].IsScalar()) reader.Fail(key, "names or lists of names");
+      filter.globs.push_back(node[i].Scalar());
+    }
+    if (filter.globs.empty())
+      throw Error(fmt::format("expected '{}' to have a name or a list of names", field), where);
+    filters.push_back(std::move(filter));
+  }
+  return filters;
+}
+
+TableField ReadField(YamlReader& reader) {
+  TableField field;
+  if (!reader.Has("field")) reader.Fail("field", "a record's field");
+  reader.Set("field", field.field);
+  RequireField(field.field, reader.Where("field"));
+  field.name = field.field;
+  reader.Set("name", field.name);
+  reader.Set("order", field.order);
+  for (const auto& [value, label] : Items(reader, reader.node(), "labels")) {
+    if (!label.IsScalar()) reader.Fail("labels", "a map of values to texts");
+    field.labels[value] = label.Scalar();
+  }
+  reader.RefuseUnknownKeys();
+  return field;
+}
+
+std::vector<TableField> ReadFields(YamlReader& root, const std::string& key) {
+  std::vector<TableField> fields;
+  std::set<std::string> seen;
+  for (YamlEntry& entry : root.Entries(key)) {
+    if (entry.text) {
+      RequireField(*entry.text, root.Where(key));
+      fields.push_back({*entry.text, *entry.text});
+    } else {
+      fields.push_back(ReadField(*entry.map));
+    }
+    if (!seen.insert(fields.back().field).second)
+      throw Error(fmt::format("the field '{}' stands twice", fields.back().field), root.Where(key));
+  }
+  return fields;
+}
+
+const TableMetric* RequireMetric(const std::string& name, const std::string& where) {
+  if (const TableMetric* metric = FindTableMetric(name)) return metric;
+  std::vector<std::string> names;
+  for (const TableMetric& metric : TableMetrics()) names.push_back(metric.name);
+  throw Error(fmt::format("unknown metric '{}'{}", name, DidYouMean(name, names)), where);
+}
+
+TableValue PlainValue(const TableMetric* metric) { return {metric, metric->header}; }
+
+void SetPoint(YamlReader& reader, const std::string& key, const TableMetric& metric,
+              std::optional<size_t>& value) {
+  if (!reader.Has(key)) return;
+  if (!metric.IsSpeed()) reader.Fail(key, "no such key: " + metric.name + " is no speed");
+  size_t number = 0;
+  reader.Set(key, number, 1, kMostTokens);
+  value = number;
+}
+
+TableValue ReadValue(YamlReader& reader) {
+  if (!reader.Has("metric")) reader.Fail("metric", "a metric's name");
+  std::string name;
+  reader.Set("metric", name);
+  TableValue value = PlainValue(RequireMetric(name, reader.Where("metric")));
+  reader.Set("name", value.header);
+  if (reader.Has("digits")) {
+    size_t digits = 0;
+    reader.Set("digits", digits, 0, kMostDigits);
+    value.digits = digits;
+  }
+  const std::string style = reader.Choice("uncertainty", {"±", "interval", "none"}, "±");
+  if (style == "interval") value.uncertainty = UncertaintyStyle::kInterval;
+  if (style == "none") value.uncertainty = UncertaintyStyle::kNone;
+  reader.Set("marks", value.marks);
+  SetPoint(reader, "tokens", *value.metric, value.tokens);
+  SetPoint(reader, "threads", *value.metric, value.threads);
+  reader.RefuseUnknownKeys();
+  return value;
+}
+
+void ReadCompare(YamlReader& root, const YAML::Node& node, TableSpec& spec) {
+  YamlReader compare = root.Map("compare");
+  spec.compare_rows = compare.Choice("along", {"column", "row"}, "column") == "row";
+  compare.Set("within", spec.within);
+  for (const std::string& field : spec.within) RequireField(field, compare.Where("within"));
+  // The reference is what the others are measured by.
+  spec.compete = {{"method", {fmt::format("!{}", kAnyReference)}}};
+  if (compare.Has("where")) spec.compete = ReadFilters(compare, node["compare"], "where");
+  compare.RefuseUnknownKeys();
+}
+
+// A label goes into LaTeX as it is.
+void SetLabel(YamlReader& root, TableSpec& spec) {
+  root.Set("label", spec.label);
+  const bool plain = std::all_of(spec.label.begin(), spec.label.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == ':' || c == '-' || c == '.';
+  });
+  if (!plain) root.Fail("label", "letters, digits, ':', '-' and '.'");
+}
+
+void ReadLatex(YamlReader& root, TableSpec& spec) {
+  YamlReader latex = root.Map("latex");
+  const std::string environment = latex.Choice("float", {"table", "table*", "none"}, "table");
+  spec.latex.environment = environment == "none" ? "" : environment;
+  spec.latex.note_in_comments = latex.Choice("note", {"below", "comment"}, "below") == "comment";
+  latex.RefuseUnknownKeys();
+}
+
+void ReadOutputs(YamlReader& root, TableSpec& spec) {
+  YamlReader outputs = root.Map("outputs");
+  const std::vector<std::string>& names = TableFormatNames();
+  for (size_t f = 0; f < names.size(); ++f) {
+    std::string path;
+    outputs.Set(names[f], path);
+    if (!path.empty()) spec.outputs[TableFormat(f)] = spec.Folder() / path;
+  }
+  outputs.RefuseUnknownKeys();
+}
+
+}  // namespace
+
+size_t TableField::Rank(const std::string& value) const {
+  const auto matches = [&](const std::string& entry) {
+    return entry == value || MeansReferenceOf(field, entry, value);
+  };
+  const auto at = std::find_if(order.begin(), order.end(), matches);
+  if (at != order.end()) return 1 + static_cast<size_t>(at - order.begin());
+  const bool reference = value == "none" || MeansReferenceOf(field, kAnyReference, value);
+  return reference ? 0 : 1 + order.size();
+}
+
+bool FieldFilter::Passes(const std::string& value) const {
+  bool wanted = false, only_refusals = true;
+  for (const std::string& glob : globs) {
+    const bool refuses = glob.starts_with('!');
+    const std::string wanted_glob = refuses ? glob.substr(1) : glob;
+    const bool matches =
+        GlobMatches(wanted_glob, value) || MeansReferenceOf(field, wanted_glob, value);
+    if (refuses && matches) return false;
+    wanted = wanted || (!refuses && matches);
+    only_refusals = only_refusals && refuses;
+  }
+  return wanted || only_refusals;
+}
+
+const std::string& TableField::Label(const std::string& value) const {
+  static const std::string absent = "-";
+  const auto label = labels.find(value);
+  if (label != labels.end()) return label->second;
+  const auto reference = labels.find(kAnyReference);
+  if (reference != labels.end() && MeansReferenceOf(field, kAnyReference, value))
+    return reference->second;
+  return value == "none" ? absent : value;
+}
+
+std::vector<std::string> TableSpec::Fields() const {
+  std::set<std::string> fields(within.begin(), within.end());
+  for (const auto* list : {&rows, &columns}) {
+    for (const TableField& field : *list) fields.insert(field.field);
+  }
+  for (const auto* list : {&where, &compete}) {
+    for (const FieldFilter& filter : *list) fields.insert(filter.field);
+  }
+  return {fields.begin(), fields.end()};
+}
+
+TableSpec ReadTableSpec(const std::string& file) {
+  TableSpec spec;
+  spec.file = file;
+  const YAML::Node node = ReadYaml(file);
+  YamlReader root(node, file);
+  root.Set("title", spec.title);
+  SetLabel(root, spec);
+  root.Set("note", spec.note);
+  root.Set("records", spec.records);
+  spec.where = ReadFilters(root, node, "where");
+  spec.rows = ReadFields(root, "rows");
+  spec.columns = ReadFields(root, "columns");
+  for (YamlEntry& entry : root.Entries("cells")) {
+    spec.cells.push_back(entry.text ? PlainValue(RequireMetric(*entry.text, root.Where("cells")))
+                                    : ReadValue(*entry.map));
+  }
+  ReadCompare(root, node, spec);
+  ReadLatex(root, spec);
+  spec.stamp_runs = root.Choice("several_runs", {"refuse", "stamp"}, "refuse") == "stamp";
+  ReadOutputs(root, spec);
+  root.RefuseUnknownKeys();
+  if (spec.title.empty()) root.Fail("title", "what the table shows");
+  if (spec.records.empty()) root.Fail("records", "a list of records or globs");
+  if (spec.rows.empty()) root.Fail("rows", "a list of fields");
+  if (spec.cells.empty()) root.Fail("cells", "a list of metrics");
+  for (const TableField& field : spec.columns) {
+    const auto same = [&](const TableField& row) { return row.field == field.field; };
+    if (std::any_of(spec.rows.begin(), spec.rows.end(), same))
+      throw Error(fmt::format("'{}' is a field of the rows already", field.field),
+                  root.Where("columns"));
+  }
+  return spec;
+}
+
+const std::vector<std::string>& TableFormatNames() {
+  static const std::vector<std::string> names = {"latex", "markdown", "csv", "html"};
+  return names;
+}
+
+const std::map<std::string, std::string>& FieldAliases() {
+  static const std::map<std::string, std::string> aliases = {
+      {"bits", "scheme.bits"},       {"config", "config.name"},    {"cpu", "environment.cpu"},
+      {"dataset", "dataset.name"},   {"group", "scheme.group"},    {"isa", "environment.isa"},
+      {"protocol", "protocol.name"}, {"seed", "calibration.seed"}, {"weights", "scheme.name"},
+  };
+  return aliases;
+}
+
+}  // namespace quantref

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "eval/text/calibration_spec.h"
+#include "eval/text/dataset.h"
+#include "eval/text/overlap.h"
+#include "eval/text/protocol.h"
+#include "harness/method/calibrate.h"
+#include "harness/model/llama.h"
+
+namespace quantref {
+
+// What calibration samples must not hold: a test text, and the windows of it that may be measured.
+struct TestText {
+  const Text& text;
+  const TokenStream& stream;
+  std::span<const Window> windows;
+};
+
+// Calibration samples as they were drawn, with what a record says of them.
+struct CalibrationSet {
+  CalibrationData data;
+  std::string dataset, split, text_sha256;
+  size_t length = 0, seed = 0;
+  size_t asked_samples = 0, asked_length = 0;  // by the config
+  size_t text_tokens = 0;                      // that there are to draw from
+  std::vector<Window> places;                  // of the samples in the text's tokens
+  UnknownShare unknown;
+  bool is_test_text = false;     // the file that is measured, or that split of that data set
+  std::vector<Overlap> overlap;  // of each of the test text's windows
+  bool substituted_sample = false;
+
+  // Of the first so many samples: tokens of the text that are in one or more of them, and the
+  // SHA-256 of their ids, one sample after the other.
+  size_t DistinctTokens(size_t samples) const;
+  std::string TokenSha256(size_t samples) const;
+};
+
+// Above this share of the runs of the measured windows a calibration set spoils the measurement.
+inline constexpr double kMostOverlap = 0.01;
+
+// Of these windows.
+double OverlapShare(const CalibrationSet& set, std::span<const size_t> windows);
+bool IsContaminated(const CalibrationSet& set, std::span<const size_t> windows);
+
+// Draws the samples as GPTQ's scripts do: the text's rows joined as in gptq-2048, BOS once before
+// it where `bos` is one, and windows at uniformly random places (they may overlap). A context
+// shorter than `length` shortens them, and there are no more of them than fit in the text side by
+// side. Throws Error where the text is shorter than one sample.
+CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, const Text& text,
+                               const Model& model, std::optional<uint32_t> bos,
+                               const TestText& test);
+
+// Throws Error where the set is contaminated for the windows that may be measured.
+void RefuseContaminated(const CalibrationSet& set);
+
+// "7 x 2048 tokens, 9,012 distinct of 15,049", and in brackets what was asked for where that could
+// not be had.
+std::string SamplesText(const CalibrationSet& set, size_t samples);
+
+}  // namespace quantref

@@ -1,0 +1,178 @@
+#include "harness/method/calibrate.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+
+#include "harness/base/error.h"
+#include "harness/base/rng.h"
+#include "harness/model/llama.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref {
+namespace {
+
+using testing::TempDir;
+using testing::TinyModel;
+using Statistics = std::array<InputStatistics, kTaps>;
+
+constexpr size_t kSamples = 11, kTokens = 9;  // more than one batch, and a part of the next
+constexpr DataNeeds kEverything = {
+    .channel_max = true, .channel_mean = true, .gram = true, .kept = true};
+
+struct Fixture {
+  explicit Fixture(const TinyModel& shape = {}) {
+    const TempDir dir;
+    testing::WriteTinyModel(dir.path(), shape);
+    config = ReadConfig(dir / "config.json");
+    weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
+    Rng rng(1);
+    for (size_t s = 0; s < kSamples; ++s) {
+      data.samples.emplace_back();
+      for (size_t t = 0; t < kTokens; ++t) {
+        data.samples.back().push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
+      }
+    }
+  }
+
+  // Block 0's inputs, by way of the Calibrator.
+  Statistics Collect(const DataNeeds& needs, size_t threads) const {
+    const RopeTable rope(config, kTokens);
+    Calibrator calibrator(config, weights, data, data.samples.size(), threads);
+    Statistics statistics;
+    calibrator.Run(
+        [&](MatrixView<float> h, Workspace& work, const Observer& observer) {
+          BlockForward({config, rope}, weights.blocks[0], h, work, observer);
+        },
+        {kAllTaps, needs, false}, statistics, {});
+    return statistics;
+  }
+
+  LlamaConfig config;
+  ModelWeights weights;
+  CalibrationData data;
+};
+
+bool SameBits(const Matrix<double>& a, const Matrix<double>& b) {
+  return a.rows() == b.rows() && a.cols() == b.cols() &&
+         std::memcmp(a.data(), b.data(), a.rows() * a.cols() * sizeof(double)) == 0;
+}
+
+void CheckSame(const Statistics& a, const Statistics& b) {
+  for (size_t tap = 0; tap < kTaps; ++tap) {
+    CHECK(a[tap].channel_max == b[tap].channel_max);
+    CHECK(a[tap].channel_mean == b[tap].channel_mean);
+    CHECK(SameBits(a[tap].gram, b[tap].gram));
+    CHECK(a[tap].kept.size() == b[tap].kept.size());
+  }
+}
+
+TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibrate]") {
+  const Fixture fixture;
+  const RopeTable rope(fixture.config, kTokens);
+  const Statistics statistics = fixture.Collect(kEverything, 2);
+  std::array<Matrix<double>, kTaps> grams;
+  std::array<std::vector<double>, kTaps> largest, sums;
+  Workspace work;
+  for (size_t s = 0; s < kSamples; ++s) {
+    Matrix<float> h(kTokens, fixture.config.hidden);
+    Embed(fixture.weights, fixture.data.samples[s], h.view());
+    BlockForward({fixture.config, rope}, fixture.weights.blocks[0], h.view(), work,
+                 [&](Tap tap, MatrixView<const float> x) {
+                   const size_t at = static_cast<size_t>(tap), n = x.cols();
+                   if (s == 0) {
+                     grams[at] = Matrix<double>(n, n);
+                     std::fill_n(grams[at].data(), n * n, 0.0);
+                     largest[at].assign(n, 0);
+                     sums[at].assign(n, 0);
+                   }
+                   for (size_t t = 0; t < x.rows(); ++t) {
+                     for (size_t i = 0; i < n; ++i) {
+                       const double value = static_cast<double>(x(t, i));
+                       largest[at][i] = std::max(largest[at][i], std::fabs(value));
+                       sums[at][i] += std::fabs(value);
+                       for (size_t j = 0; j < n; ++j)
+                         grams[at](i, j) += value * static_cast<double>(x(t, j));
+                     }
+                   }
+                   if (s >= kKeptSamples) return;
+                   const Matrix<float>& kept = statistics[at].kept.at(s);
+                   REQUIRE(kept.rows() == x.rows());
+                   for (size_t t = 0; t < x.rows(); ++t) {
+                     CHECK(std::equal(x.row(t), x.row(t) + n, kept.row(t)));
+                   }
+                 });
+  }
+  for (size_t at = 0; at < kTaps; ++at) {
+    INFO("tap " << at);
+    const InputStatistics& input = statistics[at];
+    const size_t n = TapChannels(fixture.config, kAllTaps[at]);
+    CHECK(input.tokens == kSamples * kTokens);
+    CHECK(input.kept.size() == kKeptSamples);
+    REQUIRE(input.channel_max.size() == n);
+    REQUIRE(input.gram.rows() == n);
+    double worst = 0;
+    for (size_t i = 0; i < n; ++i) {
+      CHECK(static_cast<double>(input.channel_max[i]) == largest[at][i]);
+      CHECK(input.channel_mean[i] == Approx(sums[at][i] / (kSamples * kTokens)).epsilon(1e-12));
+      for (size_t j = 0; j < n; ++j) {
+        const double scale = std::sqrt(grams[at](i, i) * grams[at](j, j));
+        worst = std::max(worst, std::fabs(input.gram(i, j) - grams[at](i, j)) / scale);
+      }
+    }
+    CHECK(worst < 1e-6);
+  }
+}
+
+TEST_CASE("calibrate: only what is asked for is there", "[calibrate]") {
+  const Statistics statistics = Fixture().Collect({.channel_max = true}, 1);
+  for (const InputStatistics& input : statistics) {
+    CHECK_FALSE(input.channel_max.empty());
+    CHECK(input.channel_mean.empty());
+    CHECK(input.gram.rows() == 0);
+    CHECK(input.kept.empty());
+  }
+}
+
+TEST_CASE("calibrate: the same bits for any number of threads, in memory or in a file",
+          "[calibrate]") {
+  Fixture fixture({.hidden = 40, .intermediate = 300});  // more than one tile, a part of one
+  const Statistics one = fixture.Collect(kEverything, 1);
+  CheckSame(fixture.Collect(kEverything, 2), one);
+  CheckSame(fixture.Collect(kEverything, 4), one);
+  fixture.data.activation_budget = 0;
+  CheckSame(fixture.Collect(kEverything, 2), one);
+}
+
+TEST_CASE("calibrate: hidden states move on only when they are told to", "[calibrate]") {
+  const Fixture fixture;
+  const RopeTable rope(fixture.config, kTokens);
+  Calibrator calibrator(fixture.config, fixture.weights, fixture.data, 3, 2);
+  const Calibrator::Part block = [&](MatrixView<float> h, Workspace& work,
+                                     const Observer& observer) {
+    BlockForward({fixture.config, rope}, fixture.weights.blocks[0], h, work, observer);
+  };
+  const auto first_inputs = [&](bool advance) {
+    Statistics statistics;
+    calibrator.Run(block, {kAllTaps, {.channel_mean = true}, advance}, statistics, {});
+    return statistics[0].channel_mean;
+  };
+  const std::vector<double> before = first_inputs(false);
+  CHECK(first_inputs(true) == before);
+  CHECK(first_inputs(false) != before);
+}
+
+TEST_CASE("activation store: in memory or in a file", "[calibrate]") {
+  for (const size_t budget : {size_t{0}, size_t{3 * 5 * 7 * 4}, size_t{1} << 30}) {
+    ActivationStore store(3, 5, 7, budget);
+    CHECK(store.in_file() == (budget == 0));
+    for (size_t s = 0; s < 3; ++s) store.sample(s)(4, 6) = static_cast<float>(s) + 1;
+    for (size_t s = 0; s < 3; ++s) CHECK(store.sample(s)(4, 6) == static_cast<float>(s) + 1);
+    CHECK(store.sample(1)(0, 0) == 0);
+  }
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,115 @@
+#include "harness/method/calibrated_block.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+
+namespace quantref {
+namespace {
+
+void MultiplyColumns(Linear& linear, std::span<const float> scales) {
+  Matrix<float> values = linear.weight.Decode();
+  QR_CHECK_EQ(values.cols(), scales.size());
+  for (size_t r = 0; r < values.rows(); ++r) {
+    for (size_t c = 0; c < values.cols(); ++c) values(r, c) *= scales[c];
+  }
+  linear.weight = Weight(std::move(values));
+}
+
+void DivideRows(Linear& linear, std::span<const float> scales) {
+  Matrix<float> values = linear.weight.Decode();
+  QR_CHECK_EQ(values.rows(), scales.size());
+  for (size_t r = 0; r < values.rows(); ++r) {
+    for (float& value : values.view().row_span(r)) value /= scales[r];
+  }
+  linear.weight = Weight(std::move(values));
+  for (size_t r = 0; r < linear.bias.size(); ++r) linear.bias[r] /= scales[r];
+}
+
+void Divide(std::vector<float>& gain, std::span<const float> scales) {
+  QR_CHECK_EQ(gain.size(), scales.size());
+  for (size_t j = 0; j < gain.size(); ++j) gain[j] /= scales[j];
+}
+
+}  // namespace
+
+DataNeeds DataNeeds::operator|(const DataNeeds& other) const {
+  return {channel_max || other.channel_max, channel_mean || other.channel_mean, gram || other.gram,
+          kept || other.kept, true_sequential || other.true_sequential};
+}
+
+void InputStatistics::DivideChannels(std::span<const float> scales) {
+  for (size_t j = 0; j < channel_max.size(); ++j) channel_max[j] /= scales[j];
+  for (size_t j = 0; j < channel_mean.size(); ++j) {
+    channel_mean[j] /= static_cast<double>(scales[j]);
+  }
+  for (size_t i = 0; i < gram.rows(); ++i) {
+    for (size_t j = 0; j < gram.cols(); ++j) {
+      gram(i, j) /= static_cast<double>(scales[i]) * static_cast<double>(scales[j]);
+    }
+  }
+  for (Matrix<float>& x : kept) {
+    for (size_t t = 0; t < x.rows(); ++t) {
+      for (size_t j = 0; j < x.cols(); ++j) x(t, j) /= scales[j];
+    }
+  }
+}
+
+bool CalibratedBlock::Quantizes(Tap tap) const {
+  return std::any_of(Readers(tap).begin(), Readers(tap).end(),
+                     [&](size_t reader) { return schemes[reader].has_value(); });
+}
+
+std::optional<ActivationFormat> CalibratedBlock::FormatFor(
+    std::span<const float> channel_max) const {
+  if (!activations) return std::nullopt;
+  ActivationFormat format{activations->bits, activations->per_token, std::nullopt};
+  if (!activations->dynamic) {
+    QR_CHECK(!channel_max.empty());
+    format.static_scale =
+        format.ScaleFor(*std::max_element(channel_max.begin(), channel_max.end()));
+  }
+  return format;
+}
+
+void ScaleChannels(BlockWeights& block, const ScalingGroup& group, std::span<const float> scales) {
+  for (const float scale : scales) QR_CHECK(scale > 0 && std::isfinite(scale));
+  if (group.producer) {
+    DivideRows(*block.linears()[*group.producer], scales);
+  } else {
+    Divide(group.tap == Tap::kAttentionInput ? block.attention_norm : block.mlp_norm, scales);
+  }
+  for (const size_t reader : Readers(group.tap)) MultiplyColumns(*block.linears()[reader], scales);
+}
+
+void StoreAsBefore(const Linear& before, Linear& linear) {
+  const Matrix<float> values = linear.weight.Decode(), old = before.weight.Decode();
+  if (std::equal(values.data(), values.data() + values.rows() * values.cols(), old.data())) {
+    linear.weight = before.weight;
+  } else if (before.weight.stored_in_16_bits()) {
+    linear.weight = Weight::RoundedToHalf(values.view(), linear.name);
+  }
+}
+
+void Fold(CalibratedBlock& block, const ScalingGroup& group, std::span<const float> scales) {
+  bool clipped = group.producer && block.limits[*group.producer].rows() > 0;
+  for (const size_t reader : Readers(group.tap)) clipped |= block.limits[reader].rows() > 0;
+  if (clipped) {
+    throw Error("a transform scales weights that an earlier one has clipped", "quantize.methods",
+                "put the one that clips last, or switch its clipping off");
+  }
+  ScaleChannels(block.weights, group, scales);
+  block.input(group.tap).DivideChannels(scales);
+}
+
+void Note(CalibratedBlock& block, Tap tap, const std::string& note) {
+  for (const size_t reader : Readers(tap)) {
+    if (!block.schemes[reader]) continue;
+    std::string& notes = block.notes[reader];
+    notes += (notes.empty() ? "" : ", ") + note;
+  }
+}
+
+}  // namespace quantref

@@ -1,0 +1,178 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/method/calibrated_block.h"
+
+// A small block under calibration, for the tests of transforms. Only tests include this.
+
+namespace quantref::testing {
+
+struct BlockSpec {
+  size_t hidden = 32, intermediate = 48, heads = 4, kv_heads = 4, head_dim = 8;
+  bool bias = false;
+  size_t samples = 2, tokens = 12;  // of the calibration text
+  uint64_t seed = 1;
+};
+
+inline Matrix<float> Copy(const Matrix<float>& from) {
+  Matrix<float> to(from.rows(), from.cols());
+  std::copy_n(from.data(), from.rows() * from.cols(), to.data());
+  return to;
+}
+
+inline Matrix<float> RandomMatrix(size_t rows, size_t cols, double deviation, Rng& rng) {
+  Matrix<float> matrix(rows, cols);
+  for (size_t i = 0; i < rows * cols; ++i) {
+    matrix.data()[i] = static_cast<float>(deviation * rng.Normal());
+  }
+  return matrix;
+}
+
+// The largest |a - b| as a share of the largest |b|; 0 for zeros, infinite for what is not finite.
+inline double RelativeDifference(MatrixView<const float> a, MatrixView<const float> b) {
+  double difference = 0, largest = 0;
+  for (size_t r = 0; r < b.rows(); ++r) {
+    for (size_t c = 0; c < b.cols(); ++c) {
+      const double left = static_cast<double>(a(r, c)), right = static_cast<double>(b(r, c));
+      if (!std::isfinite(left) || !std::isfinite(right)) return HUGE_VAL;
+      difference = std::max(difference, std::fabs(left - right));
+      largest = std::max(largest, std::fabs(right));
+    }
+  }
+  return difference == 0 ? 0 : difference / largest;
+}
+
+// Random weights and random calibration inputs; tests change either and calibrate again.
+class TestBlock {
+ public:
+  const LlamaConfig config;
+  const RopeTable rope;
+  std::vector<Matrix<float>> samples;  // hidden states, (tokens, hidden) each
+  CalibratedBlock block;
+
+  explicit TestBlock(const BlockSpec& spec)
+      : config(ConfigOf(spec)), rope(config, spec.tokens), block{{config, rope}} {
+    Rng rng(spec.seed);
+    block.weights.attention_norm = Gain(rng);
+    block.weights.mlp_norm = Gain(rng);
+    const size_t q = spec.heads * spec.head_dim, kv = spec.kv_heads * spec.head_dim;
+    const size_t shapes[kLinears][2] = {{q, spec.hidden},
+                                        {kv, spec.hidden},
+                                        {kv, spec.hidden},
+                                        {spec.hidden, q},
+                                        {spec.intermediate, spec.hidden},
+                                        {spec.intermediate, spec.hidden},
+                                        {spec.hidden, spec.intermediate}};
+    for (size_t i = 0; i < kLinears; ++i) {
+      const auto& [out, in] = shapes[i];
+      Linear& linear = *block.weights.linears()[i];
+      linear.name = "linear " + std::to_string(i);
+      linear.weight = Weight(RandomMatrix(out, in, 1 / std::sqrt(static_cast<double>(in)), rng));
+      for (size_t r = 0; r < out && spec.bias; ++r) {
+        linear.bias.push_back(static_cast<float>(0.2 * rng.Normal()));
+      }
+    }
+    for (size_t i = 0; i < spec.samples; ++i) {
+      samples.push_back(RandomMatrix(spec.tokens, spec.hidden, 1, rng));
+    }
+    Calibrate();
+  }
+  TestBlock(const TestBlock&) = delete;
+  TestBlock& operator=(const TestBlock&) = delete;
+
+  // Every linear gets the scheme.
+  void Quantize(const WeightScheme& scheme) { block.schemes.fill(scheme); }
+
+  // Changes each weight (row r, column c) of one linear in place.
+  void Edit(size_t linear, const std::function<void(size_t r, size_t c, float& weight)>& change) {
+    Weight& weight = block.weights.linears()[linear]->weight;
+    Matrix<float> values = weight.Decode();
+    for (size_t r = 0; r < values.rows(); ++r) {
+      for (size_t c = 0; c < values.cols(); ++c) change(r, c, values(r, c));
+    }
+    weight = Weight(std::move(values));
+  }
+
+  // Everything that a method can ask for, of the block as it is now.
+  void Calibrate() { block.inputs = Collect(); }
+  std::array<InputStatistics, kTaps> Collect() const {
+    std::array<InputStatistics, kTaps> inputs;
+    for (const Tap tap : kAllTaps)
+      Clear(inputs[static_cast<size_t>(tap)], TapChannels(config, tap));
+    Workspace work;
+    for (const Matrix<float>& sample : samples) {
+      Matrix<float> h = Copy(sample);
+      BlockForward(
+          block.shape, block.weights, h.view(), work,
+          [&](Tap tap, MatrixView<const float> x) { Add(x, inputs[static_cast<size_t>(tap)]); });
+    }
+    for (InputStatistics& input : inputs) {
+      for (double& mean : input.channel_mean) mean /= static_cast<double>(input.tokens);
+    }
+    return inputs;
+  }
+
+  // What the block makes of the hidden state.
+  Matrix<float> Output(const Matrix<float>& hidden) const {
+    Matrix<float> h = Copy(hidden);
+    Workspace work;
+    BlockForward(block.shape, block.weights, h.view(), work);
+    return h;
+  }
+
+  std::vector<ScalingGroup> groups() const { return ScalingGroups(config); }
+
+ private:
+  static LlamaConfig ConfigOf(const BlockSpec& spec) {
+    LlamaConfig config;
+    config.hidden = spec.hidden;
+    config.intermediate = spec.intermediate;
+    config.heads = spec.heads;
+    config.kv_heads = spec.kv_heads;
+    config.head_dim = spec.head_dim;
+    config.layers = 1;
+    return config;
+  }
+
+  std::vector<float> Gain(Rng& rng) const {
+    std::vector<float> gain;
+    for (size_t i = 0; i < config.hidden; ++i) {
+      gain.push_back(static_cast<float>(0.5 + rng.Uniform()));
+    }
+    return gain;
+  }
+
+  static void Clear(InputStatistics& input, size_t channels) {
+    input.channel_max.assign(channels, 0);
+    input.channel_mean.assign(channels, 0);
+    input.gram = Matrix<double>(channels, channels);
+    std::fill_n(input.gram.data(), channels * channels, 0.0);
+  }
+
+  static void Add(MatrixView<const float> x, InputStatistics& input) {
+    input.tokens += x.rows();
+    Matrix<float>& kept = input.kept.emplace_back(x.rows(), x.cols());
+    for (size_t t = 0; t < x.rows(); ++t) {
+      for (size_t j = 0; j < x.cols(); ++j) {
+        const float value = kept(t, j) = x(t, j);
+        input.channel_max[j] = std::max(input.channel_max[j], std::fabs(value));
+        input.channel_mean[j] += std::fabs(static_cast<double>(value));
+        for (size_t i = 0; i < x.cols(); ++i) {
+          input.gram(i, j) += static_cast<double>(x(t, i)) * static_cast<double>(value);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace quantref::testing

@@ -1,0 +1,111 @@
+#include <catch2/catch.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "harness/method/quantize_model.h"
+#include "harness/quant/affine.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+// What HashQuantized takes in: everything that quantizing may change.
+
+namespace quantref {
+namespace {
+
+using testing::TempDir;
+using testing::TinyModel;
+
+// The weights stay mapped when the folder is gone.
+ModelWeights Load(const TinyModel& model) {
+  const TempDir dir;
+  testing::WriteTinyModel(dir.path(), model);
+  return LoadWeights(ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path()),
+                     WeightType::kNative, 1);
+}
+
+// Packed: one linear of block 0; owned: one of block 1.
+ModelWeights SomeChanged() {
+  ModelWeights weights = Load({.attention_bias = true});
+  Linear& v = weights.blocks[0].v;
+  v.weight = Weight(std::make_shared<PackedMatrix>(
+      RoundToNearest(v.weight.Decode().view(), {.bits = 4, .group = 16})));
+  Linear& up = weights.blocks[1].up;
+  up.weight = Weight(up.weight.Decode());
+  weights.blocks[1].q.activations = ActivationFormat{.bits = 8};
+  return weights;
+}
+
+void ChangeCode(Weight& weight) {
+  PackedMatrix packed = *weight.packed();
+  std::vector<uint8_t> codes(packed.cols());
+  packed.GetCodes(2, codes);
+  codes[3] ^= 1;
+  packed.SetCodes(2, codes);
+  weight = Weight(std::make_shared<PackedMatrix>(std::move(packed)));
+}
+
+void ChangeOwned(Weight& weight) {
+  Matrix<float> values = weight.Decode();
+  values(47, 31) += 1e-6f;
+  weight = Weight(std::move(values));
+}
+
+using Change = std::function<void(ModelWeights& weights)>;
+
+// By what is changed.
+const std::vector<std::pair<std::string, Change>>& Changes() {
+  using Weights = ModelWeights;
+  const auto format = [](Weights& w) -> ActivationFormat& { return *w.blocks[1].q.activations; };
+  static const std::vector<std::pair<std::string, Change>> changes = {
+      {"an attention norm", [](Weights& w) { w.blocks[0].attention_norm[31] += 1e-6f; }},
+      {"an MLP norm", [](Weights& w) { w.blocks[1].mlp_norm[0] += 1e-6f; }},
+      {"norms of two blocks exchanged",
+       [](Weights& w) { std::swap(w.blocks[0].mlp_norm, w.blocks[1].mlp_norm); }},
+      {"a bias", [](Weights& w) { w.blocks[1].o.bias[5] += 1e-6f; }},
+      {"a bias of a packed linear", [](Weights& w) { w.blocks[0].v.bias[5] += 1e-6f; }},
+      {"a code", [](Weights& w) { ChangeCode(w.blocks[0].v.weight); }},
+      {"a number of its own", [](Weights& w) { ChangeOwned(w.blocks[1].up.weight); }},
+      {"a matrix from the checkpoint that becomes its own",
+       [](Weights& w) { w.head.weight = Weight(w.head.weight.Decode()); }},
+      {"activations that were not rounded",
+       [](Weights& w) { w.blocks[0].q.activations = ActivationFormat{.bits = 8}; }},
+      {"activations that were rounded", [](Weights& w) { w.blocks[1].q.activations.reset(); }},
+      {"the head's activations",
+       [](Weights& w) { w.head.activations = ActivationFormat{.bits = 8}; }},
+      {"the bits of activations", [=](Weights& w) { format(w).bits = 7; }},
+      {"the reach of their scale", [=](Weights& w) { format(w).per_token = false; }},
+      {"their static scale", [=](Weights& w) { format(w).static_scale = 0.1f; }},
+      {"their static scale, by a hair", [=](Weights& w) { format(w).static_scale = 0.10000001f; }},
+  };
+  return changes;
+}
+
+TEST_CASE("hash: changes with everything that quantizing may change", "[hash_quantized]") {
+  const ModelWeights weights = SomeChanged();
+  std::map<std::string, std::string> seen = {{HashQuantized(weights), "nothing"}};
+  CHECK(HashQuantized(SomeChanged()) == seen.begin()->first);
+  for (const auto& [what, change] : Changes()) {
+    ModelWeights changed = weights;
+    change(changed);
+    const auto [place, is_new] = seen.emplace(HashQuantized(changed), what);
+    INFO(what << " hashes as " << place->second);
+    CHECK(is_new);
+  }
+}
+
+TEST_CASE("hash: FP16 numbers of its own count by their values", "[hash_quantized]") {
+  ModelWeights half = Load({.dtype = "F16"}), wide = half;
+  Linear &down = half.blocks[0].down, &same = wide.blocks[0].down;
+  const std::string before = HashQuantized(half);
+  down.weight = Weight::RoundedToHalf(down.weight.Decode().view(), "w");
+  CHECK(HashQuantized(half) != before);
+  same.weight = Weight(down.weight.Decode());
+  CHECK(HashQuantized(half) == HashQuantized(wide));
+}
+
+}  // namespace
+}  // namespace quantref

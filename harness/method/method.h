@@ -1,0 +1,32 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/method/quantizer.h"
+#include "harness/quant/plan.h"
+
+namespace quantref {
+
+// What a cell does to a model: transforms, then a rounder, under a plan. The plugins live as long
+// as the program.
+struct Method {
+  std::vector<const Transform*> transforms;
+  const Rounder* rounder = nullptr;
+  std::vector<const Rounder*> other_rounders;         // those that overrides name
+  std::map<std::string, Knobs, std::less<>> knobs{};  // by plugin; absent: the defaults
+  std::optional<ActivationScheme> activations{};
+
+  const Rounder& RounderFor(const PlannedLinear& linear) const;
+  Knobs KnobsOf(const Plugin& plugin) const;
+
+  // What must be collected for the transforms; for the rounders that this plan uses; and for both,
+  // and static activation scales.
+  DataNeeds TransformNeeds() const;
+  DataNeeds RounderNeeds(const std::vector<PlannedLinear>& plan) const;
+  DataNeeds Needs(const std::vector<PlannedLinear>& plan) const;
+};
+
+}  // namespace quantref

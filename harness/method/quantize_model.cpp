@@ -1,0 +1,155 @@
+#include "harness/method/quantize_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/base/glob.h"
+#include "harness/base/parallel.h"
+#include "harness/base/sha256.h"
+#include "harness/method/quantize_blocks.h"
+
+namespace quantref {
+namespace {
+
+bool HeadIsTied(const ModelWeights& weights) {
+  return weights.head.weight.SharesStorage(weights.embedding.weight);
+}
+
+// Linears that need nothing of each other, in parallel.
+std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const Method& method,
+                                  const QuantizeOptions& options,
+                                  const std::vector<Linear*>& linears) {
+  std::vector<size_t> chosen;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    if (plan[i].scheme) chosen.push_back(i);
+  }
+  LinearContext context;
+  if (method.activations) {
+    context.activations =
+        ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
+  }
+  std::vector<LayerReport> layers(chosen.size());
+  std::mutex mutex;
+  size_t done = 0;
+  ParallelFor(chosen.size(), options.threads, [&](size_t i, size_t) {
+    layers[i] = RoundLinear(plan[chosen[i]], method, context, *linears[chosen[i]]);
+    const std::lock_guard lock(mutex);
+    if (options.progress) options.progress(++done, chosen.size(), layers[i].name);
+  });
+  return layers;
+}
+
+}  // namespace
+
+std::vector<LinearShape> PlannableLinears(const ModelWeights& weights) {
+  std::vector<LinearShape> shapes;
+  for (const Linear* linear : AllLinears(weights)) {
+    shapes.push_back({linear->name, linear->weight.rows(), linear->weight.cols()});
+  }
+  return shapes;
+}
+
+std::vector<PlannedLinear> PlanFor(const QuantizeSpec& spec, const ModelWeights& weights) {
+  std::vector<LinearShape> linears = PlannableLinears(weights);
+  if (!HeadIsTied(weights)) return MakePlan(spec, linears);
+  // One matrix with two names: a pattern for the head counts for the embedding at its place in
+  // the order.
+  const std::string &embedding = weights.embedding.name, &head = weights.head.name;
+  QuantizeSpec both = spec;
+  both.overrides.clear();
+  for (const std::string& pattern : spec.keep) {
+    if (GlobMatches(pattern, head)) both.keep.push_back(embedding);
+  }
+  for (SchemeOverride entry : spec.overrides) {
+    both.overrides.push_back(entry);
+    if (!GlobMatches(entry.match, head)) continue;
+    entry.match = embedding;
+    both.overrides.push_back(entry);
+  }
+  linears.push_back({head, weights.head.weight.rows(), weights.head.weight.cols()});
+  std::vector<PlannedLinear> plan = MakePlan(both, linears);
+  plan.pop_back();
+  return plan;
+}
+
+QuantizedModel QuantizeModel(const LlamaConfig& config, const ModelWeights& weights,
+                             const std::vector<PlannedLinear>& plan, const Method& method,
+                             const CalibrationData* calibration, const QuantizeOptions& options) {
+  QuantizedModel result{weights};
+  const bool tied = HeadIsTied(weights);
+  const std::vector<Linear*> linears = AllLinears(result.weights);
+  QR_CHECK_EQ(plan.size(), linears.size());
+  for (size_t i = 0; i < plan.size(); ++i) QR_CHECK_EQ(plan[i].shape.name, linears[i]->name);
+  if (calibration != nullptr) {
+    QuantizeBlocks(config, plan, method, *calibration, options, tied, result);
+  } else {
+    QR_CHECK(method.transforms.empty() && !method.Needs(plan).Any());
+    const auto start = std::chrono::steady_clock::now();
+    result.layers = RoundAll(plan, method, options, linears);
+    result.seconds.round =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result.weights.embedding.activations.reset();  // it is looked up, not multiplied
+  }
+  if (tied) {
+    result.weights.head.weight = result.weights.embedding.weight;
+    if (calibration == nullptr && result.weights.head.weight.quantized() && method.activations) {
+      result.weights.head.activations =
+          ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
+    }
+  }
+  return result;
+}
+
+namespace {
+
+// What a linear is made of beyond the checkpoint.
+std::string LinearHashes(const Linear& linear) {
+  std::string lines;
+  const auto add = [&](const std::string& hash) { lines += linear.name + " " + hash + "\n"; };
+  if (linear.weight.quantized()) add(linear.weight.packed()->Sha256());
+  if (linear.weight.owned()) {
+    const Matrix<float> values = linear.weight.Decode();
+    add(Sha256Hex(std::span<const float>(values.data(), values.rows() * values.cols())));
+  }
+  if (!linear.bias.empty()) add(Sha256Hex(std::span<const float>(linear.bias)));
+  if (const auto& format = linear.activations) {
+    add(fmt::format("a{} {} {}", format->bits, format->per_token,
+                    format->static_scale.value_or(-1)));
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string HashQuantized(const ModelWeights& weights) {
+  std::string lines = LinearHashes(weights.embedding);
+  for (const BlockWeights& block : weights.blocks) {
+    for (const std::vector<float>* gain : {&block.attention_norm, &block.mlp_norm}) {
+      lines += Sha256Hex(std::span<const float>(*gain)) + "\n";
+    }
+    for (const Linear* linear : block.linears()) lines += LinearHashes(*linear);
+  }
+  return Sha256Hex(lines + LinearHashes(weights.head));
+}
+
+EffectiveBits MeasureBits(const ModelWeights& weights) {
+  double block_bits = 0, block_count = 0, bits = 0, count = 0;
+  for (const Linear* linear : AllLinears(weights)) {
+    const double stored = static_cast<double>(linear->weight.StorageBits());
+    const double size = static_cast<double>(linear->weight.rows() * linear->weight.cols());
+    bits += stored;
+    count += size;
+    const bool in_block = linear != &weights.embedding && linear != &weights.head;
+    if (!in_block && !linear->weight.quantized()) continue;
+    block_bits += stored;
+    block_count += size;
+  }
+  return {block_bits / block_count, bits / count};
+}
+
+}  // namespace quantref

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/method/calibrate.h"
+#include "harness/method/method.h"
+#include "harness/method/round_linear.h"
+#include "harness/model/weights.h"
+#include "harness/quant/plan.h"
+
+namespace quantref {
+
+// Wall time by stage.
+struct QuantizeSeconds {
+  double forward = 0;     // of the model over the calibration text
+  double statistics = 0;  // products of the inputs (Gram matrices)
+  double transform = 0, round = 0;
+  double report = 0;  // the errors of the layer report
+};
+
+struct QuantizedModel {
+  ModelWeights weights;
+  std::vector<LayerReport> layers{};  // the quantized ones, in the model's order
+  QuantizeSeconds seconds{};
+};
+
+// The linears that a plan decides on: embed_tokens, those of the blocks, and lm_head unless it is
+// tied to the embedding, whose fate it then shares.
+std::vector<LinearShape> PlannableLinears(const ModelWeights& weights);
+
+// Throws Error as MakePlan does. For a tied head, patterns may name embed_tokens or lm_head alike.
+std::vector<PlannedLinear> PlanFor(const QuantizeSpec& spec, const ModelWeights& weights);
+
+struct QuantizeOptions {
+  size_t threads = 1;
+  // Called from the worker threads, one at a time; may throw to stop. `what` is at work: a linear's
+  // name, or "layers.3, awq".
+  std::function<void(size_t done, size_t total, std::string_view what)> progress{};
+};
+
+// Quantizes each planned linear; the result does not depend on the number of threads. With
+// calibration data block after block: statistics of the block's inputs, transforms, rounding, and
+// on with what the quantized block gives (or the reference, see CalibrationData). Without (nullptr)
+// the method must need none, and there are no output errors in the report.
+QuantizedModel QuantizeModel(const LlamaConfig& config, const ModelWeights& weights,
+                             const std::vector<PlannedLinear>& plan, const Method& method,
+                             const CalibrationData* calibration, const QuantizeOptions& options);
+
+// SHA-256 over what quantizing may change, in the model's order: packed matrices, norms, matrices
+// that are no longer the checkpoint's, and how activations are rounded.
+std::string HashQuantized(const ModelWeights& weights);
+
+// Bits per weight. `blocks`: over the linears of the blocks and whatever else is quantized, so that
+// a kept layer counts with its 16 bits; `model`: over every matrix of the model.
+struct EffectiveBits {
+  double blocks = 0, model = 0;
+};
+EffectiveBits MeasureBits(const ModelWeights& weights);
+
+}  // namespace quantref

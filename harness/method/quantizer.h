@@ -1,0 +1,88 @@
+#pragma once
+
+#include <array>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "harness/base/matrix.h"
+#include "harness/method/calibrated_block.h"
+#include "harness/method/knobs.h"
+#include "harness/quant/packed_matrix.h"
+#include "harness/quant/plan.h"
+#include "harness/quant/scheme.h"
+
+namespace quantref {
+
+// The plugin interface. A method is any number of transforms and then one rounder:
+// "smoothquant+gptq". Both are stateless and shared between threads; the same input must give the
+// same bits, whatever the number of threads. How to add one: quantizers/README.md.
+class Plugin {
+ public:
+  virtual ~Plugin() = default;
+
+  virtual std::string_view name() const = 0;     // as configs name it
+  virtual std::string_view summary() const = 0;  // one line with the paper, for --list
+  virtual std::span<const Knob> knobs() const { return {}; }
+  virtual DataNeeds needs(const Knobs& /*knobs*/) const { return {}; }
+};
+
+// What a rounder is given for one linear. A struct, so that a method that needs more does not
+// change those that do not.
+struct RoundInput {
+  std::string_view name;            // "layers.3.mlp.down_proj"
+  MatrixView<const float> weights;  // (out, in), finite
+  WeightScheme scheme;              // applies to the shape (CheckApplies has passed)
+  // What it reads on the calibration text, as far as needs() asks. nullptr: an embedding, whose
+  // rows are looked up and never multiplied.
+  const InputStatistics* inputs = nullptr;
+  MatrixView<const float> limits{};  // as CalibratedBlock::limits; empty: nothing is clipped
+  const Knobs* knobs = nullptr;      // nullptr: the defaults
+  size_t threads = 1;
+};
+
+struct Rounded {
+  PackedMatrix packed;
+  std::string note{};  // what the method decided and the record should say
+  // The rounder whose codes these are, where it is another: of a matrix on which a method has
+  // nothing to go by. "": its own.
+  std::string_view made_by{};
+};
+
+// Turns the weights of one linear into codes on the scheme's grid. The format (what a code means,
+// how it is packed) is not its business: see harness/quant/affine.h.
+class Rounder : public Plugin {
+ public:
+  // Throws Error for weights that it cannot round; the caller adds the linear's name.
+  virtual Rounded Round(const RoundInput& input) const = 0;
+
+ protected:
+  Knobs Settings(const RoundInput& input) const {
+    return input.knobs != nullptr ? *input.knobs : Knobs(knobs());
+  }
+};
+
+// What a transform tries out on a block, for estimates of its time.
+struct SearchWork {
+  double rounded = 0;   // weights rounded to nearest
+  double products = 0;  // FP32 operations in matrix products, forward passes apart
+  // Passes of the kept inputs through the module that ScaleSearch takes for the tap.
+  std::array<double, kTaps> forwards{};
+  size_t candidates = 1;  // that can be tried at the same time
+};
+
+// Makes a block easier to round without changing what it computes: scales folded from one weight
+// into another (Fold), and limits beyond which weights are clipped.
+class Transform : public Plugin {
+ public:
+  virtual void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const = 0;
+
+  // What Apply searches in a block whose linears are these (kLinears of them).
+  virtual SearchWork Searches(const LlamaConfig& /*config*/,
+                              std::span<const PlannedLinear> /*linears*/,
+                              const Knobs& /*knobs*/) const {
+    return {};
+  }
+};
+
+}  // namespace quantref

@@ -1,0 +1,126 @@
+#include "harness/method/scale_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/base/parallel.h"
+#include "harness/quant/affine.h"
+
+namespace quantref {
+namespace {
+
+double SquaredDifference(MatrixView<const float> a, MatrixView<const float> b) {
+  double sum = 0;
+  for (size_t r = 0; r < a.rows(); ++r) {
+    for (size_t c = 0; c < a.cols(); ++c) {
+      const double difference = static_cast<double>(a(r, c)) - static_cast<double>(b(r, c));
+      sum += difference * difference;
+    }
+  }
+  return sum;
+}
+
+Weight ScaledColumns(const Weight& weight, std::span<const float> scales,
+                     const std::optional<WeightScheme>& scheme) {
+  Matrix<float> values = weight.Decode();
+  QR_CHECK_EQ(values.cols(), scales.size());
+  for (size_t r = 0; r < values.rows(); ++r) {
+    for (size_t c = 0; c < values.cols(); ++c) values(r, c) *= scales[c];
+  }
+  if (!scheme) return Weight(std::move(values));
+  // Through the kernels, which are faster than FP32 products.
+  return Weight(std::make_shared<PackedMatrix>(RoundToNearest(values.view(), *scheme)))
+      .WithKernels();
+}
+
+}  // namespace
+
+ScaleSearch::ScaleSearch(const CalibratedBlock& block, const ScalingGroup& group)
+    : block_(block), group_(group) {
+  Workspace work;
+  for (const Matrix<float>& x : block.input(group.tap).kept) {
+    outputs_.emplace_back(x.rows(), block.shape.config.hidden);
+    Run(block.weights, x.view(), outputs_.back().view(), work);
+  }
+  QR_CHECK(!outputs_.empty());
+}
+
+void ScaleSearch::Run(const BlockWeights& weights, MatrixView<const float> x, MatrixView<float> y,
+                      Workspace& work) const {
+  switch (group_.tap) {
+    case Tap::kAttentionInput:
+      return AttentionForward(block_.shape, weights, x, y, work);
+    case Tap::kMlpInput:
+      return MlpForward(block_.shape, weights, x, y, work);
+    case Tap::kAttentionOutput:
+      return ApplyLinear(weights.o, x, y, work.linear);
+    case Tap::kMlpHidden:
+      return ApplyLinear(weights.down, x, y, work.linear);
+  }
+}
+
+// The block with the group's consumers scaled and rounded.
+BlockWeights ScaleSearch::Trial(std::span<const float> scales) const {
+  std::vector<float> channel_max = block_.input(group_.tap).channel_max;
+  for (size_t j = 0; j < channel_max.size(); ++j) channel_max[j] /= scales[j];
+  const std::optional<ActivationFormat> format = block_.FormatFor(channel_max);
+  BlockWeights trial = block_.weights;
+  for (const size_t reader : Readers(group_.tap)) {
+    Linear& linear = *trial.linears()[reader];
+    linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[reader]);
+    if (block_.schemes[reader]) linear.activations = format;
+  }
+  return trial;
+}
+
+double ScaleSearch::Error(std::span<const float> scales) const {
+  BlockWeights trial;
+  try {
+    trial = Trial(scales);
+  } catch (const quantref::Error&) {
+    return std::numeric_limits<double>::infinity();
+  }
+  const InputStatistics& input = block_.input(group_.tap);
+  double sum = 0, count = 0;
+  Workspace work;
+  Matrix<float> x, y;
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const Matrix<float>& kept = input.kept[i];
+    Shaped(x, kept.rows(), kept.cols());
+    for (size_t t = 0; t < kept.rows(); ++t) {
+      for (size_t j = 0; j < kept.cols(); ++j) x(t, j) = kept(t, j) / scales[j];
+    }
+    Run(trial, x.view(), Shaped(y, outputs_[i].rows(), outputs_[i].cols()), work);
+    sum += SquaredDifference(y.view(), outputs_[i].view());
+    count += static_cast<double>(y.rows() * y.cols());
+  }
+  return sum / count;
+}
+
+size_t ScaleSearch::Best(std::span<const std::vector<float>> candidates, size_t threads) const {
+  std::vector<double> errors(candidates.size());
+  ParallelFor(candidates.size(), threads,
+              [&](size_t i, size_t) { errors[i] = Error(candidates[i]); });
+  for (double& error : errors) {
+    if (!std::isfinite(error)) error = std::numeric_limits<double>::infinity();
+  }
+  return static_cast<size_t>(std::min_element(errors.begin(), errors.end()) - errors.begin());
+}
+
+void AddScaleSearch(std::span<const PlannedLinear> linears, const ScalingGroup& group,
+                    size_t candidates, SearchWork& work) {
+  double weights = 0;
+  for (const size_t reader : Readers(group.tap)) {
+    const auto& [shape, scheme, method] = linears[reader];
+    if (scheme) weights += static_cast<double>(shape.rows * shape.cols);
+  }
+  if (weights == 0) return;
+  work.rounded += static_cast<double>(candidates) * weights;
+  work.forwards[static_cast<size_t>(group.tap)] += static_cast<double>(candidates + 1);
+  work.candidates = std::max(work.candidates, candidates);
+}
+
+}  // namespace quantref

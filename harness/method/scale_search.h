@@ -1,0 +1,43 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "harness/method/calibrated_block.h"
+#include "harness/method/quantizer.h"
+
+namespace quantref {
+
+// The question that both AWQ (Lin et al. 2023, eq. 4) and a searched SmoothQuant ask: how much
+// does the output of the module around a scaling group change on the kept inputs when the group's
+// consumers are rounded to nearest with their columns scaled by s, and their inputs, divided by s,
+// are rounded as planned? The module is the attention for q, k, v; the MLP for gate and up; the
+// linear itself for o and for down. All else stays as it is.
+class ScaleSearch {
+ public:
+  // The block must outlive it and has kept inputs.
+  ScaleSearch(const CalibratedBlock& block, const ScalingGroup& group);
+
+  // The mean squared difference of the outputs; infinite where the scaled weights are too large for
+  // FP16 scales. Safe to call from several threads.
+  double Error(std::span<const float> scales) const;
+
+  // The index of the first candidate with the least error, all tried in parallel. An error that is
+  // not a number counts as infinite.
+  size_t Best(std::span<const std::vector<float>> candidates, size_t threads) const;
+
+ private:
+  BlockWeights Trial(std::span<const float> scales) const;
+  void Run(const BlockWeights& weights, MatrixView<const float> x, MatrixView<float> y,
+           Workspace& work) const;
+
+  const CalibratedBlock& block_;
+  const ScalingGroup group_;
+  std::vector<Matrix<float>> outputs_;  // of the block as it is, by kept sample
+};
+
+// Adds what Best of so many candidates does in a block of these linears.
+void AddScaleSearch(std::span<const PlannedLinear> linears, const ScalingGroup& group,
+                    size_t candidates, SearchWork& work);
+
+}  // namespace quantref
