@@ -179,7 +179,7 @@ void Awq::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) cons
   if (knobs.Flag("clip")) SearchLimits(block, ClipGridOf(knobs), threads);
 }
 
-SearchWork Awq::Searches(const LlamaConfig& config, std::span<const PlannedLinear> linears,
+SearchWork Awq::Searches(const ModelConfig& config, std::span<const PlannedLinear> linears,
                          const Knobs& knobs) const {
   SearchWork work;
   if (knobs.Flag("scale")) {

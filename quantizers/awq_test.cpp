@@ -236,7 +236,7 @@ TEST_CASE("awq: needs what its searches read", "[awq]") {
 }
 
 TEST_CASE("awq: what it searches, by hand") {
-  LlamaConfig config;
+  ModelConfig config;
   config.heads = 4;
   config.kv_heads = 2;  // shared heads: v is no producer
   std::vector<PlannedLinear> linears(kLinears, {{"", 32, 16}, kThreeBitGroups});

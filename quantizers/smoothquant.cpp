@@ -71,7 +71,7 @@ void SmoothQuant::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threa
   }
 }
 
-SearchWork SmoothQuant::Searches(const LlamaConfig& config, std::span<const PlannedLinear> linears,
+SearchWork SmoothQuant::Searches(const ModelConfig& config, std::span<const PlannedLinear> linears,
                                  const Knobs& knobs) const {
   SearchWork work;
   if (!knobs.Flag("search")) return work;

@@ -27,7 +27,7 @@ class SmoothQuant final : public Transform {
   std::span<const Knob> knobs() const override;
   DataNeeds needs(const Knobs& knobs) const override;
   void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const override;
-  SearchWork Searches(const LlamaConfig& config, std::span<const PlannedLinear> linears,
+  SearchWork Searches(const ModelConfig& config, std::span<const PlannedLinear> linears,
                       const Knobs& knobs) const override;
 };
 

@@ -78,7 +78,7 @@ class LinearCheck {
 // final norm's output.
 Matrix<float> CheckLinears(const Transformer& simulated, const Transformer& kernel,
                            std::span<const uint32_t> ids, Workspace& work, PathGap& gap) {
-  const LlamaConfig& config = simulated.config();
+  const ModelConfig& config = simulated.config();
   const RopeTable rope(config, ids.size());
   LinearCheck check(gap);
   Matrix<float> h(ids.size(), config.hidden);

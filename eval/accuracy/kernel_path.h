@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "eval/text/protocol.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 

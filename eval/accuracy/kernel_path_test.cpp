@@ -30,7 +30,7 @@ struct Quantized {
     weights = QuantizeModel(config, loaded, PlanFor(spec, loaded), method, nullptr, {}).weights;
   }
   TempDir dir;
-  LlamaConfig config;
+  ModelConfig config;
   ModelWeights weights;
 };
 

@@ -11,7 +11,7 @@
 #include "eval/accuracy/accuracy.h"
 #include "eval/accuracy/journal.h"
 #include "eval/text/protocol.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 

@@ -16,6 +16,7 @@
 #include "harness/base/machine.h"
 #include "harness/io/file.h"
 #include "harness/io/json_file.h"
+#include "harness/model/load_model.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {

@@ -24,7 +24,7 @@ size_t RoundedUp(size_t n, size_t by) { return (n + by - 1) / by; }
 double Turns(size_t count, size_t threads) { return Number(RoundedUp(count, threads)); }
 
 // Scores that attention computes for one head: tiles of queries against the keys of any of them.
-double KeyPairs(const LlamaConfig& config, size_t tokens) {
+double KeyPairs(const ModelConfig& config, size_t tokens) {
   const size_t window = config.sliding_window == 0 ? tokens : config.sliding_window;
   double pairs = 0;
   for (size_t first = 0; first < tokens; first += kQueryTile) {
@@ -37,7 +37,7 @@ double KeyPairs(const LlamaConfig& config, size_t tokens) {
 
 }  // namespace
 
-CellTime::CellTime(const LlamaConfig& config, const CellLoad* load, size_t threads, Rates& rates)
+CellTime::CellTime(const ModelConfig& config, const CellLoad* load, size_t threads, Rates& rates)
     : config_(config), load_(load), threads_(threads), rates_(rates) {}
 
 // The plan of a block's linear stands behind that of the embedding and the blocks before.

@@ -14,7 +14,7 @@ namespace quantref {
 class CellTime {
  public:
   // All must outlive it.
-  CellTime(const LlamaConfig& config, const CellLoad* load, size_t threads, Rates& rates);
+  CellTime(const ModelConfig& config, const CellLoad* load, size_t threads, Rates& rates);
 
   double Quantize() const;
   double Measure(std::span<const Window> windows, bool compare) const;
@@ -40,7 +40,7 @@ class CellTime {
   double Report(const PlannedLinear& linear) const;
   double OverSamples(double of_sample) const;
 
-  const LlamaConfig& config_;
+  const ModelConfig& config_;
   const CellLoad* load_;
   size_t threads_;
   Rates& rates_;

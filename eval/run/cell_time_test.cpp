@@ -42,7 +42,7 @@ struct Cell {
   double Quantize(size_t threads = 1) { return CellTime(config, &load, threads, rates).Quantize(); }
 
   TempDir dir;
-  LlamaConfig config;
+  ModelConfig config;
   ModelWeights weights;
   Method method;
   std::vector<PlannedLinear> plan;

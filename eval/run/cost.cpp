@@ -65,7 +65,7 @@ void Cost::Add(const Cost& next) {
   journal_bytes = std::max(journal_bytes, next.journal_bytes);
 }
 
-double PlannedBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan,
+double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
                     bool kernels) {
   double bytes = 0;
   for (const PlannedLinear& linear : plan) {
@@ -86,7 +86,7 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
         hidden_states, 4.0 * static_cast<double>(load.samples * load.length * model.config.hidden));
   }
   hidden_states = std::min(hidden_states, static_cast<double>(DefaultActivationBudget()));
-  const LlamaConfig& config = model.config;
+  const ModelConfig& config = model.config;
   const size_t per_token = 3 * config.hidden + 2 * config.heads * config.head_dim +
                            2 * config.kv_heads * config.head_dim + 2 * config.intermediate +
                            kQueryTile;
@@ -131,7 +131,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
   return cost;
 }
 
-Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models) {
+Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models) {
   Cost cost;
   if (!spec.measure) return cost;
   const double rate = GflopsNow() * 1e9;

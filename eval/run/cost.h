@@ -7,7 +7,7 @@
 #include "eval/speed/throughput.h"
 #include "eval/text/protocol.h"
 #include "harness/method/calibrate.h"
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
 #include "harness/quant/plan.h"
 
 namespace quantref {
@@ -48,7 +48,7 @@ struct CellLoad {
 
 // Of the matrices that the plan quantizes: their codes and, on the kernels' path, these in the
 // kernels' layout too.
-double PlannedBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan,
+double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
                     bool kernels);
 
 // Cost::memory_bytes of the reference and these cells, measured together.
@@ -61,7 +61,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
 
 // Of `models` models timed together: throughput_seconds. FP32 rates for all, so that faster kernels
 // make it less.
-Cost EstimateSpeedCost(const LlamaConfig& config, const ThroughputSpec& spec, size_t models);
+Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models);
 
 // The rate of one core's FP32 products at (rows, size) x (size, size), the median of a few, in
 // GFLOP/s.

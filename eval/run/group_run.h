@@ -18,7 +18,7 @@
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
 #include "harness/base/error.h"
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
 
 namespace quantref {
 

@@ -63,7 +63,7 @@ double OnAll(size_t threads, const F& make) {
   return *middle;
 }
 
-size_t PieceTokens(const LlamaConfig& config, size_t window) {
+size_t PieceTokens(const ModelConfig& config, size_t window) {
   const double of_token = config.ForwardFlops(1, 0) / static_cast<double>(config.layers);
   const auto affordable = static_cast<size_t>(kOperations / of_token);
   return std::min(window, std::clamp(affordable, kLeastTokens, kTokens));
@@ -71,7 +71,7 @@ size_t PieceTokens(const LlamaConfig& config, size_t window) {
 
 }  // namespace
 
-Rates::Rates(const LlamaConfig& config, const ModelWeights& weights, size_t window, size_t threads)
+Rates::Rates(const ModelConfig& config, const ModelWeights& weights, size_t window, size_t threads)
     : config_(config),
       weights_(weights),
       window_(window),
@@ -80,7 +80,7 @@ Rates::Rates(const LlamaConfig& config, const ModelWeights& weights, size_t wind
 
 double Rates::Pair() {
   if (pair_) return *pair_;
-  LlamaConfig head = config_;
+  ModelConfig head = config_;
   head.heads = head.kv_heads = 1;
   head.sliding_window = 0;
   const size_t queries = std::min(window_, kQueryTile), keys = std::min(window_, kKeys);

@@ -23,7 +23,7 @@ struct LinearFormat {
 class Rates {
  public:
   // The model must outlive it. `window`: the tokens of the longest forward pass.
-  Rates(const LlamaConfig& config, const ModelWeights& weights, size_t window, size_t threads);
+  Rates(const ModelConfig& config, const ModelWeights& weights, size_t window, size_t threads);
 
   // One block's work for one token, attention to keys apart, with the reference's weights.
   double BlockToken();
@@ -60,7 +60,7 @@ class Rates {
   const FormatRates& Of(const LinearFormat& format, const LinearShape& shape);
   double MeasureRounding(const PlannedLinear& planned, const Method& method) const;
 
-  const LlamaConfig& config_;
+  const ModelConfig& config_;
   const ModelWeights& weights_;
   size_t window_, tokens_, threads_;  // tokens_: of a piece
   std::optional<double> block_token_, pair_, head_, score_, compare_, gram_;

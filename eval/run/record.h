@@ -16,7 +16,7 @@
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
 #include "harness/method/quantize_model.h"
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
 
 namespace quantref {
 

@@ -30,7 +30,7 @@
 #include "harness/io/checkpoint.h"
 #include "harness/kernels/blas_memory.h"
 #include "harness/model/config.h"
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {
@@ -97,7 +97,7 @@ void CheckModels(const std::vector<RunConfig>& configs) {
   if (failure && !usable) std::rethrow_exception(failure);
 }
 
-void CheckPlan(const RunConfig& config, const CellConfig& cell, const LlamaConfig& shape) {
+void CheckPlan(const RunConfig& config, const CellConfig& cell, const ModelConfig& shape) {
   try {
     PlanSynthetic(cell.quantize, shape);
   } catch (const Error& error) {
@@ -113,7 +113,7 @@ void CheckPlan(const RunConfig& config, const CellConfig& cell, const LlamaConfi
 void CheckPlans(const RunOptions& options, const std::vector<RunConfig>& configs) {
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) continue;
-    const LlamaConfig shape = ReadConfig(FindModel(config.model.name) / "config.json");
+    const ModelConfig shape = ReadConfig(FindModel(config.model.name) / "config.json");
     for (const CellConfig& cell : config.cells) {
       if (options.Wants(cell.label)) CheckPlan(config, cell, shape);
     }

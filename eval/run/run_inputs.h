@@ -13,7 +13,7 @@
 #include "eval/text/calibration_spec.h"
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
 
 // What runs read, each thing once where several have it in common.
 

@@ -44,7 +44,7 @@ class SyntheticRun {
   const RunConfig& config_;
   const size_t threads_;
   RunEta& eta_;
-  const LlamaConfig& shape_;
+  const ModelConfig& shape_;
   std::vector<Cell> cells_;  // the quantized ones
   size_t bytes_ = 0;         // of all weights that will be made
   std::string left_out_;     // why there is no reference; "": there is

@@ -6,7 +6,7 @@
 
 #include "harness/model/block.h"
 #include "harness/model/kv_cache.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {

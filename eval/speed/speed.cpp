@@ -7,14 +7,14 @@
 #include "eval/record/reference.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/cancel.h"
-#include "harness/model/llama.h"
 #include "harness/model/synthetic.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {
 
 // A model of the reference's shapes with random FP16 weights.
-SyntheticWeights Fp16Copy(const LlamaConfig& config, const ModelWeights& reference,
+SyntheticWeights Fp16Copy(const ModelConfig& config, const ModelWeights& reference,
                           size_t threads) {
   constexpr uint64_t kSeed = 0;
   SyntheticWeights copy =
@@ -36,7 +36,7 @@ struct Yardsticks {
 };
 
 // The cells of one spec, measured together.
-void MeasureOne(const LlamaConfig& config, const Yardsticks& yardsticks,
+void MeasureOne(const ModelConfig& config, const Yardsticks& yardsticks,
                 std::span<const SpeedCell> cells, const ThroughputSpec& spec, bool quiet,
                 RunEta& eta, std::vector<std::optional<CellSpeed>>& speeds) {
   constexpr size_t kNoWindows = 1;  // what is timed makes its own for as many tokens as it needs
@@ -76,7 +76,7 @@ void MeasureOne(const LlamaConfig& config, const Yardsticks& yardsticks,
 
 }  // namespace
 
-std::vector<std::optional<CellSpeed>> MeasureSpeeds(const LlamaConfig& config,
+std::vector<std::optional<CellSpeed>> MeasureSpeeds(const ModelConfig& config,
                                                     const ModelWeights* reference,
                                                     std::span<const SpeedCell> cells,
                                                     size_t threads, bool quiet, RunEta& eta) {

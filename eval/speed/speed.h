@@ -38,7 +38,7 @@ struct SpeedCell {
 // Measures the cells of each spec together, beside the reference (nullptr: without one) and, where
 // that is not all FP16, a model of its shapes that is, with random weights. Nothing for cells that
 // are not to be measured. Throws Interrupted where the user asks for it.
-std::vector<std::optional<CellSpeed>> MeasureSpeeds(const LlamaConfig& config,
+std::vector<std::optional<CellSpeed>> MeasureSpeeds(const ModelConfig& config,
                                                     const ModelWeights* reference,
                                                     std::span<const SpeedCell> cells,
                                                     size_t threads, bool quiet, RunEta& eta);

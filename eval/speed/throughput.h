@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 

@@ -58,7 +58,7 @@ class Cells {
   }
 
   testing::TempDir dir_;
-  LlamaConfig config_;
+  ModelConfig config_;
   ModelWeights weights_;
   std::vector<std::string> labels_;
   std::vector<std::unique_ptr<Transformer>> transformers_;

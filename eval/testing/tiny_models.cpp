@@ -9,7 +9,7 @@ namespace quantref::testing {
 
 TinyModels::TinyModels(const TinyModel& shape, std::span<const int> bits, size_t max_tokens) {
   WriteTinyModel(dir_.path(), shape);
-  const LlamaConfig config = ReadConfig(dir_ / "config.json");
+  const ModelConfig config = ReadConfig(dir_ / "config.json");
   const ModelWeights weights =
       LoadWeights(config, Checkpoint::Open(dir_.path()), WeightType::kNative, 1);
   models_.emplace_back(config, weights, max_tokens);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "eval/text/protocol.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -18,7 +18,7 @@ class TinyModels {
   TinyModels(const TinyModel& shape, std::span<const int> bits, size_t max_tokens);
 
   std::vector<const Transformer*> pointers() const;
-  const LlamaConfig& config() const { return models_.front().config(); }
+  const ModelConfig& config() const { return models_.front().config(); }
 
  private:
   TempDir dir_;

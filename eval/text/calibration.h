@@ -11,7 +11,7 @@
 #include "eval/text/overlap.h"
 #include "eval/text/protocol.h"
 #include "harness/method/calibrate.h"
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
 
 namespace quantref {
 

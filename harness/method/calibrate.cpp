@@ -8,7 +8,7 @@
 #include "harness/base/check.h"
 #include "harness/base/parallel.h"
 #include "harness/kernels/gemm.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {
@@ -31,7 +31,7 @@ struct GramStripe {
 };
 
 // The long ones of a tap first, so that threads end together.
-std::vector<GramStripe> GramStripes(const LlamaConfig& config, std::span<const Tap> taps) {
+std::vector<GramStripe> GramStripes(const ModelConfig& config, std::span<const Tap> taps) {
   std::vector<GramStripe> stripes;
   for (const Tap tap : taps) {
     const size_t count = (TapChannels(config, tap) + kGramStripe - 1) / kGramStripe;
@@ -113,7 +113,7 @@ struct Calibrator::Batch {
   std::array<std::vector<Matrix<float>>, kTaps> inputs;  // for the Gram matrices
 };
 
-Calibrator::Calibrator(const LlamaConfig& config, const ModelWeights& weights,
+Calibrator::Calibrator(const ModelConfig& config, const ModelWeights& weights,
                        const CalibrationData& data, size_t samples, size_t threads)
     : config_(config),
       tokens_(data.samples.at(0).size()),

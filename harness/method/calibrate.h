@@ -38,7 +38,7 @@ size_t SamplesRead(const CalibrationData& data, const DataNeeds& needs);
 class Calibrator {
  public:
   // Only the first `samples` samples are used. Reads the embeddings.
-  Calibrator(const LlamaConfig& config, const ModelWeights& weights, const CalibrationData& data,
+  Calibrator(const ModelConfig& config, const ModelWeights& weights, const CalibrationData& data,
              size_t samples, size_t threads);
 
   // A part of the model: h, in place, showing the inputs of taps to the observer.
@@ -67,7 +67,7 @@ class Calibrator {
                std::array<InputStatistics, kTaps>& statistics,
                const std::function<void()>& on_sample);
 
-  const LlamaConfig& config_;
+  const ModelConfig& config_;
   const size_t tokens_, threads_;
   ActivationStore store_;
   std::vector<Workspace> workspaces_;   // one a thread

@@ -7,7 +7,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -50,7 +50,7 @@ struct Fixture {
     return statistics;
   }
 
-  LlamaConfig config;
+  ModelConfig config;
   ModelWeights weights;
   CalibrationData data;
 };

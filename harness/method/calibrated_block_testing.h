@@ -55,7 +55,7 @@ inline double RelativeDifference(MatrixView<const float> a, MatrixView<const flo
 // Random weights and random calibration inputs; tests change either and calibrate again.
 class TestBlock {
  public:
-  const LlamaConfig config;
+  const ModelConfig config;
   const RopeTable rope;
   std::vector<Matrix<float>> samples;  // hidden states, (tokens, hidden) each
   CalibratedBlock block;
@@ -133,8 +133,8 @@ class TestBlock {
   std::vector<ScalingGroup> groups() const { return ScalingGroups(config); }
 
  private:
-  static LlamaConfig ConfigOf(const BlockSpec& spec) {
-    LlamaConfig config;
+  static ModelConfig ConfigOf(const BlockSpec& spec) {
+    ModelConfig config;
     config.hidden = spec.hidden;
     config.intermediate = spec.intermediate;
     config.heads = spec.heads;

@@ -20,7 +20,7 @@ std::vector<size_t> OutlierChannels(const OutlierSpec& spec, size_t hidden) {
   return channels;
 }
 
-void AddOutliers(const LlamaConfig& config, const OutlierSpec& spec, ModelWeights& weights) {
+void AddOutliers(const ModelConfig& config, const OutlierSpec& spec, ModelWeights& weights) {
   std::vector<float> scales(config.hidden, 1.0f);
   for (const size_t channel : OutlierChannels(spec, config.hidden)) {
     scales[channel] = static_cast<float>(1 / spec.scale);

@@ -24,6 +24,6 @@ std::vector<size_t> OutlierChannels(const OutlierSpec& spec, size_t hidden);
 
 // Changed weights are stored as precisely as the checkpoint's. Throws Error where one leaves FP16's
 // range.
-void AddOutliers(const LlamaConfig& config, const OutlierSpec& spec, ModelWeights& weights);
+void AddOutliers(const ModelConfig& config, const OutlierSpec& spec, ModelWeights& weights);
 
 }  // namespace quantref

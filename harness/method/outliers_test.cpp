@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "harness/base/rng.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -25,7 +25,7 @@ const OutlierSpec kSpec{.channels = 0.1, .scale = 50, .seed = 3};  // 4 of 32
 Transformer Tiny(const TinyModel& model) {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), model);
-  const LlamaConfig config = ReadConfig(dir / "config.json");
+  const ModelConfig config = ReadConfig(dir / "config.json");
   return {config, LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1),
           kTokens};
 }

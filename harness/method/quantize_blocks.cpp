@@ -20,7 +20,7 @@ double Since(Clock::time_point start) {
 
 class Driver {
  public:
-  Driver(const LlamaConfig& config, const std::vector<PlannedLinear>& plan, const Method& method,
+  Driver(const ModelConfig& config, const std::vector<PlannedLinear>& plan, const Method& method,
          const CalibrationData& data, const QuantizeOptions& options, bool tied,
          QuantizedModel& result)
       : config_(config),
@@ -181,7 +181,7 @@ class Driver {
                    result_.weights.head);
   }
 
-  const LlamaConfig& config_;
+  const ModelConfig& config_;
   const std::vector<PlannedLinear>& plan_;
   const Method& method_;
   const CalibrationData& data_;
@@ -196,7 +196,7 @@ class Driver {
 
 }  // namespace
 
-void QuantizeBlocks(const LlamaConfig& config, const std::vector<PlannedLinear>& plan,
+void QuantizeBlocks(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
                     const Method& method, const CalibrationData& data,
                     const QuantizeOptions& options, bool tied, QuantizedModel& result) {
   Driver(config, plan, method, data, options, tied, result).Run();

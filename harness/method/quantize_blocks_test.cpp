@@ -8,7 +8,7 @@
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
 #include "harness/method/quantize_model.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/quant/affine.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -44,7 +44,7 @@ struct Fixture {
     return QuantizeModel(config, weights, PlanFor(spec, weights), method, &data, {threads});
   }
 
-  LlamaConfig config;
+  ModelConfig config;
   ModelWeights weights;
   CalibrationData data;
   QuantizeSpec spec;

@@ -77,7 +77,7 @@ std::vector<PlannedLinear> PlanFor(const QuantizeSpec& spec, const ModelWeights&
   return plan;
 }
 
-QuantizedModel QuantizeModel(const LlamaConfig& config, const ModelWeights& weights,
+QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weights,
                              const std::vector<PlannedLinear>& plan, const Method& method,
                              const CalibrationData* calibration, const QuantizeOptions& options) {
   QuantizedModel result{weights};

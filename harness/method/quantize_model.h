@@ -45,7 +45,7 @@ struct QuantizeOptions {
 // calibration data block after block: statistics of the block's inputs, transforms, rounding, and
 // on with what the quantized block gives (or the reference, see CalibrationData). Without (nullptr)
 // the method must need none, and there are no output errors in the report.
-QuantizedModel QuantizeModel(const LlamaConfig& config, const ModelWeights& weights,
+QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weights,
                              const std::vector<PlannedLinear>& plan, const Method& method,
                              const CalibrationData* calibration, const QuantizeOptions& options);
 

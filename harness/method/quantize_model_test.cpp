@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "harness/base/error.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/quant/affine.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -212,7 +212,7 @@ FileTensors WithSmallStream(FileTensors tensors, int shift) {
 TEST_CASE("quantize_model: the size of the residual stream does not matter", "[quantize_model]") {
   const TempDir dir;
   testing::WriteFile(dir / "config.json", testing::TinyConfig({}).dump());
-  LlamaConfig config = ReadConfig(dir / "config.json");
+  ModelConfig config = ReadConfig(dir / "config.json");
   const double eps = config.rms_eps;
   const std::vector<uint32_t> ids = {1, 5, 9, 33, 2, 7};
   std::vector<float> expected;

@@ -78,7 +78,7 @@ class Transform : public Plugin {
   virtual void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const = 0;
 
   // What Apply searches in a block whose linears are these (kLinears of them).
-  virtual SearchWork Searches(const LlamaConfig& /*config*/,
+  virtual SearchWork Searches(const ModelConfig& /*config*/,
                               std::span<const PlannedLinear> /*linears*/,
                               const Knobs& /*knobs*/) const {
     return {};

@@ -16,7 +16,7 @@ void Observe(const Observer& observer, Tap tap, MatrixView<const float> x) {
 
 }  // namespace
 
-size_t TapChannels(const LlamaConfig& config, Tap tap) {
+size_t TapChannels(const ModelConfig& config, Tap tap) {
   if (tap == Tap::kAttentionOutput) return config.heads * config.head_dim;
   return tap == Tap::kMlpHidden ? config.intermediate : config.hidden;
 }
@@ -40,7 +40,7 @@ namespace {
 MatrixView<const float> AttentionHeads(const BlockShape& shape, const BlockWeights& block,
                                        MatrixView<const float> x, Workspace& work,
                                        const Observer& observer, const KvView* past) {
-  const LlamaConfig& config = shape.config;
+  const ModelConfig& config = shape.config;
   const size_t tokens = x.rows(), q_size = config.heads * config.head_dim;
   const size_t kv_size = config.kv_heads * config.head_dim;
   const size_t before = past == nullptr ? 0 : past->tokens, seen = before + tokens;
@@ -122,7 +122,7 @@ void ObserveBlock(const BlockShape& shape, const BlockWeights& block, Tap last, 
   MlpHidden(shape, block, x, work, observer);
 }
 
-std::vector<ScalingGroup> ScalingGroups(const LlamaConfig& config) {
+std::vector<ScalingGroup> ScalingGroups(const ModelConfig& config) {
   std::vector<ScalingGroup> groups = {{"input_layernorm", Tap::kAttentionInput, std::nullopt}};
   if (config.heads == config.kv_heads) groups.push_back({"v_proj", Tap::kAttentionOutput, kV});
   groups.push_back({"post_attention_layernorm", Tap::kMlpInput, std::nullopt});

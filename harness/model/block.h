@@ -31,7 +31,7 @@ struct Workspace {
 
 // What a block's forward reads beside its weights. The config and the table must outlive it.
 struct BlockShape {
-  const LlamaConfig& config;
+  const ModelConfig& config;
   const RopeTable& rope;
 };
 
@@ -41,7 +41,7 @@ inline constexpr size_t kTaps = 4;
 inline constexpr std::array<Tap, kTaps> kAllTaps = {Tap::kAttentionInput, Tap::kAttentionOutput,
                                                     Tap::kMlpInput, Tap::kMlpHidden};
 // The number of channels there.
-size_t TapChannels(const LlamaConfig& config, Tap tap);
+size_t TapChannels(const ModelConfig& config, Tap tap);
 
 // The linears that read a tap: q, k, v; o; gate, up; down. As indices into BlockWeights::linears().
 const std::vector<size_t>& Readers(Tap tap);
@@ -81,7 +81,7 @@ struct ScalingGroup {
 };
 
 // The groups of a block of this shape. v_proj is a producer only where heads do not share it.
-std::vector<ScalingGroup> ScalingGroups(const LlamaConfig& config);
+std::vector<ScalingGroup> ScalingGroups(const ModelConfig& config);
 
 // The indices of BlockWeights::linears().
 enum LinearIndex : size_t { kQ, kK, kV, kO, kGate, kUp, kDown, kLinears };

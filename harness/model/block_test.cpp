@@ -11,7 +11,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/quantize_activations.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -32,7 +32,7 @@ const TinyModel kShapes[] = {{}, {.kv_heads = 4}, {.attention_bias = true, .mlp_
 Transformer Tiny(const TinyModel& model) {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), model);
-  const LlamaConfig config = ReadConfig(dir / "config.json");
+  const ModelConfig config = ReadConfig(dir / "config.json");
   return {config, LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1),
           kTokens};
 }
@@ -191,7 +191,7 @@ TEST_CASE("block: readers and taps are each other's inverse", "[block]") {
 }
 
 TEST_CASE("block: the widths of taps", "[block]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.hidden = 10;
   config.intermediate = 20;
   config.heads = 3;
@@ -204,7 +204,7 @@ TEST_CASE("block: the widths of taps", "[block]") {
 
 TEST_CASE("block: v_proj is a producer only where heads do not share it", "[block]") {
   for (const bool shared : {false, true}) {
-    const LlamaConfig config = Tiny({.kv_heads = shared ? size_t{2} : size_t{4}}).config();
+    const ModelConfig config = Tiny({.kv_heads = shared ? size_t{2} : size_t{4}}).config();
     std::vector<std::pair<std::string, std::optional<size_t>>> found;
     std::vector<Tap> taps;
     for (const ScalingGroup& group : ScalingGroups(config)) {

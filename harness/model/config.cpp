@@ -173,7 +173,7 @@ RopeScaling ReadRopeScaling(const Reader& scaling, size_t context) {
   return result;
 }
 
-void ReadRope(const Reader& json, LlamaConfig& config) {
+void ReadRope(const Reader& json, ModelConfig& config) {
   if (json.Has("rope_theta")) config.rope_theta = json.Positive("rope_theta");
   if (json.Has("rope_scaling"))
     config.rope_scaling = ReadRopeScaling(json.Object("rope_scaling"), config.context);
@@ -188,7 +188,7 @@ void ReadRope(const Reader& json, LlamaConfig& config) {
 }
 
 // The context that dynamic and yarn scaling make of the original one.
-size_t StretchedContext(const LlamaConfig& config) {
+size_t StretchedContext(const ModelConfig& config) {
   const RopeScaling& scaling = config.rope_scaling;
   using Kind = RopeScaling::Kind;
   if (scaling.kind != Kind::kDynamic && scaling.kind != Kind::kYarn) return config.context;
@@ -197,7 +197,7 @@ size_t StretchedContext(const LlamaConfig& config) {
 }
 
 // Only Mistral's attention slides, and it does where its config.json does not say so.
-size_t ReadSlidingWindow(const Reader& json, const LlamaConfig& config, bool named) {
+size_t ReadSlidingWindow(const Reader& json, const ModelConfig& config, bool named) {
   constexpr size_t kMistrals = 4096;
   const bool slides = config.model_type == "mistral";
   if (!json.Has("sliding_window")) return slides && !named ? kMistrals : 0;
@@ -210,7 +210,7 @@ size_t ReadSlidingWindow(const Reader& json, const LlamaConfig& config, bool nam
   return slides ? window : 0;
 }
 
-void ReadHeads(const Reader& json, LlamaConfig& config) {
+void ReadHeads(const Reader& json, ModelConfig& config) {
   config.heads = json.Count("num_attention_heads", 1 << 12);
   config.kv_heads =
       json.Has("num_key_value_heads") ? json.Count("num_key_value_heads", 1 << 12) : config.heads;
@@ -233,13 +233,13 @@ void ReadHeads(const Reader& json, LlamaConfig& config) {
 
 }  // namespace
 
-LlamaConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
+ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
   const FileContents read = ReadInput(path, kMaxJsonFileBytes);
   if (file != nullptr) *file = read.file;
   const Json document = ParseJson(read.bytes, path.string());
   if (!document.is_object()) throw Error("expected a JSON object", path.string());
   const Reader json(document, path.string());
-  LlamaConfig config;
+  ModelConfig config;
   config.sha256 = read.file.sha256();
   config.model_type = json.String("model_type");
   if (config.model_type != "llama" && config.model_type != "mistral") {
@@ -269,7 +269,7 @@ LlamaConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
   return config;
 }
 
-double LlamaConfig::ForwardFlops(size_t tokens, size_t scored) const {
+double ModelConfig::ForwardFlops(size_t tokens, size_t scored) const {
   const double n = static_cast<double>(tokens);
   const double d = static_cast<double>(hidden), hd = static_cast<double>(head_dim);
   const double q = static_cast<double>(heads) * hd, kv = static_cast<double>(kv_heads) * hd;
@@ -281,7 +281,7 @@ double LlamaConfig::ForwardFlops(size_t tokens, size_t scored) const {
               static_cast<double>(scored) * d * static_cast<double>(vocab));
 }
 
-size_t LlamaConfig::Parameters() const {
+size_t ModelConfig::Parameters() const {
   const size_t q = heads * head_dim, kv = kv_heads * head_dim;
   size_t block = hidden * (2 * q + 2 * kv) + 3 * hidden * intermediate + 2 * hidden;
   if (attention_bias) block += q + 2 * kv + hidden;

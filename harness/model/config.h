@@ -23,8 +23,8 @@ struct RopeScaling {
   bool truncate = true;                  // yarn only: bounds of the ramp at whole pairs
 };
 
-// The shape of a LLaMA-family model: what config.json says, checked.
-struct LlamaConfig {
+// The shape of a model: what config.json says, checked.
+struct ModelConfig {
   std::string model_type;  // "llama" or "mistral"
   size_t hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
   // max_position_embeddings; the stretched context where dynamic or yarn scaling stretches it.
@@ -45,6 +45,6 @@ struct LlamaConfig {
 
 // Reads and checks config.json. Throws Error for a file that is wrong, and for every feature that
 // would change the numbers but is not supported, by its name. `file` gets what was read.
-LlamaConfig ReadConfig(const std::filesystem::path& path, InputFile* file = nullptr);
+ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file = nullptr);
 
 }  // namespace quantref

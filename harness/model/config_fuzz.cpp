@@ -10,7 +10,7 @@ namespace {
 // A config that is accepted has a shape that a model can be made in.
 void Run(std::string_view input) {
   const testing::InputFile file(input);
-  const LlamaConfig config = ReadConfig(file.path());
+  const ModelConfig config = ReadConfig(file.path());
   QR_CHECK_LT(0u, config.kv_heads);
   QR_CHECK_EQ(config.heads % config.kv_heads, 0u);
   QR_CHECK_EQ(config.head_dim % 2, 0u);

@@ -26,29 +26,29 @@ const char kValid[] = R"({
   "vocab_size": 500, "bos_token_id": 7, "eos_token_id": 2, "torch_dtype": "float16"
 })";
 
-LlamaConfig ReadText(const std::string& text) {
+ModelConfig ReadText(const std::string& text) {
   const TempDir dir;
   testing::WriteFile(dir / "config.json", text);
   return ReadConfig(dir / "config.json");
 }
 
 // The valid file, patched (RFC 7386: null removes a key).
-LlamaConfig ReadPatched(const json& patch) {
+ModelConfig ReadPatched(const json& patch) {
   json document = json::parse(kValid);
   document.merge_patch(patch);
   return ReadText(document.dump());
 }
-LlamaConfig ReadPatched(const char* patch) { return ReadPatched(json::parse(patch)); }
+ModelConfig ReadPatched(const char* patch) { return ReadPatched(json::parse(patch)); }
 
 // The valid file without its last brace, and the text instead of it.
-LlamaConfig ReadExtended(const std::string& text) {
+ModelConfig ReadExtended(const std::string& text) {
   std::string document = kValid;
   document.erase(document.rfind('}'));
   return ReadText(document + ", " + text + "}");
 }
 
 TEST_CASE("config: every field is read", "[config]") {
-  const LlamaConfig config = ReadText(kValid);
+  const ModelConfig config = ReadText(kValid);
   CHECK(config.model_type == "llama");
   CHECK(config.hidden == 96);
   CHECK(config.intermediate == 160);
@@ -79,7 +79,7 @@ TEST_CASE("config: what may be absent, or null, has its default", "[config]") {
     null[key] = nullptr;
   }
   for (const json& document : {absent, null}) {
-    const LlamaConfig config = ReadText(document.dump());
+    const ModelConfig config = ReadText(document.dump());
     CHECK(config.kv_heads == 12);
     CHECK(config.head_dim == 8);
     CHECK(config.rope_theta == 10000.0);
@@ -92,7 +92,7 @@ TEST_CASE("config: what may be absent, or null, has its default", "[config]") {
 }
 
 TEST_CASE("config: the family's other spellings", "[config]") {
-  const LlamaConfig mistral = ReadPatched(R"({
+  const ModelConfig mistral = ReadPatched(R"({
     "model_type": "mistral", "architectures": ["MistralForCausalLM"], "hidden_act": "swish",
     "sliding_window": 300, "partial_rotary_factor": 1.0})");
   CHECK(mistral.model_type == "mistral");
@@ -119,7 +119,7 @@ TEST_CASE("config: rope_scaling", "[config]") {
 }
 
 TEST_CASE("config: dynamic scaling stretches max_position_embeddings", "[config]") {
-  const LlamaConfig config = ReadPatched(R"({"rope_scaling": {"type": "dynamic", "factor": 2.5}})");
+  const ModelConfig config = ReadPatched(R"({"rope_scaling": {"type": "dynamic", "factor": 2.5}})");
   CHECK(config.rope_scaling.kind == Kind::kDynamic);
   CHECK(config.rope_scaling.factor == 2.5);
   CHECK(config.rope_scaling.original_context == 300);
@@ -135,7 +135,7 @@ TEST_CASE("config: yarn scaling, and what it takes where keys are missing", "[co
     patch["rope_type"] = "yarn";
     return ReadPatched(json{{"rope_scaling", patch}});
   };
-  const LlamaConfig plain = read(R"({"factor": 4})");
+  const ModelConfig plain = read(R"({"factor": 4})");
   CHECK(plain.rope_scaling.kind == Kind::kYarn);
   CHECK(plain.rope_scaling.factor == 4);
   CHECK(plain.rope_scaling.original_context == 300);
@@ -144,7 +144,7 @@ TEST_CASE("config: yarn scaling, and what it takes where keys are missing", "[co
   CHECK(plain.rope_scaling.beta_slow == 1);
   CHECK(plain.rope_scaling.truncate);
   CHECK(plain.context == 1200);
-  const LlamaConfig full = read(R"({"factor": 2, "original_max_position_embeddings": 30,
+  const ModelConfig full = read(R"({"factor": 2, "original_max_position_embeddings": 30,
       "attention_factor": 0.75, "beta_fast": 16, "beta_slow": 2, "truncate": false})");
   CHECK(full.rope_scaling.original_context == 30);
   CHECK(full.rope_scaling.attention_factor == 0.75);
@@ -183,19 +183,19 @@ TEST_CASE("config: the sliding window is Mistral's, 4096 where the key is missin
 }
 
 TEST_CASE("config: rope_parameters in place of rope_theta and rope_scaling", "[config]") {
-  const LlamaConfig plain =
+  const ModelConfig plain =
       ReadPatched(R"({"rope_theta": null, "rope_parameters": {"rope_theta": 123.0,
                       "rope_type": "default", "partial_rotary_factor": 1.0}})");
   CHECK(plain.rope_theta == 123.0);
   CHECK(plain.rope_scaling.kind == Kind::kNone);
   for (const char* key : {"type", "rope_type"}) {
-    const LlamaConfig linear = ReadPatched(
+    const ModelConfig linear = ReadPatched(
         json{{"rope_parameters", {{"rope_theta", 123.0}, {key, "linear"}, {"factor", 3.0}}}});
     CHECK(linear.rope_theta == 123.0);
     CHECK(linear.rope_scaling.kind == Kind::kLinear);
     CHECK(linear.rope_scaling.factor == 3.0);
   }
-  const LlamaConfig theta_alone = ReadPatched(R"({"rope_parameters": {"rope_theta": 123.0}})");
+  const ModelConfig theta_alone = ReadPatched(R"({"rope_parameters": {"rope_theta": 123.0}})");
   CHECK(theta_alone.rope_theta == 123.0);
   CHECK(theta_alone.rope_scaling.kind == Kind::kNone);
 }
@@ -342,7 +342,7 @@ TEST_CASE("config: files that are no config", "[config]") {
 }
 
 TEST_CASE("config: the bundled models", "[config]") {
-  const LlamaConfig large = ReadConfig(testing::ReferenceModel("wikilm-28m") / "config.json");
+  const ModelConfig large = ReadConfig(testing::ReferenceModel("wikilm-28m") / "config.json");
   CHECK(large.Parameters() == 27'795'968);
   CHECK(large.context == 2048);
   CHECK(large.bos_id == 1u);
@@ -350,7 +350,7 @@ TEST_CASE("config: the bundled models", "[config]") {
 }
 
 TEST_CASE("config: parameters by hand", "[config]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.hidden = 10;
   config.intermediate = 7;
   config.layers = 3;
@@ -370,7 +370,7 @@ TEST_CASE("config: parameters by hand", "[config]") {
 }
 
 TEST_CASE("config: operations of a forward pass by hand", "[config]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.hidden = 8;
   config.intermediate = 16;
   config.layers = 3;

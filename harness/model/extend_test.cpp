@@ -17,7 +17,7 @@
 #include "harness/base/team.h"
 #include "harness/kernels/isa.h"
 #include "harness/kernels/thin_gemm.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/quant/affine.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -46,7 +46,7 @@ const TinyModel kModels[] = {
 Transformer Tiny(const TinyModel& model, WeightType type = WeightType::kNative) {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), model);
-  const LlamaConfig config = ReadConfig(dir / "config.json");
+  const ModelConfig config = ReadConfig(dir / "config.json");
   return {config, LoadWeights(config, Checkpoint::Open(dir.path()), type, 1), config.context};
 }
 
@@ -129,7 +129,7 @@ TEST_CASE("extend: token by token, in chunks and at once as the whole window", "
 TEST_CASE("extend: beyond dynamic scaling's context, keys keep the angles of their time",
           "[extend]") {
   const Transformer plain = Tiny({});
-  LlamaConfig config = plain.config();
+  ModelConfig config = plain.config();
   config.rope_scaling = {.kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = 40};
   const Transformer model(config, plain.weights(), 60);
   const std::vector<uint32_t> ids = RandomIds(60, 1);

@@ -14,7 +14,8 @@
 #include "harness/bench/bench.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {

@@ -6,7 +6,7 @@
 
 namespace quantref {
 
-KvCache::KvCache(const LlamaConfig& config, size_t capacity) {
+KvCache::KvCache(const ModelConfig& config, size_t capacity) {
   QR_CHECK(capacity > 0);
   QR_CHECK_LE(capacity, config.context);
   const size_t width = config.kv_heads * config.head_dim;

@@ -18,9 +18,9 @@ struct KvView {
 // The keys and values of one text so far, in FP32, for Transformer::Extend. Their memory is
 // touched here and not in the middle of a measurement.
 struct KvCache {
-  KvCache(const LlamaConfig& config, size_t capacity);  // 0 < capacity <= config.context
+  KvCache(const ModelConfig& config, size_t capacity);  // 0 < capacity <= config.context
 
-  static size_t Bytes(const LlamaConfig& config, size_t capacity) {
+  static size_t Bytes(const ModelConfig& config, size_t capacity) {
     return 2 * sizeof(float) * config.layers * capacity * config.kv_heads * config.head_dim;
   }
   size_t capacity() const { return keys.front().rows(); }

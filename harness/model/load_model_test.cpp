@@ -1,9 +1,10 @@
+#include "harness/model/load_model.h"
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "harness/model/llama.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 

@@ -217,7 +217,7 @@ void AttendRowByRow(const Head& head, Matrix<float>& scratch) {
 
 }  // namespace
 
-void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
+void CausalAttention(const ModelConfig& config, MatrixView<const float> q,
                      MatrixView<const float> k, MatrixView<const float> v,
                      std::vector<Matrix<float>>& scores, MatrixView<float> out, Team* team) {
   QR_CHECK_LE(q.rows(), k.rows());

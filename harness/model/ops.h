@@ -65,7 +65,7 @@ void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, siz
 // head_dim). Up to kThinTokens queries take the keys by dot products, more by products of tiles of
 // kQueryTile. `scores` is scratch, kept from call to call: up to (kQueryTile, S) a worker.
 inline constexpr size_t kQueryTile = 256;
-void CausalAttention(const LlamaConfig& config, MatrixView<const float> q,
+void CausalAttention(const ModelConfig& config, MatrixView<const float> q,
                      MatrixView<const float> k, MatrixView<const float> v,
                      std::vector<Matrix<float>>& scores, MatrixView<float> out,
                      Team* team = nullptr);

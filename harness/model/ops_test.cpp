@@ -144,7 +144,7 @@ TEST_CASE("ops: one panel serves linears of every size in turn", "[ops]") {
 }
 
 // Softmax attention of one query by its definition.
-std::vector<double> Attend(const LlamaConfig& config, MatrixView<const float> q,
+std::vector<double> Attend(const ModelConfig& config, MatrixView<const float> q,
                            MatrixView<const float> k, MatrixView<const float> v, size_t t,
                            size_t head) {
   const size_t dim = config.head_dim, kv = head / (config.heads / config.kv_heads);
@@ -165,7 +165,7 @@ std::vector<double> Attend(const LlamaConfig& config, MatrixView<const float> q,
   return result;
 }
 
-double WorstAttentionError(const LlamaConfig& config, MatrixView<const float> q,
+double WorstAttentionError(const ModelConfig& config, MatrixView<const float> q,
                            MatrixView<const float> k, MatrixView<const float> v,
                            MatrixView<const float> out) {
   double worst = 0;
@@ -182,7 +182,7 @@ double WorstAttentionError(const LlamaConfig& config, MatrixView<const float> q,
 }
 
 TEST_CASE("ops: CausalAttention", "[ops]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 12;
   for (const auto& [heads, kv_heads] : {std::pair<size_t, size_t>{4, 2}, {3, 3}, {6, 1}}) {
     config.heads = heads;
@@ -203,7 +203,7 @@ TEST_CASE("ops: CausalAttention", "[ops]") {
 }
 
 TEST_CASE("ops: CausalAttention within a sliding window", "[ops]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 12;
   config.heads = 4;
   config.kv_heads = 2;
@@ -231,7 +231,7 @@ TEST_CASE("ops: CausalAttention within a sliding window", "[ops]") {
 }
 
 TEST_CASE("ops: CausalAttention with scores far apart", "[ops]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 8;
   config.heads = config.kv_heads = 2;
   constexpr size_t kTokens = 40;

@@ -11,7 +11,7 @@ using Kind = RopeScaling::Kind;
 
 // The base of a longer sequence, so that its slowest pair turns as far as it does in the original
 // context and the fastest pair is left alone ("NTK-aware", as transformers computes it).
-double DynamicBase(const LlamaConfig& config, size_t length) {
+double DynamicBase(const ModelConfig& config, size_t length) {
   const RopeScaling& scaling = config.rope_scaling;
   const double stretch = scaling.factor * static_cast<double>(length) / scaling.original_context -
                          (scaling.factor - 1);
@@ -35,7 +35,7 @@ double Llama3Frequency(const RopeScaling& scaling, double plain) {
 // the share of each falls linearly with the pair's index.
 class YarnRamp {
  public:
-  explicit YarnRamp(const LlamaConfig& config) : factor_(config.rope_scaling.factor) {
+  explicit YarnRamp(const ModelConfig& config) : factor_(config.rope_scaling.factor) {
     const RopeScaling& scaling = config.rope_scaling;
     low_ = PairOfTurns(config, scaling.beta_fast);
     high_ = PairOfTurns(config, scaling.beta_slow);
@@ -55,7 +55,7 @@ class YarnRamp {
 
  private:
   // The (fractional) pair that turns so often in the original context.
-  static double PairOfTurns(const LlamaConfig& config, double turns) {
+  static double PairOfTurns(const ModelConfig& config, double turns) {
     return static_cast<double>(config.head_dim) *
            std::log(config.rope_scaling.original_context / (turns * 2 * std::numbers::pi)) /
            (2 * std::log(config.rope_theta));
@@ -64,7 +64,7 @@ class YarnRamp {
   double factor_, low_ = 0, high_ = 0;
 };
 
-double Scaled(const LlamaConfig& config, double plain, size_t pair) {
+double Scaled(const ModelConfig& config, double plain, size_t pair) {
   const RopeScaling& scaling = config.rope_scaling;
   switch (scaling.kind) {
     case Kind::kLinear:
@@ -82,12 +82,12 @@ double Scaled(const LlamaConfig& config, double plain, size_t pair) {
 
 }  // namespace
 
-size_t CommonRopeLength(const LlamaConfig& config, size_t longest) {
+size_t CommonRopeLength(const ModelConfig& config, size_t longest) {
   if (config.rope_scaling.kind != Kind::kDynamic) return longest;
   return std::min(longest, static_cast<size_t>(config.rope_scaling.original_context));
 }
 
-std::vector<double> RopeFrequencies(const LlamaConfig& config, size_t length) {
+std::vector<double> RopeFrequencies(const ModelConfig& config, size_t length) {
   const double base =
       length > CommonRopeLength(config, length) ? DynamicBase(config, length) : config.rope_theta;
   std::vector<double> frequencies(config.head_dim / 2);
@@ -98,7 +98,7 @@ std::vector<double> RopeFrequencies(const LlamaConfig& config, size_t length) {
   return frequencies;
 }
 
-RopeTable::RopeTable(const LlamaConfig& config, size_t length, size_t first_position)
+RopeTable::RopeTable(const ModelConfig& config, size_t length, size_t first_position)
     : first(first_position),
       cosines(length - first_position, config.head_dim / 2),
       sines(length - first_position, config.head_dim / 2) {

@@ -12,16 +12,16 @@ namespace quantref {
 
 // Radians a position, for each of the head_dim / 2 pairs, in a sequence of `length` tokens. The
 // length matters to `dynamic` scaling alone, and there only beyond the original context.
-std::vector<double> RopeFrequencies(const LlamaConfig& config, size_t length);
+std::vector<double> RopeFrequencies(const ModelConfig& config, size_t length);
 
 // Sequences of up to this many tokens have their angles in common: `longest`, or less where the
 // frequencies of longer ones depend on their length.
-size_t CommonRopeLength(const LlamaConfig& config, size_t longest);
+size_t CommonRopeLength(const ModelConfig& config, size_t longest);
 
 // Cosines and sines of the angles at the positions from `first` up to a sequence's end,
 // (length - first, head_dim / 2) each, times the attention factor.
 struct RopeTable {
-  RopeTable(const LlamaConfig& config, size_t length, size_t first = 0);
+  RopeTable(const ModelConfig& config, size_t length, size_t first = 0);
 
   size_t length() const { return first + cosines.rows(); }
 

@@ -25,7 +25,7 @@ double At(MatrixView<const float> matrix, size_t r, size_t c) {
 }
 
 TEST_CASE("rope: ApplyRope turns each pair of each head by its position's angle", "[rope]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.rope_theta = 1000;
   for (const size_t head_dim : {2, 8, 40}) {
     config.head_dim = head_dim;
@@ -53,7 +53,7 @@ TEST_CASE("rope: ApplyRope turns each pair of each head by its position's angle"
 }
 
 TEST_CASE("rope: RopeTable has the angles of plain and linear frequencies", "[rope]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 4;
   config.rope_theta = 10000;
   const RopeTable plain(config, 50);
@@ -70,7 +70,7 @@ TEST_CASE("rope: RopeTable has the angles of plain and linear frequencies", "[ro
 }
 
 TEST_CASE("rope: RopeTable has Llama 3.1's frequencies", "[rope]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 128;
   config.rope_theta = 500000;
   config.rope_scaling = {.kind = RopeScaling::Kind::kLlama3,
@@ -100,7 +100,7 @@ TEST_CASE("rope: RopeTable has Llama 3.1's frequencies", "[rope]") {
 }
 
 TEST_CASE("rope: a RopeTable of the last positions has the rows of the whole", "[rope]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 8;
   config.rope_scaling = {.kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = 20};
   const RopeTable whole(config, 50), rest(config, 50, 47);
@@ -118,7 +118,7 @@ TEST_CASE("rope: a RopeTable of the last positions has the rows of the whole", "
 }
 
 TEST_CASE("rope: dynamic frequencies follow the length beyond the original context", "[rope]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 128;
   const std::vector<double> plain = RopeFrequencies(config, 4096);
   config.rope_scaling = {
@@ -134,7 +134,7 @@ TEST_CASE("rope: dynamic frequencies follow the length beyond the original conte
 }
 
 TEST_CASE("rope: yarn's frequencies and attention factor", "[rope]") {
-  LlamaConfig config;
+  ModelConfig config;
   config.head_dim = 128;
   config.rope_scaling = {.kind = RopeScaling::Kind::kYarn,
                          .factor = 16,

@@ -37,8 +37,8 @@ constexpr Shape kShapes[] = {
     {"tiny", 128, 64, 96, 2, 4, 2, 16, 128, 1e4, false},
 };
 
-LlamaConfig ConfigOf(const Shape& shape) {
-  LlamaConfig config;
+ModelConfig ConfigOf(const Shape& shape) {
+  ModelConfig config;
   config.model_type = "llama";
   config.vocab = shape.vocab;
   config.hidden = shape.hidden;
@@ -55,7 +55,7 @@ LlamaConfig ConfigOf(const Shape& shape) {
 }
 
 // The names and shapes of a block's linears in the order of BlockWeights::linears().
-std::array<LinearShape, kLinears> BlockShapes(const LlamaConfig& config, size_t layer) {
+std::array<LinearShape, kLinears> BlockShapes(const ModelConfig& config, size_t layer) {
   const size_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
   const size_t d = config.hidden, m = config.intermediate;
   const auto name = [&](const char* part) { return fmt::format("layers.{}.{}_proj", layer, part); };
@@ -68,7 +68,7 @@ std::array<LinearShape, kLinears> BlockShapes(const LlamaConfig& config, size_t 
            {name("mlp.down"), d, m}}};
 }
 
-std::vector<LinearShape> AllShapes(const LlamaConfig& config) {
+std::vector<LinearShape> AllShapes(const ModelConfig& config) {
   std::vector<LinearShape> shapes = {{"embed_tokens", config.vocab, config.hidden}};
   for (size_t layer = 0; layer < config.layers; ++layer) {
     for (LinearShape& shape : BlockShapes(config, layer)) shapes.push_back(std::move(shape));
@@ -118,7 +118,7 @@ std::span<const SyntheticShape> SyntheticShapes() {
   return shapes;
 }
 
-const LlamaConfig& FindSyntheticShape(std::string_view name) {
+const ModelConfig& FindSyntheticShape(std::string_view name) {
   const auto shapes = SyntheticShapes();
   const auto found = std::find_if(shapes.begin(), shapes.end(),
                                   [&](const SyntheticShape& shape) { return shape.name == name; });
@@ -126,7 +126,7 @@ const LlamaConfig& FindSyntheticShape(std::string_view name) {
   return found->config;
 }
 
-std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const LlamaConfig& config) {
+std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const ModelConfig& config) {
   std::vector<PlannedLinear> plan = MakePlan(spec, AllShapes(config));
   // One matrix with two names: either keeps both.
   if (config.tied_head && !plan.back().scheme) plan.front().scheme.reset();
@@ -134,7 +134,7 @@ std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const LlamaCo
   return plan;
 }
 
-size_t SyntheticBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan) {
+size_t SyntheticBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan) {
   if (plan.empty()) return sizeof(uint16_t) * config.Parameters();
   size_t bytes = 0;
   for (const PlannedLinear& linear : plan) {
@@ -151,7 +151,7 @@ size_t SyntheticBytes(const LlamaConfig& config, const std::vector<PlannedLinear
   return bytes;
 }
 
-SyntheticWeights MakeSyntheticFrame(const LlamaConfig& config, uint64_t seed, size_t threads) {
+SyntheticWeights MakeSyntheticFrame(const ModelConfig& config, uint64_t seed, size_t threads) {
   SyntheticWeights frame;
   ModelWeights& weights = frame.weights;
   frame.memory.resize(config.tied_head ? 1 : 2);
@@ -175,7 +175,7 @@ SyntheticWeights MakeSyntheticFrame(const LlamaConfig& config, uint64_t seed, si
   return frame;
 }
 
-SyntheticWeights MakeSyntheticReference(const LlamaConfig& config, const SyntheticWeights& frame,
+SyntheticWeights MakeSyntheticReference(const ModelConfig& config, const SyntheticWeights& frame,
                                         uint64_t seed, size_t threads) {
   std::vector<PlannedLinear> plan;
   for (LinearShape& shape : AllShapes(config)) plan.push_back({std::move(shape), std::nullopt});
@@ -183,7 +183,7 @@ SyntheticWeights MakeSyntheticReference(const LlamaConfig& config, const Synthet
   return MakeSynthetic(config, frame, plan, std::nullopt, seed, threads);
 }
 
-SyntheticWeights MakeSynthetic(const LlamaConfig& config, const SyntheticWeights& frame,
+SyntheticWeights MakeSynthetic(const ModelConfig& config, const SyntheticWeights& frame,
                                const std::vector<PlannedLinear>& plan,
                                const std::optional<ActivationScheme>& activations, uint64_t seed,
                                size_t threads) {

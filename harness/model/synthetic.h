@@ -19,17 +19,17 @@ namespace quantref {
 
 struct SyntheticShape {
   std::string_view name;
-  LlamaConfig config;
+  ModelConfig config;
 };
 std::span<const SyntheticShape> SyntheticShapes();
-const LlamaConfig& FindSyntheticShape(std::string_view name);  // one of those
+const ModelConfig& FindSyntheticShape(std::string_view name);  // one of those
 
 // As MakePlan for the linears of a model of this shape: embed_tokens, those of the blocks, and
 // lm_head, which of a tied model shares the embedding's entry.
-std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const LlamaConfig& config);
+std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const ModelConfig& config);
 
 // Bytes of a model under the plan; without one, of all in FP16.
-size_t SyntheticBytes(const LlamaConfig& config, const std::vector<PlannedLinear>& plan);
+size_t SyntheticBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan);
 
 // Weights that do not come from a checkpoint, with the memory that they lie in.
 struct SyntheticWeights {
@@ -39,13 +39,13 @@ struct SyntheticWeights {
 
 // Embedding and head (one matrix where they are tied) as random FP16 numbers, norms as ones; blocks
 // without weights. The same bits for any number of threads.
-SyntheticWeights MakeSyntheticFrame(const LlamaConfig& config, uint64_t seed, size_t threads);
+SyntheticWeights MakeSyntheticFrame(const ModelConfig& config, uint64_t seed, size_t threads);
 
 // The frame, which is shared, with random FP16 weights in its blocks; or with what the plan says:
 // random codes in the kernels' layout, FP16 where it keeps a matrix, and activations rounded.
-SyntheticWeights MakeSyntheticReference(const LlamaConfig& config, const SyntheticWeights& frame,
+SyntheticWeights MakeSyntheticReference(const ModelConfig& config, const SyntheticWeights& frame,
                                         uint64_t seed, size_t threads);
-SyntheticWeights MakeSynthetic(const LlamaConfig& config, const SyntheticWeights& frame,
+SyntheticWeights MakeSynthetic(const ModelConfig& config, const SyntheticWeights& frame,
                                const std::vector<PlannedLinear>& plan,
                                const std::optional<ActivationScheme>& activations, uint64_t seed,
                                size_t threads);

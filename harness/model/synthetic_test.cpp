@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "harness/base/sha256.h"
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
 
-const LlamaConfig& Tiny() { return FindSyntheticShape("tiny"); }
+const ModelConfig& Tiny() { return FindSyntheticShape("tiny"); }
 
 QuantizeSpec Groups(int bits, size_t group) {
   QuantizeSpec spec;
@@ -46,7 +46,7 @@ TEST_CASE("synthetic: the shapes are those of the models") {
   CHECK(thousands("llama-3-8b") == 8030261);
   CHECK(thousands("llama-3.2-1b") == 1235814);
   CHECK(thousands("mistral-7b") == 7241732);
-  const LlamaConfig bundled = ReadConfig(testing::ReferenceModel("wikilm-28m") / "config.json");
+  const ModelConfig bundled = ReadConfig(testing::ReferenceModel("wikilm-28m") / "config.json");
   CHECK(FindSyntheticShape("wikilm-28m").Parameters() == bundled.Parameters());
 }
 
@@ -65,7 +65,7 @@ TEST_CASE("synthetic: a plan is that of a checkpoint of the same shape") {
 }
 
 TEST_CASE("synthetic: of a tied pair either name keeps both") {
-  const LlamaConfig& tied = FindSyntheticShape("wikilm-28m");
+  const ModelConfig& tied = FindSyntheticShape("wikilm-28m");
   QuantizeSpec spec = Groups(4, 64);
   spec.keep = {"lm_head"};
   CHECK_FALSE(PlanSynthetic(spec, tied).front().scheme);
@@ -135,7 +135,7 @@ TEST_CASE("synthetic: a quantized model has codes in the kernels' layout and com
 TEST_CASE("synthetic: a quantized tied head is the embedding") {
   QuantizeSpec spec = Groups(4, 64);
   spec.keep = {};
-  const LlamaConfig& tied = FindSyntheticShape("wikilm-28m");
+  const ModelConfig& tied = FindSyntheticShape("wikilm-28m");
   const SyntheticWeights made = MakeSynthetic(tied, MakeSyntheticFrame(tied, 0, 1),
                                               PlanSynthetic(spec, tied), ActivationScheme{}, 0, 2);
   CHECK(made.weights.head.weight.SharesStorage(made.weights.embedding.weight));
@@ -152,7 +152,7 @@ TEST_CASE("synthetic: bytes are those that the weights take") {
         all + 2 * (block / 2 + block / 32 * 3));
   CHECK(SyntheticBytes(Tiny(), PlanSynthetic(Groups(6, 32), Tiny())) ==
         all + 2 * (block + block / 32 * 3));
-  const LlamaConfig& large = FindSyntheticShape("llama-2-7b");
+  const ModelConfig& large = FindSyntheticShape("llama-2-7b");
   CHECK(SyntheticBytes(large, PlanSynthetic(Groups(4, 128), large)) < 4'300'000'000);
 }
 

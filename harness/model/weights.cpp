@@ -247,7 +247,7 @@ class Loader {
   std::set<std::string> taken_;
 };
 
-BlockWeights TakeBlock(Loader& loader, const LlamaConfig& config, size_t layer) {
+BlockWeights TakeBlock(Loader& loader, const ModelConfig& config, size_t layer) {
   const std::string prefix = fmt::format("layers.{}.", layer);
   const size_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
   const bool bias = config.attention_bias;
@@ -270,7 +270,7 @@ BlockWeights TakeBlock(Loader& loader, const LlamaConfig& config, size_t layer) 
 }
 
 // A tied model's file may hold the head once more; then it must be the embedding.
-void CheckTiedHead(Loader& loader, const LlamaConfig& config, const Checkpoint& checkpoint) {
+void CheckTiedHead(Loader& loader, const ModelConfig& config, const Checkpoint& checkpoint) {
   if (checkpoint.Find("lm_head.weight") == nullptr) return;
   const Tensor& head = loader.Take("lm_head.weight", {config.vocab, config.hidden});
   const Tensor& embedding = checkpoint.Get("model.embed_tokens.weight");
@@ -322,7 +322,7 @@ std::vector<std::string> DecodedEachCall(const ModelWeights& weights) {
   return names;
 }
 
-ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                         WeightType type) {
   Loader loader(*checkpoint, type);
   ModelWeights weights;
@@ -355,7 +355,7 @@ void ReadWeights(ModelWeights& weights, WeightType type, size_t threads) {
   if (tied) weights.head.weight = weights.embedding.weight;
 }
 
-ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+ModelWeights LoadWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                          WeightType type, size_t threads) {
   ModelWeights weights = MapWeights(config, std::move(checkpoint), type);
   ReadWeights(weights, type, threads);

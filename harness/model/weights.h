@@ -140,7 +140,7 @@ std::vector<std::string> DecodedEachCall(const ModelWeights& weights);
 // Finds and maps every weight that the config asks for. Throws Error for a tensor that is missing,
 // misshapen, of an unsupported type, or that no part of the model would use; vectors are ready, as
 // ReadWeights leaves matrices.
-ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                         WeightType type);
 
 // Looks at every matrix that was mapped, and with kFp16 rounds F32 and BF16 ones, once, into memory
@@ -149,7 +149,7 @@ ModelWeights MapWeights(const LlamaConfig& config, std::shared_ptr<const Checkpo
 void ReadWeights(ModelWeights& weights, WeightType type, size_t threads);
 
 // Both.
-ModelWeights LoadWeights(const LlamaConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+ModelWeights LoadWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                          WeightType type, size_t threads);
 
 }  // namespace quantref

@@ -1,48 +1,14 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <memory>
-#include <optional>
 #include <span>
-#include <vector>
 
 #include "harness/base/matrix.h"
-#include "harness/io/input_file.h"
-#include "harness/io/tokenizer.h"
 #include "harness/model/block.h"
 #include "harness/model/config.h"
 #include "harness/model/weights.h"
 
 namespace quantref {
-
-// Everything of a model folder: config.json, *.safetensors, tokenizer.model, checked against each
-// other.
-struct Model {
-  std::string name;
-  std::filesystem::path dir;
-  LlamaConfig config;
-  Tokenizer tokenizer;
-  std::optional<uint32_t> bos_id;  // nothing: it has no such token
-  bool adds_bos = true;            // texts begin with it, by the tokenizer's own rule
-  ModelWeights weights;
-  InputFile config_file{};
-
-  // All that it was read from. They held one state when it was loaded; whether they still do is
-  // CheckUnchanged's question.
-  std::vector<InputFile> files() const;
-};
-
-// Throws Error where a file is wrong or the tokenizer and the config disagree: on BOS, or by more
-// pieces than the embedding has rows. It may have more rows than there are pieces: for tokens that
-// were added, or to be a multiple of something. Throws InputChanged where
-// a file was changed meanwhile.
-Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
-                size_t threads);
-
-// What of LoadModel's errors can be had without reading the weights: family, tokenizer, and whether
-// all tensors are there in their shapes. Returns the config.
-LlamaConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type);
 
 // h (T, hidden): the embeddings of the ids. ids < vocab.
 void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
@@ -54,9 +20,9 @@ void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixVie
 class Transformer {
  public:
   // max_tokens: the longest window or text that will be asked for, <= config.context.
-  Transformer(const LlamaConfig& config, ModelWeights weights, size_t max_tokens);
+  Transformer(const ModelConfig& config, ModelWeights weights, size_t max_tokens);
 
-  const LlamaConfig& config() const { return config_; }
+  const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }
 
   // The final norm's output, (T, hidden), for the token ids of one window. ids < vocab.
@@ -79,7 +45,7 @@ class Transformer {
                KvCache* cache) const;
   void RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work, KvCache* cache) const;
 
-  LlamaConfig config_;
+  ModelConfig config_;
   ModelWeights weights_;
   size_t max_tokens_;
   RopeTable rope_;  // of every text that is no longer

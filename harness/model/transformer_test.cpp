@@ -1,4 +1,4 @@
-#include "harness/model/llama.h"
+#include "harness/model/transformer.h"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -25,7 +25,7 @@ using testing::TempDir;
 using testing::TinyModel;
 
 Transformer Load(const fs::path& dir, WeightType type = WeightType::kNative) {
-  const LlamaConfig config = ReadConfig(dir / "config.json");
+  const ModelConfig config = ReadConfig(dir / "config.json");
   return {config, LoadWeights(config, Checkpoint::Open(dir), type, 1), config.context};
 }
 
@@ -197,7 +197,7 @@ TEST_CASE("llama: logits of some rows are those of all rows", "[llama]") {
 TEST_CASE("llama: packed weights give the bits of their decoded values", "[llama]") {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), {.attention_bias = true, .mlp_bias = true});
-  const LlamaConfig config = ReadConfig(dir / "config.json");
+  const ModelConfig config = ReadConfig(dir / "config.json");
   ModelWeights packed = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
   ModelWeights dense = packed;
   std::vector<Matrix<float>> values;

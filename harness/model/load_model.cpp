@@ -1,16 +1,14 @@
-#include "harness/model/llama.h"
+#include "harness/model/load_model.h"
 
 #include <fmt/format.h>
 
-#include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
-#include "harness/kernels/isa.h"
 
 namespace quantref {
 namespace {
 
-std::optional<uint32_t> AgreeOnBos(const LlamaConfig& config, const Tokenizer& tokenizer,
+std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& tokenizer,
                                    const std::filesystem::path& dir) {
   const std::optional<uint32_t> of_tokenizer = tokenizer.bos_id();
   if (of_tokenizer && config.bos_id && *of_tokenizer != *config.bos_id) {
@@ -27,7 +25,7 @@ std::optional<uint32_t> AgreeOnBos(const LlamaConfig& config, const Tokenizer& t
   return of_tokenizer ? of_tokenizer : config.bos_id;
 }
 
-void CheckVocabulary(const LlamaConfig& config, const Tokenizer& tokenizer,
+void CheckVocabulary(const ModelConfig& config, const Tokenizer& tokenizer,
                      const std::filesystem::path& dir) {
   if (tokenizer.vocab_size() <= config.vocab) return;
   throw Error(fmt::format("config.json says vocab_size {}, tokenizer.model has {} pieces",
@@ -53,7 +51,7 @@ Model OpenModel(const std::string& name, const std::filesystem::path& dir, Weigh
                 dir.string());
   }
   InputFile config_file;
-  LlamaConfig config = ReadConfig(dir / "config.json", &config_file);
+  ModelConfig config = ReadConfig(dir / "config.json", &config_file);
   Tokenizer tokenizer = Tokenizer::Load(dir / "tokenizer.model");
   CheckVocabulary(config, tokenizer, dir);
   const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, dir);
@@ -86,65 +84,8 @@ std::vector<InputFile> Model::files() const {
   return files;
 }
 
-LlamaConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type) {
+ModelConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type) {
   return OpenModel("", dir, type).config;
-}
-
-Transformer::Transformer(const LlamaConfig& config, ModelWeights weights, size_t max_tokens)
-    : config_(config),
-      weights_(std::move(weights)),
-      max_tokens_(max_tokens),
-      rope_(config, CommonRopeLength(config, max_tokens)) {
-  QR_CHECK_LE(max_tokens, config.context);
-}
-
-void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
-           Team* team) {
-  ForTokens(team, ids.size(), [&](size_t t) {
-    QR_CHECK_LT(ids[t], weights.embedding.weight.rows());
-    weights.embedding.weight.DecodeRows(ids[t], h.Rows(t, 1));
-  });
-}
-
-void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
-                          KvCache* cache) const {
-  const size_t before = cache == nullptr ? 0 : cache->tokens, length = before + ids.size();
-  Embed(weights_, ids, h, work.team());
-  if (length <= rope_.length()) return RunBlocks(rope_, h, work, cache);
-  RunBlocks(RopeTable(config_, length, before), h, work, cache);
-}
-
-void Transformer::RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work,
-                            KvCache* cache) const {
-  const BlockShape shape{config_, rope};
-  for (size_t i = 0; i < weights_.blocks.size(); ++i) {
-    const KvView past = cache == nullptr ? KvView{} : cache->layer(i);
-    BlockForward(shape, weights_.blocks[i], h, work, {}, cache == nullptr ? nullptr : &past);
-  }
-  RmsNorm(h, weights_.final_norm, config_.rms_eps, h, work.team());
-}
-
-Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work) const {
-  QR_CHECK_LE(ids.size(), max_tokens_);
-  Matrix<float> h(ids.size(), config_.hidden);
-  Forward(ids, h.view(), work, nullptr);
-  return h;
-}
-
-MatrixView<const float> Transformer::Extend(std::span<const uint32_t> ids, KvCache& cache,
-                                            Workspace& work) const {
-  QR_CHECK_EQ(cache.keys.size(), weights_.blocks.size());
-  QR_CHECK_LE(cache.tokens + ids.size(), cache.capacity());
-  QR_CHECK_LE(cache.tokens + ids.size(), max_tokens_);
-  const MatrixView<float> h = Shaped(work.hidden, ids.size(), config_.hidden);
-  Forward(ids, h, work, &cache);
-  cache.tokens += ids.size();
-  return h;
-}
-
-void Transformer::Logits(MatrixView<const float> hidden, MatrixView<float> logits,
-                         Workspace& work) const {
-  ApplyLinear(weights_.head, hidden, logits, work.linear);
 }
 
 }  // namespace quantref
