@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <optional>
 #include <span>
@@ -34,6 +35,16 @@ struct ReferencePosition {
 };
 PositionScore Compare(const ReferencePosition& reference, std::span<const float> logits);
 
+// What is measured of a model beside the reference; NLLs always are.
+struct Metrics {
+  bool kl = true;    // and what else is said of the distributions: the true token's probability
+  bool top1 = true;  // agreement on the most likely token
+
+  // Whether anything needs a pass over the vocabulary of both models.
+  bool Compare() const { return kl || top1; }
+  bool operator==(const Metrics&) const = default;
+};
+
 // One model's scores in one window: sums over the scored positions in their order, and the KL of
 // each. For the reference itself all but the NLL sums stay 0 (same_top: the number of positions)
 // and `kl_values` is empty.
@@ -50,6 +61,20 @@ struct WindowScores {
   void Add(const PositionScore& score, double reference_nll);
   bool operator==(const WindowScores&) const = default;
 };
+
+// Its sums, in their order in journals: a new one takes its place at the end.
+inline constexpr std::array kWindowSums = {&WindowScores::nll,
+                                           &WindowScores::nll_squares,
+                                           &WindowScores::delta_squares,
+                                           &WindowScores::kl,
+                                           &WindowScores::kl_squares,
+                                           &WindowScores::probability_change,
+                                           &WindowScores::probability_change_squares,
+                                           &WindowScores::same_top};
+// One that the list lacks would be 0 after --resume.
+static_assert(sizeof(WindowScores) == kWindowSums.size() * sizeof(double) +
+                                          sizeof(WindowScores::kl_values) +
+                                          sizeof(WindowScores::logits_sha256));
 
 // [model][window of the text]; models[0] is the reference. A window that was not measured has no
 // entry.

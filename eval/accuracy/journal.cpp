@@ -46,22 +46,12 @@ bool Take(std::string_view& bytes, T& value) {
   return true;
 }
 
-// The sums of WindowScores in their order in the file.
-constexpr double WindowScores::*kSums[] = {&WindowScores::nll,
-                                           &WindowScores::nll_squares,
-                                           &WindowScores::delta_squares,
-                                           &WindowScores::kl,
-                                           &WindowScores::kl_squares,
-                                           &WindowScores::probability_change,
-                                           &WindowScores::probability_change_squares,
-                                           &WindowScores::same_top};
-
 std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
   std::string payload;
   Put(payload, uint64_t{window});
   Put(payload, uint64_t{scores.size()});
   for (const WindowScores& model : scores) {
-    for (const auto sum : kSums) Put(payload, model.*sum);
+    for (const auto sum : kWindowSums) Put(payload, model.*sum);
     Put(payload, uint64_t{model.kl_values.size()});
     for (double kl : model.kl_values) Put(payload, kl);
     Put(payload, uint64_t{model.logits_sha256.size()});
@@ -76,7 +66,7 @@ bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
   entry.window = window;
   entry.scores.resize(models);
   for (WindowScores& scores : entry.scores) {
-    for (const auto sum : kSums) {
+    for (const auto sum : kWindowSums) {
       if (!Take(payload, scores.*sum)) return false;
     }
     uint64_t values = 0;

@@ -148,6 +148,18 @@ TEST_CASE("record: metrics that were not asked for are absent") {
   CHECK(rtn["protocol"]["cut_from_windows"].get<size_t>() > 2);
 }
 
+TEST_CASE("record: top-1 agreement alone comes without KL") {
+  const RunEvalLab lab;
+  REQUIRE(lab.Run({lab.config(), "--set", "accuracy.metrics=[ppl, top1]", "--windows", "2"})
+              .exit_code == 0);
+  const RecordJson rtn = lab.Record("rtn");
+  const Strings fields = {"accuracy.kl_mean", "accuracy.window_kl",
+                          "accuracy.probability_change_mean"};
+  CHECK(FirstPresent(rtn, fields, true) == "");
+  CHECK(rtn["accuracy"].contains("top1_agreement"));
+  CHECK(rtn["accuracy"]["window_same_top"].size() == 2);
+}
+
 // The names of all fields at any depth; what a user named himself is no field.
 void CollectNames(const RecordJson& json, std::set<std::string>& names) {
   for (const auto& [key, value] : json.items()) {

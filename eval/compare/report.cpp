@@ -71,7 +71,7 @@ std::string SpeedText(std::vector<SpeedRow> rows, std::optional<size_t> width) {
     text += Fitted(MakeSpeedTable(rows), width);
   }
   if (!all) text += Plural(same, "speed") + " the same\n";
-  return text + Wrapped(std::string(kSpeedLegend) + "\n", width);
+  return text + Wrapped(fmt::format("{}\n", kSpeedLegend), width);
 }
 
 // The characters that mean something to Markdown or HTML, or end a table's cell, as they look.
@@ -187,7 +187,7 @@ std::string ComparisonText(const RecordComparison& comparison, const Gate& gate,
   if (!changes.empty())
     text += "\n" + Fitted({{"what changed", "baseline", "candidate", "cells"}, changes, 4}, width);
   std::string end = Section("stamps", StampRows(comparison)) + "\n";
-  if (accuracy) end += std::string(kCellLegend) + "\n";
+  if (accuracy) end += fmt::format("{}\n", kCellLegend);
   end += SummaryLine(comparison) + "\n";
   if (gated) end += GateLine(comparison, gate) + "\n";
   return Printable(text + Wrapped(end, width));

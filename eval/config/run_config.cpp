@@ -91,17 +91,20 @@ void ReadCalibration(YamlReader yaml, CalibrationSpec& calibration) {
   yaml.RefuseUnknownKeys();
 }
 
-void ReadMetrics(YamlReader& yaml, std::vector<std::string>& metrics) {
+Metrics ReadMetrics(YamlReader& yaml) {
   static const std::vector<std::string> known = {"ppl", "kl", "top1"};
-  yaml.Set("metrics", metrics);
-  for (const std::string& metric : metrics) {
-    if (std::find(known.begin(), known.end(), metric) != known.end()) continue;
-    throw Error(fmt::format("unknown metric '{}'{}", metric, DidYouMean(metric, known)),
+  std::vector<std::string> names = known;
+  yaml.Set("metrics", names);
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    throw Error(fmt::format("unknown metric '{}'{}", name, DidYouMean(name, known)),
                 yaml.Where("metrics"));
   }
-  if (std::find(metrics.begin(), metrics.end(), "ppl") == metrics.end()) {
-    yaml.Fail("metrics", "a list with ppl", "perplexity is always measured");
-  }
+  const auto has = [&](const char* name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (!has("ppl")) yaml.Fail("metrics", "a list with ppl", "perplexity is always measured");
+  return {.kl = has("kl"), .top1 = has("top1")};
 }
 
 StopRule ReadStop(YamlReader yaml) {
@@ -149,7 +152,7 @@ void ReadAccuracy(YamlReader yaml, RunConfig::Accuracy& accuracy, RunConfig::Pat
   yaml.Set("dataset", accuracy.dataset);
   yaml.Set("split", accuracy.split);
   ReadProtocol(yaml, accuracy);
-  ReadMetrics(yaml, accuracy.metrics);
+  accuracy.metrics = ReadMetrics(yaml);
   if (yaml.IsMap("stop")) {
     accuracy.stop = ReadStop(yaml.Map("stop"));
   } else {

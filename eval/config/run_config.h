@@ -56,10 +56,8 @@ struct RunConfig {
     std::string protocol = "gptq-2048";  // as asked for; ChosenProtocol has the window too
     size_t window = 0;                   // 0: the protocol's
     BosRule bos = BosRule::kTokenizer;
-    std::vector<std::string> metrics = {"ppl", "kl", "top1"};
+    Metrics metrics;
     std::optional<StopRule> stop;
-    // KL and top-1 agreement; without them only NLLs are compared.
-    bool Compares() const { return metrics.size() > 1; }
     Protocol ChosenProtocol() const;
     bool operator==(const Accuracy&) const = default;
   } accuracy;
@@ -79,6 +77,8 @@ struct RunConfig {
   // The whole as JSON text, every default written out, in a fixed order: what the record holds and
   // the hash is of.
   std::string Resolved() const;
+  // The same without what no score depends on: its name, what is timed, how texts are found.
+  std::string ResolvedForScores() const;
 };
 
 // Reads a file's config, or where it is a study (eval/sweep.h) those of its points: each as a file

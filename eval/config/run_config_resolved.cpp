@@ -122,6 +122,13 @@ const char* BosRuleName(BosRule rule) {
   return rule == BosRule::kNever ? "never" : "tokenizer";
 }
 
+Json MetricsJson(const Metrics& metrics) {
+  Json json = {"ppl"};
+  if (metrics.kl) json.push_back("kl");
+  if (metrics.top1) json.push_back("top1");
+  return json;
+}
+
 Json AccuracyJson(const RunConfig& config) {
   const RunConfig::Accuracy& accuracy = config.accuracy;
   const Json window = accuracy.window == 0 ? Json("protocol") : Json(accuracy.window);
@@ -130,7 +137,7 @@ Json AccuracyJson(const RunConfig& config) {
           {"protocol", accuracy.protocol},
           {"window", window},
           {"bos", BosRuleName(accuracy.bos)},
-          {"metrics", accuracy.metrics},
+          {"metrics", MetricsJson(accuracy.metrics)},
           {"stop", StopJson(accuracy.stop)},
           {"path", config.path.kernels ? "kernel" : "simulated"},
           {"max_path_gap", config.path.max_gap},
@@ -145,16 +152,26 @@ Json ThroughputJson(const ThroughputSpec& spec) {
           {"threads", spec.threads}};
 }
 
+Json ResolvedJson(const RunConfig& config) {
+  Json json = {{"name", config.name},
+               {"model", ModelJson(config.model)},
+               {"quantize", QuantizeJson(config)}};
+  if (!config.model.synthetic) {  // the sections that such a model refuses
+    json["calibration"] = CalibrationJson(config.calibration);
+    json["accuracy"] = AccuracyJson(config);
+  }
+  json["throughput"] = ThroughputJson(config.throughput);
+  json["offline"] = config.sample_when_offline ? "sample" : "error";
+  return json;
+}
+
 }  // namespace
 
-std::string RunConfig::Resolved() const {
-  Json json = {{"name", name}, {"model", ModelJson(model)}, {"quantize", QuantizeJson(*this)}};
-  if (!model.synthetic) {  // the sections that such a model refuses
-    json["calibration"] = CalibrationJson(calibration);
-    json["accuracy"] = AccuracyJson(*this);
-  }
-  json["throughput"] = ThroughputJson(throughput);
-  json["offline"] = sample_when_offline ? "sample" : "error";
+std::string RunConfig::Resolved() const { return ResolvedJson(*this).dump(); }
+
+std::string RunConfig::ResolvedForScores() const {
+  Json json = ResolvedJson(*this);
+  for (const char* section : {"name", "throughput", "offline"}) json.erase(section);
   return json.dump();
 }
 

@@ -207,6 +207,17 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "offline: sample"};
   for (const std::string& line : lines) different.insert(ReadLine(line).Resolved());
   CHECK(different.size() == lines.size() + 1);
+
+  // What no score depends on is left out there, and nothing else: a journal is good for another
+  // config only where all the rest is the same.
+  std::set<std::string> scores = {ReadLine("").ResolvedForScores()};
+  size_t speed = 0;
+  for (const std::string& line : lines) {
+    scores.insert(ReadLine(line).ResolvedForScores());
+    speed += line.starts_with("throughput") || line.starts_with("offline") ? 1 : 0;
+  }
+  CHECK(speed > 1);
+  CHECK(scores.size() == lines.size() + 1 - speed);
 }
 
 }  // namespace

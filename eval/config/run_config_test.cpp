@@ -53,6 +53,15 @@ accuracy: {dataset: ./a/file, split: validation, protocol: llamacpp-512, window:
 offline: sample
 )";
 
+TEST_CASE("config: metrics are a set, whatever order and however often they are named") {
+  const auto metrics = [](const std::string& list) {
+    return Read("name: x\naccuracy: {metrics: " + list + "}\n").accuracy.metrics;
+  };
+  CHECK_FALSE(metrics("[ppl, ppl]").Compare());
+  CHECK(metrics("[ppl, top1]") == Metrics{.kl = false, .top1 = true});
+  CHECK(metrics("[kl, ppl, kl]") == Metrics{.kl = true, .top1 = false});
+}
+
 TEST_CASE("config: all but the name has a default") {
   const RunConfig config = Read("name: x\n");
   CHECK(config.name == "x");
@@ -78,7 +87,7 @@ TEST_CASE("config: all but the name has a default") {
   CHECK(config.accuracy.protocol == "gptq-2048");
   CHECK(config.accuracy.ChosenProtocol().window == 2048);
   CHECK(config.accuracy.bos == BosRule::kTokenizer);
-  CHECK(config.accuracy.metrics == Strings{"ppl", "kl", "top1"});
+  CHECK(config.accuracy.metrics == Metrics{.kl = true, .top1 = true});
   CHECK_FALSE(config.accuracy.stop);
   CHECK_FALSE(config.sample_when_offline);
 }
@@ -118,7 +127,7 @@ TEST_CASE("config: every key is read") {
   CHECK(config.accuracy.protocol == "llamacpp-512");
   CHECK(config.accuracy.ChosenProtocol().name == "llamacpp-1024");
   CHECK(config.accuracy.bos == BosRule::kNever);
-  CHECK(config.accuracy.metrics == Strings{"ppl", "kl"});
+  CHECK(config.accuracy.metrics == Metrics{.kl = true, .top1 = false});
   CHECK(config.accuracy.stop == StopRule{.delta_nll_halfwidth = 0.25, .min_windows = 9, .seed = 3});
   CHECK(config.sample_when_offline);
 }

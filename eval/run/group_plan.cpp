@@ -181,8 +181,8 @@ Cost GroupRun::CostOf(const Pass& pass) {
     const size_t busy = std::min(threads_, windows_.size());
     rates_.emplace(model_->config, model_->weights, LongestWindow(), busy);
   }
-  Cost cost =
-      EstimateCost(*model_, windows_, Loads(pass), config_.accuracy.Compares(), threads_, *rates_);
+  Cost cost = EstimateCost(*model_, windows_, Loads(pass), config_.accuracy.metrics.Compare(),
+                           threads_, *rates_);
   cost.memory_bytes += Fp16CopyBytes(pass);
   for (const double seconds : SpeedSeconds(pass)) cost.throughput_seconds += seconds;
   return cost;

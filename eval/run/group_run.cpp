@@ -175,19 +175,15 @@ size_t GroupRun::LongestWindow() const {
   return longest;
 }
 
-// Whatever the scores depend on, the program itself included. The thread count is not among it, nor
-// how many windows were asked for: a journal's are good for more and for fewer.
+// Whatever the scores depend on, the program itself included: of configs all but what is known not
+// to matter. The thread count is not among it, nor how many windows were asked for: a journal's are
+// good for more and for fewer.
 std::string GroupRun::Fingerprint() const {
-  std::string text =
-      fmt::format("{}\n{} {} {} {}\n{} {} {} {}\n{} {} {} {}\n", ProgramSha256(),
-                  model_->weights.checkpoint->Sha256(), model_->config.sha256,
-                  config_.model.weight_type == WeightType::kFp16, model_->tokenizer.sha256(),
-                  protocol_->name, stream_.sha256, all_windows_, protocol_->window,
-                  IsaName(ActiveIsa()), BlasVersion(), BlasCoreType(), config_.accuracy.Compares());
-  if (config_.accuracy.stop) {
-    text += fmt::format("stop {} {} {}\n", config_.accuracy.stop->delta_nll_halfwidth,
-                        config_.accuracy.stop->min_windows, config_.accuracy.stop->seed);
-  }
+  std::string text = fmt::format("{}\n{} {} {}\n{} {}\n{} {} {}\n", ProgramSha256(),
+                                 model_->weights.checkpoint->Sha256(), model_->config.sha256,
+                                 model_->tokenizer.sha256(), stream_.sha256, all_windows_,
+                                 IsaName(ActiveIsa()), BlasVersion(), BlasCoreType());
+  for (const RunConfig* config : configs_) text += config->ResolvedForScores() + "\n";
   // The reference too: outliers change it.
   for (const GroupCell& cell : cells_) {
     text += fmt::format("{} {}\n", HashQuantized(cell.quantized.weights),
@@ -210,7 +206,7 @@ Measurement GroupRun::MeasureCells() const {
                   RunEta::Kind::kMeasure);
   MeasureOptions measure;
   measure.threads = threads_;
-  measure.compare = config_.accuracy.Compares();
+  measure.compare = config_.accuracy.metrics.Compare();
   measure.stop = config_.accuracy.stop;
   measure.fingerprint = Fingerprint();
   measure.journal =

@@ -98,10 +98,16 @@ void PutDivergence(Json& json, const Comparison& comparison) {
   json["kl_p99"] = comparison.kl_p99;
   json["kl_p999"] = comparison.kl_p999;
   json["kl_max"] = comparison.kl_max;
+}
+
+void PutTop1(Json& json, const Comparison& comparison) {
   json["top1_agreement"] = comparison.top1.mean;
   if (const auto& interval = comparison.top1.interval)
     json["top1_ci95"] = PairJson(interval->low, interval->high);
   json["top1_independent_se"] = comparison.top1.independent_error;
+}
+
+void PutProbabilityChange(Json& json, const Comparison& comparison) {
   json["probability_change_mean"] = comparison.probability_change;
   json["probability_change_rms"] = comparison.probability_change_rms;
 }
@@ -121,12 +127,14 @@ Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
     json["window_nll"] = WindowValues(measured, &WindowScores::nll);
     return json;
   }
-  const bool divergence = cell.config->accuracy.Compares();
+  const Metrics& metrics = cell.config->accuracy.metrics;
   json["reference"] = cell.reference_name;
   PutFinite(json, "reference_ppl", cell.reference.ppl);
   json["reference_mean_nll"] = cell.reference.nll.mean;
   PutDelta(json, *cell.comparison);
-  if (divergence) PutDivergence(json, *cell.comparison);
+  if (metrics.kl) PutDivergence(json, *cell.comparison);
+  if (metrics.top1) PutTop1(json, *cell.comparison);
+  if (metrics.kl) PutProbabilityChange(json, *cell.comparison);
   for (const Against& other : cell.against) {
     json["against"].push_back(
         {{"config", other.config},
@@ -137,10 +145,8 @@ Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
   json["window_nll"] = WindowValues(measured, &WindowScores::nll);
   json["reference_window_nll"] =
       WindowValues(Measured(scores[0], group.windows), &WindowScores::nll);
-  if (divergence) {
-    json["window_kl"] = WindowValues(measured, &WindowScores::kl);
-    json["window_same_top"] = WindowValues(measured, &WindowScores::same_top);
-  }
+  if (metrics.kl) json["window_kl"] = WindowValues(measured, &WindowScores::kl);
+  if (metrics.top1) json["window_same_top"] = WindowValues(measured, &WindowScores::same_top);
   return json;
 }
 

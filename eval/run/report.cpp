@@ -111,28 +111,34 @@ std::optional<Figure> PplOf(const CellResult& cell) {
   return AsFigure(cell.perplexity.nll, [](double nll) { return std::exp(nll); });
 }
 
+bool HasKl(const CellResult& cell) { return cell.comparison && cell.config->accuracy.metrics.kl; }
+bool HasTop1(const CellResult& cell) {
+  return cell.comparison && cell.config->accuracy.metrics.top1;
+}
+
 std::optional<Figure> KlOf(const CellResult& cell) {
-  if (!cell.comparison) return std::nullopt;
+  if (!HasKl(cell)) return std::nullopt;
   return AsFigure(cell.comparison->kl, [](double kl) { return kl; });
 }
 
 std::optional<Figure> Top1Of(const CellResult& cell) {
-  if (!cell.comparison) return std::nullopt;
+  if (!HasTop1(cell)) return std::nullopt;
   return AsFigure(cell.comparison->top1, [](double share) { return 100 * share; });
 }
 
-// Two columns that have a shorter form, without intervals.
+// Columns that have a shorter form, without intervals; those that a cell has something for.
 void AddDivergence(const std::vector<CellResult>& cells, std::vector<TextColumn>& columns) {
-  const auto add = [&](TextColumn column, const char* brief, auto&& brief_text) {
+  const auto add = [&](TextColumn column, const char* brief, auto&& has, auto&& brief_text) {
+    if (std::none_of(cells.begin(), cells.end(), has)) return;
     column.brief_header = brief;
     column.brief_cells.emplace();
     for (const CellResult& cell : cells)
-      column.brief_cells->push_back(cell.comparison ? brief_text(*cell.comparison) : "-");
+      column.brief_cells->push_back(has(cell) ? brief_text(*cell.comparison) : "-");
     columns.push_back(std::move(column));
   };
-  add(Figures("kl", "KL (nats)", 70, 5, cells, KlOf), "KL",
+  add(Figures("kl", "KL (nats)", 70, 5, cells, KlOf), "KL", HasKl,
       [](const Comparison& c) { return fmt::format("{:.3g}", c.kl.mean); });
-  add(Figures("top1", "same top-1 (%)", 65, 2, cells, Top1Of), "top-1",
+  add(Figures("top1", "same top-1 (%)", 65, 2, cells, Top1Of), "top-1", HasTop1,
       [](const Comparison& c) { return fmt::format("{:.1f}", 100 * c.top1.mean); });
 }
 
@@ -171,10 +177,7 @@ std::vector<TextColumn> ResultColumns(const std::vector<CellResult>& cells) {
       [](const CellResult& c) { return c.comparison ? ChangeCell(*c.comparison) : "-"; });
   add("change", "", 90, true,
       [&](const CellResult& c) { return Verdict(c, c.reference_name, best); });
-  if (std::any_of(cells.begin(), cells.end(), [](const CellResult& cell) {
-        return cell.comparison && cell.config->accuracy.Compares();
-      }))
-    AddDivergence(cells, columns);
+  AddDivergence(cells, columns);
   AddSpeeds(cells, columns);
   add("time", "time", 10, false,
       [](const CellResult& c) { return FormatDuration(c.quantize_seconds + c.evaluate_seconds); });

@@ -77,12 +77,12 @@ void ReadAccuracy(const RecordFields& fields, const StoredRecord& stored, RunCon
   Comparison comparison;
   comparison.delta_nll = ReadEstimate(fields, "accuracy.delta_nll", "accuracy.delta_nll_ci95");
   comparison.minimum_detectable = NumberOr(fields, "accuracy.minimum_detectable_delta_nll", 0);
-  if (fields.Find("accuracy.kl_mean") == nullptr) {
-    config.accuracy.metrics = {"ppl"};
-  } else {
+  const auto has = [&](const char* field) { return fields.Find(field) != nullptr; };
+  config.accuracy.metrics = {.kl = has("accuracy.kl_mean"), .top1 = has("accuracy.top1_agreement")};
+  if (config.accuracy.metrics.kl)
     comparison.kl = ReadEstimate(fields, "accuracy.kl_mean", "accuracy.kl_ci95");
+  if (config.accuracy.metrics.top1)
     comparison.top1 = ReadEstimate(fields, "accuracy.top1_agreement", "accuracy.top1_ci95");
-  }
   cell.comparison = comparison;
   for (const RecordFields& other : fields.Maps("accuracy.against")) {
     const Estimate delta = ReadEstimate(other, "delta_nll", "delta_nll_ci95");
