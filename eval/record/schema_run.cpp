@@ -1,0 +1,147 @@
+#include "eval/record/schema_rows.h"
+
+namespace quantref {
+namespace {
+
+using enum FieldType;
+using enum Presence;
+using Rows = std::vector<RecordField>;
+
+const Rows& Head() {
+  static const Rows rows = {
+      {"schema", kCount, kRequired, "", "1"},
+      {"id", kText, kRequired, "",
+       "the first 16 digits of the SHA-256 of the record without this field", Role::kMoment},
+      {"created", kText, kRequired, "", "UTC", Role::kMoment | Role::kNamesRun},
+      {"run", kText, kWritten, "",
+       "the same 16 digits in all records that one call of `run_eval` wrote, and in no others",
+       Role::kMoment | Role::kNamesRun | Role::kAsked},
+      {"stamp", kText, kOptional, "", "of a synthetic model: that it has no accuracy"},
+      {"tool", kMap, kRequired, "", ""},
+      {"tool.version", kText, kRequired, "", "of QuantRef", Role::kTool},
+      {"tool.git_commit", kText, kRequired, "", "that was built; `unknown` outside a checkout",
+       Role::kTool | Role::kNamesRun},
+      {"tool.dirty", kFlag, kWritten, "", "the tree differed from it", Role::kTool},
+      {"tool.program_sha256", kText, kWritten, "", "of the program's file", Role::kAsked},
+      {"config", kMap, kRequired, "", ""},
+      Named({"config.name", kText, kRequired, "", "as in the config"}, "config"),
+      {"config.sha256", kText, kRequired, "", "of `resolved`", Role::kAsked},
+      {"config.resolved", kAnyMap, kRequired, "",
+       "every key with its value, defaults too; of models and texts that a path names its last "
+       "part"},
+  };
+  return rows;
+}
+
+const Rows& ModelRows() {
+  static const Rows rows = {
+      {"model", kMap, kRequired, "", ""},
+      {"model.name", kText, kRequired, "",
+       "of a folder its last part: where files lie is in no record", Role::kPlace},
+      Stamped({"model.synthetic", kFlag, kOptional, "",
+               "random weights in a real model's shapes: `accuracy`, and what belongs to a text, a "
+               "checkpoint or their hashes, is absent",
+               Role::kIdentity | Role::kSpeedIdentity},
+              {'R', "SYNTHETIC WEIGHTS, random: speed only", true}),
+      {"model.seed", kCount, kOptional, "", "of random weights"},
+      {"model.sha256", kText, kRequiredOfText, "",
+       "of the weights; of several shards over the lines `<sha256>  <file>`",
+       Role::kIdentity | Role::kKnown, Stage::kWeights},
+      {"model.dtype", kText, kRequiredOfText, "",
+       "`native`, or `fp16`: the weights were rounded to it", Role::kIdentity, Stage::kWeights},
+      {"model.outliers", kMap, kOptional, "", "where the model was given some", Role::kIdentity,
+       Stage::kWeights},
+      {"model.outliers.channels", kNumber, kRequired, "", "share of the channels"},
+      {"model.outliers.scale", kNumber, kRequired, "", "their factor"},
+      {"model.outliers.seed", kCount, kWritten, "", "which channels"},
+      {"model.config_sha256", kText, kWrittenOfText, "", "of config.json", Role::kKnown,
+       Stage::kWeights},
+      {"model.tokenizer_sha256", kText, kRequiredOfText, "", "of the tokenizer's file",
+       Role::kIdentity | Role::kKnown, Stage::kTokens},
+      {"model.tokenizer_pieces", kCount, kWrittenOfText, "", "that it has"},
+      {"model.vocabulary", kCount, kWrittenOfText, "",
+       "rows of the embedding, of which there may be more: perplexity is over all of them"},
+      {"model.parameters", kCount, kWritten, "", "of the whole model", Role::kSpeedIdentity},
+  };
+  return rows;
+}
+
+const Rows& MethodRows() {
+  static const Rows rows = {
+      {"method", kText, kRequired, "",
+       "the cell's label: its method, unless the config gives it another; of the reference what "
+       "its weights are: `fp16`, `bf16`, `fp32`, or several joined with `+` where matrices differ. "
+       "Older records call every reference `fp16`; it is the same cell. A method whose `keep` and "
+       "`overrides` leave no matrix to quantize is the reference: it has no cell, and the run says "
+       "so"},
+      {"scheme", kMap, kOptional, "",
+       "what the weights were quantized to; absent for the reference. Its keys mean what they mean "
+       "in a config"},
+      Named({"scheme.name", kText, kWritten, "", "as tables show it: `int4 g128 asym`"}, "weights"),
+      Named({"scheme.bits", kCount, kWritten, "bits", "of a code"}, "bits"),
+      {"scheme.granularity", kText, kWritten, "",
+       "what shares a scale: `tensor`, `row`, `column` or `group`"},
+      {"scheme.symmetric", kFlag, kWritten, "", "no zero points"},
+      Named({"scheme.group", kCount, kOptional, "weights", "in a group along the inputs"}, "group"),
+      {"scheme.full_range", kFlag, kOptional, "",
+       "of symmetric codes: the lowest one is used, too"},
+      {"scheme.zero_in_range", kFlag, kOptional, "",
+       "of asymmetric codes: 0 is always within their range"},
+      {"activations", kText, kOptional, "",
+       "`none`, or how the inputs of quantized matrices are rounded; absent for the reference"},
+      {"path", kText, kOptional, "",
+       "`kernel`: the quantized matrices are multiplied by the integer kernels that are timed; "
+       "`simulated`: codes are decoded to FP32 and multiplied in FP32",
+       0, Stage::kPath},
+      {"simulated_linears", kTexts, kOptional, "",
+       "on `accuracy.path: kernel`, matrices that the kernels cannot hold and that were simulated; "
+       "where that is all of them, `path` says `simulated`"},
+  };
+  return rows;
+}
+
+const Rows& GapRows() {
+  static const Rows rows = {
+      {"simulated_vs_kernel", kMap, kOptional, "", "the same packed weights on both paths"},
+      {"simulated_vs_kernel.window", kCount, kWritten, "", "over which they are compared"},
+      {"simulated_vs_kernel.positions", kCount, kWritten, "", "its first, up to 512"},
+      {"simulated_vs_kernel.logit_max_abs", kNumber, kWritten, "", "of the difference"},
+      {"simulated_vs_kernel.logit_mean_abs", kNumber, kWritten, "", "of the simulated logits"},
+      {"simulated_vs_kernel.kl_mean", kNumber, kWritten, "nats", "of KL(simulated \\|\\| kernel)"},
+      {"simulated_vs_kernel.kl_max", kNumber, kWritten, "nats", "the largest of a position"},
+      {"simulated_vs_kernel.top1_agreement", kNumber, kWritten, "",
+       "share of positions with the same most likely token"},
+      {"simulated_vs_kernel.linear_error", kNumber, kWritten, "",
+       "the largest relative error (root of the ratio of the sums of squares) of the outputs of a "
+       "linear on the same inputs"},
+      {"simulated_vs_kernel.worst_linear", kText, kWritten, "", "its name"},
+      {"simulated_vs_kernel.linear_error_limit", kNumber, kWritten, "",
+       "the gate's bound: config key `accuracy.max_linear_gap` (1e-5)"},
+      {"simulated_vs_kernel.kl_mean_limit", kNumber, kOptional, "nats",
+       "the other: `accuracy.max_path_gap` (1e-9); absent where activations are rounded, "
+       "`configs/README.md` says why"},
+      Stamped({"simulated_vs_kernel.failed", kFlag, kOptional, "",
+               "`true` beyond either: the run ended with exit code 1", Role::kAsked},
+              {'G', "GATE FAILED: kernels and decoded weights differ too much"}),
+      Shown({"effective_bits", kNumber, kWritten, "bits",
+             "stored per weight, scales and zero points included (and 8 bits a matrix whose scales "
+             "have a power of two), over the blocks' matrices and whatever else was quantized; "
+             "kept matrices of the blocks count with their 16 or 32"},
+            {.name = "effective_bits", .header = "bits/weight", .digits = 3}),
+      Shown({"model_effective_bits", kNumber, kWritten, "bits",
+             "the same over every matrix of the model"},
+            {.name = "model_effective_bits", .header = "bits/weight, whole model", .digits = 3}),
+  };
+  return rows;
+}
+
+}  // namespace
+
+Rows RunFields() {
+  Rows all;
+  for (const Rows* part : {&Head(), &ModelRows(), &MethodRows(), &GapRows()})
+    all.insert(all.end(), part->begin(), part->end());
+  return all;
+}
+
+}  // namespace quantref

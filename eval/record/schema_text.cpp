@@ -1,0 +1,109 @@
+#include "eval/record/schema_rows.h"
+
+namespace quantref {
+namespace {
+
+using enum FieldType;
+using enum Presence;
+using Rows = std::vector<RecordField>;
+
+constexpr FieldStamp kSampleStoodIn = {'N', "NOT WIKITEXT: the bundled text stood in"};
+
+const Rows& TextRows() {
+  static const Rows rows = {
+      {"dataset", kMap, kRequiredOfText, "", ""},
+      Named({"dataset.name", kText, kWrittenOfText, "", "of a file of one's own its last part",
+             Role::kPlace},
+            "dataset"),
+      {"dataset.split", kText, kOptional, "", "absent where there is none"},
+      {"dataset.sha256", kText, kRequiredOfText, "", "of the file", Role::kKnown, Stage::kText},
+      Stamped({"dataset.substituted_sample", kFlag, kOptional, "",
+               "`true` where the bundled text stood in"},
+              kSampleStoodIn),
+  };
+  return rows;
+}
+
+const Rows& ProtocolRows() {
+  static const Rows rows = {
+      {"protocol", kMap, kRequiredOfText, "", ""},
+      Named({"protocol.name", kText, kRequiredOfText, "", "with the window that was really read"},
+            "protocol"),
+      {"protocol.window", kCount, kWrittenOfText, "tokens", "of a window"},
+      {"protocol.bos", kFlag, kWrittenOfText, "", "whether it was put", Role::kAsked},
+      {"protocol.tokens", kCount, kWrittenOfText, "tokens", "of the text"},
+      {"protocol.windows", kCount, kRequiredOfText, "", "measured"},
+      {"protocol.scored", kCount, kWrittenOfText, "tokens", "predicted in them"},
+      {"protocol.token_sha256", kText, kRequiredOfText, "", "of the ids as little-endian uint32",
+       Role::kIdentity | Role::kKnown, Stage::kTokens},
+      {"protocol.window_scored", kCounts, kRequiredOfText, "tokens", "predicted, of each window"},
+      {"protocol.unknown_share", kNumber, kWrittenOfText, "",
+       "share of the measured windows' tokens that are the tokenizer's unknown token"},
+      {"protocol.unknown_bytes_share", kNumber, kWrittenOfText, "",
+       "of their text for which these stand"},
+      {"protocol.too_much_unknown", kFlag, kOptional, "", "`true` where either is above 1 %"},
+      {"protocol.cut_from_windows", kCount, kOptional, "",
+       "where not all windows were measured: of how many"},
+      {"protocol.stopped_early", kFlag, kOptional, "",
+       "there: by `accuracy.stop`, else by `--windows`", Role::kAsked},
+      {"protocol.window_index", kCounts, kOptional, "",
+       "there: the places of the measured windows in the text, rising"},
+  };
+  return rows;
+}
+
+const Rows& CalibrationRows() {
+  static const Rows rows = {
+      {"calibration", kMap, kOptional, "", "absent where nothing was read"},
+      {"calibration.dataset", kText, kWritten, "", "as `dataset.name`", Role::kPlace},
+      {"calibration.split", kText, kOptional, "", "absent where there is none"},
+      {"calibration.sha256", kText, kWritten, "", "of the file"},
+      Stamped({"calibration.substituted_sample", kFlag, kOptional, "",
+               "`true` where the bundled text stood in"},
+              kSampleStoodIn),
+      {"calibration.samples", kCount, kWritten, "",
+       "that were read (of the layer report alone 4 at most)"},
+      {"calibration.length", kCount, kWritten, "tokens", "of a sample"},
+      {"calibration.cut_from_samples", kCount, kOptional, "",
+       "what was asked for where the text is shorter"},
+      {"calibration.cut_from_length", kCount, kOptional, "tokens",
+       "what was asked for where text or context are shorter"},
+      {"calibration.text_tokens", kCount, kWritten, "tokens", "that there are"},
+      {"calibration.distinct_tokens", kCount, kWritten, "tokens", "of them that some sample holds"},
+      Named({"calibration.seed", kCount, kWritten, "", "of the samples' places"}, "seed"),
+      {"calibration.sequential", kFlag, kWritten, "",
+       "each block was calibrated on the outputs of the quantized blocks before it"},
+      {"calibration.token_sha256", kText, kWritten, "", "of these samples' ids", Role::kKnown,
+       Stage::kCalibration},
+      {"calibration.unknown_share", kNumber, kWritten, "", "as in `protocol`, of the samples"},
+      {"calibration.unknown_bytes_share", kNumber, kWritten, "", "likewise"},
+      {"calibration.too_much_unknown", kFlag, kOptional, "", "likewise"},
+      {"calibration.overlap_with_test", kNumber, kWritten, "",
+       "share of the runs of 50 characters (white space left out) in the measured windows that the "
+       "samples hold too"},
+      {"calibration.is_test_text", kFlag, kOptional, "",
+       "`true` where it is the same file or split"},
+      Stamped({"calibration.contaminated", kFlag, kOptional, "",
+               "`true` there, and above 1 % of overlap"},
+              {'C', "CONTAMINATED calibration"}),
+      {"calibration.used_by", kText, kRequired, "", "`method`, or `layer report` alone"},
+      {"calibration.seeds", kMap, kOptional, "", "with several"},
+      {"calibration.seeds.seeds", kCounts, kRequired, "", "all of them"},
+      {"calibration.seeds.ppl", kNumbers, kOptional, "", "of each", Role::kSample},
+      {"calibration.seeds.ppl_mean", kNumber, kOptional, "", "over them", Role::kAggregate},
+      {"calibration.seeds.ppl_sd", kNumber, kOptional, "", "standard deviation (n - 1)",
+       Role::kAggregate},
+  };
+  return rows;
+}
+
+}  // namespace
+
+Rows TextFields() {
+  Rows all;
+  for (const Rows* part : {&TextRows(), &ProtocolRows(), &CalibrationRows()})
+    all.insert(all.end(), part->begin(), part->end());
+  return all;
+}
+
+}  // namespace quantref
