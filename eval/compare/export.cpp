@@ -16,21 +16,21 @@
 namespace quantref {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr int kComparisonSchema = 1;
 
-Json SetJson(const RecordSet& set) {
+OrderedJson SetJson(const RecordSet& set) {
   return {{"path", set.path.string()},
           {"records", set.records.size()},
           {"older_passed_over", set.passed_over}};
 }
 
-Json JudgedJson(const JudgedCounts& counts) {
+OrderedJson JudgedJson(const JudgedCounts& counts) {
   return {{"judged", counts.judged}, {"of", counts.all}};
 }
 
-Json GateJson(const RecordComparison& comparison, const Gate& gate, bool gated) {
+OrderedJson GateJson(const RecordComparison& comparison, const Gate& gate, bool gated) {
   const GateFailureCounts failures = GateFailures(gate, comparison);
   return {{"applied", gated},
           {"failures", failures.cells},
@@ -48,8 +48,9 @@ Json GateJson(const RecordComparison& comparison, const Gate& gate, bool gated) 
             {"fail_on", FailOnNames(gate.speed)}}}};
 }
 
-Json RecordJson(const StoredRecord& record) {
-  Json json = {{"id", record.id}, {"created", record.created}, {"file", record.file.string()}};
+OrderedJson RecordJson(const StoredRecord& record) {
+  OrderedJson json = {
+      {"id", record.id}, {"created", record.created}, {"file", record.file.string()}};
   if (record.HasAccuracy()) {
     json["mean_nll"] = record.MeanNll();
     const double ppl = std::exp(record.MeanNll());
@@ -59,33 +60,33 @@ Json RecordJson(const StoredRecord& record) {
   return json;
 }
 
-Json ChangeJson(const Change& change) {
+OrderedJson ChangeJson(const Change& change) {
   return {{"what", change.what}, {"baseline", change.baseline}, {"candidate", change.candidate}};
 }
 
-Json AccuracyJson(const AccuracyFinding& finding) {
-  Json json = {{"verdict", VerdictName(finding.verdict)}};
+OrderedJson AccuracyJson(const AccuracyFinding& finding) {
+  OrderedJson json = {{"verdict", VerdictName(finding.verdict)}};
   if (!finding.why.empty()) json["why"] = finding.why;
   if (!finding.delta) return json;
   json["identical"] = finding.identical;
   json["delta_nll"] = *finding.delta;
   if (finding.interval)
-    json["delta_nll_ci95"] = Json::array({finding.interval->low, finding.interval->high});
+    json["delta_nll_ci95"] = OrderedJson::array({finding.interval->low, finding.interval->high});
   return json;
 }
 
-Json RateJson(const RateFinding& rate) {
-  Json json = {{"kind", rate.name.decode ? "decode" : "prefill"},
-               {"tokens", rate.name.tokens},
-               {"threads", rate.name.threads},
-               {"verdict", VerdictName(rate.verdict)}};
+OrderedJson RateJson(const RateFinding& rate) {
+  OrderedJson json = {{"kind", rate.name.decode ? "decode" : "prefill"},
+                      {"tokens", rate.name.tokens},
+                      {"threads", rate.name.threads},
+                      {"verdict", VerdictName(rate.verdict)}};
   if (!rate.why.empty()) json["why"] = rate.why;
   if (rate.before) json["baseline_tokens_s"] = *rate.before;
   if (rate.now) json["candidate_tokens_s"] = *rate.now;
   if (rate.ratio) {
     json["ratio"] = rate.ratio->ratio;
     if (const auto& interval = rate.ratio->interval)
-      json["ratio_ci95"] = Json::array({interval->low, interval->high});
+      json["ratio_ci95"] = OrderedJson::array({interval->low, interval->high});
     json["p"] = rate.ratio->p;
   }
   if (rate.kernel) {
@@ -101,16 +102,16 @@ Json RateJson(const RateFinding& rate) {
   return json;
 }
 
-Json SpeedJson(const SpeedFinding& speed, const std::string& failure) {
-  Json json = {{"verdict", VerdictName(speed.verdict)}};
+OrderedJson SpeedJson(const SpeedFinding& speed, const std::string& failure) {
+  OrderedJson json = {{"verdict", VerdictName(speed.verdict)}};
   for (const RateFinding& rate : speed.rates) json["rates"].push_back(RateJson(rate));
   if (!failure.empty()) json["gate_failure"] = failure;
   return json;
 }
 
-Json CellJson(const ComparedCell& cell, const Gate& gate) {
+OrderedJson CellJson(const ComparedCell& cell, const Gate& gate) {
   const CellName& name = cell.cell();
-  Json json = {{"config", name.config}, {"method", name.method}, {"model", name.model}};
+  OrderedJson json = {{"config", name.config}, {"method", name.method}, {"model", name.model}};
   if (!name.protocol.empty()) json["protocol"] = name.protocol;
   if (name.seed) json["seed"] = *name.seed;
   if (cell.accuracy) json["accuracy"] = AccuracyJson(*cell.accuracy);
@@ -238,12 +239,12 @@ std::string CaseXml(const JUnitCase& test, const CellName& cell) {
 }  // namespace
 
 std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate, bool gated) {
-  Json json = {{"comparison_schema", kComparisonSchema},
-               {"baseline", SetJson(*comparison.baseline)},
-               {"candidate", SetJson(*comparison.candidate)},
-               {"gate", GateJson(comparison, gate, gated)}};
+  OrderedJson json = {{"comparison_schema", kComparisonSchema},
+                      {"baseline", SetJson(*comparison.baseline)},
+                      {"candidate", SetJson(*comparison.candidate)},
+                      {"gate", GateJson(comparison, gate, gated)}};
   std::map<Verdict, size_t> accuracy, speed;
-  Json cells = Json::array();
+  OrderedJson cells = OrderedJson::array();
   for (const ComparedCell& cell : comparison.cells) {
     if (cell.accuracy) ++accuracy[cell.accuracy->verdict];
     if (cell.speed) {
@@ -258,7 +259,7 @@ std::string ComparisonJson(const RecordComparison& comparison, const Gate& gate,
   }
   json["cells"] = std::move(cells);
   // Paths may hold any byte.
-  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
 }
 
 std::string ComparisonJUnit(const RecordComparison& comparison, const Gate& gate) {

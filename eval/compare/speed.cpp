@@ -17,7 +17,7 @@ constexpr const char* kSpeedIdentity[] = {
     "environment.cpu",  "environment.isa",       "environment.compiler", "environment.flags",
     "environment.blas", "environment.blas_core", "model.parameters",     "model.synthetic"};
 
-std::string WhyNotComparable(const StoredRecord& a, const StoredRecord& b) {
+std::string WhyNotComparableSpeeds(const StoredRecord& a, const StoredRecord& b) {
   for (const char* path : kSpeedIdentity) {
     if (a.Fact(path) != b.Fact(path))
       return fmt::format("{} differs: {} and {}", path, a.Fact(path), b.Fact(path));
@@ -166,7 +166,7 @@ std::optional<SpeedFinding> CompareSpeed(const StoredRecord* baseline,
   const std::map<RateName, RatePair> pairs = MatchRates(baseline, candidate);
   if (pairs.empty()) return std::nullopt;
   const bool both = baseline != nullptr && candidate != nullptr;
-  const std::string why = both ? WhyNotComparable(*baseline, *candidate) : "";
+  const std::string why = both ? WhyNotComparableSpeeds(*baseline, *candidate) : "";
   SpeedFinding speed{Verdict::kSame, {}};
   for (const auto& [name, pair] : pairs) {
     if (pair.before == nullptr || pair.now == nullptr) {

@@ -85,21 +85,13 @@ void CheckNode(const YAML::Node& node, const std::string& file, const std::strin
   }
 }
 
-// The node at a dotted key, or an undefined one.
-YAML::Node Lookup(const YAML::Node& root, std::string_view key) {
-  if (!root.IsDefined() || !root.IsMap()) return YAML::Node(YAML::NodeType::Undefined);
-  const size_t dot = key.find('.');
-  const YAML::Node value = root[std::string(key.substr(0, dot))];
-  return dot == std::string_view::npos ? value : Lookup(value, key.substr(dot + 1));
-}
-
 // What stands at `key` becomes a map, where it is short for one.
 void Expand(YAML::Node& root, const std::string& key) {
-  YAML::Node node = Lookup(root, key);
+  YAML::Node node = NodeAt(root, key);
   if (!node.IsDefined() || node.IsNull() || node.IsMap() || !HasChildren(key)) return;
   const ConfigKey* known = FindConfigKey(key);
   const size_t dot = key.rfind('.');
-  YAML::Node map = dot == std::string::npos ? root : Lookup(root, key.substr(0, dot));
+  YAML::Node map = dot == std::string::npos ? root : NodeAt(root, key.substr(0, dot));
   YAML::Node expanded(YAML::NodeType::Map);
   if (key == "model") {
     expanded["name"] = node;
@@ -121,7 +113,7 @@ constexpr Rivals kRivals[] = {
 
 void DropRival(YAML::Node& root, const std::string& key, const std::string& value) {
   for (const Rivals& rivals : kRivals) {
-    YAML::Node map = Lookup(root, rivals.map);
+    YAML::Node map = NodeAt(root, rivals.map);
     if (!map.IsDefined() || !map.IsMap()) continue;
     const std::string prefix = std::string(rivals.map) + ".";
     if (key == prefix + rivals.key) map.remove(rivals.other);

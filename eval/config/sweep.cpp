@@ -46,19 +46,9 @@ struct Axis {
 // A value for each axis.
 using Choice = std::vector<size_t>;
 
-// The node at a dotted key, or an undefined one.
-YAML::Node Lookup(const YAML::Node& root, std::string_view key) {
-  const size_t dot = key.find('.');
-  const std::string first(key.substr(0, dot));
-  if (!root.IsMap()) return YAML::Node(YAML::NodeType::Undefined);
-  const YAML::Node value = root[first];
-  if (dot == std::string_view::npos || !value.IsDefined()) return value;
-  return Lookup(value, key.substr(dot + 1));
-}
-
 void Replace(const YAML::Node& root, std::string_view key, const YAML::Node& value) {
   const size_t dot = key.rfind('.');
-  YAML::Node map = dot == std::string_view::npos ? root : Lookup(root, key.substr(0, dot));
+  YAML::Node map = dot == std::string_view::npos ? root : NodeAt(root, key.substr(0, dot));
   map[std::string(key.substr(dot == std::string_view::npos ? 0 : dot + 1))] = value;
 }
 
@@ -68,7 +58,7 @@ std::string PlainText(std::string_view key, const std::string& text) {
   return key == "quantize.weights.symmetric" && flag ? (*flag ? "true" : "false") : text;
 }
 
-std::string Text(std::string_view key, const YAML::Node& value) {
+std::string ValueText(std::string_view key, const YAML::Node& value) {
   if (value.IsScalar()) return PlainText(key, value.Scalar());
   YAML::Emitter flow;
   flow << YAML::Flow << value;
@@ -94,7 +84,7 @@ Axis ReadAxis(const SweptKey& swept, const YAML::Node& list, const std::string& 
   Axis axis{swept.key, {list.begin(), list.end()}, {}, {}};
   if (axis.values.empty()) throw Error("expected at least one value, found an empty list", where);
   for (const YAML::Node& value : axis.values) {
-    axis.texts.push_back(Text(swept.key, value));
+    axis.texts.push_back(ValueText(swept.key, value));
     std::string label = Label(swept, axis.texts.back());
     if (std::count(axis.labels.begin(), axis.labels.end(), label) > 0) {
       throw Error(fmt::format("expected different values, found '{}' twice", label), where,
@@ -109,7 +99,7 @@ std::vector<Axis> ReadAxes(const YAML::Node& root, const std::string& file) {
   std::vector<Axis> axes;
   size_t points = 1;
   for (const SweptKey& swept : kSweptKeys) {
-    const YAML::Node value = Lookup(root, swept.key);
+    const YAML::Node value = NodeAt(root, swept.key);
     if (!value.IsDefined() || !value.IsSequence()) continue;
     const std::string where = KeyPosition(file, value.Mark(), swept.key);
     axes.push_back(ReadAxis(swept, value, where));

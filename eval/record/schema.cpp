@@ -10,7 +10,7 @@ namespace {
 
 using Index = std::vector<const RecordField*>;
 
-bool IsBefore(const RecordField* field, std::string_view path) { return field->path < path; }
+bool HasPathBefore(const RecordField* field, std::string_view path) { return field->path < path; }
 
 // By path, each once.
 const Index& ByPath() {
@@ -109,7 +109,7 @@ const std::vector<RecordField>& RecordSchema() {
 
 const RecordField* FindField(std::string_view path) {
   const Index& index = ByPath();
-  const auto at = std::lower_bound(index.begin(), index.end(), path, IsBefore);
+  const auto at = std::lower_bound(index.begin(), index.end(), path, HasPathBefore);
   return at == index.end() || (*at)->path != path ? nullptr : *at;
 }
 

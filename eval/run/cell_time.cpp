@@ -12,16 +12,16 @@ namespace {
 // A step of a plain loop over numbers: a difference squared in double, a maximum.
 constexpr double kStep = 1e-9;
 
-double Number(size_t n) { return static_cast<double>(n); }
+double AsDouble(size_t n) { return static_cast<double>(n); }
 
 double Weights(const PlannedLinear& linear) {
-  return Number(linear.shape.rows) * Number(linear.shape.cols);
+  return AsDouble(linear.shape.rows) * AsDouble(linear.shape.cols);
 }
 
 size_t RoundedUp(size_t n, size_t by) { return (n + by - 1) / by; }
 
 // Of `count` equal pieces on the threads: how many times one piece's time they take together.
-double Turns(size_t count, size_t threads) { return Number(RoundedUp(count, threads)); }
+double Turns(size_t count, size_t threads) { return AsDouble(RoundedUp(count, threads)); }
 
 // Scores that attention computes for one head: tiles of queries against the keys of any of them.
 double KeyPairs(const ModelConfig& config, size_t tokens) {
@@ -30,7 +30,7 @@ double KeyPairs(const ModelConfig& config, size_t tokens) {
   for (size_t first = 0; first < tokens; first += kQueryTile) {
     const size_t count = std::min(kQueryTile, tokens - first);
     const size_t begin = first < window ? 0 : first - window + 1;
-    pairs += Number(count) * Number(first + count - begin);
+    pairs += AsDouble(count) * AsDouble(first + count - begin);
   }
   return pairs;
 }
@@ -74,14 +74,14 @@ double CellTime::HeadToken(bool kernels) const {
 }
 
 double CellTime::Attention(size_t tokens) const {
-  return Number(config_.heads) * KeyPairs(config_, tokens) * rates_.Pair();
+  return AsDouble(config_.heads) * KeyPairs(config_, tokens) * rates_.Pair();
 }
 
 double CellTime::Forward(size_t tokens, bool kernels) const {
   double token = 0;
   for (size_t layer = 0; layer < config_.layers; ++layer)
     token += load_ == nullptr ? rates_.BlockToken() : BlockToken(Block(layer), kernels);
-  return Number(tokens) * token + Number(config_.layers) * Attention(tokens);
+  return AsDouble(tokens) * token + AsDouble(config_.layers) * Attention(tokens);
 }
 
 double CellTime::Measure(std::span<const Window> windows, bool compare) const {
@@ -92,9 +92,9 @@ double CellTime::Measure(std::span<const Window> windows, bool compare) const {
   for (size_t w = 0; w < windows.size(); ++w) {
     if (w == 0 || windows[w].length != windows[w - 1].length)
       forward = Forward(windows[w].length, kernels);
-    seconds += forward + Number(windows[w].scored()) * position;
+    seconds += forward + AsDouble(windows[w].scored()) * position;
   }
-  return seconds / Number(windows.size()) * Turns(windows.size(), threads_);
+  return seconds / AsDouble(windows.size()) * Turns(windows.size(), threads_);
 }
 
 double CellTime::Gate(std::span<const Window> windows) const {
@@ -107,15 +107,15 @@ double CellTime::Gate(std::span<const Window> windows) const {
     }
   }
   const double comparison =
-      HeadToken(false) + HeadToken(true) + rates_.Compare() + 2 * kStep * Number(config_.vocab);
+      HeadToken(false) + HeadToken(true) + rates_.Compare() + 2 * kStep * AsDouble(config_.vocab);
   return Forward(positions, false) + Forward(positions, true) +
-         Number(positions) * (linears + comparison);
+         AsDouble(positions) * (linears + comparison);
 }
 
 // Samples run in parallel, batch after batch.
 double CellTime::OverSamples(double of_sample) const {
   const size_t batches = load_->samples / kSampleBatch, rest = load_->samples % kSampleBatch;
-  return of_sample * (Number(batches) * Turns(kSampleBatch, threads_) + Turns(rest, threads_));
+  return of_sample * (AsDouble(batches) * Turns(kSampleBatch, threads_) + Turns(rest, threads_));
 }
 
 // A sample's way through a block of the reference up to the tap.
@@ -126,7 +126,7 @@ double CellTime::PartialPass(Tap last) const {
     all += weights;
     if (TapOf(i) < last) done += weights;
   }
-  const double tokens = Number(load_->length);
+  const double tokens = AsDouble(load_->length);
   return tokens * rates_.BlockToken() * done / all +
          (last == Tap::kAttentionInput ? 0 : Attention(load_->length));
 }
@@ -140,37 +140,37 @@ double CellTime::CalibrationPasses() const {
   }
   const bool transforms = !load_->method->transforms.empty();
   if (needs.true_sequential && transforms) of_sample += PartialPass(Tap::kMlpHidden);
-  of_sample *= Number(config_.layers);
+  of_sample *= AsDouble(config_.layers);
   if (load_->sequential) of_sample += Forward(load_->length, true);
   return OverSamples(of_sample);
 }
 
 double CellTime::Statistics() const {
   const DataNeeds& needs = load_->needs;
-  const double tokens = Number(load_->length), layers = Number(config_.layers);
+  const double tokens = AsDouble(load_->length), layers = AsDouble(config_.layers);
   double visited = 0, products = 0, sums = 0;
   for (const Tap tap : kAllTaps) {
-    const double channels = Number(TapChannels(config_, tap));
+    const double channels = AsDouble(TapChannels(config_, tap));
     visited += tokens * channels * (needs.channel_max + needs.channel_mean);
     if (!needs.gram) continue;
     products += tokens * channels * channels;  // of a triangle
     sums += channels * channels / 2;
   }
-  const double gram = (products * rates_.GramOperation() + sums * kStep) / Number(threads_);
-  return layers * (OverSamples(visited * kStep) + Number(load_->samples) * gram);
+  const double gram = (products * rates_.GramOperation() + sums * kStep) / AsDouble(threads_);
+  return layers * (OverSamples(visited * kStep) + AsDouble(load_->samples) * gram);
 }
 
 // One kept sample's way through the module of a tap, with the readers on the kernels.
 double CellTime::Module(Linears block, Tap tap) const {
   static const std::array<std::vector<size_t>, kTaps> modules = {
       {{kQ, kK, kV, kO}, {kO}, {kGate, kUp, kDown}, {kDown}}};
-  double token = kStep * Number(TapChannels(config_, tap) + config_.hidden);
+  double token = kStep * AsDouble(TapChannels(config_, tap) + config_.hidden);
   for (const size_t i : modules[static_cast<size_t>(tap)]) {
     const bool reads = TapOf(i) == tap;
     token += reads ? LinearToken(block[i], true)
                    : Weights(block[i]) * rates_.Product({}, block[i].shape);
   }
-  return Number(load_->length) * token +
+  return AsDouble(load_->length) * token +
          (tap == Tap::kAttentionInput ? Attention(load_->length) : 0);
 }
 
@@ -184,12 +184,12 @@ double CellTime::Searches(Linears block) const {
     const SearchWork work = transform->Searches(config_, block, method.KnobsOf(*transform));
     double serial = work.rounded * rates_.Trial(FormatOf(*scheme, true), scheme->shape) +
                     work.products * rates_.GramOperation();
-    const double kept = Number(std::min(load_->samples, kKeptSamples));
+    const double kept = AsDouble(std::min(load_->samples, kKeptSamples));
     for (const Tap tap : kAllTaps) {
       const double forwards = work.forwards[static_cast<size_t>(tap)];
       if (forwards > 0) serial += forwards * kept * Module(block, tap);
     }
-    seconds += serial * Turns(work.candidates, threads_) / Number(work.candidates);
+    seconds += serial * Turns(work.candidates, threads_) / AsDouble(work.candidates);
   }
   return seconds;
 }
@@ -197,9 +197,9 @@ double CellTime::Searches(Linears block) const {
 // The outputs before and after on the kept inputs, for the layer report.
 double CellTime::Report(const PlannedLinear& linear) const {
   const double token = Weights(linear) * rates_.Product({}, linear.shape) +
-                       LinearToken(linear, false) + 2 * kStep * Number(linear.shape.rows);
+                       LinearToken(linear, false) + 2 * kStep * AsDouble(linear.shape.rows);
   const size_t kept = std::min(load_->samples, kKeptSamples);
-  return Number(load_->length) * token * Turns(kept, threads_);
+  return AsDouble(load_->length) * token * Turns(kept, threads_);
 }
 
 // Linears one after the other where they are calibrated, else side by side.
@@ -208,7 +208,7 @@ double CellTime::Rounding() const {
   for (const PlannedLinear& linear : load_->plan) {
     if (!linear.scheme) continue;
     const double alone = rates_.Round(linear, *load_->method);
-    seconds += load_->samples > 0 ? alone + Report(linear) : alone / Number(threads_);
+    seconds += load_->samples > 0 ? alone + Report(linear) : alone / AsDouble(threads_);
   }
   return seconds;
 }

@@ -25,7 +25,7 @@ constexpr double kProbeSeconds = 4;
 constexpr double kRecordBytes = 5000, kLayerBytes = 420, kWindowBytes = 105, kAgainstBytes = 190;
 constexpr double kFrameBytes = 150;
 
-Matrix<float> RandomMatrix(size_t rows, size_t cols) {
+Matrix<float> UniformMatrix(size_t rows, size_t cols) {
   Matrix<float> matrix(rows, cols);
   Rng rng(1);
   for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Uniform());
@@ -42,7 +42,7 @@ double GflopsNow() {
 
 double MeasureGemmRate(size_t rows, size_t size) {
   using Clock = std::chrono::steady_clock;
-  const Matrix<float> a = RandomMatrix(rows, size), b = RandomMatrix(size, size);
+  const Matrix<float> a = UniformMatrix(rows, size), b = UniformMatrix(size, size);
   Matrix<float> c(rows, size);
   std::vector<double> rates;
   for (int repetition = 0; repetition < 5; ++repetition) {

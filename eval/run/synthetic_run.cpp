@@ -33,7 +33,7 @@ using Clock = std::chrono::steady_clock;
 // the machine does, without it the weights alone must fit.
 constexpr double kMostWithReference = 0.8, kMostWithout = 0.95;
 
-double Since(Clock::time_point start) {
+double Elapsed(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
@@ -147,7 +147,7 @@ void SyntheticRun::MakeWeights() {
                                    config_.model.seed, threads_);
     bar.Update(i + 2, total);
   }
-  make_seconds_ = Since(start);
+  make_seconds_ = Elapsed(start);
 }
 
 std::vector<CellResult> SyntheticRun::Measure() {
@@ -172,7 +172,7 @@ std::vector<CellResult> SyntheticRun::Measure() {
   const Clock::time_point start = Clock::now();
   const auto speeds = MeasureSpeeds(shape_, with_reference ? &reference_.weights : nullptr, timed,
                                     threads_, options_.quiet, eta_);
-  throughput_seconds_ = Since(start);
+  throughput_seconds_ = Elapsed(start);
   for (size_t i = 0; i < results.size(); ++i) results[i].speed = speeds[i];
   return results;
 }

@@ -12,7 +12,7 @@
 namespace quantref {
 namespace {
 
-char program_name[64] = "";
+char faulting_program[64] = "";
 std::atomic_flag reported = ATOMIC_FLAG_INIT;
 
 // Several threads may meet the fault; one of them tells it. Only what is safe in a signal handler.
@@ -22,7 +22,7 @@ std::atomic_flag reported = ATOMIC_FLAG_INIT;
   size_t used = 0;
   const char* const parts[] = {
       isatty(STDERR_FILENO) == 1 ? "\n" : "",  // a progress bar may stand there
-      program_name,
+      faulting_program,
       ": ",
       fault.path,
       fault.cut_short ? ": the file was cut short while it was in use\n"
@@ -49,7 +49,7 @@ void HandleBusError(int signal, siginfo_t* info, void*) {
 }  // namespace
 
 void CatchMappingFaults(const std::string& program) {
-  program.copy(program_name, sizeof(program_name) - 1);
+  program.copy(faulting_program, sizeof(faulting_program) - 1);
   struct sigaction action = {};
   action.sa_sigaction = HandleBusError;
   action.sa_flags = SA_SIGINFO;

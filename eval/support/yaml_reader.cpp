@@ -326,4 +326,11 @@ void SetYaml(YAML::Node& root, const std::string& assignment) {
   node[rest] = WithoutMarks(value);
 }
 
+YAML::Node NodeAt(const YAML::Node& root, std::string_view key) {
+  if (!root.IsDefined() || !root.IsMap()) return YAML::Node(YAML::NodeType::Undefined);
+  const size_t dot = key.find('.');
+  const YAML::Node value = root[std::string(key.substr(0, dot))];
+  return dot == std::string_view::npos ? value : NodeAt(value, key.substr(dot + 1));
+}
+
 }  // namespace quantref

@@ -91,4 +91,7 @@ std::string KeyPosition(const std::string& file, const YAML::Mark& mark, const s
 // Puts `value` (YAML text) at a dotted key, making maps on the way: the command line's --set.
 void SetYaml(YAML::Node& root, const std::string& assignment);
 
+// What stands at the dotted key; undefined where nothing does.
+YAML::Node NodeAt(const YAML::Node& root, std::string_view key);
+
 }  // namespace quantref

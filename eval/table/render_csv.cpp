@@ -12,7 +12,7 @@ std::string Field(const std::string& text) {
   return quoted + "\"";
 }
 
-std::string Number(const std::optional<double>& value) {
+std::string CsvNumber(const std::optional<double>& value) {
   return value ? fmt::format("{}", *value) : "";
 }
 
@@ -21,12 +21,12 @@ const char* MarkName(CellMark mark) {
   return mark == CellMark::kTied ? "tied" : "";
 }
 
-std::string Line(const TableCell& cell, const TableValue& shows) {
+std::string CsvLine(const TableCell& cell, const TableValue& shows) {
   std::string stamps;
   for (const Stamp& stamp : cell.stamps) stamps += (stamps.empty() ? "" : "; ") + stamp.text;
   const StoredRecord& stored = cell.record->stored;
-  return fmt::format("{},{},{},{},{},{},{},{},{}", shows.metric->name, Number(cell.number.value),
-                     Number(cell.number.low), Number(cell.number.high), MarkName(cell.mark),
+  return fmt::format("{},{},{},{},{},{},{},{},{}", shows.metric->name, CsvNumber(cell.number.value),
+                     CsvNumber(cell.number.low), CsvNumber(cell.number.high), MarkName(cell.mark),
                      Field(stamps), Field(stored.id), Field(stored.created),
                      Field(stored.Fact("run")));
 }
@@ -45,7 +45,7 @@ std::string CsvTable(const Table& table) {
       for (const auto* values : {&table.rows[r], &table.columns[c].values}) {
         for (const std::string& value : *values) text += Field(value) + ",";
       }
-      text += Line(*table.cells[r][c], *table.columns[c].shows) + "\n";
+      text += CsvLine(*table.cells[r][c], *table.columns[c].shows) + "\n";
     }
   }
   return text;

@@ -59,7 +59,7 @@ std::string_view EscapedByte(char c) {
   }
 }
 
-std::string Escaped(std::string_view text) {
+std::string EscapedLatex(std::string_view text) {
   std::string escaped;
   while (!text.empty()) {
     const auto sign = std::find_if(std::begin(kSigns), std::end(kSigns), [&](const auto& entry) {
@@ -77,7 +77,7 @@ std::string Escaped(std::string_view text) {
   return escaped;
 }
 
-std::string Cell(const std::optional<TableCell>& cell, const TableValue& shows) {
+std::string LatexCell(const std::optional<TableCell>& cell, const TableValue& shows) {
   if (!cell) return "{-}";
   const NumberText number = CellNumber(*cell, shows);
   std::string text = number.half ? fmt::format("\\num{{{} \\pm {}}}", number.value, *number.half)
@@ -97,10 +97,10 @@ std::string HeaderLine(const Table& table, const std::vector<HeaderSpan>& spans,
   std::string line, rules;
   const size_t heads = table.spec->rows.size();
   for (size_t f = 0; f < heads; ++f)
-    line += (f > 0 ? " & " : "") + (last ? Escaped(table.spec->rows[f].name) : std::string());
+    line += (f > 0 ? " & " : "") + (last ? EscapedLatex(table.spec->rows[f].name) : std::string());
   size_t column = heads + 1;
   for (const HeaderSpan& span : spans) {
-    line += fmt::format(" & \\multicolumn{{{}}}{{c}}{{{}}}", span.columns, Escaped(span.text));
+    line += fmt::format(" & \\multicolumn{{{}}}{{c}}{{{}}}", span.columns, EscapedLatex(span.text));
     if (span.columns > 1 && !last)
       rules += fmt::format("\\cmidrule(lr){{{}-{}}}", column, column + span.columns - 1);
     column += span.columns;
@@ -114,9 +114,9 @@ std::string Rows(const Table& table) {
     const RowHead head = TableRowHead(table, r);
     if (head.fresh) text += "\\midrule\n";
     for (const std::string& label : head.labels)
-      text += (&label == head.labels.data() ? "" : " & ") + Escaped(label);
+      text += (&label == head.labels.data() ? "" : " & ") + EscapedLatex(label);
     for (size_t c = 0; c < table.columns.size(); ++c)
-      text += " & " + Cell(table.cells[r][c], *table.columns[c].shows);
+      text += " & " + LatexCell(table.cells[r][c], *table.columns[c].shows);
     text += " \\\\";
     for (const TableRecord* record : RecordsOfRow(table, r))
       text += (text.ends_with('\\') ? " % record " : " ") + record->stored.id;
@@ -128,7 +128,7 @@ std::string Rows(const Table& table) {
 std::string Sentences(const std::vector<std::string>& sentences, const std::string& between) {
   std::string text;
   for (const std::string& sentence : sentences)
-    text += (text.empty() ? "" : between) + Escaped(sentence);
+    text += (text.empty() ? "" : between) + EscapedLatex(sentence);
   return text;
 }
 

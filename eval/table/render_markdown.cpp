@@ -5,7 +5,7 @@
 namespace quantref {
 namespace {
 
-std::string Escaped(const std::string& text) {
+std::string EscapedMarkdown(const std::string& text) {
   std::string escaped;
   for (const char c : text) {
     if (c == '\n') {
@@ -26,7 +26,7 @@ std::string Escaped(const std::string& text) {
   return escaped;
 }
 
-std::string Cell(const std::optional<TableCell>& cell, const TableValue& shows) {
+std::string MarkdownCell(const std::optional<TableCell>& cell, const TableValue& shows) {
   if (!cell) return "-";
   const NumberText number = CellNumber(*cell, shows);
   std::string text = number.value;
@@ -45,12 +45,12 @@ std::string Header(const Table& table) {
     size_t column = 0;
     for (const HeaderSpan& span : line) {
       for (size_t i = 0; i < span.columns; ++i, ++column)
-        names[column] += (names[column].empty() ? "" : " ") + Escaped(span.text);
+        names[column] += (names[column].empty() ? "" : " ") + EscapedMarkdown(span.text);
     }
   }
   std::string text = "|", rule = "|";
   for (const TableField& field : table.spec->rows) {
-    text += " " + Escaped(field.name) + " |";
+    text += " " + EscapedMarkdown(field.name) + " |";
     rule += "---|";
   }
   for (const std::string& name : names) {
@@ -81,15 +81,15 @@ std::string MarkdownTable(const Table& table) {
   for (size_t r = 0; r < table.rows.size(); ++r) {
     text += "|";
     for (const std::string& label : TableRowHead(table, r).labels)
-      text += " " + Escaped(label) + " |";
+      text += " " + EscapedMarkdown(label) + " |";
     for (size_t c = 0; c < table.columns.size(); ++c)
-      text += " " + Cell(table.cells[r][c], *table.columns[c].shows) + " |";
+      text += " " + MarkdownCell(table.cells[r][c], *table.columns[c].shows) + " |";
     text += "\n";
   }
   text += "\n";
   const std::vector<std::string> caption = TableCaption(table);
-  text += "**" + Escaped(caption[0]) + "**";
-  for (size_t i = 1; i < caption.size(); ++i) text += "\n" + Escaped(caption[i]);
+  text += "**" + EscapedMarkdown(caption[0]) + "**";
+  for (size_t i = 1; i < caption.size(); ++i) text += "\n" + EscapedMarkdown(caption[i]);
   return text + "\n\n" + Provenance(table);
 }
 
