@@ -19,7 +19,10 @@ using testing::Process;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
-Strings Resumable() { return {(testing::SourceDir() / "configs/smoke.yaml").string(), "--resume"}; }
+Strings Resumable() {
+  return {(testing::SourceDir() / "configs/smoke.yaml").string(), "--resume", "--set",
+          "throughput=none", "--windows", "8"};
+}
 
 // Of every record: a run that is killed between its records and its end writes them once more.
 void CheckSameResult(const RunEvalLab& lab, const RunEvalLab& whole) {

@@ -7,6 +7,7 @@
 
 #include "eval/compare/changes.h"
 #include "eval/testing/sample_record.h"
+#include "harness/base/rng.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -16,6 +17,8 @@ using Json = nlohmann::json;
 using testing::SampleRecord;
 using testing::ShiftNll;
 using testing::Stored;
+using testing::TempDir;
+using testing::WriteFile;
 
 const std::string kOther(64, 'f');
 
@@ -269,6 +272,46 @@ TEST_CASE("RequireComparable: two records that do not belong together are an Err
               "model.name differs: wikilm and other");
   CHECK_ERROR(require(With("/model/sha256", kOther)),
               "not comparable: model.sha256 differs: 222222222222 and ffffffffffff");
+}
+
+// Every value of the record in turn is another type, and bytes at random places are others: an
+// Error or a record, but nothing else.
+TEST_CASE("ReadRecord: wrong types and damaged bytes never crash") {
+  const Json sample = SampleRecord();
+  const StoredRecord undamaged = Stored(sample);
+  const TempDir dir;
+  size_t errors = 0, tries = 0;
+  const auto attempt = [&](const std::string& text) {
+    WriteFile(dir / "r.json", text);
+    ++tries;
+    try {
+      CompareRecords(undamaged, ReadRecord(dir / "r.json"), kDefaultResolution);
+    } catch (const Error&) {
+      ++errors;
+    }
+  };
+  const std::vector<Json> wrong = {nullptr, true, -1, 1e99, "text", Json::array(), Json::object()};
+  const Json flat = sample.flatten();
+  for (const auto& [path, unused] : flat.items()) {
+    for (const Json& value : wrong) {
+      Json json = sample;
+      json[Json::json_pointer(path)] = value;
+      attempt(json.dump());
+      json[Json::json_pointer(path).parent_pointer()] = value;
+      attempt(json.dump());
+    }
+  }
+  const std::string text = sample.dump();
+  Rng rng(7);
+  for (size_t i = 0; i < 2000; ++i) {
+    std::string damaged = text;
+    for (size_t j = 0; j <= rng.Below(4); ++j)
+      damaged[rng.Below(damaged.size())] = static_cast<char>(rng.Below(256));
+    if (i % 4 == 0) damaged.resize(rng.Below(damaged.size()));
+    attempt(damaged);
+  }
+  CHECK(errors > tries / 2);
+  CHECK(errors < tries);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kMostTokens = size_t{1} << 16, kMostRepetitions = 1000, kMostThreads = 1024;
+constexpr size_t kMostTimedTokens = size_t{1} << 16, kMostRepetitions = 1000, kMostThreads = 1024;
 
 void CheckDistinct(YamlReader& yaml, const std::string& key, const std::vector<size_t>& values) {
   if (values.empty()) yaml.Fail(key, "a list of at least one number");
@@ -38,10 +38,10 @@ ThroughputSpec ReadThroughput(YamlReader& yaml) {
   YamlReader section = yaml.Map("throughput");
   section.Set("kernels", spec.kernels);
   section.Set("standard_shapes", spec.standard_shapes);
-  section.Set("tokens", spec.tokens, 1, kMostTokens);
+  section.Set("tokens", spec.tokens, 1, kMostTimedTokens);
   CheckDistinct(section, "tokens", spec.tokens);
-  section.Set("prefill", spec.prefill, 0, kMostTokens);
-  section.Set("decode", spec.decode, 0, kMostTokens);
+  section.Set("prefill", spec.prefill, 0, kMostTimedTokens);
+  section.Set("decode", spec.decode, 0, kMostTimedTokens);
   section.Set("repetitions", spec.repetitions, 1, kMostRepetitions);
   ReadThreads(section, spec.threads);
   section.RefuseUnknownKeys();

@@ -132,10 +132,10 @@ void ReadPath(YamlReader& yaml, RunConfig::Path& path) {
 }
 
 void ReadProtocol(YamlReader& yaml, RunConfig::Accuracy& accuracy) {
-  constexpr size_t kMostTokens = size_t{1} << 24;
+  constexpr size_t kLongestWindow = size_t{1} << 24;
   yaml.Set("protocol", accuracy.protocol);
   if (yaml.Has("window") && yaml.Scalar("window", "'protocol' or a number of tokens") != "protocol")
-    yaml.Set("window", accuracy.window, 2, kMostTokens);
+    yaml.Set("window", accuracy.window, 2, kLongestWindow);
   const std::string bos = yaml.Choice("bos", {"tokenizer", "always", "never"}, "tokenizer");
   accuracy.bos = bos == "always"  ? BosRule::kAlways
                  : bos == "never" ? BosRule::kNever

@@ -44,7 +44,7 @@ struct Axis {
 };
 
 // A value for each axis.
-using Choice = std::vector<size_t>;
+using Places = std::vector<size_t>;
 
 void Replace(const YAML::Node& root, std::string_view key, const YAML::Node& value) {
   const size_t dot = key.rfind('.');
@@ -149,7 +149,7 @@ std::vector<Exclusion> ReadExclusions(const YAML::Node& root, const std::string&
   return exclusions;
 }
 
-bool Matches(const Exclusion& exclusion, const std::vector<Axis>& axes, const Choice& choice) {
+bool Matches(const Exclusion& exclusion, const std::vector<Axis>& axes, const Places& choice) {
   return std::all_of(exclusion.values.begin(), exclusion.values.end(), [&](const auto& item) {
     const auto& [axis, values] = item;
     const std::string& value = axes[axis].texts[choice[axis]];
@@ -159,7 +159,7 @@ bool Matches(const Exclusion& exclusion, const std::vector<Axis>& axes, const Ch
 
 // Notes the methods that the point goes without. Returns whether it is left out itself.
 bool Exclude(const std::vector<Exclusion>& exclusions, const std::vector<Axis>& axes,
-             const Choice& choice, SweepPoint& point) {
+             const Places& choice, SweepPoint& point) {
   bool excluded = false;
   for (const Exclusion& exclusion : exclusions) {
     if (!Matches(exclusion, axes, choice)) continue;
@@ -171,7 +171,7 @@ bool Exclude(const std::vector<Exclusion>& exclusions, const std::vector<Axis>& 
 }
 
 // The next choice, the last axis running fastest; false behind the last one.
-bool Next(const std::vector<Axis>& axes, Choice& choice) {
+bool Next(const std::vector<Axis>& axes, Places& choice) {
   for (size_t a = axes.size(); a-- > 0;) {
     if (++choice[a] < axes[a].values.size()) return true;
     choice[a] = 0;
@@ -188,7 +188,7 @@ void ForEachPoint(
   if (axes.empty()) return visit(root, {});
   const std::vector<Exclusion> exclusions = ReadExclusions(root, file, axes);
   root.remove("exclude");
-  Choice choice(axes.size(), 0);
+  Places choice(axes.size(), 0);
   do {
     SweepPoint point;
     for (size_t a = 0; a < axes.size(); ++a) {

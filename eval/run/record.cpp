@@ -15,35 +15,34 @@
 namespace quantref {
 namespace {
 
-using Json = RecordJson;
 namespace fs = std::filesystem;
 
-Json DatasetJson(const Text& text) {
-  Json json = {{"name", text.dataset}};
+RecordJson DatasetJson(const Text& text) {
+  RecordJson json = {{"name", text.dataset}};
   if (!text.split.empty()) json["split"] = text.split;
   json["sha256"] = text.sha256;
   if (text.substituted_sample) json["substituted_sample"] = true;
   return json;
 }
 
-void PutUnknown(Json& json, const UnknownShare& unknown) {
+void PutUnknown(RecordJson& json, const UnknownShare& unknown) {
   json["unknown_share"] = unknown.tokens;
   json["unknown_bytes_share"] = unknown.bytes;
   if (unknown.TooMuch()) json["too_much_unknown"] = true;
 }
 
-Json ProtocolJson(const GroupResult& group) {
+RecordJson ProtocolJson(const GroupResult& group) {
   const MeasuredWindows measured = Measured(group.measurement.scores[0], group.windows);
   size_t scored = 0;
-  Json scored_each = Json::array();
+  RecordJson scored_each = RecordJson::array();
   for (const Window& window : measured.windows) {
     scored += window.scored();
     scored_each.push_back(window.scored());
   }
-  Json json = {{"name", group.protocol->name},         {"window", group.protocol->window},
-               {"bos", group.stream->bos.has_value()}, {"tokens", group.stream->ids.size()},
-               {"windows", measured.windows.size()},   {"scored", scored},
-               {"token_sha256", group.stream->sha256}, {"window_scored", scored_each}};
+  RecordJson json = {{"name", group.protocol->name},         {"window", group.protocol->window},
+                     {"bos", group.stream->bos.has_value()}, {"tokens", group.stream->ids.size()},
+                     {"windows", measured.windows.size()},   {"scored", scored},
+                     {"token_sha256", group.stream->sha256}, {"window_scored", scored_each}};
   PutUnknown(json, MeasureUnknown(*group.stream, measured.windows));
   if (measured.windows.size() == group.all_windows) return json;
   json["cut_from_windows"] = group.all_windows;
@@ -52,19 +51,19 @@ Json ProtocolJson(const GroupResult& group) {
   return json;
 }
 
-Json PairJson(double low, double high) { return Json::array({low, high}); }
+RecordJson PairJson(double low, double high) { return RecordJson::array({low, high}); }
 
 // JSON has no infinity: an exponential that no double holds is absent, its logarithm says it.
-void PutFinite(Json& json, const char* key, double value) {
+void PutFinite(RecordJson& json, const char* key, double value) {
   if (std::isfinite(value)) json[key] = value;
 }
 
-void PutExponentials(Json& json, const char* key, const Interval& of) {
+void PutExponentials(RecordJson& json, const char* key, const Interval& of) {
   const double low = std::exp(of.low), high = std::exp(of.high);
   if (std::isfinite(high)) json[key] = PairJson(low, high);
 }
 
-void PutPerplexity(Json& json, const Perplexity& perplexity) {
+void PutPerplexity(RecordJson& json, const Perplexity& perplexity) {
   PutFinite(json, "ppl", perplexity.ppl);
   if (const auto& interval = perplexity.nll.interval) {
     PutExponentials(json, "ppl_ci95", *interval);
@@ -76,7 +75,7 @@ void PutPerplexity(Json& json, const Perplexity& perplexity) {
   if (perplexity.bits_per_byte) json["bits_per_byte"] = *perplexity.bits_per_byte;
 }
 
-void PutDelta(Json& json, const Comparison& comparison) {
+void PutDelta(RecordJson& json, const Comparison& comparison) {
   const Estimate& delta = comparison.delta_nll;
   json["delta_nll"] = delta.mean;
   json["delta_nll_independent_se"] = delta.independent_error;
@@ -88,7 +87,7 @@ void PutDelta(Json& json, const Comparison& comparison) {
   json["minimum_detectable_delta_nll"] = comparison.minimum_detectable;
 }
 
-void PutDivergence(Json& json, const Comparison& comparison) {
+void PutDivergence(RecordJson& json, const Comparison& comparison) {
   json["kl_mean"] = comparison.kl.mean;
   json["kl_independent_se"] = comparison.kl.independent_error;
   if (const auto& interval = comparison.kl.interval)
@@ -100,28 +99,28 @@ void PutDivergence(Json& json, const Comparison& comparison) {
   json["kl_max"] = comparison.kl_max;
 }
 
-void PutTop1(Json& json, const Comparison& comparison) {
+void PutTop1(RecordJson& json, const Comparison& comparison) {
   json["top1_agreement"] = comparison.top1.mean;
   if (const auto& interval = comparison.top1.interval)
     json["top1_ci95"] = PairJson(interval->low, interval->high);
   json["top1_independent_se"] = comparison.top1.independent_error;
 }
 
-void PutProbabilityChange(Json& json, const Comparison& comparison) {
+void PutProbabilityChange(RecordJson& json, const Comparison& comparison) {
   json["probability_change_mean"] = comparison.probability_change;
   json["probability_change_rms"] = comparison.probability_change_rms;
 }
 
-Json WindowValues(const MeasuredWindows& measured, double WindowScores::*field) {
-  Json values = Json::array();
+RecordJson WindowValues(const MeasuredWindows& measured, double WindowScores::*field) {
+  RecordJson values = RecordJson::array();
   for (const WindowScores* scores : measured.scores) values.push_back(scores->*field);
   return values;
 }
 
-Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
+RecordJson AccuracyJson(const GroupResult& group, const CellResult& cell) {
   const ScoreTable& scores = group.measurement.scores;
   const MeasuredWindows measured = Measured(scores[cell.model], group.windows);
-  Json json;
+  RecordJson json;
   PutPerplexity(json, cell.perplexity);
   if (!cell.comparison) {
     json["window_nll"] = WindowValues(measured, &WindowScores::nll);
@@ -150,19 +149,19 @@ Json AccuracyJson(const GroupResult& group, const CellResult& cell) {
   return json;
 }
 
-Json LayersJson(const std::vector<LayerReport>& layers) {
-  Json json = Json::array();
+RecordJson LayersJson(const std::vector<LayerReport>& layers) {
+  RecordJson json = RecordJson::array();
   for (const LayerReport& layer : layers) {
-    Json entry = {{"name", layer.name},
-                  {"method", layer.method},
-                  {"scheme", SchemeName(layer.scheme)},
-                  {"bits", layer.effective_bits},
-                  {"packed_sha256", layer.packed_sha256},
-                  {"weight_mse", layer.weight_mse}};
+    RecordJson entry = {{"name", layer.name},
+                        {"method", layer.method},
+                        {"scheme", SchemeName(layer.scheme)},
+                        {"bits", layer.effective_bits},
+                        {"packed_sha256", layer.packed_sha256},
+                        {"weight_mse", layer.weight_mse}};
     if (!layer.asked.empty()) entry["asked"] = layer.asked;
     if (layer.output_mse) entry["output_mse"] = *layer.output_mse;
     if (layer.output_error) entry["output_error"] = *layer.output_error;
-    entry["scale_range"] = Json::array({layer.scale_min, layer.scale_max});
+    entry["scale_range"] = RecordJson::array({layer.scale_min, layer.scale_max});
     entry["clipped_share"] = layer.clipped_share;
     if (!layer.note.empty()) entry["note"] = layer.note;
     entry["seconds"] = layer.seconds;
@@ -171,9 +170,9 @@ Json LayersJson(const std::vector<LayerReport>& layers) {
   return json;
 }
 
-Json CalibrationJson(const GroupResult& group, const CellResult& cell) {
+RecordJson CalibrationJson(const GroupResult& group, const CellResult& cell) {
   const CalibrationSet& set = *cell.calibration;
-  Json json = {{"dataset", set.dataset}};
+  RecordJson json = {{"dataset", set.dataset}};
   if (!set.split.empty()) json["split"] = set.split;
   json["sha256"] = set.text_sha256;
   if (set.substituted_sample) json["substituted_sample"] = true;
@@ -203,15 +202,15 @@ Json CalibrationJson(const GroupResult& group, const CellResult& cell) {
   return json;
 }
 
-Json ModelJson(const GroupResult& group, WeightType type) {
-  Json json = {{"name", group.model->name},
-               {"sha256", group.model->weights.checkpoint->Sha256()},
-               {"config_sha256", group.model->config.sha256},
-               {"tokenizer_sha256", group.model->tokenizer.sha256()},
-               {"tokenizer_pieces", group.model->tokenizer.vocab_size()},
-               {"vocabulary", group.model->config.vocab},
-               {"parameters", group.model->config.Parameters()},
-               {"dtype", type == WeightType::kFp16 ? "fp16" : "native"}};
+RecordJson ModelJson(const GroupResult& group, WeightType type) {
+  RecordJson json = {{"name", group.model->name},
+                     {"sha256", group.model->weights.checkpoint->Sha256()},
+                     {"config_sha256", group.model->config.sha256},
+                     {"tokenizer_sha256", group.model->tokenizer.sha256()},
+                     {"tokenizer_pieces", group.model->tokenizer.vocab_size()},
+                     {"vocabulary", group.model->config.vocab},
+                     {"parameters", group.model->config.Parameters()},
+                     {"dtype", type == WeightType::kFp16 ? "fp16" : "native"}};
   if (group.outliers) {
     json["outliers"] = {{"channels", group.outliers->channels},
                         {"scale", group.outliers->scale},
@@ -227,7 +226,7 @@ std::string NotWritable(const fs::path& folder) {
 }  // namespace
 
 Record MakeRecord(const GroupResult& group, const CellResult& cell) {
-  Json record = BeginRecord(*cell.config);
+  RecordJson record = BeginRecord(*cell.config);
   record["model"] = ModelJson(group, cell.config->model.weight_type);
   PutMethod(record, cell);
   record["dataset"] = DatasetJson(*group.text);
