@@ -55,7 +55,10 @@ TEST_CASE("a journal torn at any byte loses its last window at most, and goes on
   const TempDir dir;
   const std::string whole = WriteSample(dir / "j");
   size_t most = 0;
-  for (size_t size = 0; size <= whole.size(); ++size) {
+  // At any byte of the header, the first frame and the last; elsewhere at every fifth, for syncing
+  // takes its time.
+  const auto step = [&](size_t at) { return at < 120 || at + 120 > whole.size() ? 1 : 5; };
+  for (size_t size = 0; size <= whole.size(); size += step(size)) {
     testing::WriteFile(dir / "torn", whole.substr(0, size));
     std::vector<JournalEntry> entries;
     {

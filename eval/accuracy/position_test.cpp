@@ -155,9 +155,9 @@ TEST_CASE("a vocabulary of 128,256 costs tiles of logits, not a window of them")
   shape.tied = true;
   shape.context = 2048;
   const int bits[] = {4};
-  const TinyModels models(shape, bits, 1500);
-  const TokenStream stream = RandomStream(1500, shape.vocab, 4);
-  const std::vector<Window> windows = {{0, 1500, 1}};
+  const TinyModels models(shape, bits, 600);
+  const TokenStream stream = RandomStream(600, shape.vocab, 4);
+  const std::vector<Window> windows = {{0, 600, 1}};
   const std::vector<size_t> chosen = {0};
   ScoreTable table(2, std::vector<std::optional<WindowScores>>(1));
   std::vector<double> seconds(2);
@@ -165,7 +165,7 @@ TEST_CASE("a vocabulary of 128,256 costs tiles of logits, not a window of them")
   const size_t before = PeakRssBytes();
   Evaluate(models.pointers(), FindProtocol("gptq-2048"), stream, windows, chosen, options, table,
            seconds);
-  // Two tiles of 128 rows are 131 MB; the logits of the window would be 770 MB for each model.
+  // Two tiles of 128 rows are 131 MB; the logits of the window would be 307 MB for each model.
   CHECK(PeakRssBytes() - before < size_t{260} << 20);
   CHECK(table[1][0]->kl > 0);
 }

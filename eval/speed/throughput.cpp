@@ -18,11 +18,11 @@ constexpr size_t kReadings = 3;  // of the limits, before and after; one before 
 
 double ShareOf(std::vector<double> seconds, double share) { return Quantile(seconds, share); }
 
-void TakeReadings(std::span<const std::unique_ptr<Team>> teams, size_t count, const Steps& steps,
-                  std::vector<LimitReadings>& readings) {
+void TakeReadings(const LimitBuffers& buffers, std::span<const std::unique_ptr<Team>> teams,
+                  size_t count, const Steps& steps, std::vector<LimitReadings>& readings) {
   for (size_t team = 0; team < teams.size(); ++team) {
     steps.Look("the machine's limits");
-    readings[team].Take(teams[team].get(), count);
+    readings[team].Take(buffers, teams[team].get(), count);
   }
 }
 
@@ -44,6 +44,7 @@ Throughput MeasureThroughput(
   std::vector<std::unique_ptr<Team>> teams;
   for (const size_t threads : spec.threads)
     teams.push_back(threads == 1 ? nullptr : std::make_unique<Team>(threads));
+  const LimitBuffers buffers;
   std::vector<LimitReadings> readings(teams.size());
   KernelBench kernels(models, spec);
   Rng rng(1);
@@ -51,10 +52,11 @@ Throughput MeasureThroughput(
 
   steps.Look("free cores");
   result.cores.before = MeasureFreeCores();
-  TakeReadings(teams, kReadings, steps, readings);
+  TakeReadings(buffers, teams, kReadings, steps, readings);
   MeasureModels(models, spec, teams, rng, steps, result.cells);
-  kernels.Measure(teams, steps, result.cells, [&] { TakeReadings(teams, 1, steps, readings); });
-  TakeReadings(teams, kReadings, steps, readings);
+  kernels.Measure(teams, steps, result.cells,
+                  [&] { TakeReadings(buffers, teams, 1, steps, readings); });
+  TakeReadings(buffers, teams, kReadings, steps, readings);
   result.cores.after = MeasureFreeCores();
 
   for (size_t team = 0; team < teams.size(); ++team) {

@@ -181,7 +181,7 @@ class Limits {
   void Take() {
     cores_.push_back(MeasureFreeCores());
     for (const size_t threads : {size_t{1}, kTeam})
-      readings_[threads].Take(TeamOf(threads), kReadings);
+      readings_[threads].Take(buffers_, TeamOf(threads), kReadings);
     for (const Isa isa : AvailableIsas()) dots_[isa] = DotRate(nullptr, isa);
   }
   void Print() const {
@@ -211,6 +211,7 @@ class Limits {
 
  private:
   std::vector<double> cores_;
+  const LimitBuffers buffers_;
   std::map<size_t, LimitReadings> readings_;
   std::map<Isa, double> dots_;
 };

@@ -112,14 +112,14 @@ double DotRate(Team* team, Isa isa) {
          SecondsEach([&] { RunOn(team, slices, multiply); });
 }
 
-void LimitReadings::Take(Team* team, size_t readings, Isa isa) {
-  constexpr size_t kMemory = size_t{256} << 20, kCache = size_t{24} << 20;
-  const size_t cache_bytes = LargestCacheBytes();
-  const ProbeBuffer memory(std::max(kMemory, 2 * cache_bytes));
-  const ProbeBuffer cache(std::min(kCache, cache_bytes / 2));
+LimitBuffers::LimitBuffers()
+    : memory(std::max(size_t{256} << 20, 2 * LargestCacheBytes())),
+      cache(std::min(size_t{24} << 20, LargestCacheBytes() / 2)) {}
+
+void LimitReadings::Take(const LimitBuffers& buffers, Team* team, size_t readings, Isa isa) {
   for (size_t i = 0; i < readings; ++i) {
-    read_memory_.push_back(ReadRate(memory, team, isa));
-    read_cache_.push_back(ReadRate(cache, team, isa));
+    read_memory_.push_back(ReadRate(buffers.memory, team, isa));
+    read_cache_.push_back(ReadRate(buffers.cache, team, isa));
     fma_.push_back(FmaRate(team, isa));
     dot_.push_back(DotRate(team, isa));
   }

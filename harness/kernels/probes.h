@@ -35,12 +35,18 @@ double ReadRate(const ProbeBuffer& buffer, Team* team, Isa isa = ActiveIsa());  
 double FmaRate(Team* team, Isa isa = ActiveIsa());                              // FLOP/s
 double DotRate(Team* team, Isa isa = ActiveIsa());                              // operations/s
 
+// What limits are read with: more than the caches hold, and half of the largest. Filling it takes
+// 200 ms.
+struct LimitBuffers {
+  LimitBuffers();
+  ProbeBuffer memory, cache;
+};
+
 // Readings of all limits, gathered over a run.
 class LimitReadings {
  public:
-  // So many readings of each on the threads of the team; some 60 ms each, and 200 ms of memory to
-  // be filled first.
-  void Take(Team* team, size_t readings, Isa isa = ActiveIsa());
+  // So many readings of each on the threads of the team; some 60 ms each.
+  void Take(const LimitBuffers& buffers, Team* team, size_t readings, Isa isa = ActiveIsa());
   // Medians, as the rates above; at least one Take before.
   double read_memory() const;
   double read_cache() const;

@@ -72,7 +72,7 @@ TEST_CASE("probes: rates are positive and of this machine's order", "[probes]") 
 
 TEST_CASE("probes: readings are gathered", "[probes]") {
   LimitReadings readings;
-  readings.Take(nullptr, 2);
+  readings.Take(LimitBuffers(), nullptr, 2);
   for (const double rate :
        {readings.read_memory(), readings.read_cache(), readings.fma(), readings.dot()})
     CHECK(rate > 1e7);
