@@ -7,6 +7,7 @@
 #include "eval/testing/tiny_models.h"
 #include "harness/base/rng.h"
 #include "harness/method/quantize_model.h"
+#include "harness/model/plan_model.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -27,7 +28,7 @@ struct Quantized {
     Method method;
     method.rounder = FindRounder("rtn");
     method.activations = activations;
-    weights = QuantizeModel(config, loaded, PlanFor(spec, loaded), method, nullptr, {}).weights;
+    weights = QuantizeModel(config, loaded, PlanModel(spec, config), method, nullptr, {}).weights;
   }
   TempDir dir;
   ModelConfig config;

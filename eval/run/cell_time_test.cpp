@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
-#include "harness/method/quantize_model.h"
+#include "harness/model/plan_model.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 #include "quantizers/registry.h"
@@ -30,7 +30,7 @@ struct Cell {
     method.rounder = FindRounder(rounder);
     QuantizeSpec spec;
     spec.weights = kInt4;
-    plan = PlanFor(spec, weights);
+    plan = PlanModel(spec, config);
     load.plan = plan;
     load.method = &method;
     load.needs = method.Needs(plan);

@@ -16,6 +16,7 @@
 #include "eval/support/text_table.h"
 #include "harness/base/cancel.h"
 #include "harness/kernels/gemm.h"
+#include "harness/model/plan_model.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {
@@ -105,7 +106,7 @@ std::vector<GroupCell> GroupRun::PlanConfig(const RunConfig& config) {
 std::vector<GroupCell> GroupRun::PlanMethod(const RunConfig& config, const CellConfig& spec) {
   GroupCell cell{
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
-  cell.plan = PlanFor(spec.quantize, model_->weights);
+  cell.plan = PlanModel(spec.quantize, model_->config);
   if (!QuantizesAny(cell.plan)) {
     Say("{}", UnquantizedText(config.name, spec.label));
     return {};

@@ -31,7 +31,7 @@
 #include "harness/kernels/blas_memory.h"
 #include "harness/model/config.h"
 #include "harness/model/load_model.h"
-#include "harness/model/synthetic.h"
+#include "harness/model/plan_model.h"
 
 namespace quantref {
 namespace {
@@ -99,7 +99,7 @@ void CheckModels(const std::vector<RunConfig>& configs) {
 
 void CheckPlan(const RunConfig& config, const CellConfig& cell, const ModelConfig& shape) {
   try {
-    PlanSynthetic(cell.quantize, shape);
+    PlanModel(cell.quantize, shape);
   } catch (const Error& error) {
     const std::string hint = config.study.empty() || error.hint().empty()
                                  ? error.hint()

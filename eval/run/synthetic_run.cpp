@@ -23,6 +23,7 @@
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/model/kv_cache.h"
+#include "harness/model/plan_model.h"
 
 namespace quantref {
 namespace {
@@ -47,7 +48,7 @@ bool IsFinished(const RunOptions& options, const RunConfig& config) {
   std::vector<std::string> methods;
   for (const CellConfig& cell : config.cells) {
     const bool is_cell =
-        QuantizesAny(PlanSynthetic(cell.quantize, FindSyntheticShape(config.model.name)));
+        QuantizesAny(PlanModel(cell.quantize, FindSyntheticShape(config.model.name)));
     if (is_cell && options.Wants(cell.label)) methods.push_back(cell.label);
   }
   if (methods.empty()) methods.emplace_back(kFp16Name);
@@ -73,7 +74,7 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
       shape_(FindSyntheticShape(config.model.name)) {
   for (const CellConfig& spec : config.cells) {
     if (!options.Wants(spec.label)) continue;
-    std::vector<PlannedLinear> plan = PlanSynthetic(spec.quantize, shape_);
+    std::vector<PlannedLinear> plan = PlanModel(spec.quantize, shape_);
     if (QuantizesAny(plan)) {
       cells_.push_back({&spec, std::move(plan)});
     } else {

@@ -3,6 +3,7 @@
 #include "harness/base/rng.h"
 #include "harness/base/sha256.h"
 #include "harness/method/quantize_model.h"
+#include "harness/model/plan_model.h"
 #include "quantizers/registry.h"
 
 namespace quantref::testing {
@@ -16,7 +17,7 @@ TinyModels::TinyModels(const TinyModel& shape, std::span<const int> bits, size_t
   for (int b : bits) {
     QuantizeSpec spec;
     spec.weights = {.bits = b, .granularity = Granularity::kRow};
-    const std::vector<PlannedLinear> plan = PlanFor(spec, weights);
+    const std::vector<PlannedLinear> plan = PlanModel(spec, config);
     Method method;
     method.rounder = FindRounder("rtn");
     models_.emplace_back(config, QuantizeModel(config, weights, plan, method, nullptr, {}).weights,

@@ -8,6 +8,7 @@
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
 #include "harness/method/quantize_model.h"
+#include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/affine.h"
 #include "harness/testing/testing.h"
@@ -41,7 +42,7 @@ struct Fixture {
   }
 
   QuantizedModel Quantize(const Method& method, size_t threads = 2) const {
-    return QuantizeModel(config, weights, PlanFor(spec, weights), method, &data, {threads});
+    return QuantizeModel(config, weights, PlanModel(spec, config), method, &data, {threads});
   }
 
   ModelConfig config;
@@ -363,7 +364,7 @@ TEST_CASE("quantize_blocks: progress ends at its total and may stop the work",
                               end = total;
                               ++calls;
                             }};
-    const std::vector<PlannedLinear> plan = PlanFor(fixture.spec, fixture.weights);
+    const std::vector<PlannedLinear> plan = PlanModel(fixture.spec, fixture.config);
     QuantizeModel(fixture.config, fixture.weights, plan, MethodOf(rounder), &fixture.data, options);
     CHECK(last <= end);
     CHECK(calls + 2 * fixture.data.samples.size() >= end);

@@ -8,7 +8,6 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
-#include "harness/base/glob.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
 #include "harness/method/quantize_blocks.h"
@@ -45,37 +44,6 @@ std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const 
 }
 
 }  // namespace
-
-std::vector<LinearShape> PlannableLinears(const ModelWeights& weights) {
-  std::vector<LinearShape> shapes;
-  for (const Linear* linear : AllLinears(weights)) {
-    shapes.push_back({linear->name, linear->weight.rows(), linear->weight.cols()});
-  }
-  return shapes;
-}
-
-std::vector<PlannedLinear> PlanFor(const QuantizeSpec& spec, const ModelWeights& weights) {
-  std::vector<LinearShape> linears = PlannableLinears(weights);
-  if (!HeadIsTied(weights)) return MakePlan(spec, linears);
-  // One matrix with two names: a pattern for the head counts for the embedding at its place in
-  // the order.
-  const std::string &embedding = weights.embedding.name, &head = weights.head.name;
-  QuantizeSpec both = spec;
-  both.overrides.clear();
-  for (const std::string& pattern : spec.keep) {
-    if (GlobMatches(pattern, head)) both.keep.push_back(embedding);
-  }
-  for (SchemeOverride entry : spec.overrides) {
-    both.overrides.push_back(entry);
-    if (!GlobMatches(entry.match, head)) continue;
-    entry.match = embedding;
-    both.overrides.push_back(entry);
-  }
-  linears.push_back({head, weights.head.weight.rows(), weights.head.weight.cols()});
-  std::vector<PlannedLinear> plan = MakePlan(both, linears);
-  plan.pop_back();
-  return plan;
-}
 
 QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weights,
                              const std::vector<PlannedLinear>& plan, const Method& method,

@@ -27,13 +27,6 @@ struct QuantizedModel {
   QuantizeSeconds seconds{};
 };
 
-// The linears that a plan decides on: embed_tokens, those of the blocks, and lm_head unless it is
-// tied to the embedding, whose fate it then shares.
-std::vector<LinearShape> PlannableLinears(const ModelWeights& weights);
-
-// Throws Error as MakePlan does. For a tied head, patterns may name embed_tokens or lm_head alike.
-std::vector<PlannedLinear> PlanFor(const QuantizeSpec& spec, const ModelWeights& weights);
-
 struct QuantizeOptions {
   size_t threads = 1;
   // Called from the worker threads, one at a time; may throw to stop. `what` is at work: a linear's

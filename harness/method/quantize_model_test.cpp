@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "harness/base/error.h"
+#include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/affine.h"
 #include "harness/testing/testing.h"
@@ -37,15 +38,19 @@ class CountingRounder : public Rounder {
   mutable std::atomic<int> calls{0};
 };
 
+struct Loaded : ModelWeights {
+  ModelConfig config;
+};
+
 // The weights stay mapped when the folder is gone.
-ModelWeights Load(const TinyModel& model, const FileTensors& tensors) {
+Loaded Load(const TinyModel& model, const FileTensors& tensors) {
   const TempDir dir;
   testing::WriteFile(dir / "config.json", testing::TinyConfig(model).dump());
   testing::WriteTensors(dir.path(), tensors);
-  return LoadWeights(ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path()),
-                     WeightType::kNative, 1);
+  const ModelConfig config = ReadConfig(dir / "config.json");
+  return {LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1), config};
 }
-ModelWeights Load(const TinyModel& model) { return Load(model, testing::TinyTensors(model)); }
+Loaded Load(const TinyModel& model) { return Load(model, testing::TinyTensors(model)); }
 
 // A spec that applies to every linear of the tiny model.
 QuantizeSpec Spec(Names keep = {"embed_tokens", "lm_head"}) {
@@ -76,16 +81,8 @@ QuantizedModel Quantize(const ModelWeights& weights, const std::vector<PlannedLi
   method.rounder = &rounder;
   return QuantizeModel({}, weights, plan, method, nullptr, options);
 }
-QuantizedModel Quantize(const ModelWeights& weights, const QuantizeSpec& spec, size_t threads = 1) {
-  return Quantize(weights, PlanFor(spec, weights), CountingRounder(), {threads});
-}
-
-// Bits of the linear of this name in the plan, 16 where it is kept, 0 where it is not in the plan.
-int BitsOf(const std::vector<PlannedLinear>& plan, const std::string& name) {
-  for (const PlannedLinear& planned : plan) {
-    if (planned.shape.name == name) return planned.scheme ? planned.scheme->bits : 16;
-  }
-  return 0;
+QuantizedModel Quantize(const Loaded& model, const QuantizeSpec& spec, size_t threads = 1) {
+  return Quantize(model, PlanModel(spec, model.config), CountingRounder(), {threads});
 }
 
 // The hashes of the quantized linears, in order; "kept" for the others.
@@ -97,80 +94,8 @@ Names Hashes(const ModelWeights& weights) {
   return hashes;
 }
 
-TEST_CASE("quantize_model: the linears that a plan decides on", "[quantize_model]") {
-  const ModelWeights weights = Load({.layers = 1});
-  const struct {
-    const char* name;
-    size_t rows, cols;
-  } expected[] = {
-      {"embed_tokens", 64, 32},
-      {"layers.0.self_attn.q_proj", 32, 32},
-      {"layers.0.self_attn.k_proj", 16, 32},
-      {"layers.0.self_attn.v_proj", 16, 32},
-      {"layers.0.self_attn.o_proj", 32, 32},
-      {"layers.0.mlp.gate_proj", 48, 32},
-      {"layers.0.mlp.up_proj", 48, 32},
-      {"layers.0.mlp.down_proj", 32, 48},
-      {"lm_head", 64, 32},
-  };
-  const std::vector<LinearShape> linears = PlannableLinears(weights);
-  REQUIRE(linears.size() == std::size(expected));
-  for (size_t i = 0; i < linears.size(); ++i) {
-    CHECK(linears[i].name == expected[i].name);
-    CHECK(linears[i].rows == expected[i].rows);
-    CHECK(linears[i].cols == expected[i].cols);
-  }
-  const std::vector<LinearShape> tied = PlannableLinears(Load({.layers = 1, .tied = true}));
-  CHECK(tied.size() == linears.size() - 1);
-  CHECK(tied.back().name == "layers.0.mlp.down_proj");
-}
-
-TEST_CASE("quantize_model: plans of an untied model", "[quantize_model]") {
-  const ModelWeights weights = Load({});
-  const auto usual = PlanFor(Spec(), weights);
-  CHECK(usual.size() == 16);
-  CHECK(BitsOf(usual, "embed_tokens") == 16);
-  CHECK(BitsOf(usual, "lm_head") == 16);
-  CHECK(BitsOf(usual, "layers.1.mlp.up_proj") == 4);
-  const auto head_only = PlanFor(Spec({"embed_tokens"}), weights);
-  CHECK(BitsOf(head_only, "embed_tokens") == 16);
-  CHECK(BitsOf(head_only, "lm_head") == 4);
-  CHECK_ERROR(PlanFor(Spec({"layers.2.*"}), weights), "layers.2.*", "matches no weight");
-}
-
-TEST_CASE("quantize_model: a tied matrix answers to both of its names", "[quantize_model]") {
-  const ModelWeights weights = Load({.tied = true});
-  const auto bits = [&weights](const QuantizeSpec& spec) {
-    const std::vector<PlannedLinear> plan = PlanFor(spec, weights);
-    CHECK(plan.size() == 15);
-    CHECK(BitsOf(plan, "lm_head") == 0);
-    CHECK(BitsOf(plan, "layers.0.mlp.up_proj") == 4);
-    return BitsOf(plan, "embed_tokens");
-  };
-  CHECK(bits(Spec()) == 16);
-  CHECK(bits(Spec({})) == 4);
-  CHECK(bits(Spec({"embed_tokens"})) == 16);
-  CHECK(bits(Spec({"lm_head"})) == 16);
-  for (const std::string name : {"embed_tokens", "lm_head"}) {
-    INFO(name);
-    for (const Names& keep : {Names{}, Names{"embed_tokens", "lm_head"}}) {
-      QuantizeSpec spec = Spec(keep);
-      spec.overrides = {WithBits(name, 8)};
-      CHECK(bits(spec) == 8);
-      spec.overrides = {WithBits(name, 8), Kept(name)};
-      CHECK(bits(spec) == 16);
-    }
-  }
-  // The last one wins, whichever name it has.
-  QuantizeSpec spec = Spec({});
-  spec.overrides = {WithBits("lm_head", 8), WithBits("embed_tokens", 3)};
-  CHECK(bits(spec) == 3);
-  std::reverse(spec.overrides.begin(), spec.overrides.end());
-  CHECK(bits(spec) == 8);
-}
-
 TEST_CASE("quantize_model: quantizes what the plan says and no more", "[quantize_model]") {
-  const ModelWeights weights = Load({.attention_bias = true});
+  const Loaded weights = Load({.attention_bias = true});
   QuantizeSpec spec = Spec();
   spec.overrides = {WithBits("layers.1.*", 3), Kept("*.o_proj")};
   const QuantizedModel quantized = Quantize(weights, spec);
@@ -219,7 +144,7 @@ TEST_CASE("quantize_model: the size of the residual stream does not matter", "[q
   for (const int shift : {0, 8, 14, 24}) {
     INFO("2^-" << shift);
     config.rms_eps = std::ldexp(eps, -2 * shift);
-    const ModelWeights weights = Load({}, WithSmallStream(testing::TinyTensors({}), shift));
+    const Loaded weights = Load({}, WithSmallStream(testing::TinyTensors({}), shift));
     QuantizeSpec spec = Spec({"lm_head"});
     spec.weights = {.bits = 8, .granularity = Granularity::kRow, .symmetric = true};
     QuantizedModel quantized = Quantize(weights, spec);
@@ -235,7 +160,7 @@ TEST_CASE("quantize_model: the size of the residual stream does not matter", "[q
 }
 
 TEST_CASE("quantize_model: reports each quantized linear in order", "[quantize_model]") {
-  const ModelWeights weights = Load({});
+  const Loaded weights = Load({});
   QuantizeSpec spec = Spec({"lm_head"});
   spec.overrides = {WithBits("*.v_proj", 8), Kept("*.q_proj")};
   const QuantizedModel quantized = Quantize(weights, spec);
@@ -262,7 +187,7 @@ TEST_CASE("quantize_model: reports each quantized linear in order", "[quantize_m
 }
 
 TEST_CASE("quantize_model: a tied head follows the embedding", "[quantize_model]") {
-  const ModelWeights weights = Load({.tied = true});
+  const Loaded weights = Load({.tied = true});
   const QuantizedModel quantized = Quantize(weights, Spec({}));
   CHECK(quantized.weights.embedding.weight.quantized());
   CHECK(quantized.weights.head.weight.SharesStorage(quantized.weights.embedding.weight));
@@ -284,7 +209,7 @@ TEST_CASE("quantize_model: effective bits by hand", "[quantize_model]") {
     CHECK(bits.blocks == Approx(blocks).epsilon(1e-12));
     CHECK(bits.model == Approx(model).epsilon(1e-12));
   };
-  const ModelWeights f16 = Load({.dtype = "F16"}), tied = Load({.tied = true, .dtype = "F16"});
+  const Loaded f16 = Load({.dtype = "F16"}), tied = Load({.tied = true, .dtype = "F16"});
   check(MeasureBits(f16), 16, 16);
   check(MeasureBits(Load({})), 32, 32);
   check(MeasureBits(Quantize(f16, Spec()).weights), kBits,
@@ -301,7 +226,7 @@ TEST_CASE("quantize_model: effective bits by hand", "[quantize_model]") {
 }
 
 TEST_CASE("quantize_model: the result does not depend on the threads", "[quantize_model]") {
-  const ModelWeights weights = Load({.layers = 5});
+  const Loaded weights = Load({.layers = 5});
   const QuantizedModel one = Quantize(weights, Spec({}));
   const Names hashes = Hashes(one.weights);
   CHECK(std::count(hashes.begin(), hashes.end(), "kept") == 0);
@@ -318,12 +243,12 @@ TEST_CASE("quantize_model: the result does not depend on the threads", "[quantiz
 
 TEST_CASE("quantize_model: progress counts up to the total, one call at a time",
           "[quantize_model]") {
-  const ModelWeights weights = Load({});
+  const Loaded weights = Load({});
   for (const size_t threads : {1, 4}) {
     std::vector<size_t> counts;
     bool right_total = true, overlapped = false;
     std::atomic<int> inside{0};
-    Quantize(weights, PlanFor(Spec(), weights), CountingRounder(),
+    Quantize(weights, PlanModel(Spec(), weights.config), CountingRounder(),
              {threads, [&](size_t done, size_t total, std::string_view) {
                 overlapped |= inside++ != 0;
                 std::this_thread::sleep_for(std::chrono::milliseconds(1));  // time to collide
@@ -340,14 +265,15 @@ TEST_CASE("quantize_model: progress counts up to the total, one call at a time",
 }
 
 TEST_CASE("quantize_model: an exception from progress stops the work", "[quantize_model]") {
-  const ModelWeights weights = Load({.layers = 10});
+  const Loaded weights = Load({.layers = 10});
   for (const size_t threads : {1, 3}) {
     const CountingRounder rounder;
     const auto stop_at_three = [](size_t done, size_t, std::string_view) {
       if (done == 3) throw Interrupted("stopped", "");
     };
-    CHECK_THROWS_AS(Quantize(weights, PlanFor(Spec(), weights), rounder, {threads, stop_at_three}),
-                    Interrupted);
+    CHECK_THROWS_AS(
+        Quantize(weights, PlanModel(Spec(), weights.config), rounder, {threads, stop_at_three}),
+        Interrupted);
     // Of 70 linears: the three, and what the other threads had begun or took up meanwhile.
     if (threads == 1) CHECK(rounder.calls == 3);
     CHECK(rounder.calls < 70);
@@ -360,7 +286,7 @@ TEST_CASE("quantize_model: an error names the linear and the method", "[quantize
   std::vector<float> huge(48 * 32, 0.5f);
   huge[1000] = 3e38f;
   tensors["model.layers.1.mlp.up_proj.weight"].bytes = testing::Stored(huge, "F32");
-  const ModelWeights weights = Load(model, tensors);
+  const Loaded weights = Load(model, tensors);
   for (const size_t threads : {1, 4}) {
     CHECK_ERROR(Quantize(weights, Spec(), threads), "layers.1.mlp.up_proj",
                 "counting cannot round it", "does not fit FP16");
@@ -385,8 +311,8 @@ class FailingRounder final : public CountingRounder {
 
 TEST_CASE("quantize_model: a rounder's error keeps its hint; a stop stays a stop",
           "[quantize_model]") {
-  const ModelWeights weights = Load({});
-  const std::vector<PlannedLinear> plan = PlanFor(Spec(), weights);
+  const Loaded weights = Load({});
+  const std::vector<PlannedLinear> plan = PlanModel(Spec(), weights.config);
   CHECK_ERROR(Quantize(weights, plan, FailingRounder(false), {}), "layers.0.self_attn.q_proj",
               "counting cannot round it: odd weights", "use even ones");
   CHECK_THROWS_AS(Quantize(weights, plan, FailingRounder(true), {}), Interrupted);

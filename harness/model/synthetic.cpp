@@ -1,10 +1,8 @@
 #include "harness/model/synthetic.h"
 
-#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstdlib>
 #include <new>
@@ -14,6 +12,7 @@
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/model/block.h"
+#include "harness/model/plan_model.h"
 
 namespace quantref {
 namespace {
@@ -52,29 +51,6 @@ ModelConfig ConfigOf(const Shape& shape) {
   config.rope_theta = shape.rope_theta;
   config.tied_head = shape.tied;
   return config;
-}
-
-// The names and shapes of a block's linears in the order of BlockWeights::linears().
-std::array<LinearShape, kLinears> BlockShapes(const ModelConfig& config, size_t layer) {
-  const size_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
-  const size_t d = config.hidden, m = config.intermediate;
-  const auto name = [&](const char* part) { return fmt::format("layers.{}.{}_proj", layer, part); };
-  return {{{name("self_attn.q"), q, d},
-           {name("self_attn.k"), kv, d},
-           {name("self_attn.v"), kv, d},
-           {name("self_attn.o"), d, q},
-           {name("mlp.gate"), m, d},
-           {name("mlp.up"), m, d},
-           {name("mlp.down"), d, m}}};
-}
-
-std::vector<LinearShape> AllShapes(const ModelConfig& config) {
-  std::vector<LinearShape> shapes = {{"embed_tokens", config.vocab, config.hidden}};
-  for (size_t layer = 0; layer < config.layers; ++layer) {
-    for (LinearShape& shape : BlockShapes(config, layer)) shapes.push_back(std::move(shape));
-  }
-  shapes.push_back({"lm_head", config.vocab, config.hidden});
-  return shapes;
 }
 
 // Every matrix has a sequence of its own, so that they can be filled in any order.
@@ -126,14 +102,6 @@ const ModelConfig& FindSyntheticShape(std::string_view name) {
   return found->config;
 }
 
-std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const ModelConfig& config) {
-  std::vector<PlannedLinear> plan = MakePlan(spec, AllShapes(config));
-  // One matrix with two names: either keeps both.
-  if (config.tied_head && !plan.back().scheme) plan.front().scheme.reset();
-  if (config.tied_head) plan.pop_back();
-  return plan;
-}
-
 size_t SyntheticBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan) {
   if (plan.empty()) return sizeof(uint16_t) * config.Parameters();
   size_t bytes = 0;
@@ -165,12 +133,13 @@ SyntheticWeights MakeSyntheticFrame(const ModelConfig& config, uint64_t seed, si
   for (size_t i = 0; i < 2; ++i) ends[i]->name = names[i];
   weights.final_norm.assign(config.hidden, 1.0f);
   weights.blocks.resize(config.layers);
+  const std::vector<LinearShape> shapes = PlannableLinears(config);
   for (size_t layer = 0; layer < config.layers; ++layer) {
     BlockWeights& block = weights.blocks[layer];
     block.attention_norm.assign(config.hidden, 1.0f);
     block.mlp_norm.assign(config.hidden, 1.0f);
-    const auto shapes = BlockShapes(config, layer);
-    for (size_t i = 0; i < kLinears; ++i) block.linears()[i]->name = shapes[i].name;
+    for (size_t i = 0; i < kLinears; ++i)
+      block.linears()[i]->name = shapes[1 + layer * kLinears + i].name;
   }
   return frame;
 }
@@ -178,8 +147,8 @@ SyntheticWeights MakeSyntheticFrame(const ModelConfig& config, uint64_t seed, si
 SyntheticWeights MakeSyntheticReference(const ModelConfig& config, const SyntheticWeights& frame,
                                         uint64_t seed, size_t threads) {
   std::vector<PlannedLinear> plan;
-  for (LinearShape& shape : AllShapes(config)) plan.push_back({std::move(shape), std::nullopt});
-  if (config.tied_head) plan.pop_back();
+  for (LinearShape& shape : PlannableLinears(config))
+    plan.push_back({std::move(shape), std::nullopt});
   return MakeSynthetic(config, frame, plan, std::nullopt, seed, threads);
 }
 

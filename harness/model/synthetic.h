@@ -24,10 +24,6 @@ struct SyntheticShape {
 std::span<const SyntheticShape> SyntheticShapes();
 const ModelConfig& FindSyntheticShape(std::string_view name);  // one of those
 
-// As MakePlan for the linears of a model of this shape: embed_tokens, those of the blocks, and
-// lm_head, which of a tied model shares the embedding's entry.
-std::vector<PlannedLinear> PlanSynthetic(const QuantizeSpec& spec, const ModelConfig& config);
-
 // Bytes of a model under the plan; without one, of all in FP16.
 size_t SyntheticBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan);
 

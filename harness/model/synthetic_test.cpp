@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/base/sha256.h"
+#include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 
@@ -51,7 +52,7 @@ TEST_CASE("synthetic: the shapes are those of the models") {
 }
 
 TEST_CASE("synthetic: a plan is that of a checkpoint of the same shape") {
-  const std::vector<PlannedLinear> plan = PlanSynthetic(Groups(4, 32), Tiny());
+  const std::vector<PlannedLinear> plan = PlanModel(Groups(4, 32), Tiny());
   REQUIRE(plan.size() == 16);
   CHECK(plan.front().shape.name == "embed_tokens");
   CHECK(plan[3].shape.name == "layers.0.self_attn.v_proj");
@@ -60,19 +61,8 @@ TEST_CASE("synthetic: a plan is that of a checkpoint of the same shape") {
   CHECK_FALSE(plan.front().scheme);
   CHECK_FALSE(plan.back().scheme);
   CHECK(plan[1].scheme->bits == 4);
-  CHECK_ERROR(PlanSynthetic(Groups(4, 40), Tiny()), "group 40 does not divide");
-  CHECK(PlanSynthetic(Groups(4, 64), FindSyntheticShape("llama-3.2-1b")).size() == 1 + 7 * 16);
-}
-
-TEST_CASE("synthetic: of a tied pair either name keeps both") {
-  const ModelConfig& tied = FindSyntheticShape("wikilm-28m");
-  QuantizeSpec spec = Groups(4, 64);
-  spec.keep = {"lm_head"};
-  CHECK_FALSE(PlanSynthetic(spec, tied).front().scheme);
-  spec.keep = {"embed_tokens"};
-  CHECK_FALSE(PlanSynthetic(spec, tied).front().scheme);
-  spec.keep = {};
-  CHECK(PlanSynthetic(spec, tied).front().scheme);
+  CHECK_ERROR(PlanModel(Groups(4, 40), Tiny()), "group 40 does not divide");
+  CHECK(PlanModel(Groups(4, 64), FindSyntheticShape("llama-3.2-1b")).size() == 1 + 7 * 16);
 }
 
 TEST_CASE("synthetic: weights are finite, of a trained model's size, and of their seed alone") {
@@ -113,7 +103,7 @@ TEST_CASE("synthetic: a quantized model has codes in the kernels' layout and com
   const SyntheticWeights frame = MakeSyntheticFrame(Tiny(), 0, 1);
   QuantizeSpec spec = Groups(4, 32);
   spec.keep = {"embed_tokens", "lm_head", "*.k_proj"};
-  const auto plan = PlanSynthetic(spec, Tiny());
+  const auto plan = PlanModel(spec, Tiny());
   const SyntheticWeights made = MakeSynthetic(Tiny(), frame, plan, ActivationScheme{}, 0, 2);
   const BlockWeights& block = made.weights.blocks[1];
   REQUIRE(block.down.weight.tiled() != nullptr);
@@ -133,13 +123,17 @@ TEST_CASE("synthetic: a quantized model has codes in the kernels' layout and com
 }
 
 TEST_CASE("synthetic: a quantized tied head is the embedding") {
-  QuantizeSpec spec = Groups(4, 64);
-  spec.keep = {};
+  QuantizeSpec spec = Groups(4, 64);  // keeps both names but for what an override says
+  SchemeOverride head;
+  head.match = "lm_head";
+  head.bits = 8;
+  spec.overrides = {head};
   const ModelConfig& tied = FindSyntheticShape("wikilm-28m");
   const SyntheticWeights made = MakeSynthetic(tied, MakeSyntheticFrame(tied, 0, 1),
-                                              PlanSynthetic(spec, tied), ActivationScheme{}, 0, 2);
+                                              PlanModel(spec, tied), ActivationScheme{}, 0, 2);
   CHECK(made.weights.head.weight.SharesStorage(made.weights.embedding.weight));
-  CHECK(made.weights.head.weight.quantized());
+  REQUIRE(made.weights.head.weight.quantized());
+  CHECK(made.weights.head.weight.tiled()->scheme().bits == 8);
   CHECK(made.weights.head.activations);
   CHECK_FALSE(made.weights.embedding.activations);
 }
@@ -148,12 +142,12 @@ TEST_CASE("synthetic: bytes are those that the weights take") {
   CHECK(SyntheticBytes(Tiny(), {}) == 2 * Tiny().Parameters());
   const size_t all = 2 * 128 * 64 * 2;  // embedding and head
   const size_t block = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64;
-  CHECK(SyntheticBytes(Tiny(), PlanSynthetic(Groups(4, 32), Tiny())) ==
+  CHECK(SyntheticBytes(Tiny(), PlanModel(Groups(4, 32), Tiny())) ==
         all + 2 * (block / 2 + block / 32 * 3));
-  CHECK(SyntheticBytes(Tiny(), PlanSynthetic(Groups(6, 32), Tiny())) ==
+  CHECK(SyntheticBytes(Tiny(), PlanModel(Groups(6, 32), Tiny())) ==
         all + 2 * (block + block / 32 * 3));
   const ModelConfig& large = FindSyntheticShape("llama-2-7b");
-  CHECK(SyntheticBytes(large, PlanSynthetic(Groups(4, 128), large)) < 4'300'000'000);
+  CHECK(SyntheticBytes(large, PlanModel(Groups(4, 128), large)) < 4'300'000'000);
 }
 
 }  // namespace
