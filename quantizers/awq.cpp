@@ -48,20 +48,18 @@ ClipGrid ClipGridOf(const Knobs& knobs) {
   return {grid, std::max<size_t>(1, static_cast<size_t>(steps))};
 }
 
-constexpr std::array<size_t, 5> kClipped = {kV, kO, kGate, kUp, kDown};
-
 bool HasLimits(const std::optional<WeightScheme>& scheme) {
   return scheme &&
          (scheme->granularity == Granularity::kRow || scheme->granularity == Granularity::kGroup);
 }
 
 void SearchLimits(CalibratedBlock& block, const ClipGrid& clip, size_t threads) {
-  for (const size_t linear : kClipped) {
-    const std::optional<WeightScheme>& scheme = block.schemes[linear];
-    if (!HasLimits(scheme)) continue;
-    const Matrix<float> weights = block.weights.linears()[linear]->weight.Decode();
-    block.limits[linear] =
-        AwqLimits(weights.view(), *scheme, block.input(TapOf(linear)).gram.view(), clip, threads);
+  for (const LinearRow& row : block.shape.layout().linears) {
+    const std::optional<WeightScheme>& scheme = block.schemes[row.index];
+    if (!row.clippable || !HasLimits(scheme)) continue;
+    const Matrix<float> weights = block.weights.linears[row.index].weight.Decode();
+    block.limits[row.index] =
+        AwqLimits(weights.view(), *scheme, block.input(row.tap).gram.view(), clip, threads);
   }
 }
 
@@ -172,24 +170,23 @@ DataNeeds Awq::needs(const Knobs& knobs) const {
 
 void Awq::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const {
   if (knobs.Flag("scale")) {
-    for (const ScalingGroup& group : ScalingGroups(block.shape.config)) {
+    for (const ScalingGroup& group : block.shape.layout().ScalingGroups()) {
       if (block.Quantizes(group.tap)) SearchScales(block, group, knobs.Count("grid"), threads);
     }
   }
   if (knobs.Flag("clip")) SearchLimits(block, ClipGridOf(knobs), threads);
 }
 
-SearchWork Awq::Searches(const ModelConfig& config, std::span<const PlannedLinear> linears,
-                         const Knobs& knobs) const {
+SearchWork Awq::Searches(const BlockPlan& block, const Knobs& knobs) const {
   SearchWork work;
   if (knobs.Flag("scale")) {
-    for (const ScalingGroup& group : ScalingGroups(config))
-      AddScaleSearch(linears, group, knobs.Count("grid"), work);
+    for (const ScalingGroup& group : block.layout.ScalingGroups())
+      AddScaleSearch(block, group, knobs.Count("grid"), work);
   }
   const double steps = static_cast<double>(ClipGridOf(knobs).steps);
-  for (const size_t linear : kClipped) {
-    const auto& [shape, scheme, method] = linears[linear];
-    if (!knobs.Flag("clip") || !HasLimits(scheme)) continue;
+  for (const LinearRow& row : block.layout.linears) {
+    const auto& [shape, scheme, method] = block[row.index];
+    if (!knobs.Flag("clip") || !row.clippable || !HasLimits(scheme)) continue;
     const double weights = static_cast<double>(shape.rows * shape.cols);
     const size_t width = scheme->granularity == Granularity::kRow ? shape.cols : scheme->group;
     work.rounded += steps * weights;

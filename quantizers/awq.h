@@ -32,8 +32,7 @@ class Awq final : public Transform {
   std::span<const Knob> knobs() const override;
   DataNeeds needs(const Knobs& knobs) const override;
   void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const override;
-  SearchWork Searches(const ModelConfig& config, std::span<const PlannedLinear> linears,
-                      const Knobs& knobs) const override;
+  SearchWork Searches(const BlockPlan& block, const Knobs& knobs) const override;
 };
 
 // s = max(mean^ratio, 1e-4), divided by sqrt(max s * min s): positive and finite for any means.

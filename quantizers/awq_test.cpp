@@ -66,26 +66,26 @@ TEST_CASE("awq: scales by hand", "[awq]") {
 
 TEST_CASE("awq: a loud channel is scaled up, and less is lost than by rounding alone", "[awq]") {
   TestBlock test({});
-  test.block.weights.attention_norm[5] *= 40;
-  test.block.weights.mlp_norm[9] *= 40;
+  test.block.weights.norms[kAttentionNorm][5] *= 40;
+  test.block.weights.norms[kMlpNorm][9] *= 40;
   test.Calibrate();
   test.Quantize(kThreeBitRows);
   const std::vector<float> ones(32, 1);
   std::vector<double> before;
   for (const ScalingGroup& group : test.groups()) {
-    if (!group.producer) before.push_back(ScaleSearch(test.block, group).Error(ones));
+    if (group.of_norm()) before.push_back(ScaleSearch(test.block, group).Error(ones));
   }
-  const std::vector<float> gain = test.block.weights.attention_norm;
+  const std::vector<float> gain = test.block.weights.norms[kAttentionNorm];
   Awq().Apply(test.block, With({{"clip", 0}}), 2);
   size_t i = 0;
   for (const ScalingGroup& group : test.groups()) {
-    if (group.producer) continue;
-    INFO(group.name);
+    if (!group.of_norm()) continue;
+    INFO(test.ProducerName(group));
     CHECK(ScaleSearch(test.block, group).Error(ones) < 0.5 * before[i++]);
-    CHECK(test.block.notes[Readers(group.tap)[0]] != "awq ratio 0.00");
+    CHECK(test.block.notes[group.consumers[0]] != "awq ratio 0.00");
   }
-  CHECK(test.block.weights.attention_norm[5] / gain[5] <
-        0.2f * test.block.weights.attention_norm[6] / gain[6]);
+  CHECK(test.block.weights.norms[kAttentionNorm][5] / gain[5] <
+        0.2f * test.block.weights.norms[kAttentionNorm][6] / gain[6]);
 }
 
 TEST_CASE("awq: limits by hand", "[awq]") {
@@ -200,23 +200,23 @@ TEST_CASE("awq: its searches can be switched off", "[awq]") {
   TestBlock clipped({});
   clipped.Quantize(kThreeBitRows);
   Awq().Apply(clipped.block, With({{"scale", 0}}), 1);
-  CHECK(clipped.block.weights.mlp_norm == before.block.weights.mlp_norm);
+  CHECK(clipped.block.weights.norms[kMlpNorm] == before.block.weights.norms[kMlpNorm]);
   CHECK(clipped.block.notes[kDown].empty());
   CHECK(clipped.block.limits[kDown].rows() == 32);
 
   TestBlock scaled({});
   scaled.Quantize(kThreeBitRows);
   Awq().Apply(scaled.block, With({{"clip", 0}}), 1);
-  CHECK(scaled.block.weights.mlp_norm != before.block.weights.mlp_norm);
+  CHECK(scaled.block.weights.norms[kMlpNorm] != before.block.weights.norms[kMlpNorm]);
   CHECK(scaled.block.limits[kDown].rows() == 0);
 
   // One candidate of either search is the block as it is.
   TestBlock least({});
   least.Quantize(kThreeBitRows);
   Awq().Apply(least.block, With({{"grid", 1}, {"max_shrink", 0}}), 1);
-  CHECK(least.block.weights.mlp_norm == before.block.weights.mlp_norm);
+  CHECK(least.block.weights.norms[kMlpNorm] == before.block.weights.norms[kMlpNorm]);
   CHECK(least.block.notes[kDown] == "awq ratio 0.00");
-  const Matrix<float> down = least.block.weights.down.weight.Decode();
+  const Matrix<float> down = least.block.weights.linears[kDown].weight.Decode();
   for (size_t r = 0; r < down.rows(); ++r) {
     float largest = 0;
     for (const float w : down.view().row_span(r)) largest = std::max(largest, std::fabs(w));
@@ -238,14 +238,16 @@ TEST_CASE("awq: needs what its searches read", "[awq]") {
 TEST_CASE("awq: what it searches, by hand") {
   ModelConfig config;
   config.heads = 4;
+  config.layers.resize(1);
   config.kv_heads = 2;  // shared heads: v is no producer
   std::vector<PlannedLinear> linears(kLinears, {{"", 32, 16}, kThreeBitGroups});
   linears[kK].scheme.reset();
+  const BlockPlan block{LayoutOf(config, 0), linears};
   const Awq awq;
   Knobs knobs(awq.knobs());
   knobs.Set("grid", 10);
   knobs.Set("max_shrink", 0.25);
-  const SearchWork work = awq.Searches(config, linears, knobs);
+  const SearchWork work = awq.Searches(block, knobs);
   // Ratios of q and v, gate and up, down; then 5 limits of v, o, gate, up and down.
   CHECK(work.rounded == 512.0 * (10 * 5 + 5 * 5));
   CHECK(work.products == 5 * 5 * 2 * 512.0 * static_cast<double>(kThreeBitGroups.group));
@@ -253,7 +255,7 @@ TEST_CASE("awq: what it searches, by hand") {
   CHECK(work.candidates == 10);
   knobs.Set("scale", 0);
   knobs.Set("clip", 0);
-  const SearchWork nothing = awq.Searches(config, linears, knobs);
+  const SearchWork nothing = awq.Searches(block, knobs);
   CHECK(nothing.rounded == 0);
   CHECK(nothing.products == 0);
   CHECK(nothing.forwards == std::array<double, kTaps>{});

@@ -21,11 +21,11 @@ constexpr std::array<Knob, 2> kKnobs = {{
 constexpr double kLeast = 1e-5;
 constexpr size_t kAlphaSteps = 20;  // of the search
 
-// max |W_j| over all readers of the tap.
-std::vector<float> WeightMax(const BlockWeights& weights, Tap tap) {
+// max |W_j| over all consumers of the group.
+std::vector<float> WeightMax(const BlockWeights& weights, const ScalingGroup& group) {
   std::vector<float> largest;
-  for (const size_t reader : Readers(tap)) {
-    const Matrix<float> values = weights.linears()[reader]->weight.Decode();
+  for (const LinearIndex consumer : group.consumers) {
+    const Matrix<float> values = weights.linears[consumer].weight.Decode();
     largest.resize(values.cols());
     for (size_t r = 0; r < values.rows(); ++r) {
       for (size_t j = 0; j < values.cols(); ++j) {
@@ -38,7 +38,7 @@ std::vector<float> WeightMax(const BlockWeights& weights, Tap tap) {
 
 void Smooth(CalibratedBlock& block, const ScalingGroup& group, std::span<const double> alphas,
             size_t threads) {
-  const std::vector<float> weight_max = WeightMax(block.weights, group.tap);
+  const std::vector<float> weight_max = WeightMax(block.weights, group);
   std::vector<std::vector<float>> candidates;
   for (const double alpha : alphas) {
     candidates.push_back(SmoothQuantScales(block.input(group.tap).channel_max, weight_max, alpha));
@@ -66,17 +66,16 @@ void SmoothQuant::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threa
   } else {
     alphas.push_back(knobs.Real("alpha"));
   }
-  for (const ScalingGroup& group : ScalingGroups(block.shape.config)) {
-    if (!group.producer && block.Quantizes(group.tap)) Smooth(block, group, alphas, threads);
+  for (const ScalingGroup& group : block.shape.layout().ScalingGroups()) {
+    if (group.of_norm() && block.Quantizes(group.tap)) Smooth(block, group, alphas, threads);
   }
 }
 
-SearchWork SmoothQuant::Searches(const ModelConfig& config, std::span<const PlannedLinear> linears,
-                                 const Knobs& knobs) const {
+SearchWork SmoothQuant::Searches(const BlockPlan& block, const Knobs& knobs) const {
   SearchWork work;
   if (!knobs.Flag("search")) return work;
-  for (const ScalingGroup& group : ScalingGroups(config)) {
-    if (!group.producer) AddScaleSearch(linears, group, kAlphaSteps + 1, work);
+  for (const ScalingGroup& group : block.layout.ScalingGroups()) {
+    if (group.of_norm()) AddScaleSearch(block, group, kAlphaSteps + 1, work);
   }
   return work;
 }

@@ -27,8 +27,7 @@ class SmoothQuant final : public Transform {
   std::span<const Knob> knobs() const override;
   DataNeeds needs(const Knobs& knobs) const override;
   void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const override;
-  SearchWork Searches(const ModelConfig& config, std::span<const PlannedLinear> linears,
-                      const Knobs& knobs) const override;
+  SearchWork Searches(const BlockPlan& block, const Knobs& knobs) const override;
 };
 
 // Eq. 4; both maxima of each channel are finite and >= 0. Weights' maxima and the scales are at

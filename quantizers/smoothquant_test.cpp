@@ -22,7 +22,7 @@ Knobs With(std::initializer_list<std::pair<std::string_view, double>> settings) 
 std::vector<float> ColumnMax(const TestBlock& test, std::initializer_list<size_t> linears) {
   std::vector<float> largest;
   for (const size_t linear : linears) {
-    const Matrix<float> weights = test.block.weights.linears()[linear]->weight.Decode();
+    const Matrix<float> weights = test.block.weights.linears[linear].weight.Decode();
     largest.resize(weights.cols());
     for (size_t r = 0; r < weights.rows(); ++r) {
       for (size_t j = 0; j < weights.cols(); ++j) {
@@ -104,14 +104,14 @@ TEST_CASE("smoothquant: kept readers count, and groups without quantized ones ar
   test.block.schemes[kQ] = kEightBitRows;
   SmoothQuant().Apply(test.block, With({{"alpha", 0}}), 1);
   CheckAllOne(ColumnMax(test, {kQ, kK, kV}));
-  CHECK(test.block.weights.mlp_norm == before.block.weights.mlp_norm);
+  CHECK(test.block.weights.norms[kMlpNorm] == before.block.weights.norms[kMlpNorm]);
   CHECK(test.block.notes[kQ] == "alpha 0.00");
   CHECK(test.block.notes[kK].empty());
 }
 
 TEST_CASE("smoothquant: the searched alpha is the best of its grid", "[smoothquant]") {
   TestBlock test({});
-  test.block.weights.mlp_norm[7] *= 60;
+  test.block.weights.norms[kMlpNorm][7] *= 60;
   test.Calibrate();
   test.Quantize({.bits = 4, .granularity = Granularity::kRow, .symmetric = true});
   test.block.activations = ActivationScheme{.bits = 4};
@@ -127,7 +127,7 @@ TEST_CASE("smoothquant: the searched alpha is the best of its grid", "[smoothqua
   for (int i = 0; i <= 20; ++i) least = std::min(least, error(i / 20.0));
 
   TestBlock searched({});
-  searched.block.weights.mlp_norm[7] *= 60;
+  searched.block.weights.norms[kMlpNorm][7] *= 60;
   searched.Calibrate();
   searched.block.schemes = test.block.schemes;
   searched.block.activations = test.block.activations;

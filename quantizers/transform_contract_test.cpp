@@ -37,7 +37,7 @@ const std::vector<NastyBlock>& NastyBlocks() {
       {"dead channels",
        {},
        [](TestBlock& test) {
-         test.block.weights.attention_norm[3] = test.block.weights.mlp_norm[0] = 0;
+         test.block.weights.norms[kAttentionNorm][3] = test.block.weights.norms[kMlpNorm][0] = 0;
          for (const size_t linear : {kV, kUp}) {
            test.Edit(linear, [](size_t r, size_t, float& weight) { weight = r % 8 ? weight : 0; });
          }
@@ -46,8 +46,8 @@ const std::vector<NastyBlock>& NastyBlocks() {
       {"a huge outlier channel",
        {},
        [](TestBlock& test) {
-         test.block.weights.attention_norm[5] *= 1e4f;
-         test.block.weights.mlp_norm[5] *= 1e4f;
+         test.block.weights.norms[kAttentionNorm][5] *= 1e4f;
+         test.block.weights.norms[kMlpNorm][5] *= 1e4f;
          for (const size_t linear : {kQ, kK}) {
            test.Edit(linear, [](size_t, size_t c, float& weight) { weight *= c == 5 ? 1e-4f : 1; });
          }
@@ -152,10 +152,12 @@ bool SameBits(MatrixView<const T> a, MatrixView<const T> b) {
 }
 
 bool SameBlock(const CalibratedBlock& a, const CalibratedBlock& b) {
-  bool same = SameBits(AsRow(a.weights.attention_norm), AsRow(b.weights.attention_norm)) &&
-              SameBits(AsRow(a.weights.mlp_norm), AsRow(b.weights.mlp_norm)) && a.notes == b.notes;
+  bool same =
+      SameBits(AsRow(a.weights.norms[kAttentionNorm]), AsRow(b.weights.norms[kAttentionNorm])) &&
+      SameBits(AsRow(a.weights.norms[kMlpNorm]), AsRow(b.weights.norms[kMlpNorm])) &&
+      a.notes == b.notes;
   for (size_t i = 0; i < kLinears; ++i) {
-    const Linear &left = *a.weights.linears()[i], &right = *b.weights.linears()[i];
+    const Linear &left = a.weights.linears[i], &right = b.weights.linears[i];
     const Matrix<float> left_weights = left.weight.Decode(), right_weights = right.weight.Decode();
     same = same && SameBits<float>(left_weights.view(), right_weights.view()) &&
            SameBits(AsRow(left.bias), AsRow(right.bias)) &&
@@ -217,7 +219,8 @@ TEST_CASE("transform contract: what is left can be rounded", "[contract]") {
     INFO(tried.name);
     const CalibratedBlock& block = tried.after->block;
     bool finite = true;
-    for (const auto* gain : {&block.weights.attention_norm, &block.weights.mlp_norm}) {
+    for (const auto* gain :
+         {&block.weights.norms[kAttentionNorm], &block.weights.norms[kMlpNorm]}) {
       for (const float value : *gain) finite &= std::isfinite(value);
     }
     for (size_t i = 0; i < kLinears; ++i) {
@@ -226,8 +229,7 @@ TEST_CASE("transform contract: what is left can be rounded", "[contract]") {
         finite &= std::isfinite(limits.data()[k]) && limits.data()[k] >= 0;
       }
       // Checks that all weights are finite, and the shape of the limits.
-      RoundToNearest(block.weights.linears()[i]->weight.Decode().view(), tried.scheme,
-                     limits.view());
+      RoundToNearest(block.weights.linears[i].weight.Decode().view(), tried.scheme, limits.view());
     }
     CHECK(finite);
   }
@@ -260,7 +262,7 @@ TEST_CASE("transform contract: a block that is kept is left alone", "[contract]"
       transform->Apply(test.block, knobs, 2);
       CHECK(SameBlock(test.block, before.block));
       for (size_t i = 0; i < kLinears; ++i) {
-        CHECK(test.block.weights.linears()[i]->weight.SharesStorage(weights.linears()[i]->weight));
+        CHECK(test.block.weights.linears[i].weight.SharesStorage(weights.linears[i].weight));
         CHECK(test.block.limits[i].rows() == 0);
       }
     }

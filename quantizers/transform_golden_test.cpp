@@ -33,7 +33,7 @@ std::vector<float> Values(const json& patterns) {
   return values;
 }
 
-// The linears in the order of BlockWeights::linears(), by the names that the file uses.
+// The linears in the order of LinearIndex, by the names that the file uses.
 constexpr std::array<std::string_view, kLinears> kNames = {"q",    "k",  "v",   "o",
                                                            "gate", "up", "down"};
 
@@ -50,11 +50,11 @@ std::unique_ptr<TestBlock> BlockOf(const json& variant) {
   REQUIRE(test->config.rms_eps == golden.at("rms_eps").get<double>());
   REQUIRE(test->config.rope_theta == golden.at("rope_theta").get<double>());
   const json& weights = golden.at("weights");
-  test->block.weights.attention_norm = Values(weights.at("attention_norm"));
-  test->block.weights.mlp_norm = Values(weights.at("mlp_norm"));
+  test->block.weights.norms[kAttentionNorm] = Values(weights.at("attention_norm"));
+  test->block.weights.norms[kMlpNorm] = Values(weights.at("mlp_norm"));
   for (size_t i = 0; i < kLinears; ++i) {
     const std::vector<float> values = Values(weights.at(std::string(kNames[i])));
-    const size_t cols = test->block.weights.linears()[i]->weight.cols();
+    const size_t cols = test->block.weights.linears[i].weight.cols();
     test->Edit(i, [&](size_t r, size_t c, float& weight) { weight = values.at(r * cols + c); });
   }
   for (size_t i = 0; i < test->samples.size(); ++i) {
@@ -78,10 +78,10 @@ TEST_CASE("awq: the loss of every ratio as in PyTorch", "[awq][golden]") {
     const auto test = BlockOf(variant);
     CHECK(test->groups().size() == variant.at("losses").size());
     for (const ScalingGroup& group : test->groups()) {
-      const std::vector<double> losses = variant.at("losses").at(std::string(group.name));
+      const std::vector<double> losses = variant.at("losses").at(test->ProducerName(group));
       const ScaleSearch search(test->block, group);
       for (size_t i = 0; i < losses.size(); ++i) {
-        INFO(variant.at("name") << ", " << group.name << ", candidate " << i);
+        INFO(variant.at("name") << ", " << test->ProducerName(group) << ", candidate " << i);
         const double ratio = static_cast<double>(i) / static_cast<double>(losses.size());
         CHECK(search.Error(AwqScales(test->block.input(group.tap).channel_mean, ratio)) ==
               Approx(losses[i]).epsilon(1e-3));
@@ -96,10 +96,10 @@ TEST_CASE("awq: ratios and limits as in PyTorch", "[awq][golden]") {
     const auto test = BlockOf(variant);
     awq.Apply(test->block, Knobs(awq.knobs()), 2);
     for (const ScalingGroup& group : test->groups()) {
-      INFO(variant.at("name") << ", " << group.name);
-      const std::string& note = test->block.notes[Readers(group.tap).front()];
+      INFO(variant.at("name") << ", " << test->ProducerName(group));
+      const std::string& note = test->block.notes[group.consumers.front()];
       REQUIRE(note.starts_with("awq ratio "));
-      const int ratio = variant.at("ratios").at(std::string(group.name));
+      const int ratio = variant.at("ratios").at(test->ProducerName(group));
       CHECK(std::stod(note.substr(10)) == Approx(ratio / 20.0));
     }
     size_t equal = 0, all = 0;
@@ -128,8 +128,8 @@ TEST_CASE("smoothquant: scales as in PyTorch", "[smoothquant][golden]") {
         const auto test = BlockOf(variant);
         const auto gain = [&] {
           const BlockWeights& weights = test->block.weights;
-          return norm == std::string_view("input_layernorm") ? weights.attention_norm
-                                                             : weights.mlp_norm;
+          return norm == std::string_view("input_layernorm") ? weights.norms[kAttentionNorm]
+                                                             : weights.norms[kMlpNorm];
         };
         const std::vector<float> before = gain();
         Knobs knobs(smoothquant.knobs());

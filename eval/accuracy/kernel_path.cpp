@@ -78,21 +78,14 @@ class LinearCheck {
 // final norm's output.
 Matrix<float> CheckLinears(const Transformer& simulated, const Transformer& kernel,
                            std::span<const uint32_t> ids, Workspace& work, PathGap& gap) {
-  const ModelConfig& config = simulated.config();
-  const RopeTable rope(config, ids.size());
   LinearCheck check(gap);
-  Matrix<float> h(ids.size(), config.hidden);
-  Embed(simulated.weights(), ids, h.view());
-  for (size_t layer = 0; layer < config.layers; ++layer) {
-    const auto of_simulated = simulated.weights().blocks[layer].linears();
-    const auto of_kernel = kernel.weights().blocks[layer].linears();
-    const Observer observer = [&](Tap tap, MatrixView<const float> x) {
-      for (const size_t i : Readers(tap)) check.Add(*of_simulated[i], *of_kernel[i], x);
-    };
-    BlockForward({config, rope}, simulated.weights().blocks[layer], h.view(), work, observer);
-  }
-  RmsNorm(h.view(), simulated.weights().final_norm, config.rms_eps, h.view());
-  check.Add(simulated.weights().head, kernel.weights().head, h.view());
+  const ModelWeights &expected = simulated.weights(), &found = kernel.weights();
+  Matrix<float> h =
+      simulated.Hidden(ids, work, [&](size_t layer, Tap tap, MatrixView<const float> x) {
+        for (const LinearIndex i : LayoutOf(simulated.config(), layer).Readers(tap))
+          check.Add(expected.blocks[layer].linears[i], found.blocks[layer].linears[i], x);
+      });
+  check.Add(expected.head, found.head, h.view());
   return h;
 }
 
@@ -102,7 +95,7 @@ KernelPath OnKernels(const ModelWeights& weights, size_t threads) {
   KernelPath path{weights, 0, {}};
   std::vector<Linear*> linears;
   for (BlockWeights& block : path.weights.blocks) {
-    for (Linear* linear : block.linears()) linears.push_back(linear);
+    for (Linear& linear : block.linears) linears.push_back(&linear);
   }
   linears.push_back(&path.weights.head);  // the embedding is looked up, not multiplied
   ParallelFor(linears.size(), threads,

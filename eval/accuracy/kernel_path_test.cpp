@@ -67,11 +67,12 @@ TEST_CASE("kernel path: quantized linears get the kernels' layout, kept ones sta
         std::vector<std::string>{"layers.0.self_attn.k_proj", "layers.1.self_attn.k_proj"});
   CHECK(path.UsesKernels());
   const BlockWeights& block = path.weights.blocks[0];
-  CHECK(block.q.weight.tiled() != nullptr);
-  CHECK(block.q.weight.packed() == model.weights.blocks[0].q.weight.packed());
-  CHECK(block.k.weight.tiled() == nullptr);
-  CHECK(block.v.weight.tiled() == nullptr);
-  CHECK(model.weights.blocks[0].q.weight.tiled() == nullptr);  // the other path is as it was
+  CHECK(block.linears[kQ].weight.tiled() != nullptr);
+  CHECK(block.linears[kQ].weight.packed() == model.weights.blocks[0].linears[kQ].weight.packed());
+  CHECK(block.linears[kK].weight.tiled() == nullptr);
+  CHECK(block.linears[kV].weight.tiled() == nullptr);
+  CHECK(model.weights.blocks[0].linears[kQ].weight.tiled() ==
+        nullptr);  // the other path is as it was
   CHECK(HashQuantized(path.weights) == HashQuantized(model.weights));
 }
 
@@ -158,7 +159,7 @@ TEST_CASE("kernel path: a wrong layout in one linear is found and named") {
     const Quantized model(Spec(kInt4), activations);
     for (const auto plant : {OneCodeOff, AnotherMatrix}) {
       KernelPath path = OnKernels(model.weights, 1);
-      Linear& down = path.weights.blocks[1].down;
+      Linear& down = path.weights.blocks[1].linears[kDown];
       down.weight = plant(down.weight);
       const PathGap gap = Gap(model, path.weights);
       CHECK_FALSE(kLimits.LinearsHold(gap));

@@ -25,7 +25,7 @@ TEST_CASE("reference_name: it is called by what its weights are") {
     CHECK(ReferenceName(Load(dtype, WeightType::kFp16)) == "fp16");
   }
   ModelWeights mixed = Load("BF16", WeightType::kNative);
-  mixed.blocks[0].q.weight = Weight(mixed.blocks[0].q.weight.Decode());
+  mixed.blocks[0].linears[kQ].weight = Weight(mixed.blocks[0].linears[kQ].weight.Decode());
   CHECK(ReferenceName(mixed) == "bf16+fp32");
 }
 

@@ -24,8 +24,8 @@ size_t RoundedUp(size_t n, size_t by) { return (n + by - 1) / by; }
 double Turns(size_t count, size_t threads) { return AsDouble(RoundedUp(count, threads)); }
 
 // Scores that attention computes for one head: tiles of queries against the keys of any of them.
-double KeyPairs(const ModelConfig& config, size_t tokens) {
-  const size_t window = config.sliding_window == 0 ? tokens : config.sliding_window;
+double KeyPairs(size_t sliding_window, size_t tokens) {
+  const size_t window = sliding_window == 0 ? tokens : sliding_window;
   double pairs = 0;
   for (size_t first = 0; first < tokens; first += kQueryTile) {
     const size_t count = std::min(kQueryTile, tokens - first);
@@ -40,10 +40,7 @@ double KeyPairs(const ModelConfig& config, size_t tokens) {
 CellTime::CellTime(const ModelConfig& config, const CellLoad* load, size_t threads, Rates& rates)
     : config_(config), load_(load), threads_(threads), rates_(rates) {}
 
-// The plan of a block's linear stands behind that of the embedding and the blocks before.
-CellTime::Linears CellTime::Block(size_t layer) const {
-  return load_->plan.subspan(1 + layer * kLinears, kLinears);
-}
+BlockPlan CellTime::Block(size_t layer) const { return PlanOfBlock(config_, load_->plan, layer); }
 
 LinearFormat CellTime::FormatOf(const PlannedLinear& linear, bool kernels) const {
   if (!linear.scheme) return {};
@@ -55,10 +52,10 @@ double CellTime::LinearToken(const PlannedLinear& linear, bool kernels) const {
 }
 
 // What the reference takes, and by how much quantized linears take longer or shorter.
-double CellTime::BlockToken(Linears block, bool kernels) const {
+double CellTime::BlockToken(const BlockPlan& block, bool kernels) const {
   const double reference = rates_.BlockToken();
   double seconds = reference;
-  for (const PlannedLinear& linear : block) {
+  for (const PlannedLinear& linear : block.linears) {
     if (!linear.scheme) continue;
     seconds += LinearToken(linear, kernels);
     seconds -= Weights(linear) * rates_.Product({}, linear.shape);
@@ -73,15 +70,18 @@ double CellTime::HeadToken(bool kernels) const {
   return head.scheme ? LinearToken(head, kernels) : rates_.Head();
 }
 
-double CellTime::Attention(size_t tokens) const {
-  return AsDouble(config_.heads) * KeyPairs(config_, tokens) * rates_.Pair();
+double CellTime::Attention(size_t layer, size_t tokens) const {
+  const AttentionShape shape = AttentionOf(config_, layer);
+  return AsDouble(shape.heads) * KeyPairs(shape.window, tokens) * rates_.Pair();
 }
 
 double CellTime::Forward(size_t tokens, bool kernels) const {
-  double token = 0;
-  for (size_t layer = 0; layer < config_.layers; ++layer)
+  double token = 0, attention = 0;
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
     token += load_ == nullptr ? rates_.BlockToken() : BlockToken(Block(layer), kernels);
-  return AsDouble(tokens) * token + AsDouble(config_.layers) * Attention(tokens);
+    attention += Attention(layer, tokens);
+  }
+  return AsDouble(tokens) * token + attention;
 }
 
 double CellTime::Measure(std::span<const Window> windows, bool compare) const {
@@ -101,8 +101,8 @@ double CellTime::Gate(std::span<const Window> windows) const {
   if (load_ == nullptr || !load_->kernels) return 0;
   const size_t positions = std::min(windows.front().length, kGapPositions);
   double linears = 0;  // of both kinds, beside each other
-  for (size_t layer = 0; layer < config_.layers; ++layer) {
-    for (const PlannedLinear& linear : Block(layer)) {
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
+    for (const PlannedLinear& linear : Block(layer).linears) {
       if (linear.scheme) linears += LinearToken(linear, false) + LinearToken(linear, true);
     }
   }
@@ -119,75 +119,78 @@ double CellTime::OverSamples(double of_sample) const {
 }
 
 // A sample's way through a block of the reference up to the tap.
-double CellTime::PartialPass(Tap last) const {
-  double all = 0, done = 0;
-  for (size_t i = 0; i < kLinears; ++i) {
-    const double weights = Weights(Block(0)[i]);
-    all += weights;
-    if (TapOf(i) < last) done += weights;
+double CellTime::PartialPass(size_t layer, Tap last) const {
+  const BlockLayout layout = LayoutOf(config_, layer);
+  double done = 0;
+  for (const LinearRow& row : layout.linears) {
+    if (row.tap < last) done += AsDouble(row.rows * row.cols);
   }
   const double tokens = AsDouble(load_->length);
-  return tokens * rates_.BlockToken() * done / all +
-         (last == Tap::kAttentionInput ? 0 : Attention(load_->length));
+  return tokens * rates_.BlockToken() * done / AsDouble(layout.Weights()) +
+         (last == Tap::kAttentionInput ? 0 : Attention(layer, load_->length));
 }
 
 // Collecting the inputs of the reference's blocks, and going on with quantized ones.
 double CellTime::CalibrationPasses() const {
   const DataNeeds& needs = load_->needs;
-  double of_sample = 0;
-  for (const Tap tap : kAllTaps) {
-    if (needs.true_sequential || tap == Tap::kMlpHidden) of_sample += PartialPass(tap);
-  }
   const bool transforms = !load_->method->transforms.empty();
-  if (needs.true_sequential && transforms) of_sample += PartialPass(Tap::kMlpHidden);
-  of_sample *= AsDouble(config_.layers);
+  double of_sample = 0;
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
+    for (const Tap tap : kAllTaps) {
+      if (needs.true_sequential || tap == Tap::kMlpHidden) of_sample += PartialPass(layer, tap);
+    }
+    if (needs.true_sequential && transforms) of_sample += PartialPass(layer, Tap::kMlpHidden);
+  }
   if (load_->sequential) of_sample += Forward(load_->length, true);
   return OverSamples(of_sample);
 }
 
 double CellTime::Statistics() const {
   const DataNeeds& needs = load_->needs;
-  const double tokens = AsDouble(load_->length), layers = AsDouble(config_.layers);
+  const double tokens = AsDouble(load_->length);
   double visited = 0, products = 0, sums = 0;
-  for (const Tap tap : kAllTaps) {
-    const double channels = AsDouble(TapChannels(config_, tap));
-    visited += tokens * channels * (needs.channel_max + needs.channel_mean);
-    if (!needs.gram) continue;
-    products += tokens * channels * channels;  // of a triangle
-    sums += channels * channels / 2;
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
+    const BlockLayout layout = LayoutOf(config_, layer);
+    for (const Tap tap : kAllTaps) {
+      const double channels = AsDouble(layout.Channels(tap));
+      visited += tokens * channels * (needs.channel_max + needs.channel_mean);
+      if (!needs.gram) continue;
+      products += tokens * channels * channels;  // of a triangle
+      sums += channels * channels / 2;
+    }
   }
   const double gram = (products * rates_.GramOperation() + sums * kStep) / AsDouble(threads_);
-  return layers * (OverSamples(visited * kStep) + AsDouble(load_->samples) * gram);
+  return OverSamples(visited * kStep) + AsDouble(load_->samples) * gram;
 }
 
 // One kept sample's way through the module of a tap, with the readers on the kernels.
-double CellTime::Module(Linears block, Tap tap) const {
-  static const std::array<std::vector<size_t>, kTaps> modules = {
-      {{kQ, kK, kV, kO}, {kO}, {kGate, kUp, kDown}, {kDown}}};
-  double token = kStep * AsDouble(TapChannels(config_, tap) + config_.hidden);
-  for (const size_t i : modules[static_cast<size_t>(tap)]) {
-    const bool reads = TapOf(i) == tap;
+double CellTime::Module(size_t layer, const BlockPlan& block, Tap tap) const {
+  const BlockLayout& layout = block.layout;
+  double token = kStep * AsDouble(layout.Channels(tap) + config_.hidden);
+  for (const LinearIndex i : layout.Module(tap)) {
+    const bool reads = layout.row(i).tap == tap;
     token += reads ? LinearToken(block[i], true)
                    : Weights(block[i]) * rates_.Product({}, block[i].shape);
   }
   return AsDouble(load_->length) * token +
-         (tap == Tap::kAttentionInput ? Attention(load_->length) : 0);
+         (tap == Tap::kAttentionInput ? Attention(layer, load_->length) : 0);
 }
 
-double CellTime::Searches(Linears block) const {
+double CellTime::Searches(size_t layer) const {
+  const BlockPlan block = Block(layer);
   const Method& method = *load_->method;
-  const auto scheme =
-      std::find_if(block.begin(), block.end(), [](const auto& linear) { return linear.scheme; });
-  if (scheme == block.end()) return 0;
+  const auto scheme = std::find_if(block.linears.begin(), block.linears.end(),
+                                   [](const auto& linear) { return linear.scheme; });
+  if (scheme == block.linears.end()) return 0;
   double seconds = 0;
   for (const Transform* transform : method.transforms) {
-    const SearchWork work = transform->Searches(config_, block, method.KnobsOf(*transform));
+    const SearchWork work = transform->Searches(block, method.KnobsOf(*transform));
     double serial = work.rounded * rates_.Trial(FormatOf(*scheme, true), scheme->shape) +
                     work.products * rates_.GramOperation();
     const double kept = AsDouble(std::min(load_->samples, kKeptSamples));
     for (const Tap tap : kAllTaps) {
       const double forwards = work.forwards[static_cast<size_t>(tap)];
-      if (forwards > 0) serial += forwards * kept * Module(block, tap);
+      if (forwards > 0) serial += forwards * kept * Module(layer, block, tap);
     }
     seconds += serial * Turns(work.candidates, threads_) / AsDouble(work.candidates);
   }
@@ -217,7 +220,7 @@ double CellTime::Quantize() const {
   double seconds = Rounding();
   if (load_->samples == 0) return seconds;
   seconds += CalibrationPasses() + Statistics();
-  for (size_t layer = 0; layer < config_.layers; ++layer) seconds += Searches(Block(layer));
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer) seconds += Searches(layer);
   return seconds;
 }
 

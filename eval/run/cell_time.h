@@ -5,7 +5,7 @@
 #include "eval/run/cost.h"
 #include "eval/run/rates.h"
 #include "eval/text/protocol.h"
-#include "harness/model/config.h"
+#include "harness/model/plan_model.h"
 
 namespace quantref {
 
@@ -22,20 +22,19 @@ class CellTime {
   double Gate(std::span<const Window> windows) const;
 
  private:
-  using Linears = std::span<const PlannedLinear>;
   LinearFormat FormatOf(const PlannedLinear& linear, bool kernels) const;
   double LinearToken(const PlannedLinear& linear, bool kernels) const;
-  double BlockToken(Linears block, bool kernels) const;
+  double BlockToken(const BlockPlan& block, bool kernels) const;
   double HeadToken(bool kernels) const;
-  double Attention(size_t tokens) const;
+  double Attention(size_t layer, size_t tokens) const;
   double Forward(size_t tokens, bool kernels) const;
-  Linears Block(size_t layer) const;
+  BlockPlan Block(size_t layer) const;
 
   double CalibrationPasses() const;
-  double PartialPass(Tap last) const;
+  double PartialPass(size_t layer, Tap last) const;
   double Statistics() const;
-  double Searches(Linears block) const;
-  double Module(Linears block, Tap tap) const;
+  double Searches(size_t layer) const;
+  double Module(size_t layer, const BlockPlan& block, Tap tap) const;
   double Rounding() const;
   double Report(const PlannedLinear& linear) const;
   double OverSamples(double of_sample) const;

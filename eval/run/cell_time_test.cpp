@@ -42,6 +42,10 @@ struct Cell {
   double Quantize(size_t threads = 1) { return CellTime(config, &load, threads, rates).Quantize(); }
 
   TempDir dir;
+  void Slide(size_t window) {
+    for (LayerConfig& layer : config.layers) layer.sliding_window = window;
+  }
+
   ModelConfig config;
   ModelWeights weights;
   Method method;
@@ -56,9 +60,9 @@ TEST_CASE("cell time: attention counts every query with the keys that its tile s
   // Of 512 tokens the first tile of 256 sees 256 keys and the second 512, and so on.
   const double pairs = 256.0 * 256 * (1 + 2 + 3 + 4) - 2 * 256.0 * 256 * (1 + 2);
   CHECK(forward(1024) - 2 * forward(512) == Approx(2 * 4 * pairs * cell.rates.Pair()));
-  cell.config.sliding_window = 1;
+  cell.Slide(1);
   CHECK(forward(1024) == Approx(2 * forward(512)));
-  cell.config.sliding_window = 257;  // each tile but the first sees one more
+  cell.Slide(257);  // each tile but the first sees one more
   const double before = 256.0 * 256 * 4, more = 256.0 * 256 * 3;
   CHECK(forward(1024) - 1024 * 2 * cell.rates.BlockToken() ==
         Approx(2 * 4 * (before + more) * cell.rates.Pair()));

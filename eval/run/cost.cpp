@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "eval/run/cell_time.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
+#include "harness/model/layout.h"
+#include "harness/model/ops.h"
 #include "harness/model/synthetic.h"
 #include "harness/quant/packed_matrix.h"
 
@@ -36,6 +40,20 @@ Matrix<float> UniformMatrix(size_t rows, size_t cols) {
 double GflopsNow() {
   static const double rate = MeasureGemmRate(512, 512);
   return rate;
+}
+
+size_t MatricesOfBlocks(const ModelConfig& config) {
+  size_t count = 0;
+  for (size_t layer = 0; layer < config.layers.size(); ++layer)
+    count += LayoutOf(config, layer).linears.size();
+  return count;
+}
+
+// (rows, cols) of a block's matrices.
+std::set<std::pair<size_t, size_t>> DistinctShapes(const ModelConfig& config) {
+  std::set<std::pair<size_t, size_t>> shapes;
+  for (const LinearRow& row : LayoutOf(config, 0).linears) shapes.emplace(row.rows, row.cols);
+  return shapes;
 }
 
 }  // namespace
@@ -87,11 +105,16 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
   }
   hidden_states = std::min(hidden_states, static_cast<double>(DefaultActivationBudget()));
   const ModelConfig& config = model.config;
-  const size_t per_token = 3 * config.hidden + 2 * config.heads * config.head_dim +
-                           2 * config.kv_heads * config.head_dim + 2 * config.intermediate +
-                           kQueryTile;
-  const double panel =
-      4.0 * static_cast<double>(PanelRows(config.intermediate) * config.intermediate);
+  // The hidden state, a module's input and its output; what the linears make inside a module; the
+  // heads' outputs; a row of scores.
+  const BlockLayout layout = LayoutOf(config, 0);
+  size_t per_token = 3 * config.hidden + layout.Channels(Tap::kAttentionOutput) + kQueryTile;
+  size_t widest = 0;
+  for (const LinearRow& row : layout.linears) {
+    if (row.tap == Tap::kAttentionInput || row.tap == Tap::kMlpInput) per_token += row.rows;
+    widest = std::max(widest, row.cols);
+  }
+  const double panel = 4.0 * static_cast<double>(PanelRows(widest) * widest);
   const double logits = 4.0 * 128 * static_cast<double>(config.vocab);
   const double workers = static_cast<double>(std::min(threads, windows));
   const Checkpoint& checkpoint = *model.weights.checkpoint;
@@ -126,7 +149,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
   const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
   cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +
-                                kLayerBytes * static_cast<double>(kLinears * model.config.layers));
+                                kLayerBytes * static_cast<double>(MatricesOfBlocks(model.config)));
   cost.journal_bytes = models * (count * kFrameBytes + (compare ? 8 * scored : 0));
   return cost;
 }
@@ -140,9 +163,9 @@ Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, si
   // A decoded token reads every weight once.
   each += static_cast<double>(spec.decode * 2 * config.Parameters()) / kReadBytesPerSecond;
   if (spec.kernels) {
-    const double d = static_cast<double>(config.hidden);
-    double products = d * (static_cast<double>(2 * config.heads * config.head_dim) +
-                           2 * static_cast<double>(config.intermediate));  // distinct shapes
+    double products = 0;
+    for (const auto& [rows, cols] : DistinctShapes(config))
+      products += static_cast<double>(rows * cols);
     if (spec.standard_shapes) products += 4096.0 * (4096 + 2 * 11008 + 14336);
     double tokens = 0;
     for (const size_t count : spec.tokens) tokens += static_cast<double>(count);
@@ -151,7 +174,8 @@ Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, si
   const double samples = static_cast<double>(models * spec.repetitions);
   cost.throughput_seconds = each * samples;
   if (spec.kernels) {
-    const double shapes = spec.standard_shapes ? 9 : 5;
+    const double shapes =
+        static_cast<double>(DistinctShapes(config).size() + (spec.standard_shapes ? 4 : 0));
     cost.throughput_seconds +=
         kShortestSample * shapes * samples * static_cast<double>(spec.tokens.size()) * kContestants;
   }

@@ -11,6 +11,7 @@
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
 #include "harness/method/round_linear.h"
+#include "harness/model/block.h"
 #include "harness/quant/affine.h"
 
 namespace quantref {
@@ -64,7 +65,7 @@ double OnAll(size_t threads, const F& make) {
 }
 
 size_t PieceTokens(const ModelConfig& config, size_t window) {
-  const double of_token = config.ForwardFlops(1, 0) / static_cast<double>(config.layers);
+  const double of_token = config.ForwardFlops(1, 0) / static_cast<double>(config.layers.size());
   const auto affordable = static_cast<size_t>(kOperations / of_token);
   return std::min(window, std::clamp(affordable, kLeastTokens, kTokens));
 }
@@ -80,9 +81,7 @@ Rates::Rates(const ModelConfig& config, const ModelWeights& weights, size_t wind
 
 double Rates::Pair() {
   if (pair_) return *pair_;
-  ModelConfig head = config_;
-  head.heads = head.kv_heads = 1;
-  head.sliding_window = 0;
+  const AttentionShape head{.heads = 1, .kv_heads = 1, .head_dim = config_.head_dim};
   const size_t queries = std::min(window_, kQueryTile), keys = std::min(window_, kKeys);
   const double seconds = OnAll(threads_, [&] {
     return [&head, q = RandomMatrix(queries, head.head_dim), k = RandomMatrix(keys, head.head_dim),
@@ -104,7 +103,7 @@ double Rates::BlockToken() {
             h = Matrix<float>(tokens_, config_.hidden), work = std::make_shared<Workspace>()] {
       std::copy_n(input.data(), tokens_ * config_.hidden, h.data());
       const MatrixView<float> rows(h.data(), h.rows(), h.cols());
-      BlockForward({config_, rope}, weights_.blocks[0], rows, *work);
+      BlockForward({config_, 0, rope}, weights_.blocks[0], rows, *work);
     };
   });
   const double tokens = static_cast<double>(tokens_);

@@ -90,7 +90,7 @@ void SyntheticRun::PlanMemory() {
   bytes_ = ends;
   for (const Cell& cell : cells_) {
     for (const PlannedLinear& linear : cell.plan) {
-      const bool of_frame = linear.shape.name == "embed_tokens" || linear.shape.name == "lm_head";
+      const bool of_frame = linear.shape.name == kEmbeddingName || linear.shape.name == kHeadName;
       if (linear.scheme || !of_frame) bytes_ += SyntheticBytes(shape_, {linear});
     }
   }

@@ -80,7 +80,7 @@ KernelBench::KernelBench(std::span<const ThroughputModel> models, const Throughp
   for (size_t cell = 0; cell < models.size(); ++cell) {
     const ModelWeights& weights = models[cell].transformer->weights();
     for (const BlockWeights& block : weights.blocks) {
-      for (const Linear* linear : block.linears()) AddLinear(cell, *linear);
+      for (const Linear& linear : block.linears) AddLinear(cell, linear);
     }
     if (weights.head.weight.quantized()) AddLinear(cell, weights.head);
   }

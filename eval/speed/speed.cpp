@@ -20,9 +20,8 @@ SyntheticWeights Fp16Copy(const ModelConfig& config, const ModelWeights& referen
   SyntheticWeights copy =
       MakeSyntheticReference(config, MakeSyntheticFrame(config, kSeed, threads), kSeed, threads);
   for (size_t b = 0; b < copy.weights.blocks.size(); ++b) {
-    const auto from = reference.blocks[b].linears();
-    const auto to = copy.weights.blocks[b].linears();
-    for (size_t i = 0; i < to.size(); ++i) to[i]->bias = from[i]->bias;
+    for (size_t i = 0; i < kLinears; ++i)
+      copy.weights.blocks[b].linears[i].bias = reference.blocks[b].linears[i].bias;
   }
   return copy;
 }

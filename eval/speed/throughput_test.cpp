@@ -34,12 +34,12 @@ class Cells {
                     bool keep_down = false) {
     ModelWeights weights = weights_;
     for (BlockWeights& block : weights.blocks) {
-      for (Linear* linear : block.linears()) {
-        if (keep_down && linear == &block.down) continue;
-        linear->weight = Weight(std::make_shared<const PackedMatrix>(
-                                    RoundToNearest(linear->weight.Decode().view(), kInt4)))
-                             .WithKernels();
-        linear->activations = activations;
+      for (Linear& linear : block.linears) {
+        if (keep_down && &linear == &block.linears[kDown]) continue;
+        linear.weight = Weight(std::make_shared<const PackedMatrix>(
+                                   RoundToNearest(linear.weight.Decode().view(), kInt4)))
+                            .WithKernels();
+        linear.activations = activations;
       }
     }
     Add(label, weights);

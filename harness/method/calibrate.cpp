@@ -31,10 +31,10 @@ struct GramStripe {
 };
 
 // The long ones of a tap first, so that threads end together.
-std::vector<GramStripe> GramStripes(const ModelConfig& config, std::span<const Tap> taps) {
+std::vector<GramStripe> GramStripes(const BlockLayout& layout, std::span<const Tap> taps) {
   std::vector<GramStripe> stripes;
   for (const Tap tap : taps) {
-    const size_t count = (TapChannels(config, tap) + kGramStripe - 1) / kGramStripe;
+    const size_t count = (layout.Channels(tap) + kGramStripe - 1) / kGramStripe;
     for (size_t i = count; i-- > 0;) stripes.push_back({static_cast<size_t>(tap), i * kGramStripe});
   }
   return stripes;
@@ -160,12 +160,12 @@ void Calibrator::Run(const Part& part, const Pass& pass,
                      const std::function<void()>& on_sample) {
   for (const Tap tap : pass.taps) {
     InputStatistics& of_tap = statistics[static_cast<size_t>(tap)];
-    of_tap = EmptyStatistics(TapChannels(config_, tap), pass.needs);
+    of_tap = EmptyStatistics(pass.layout.Channels(tap), pass.needs);
     of_tap.tokens = samples() * tokens_;
     if (pass.needs.kept) of_tap.kept.resize(std::min(kKeptSamples, samples()));
   }
   const std::vector<GramStripe> stripes =
-      pass.needs.gram ? GramStripes(config_, pass.taps) : std::vector<GramStripe>();
+      pass.needs.gram ? GramStripes(pass.layout, pass.taps) : std::vector<GramStripe>();
   Batch batch;
   for (batch.first = 0; batch.first < samples(); batch.first += kSampleBatch) {
     batch.count = std::min(kSampleBatch, samples() - batch.first);

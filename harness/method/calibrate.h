@@ -46,6 +46,7 @@ class Calibrator {
 
   // What a pass collects, of which taps, and whether the hidden states move on.
   struct Pass {
+    const BlockLayout& layout;  // of the block that the part is of
     std::span<const Tap> taps;
     DataNeeds needs{};
     bool advance = false;

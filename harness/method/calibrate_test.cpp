@@ -44,9 +44,9 @@ struct Fixture {
     Statistics statistics;
     calibrator.Run(
         [&](MatrixView<float> h, Workspace& work, const Observer& observer) {
-          BlockForward({config, rope}, weights.blocks[0], h, work, observer);
+          BlockForward({config, 0, rope}, weights.blocks[0], h, work, observer);
         },
-        {kAllTaps, needs, false}, statistics, {});
+        {LayoutOf(config, 0), kAllTaps, needs, false}, statistics, {});
     return statistics;
   }
 
@@ -79,7 +79,7 @@ TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibra
   for (size_t s = 0; s < kSamples; ++s) {
     Matrix<float> h(kTokens, fixture.config.hidden);
     Embed(fixture.weights, fixture.data.samples[s], h.view());
-    BlockForward({fixture.config, rope}, fixture.weights.blocks[0], h.view(), work,
+    BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
                    const size_t at = static_cast<size_t>(tap), n = x.cols();
                    if (s == 0) {
@@ -108,7 +108,7 @@ TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibra
   for (size_t at = 0; at < kTaps; ++at) {
     INFO("tap " << at);
     const InputStatistics& input = statistics[at];
-    const size_t n = TapChannels(fixture.config, kAllTaps[at]);
+    const size_t n = LayoutOf(fixture.config, 0).Channels(kAllTaps[at]);
     CHECK(input.tokens == kSamples * kTokens);
     CHECK(input.kept.size() == kKeptSamples);
     REQUIRE(input.channel_max.size() == n);
@@ -152,11 +152,12 @@ TEST_CASE("calibrate: hidden states move on only when they are told to", "[calib
   Calibrator calibrator(fixture.config, fixture.weights, fixture.data, 3, 2);
   const Calibrator::Part block = [&](MatrixView<float> h, Workspace& work,
                                      const Observer& observer) {
-    BlockForward({fixture.config, rope}, fixture.weights.blocks[0], h, work, observer);
+    BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h, work, observer);
   };
   const auto first_inputs = [&](bool advance) {
     Statistics statistics;
-    calibrator.Run(block, {kAllTaps, {.channel_mean = true}, advance}, statistics, {});
+    calibrator.Run(block, {LayoutOf(fixture.config, 0), kAllTaps, {.channel_mean = true}, advance},
+                   statistics, {});
     return statistics[0].channel_mean;
   };
   const std::vector<double> before = first_inputs(false);

@@ -58,8 +58,9 @@ void InputStatistics::DivideChannels(std::span<const float> scales) {
 }
 
 bool CalibratedBlock::Quantizes(Tap tap) const {
-  return std::any_of(Readers(tap).begin(), Readers(tap).end(),
-                     [&](size_t reader) { return schemes[reader].has_value(); });
+  const std::vector<LinearIndex> readers = shape.layout().Readers(tap);
+  return std::any_of(readers.begin(), readers.end(),
+                     [&](LinearIndex reader) { return schemes[reader].has_value(); });
 }
 
 std::optional<ActivationFormat> CalibratedBlock::FormatFor(
@@ -76,12 +77,13 @@ std::optional<ActivationFormat> CalibratedBlock::FormatFor(
 
 void ScaleChannels(BlockWeights& block, const ScalingGroup& group, std::span<const float> scales) {
   for (const float scale : scales) QR_CHECK(scale > 0 && std::isfinite(scale));
-  if (group.producer) {
-    DivideRows(*block.linears()[*group.producer], scales);
+  if (group.of_norm()) {
+    Divide(block.norms[std::get<NormIndex>(group.producer)], scales);
   } else {
-    Divide(group.tap == Tap::kAttentionInput ? block.attention_norm : block.mlp_norm, scales);
+    DivideRows(block.linears[std::get<LinearIndex>(group.producer)], scales);
   }
-  for (const size_t reader : Readers(group.tap)) MultiplyColumns(*block.linears()[reader], scales);
+  for (const LinearIndex consumer : group.consumers)
+    MultiplyColumns(block.linears[consumer], scales);
 }
 
 void StoreAsBefore(const Linear& before, Linear& linear) {
@@ -94,8 +96,9 @@ void StoreAsBefore(const Linear& before, Linear& linear) {
 }
 
 void Fold(CalibratedBlock& block, const ScalingGroup& group, std::span<const float> scales) {
-  bool clipped = group.producer && block.limits[*group.producer].rows() > 0;
-  for (const size_t reader : Readers(group.tap)) clipped |= block.limits[reader].rows() > 0;
+  const auto is_clipped = [&](LinearIndex linear) { return block.limits[linear].rows() > 0; };
+  bool clipped = !group.of_norm() && is_clipped(std::get<LinearIndex>(group.producer));
+  for (const LinearIndex consumer : group.consumers) clipped |= is_clipped(consumer);
   if (clipped) {
     throw Error("a transform scales weights that an earlier one has clipped", "quantize.methods",
                 "put the one that clips last, or switch its clipping off");
@@ -105,7 +108,7 @@ void Fold(CalibratedBlock& block, const ScalingGroup& group, std::span<const flo
 }
 
 void Note(CalibratedBlock& block, Tap tap, const std::string& note) {
-  for (const size_t reader : Readers(tap)) {
+  for (const LinearIndex reader : block.shape.layout().Readers(tap)) {
     if (!block.schemes[reader]) continue;
     std::string& notes = block.notes[reader];
     notes += (notes.empty() ? "" : ", ") + note;

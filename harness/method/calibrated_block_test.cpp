@@ -30,7 +30,7 @@ MatrixView<const float> AsRow(const std::vector<float>& values) {
 }
 
 Matrix<float> Decoded(const TestBlock& test, size_t linear) {
-  return test.block.weights.linears()[linear]->weight.Decode();
+  return test.block.weights.linears[linear].weight.Decode();
 }
 
 TEST_CASE("calibrated block: needs are joined", "[calibrated_block]") {
@@ -100,9 +100,11 @@ TEST_CASE("calibrated block: what a norm's scales change", "[calibrated_block]")
   scales[5] = 4;
   const ScalingGroup group = test.groups().front();
   ScaleChannels(test.block.weights, group, scales);
-  CHECK(test.block.weights.attention_norm[5] == before.block.weights.attention_norm[5] / 4);
-  CHECK(test.block.weights.attention_norm[6] == before.block.weights.attention_norm[6]);
-  CHECK(test.block.weights.mlp_norm == before.block.weights.mlp_norm);
+  CHECK(test.block.weights.norms[kAttentionNorm][5] ==
+        before.block.weights.norms[kAttentionNorm][5] / 4);
+  CHECK(test.block.weights.norms[kAttentionNorm][6] ==
+        before.block.weights.norms[kAttentionNorm][6]);
+  CHECK(test.block.weights.norms[kMlpNorm] == before.block.weights.norms[kMlpNorm]);
   for (const size_t reader : {kQ, kK, kV}) {
     CHECK(Decoded(test, reader)(3, 5) == 4 * Decoded(before, reader)(3, 5));
     CHECK(Decoded(test, reader)(3, 6) == Decoded(before, reader)(3, 6));
@@ -117,14 +119,14 @@ TEST_CASE("calibrated block: what a linear's scales change", "[calibrated_block]
   std::vector<float> scales(48, 1);
   scales[7] = 0.5f;
   const ScalingGroup group = test.groups().back();
-  REQUIRE(group.producer == kUp);
+  REQUIRE(group.producer == Producer(kUp));
   ScaleChannels(test.block.weights, group, scales);
   CHECK(Decoded(test, kUp)(7, 3) == 2 * Decoded(before, kUp)(7, 3));
   CHECK(Decoded(test, kUp)(8, 3) == Decoded(before, kUp)(8, 3));
-  CHECK(test.block.weights.up.bias[7] == 2 * before.block.weights.up.bias[7]);
+  CHECK(test.block.weights.linears[kUp].bias[7] == 2 * before.block.weights.linears[kUp].bias[7]);
   CHECK(Decoded(test, kDown)(3, 7) == Decoded(before, kDown)(3, 7) / 2);
-  CHECK(test.block.weights.down.bias == before.block.weights.down.bias);
-  CHECK(test.block.weights.gate.bias == before.block.weights.gate.bias);
+  CHECK(test.block.weights.linears[kDown].bias == before.block.weights.linears[kDown].bias);
+  CHECK(test.block.weights.linears[kGate].bias == before.block.weights.linears[kGate].bias);
 }
 
 TEST_CASE("calibrated block: folding keeps the function, and statistics follow",
@@ -134,8 +136,9 @@ TEST_CASE("calibrated block: folding keeps the function, and statistics follow",
     const TestBlock before(spec);
     CHECK(test.groups().size() == (spec.kv_heads == spec.heads ? 4 : 3));
     for (const ScalingGroup& group : test.groups()) {
-      INFO(group.name << ", " << spec.kv_heads << " key-value heads, bias " << spec.bias);
-      Fold(test.block, group, RandomScales(TapChannels(test.config, group.tap), 3));
+      INFO(test.ProducerName(group)
+           << ", " << spec.kv_heads << " key-value heads, bias " << spec.bias);
+      Fold(test.block, group, RandomScales(test.layout().Channels(group.tap), 3));
       for (const Matrix<float>& sample : test.samples) {
         CHECK(RelativeDifference(test.Output(sample).view(), before.Output(sample).view()) < 1e-5);
       }
@@ -183,7 +186,7 @@ struct StoredLinear {
     const testing::TempDir dir;
     testing::WriteTinyModel(dir.path(), {.dtype = dtype});
     model = LoadWeights(ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path()), type, 1);
-    linear = model.blocks[0].q;
+    linear = model.blocks[0].linears[kQ];
   }
   // Its weights in FP32, row 0 multiplied by the factor, then stored as before.
   Linear StoredTimes(float factor) const {

@@ -7,7 +7,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "harness/base/rng.h"
@@ -61,22 +63,14 @@ class TestBlock {
   CalibratedBlock block;
 
   explicit TestBlock(const BlockSpec& spec)
-      : config(ConfigOf(spec)), rope(config, spec.tokens), block{{config, rope}} {
+      : config(ConfigOf(spec)), rope(config, spec.tokens), block{{config, 0, rope}} {
     Rng rng(spec.seed);
-    block.weights.attention_norm = Gain(rng);
-    block.weights.mlp_norm = Gain(rng);
-    const size_t q = spec.heads * spec.head_dim, kv = spec.kv_heads * spec.head_dim;
-    const size_t shapes[kLinears][2] = {{q, spec.hidden},
-                                        {kv, spec.hidden},
-                                        {kv, spec.hidden},
-                                        {spec.hidden, q},
-                                        {spec.intermediate, spec.hidden},
-                                        {spec.intermediate, spec.hidden},
-                                        {spec.hidden, spec.intermediate}};
-    for (size_t i = 0; i < kLinears; ++i) {
-      const auto& [out, in] = shapes[i];
-      Linear& linear = *block.weights.linears()[i];
-      linear.name = "linear " + std::to_string(i);
+    block.weights.norms[kAttentionNorm] = Gain(rng);
+    block.weights.norms[kMlpNorm] = Gain(rng);
+    for (const LinearRow& row : layout().linears) {
+      const size_t out = row.rows, in = row.cols;
+      Linear& linear = block.weights.linears[row.index];
+      linear.name = row.name;
       linear.weight = Weight(RandomMatrix(out, in, 1 / std::sqrt(static_cast<double>(in)), rng));
       for (size_t r = 0; r < out && spec.bias; ++r) {
         linear.bias.push_back(static_cast<float>(0.2 * rng.Normal()));
@@ -95,7 +89,7 @@ class TestBlock {
 
   // Changes each weight (row r, column c) of one linear in place.
   void Edit(size_t linear, const std::function<void(size_t r, size_t c, float& weight)>& change) {
-    Weight& weight = block.weights.linears()[linear]->weight;
+    Weight& weight = block.weights.linears[linear].weight;
     Matrix<float> values = weight.Decode();
     for (size_t r = 0; r < values.rows(); ++r) {
       for (size_t c = 0; c < values.cols(); ++c) change(r, c, values(r, c));
@@ -107,8 +101,7 @@ class TestBlock {
   void Calibrate() { block.inputs = Collect(); }
   std::array<InputStatistics, kTaps> Collect() const {
     std::array<InputStatistics, kTaps> inputs;
-    for (const Tap tap : kAllTaps)
-      Clear(inputs[static_cast<size_t>(tap)], TapChannels(config, tap));
+    for (const Tap tap : kAllTaps) Clear(inputs[static_cast<size_t>(tap)], layout().Channels(tap));
     Workspace work;
     for (const Matrix<float>& sample : samples) {
       Matrix<float> h = Copy(sample);
@@ -130,7 +123,20 @@ class TestBlock {
     return h;
   }
 
-  std::vector<ScalingGroup> groups() const { return ScalingGroups(config); }
+  BlockLayout layout() const { return LayoutOf(config, 0); }
+  std::vector<ScalingGroup> groups() const { return layout().ScalingGroups(); }
+  // "input_layernorm", "v_proj"
+  std::string ProducerName(const ScalingGroup& group) const {
+    const BlockLayout parts = layout();
+    if (!group.of_norm()) {
+      const std::string_view name = parts.row(std::get<LinearIndex>(group.producer)).name;
+      return std::string(name.substr(name.find('.') + 1));
+    }
+    for (const NormRow& norm : parts.norms) {
+      if (norm.index == std::get<NormIndex>(group.producer)) return std::string(norm.name);
+    }
+    return "none";
+  }
 
  private:
   static ModelConfig ConfigOf(const BlockSpec& spec) {
@@ -140,7 +146,8 @@ class TestBlock {
     config.heads = spec.heads;
     config.kv_heads = spec.kv_heads;
     config.head_dim = spec.head_dim;
-    config.layers = 1;
+    config.layers.resize(1);
+    config.layers[0].bias.fill(spec.bias);
     return config;
   }
 

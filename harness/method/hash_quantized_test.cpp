@@ -30,12 +30,12 @@ ModelWeights Load(const TinyModel& model) {
 // Packed: one linear of block 0; owned: one of block 1.
 ModelWeights SomeChanged() {
   ModelWeights weights = Load({.attention_bias = true});
-  Linear& v = weights.blocks[0].v;
+  Linear& v = weights.blocks[0].linears[kV];
   v.weight = Weight(std::make_shared<PackedMatrix>(
       RoundToNearest(v.weight.Decode().view(), {.bits = 4, .group = 16})));
-  Linear& up = weights.blocks[1].up;
+  Linear& up = weights.blocks[1].linears[kUp];
   up.weight = Weight(up.weight.Decode());
-  weights.blocks[1].q.activations = ActivationFormat{.bits = 8};
+  weights.blocks[1].linears[kQ].activations = ActivationFormat{.bits = 8};
   return weights;
 }
 
@@ -59,21 +59,24 @@ using Change = std::function<void(ModelWeights& weights)>;
 // By what is changed.
 const std::vector<std::pair<std::string, Change>>& Changes() {
   using Weights = ModelWeights;
-  const auto format = [](Weights& w) -> ActivationFormat& { return *w.blocks[1].q.activations; };
+  const auto format = [](Weights& w) -> ActivationFormat& {
+    return *w.blocks[1].linears[kQ].activations;
+  };
   static const std::vector<std::pair<std::string, Change>> changes = {
-      {"an attention norm", [](Weights& w) { w.blocks[0].attention_norm[31] += 1e-6f; }},
-      {"an MLP norm", [](Weights& w) { w.blocks[1].mlp_norm[0] += 1e-6f; }},
+      {"an attention norm", [](Weights& w) { w.blocks[0].norms[kAttentionNorm][31] += 1e-6f; }},
+      {"an MLP norm", [](Weights& w) { w.blocks[1].norms[kMlpNorm][0] += 1e-6f; }},
       {"norms of two blocks exchanged",
-       [](Weights& w) { std::swap(w.blocks[0].mlp_norm, w.blocks[1].mlp_norm); }},
-      {"a bias", [](Weights& w) { w.blocks[1].o.bias[5] += 1e-6f; }},
-      {"a bias of a packed linear", [](Weights& w) { w.blocks[0].v.bias[5] += 1e-6f; }},
-      {"a code", [](Weights& w) { ChangeCode(w.blocks[0].v.weight); }},
-      {"a number of its own", [](Weights& w) { ChangeOwned(w.blocks[1].up.weight); }},
+       [](Weights& w) { std::swap(w.blocks[0].norms[kMlpNorm], w.blocks[1].norms[kMlpNorm]); }},
+      {"a bias", [](Weights& w) { w.blocks[1].linears[kO].bias[5] += 1e-6f; }},
+      {"a bias of a packed linear", [](Weights& w) { w.blocks[0].linears[kV].bias[5] += 1e-6f; }},
+      {"a code", [](Weights& w) { ChangeCode(w.blocks[0].linears[kV].weight); }},
+      {"a number of its own", [](Weights& w) { ChangeOwned(w.blocks[1].linears[kUp].weight); }},
       {"a matrix from the checkpoint that becomes its own",
        [](Weights& w) { w.head.weight = Weight(w.head.weight.Decode()); }},
       {"activations that were not rounded",
-       [](Weights& w) { w.blocks[0].q.activations = ActivationFormat{.bits = 8}; }},
-      {"activations that were rounded", [](Weights& w) { w.blocks[1].q.activations.reset(); }},
+       [](Weights& w) { w.blocks[0].linears[kQ].activations = ActivationFormat{.bits = 8}; }},
+      {"activations that were rounded",
+       [](Weights& w) { w.blocks[1].linears[kQ].activations.reset(); }},
       {"the head's activations",
        [](Weights& w) { w.head.activations = ActivationFormat{.bits = 8}; }},
       {"the bits of activations", [=](Weights& w) { format(w).bits = 7; }},
@@ -99,7 +102,7 @@ TEST_CASE("hash: changes with everything that quantizing may change", "[hash_qua
 
 TEST_CASE("hash: FP16 numbers of its own count by their values", "[hash_quantized]") {
   ModelWeights half = Load({.dtype = "F16"}), wide = half;
-  Linear &down = half.blocks[0].down, &same = wide.blocks[0].down;
+  Linear &down = half.blocks[0].linears[kDown], &same = wide.blocks[0].linears[kDown];
   const std::string before = HashQuantized(half);
   down.weight = Weight::RoundedToHalf(down.weight.Decode().view(), "w");
   CHECK(HashQuantized(half) != before);

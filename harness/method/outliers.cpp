@@ -25,14 +25,15 @@ void AddOutliers(const ModelConfig& config, const OutlierSpec& spec, ModelWeight
   for (const size_t channel : OutlierChannels(spec, config.hidden)) {
     scales[channel] = static_cast<float>(1 / spec.scale);
   }
-  for (BlockWeights& block : weights.blocks) {
+  for (size_t layer = 0; layer < weights.blocks.size(); ++layer) {
+    BlockWeights& block = weights.blocks[layer];
     const BlockWeights before = block;
-    for (const ScalingGroup& group : ScalingGroups(config)) {
-      if (!group.producer) ScaleChannels(block, group, scales);
+    const BlockLayout layout = LayoutOf(config, layer);
+    for (const ScalingGroup& group : layout.ScalingGroups()) {
+      if (group.of_norm()) ScaleChannels(block, group, scales);
     }
-    for (size_t i = 0; i < kLinears; ++i) {
-      StoreAsBefore(*before.linears()[i], *block.linears()[i]);
-    }
+    for (const LinearRow& row : layout.linears)
+      StoreAsBefore(before.linears[row.index], block.linears[row.index]);
   }
 }
 

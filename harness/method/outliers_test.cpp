@@ -68,9 +68,10 @@ std::vector<std::vector<float>> ChannelMax(const Transformer& model, Tap tap) {
   Matrix<float> h(kTokens, kHidden);
   Embed(model.weights(), Ids(), h.view());
   Workspace work;
-  for (const BlockWeights& block : model.weights().blocks) {
-    std::vector<float>& largest = maxima.emplace_back(TapChannels(model.config(), tap));
-    BlockForward({model.config(), rope}, block, h.view(), work,
+  for (size_t layer = 0; layer < model.weights().blocks.size(); ++layer) {
+    std::vector<float>& largest =
+        maxima.emplace_back(LayoutOf(model.config(), layer).Channels(tap));
+    BlockForward({model.config(), layer, rope}, model.weights().blocks[layer], h.view(), work,
                  [&](Tap at, MatrixView<const float> x) {
                    for (size_t t = 0; t < x.rows() && at == tap; ++t) {
                      for (size_t j = 0; j < x.cols(); ++j)
@@ -143,7 +144,7 @@ TEST_CASE("outliers: the readers of norms get those channels `scale` times as lo
 TEST_CASE("outliers: the same seed gives the same model, another seed another", "[outliers]") {
   const Transformer model = Tiny({});
   const auto gain = [&](const OutlierSpec& spec) {
-    return WithOutliers(model, spec).weights().blocks[1].mlp_norm;
+    return WithOutliers(model, spec).weights().blocks[1].norms[kMlpNorm];
   };
   OutlierSpec other = kSpec;
   other.seed = 4;
@@ -157,13 +158,13 @@ TEST_CASE("outliers: changed weights keep their precision, others their storage"
     const Transformer model = Tiny({.dtype = dtype});
     const Transformer changed = WithOutliers(model, kSpec);
     for (size_t layer = 0; layer < 2; ++layer) {
-      const auto before = model.weights().blocks[layer].linears();
-      const auto after = changed.weights().blocks[layer].linears();
+      const auto& before = model.weights().blocks[layer].linears;
+      const auto& after = changed.weights().blocks[layer].linears;
       for (size_t i = 0; i < kLinears; ++i) {
         const bool reads_norm = i != kO && i != kDown;
-        INFO(after[i]->name);
-        CHECK(after[i]->weight.StorageBits() == before[i]->weight.StorageBits());
-        CHECK(after[i]->weight.SharesStorage(before[i]->weight) == !reads_norm);
+        INFO(after[i].name);
+        CHECK(after[i].weight.StorageBits() == before[i].weight.StorageBits());
+        CHECK(after[i].weight.SharesStorage(before[i].weight) == !reads_norm);
       }
     }
     CHECK(changed.weights().head.weight.SharesStorage(model.weights().head.weight));

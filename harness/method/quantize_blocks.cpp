@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "harness/base/check.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {
@@ -37,7 +38,8 @@ class Driver {
     transform_needs_ = method.TransformNeeds();
     transform_needs_.channel_max |= rounder_needs_.channel_max;
     samples_ = SamplesRead(data, method.Needs(plan));
-    total_ = config.layers * (samples_ * PassesOfABlock() + kLinears);
+    for (size_t layer = 0; layer < config.layers.size(); ++layer)
+      total_ += samples_ * PassesOfABlock() + LayoutOf(config, layer).linears.size();
   }
 
   void Run() {
@@ -47,21 +49,17 @@ class Driver {
     }
     Calibrator calibrator(config_, data_.sequential ? result_.weights : reference, data_, samples_,
                           options_.threads);
-    for (size_t b = 0; b < config_.layers; ++b) QuantizeBlock(calibrator, b);
+    for (size_t b = 0; b < config_.layers.size(); ++b) QuantizeBlock(calibrator, b);
     if (HeadIsQuantized()) QuantizeHead(calibrator);
     result_.seconds.forward = calibrator.forward_seconds();
     result_.seconds.statistics = calibrator.statistics_seconds();
   }
 
  private:
-  // The plan of a block's linear stands behind that of the embedding and the blocks before.
-  const PlannedLinear& PlanOf(size_t block, size_t linear) const {
-    return plan_[1 + block * kLinears + linear];
-  }
   bool HeadIsQuantized() const {
     return tied_ ? plan_.front().scheme.has_value() : plan_.back().scheme.has_value();
   }
-  bool Reads(size_t block) const { return block + 1 < config_.layers || HeadIsQuantized(); }
+  bool Reads(size_t block) const { return block + 1 < config_.layers.size() || HeadIsQuantized(); }
 
   size_t PassesOfABlock() const {
     const size_t collecting =
@@ -74,27 +72,31 @@ class Driver {
     if (options_.progress) options_.progress(done_, total_, what);
   }
 
+  BlockShape ShapeOf(size_t block) const { return {config_, block, rope_}; }
+
   // Where the hidden states do not move on, the block's way ends at the last tap that is read.
   Calibrator::Part BlockPart(const BlockWeights& weights, std::optional<Tap> last) const {
     return [this, &weights, last](MatrixView<float> h, Workspace& work, const Observer& observer) {
-      const BlockShape shape{config_, rope_};
-      if (last) return ObserveBlock(shape, weights, *last, h, work, observer);
-      BlockForward(shape, weights, h, work, observer);
+      if (last) return ObserveBlock(ShapeOf(block_), weights, *last, h, work, observer);
+      BlockForward(ShapeOf(block_), weights, h, work, observer);
     };
   }
 
   void RunPass(Calibrator& calibrator, const BlockWeights& weights, std::span<const Tap> taps,
                const DataNeeds& needs, bool advance, Statistics& statistics) {
     const std::optional<Tap> last = advance ? std::nullopt : std::optional(taps.back());
-    calibrator.Run(BlockPart(weights, last), {taps, needs, advance}, statistics,
+    const BlockLayout layout = LayoutOf(config_, block_);
+    calibrator.Run(BlockPart(weights, last), {layout, taps, needs, advance}, statistics,
                    [this] { Progress(fmt::format("layers.{}, forward", block_)); });
   }
 
   void QuantizeBlock(Calibrator& calibrator, size_t b) {
     block_ = b;
     const BlockWeights reference = result_.weights.blocks[b];
-    CalibratedBlock block{{config_, rope_}, reference, {}, {}, method_.activations, {}, {}};
-    for (size_t i = 0; i < kLinears; ++i) block.schemes[i] = PlanOf(b, i).scheme;
+    const BlockPlan plan = PlanOfBlock(config_, plan_, b);
+    CalibratedBlock block{ShapeOf(b), reference, {}, {}, method_.activations, {}, {}};
+    for (const LinearRow& row : plan.layout.linears)
+      block.schemes[row.index] = plan[row.index].scheme;
     if (rounder_needs_.true_sequential) {
       if (!method_.transforms.empty()) {
         RunPass(calibrator, reference, kAllTaps, transform_needs_, false, block.inputs);
@@ -102,15 +104,15 @@ class Driver {
       }
       for (const Tap tap : kAllTaps) {
         RunPass(calibrator, block.weights, std::span(&tap, 1), rounder_needs_, false, block.inputs);
-        RoundReaders(b, tap, block);
+        RoundReaders(plan, tap, block);
       }
     } else {
       RunPass(calibrator, reference, kAllTaps, transform_needs_ | rounder_needs_, !data_.sequential,
               block.inputs);
       ApplyTransforms(block);
-      for (const Tap tap : kAllTaps) RoundReaders(b, tap, block);
+      for (const Tap tap : kAllTaps) RoundReaders(plan, tap, block);
     }
-    StoreKept(reference, block);
+    StoreKept(plan.layout, reference, block);
     result_.weights.blocks[b] = block.weights;
     if (!Reads(b)) return;
     // Through the kernels, as the quantized model will run.
@@ -130,19 +132,20 @@ class Driver {
     result_.seconds.transform += Since(start);
   }
 
-  void RoundReaders(size_t b, Tap tap, CalibratedBlock& block) {
+  void RoundReaders(const BlockPlan& plan, Tap tap, CalibratedBlock& block) {
     const InputStatistics& inputs = block.input(tap);
-    for (const size_t reader : Readers(tap)) {
+    for (const LinearIndex reader : plan.layout.Readers(tap)) {
+      Linear& linear = block.weights.linears[reader];
       if (block.schemes[reader]) {
-        RoundAndReport(PlanOf(b, reader),
+        RoundAndReport(plan[reader],
                        {.inputs = &inputs,
                         .limits = block.limits[reader].view(),
                         .activations = block.FormatFor(inputs.channel_max),
                         .note = block.notes[reader],
                         .threads = options_.threads},
-                       *block.weights.linears()[reader]);
+                       linear);
       }
-      Progress(block.weights.linears()[reader]->name);
+      Progress(linear.name);
     }
   }
 
@@ -153,9 +156,11 @@ class Driver {
     result_.seconds.report += Since(start) - result_.layers.back().seconds;
   }
 
-  static void StoreKept(const BlockWeights& reference, CalibratedBlock& block) {
-    for (size_t i = 0; i < kLinears; ++i) {
-      if (!block.schemes[i]) StoreAsBefore(*reference.linears()[i], *block.weights.linears()[i]);
+  static void StoreKept(const BlockLayout& layout, const BlockWeights& reference,
+                        CalibratedBlock& block) {
+    for (const LinearRow& row : layout.linears) {
+      if (!block.schemes[row.index])
+        StoreAsBefore(reference.linears[row.index], block.weights.linears[row.index]);
     }
   }
 
@@ -163,14 +168,15 @@ class Driver {
   void QuantizeHead(Calibrator& calibrator) {
     const Calibrator::Part final_norm = [this](MatrixView<float> h, Workspace&,
                                                const Observer& observer) {
-      RmsNorm(h, result_.weights.final_norm, config_.rms_eps, h);
+      FinalNorm(config_, result_.weights, h);
       observer(Tap::kAttentionInput, h);  // as wide as a block's input
     };
     constexpr Tap kTap = Tap::kAttentionInput;
+    const BlockLayout layout = LayoutOf(config_, 0);
     Statistics statistics;
-    calibrator.Run(final_norm, {std::span(&kTap, 1), rounder_needs_, true}, statistics, {});
+    calibrator.Run(final_norm, {layout, std::span(&kTap, 1), rounder_needs_, true}, statistics, {});
     const InputStatistics& inputs = statistics[static_cast<size_t>(kTap)];
-    const CalibratedBlock none{{config_, rope_}, {}, {}, {}, method_.activations, {}, {}};
+    const CalibratedBlock none{ShapeOf(0), {}, {}, {}, method_.activations, {}, {}};
     const std::optional<ActivationFormat> format = none.FormatFor(inputs.channel_max);
     if (tied_) {
       result_.weights.head.activations = format;

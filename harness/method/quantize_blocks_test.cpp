@@ -89,9 +89,9 @@ std::vector<double> MeanInputs(const Fixture& fixture, const std::vector<BlockWe
   for (size_t b = 0; b <= block; ++b) {
     calibrator.Run(
         [&](MatrixView<float> h, Workspace& work, const Observer& observer) {
-          BlockForward({fixture.config, rope}, blocks[b], h, work, observer);
+          BlockForward({fixture.config, b, rope}, blocks[b], h, work, observer);
         },
-        {kAllTaps, {.channel_mean = true}, true}, statistics, {});
+        {LayoutOf(fixture.config, b), kAllTaps, {.channel_mean = true}, true}, statistics, {});
   }
   return statistics[static_cast<size_t>(tap)].channel_mean;
 }
@@ -131,11 +131,11 @@ TEST_CASE("quantize_blocks: true_sequential reads through the block's own rounde
   CHECK(rounder.seen["layers.0.self_attn.q_proj"] ==
         MeanInputs(fixture, blocks, 0, Tap::kAttentionInput));
   for (const size_t i : {kQ, kK, kV}) {
-    *blocks[0].linears()[i] = *quantized.weights.blocks[0].linears()[i];
+    blocks[0].linears[i] = quantized.weights.blocks[0].linears[i];
   }
   CHECK(rounder.seen["layers.0.self_attn.o_proj"] ==
         MeanInputs(fixture, blocks, 0, Tap::kAttentionOutput));
-  blocks[0].o = quantized.weights.blocks[0].o;
+  blocks[0].linears[kO] = quantized.weights.blocks[0].linears[kO];
   CHECK(rounder.seen["layers.0.mlp.up_proj"] == MeanInputs(fixture, blocks, 0, Tap::kMlpInput));
 }
 
@@ -186,11 +186,11 @@ TEST_CASE("quantize_blocks: activations are rounded where weights are", "[quanti
   method.activations = ActivationScheme{8, false, false};
   const QuantizedModel quantized = fixture.Quantize(method);
   const BlockWeights& block = quantized.weights.blocks[0];
-  CHECK_FALSE(block.k.activations);
+  CHECK_FALSE(block.linears[kK].activations);
   CHECK_FALSE(quantized.weights.head.activations);
-  REQUIRE(block.q.activations);
-  CHECK(block.q.activations->bits == 8);
-  CHECK_FALSE(block.q.activations->per_token);
+  REQUIRE(block.linears[kQ].activations);
+  CHECK(block.linears[kQ].activations->bits == 8);
+  CHECK_FALSE(block.linears[kQ].activations->per_token);
   // The largest input of q is that of k, which the reference shows.
   const RopeTable rope(fixture.config, kTokens);
   float largest = 0;
@@ -198,7 +198,7 @@ TEST_CASE("quantize_blocks: activations are rounded where weights are", "[quanti
   for (const std::vector<uint32_t>& ids : fixture.data.samples) {
     Matrix<float> h(kTokens, fixture.config.hidden);
     Embed(fixture.weights, ids, h.view());
-    BlockForward({fixture.config, rope}, fixture.weights.blocks[0], h.view(), work,
+    BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
                    if (tap != Tap::kAttentionInput) return;
                    for (size_t t = 0; t < x.rows(); ++t) {
@@ -207,7 +207,7 @@ TEST_CASE("quantize_blocks: activations are rounded where weights are", "[quanti
                    }
                  });
   }
-  CHECK(*block.q.activations->static_scale == largest / 127);
+  CHECK(*block.linears[kQ].activations->static_scale == largest / 127);
 }
 
 // Doubles what o reads by way of v, and limits the first weight of q.
@@ -217,13 +217,15 @@ class ScalingTransform final : public Transform {
   std::string_view summary() const override { return "for this test"; }
   DataNeeds needs(const Knobs&) const override { return {.channel_max = true}; }
   void Apply(CalibratedBlock& block, const Knobs&, size_t) const override {
-    for (const ScalingGroup& group : ScalingGroups(block.shape.config)) {
-      const std::vector<float> scales(TapChannels(block.shape.config, group.tap), 0.7f);
+    const BlockLayout layout = block.shape.layout();
+    for (const ScalingGroup& group : layout.ScalingGroups()) {
+      const std::vector<float> scales(layout.Channels(group.tap), 0.7f);
       Fold(block, group, scales);
       Note(block, group.tap, "0.7");
     }
     Matrix<float>& limits = block.limits[kQ];
-    limits = Matrix<float>(block.weights.q.weight.rows(), block.weights.q.weight.cols() / 8);
+    limits = Matrix<float>(block.weights.linears[kQ].weight.rows(),
+                           block.weights.linears[kQ].weight.cols() / 8);
     std::fill_n(limits.data(), limits.rows() * limits.cols(), 1e-3f);
   }
 };
@@ -248,17 +250,18 @@ TEST_CASE("quantize_blocks: transforms come before the rounder, whose report say
   // q's grids end at the limit; o's weights were multiplied by 0.7.
   CHECK(quantized.layers[0].scale_max <= 2e-3f / 7 * 1.001f);
   float largest_before = 0, largest_after = 0;
-  const Matrix<float> before = fixture.weights.blocks[0].o.weight.Decode();
-  const Matrix<float> after = block.o.weight.Decode();
+  const Matrix<float> before = fixture.weights.blocks[0].linears[kO].weight.Decode();
+  const Matrix<float> after = block.linears[kO].weight.Decode();
   for (size_t i = 0; i < before.rows() * before.cols(); ++i) {
     largest_before = std::max(largest_before, std::fabs(before.data()[i]));
     largest_after = std::max(largest_after, std::fabs(after.data()[i]));
   }
   CHECK(largest_after == Approx(0.7 * static_cast<double>(largest_before)).epsilon(0.1));
   // What stays unquantized is in 16 bits again.
-  CHECK(block.gate.weight.stored_in_16_bits());
-  CHECK(block.gate.weight.owned());
-  CHECK(block.gate.weight.StorageBits() == fixture.weights.blocks[0].gate.weight.StorageBits());
+  CHECK(block.linears[kGate].weight.stored_in_16_bits());
+  CHECK(block.linears[kGate].weight.owned());
+  CHECK(block.linears[kGate].weight.StorageBits() ==
+        fixture.weights.blocks[0].linears[kGate].weight.StorageBits());
 }
 
 TEST_CASE("quantize_blocks: calibration slides and stretches as the model does",
@@ -268,7 +271,7 @@ TEST_CASE("quantize_blocks: calibration slides and stretches as the model does",
   // What o_proj of the second block reads, where that model is calibrated.
   const auto inputs = [&](size_t window, const RopeScaling& scaling) {
     Fixture fixture = plain;
-    fixture.config.sliding_window = window;
+    for (LayerConfig& layer : fixture.config.layers) layer.sliding_window = window;
     fixture.config.rope_scaling = scaling;
     fixture.Quantize(MethodOf(rounder));
     return rounder.seen.at("layers.1.self_attn.o_proj");
@@ -323,14 +326,15 @@ TEST_CASE("quantize_blocks: output errors are those of the kept inputs", "[quant
   const Fixture fixture;
   const WatchingRounder rounder;
   const QuantizedModel quantized = fixture.Quantize(MethodOf(rounder));
-  const Matrix<float> before = fixture.weights.blocks[0].q.weight.Decode();
-  const Matrix<float> after = quantized.weights.blocks[0].q.weight.Decode();
+  const Matrix<float> before = fixture.weights.blocks[0].linears[kQ].weight.Decode();
+  const Matrix<float> after = quantized.weights.blocks[0].linears[kQ].weight.Decode();
   double squares = 0, errors = 0;
   size_t outputs = 0;
   for (size_t s = 0; s < kKeptSamples; ++s) {
     Matrix<float> h(kTokens, fixture.config.hidden);
     Embed(fixture.weights, fixture.data.samples[s], h.view());
-    RmsNorm(h.view(), fixture.weights.blocks[0].attention_norm, fixture.config.rms_eps, h.view());
+    RmsNorm(h.view(), fixture.weights.blocks[0].norms[kAttentionNorm], fixture.config.rms_eps,
+            h.view());
     for (size_t t = 0; t < kTokens; ++t) {
       for (size_t r = 0; r < before.rows(); ++r, ++outputs) {
         double y = 0, difference = 0;

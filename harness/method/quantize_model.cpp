@@ -97,10 +97,10 @@ std::string LinearHashes(const Linear& linear) {
 std::string HashQuantized(const ModelWeights& weights) {
   std::string lines = LinearHashes(weights.embedding);
   for (const BlockWeights& block : weights.blocks) {
-    for (const std::vector<float>* gain : {&block.attention_norm, &block.mlp_norm}) {
-      lines += Sha256Hex(std::span<const float>(*gain)) + "\n";
+    for (const std::vector<float>& gain : block.norms) {
+      if (!gain.empty()) lines += Sha256Hex(std::span<const float>(gain)) + "\n";
     }
-    for (const Linear* linear : block.linears()) lines += LinearHashes(*linear);
+    for (const Linear& linear : block.linears) lines += LinearHashes(linear);
   }
   return Sha256Hex(lines + LinearHashes(weights.head));
 }

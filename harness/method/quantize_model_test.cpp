@@ -173,8 +173,8 @@ TEST_CASE("quantize_model: reports each quantized linear in order", "[quantize_m
   CHECK(report.scheme.bits == 8);
   CHECK(report.effective_bits == 8 + (16 + 8) / 16.0);
   CHECK(report.seconds >= 0);
-  const Matrix<float> values = weights.blocks[0].v.weight.Decode();
-  const Matrix<float> decoded = quantized.weights.blocks[0].v.weight.Decode();
+  const Matrix<float> values = weights.blocks[0].linears[kV].weight.Decode();
+  const Matrix<float> decoded = quantized.weights.blocks[0].linears[kV].weight.Decode();
   double squares = 0;
   for (size_t i = 0; i < 16 * 32; ++i) {
     const double error =

@@ -8,6 +8,7 @@
 #include "harness/base/matrix.h"
 #include "harness/method/calibrated_block.h"
 #include "harness/method/knobs.h"
+#include "harness/model/plan_model.h"
 #include "harness/quant/packed_matrix.h"
 #include "harness/quant/plan.h"
 #include "harness/quant/scheme.h"
@@ -77,10 +78,8 @@ class Transform : public Plugin {
  public:
   virtual void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const = 0;
 
-  // What Apply searches in a block whose linears are these (kLinears of them).
-  virtual SearchWork Searches(const ModelConfig& /*config*/,
-                              std::span<const PlannedLinear> /*linears*/,
-                              const Knobs& /*knobs*/) const {
+  // What Apply searches in a block that is planned so.
+  virtual SearchWork Searches(const BlockPlan& /*block*/, const Knobs& /*knobs*/) const {
     return {};
   }
 };

@@ -56,9 +56,9 @@ void ScaleSearch::Run(const BlockWeights& weights, MatrixView<const float> x, Ma
     case Tap::kMlpInput:
       return MlpForward(block_.shape, weights, x, y, work);
     case Tap::kAttentionOutput:
-      return ApplyLinear(weights.o, x, y, work.linear);
+      return ApplyLinear(weights.linears[kO], x, y, work.linear);
     case Tap::kMlpHidden:
-      return ApplyLinear(weights.down, x, y, work.linear);
+      return ApplyLinear(weights.linears[kDown], x, y, work.linear);
   }
 }
 
@@ -68,10 +68,10 @@ BlockWeights ScaleSearch::Trial(std::span<const float> scales) const {
   for (size_t j = 0; j < channel_max.size(); ++j) channel_max[j] /= scales[j];
   const std::optional<ActivationFormat> format = block_.FormatFor(channel_max);
   BlockWeights trial = block_.weights;
-  for (const size_t reader : Readers(group_.tap)) {
-    Linear& linear = *trial.linears()[reader];
-    linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[reader]);
-    if (block_.schemes[reader]) linear.activations = format;
+  for (const LinearIndex consumer : group_.consumers) {
+    Linear& linear = trial.linears[consumer];
+    linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[consumer]);
+    if (block_.schemes[consumer]) linear.activations = format;
   }
   return trial;
 }
@@ -110,11 +110,11 @@ size_t ScaleSearch::Best(std::span<const std::vector<float>> candidates, size_t 
   return static_cast<size_t>(std::min_element(errors.begin(), errors.end()) - errors.begin());
 }
 
-void AddScaleSearch(std::span<const PlannedLinear> linears, const ScalingGroup& group,
-                    size_t candidates, SearchWork& work) {
+void AddScaleSearch(const BlockPlan& block, const ScalingGroup& group, size_t candidates,
+                    SearchWork& work) {
   double weights = 0;
-  for (const size_t reader : Readers(group.tap)) {
-    const auto& [shape, scheme, method] = linears[reader];
+  for (const LinearIndex consumer : group.consumers) {
+    const auto& [shape, scheme, method] = block[consumer];
     if (scheme) weights += static_cast<double>(shape.rows * shape.cols);
   }
   if (weights == 0) return;

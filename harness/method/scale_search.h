@@ -36,8 +36,8 @@ class ScaleSearch {
   std::vector<Matrix<float>> outputs_;  // of the block as it is, by kept sample
 };
 
-// Adds what Best of so many candidates does in a block of these linears.
-void AddScaleSearch(std::span<const PlannedLinear> linears, const ScalingGroup& group,
-                    size_t candidates, SearchWork& work);
+// Adds what Best of so many candidates does in a block that is planned so.
+void AddScaleSearch(const BlockPlan& block, const ScalingGroup& group, size_t candidates,
+                    SearchWork& work);
 
 }  // namespace quantref

@@ -31,7 +31,7 @@ Matrix<float> ModuleOutput(const TestBlock& test, Tap tap, const Matrix<float>& 
   } else if (tap == Tap::kMlpInput) {
     MlpForward(test.block.shape, weights, x.view(), y.view(), work);
   } else {
-    const Linear& linear = tap == Tap::kMlpHidden ? weights.down : weights.o;
+    const Linear& linear = tap == Tap::kMlpHidden ? weights.linears[kDown] : weights.linears[kO];
     ApplyLinear(linear, x.view(), y.view(), work.linear);
   }
   return y;
@@ -41,9 +41,9 @@ Matrix<float> ModuleOutput(const TestBlock& test, Tap tap, const Matrix<float>& 
 double ErrorByHand(const TestBlock& test, TestBlock& other, const ScalingGroup& group,
                    std::span<const float> scales) {
   Fold(other.block, group, scales);
-  for (const size_t reader : Readers(group.tap)) {
+  for (const LinearIndex reader : group.consumers) {
     if (!test.block.schemes[reader]) continue;
-    Linear& linear = *other.block.weights.linears()[reader];
+    Linear& linear = other.block.weights.linears[reader];
     linear.weight = Weight(std::make_shared<PackedMatrix>(
         RoundToNearest(linear.weight.Decode().view(), *test.block.schemes[reader])));
     linear.activations = other.block.FormatFor(other.block.input(group.tap).channel_max);
@@ -71,7 +71,7 @@ TEST_CASE("scale search: the error is that of the folded and rounded block", "[s
       test.block.schemes[kK].reset();
       test.block.activations = scheme;
       for (const ScalingGroup& group : test.groups()) {
-        INFO(group.name << (scheme ? ", " + ActivationName(*scheme) : ""));
+        INFO(test.ProducerName(group) << (scheme ? ", " + ActivationName(*scheme) : ""));
         TestBlock other(spec);
         other.block.activations = scheme;
         const std::vector<float> scales = ScalesFor(test, group.tap, 0.5);
@@ -86,7 +86,7 @@ TEST_CASE("scale search: the error is that of the folded and rounded block", "[s
 TEST_CASE("scale search: nothing is lost where nothing is rounded", "[scale_search]") {
   const TestBlock test({});
   for (const ScalingGroup& group : test.groups()) {
-    INFO(group.name);
+    INFO(test.ProducerName(group));
     const ScaleSearch search(test.block, group);
     CHECK(search.Error(ScalesFor(test, group.tap, 0)) == 0);
     CHECK(search.Error(ScalesFor(test, group.tap, 1)) < 1e-10);
@@ -101,8 +101,8 @@ TEST_CASE("scale search: the block is left as it was", "[scale_search]") {
     ScaleSearch(test.block, group).Error(ScalesFor(test, group.tap, 1));
   }
   for (size_t i = 0; i < kLinears; ++i) {
-    CHECK(before.linears()[i]->weight.SharesStorage(test.block.weights.linears()[i]->weight));
-    CHECK_FALSE(test.block.weights.linears()[i]->activations.has_value());
+    CHECK(before.linears[i].weight.SharesStorage(test.block.weights.linears[i].weight));
+    CHECK_FALSE(test.block.weights.linears[i].activations.has_value());
   }
 }
 
@@ -121,7 +121,7 @@ TEST_CASE("scale search: the first of the best, for any number of threads", "[sc
   TestBlock test({});
   test.Quantize(kThreeBits);
   for (const ScalingGroup& group : test.groups()) {
-    INFO(group.name);
+    INFO(test.ProducerName(group));
     const ScaleSearch search(test.block, group);
     std::vector<std::vector<float>> candidates;
     for (const double exponent : {-2.0, 0.0, 0.3, 0.6, 0.3, 0.0, 2.0}) {

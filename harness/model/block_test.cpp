@@ -65,7 +65,7 @@ struct Observed {
   explicit Observed(const Transformer& model)
       : rope(model.config(), kTokens), before(RandomHidden(model.config().hidden)) {
     h = Copy(before.view());
-    BlockForward({model.config(), rope}, model.weights().blocks[0], h.view(), work,
+    BlockForward({model.config(), 0, rope}, model.weights().blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
                    seen.push_back({tap, Copy(x)});
                  });
@@ -101,14 +101,24 @@ TEST_CASE("block: the blocks one after the other are the transformer", "[block]"
     Matrix<float> h(kTokens, shape.hidden);
     Embed(model.weights(), ids, h.view());
     Workspace work, other_work;
-    size_t calls = 0;
-    for (const BlockWeights& block : model.weights().blocks) {
-      BlockForward({model.config(), rope}, block, h.view(), work,
-                   [&](Tap, MatrixView<const float>) { ++calls; });
+    std::vector<Matrix<float>> seen;
+    for (size_t layer = 0; layer < shape.layers; ++layer) {
+      BlockForward({model.config(), layer, rope}, model.weights().blocks[layer], h.view(), work,
+                   [&](Tap, MatrixView<const float> x) { seen.push_back(Copy(x)); });
     }
-    CHECK(calls == kTaps * shape.layers);
-    const Matrix<float> normed = Normed(h, model.weights().final_norm, model.config().rms_eps);
-    CHECK(SameBits(normed, model.Hidden(ids, other_work)));
+    CHECK(seen.size() == kTaps * shape.layers);
+    FinalNorm(model.config(), model.weights(), h.view());
+    CHECK(SameBits(h, model.Hidden(ids, other_work)));
+    // Observers of the whole see what those of its blocks do, and change nothing.
+    size_t calls = 0;
+    const Matrix<float> observed =
+        model.Hidden(ids, other_work, [&](size_t layer, Tap tap, MatrixView<const float> x) {
+          REQUIRE(calls < seen.size());
+          CHECK(calls == layer * kTaps + static_cast<size_t>(tap));
+          CHECK(SameBits(Copy(x), seen[calls++]));
+        });
+    CHECK(calls == seen.size());
+    CHECK(SameBits(observed, h));
   }
 }
 
@@ -122,17 +132,18 @@ TEST_CASE("block: taps are observed in order, each with its readers' inputs", "[
       const Seen& seen = observed.seen[i];
       CHECK(seen.tap == kAllTaps[i]);
       CHECK(seen.x.rows() == kTokens);
-      CHECK(seen.x.cols() == TapChannels(model.config(), seen.tap));
-      for (const size_t reader : Readers(seen.tap)) {
-        CHECK(block.linears()[reader]->weight.cols() == seen.x.cols());
+      const BlockLayout layout = LayoutOf(model.config(), 0);
+      CHECK(seen.x.cols() == layout.Channels(seen.tap));
+      for (const LinearIndex reader : layout.Readers(seen.tap)) {
+        CHECK(block.linears[reader].weight.cols() == seen.x.cols());
       }
     }
     // What was seen and the linears that read it make up the block's output.
     const double eps = model.config().rms_eps;
-    CHECK(SameBits(observed.seen[0].x, Normed(observed.before, block.attention_norm, eps)));
-    const Matrix<float> middle = Plus(observed.before, block.o, observed.seen[1].x);
-    CHECK(SameBits(observed.seen[2].x, Normed(middle, block.mlp_norm, eps)));
-    CHECK(SameBits(observed.h, Plus(middle, block.down, observed.seen[3].x)));
+    CHECK(SameBits(observed.seen[0].x, Normed(observed.before, block.norms[kAttentionNorm], eps)));
+    const Matrix<float> middle = Plus(observed.before, block.linears[kO], observed.seen[1].x);
+    CHECK(SameBits(observed.seen[2].x, Normed(middle, block.norms[kMlpNorm], eps)));
+    CHECK(SameBits(observed.h, Plus(middle, block.linears[kDown], observed.seen[3].x)));
   }
 }
 
@@ -145,7 +156,7 @@ TEST_CASE("block: ObserveBlock shows what BlockForward does, up to the last tap 
       Matrix<float> h = RandomHidden(model.config().hidden);
       Workspace work;
       size_t seen = 0;
-      ObserveBlock({model.config(), whole.rope}, model.weights().blocks[0], last, h.view(), work,
+      ObserveBlock({model.config(), 0, whole.rope}, model.weights().blocks[0], last, h.view(), work,
                    [&](Tap tap, MatrixView<const float> x) {
                      REQUIRE(seen < whole.seen.size());
                      CHECK(tap == whole.seen[seen].tap);
@@ -161,7 +172,7 @@ TEST_CASE("block: observers see the inputs before they are rounded", "[block]") 
   const Transformer model = Tiny({});
   ModelWeights weights = model.weights();
   const ActivationFormat format{.bits = 4};
-  for (Linear* linear : weights.blocks[0].linears()) linear->activations = format;
+  for (Linear& linear : weights.blocks[0].linears) linear.activations = format;
   const Observed plain(model);
   const Observed rounded({model.config(), weights, kTokens});
   CHECK(SameBits(rounded.seen[0].x, plain.seen[0].x));
@@ -169,61 +180,6 @@ TEST_CASE("block: observers see the inputs before they are rounded", "[block]") 
   Matrix<float> grid = Copy(rounded.seen[3].x.view());
   QuantizeActivations(format, grid.view(), grid.view());
   CHECK_FALSE(SameBits(rounded.seen[3].x, grid));
-}
-
-TEST_CASE("block: readers and taps are each other's inverse", "[block]") {
-  std::multiset<size_t> readers;
-  for (const Tap tap : kAllTaps) {
-    for (const size_t reader : Readers(tap)) {
-      CHECK(TapOf(reader) == tap);
-      readers.insert(reader);
-    }
-  }
-  CHECK(readers == std::multiset<size_t>{kQ, kK, kV, kO, kGate, kUp, kDown});
-  const BlockWeights block = Tiny({}).weights().blocks[0];
-  const char* names[] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                         "gate_proj", "up_proj", "down_proj"};
-  REQUIRE(block.linears().size() == kLinears);
-  for (size_t i = 0; i < kLinears; ++i) {
-    INFO(names[i]);
-    CHECK(block.linears()[i]->name.ends_with(names[i]));
-  }
-}
-
-TEST_CASE("block: the widths of taps", "[block]") {
-  ModelConfig config;
-  config.hidden = 10;
-  config.intermediate = 20;
-  config.heads = 3;
-  config.head_dim = 4;
-  CHECK(TapChannels(config, Tap::kAttentionInput) == 10);
-  CHECK(TapChannels(config, Tap::kAttentionOutput) == 12);
-  CHECK(TapChannels(config, Tap::kMlpInput) == 10);
-  CHECK(TapChannels(config, Tap::kMlpHidden) == 20);
-}
-
-TEST_CASE("block: v_proj is a producer only where heads do not share it", "[block]") {
-  for (const bool shared : {false, true}) {
-    const ModelConfig config = Tiny({.kv_heads = shared ? size_t{2} : size_t{4}}).config();
-    std::vector<std::pair<std::string, std::optional<size_t>>> found;
-    std::vector<Tap> taps;
-    for (const ScalingGroup& group : ScalingGroups(config)) {
-      found.emplace_back(group.name, group.producer);
-      taps.push_back(group.tap);
-    }
-    std::vector<std::pair<std::string, std::optional<size_t>>> expected = {
-        {"input_layernorm", std::nullopt},
-        {"v_proj", kV},
-        {"post_attention_layernorm", std::nullopt},
-        {"up_proj", kUp}};
-    std::vector<Tap> expected_taps(kAllTaps.begin(), kAllTaps.end());
-    if (shared) {
-      expected.erase(expected.begin() + 1);
-      expected_taps.erase(expected_taps.begin() + 1);
-    }
-    CHECK((found == expected));
-    CHECK((taps == expected_taps));
-  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "harness/base/error.h"
 #include "harness/io/json_file.h"
+#include "harness/model/layout.h"
 
 namespace quantref {
 namespace {
@@ -196,6 +197,15 @@ size_t StretchedContext(const ModelConfig& config) {
   return std::max(config.context, static_cast<size_t>(stretched));
 }
 
+// The biases are all of a module or none.
+std::array<bool, kLinears> ReadBiases(const Reader& json) {
+  const bool attention = json.Bool("attention_bias", false), mlp = json.Bool("mlp_bias", false);
+  std::array<bool, kLinears> bias{};
+  for (const LinearIndex linear : {kQ, kK, kV, kO}) bias[linear] = attention;
+  for (const LinearIndex linear : {kGate, kUp, kDown}) bias[linear] = mlp;
+  return bias;
+}
+
 // Only Mistral's attention slides, and it does where its config.json does not say so.
 size_t ReadSlidingWindow(const Reader& json, const ModelConfig& config, bool named) {
   constexpr size_t kMistrals = 4096;
@@ -248,17 +258,16 @@ ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
   RefuseUnsupported(json);
   config.hidden = json.Count("hidden_size", 1 << 17);
   config.intermediate = json.Count("intermediate_size", 1 << 20);
-  config.layers = json.Count("num_hidden_layers", 1 << 12);
+  config.layers.resize(json.Count("num_hidden_layers", 1 << 12));
   config.vocab = json.Count("vocab_size", 1 << 22);
   config.context = json.Count("max_position_embeddings", kMostContext);
   ReadHeads(json, config);
   config.rms_eps = json.Positive("rms_norm_eps");
   ReadRope(json, config);
-  config.attention_bias = json.Bool("attention_bias", false);
-  config.mlp_bias = json.Bool("mlp_bias", false);
   config.tied_head = json.Bool("tie_word_embeddings", false);
   config.context = StretchedContext(config);
-  config.sliding_window = ReadSlidingWindow(json, config, document.contains("sliding_window"));
+  const size_t window = ReadSlidingWindow(json, config, document.contains("sliding_window"));
+  for (LayerConfig& layer : config.layers) layer = {window, ReadBiases(json)};
   if (json.Has("bos_token_id")) {
     const Json& bos = json["bos_token_id"];
     if (!bos.is_number_unsigned() || bos.get<uint64_t>() >= config.vocab) {
@@ -270,23 +279,27 @@ ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
 }
 
 double ModelConfig::ForwardFlops(size_t tokens, size_t scored) const {
-  const double n = static_cast<double>(tokens);
-  const double d = static_cast<double>(hidden), hd = static_cast<double>(head_dim);
-  const double q = static_cast<double>(heads) * hd, kv = static_cast<double>(kv_heads) * hd;
-  const double linears = d * (2 * q + 2 * kv) + 3 * d * static_cast<double>(intermediate);
-  const double window = sliding_window == 0 ? n : std::min(n, static_cast<double>(sliding_window));
-  const double keys = window * (window + 1) / 2 + (n - window) * window;  // of all queries together
-  const double attention = 2 * q * keys;                                  // scores and values
-  return 2 * (static_cast<double>(layers) * (n * linears + attention) +
-              static_cast<double>(scored) * d * static_cast<double>(vocab));
+  const double n = static_cast<double>(tokens), q = static_cast<double>(heads * head_dim);
+  double products = static_cast<double>(scored) * static_cast<double>(hidden * vocab);
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    const size_t sliding = layers[layer].sliding_window;
+    const double window = sliding == 0 ? n : std::min(n, static_cast<double>(sliding));
+    const double keys = window * (window + 1) / 2 + (n - window) * window;  // of all queries
+    products += n * static_cast<double>(LayoutOf(*this, layer).Weights());
+    products += 2 * q * keys;  // scores and values
+  }
+  return 2 * products;
 }
 
 size_t ModelConfig::Parameters() const {
-  const size_t q = heads * head_dim, kv = kv_heads * head_dim;
-  size_t block = hidden * (2 * q + 2 * kv) + 3 * hidden * intermediate + 2 * hidden;
-  if (attention_bias) block += q + 2 * kv + hidden;
-  if (mlp_bias) block += 2 * intermediate + hidden;
-  return layers * block + (tied_head ? 1 : 2) * vocab * hidden + hidden;
+  size_t count = (tied_head ? 1 : 2) * vocab * hidden + hidden;
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    const BlockLayout layout = LayoutOf(*this, layer);
+    count += layout.Weights();
+    for (const LinearRow& row : layout.linears) count += row.bias ? row.rows : 0;
+    for (const NormRow& norm : layout.norms) count += norm.size;
+  }
+  return count;
 }
 
 }  // namespace quantref

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "harness/io/input_file.h"
 
@@ -23,16 +25,25 @@ struct RopeScaling {
   bool truncate = true;                  // yarn only: bounds of the ramp at whole pairs
 };
 
+// The linears and the norms of a block, each in the order of the data's way.
+enum LinearIndex : size_t { kQ, kK, kV, kO, kGate, kUp, kDown, kLinears };
+enum NormIndex : size_t { kAttentionNorm, kMlpNorm, kNorms };
+
+// What may differ from block to block.
+struct LayerConfig {
+  size_t sliding_window = 0;  // tokens that one attends to, itself included; 0: all before it
+  std::array<bool, kLinears> bias{};  // whether the linear has one
+};
+
 // The shape of a model: what config.json says, checked.
 struct ModelConfig {
   std::string model_type;  // "llama" or "mistral"
-  size_t hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
+  size_t hidden = 0, intermediate = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
+  std::vector<LayerConfig> layers;
   // max_position_embeddings; the stretched context where dynamic or yarn scaling stretches it.
   size_t context = 0;
-  size_t sliding_window = 0;  // tokens that one attends to, itself included; 0: all before it
   double rms_eps = 1e-6, rope_theta = 10000;
   RopeScaling rope_scaling;
-  bool attention_bias = false, mlp_bias = false;
   bool tied_head = false;
   std::optional<uint32_t> bos_id;
   std::string sha256{};  // of the file that says all this

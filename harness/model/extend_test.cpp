@@ -252,10 +252,10 @@ TEST_CASE("extend: more tokens than there is room for are a bug", "[extend]") {
 // Copies of the model's weights as another kind of weight.
 ModelWeights Packed(ModelWeights weights, bool kernels) {
   for (BlockWeights& block : weights.blocks) {
-    for (Linear* linear : block.linears()) {
-      linear->weight = Weight(std::make_shared<PackedMatrix>(
-          RoundToNearest(linear->weight.Decode().view(), {.bits = 4, .group = 8})));
-      if (kernels) linear->weight = linear->weight.WithKernels();
+    for (Linear& linear : block.linears) {
+      linear.weight = Weight(std::make_shared<PackedMatrix>(
+          RoundToNearest(linear.weight.Decode().view(), {.bits = 4, .group = 8})));
+      if (kernels) linear.weight = linear.weight.WithKernels();
     }
   }
   return weights;
@@ -292,7 +292,7 @@ TEST_CASE("extend: every team gives the bits of none", "[extend]") {
   for (const bool kernels : {false, true})
     models.emplace_back(dense.config(), Packed(dense.weights(), kernels), kTokens);
   ModelWeights rounded = dense.weights();
-  for (Linear* linear : rounded.blocks[0].linears()) linear->activations = ActivationFormat{};
+  for (Linear& linear : rounded.blocks[0].linears) linear.activations = ActivationFormat{};
   models.emplace_back(dense.config(), rounded, kTokens);
   for (size_t m = 0; m < models.size(); ++m) {
     const std::vector<Matrix<float>> expected = Results(models[m], nullptr);

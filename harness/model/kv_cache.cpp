@@ -11,7 +11,7 @@ KvCache::KvCache(const ModelConfig& config, size_t capacity) {
   QR_CHECK_LE(capacity, config.context);
   const size_t width = config.kv_heads * config.head_dim;
   for (std::vector<Matrix<float>>* side : {&keys, &values}) {
-    for (size_t i = 0; i < config.layers; ++i) {
+    for (size_t i = 0; i < config.layers.size(); ++i) {
       side->emplace_back(capacity, width);
       std::fill_n(side->back().data(), capacity * width, 0.0f);
     }

@@ -21,7 +21,7 @@ struct KvCache {
   KvCache(const ModelConfig& config, size_t capacity);  // 0 < capacity <= config.context
 
   static size_t Bytes(const ModelConfig& config, size_t capacity) {
-    return 2 * sizeof(float) * config.layers * capacity * config.kv_heads * config.head_dim;
+    return 2 * sizeof(float) * config.layers.size() * capacity * config.kv_heads * config.head_dim;
   }
   size_t capacity() const { return keys.front().rows(); }
   KvView layer(size_t i);

@@ -217,15 +217,19 @@ void AttendRowByRow(const Head& head, Matrix<float>& scratch) {
 
 }  // namespace
 
-void CausalAttention(const ModelConfig& config, MatrixView<const float> q,
+AttentionShape AttentionOf(const ModelConfig& config, size_t layer) {
+  return {config.heads, config.kv_heads, config.head_dim, config.layers.at(layer).sliding_window};
+}
+
+void CausalAttention(const AttentionShape& shape, MatrixView<const float> q,
                      MatrixView<const float> k, MatrixView<const float> v,
                      std::vector<Matrix<float>>& scores, MatrixView<float> out, Team* team) {
   QR_CHECK_LE(q.rows(), k.rows());
-  const size_t dim = config.head_dim, sharing = config.heads / config.kv_heads;
+  const size_t dim = shape.head_dim, sharing = shape.heads / shape.kv_heads;
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
-  const size_t window = config.sliding_window == 0 ? k.rows() : config.sliding_window;
+  const size_t window = shape.window == 0 ? k.rows() : shape.window;
   if (scores.size() < TeamThreads(team)) scores.resize(TeamThreads(team));
-  RunOn(team, config.heads, [&](size_t h, size_t worker) {
+  RunOn(team, shape.heads, [&](size_t h, size_t worker) {
     const size_t at = h * dim, kv_at = h / sharing * dim;
     const Head head = {
         q.Cols(at, dim), k.Cols(kv_at, dim), v.Cols(kv_at, dim), out.Cols(at, dim), scale, window};

@@ -144,12 +144,11 @@ TEST_CASE("ops: one panel serves linears of every size in turn", "[ops]") {
 }
 
 // Softmax attention of one query by its definition.
-std::vector<double> Attend(const ModelConfig& config, MatrixView<const float> q,
+std::vector<double> Attend(const AttentionShape& shape, MatrixView<const float> q,
                            MatrixView<const float> k, MatrixView<const float> v, size_t t,
                            size_t head) {
-  const size_t dim = config.head_dim, kv = head / (config.heads / config.kv_heads);
-  const size_t window = config.sliding_window,
-               hidden = window > 0 && t >= window ? t + 1 - window : 0;
+  const size_t dim = shape.head_dim, kv = head / (shape.heads / shape.kv_heads);
+  const size_t window = shape.window, hidden = window > 0 && t >= window ? t + 1 - window : 0;
   std::vector<double> scores(t + 1, -HUGE_VAL), result(dim);
   for (size_t s = hidden; s <= t; ++s) {
     scores[s] = 0;
@@ -165,15 +164,15 @@ std::vector<double> Attend(const ModelConfig& config, MatrixView<const float> q,
   return result;
 }
 
-double WorstAttentionError(const ModelConfig& config, MatrixView<const float> q,
+double WorstAttentionError(const AttentionShape& shape, MatrixView<const float> q,
                            MatrixView<const float> k, MatrixView<const float> v,
                            MatrixView<const float> out) {
   double worst = 0;
   for (size_t t = 0; t < q.rows(); ++t) {
-    for (size_t head = 0; head < config.heads; ++head) {
-      const std::vector<double> expected = Attend(config, q, k, v, t, head);
-      for (size_t i = 0; i < config.head_dim; ++i) {
-        const double error = std::fabs(At(out, t, head * config.head_dim + i) - expected[i]);
+    for (size_t head = 0; head < shape.heads; ++head) {
+      const std::vector<double> expected = Attend(shape, q, k, v, t, head);
+      for (size_t i = 0; i < shape.head_dim; ++i) {
+        const double error = std::fabs(At(out, t, head * shape.head_dim + i) - expected[i]);
         if (!(error <= worst)) worst = error;
       }
     }
@@ -182,11 +181,11 @@ double WorstAttentionError(const ModelConfig& config, MatrixView<const float> q,
 }
 
 TEST_CASE("ops: CausalAttention", "[ops]") {
-  ModelConfig config;
-  config.head_dim = 12;
+  AttentionShape shape{};
+  shape.head_dim = 12;
   for (const auto& [heads, kv_heads] : {std::pair<size_t, size_t>{4, 2}, {3, 3}, {6, 1}}) {
-    config.heads = heads;
-    config.kv_heads = kv_heads;
+    shape.heads = heads;
+    shape.kv_heads = kv_heads;
     for (const size_t tokens : {1, 2, 17, 127, 255, 256, 257, 600}) {
       INFO(heads << " heads, " << kv_heads << " of keys, " << tokens << " tokens");
       const Matrix<float> q = RandomMatrix(tokens, heads * 12, 1);
@@ -196,33 +195,33 @@ TEST_CASE("ops: CausalAttention", "[ops]") {
       std::vector<Matrix<float>> scores;
       scores.push_back(Filled(kQueryTile, tokens, kNan));
       Matrix<float> out = Filled(tokens, heads * 12, kNan);
-      CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
-      CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 3e-6);
+      CausalAttention(shape, q.view(), k.view(), v.view(), scores, out.view());
+      CHECK(WorstAttentionError(shape, q.view(), k.view(), v.view(), out.view()) < 3e-6);
     }
   }
 }
 
 TEST_CASE("ops: CausalAttention within a sliding window", "[ops]") {
-  ModelConfig config;
-  config.head_dim = 12;
-  config.heads = 4;
-  config.kv_heads = 2;
+  AttentionShape shape{};
+  shape.head_dim = 12;
+  shape.heads = 4;
+  shape.kv_heads = 2;
   // Few tokens go row by row, more by tiles; windows within a tile, of a tile, and beyond one.
   for (const size_t tokens : {9, 15, 16, 257, 600}) {
     const Matrix<float> q = RandomMatrix(tokens, 4 * 12, 1);
     const Matrix<float> k = RandomMatrix(tokens, 2 * 12, 2), v = RandomMatrix(tokens, 2 * 12, 3);
     const auto attend = [&](size_t window) {
-      config.sliding_window = window;
+      shape.window = window;
       std::vector<Matrix<float>> scores;
       scores.push_back(Filled(kQueryTile, tokens, kNan));
       Matrix<float> out = Filled(tokens, 4 * 12, kNan);
-      CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
+      CausalAttention(shape, q.view(), k.view(), v.view(), scores, out.view());
       return out;
     };
     for (const size_t window : {1, 5, 255, 256, 300}) {
       INFO(tokens << " tokens, a window of " << window);
       const Matrix<float> out = attend(window);
-      CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 3e-6);
+      CHECK(WorstAttentionError(shape, q.view(), k.view(), v.view(), out.view()) < 3e-6);
     }
     const Matrix<float> all = attend(0), reaching = attend(tokens), longer = attend(tokens + 1);
     CHECK(std::equal(all.data(), all.data() + tokens * 4 * 12, reaching.data()));
@@ -231,18 +230,18 @@ TEST_CASE("ops: CausalAttention within a sliding window", "[ops]") {
 }
 
 TEST_CASE("ops: CausalAttention with scores far apart", "[ops]") {
-  ModelConfig config;
-  config.head_dim = 8;
-  config.heads = config.kv_heads = 2;
+  AttentionShape shape{};
+  shape.head_dim = 8;
+  shape.heads = shape.kv_heads = 2;
   constexpr size_t kTokens = 40;
   Matrix<float> q = RandomMatrix(kTokens, 16, 1);
   for (size_t i = 0; i < kTokens * 16; ++i) q.data()[i] *= 1000;  // one key takes it all
   const Matrix<float> k = RandomMatrix(kTokens, 16, 2), v = RandomMatrix(kTokens, 16, 3);
   std::vector<Matrix<float>> scores;
   Matrix<float> out(kTokens, 16);
-  CausalAttention(config, q.view(), k.view(), v.view(), scores, out.view());
+  CausalAttention(shape, q.view(), k.view(), v.view(), scores, out.view());
   // A score of thousands has an absolute error of thousands times 6e-8.
-  CHECK(WorstAttentionError(config, q.view(), k.view(), v.view(), out.view()) < 2e-3);
+  CHECK(WorstAttentionError(shape, q.view(), k.view(), v.view(), out.view()) < 2e-3);
 }
 
 TEST_CASE("ops: RmsNorm", "[ops]") {

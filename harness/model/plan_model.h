@@ -1,8 +1,9 @@
 #pragma once
 
+#include <span>
 #include <vector>
 
-#include "harness/model/config.h"
+#include "harness/model/layout.h"
 #include "harness/quant/plan.h"
 
 namespace quantref {
@@ -15,5 +16,17 @@ std::vector<LinearShape> PlannableLinears(const ModelConfig& config);
 // matches either, and an override for either counts at its place in their order. Throws Error as
 // MakePlan does.
 std::vector<PlannedLinear> PlanModel(const QuantizeSpec& spec, const ModelConfig& config);
+
+// What a model's plan says of one block.
+struct BlockPlan {
+  BlockLayout layout;
+  std::span<const PlannedLinear> linears;  // one a row of the layout
+
+  const PlannedLinear& operator[](LinearIndex linear) const {
+    return linears[layout.PositionOf(linear)];
+  }
+};
+// `plan`: of all that PlannableLinears names; it must outlive the result.
+BlockPlan PlanOfBlock(const ModelConfig& config, std::span<const PlannedLinear> plan, size_t layer);
 
 }  // namespace quantref

@@ -11,7 +11,7 @@
 #include "harness/base/half.h"
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
-#include "harness/model/block.h"
+#include "harness/model/layout.h"
 #include "harness/model/plan_model.h"
 
 namespace quantref {
@@ -42,7 +42,7 @@ ModelConfig ConfigOf(const Shape& shape) {
   config.vocab = shape.vocab;
   config.hidden = shape.hidden;
   config.intermediate = shape.intermediate;
-  config.layers = shape.layers;
+  config.layers.resize(shape.layers);
   config.heads = shape.heads;
   config.kv_heads = shape.kv_heads;
   config.head_dim = shape.head_dim;
@@ -124,7 +124,7 @@ SyntheticWeights MakeSyntheticFrame(const ModelConfig& config, uint64_t seed, si
   ModelWeights& weights = frame.weights;
   frame.memory.resize(config.tied_head ? 1 : 2);
   Linear* const ends[] = {&weights.embedding, &weights.head};
-  const char* const names[] = {"embed_tokens", "lm_head"};
+  const char* const names[] = {kEmbeddingName, kHeadName};
   ParallelFor(frame.memory.size(), threads, [&](size_t i, size_t) {
     ends[i]->weight =
         HalfWeight({names[i], config.vocab, config.hidden}, MatrixRng(seed, i), frame.memory[i]);
@@ -132,14 +132,13 @@ SyntheticWeights MakeSyntheticFrame(const ModelConfig& config, uint64_t seed, si
   if (config.tied_head) weights.head.weight = weights.embedding.weight;
   for (size_t i = 0; i < 2; ++i) ends[i]->name = names[i];
   weights.final_norm.assign(config.hidden, 1.0f);
-  weights.blocks.resize(config.layers);
-  const std::vector<LinearShape> shapes = PlannableLinears(config);
-  for (size_t layer = 0; layer < config.layers; ++layer) {
+  weights.blocks.resize(config.layers.size());
+  for (size_t layer = 0; layer < weights.blocks.size(); ++layer) {
+    const BlockLayout layout = LayoutOf(config, layer);
     BlockWeights& block = weights.blocks[layer];
-    block.attention_norm.assign(config.hidden, 1.0f);
-    block.mlp_norm.assign(config.hidden, 1.0f);
-    for (size_t i = 0; i < kLinears; ++i)
-      block.linears()[i]->name = shapes[1 + layer * kLinears + i].name;
+    for (const NormRow& norm : layout.norms) block.norms[norm.index].assign(norm.size, 1.0f);
+    for (const LinearRow& row : layout.linears)
+      block.linears[row.index].name = NameInModel(layer, row.name);
   }
   return frame;
 }
@@ -157,11 +156,7 @@ SyntheticWeights MakeSynthetic(const ModelConfig& config, const SyntheticWeights
                                const std::optional<ActivationScheme>& activations, uint64_t seed,
                                size_t threads) {
   SyntheticWeights result = frame;
-  std::vector<Linear*> linears = {&result.weights.embedding};
-  for (BlockWeights& block : result.weights.blocks) {
-    for (Linear* linear : block.linears()) linears.push_back(linear);
-  }
-  if (!config.tied_head) linears.push_back(&result.weights.head);
+  const std::vector<Linear*> linears = AllLinears(result.weights);
   QR_CHECK_EQ(plan.size(), linears.size());
   const size_t shared = frame.memory.size();
   result.memory.resize(shared + plan.size());

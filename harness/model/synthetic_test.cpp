@@ -72,10 +72,10 @@ TEST_CASE("synthetic: weights are finite, of a trained model's size, and of thei
   CHECK_FALSE(reference.weights.head.weight.SharesStorage(reference.weights.embedding.weight));
   std::set<std::string> hashes;
   for (const BlockWeights& block : reference.weights.blocks) {
-    for (const Linear* linear : block.linears()) {
-      INFO(linear->name);
-      CHECK(linear->weight.stored_in_16_bits());
-      const Matrix<float> values = linear->weight.Decode();
+    for (const Linear& linear : block.linears) {
+      INFO(linear.name);
+      CHECK(linear.weight.stored_in_16_bits());
+      const Matrix<float> values = linear.weight.Decode();
       const float typical = 1 / std::sqrt(static_cast<float>(values.cols()));
       double sum = 0;
       for (size_t i = 0; i < values.rows() * values.cols(); ++i) {
@@ -83,7 +83,7 @@ TEST_CASE("synthetic: weights are finite, of a trained model's size, and of thei
         CHECK(std::abs(values.data()[i]) < 4 * typical);
       }
       CHECK(std::abs(sum) < 4 * static_cast<double>(values.rows() + values.cols()));
-      hashes.insert(HashOf(linear->weight));
+      hashes.insert(HashOf(linear.weight));
     }
   }
   CHECK(hashes.size() == 14);
@@ -92,7 +92,7 @@ TEST_CASE("synthetic: weights are finite, of a trained model's size, and of thei
   const SyntheticWeights other =
       MakeSyntheticReference(Tiny(), MakeSyntheticFrame(Tiny(), 2, 1), 2, 1);
   const auto hash = [](const SyntheticWeights& made) {
-    return HashOf(made.weights.blocks[1].up.weight);
+    return HashOf(made.weights.blocks[1].linears[kUp].weight);
   };
   CHECK(hash(again) == hash(reference));
   CHECK(hash(other) != hash(reference));
@@ -106,12 +106,12 @@ TEST_CASE("synthetic: a quantized model has codes in the kernels' layout and com
   const auto plan = PlanModel(spec, Tiny());
   const SyntheticWeights made = MakeSynthetic(Tiny(), frame, plan, ActivationScheme{}, 0, 2);
   const BlockWeights& block = made.weights.blocks[1];
-  REQUIRE(block.down.weight.tiled() != nullptr);
-  CHECK(block.down.weight.packed() == nullptr);
-  CHECK(block.down.weight.tiled()->scheme().group == 32);
-  CHECK(block.down.activations->bits == 8);
-  CHECK_FALSE(block.k.weight.quantized());
-  CHECK_FALSE(block.k.activations);
+  REQUIRE(block.linears[kDown].weight.tiled() != nullptr);
+  CHECK(block.linears[kDown].weight.packed() == nullptr);
+  CHECK(block.linears[kDown].weight.tiled()->scheme().group == 32);
+  CHECK(block.linears[kDown].activations->bits == 8);
+  CHECK_FALSE(block.linears[kK].weight.quantized());
+  CHECK_FALSE(block.linears[kK].activations);
   CHECK_FALSE(made.weights.head.weight.quantized());
   const Transformer model(Tiny(), made.weights, 8);
   Workspace work;

@@ -20,28 +20,41 @@ void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixVie
   });
 }
 
+void FinalNorm(const ModelConfig& config, const ModelWeights& weights, MatrixView<float> h,
+               Team* team) {
+  RmsNorm(h, weights.final_norm, config.rms_eps, h, team);
+}
+
 void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
-                          KvCache* cache) const {
+                          KvCache* cache, const ModelObserver& observer) const {
   const size_t before = cache == nullptr ? 0 : cache->tokens, length = before + ids.size();
   Embed(weights_, ids, h, work.team());
-  if (length <= rope_.length()) return RunBlocks(rope_, h, work, cache);
-  RunBlocks(RopeTable(config_, length, before), h, work, cache);
+  if (length <= rope_.length()) {
+    RunBlocks(rope_, h, work, cache, observer);
+  } else {
+    RunBlocks(RopeTable(config_, length, before), h, work, cache, observer);
+  }
+  FinalNorm(config_, weights_, h, work.team());
 }
 
 void Transformer::RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work,
-                            KvCache* cache) const {
-  const BlockShape shape{config_, rope};
-  for (size_t i = 0; i < weights_.blocks.size(); ++i) {
-    const KvView past = cache == nullptr ? KvView{} : cache->layer(i);
-    BlockForward(shape, weights_.blocks[i], h, work, {}, cache == nullptr ? nullptr : &past);
+                            KvCache* cache, const ModelObserver& observer) const {
+  for (size_t layer = 0; layer < weights_.blocks.size(); ++layer) {
+    const KvView past = cache == nullptr ? KvView{} : cache->layer(layer);
+    Observer of_block;
+    if (observer) {
+      of_block = [&](Tap tap, MatrixView<const float> x) { observer(layer, tap, x); };
+    }
+    BlockForward({config_, layer, rope}, weights_.blocks[layer], h, work, of_block,
+                 cache == nullptr ? nullptr : &past);
   }
-  RmsNorm(h, weights_.final_norm, config_.rms_eps, h, work.team());
 }
 
-Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work) const {
+Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work,
+                                  const ModelObserver& observer) const {
   QR_CHECK_LE(ids.size(), max_tokens_);
   Matrix<float> h(ids.size(), config_.hidden);
-  Forward(ids, h.view(), work, nullptr);
+  Forward(ids, h.view(), work, nullptr, observer);
   return h;
 }
 
@@ -51,7 +64,7 @@ MatrixView<const float> Transformer::Extend(std::span<const uint32_t> ids, KvCac
   QR_CHECK_LE(cache.tokens + ids.size(), cache.capacity());
   QR_CHECK_LE(cache.tokens + ids.size(), max_tokens_);
   const MatrixView<float> h = Shaped(work.hidden, ids.size(), config_.hidden);
-  Forward(ids, h, work, &cache);
+  Forward(ids, h, work, &cache, {});
   cache.tokens += ids.size();
   return h;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "harness/base/matrix.h"
@@ -10,9 +11,18 @@
 
 namespace quantref {
 
+// The two ends of a forward pass around its blocks, for who takes the blocks one by one; whoever
+// does not goes through Transformer.
+//
 // h (T, hidden): the embeddings of the ids. ids < vocab.
 void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
            Team* team = nullptr);
+// In place: what the head reads, of the last block's output h (T, hidden).
+void FinalNorm(const ModelConfig& config, const ModelWeights& weights, MatrixView<float> h,
+               Team* team = nullptr);
+
+// Sees the inputs x (T, channels) of every tap of every block, as Observer does of one.
+using ModelObserver = std::function<void(size_t layer, Tap tap, MatrixView<const float> x)>;
 
 // The forward pass of a model: over one window, whole, from position 0, or token by token behind a
 // cache. Const and safe to share between threads, each with its own Workspace. Same ids, same bits,
@@ -26,7 +36,8 @@ class Transformer {
   const ModelWeights& weights() const { return weights_; }
 
   // The final norm's output, (T, hidden), for the token ids of one window. ids < vocab.
-  Matrix<float> Hidden(std::span<const uint32_t> ids, Workspace& work) const;
+  Matrix<float> Hidden(std::span<const uint32_t> ids, Workspace& work,
+                       const ModelObserver& observer = {}) const;
 
   // The same for ids that stand behind the cache's tokens, at positions cache.tokens and on; their
   // keys and values join the cache, which must have room for them and be of this model. A whole
@@ -41,9 +52,10 @@ class Transformer {
   void Logits(MatrixView<const float> hidden, MatrixView<float> logits, Workspace& work) const;
 
  private:
-  void Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
-               KvCache* cache) const;
-  void RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work, KvCache* cache) const;
+  void Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work, KvCache* cache,
+               const ModelObserver& observer) const;
+  void RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work, KvCache* cache,
+                 const ModelObserver& observer) const;
 
   ModelConfig config_;
   ModelWeights weights_;

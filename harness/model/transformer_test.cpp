@@ -80,7 +80,7 @@ double Nll(std::span<const float> logits, uint32_t token) {
   return std::log(sum) - static_cast<double>(logits[token]);
 }
 
-TEST_CASE("llama: the golden checkpoints' logits and losses", "[llama]") {
+TEST_CASE("transformer: the golden checkpoints' logits and losses", "[transformer]") {
   const fs::path folder = testing::SourceDir() / "harness" / "model" / "testdata";
   size_t checkpoints = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
@@ -115,7 +115,7 @@ TEST_CASE("llama: the golden checkpoints' logits and losses", "[llama]") {
   CHECK(checkpoints == 7);
 }
 
-TEST_CASE("llama: same ids, same bits, whatever the workspace did before", "[llama]") {
+TEST_CASE("transformer: same ids, same bits, whatever the workspace did before", "[transformer]") {
   const Transformer model = Tiny({});
   const std::vector<uint32_t> ids = RandomIds(200, 64, 1);
   Workspace fresh;
@@ -146,7 +146,7 @@ TEST_CASE("llama: same ids, same bits, whatever the workspace did before", "[lla
   check_again("NaN everywhere");
 }
 
-TEST_CASE("llama: same ids, same bits, whatever runs beside it", "[llama]") {
+TEST_CASE("transformer: same ids, same bits, whatever runs beside it", "[transformer]") {
   const Transformer model = Tiny({});
   constexpr size_t kWindows = 12;
   std::vector<Matrix<float>> alone(kWindows), beside(kWindows);
@@ -159,7 +159,7 @@ TEST_CASE("llama: same ids, same bits, whatever runs beside it", "[llama]") {
   for (size_t i = 0; i < kWindows; ++i) CHECK(SameBits(alone[i].view(), beside[i].view()));
 }
 
-TEST_CASE("llama: a token sees what precedes it and nothing else", "[llama]") {
+TEST_CASE("transformer: a token sees what precedes it and nothing else", "[transformer]") {
   const Transformer model = Tiny({});
   const std::vector<uint32_t> ids = RandomIds(300, 64, 1);
   Workspace work;
@@ -182,7 +182,7 @@ TEST_CASE("llama: a token sees what precedes it and nothing else", "[llama]") {
   CHECK(LargestDifference(other.view().Rows(299, 1), hidden.view().Rows(299, 1)) > 1e-5);
 }
 
-TEST_CASE("llama: logits of some rows are those of all rows", "[llama]") {
+TEST_CASE("transformer: logits of some rows are those of all rows", "[transformer]") {
   const Transformer model = Tiny({.vocab = 70});
   Workspace work;
   const Matrix<float> hidden = model.Hidden(RandomIds(30, 70, 1), work);
@@ -194,7 +194,7 @@ TEST_CASE("llama: logits of some rows are those of all rows", "[llama]") {
   }
 }
 
-TEST_CASE("llama: packed weights give the bits of their decoded values", "[llama]") {
+TEST_CASE("transformer: packed weights give the bits of their decoded values", "[transformer]") {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), {.attention_bias = true, .mlp_bias = true});
   const ModelConfig config = ReadConfig(dir / "config.json");
@@ -213,9 +213,8 @@ TEST_CASE("llama: packed weights give the bits of their decoded values", "[llama
                                    last.rows() * last.cols() * sizeof(float)});
   };
   for (size_t i = 0; i < packed.blocks.size(); ++i) {
-    for (size_t j = 0; j < packed.blocks[i].linears().size(); ++j) {
-      quantize(*packed.blocks[i].linears()[j], *dense.blocks[i].linears()[j],
-               2 + static_cast<int>(j));
+    for (size_t j = 0; j < packed.blocks[i].linears.size(); ++j) {
+      quantize(packed.blocks[i].linears[j], dense.blocks[i].linears[j], 2 + static_cast<int>(j));
     }
   }
   quantize(packed.embedding, dense.embedding, 3);
@@ -227,7 +226,7 @@ TEST_CASE("llama: packed weights give the bits of their decoded values", "[llama
   CHECK(SameBits(Logits(a, hidden.view(), work).view(), Logits(b, hidden.view(), work).view()));
 }
 
-TEST_CASE("llama: an empty window is no window of anything", "[llama]") {
+TEST_CASE("transformer: an empty window is no window of anything", "[transformer]") {
   Workspace work;
   CHECK(Tiny({}).Hidden({}, work).rows() == 0);
 }

@@ -14,6 +14,7 @@
 #include "harness/base/parallel.h"
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/isa.h"
+#include "harness/model/layout.h"
 
 namespace quantref {
 
@@ -91,7 +92,7 @@ Weight Weight::WithKernels() const {
 }
 
 BlockWeights WithKernels(BlockWeights block) {
-  for (Linear* linear : block.linears()) linear->weight = linear->weight.WithKernels();
+  for (Linear& linear : block.linears) linear.weight = linear.weight.WithKernels();
   return block;
 }
 
@@ -196,16 +197,13 @@ class Loader {
     return linear;
   }
 
-  std::vector<float> TakeVector(const std::string& file_name, size_t size) {
-    Tensor tensor = Take(file_name, {size});
-    tensor.shape = {1, size};
-    std::vector<float> values(size);
-    Weight weight(tensor);
-    weight.DecodeRows(0, {values.data(), 1, size});
-    RequireFinite(file_name, values, checkpoint_.dir());
-    if (type_ == WeightType::kFp16)
-      weight.InHalf(file_name).DecodeRows(0, {values.data(), 1, size});
-    return values;
+  // What is not the head lives below "model." in the file.
+  static std::string FileName(const std::string& name) {
+    return name == kHeadName ? name : "model." + name;
+  }
+
+  std::vector<float> TakeNorm(const std::string& name, size_t size) {
+    return TakeVector(FileName(name) + ".weight", size);
   }
 
   // Rotary frequency buffers, which old exporters wrote, say nothing that config.json does not.
@@ -214,14 +212,9 @@ class Loader {
       if (taken_.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
       throw Error(fmt::format("tensor {} belongs to nothing that config.json describes", name),
                   checkpoint_.dir().string(),
-                  "models with parts beyond the LLaMA family's (query norms, experts, adapters) "
-                  "are not supported");
+                  "parts that its family does not have here (experts, adapters, other norms) are "
+                  "not supported");
     }
-  }
-
-  // "embed_tokens" and "layers.*" live below "model." in the file; "lm_head" does not.
-  static std::string FileName(const std::string& name) {
-    return name == "lm_head" ? name : "model." + name;
   }
 
   const Tensor& Take(const std::string& file_name, const std::vector<size_t>& shape) {
@@ -242,43 +235,47 @@ class Loader {
   }
 
  private:
+  std::vector<float> TakeVector(const std::string& file_name, size_t size) {
+    Tensor tensor = Take(file_name, {size});
+    tensor.shape = {1, size};
+    std::vector<float> values(size);
+    Weight weight(tensor);
+    weight.DecodeRows(0, {values.data(), 1, size});
+    RequireFinite(file_name, values, checkpoint_.dir());
+    if (type_ == WeightType::kFp16)
+      weight.InHalf(file_name).DecodeRows(0, {values.data(), 1, size});
+    return values;
+  }
+
   const Checkpoint& checkpoint_;
   WeightType type_;
   std::set<std::string> taken_;
 };
 
 BlockWeights TakeBlock(Loader& loader, const ModelConfig& config, size_t layer) {
-  const std::string prefix = fmt::format("layers.{}.", layer);
-  const size_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
-  const bool bias = config.attention_bias;
+  const BlockLayout layout = LayoutOf(config, layer);
   BlockWeights block;
-  block.attention_norm =
-      loader.TakeVector("model." + prefix + "input_layernorm.weight", config.hidden);
-  block.mlp_norm =
-      loader.TakeVector("model." + prefix + "post_attention_layernorm.weight", config.hidden);
-  block.q = loader.TakeLinear(prefix + "self_attn.q_proj", q, config.hidden, bias);
-  block.k = loader.TakeLinear(prefix + "self_attn.k_proj", kv, config.hidden, bias);
-  block.v = loader.TakeLinear(prefix + "self_attn.v_proj", kv, config.hidden, bias);
-  block.o = loader.TakeLinear(prefix + "self_attn.o_proj", config.hidden, q, bias);
-  block.gate = loader.TakeLinear(prefix + "mlp.gate_proj", config.intermediate, config.hidden,
-                                 config.mlp_bias);
-  block.up = loader.TakeLinear(prefix + "mlp.up_proj", config.intermediate, config.hidden,
-                               config.mlp_bias);
-  block.down = loader.TakeLinear(prefix + "mlp.down_proj", config.hidden, config.intermediate,
-                                 config.mlp_bias);
+  for (const NormRow& norm : layout.norms)
+    block.norms[norm.index] = loader.TakeNorm(NameInModel(layer, norm.name), norm.size);
+  for (const LinearRow& row : layout.linears) {
+    block.linears[row.index] =
+        loader.TakeLinear(NameInModel(layer, row.name), row.rows, row.cols, row.bias);
+  }
   return block;
 }
 
 // A tied model's file may hold the head once more; then it must be the embedding.
 void CheckTiedHead(Loader& loader, const ModelConfig& config, const Checkpoint& checkpoint) {
-  if (checkpoint.Find("lm_head.weight") == nullptr) return;
-  const Tensor& head = loader.Take("lm_head.weight", {config.vocab, config.hidden});
-  const Tensor& embedding = checkpoint.Get("model.embed_tokens.weight");
+  const std::string of_head = Loader::FileName(kHeadName) + ".weight";
+  const std::string of_embedding = Loader::FileName(kEmbeddingName) + ".weight";
+  if (checkpoint.Find(of_head) == nullptr) return;
+  const Tensor& head = loader.Take(of_head, {config.vocab, config.hidden});
+  const Tensor& embedding = checkpoint.Get(of_embedding);
   if (head.bytes == embedding.bytes &&
       std::equal(head.data, head.data + head.bytes, embedding.data))
     return;
   throw Error(
-      "lm_head.weight differs from model.embed_tokens.weight although tie_word_embeddings is true",
+      fmt::format("{} differs from {} although tie_word_embeddings is true", of_head, of_embedding),
       checkpoint.dir().string(), "set tie_word_embeddings to what the model was trained with");
 }
 
@@ -287,7 +284,9 @@ template <typename Weights, typename LinearPointer>
 std::vector<LinearPointer> LinearsOf(Weights& weights) {
   std::vector<LinearPointer> linears = {&weights.embedding};
   for (auto& block : weights.blocks) {
-    for (LinearPointer linear : block.linears()) linears.push_back(linear);
+    for (auto& linear : block.linears) {
+      if (!linear.name.empty()) linears.push_back(&linear);
+    }
   }
   if (!weights.head.weight.SharesStorage(weights.embedding.weight))
     linears.push_back(&weights.head);
@@ -316,7 +315,7 @@ std::vector<std::string> DecodedEachCall(const ModelWeights& weights) {
     if (linear.weight.quantized() && linear.weight.tiled() == nullptr) names.push_back(linear.name);
   };
   for (const BlockWeights& block : weights.blocks) {
-    for (const Linear* linear : block.linears()) add(*linear);
+    for (const Linear& linear : block.linears) add(linear);
   }
   add(weights.head);
   return names;
@@ -326,15 +325,15 @@ ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpo
                         WeightType type) {
   Loader loader(*checkpoint, type);
   ModelWeights weights;
-  weights.embedding = loader.TakeLinear("embed_tokens", config.vocab, config.hidden, false);
-  for (size_t layer = 0; layer < config.layers; ++layer)
+  weights.embedding = loader.TakeLinear(kEmbeddingName, config.vocab, config.hidden, false);
+  for (size_t layer = 0; layer < config.layers.size(); ++layer)
     weights.blocks.push_back(TakeBlock(loader, config, layer));
-  weights.final_norm = loader.TakeVector("model.norm.weight", config.hidden);
+  weights.final_norm = loader.TakeNorm("norm", config.hidden);
   if (config.tied_head) {
     CheckTiedHead(loader, config, *checkpoint);
-    weights.head = {"lm_head", weights.embedding.weight, {}};
+    weights.head = {kHeadName, weights.embedding.weight, {}};
   } else {
-    weights.head = loader.TakeLinear("lm_head", config.vocab, config.hidden, false);
+    weights.head = loader.TakeLinear(kHeadName, config.vocab, config.hidden, false);
   }
   loader.RefuseLeftOvers();
   weights.checkpoint = std::move(checkpoint);

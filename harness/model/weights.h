@@ -1,6 +1,6 @@
 #pragma once
 
-#include <functional>
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -103,13 +103,10 @@ struct Linear {
   std::optional<ActivationFormat> activations{};
 };
 
+// By the indices of config.h; empty where the block's layout has no such part.
 struct BlockWeights {
-  std::vector<float> attention_norm, mlp_norm;
-  Linear q, k, v, o, gate, up, down;
-
-  // The seven linears in the order of the data's way.
-  std::vector<Linear*> linears() { return {&q, &k, &v, &o, &gate, &up, &down}; }
-  std::vector<const Linear*> linears() const { return {&q, &k, &v, &o, &gate, &up, &down}; }
+  std::array<std::vector<float>, kNorms> norms;  // gains
+  std::array<Linear, kLinears> linears;
 };
 
 // The block with Weight::WithKernels for every linear.

@@ -84,9 +84,9 @@ std::vector<std::pair<std::string, std::vector<float>>> AllValues(const ModelWei
   for (size_t i = 0; i < weights.blocks.size(); ++i) {
     const BlockWeights& block = weights.blocks[i];
     const std::string layer = "model.layers." + std::to_string(i) + ".";
-    all.emplace_back(layer + "input_layernorm.weight", block.attention_norm);
-    all.emplace_back(layer + "post_attention_layernorm.weight", block.mlp_norm);
-    for (const Linear* linear : block.linears()) add_linear("model.", *linear);
+    all.emplace_back(layer + "input_layernorm.weight", block.norms[kAttentionNorm]);
+    all.emplace_back(layer + "post_attention_layernorm.weight", block.norms[kMlpNorm]);
+    for (const Linear& linear : block.linears) add_linear("model.", linear);
   }
   all.emplace_back("model.norm.weight", weights.final_norm);
   if (!weights.head.weight.SharesStorage(weights.embedding.weight)) add_linear("", weights.head);
@@ -179,9 +179,9 @@ TEST_CASE("weights: types may be mixed", "[weights]") {
   const std::string name = "model.layers.1.mlp.gate_proj.weight";
   tensors[name] = testing::TinyTensors({.dtype = "F16", .seed = 5})[name];
   const ModelWeights weights = Load(model, tensors);
-  CHECK(Flat(weights.blocks[1].gate.weight.Decode()) == Values(tensors[name]));
-  CHECK(weights.blocks[1].gate.weight.StorageBits() == 48 * 32 * 16);
-  CHECK(weights.blocks[0].gate.weight.StorageBits() == 48 * 32 * 32);
+  CHECK(Flat(weights.blocks[1].linears[kGate].weight.Decode()) == Values(tensors[name]));
+  CHECK(weights.blocks[1].linears[kGate].weight.StorageBits() == 48 * 32 * 16);
+  CHECK(weights.blocks[0].linears[kGate].weight.StorageBits() == 48 * 32 * 32);
 }
 
 TEST_CASE("weights: numbers that are not finite are refused wherever they are", "[weights]") {
@@ -285,8 +285,8 @@ TEST_CASE("weights: fp16 rounds every number to the nearest FP16", "[weights]") 
       for (float& value : expected) value = RoundToHalf(value);
       CHECK(after[i].second == expected);
     }
-    CHECK(rounded.blocks[0].q.weight.StorageBits() == 32 * 32 * 16);
-    CHECK(native.blocks[0].q.weight.StorageBits() ==
+    CHECK(rounded.blocks[0].linears[kQ].weight.StorageBits() == 32 * 32 * 16);
+    CHECK(native.blocks[0].linears[kQ].weight.StorageBits() ==
           32 * 32 * (dtype[0] == 'F' && dtype[1] == '3' ? 32 : 16));
   }
 }

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "harness/model/config.h"
+
+namespace quantref {
+
+// A block's wiring as data: which matrices and norms it has, by which names and in which shapes,
+// what each matrix reads, and where scales can be folded. Whatever takes a block apart (loading,
+// plans, costs, statistics, transforms, hashes) reads it here; the arithmetic is in block.h.
+
+// The four places where linears read their inputs, in the order of the data's way.
+enum class Tap { kAttentionInput, kAttentionOutput, kMlpInput, kMlpHidden };
+inline constexpr size_t kTaps = 4;
+inline constexpr std::array<Tap, kTaps> kAllTaps = {Tap::kAttentionInput, Tap::kAttentionOutput,
+                                                    Tap::kMlpInput, Tap::kMlpHidden};
+
+// One norm's gain.
+struct NormRow {
+  NormIndex index;
+  std::string_view name;  // below "layers.N.", as the checkpoint has it: "input_layernorm"
+  size_t size;
+};
+
+// One matrix, (rows, cols) = (outputs, inputs).
+struct LinearRow {
+  LinearIndex index;
+  std::string_view name;  // below "layers.N.", as the checkpoint has it: "self_attn.q_proj"
+  size_t rows, cols;
+  Tap tap;  // what it reads
+  bool bias;
+  bool clippable;  // whether its largest weights may be cut: not where a softmax magnifies outputs
+};
+
+// Whose output channel j reaches channel j of a tap, and nothing else, by way of factors that do
+// not depend on it: a norm's gain, or the rows (and bias) of a linear.
+using Producer = std::variant<NormIndex, LinearIndex>;
+
+// Channels that can be scaled without changing the model: the producer's output channel j divided
+// by s_j, and column j of every consumer times s_j.
+struct ScalingGroup {
+  Tap tap;  // what the consumers read
+  Producer producer;
+  std::vector<LinearIndex> consumers;  // all readers of the tap
+
+  bool of_norm() const { return std::holds_alternative<NormIndex>(producer); }
+};
+
+struct BlockLayout {
+  std::vector<NormRow> norms;                            // in the order of NormIndex
+  std::vector<LinearRow> linears;                        // in the order of LinearIndex
+  std::array<std::optional<Producer>, kTaps> producers;  // by Tap; none: nothing can be folded
+
+  const LinearRow& row(LinearIndex linear) const;
+  size_t PositionOf(LinearIndex linear) const;  // in `linears`
+
+  std::vector<LinearIndex> Readers(Tap tap) const;
+  size_t Channels(Tap tap) const;  // the inputs of its readers
+  // The linears of the module around the tap's readers from the tap on: all of the attention's or
+  // of the MLP's for its input, the last one alone for what that reads.
+  std::vector<LinearIndex> Module(Tap tap) const;
+  std::vector<ScalingGroup> ScalingGroups() const;  // in the order of taps
+  size_t Weights() const;                           // of all linears together
+};
+
+// Of block `layer` of the model.
+BlockLayout LayoutOf(const ModelConfig& config, size_t layer);
+
+// A matrix or a norm of block `layer`: "layers.3.mlp.down_proj".
+std::string NameInModel(size_t layer, std::string_view name);
+
+// The matrices outside the blocks.
+inline constexpr char kEmbeddingName[] = "embed_tokens", kHeadName[] = "lm_head";
+
+}  // namespace quantref
