@@ -42,25 +42,31 @@ std::vector<Tile> TilesOf(const Window& window, size_t most) {
   return tiles;
 }
 
-// One thread's buffers.
+// One thread's readers, as the models, and its buffers.
 struct Scratch {
-  Workspace work;
+  std::shared_ptr<Subject::Memory> memory;
+  std::vector<std::unique_ptr<Subject::Reader>> readers;
   Matrix<float> reference_logits, logits;
+
+  void Prepare(std::span<const Subject* const> models) {
+    if (!readers.empty()) return;
+    for (const Subject* model : models) readers.push_back(model->MakeReader(memory));
+    const size_t vocab = models[0]->vocabulary();
+    reference_logits = Matrix<float>(LogitTile(vocab), vocab);
+    if (models.size() > 1) logits = Matrix<float>(LogitTile(vocab), vocab);
+  }
 };
 
-MatrixView<float> TileLogits(const Transformer& model, const Matrix<float>& hidden,
-                             const Tile& tile, Workspace& work, Matrix<float>& storage) {
-  const size_t vocab = model.config().vocab;
-  if (storage.rows() == 0) storage = Matrix<float>(LogitTile(vocab), vocab);
+MatrixView<float> TileLogits(Subject::Reader& reader, const Tile& tile, Matrix<float>& storage) {
   const MatrixView<float> logits = storage.view().Rows(0, tile.count);
-  model.Logits(hidden.view().Rows(tile.first - 1, tile.count), logits, work);
+  reader.Logits(tile.first - 1, logits);
   return logits;
 }
 
 // Scores one window with all models.
 class WindowPass {
  public:
-  WindowPass(std::span<const Transformer* const> models, std::vector<uint32_t> ids,
+  WindowPass(std::span<const Subject* const> models, std::vector<uint32_t> ids,
              const Window& window, bool compare, bool hash, Scratch& scratch)
       : models_(models),
         ids_(std::move(ids)),
@@ -69,17 +75,19 @@ class WindowPass {
         scratch_(scratch),
         hashes_(hash ? models.size() : 0),
         scores_(models.size()),
-        seconds_(models.size()) {}
+        seconds_(models.size()) {
+    scratch_.Prepare(models);
+  }
 
   // after_model() is called once a model's forward pass is done.
   void Run(const std::function<void()>& after_model) {
     for (size_t m = 0; m < models_.size(); ++m) {
       const Clock::time_point start = Clock::now();
-      hidden_.push_back(models_[m]->Hidden(ids_, scratch_.work));
+      scratch_.readers[m]->Read(ids_);
       seconds_[m] += Since(start);
       after_model();
     }
-    const size_t most = LogitTile(models_[0]->config().vocab);
+    const size_t most = LogitTile(models_[0]->vocabulary());
     for (const Tile& tile : TilesOf(window_, most)) ScoreTile(tile);
     for (size_t m = 0; m < hashes_.size(); ++m) scores_[m].logits_sha256 = hashes_[m].HexDigest();
   }
@@ -91,7 +99,7 @@ class WindowPass {
   void ScoreTile(const Tile& tile) {
     Clock::time_point start = Clock::now();
     const MatrixView<const float> of_reference =
-        TileLogits(*models_[0], hidden_[0], tile, scratch_.work, scratch_.reference_logits);
+        TileLogits(*scratch_.readers[0], tile, scratch_.reference_logits);
     Hash(0, of_reference);
     std::vector<ReferencePosition> reference;
     for (size_t i = 0; i < tile.count; ++i) {
@@ -102,7 +110,7 @@ class WindowPass {
     for (size_t m = 1; m < models_.size(); ++m) {
       start = Clock::now();
       const MatrixView<const float> logits =
-          TileLogits(*models_[m], hidden_[m], tile, scratch_.work, scratch_.logits);
+          TileLogits(*scratch_.readers[m], tile, scratch_.logits);
       Hash(m, logits);
       for (size_t i = 0; i < tile.count; ++i) {
         const PositionScore score =
@@ -121,13 +129,12 @@ class WindowPass {
       hashes_[model].Update(logits.data(), logits.rows() * logits.cols() * sizeof(float));
   }
 
-  std::span<const Transformer* const> models_;
+  std::span<const Subject* const> models_;
   const std::vector<uint32_t> ids_;
   const Window& window_;
   const bool compare_;
   Scratch& scratch_;
   std::vector<Sha256Stream> hashes_;  // empty: not asked for
-  std::vector<Matrix<float>> hidden_;
   std::vector<WindowScores> scores_;
   std::vector<double> seconds_;
 };
@@ -185,7 +192,7 @@ void WindowScores::Add(const PositionScore& score, double reference_nll) {
   same_top += score.same_top ? 1 : 0;
 }
 
-void Evaluate(std::span<const Transformer* const> models, const Protocol& protocol,
+void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,
               const TokenStream& stream, std::span<const Window> windows,
               std::span<const size_t> chosen, const EvaluateOptions& options, ScoreTable& table,
               std::vector<double>& seconds) {

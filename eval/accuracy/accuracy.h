@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "eval/accuracy/subject.h"
 #include "eval/text/protocol.h"
-#include "harness/model/transformer.h"
 
 namespace quantref {
 
@@ -96,7 +96,7 @@ struct EvaluateOptions {
 // a time, so the memory beyond the models' own is O(tile * vocabulary). Windows run in parallel;
 // the scores are the same bits for any number of threads and models. Adds the seconds spent in each
 // model to `seconds`. Throws Error where a model's logits are not finite.
-void Evaluate(std::span<const Transformer* const> models, const Protocol& protocol,
+void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,
               const TokenStream& stream, std::span<const Window> windows,
               std::span<const size_t> chosen, const EvaluateOptions& options, ScoreTable& table,
               std::vector<double>& seconds);

@@ -66,17 +66,17 @@ const testing::TinyModels& TheModels() {
   return models;
 }
 
-const Transformer& TheModel() { return *TheModels().pointers()[0]; }
+const Transformer& TheModel() { return TheModels().transformer(0); }
 
 TokenStream Stream(size_t tokens) { return testing::RandomStream(tokens, 64, 11); }
 
 Protocol FullStride() { return FindProtocol("full-stride"); }
 
 // The scores of all windows.
-ScoreTable Run(const std::vector<const Transformer*>& models, const Protocol& protocol,
+ScoreTable Run(const std::vector<const Subject*>& models, const Protocol& protocol,
                const TokenStream& stream, EvaluateOptions options) {
   const std::vector<Window> windows =
-      MakeWindows(protocol, stream.ids.size(), models[0]->config().context);
+      MakeWindows(protocol, stream.ids.size(), models[0]->context());
   ScoreTable table(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
   std::vector<size_t> all(windows.size());
   std::iota(all.begin(), all.end(), size_t{0});
@@ -111,7 +111,7 @@ TEST_CASE("Evaluate sums the NLL of the scored predictions and of no other") {
     INFO(name);
     const Protocol& protocol = FindProtocol(name);
     const std::vector<Window> windows = MakeWindows(protocol, 700, 300);
-    const ScoreTable scores = Run({&TheModel()}, protocol, stream, Threads(2));
+    const ScoreTable scores = Run({TheModels().pointers()[0]}, protocol, stream, Threads(2));
     REQUIRE(scores[0].size() == windows.size());
     for (size_t w = 0; w < windows.size(); ++w) {
       const double expected =
@@ -124,9 +124,9 @@ TEST_CASE("Evaluate sums the NLL of the scored predictions and of no other") {
 
 TEST_CASE("Evaluate feeds each chunk of llamacpp-512 with BOS first and scores its second half") {
   const testing::TinyModels models({}, {}, 512);
-  const Transformer& model = *models.pointers()[0];
+  const Transformer& model = models.transformer(0);
   const TokenStream stream = Stream(1100);
-  const ScoreTable scores = Run({&model}, FindProtocol("llamacpp-512"), stream, Threads(1));
+  const ScoreTable scores = Run({models.pointers()[0]}, FindProtocol("llamacpp-512"), stream, Threads(1));
   REQUIRE(scores[0].size() == 2);
   std::vector<uint32_t> second(stream.ids.begin() + 512, stream.ids.begin() + 1024);
   second[0] = stream.ids[0];
@@ -134,7 +134,7 @@ TEST_CASE("Evaluate feeds each chunk of llamacpp-512 with BOS first and scores i
 }
 
 TEST_CASE("Evaluate gives the same bits for any number of threads and of models") {
-  const std::vector<const Transformer*> all = TheModels().pointers();
+  const std::vector<const Subject*> all = TheModels().pointers();
   const TokenStream stream = Stream(1234);
   const ScoreTable base = Run(all, FullStride(), stream, Threads(1));
   REQUIRE(base[0].size() == 8);
@@ -165,7 +165,7 @@ TEST_CASE("Evaluate without comparisons gives the same NLLs") {
 TEST_CASE("Evaluate measures the chosen windows only, and hands each over once") {
   const TokenStream stream = Stream(1234);
   const std::vector<Window> windows = MakeWindows(FullStride(), 1234, 300);
-  const std::vector<const Transformer*> models = TheModels().pointers();
+  const std::vector<const Subject*> models = TheModels().pointers();
   const std::vector<size_t> chosen = {6, 2, 3};
   ScoreTable table(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
   std::vector<double> seconds(models.size());
@@ -194,14 +194,15 @@ Transformer WithGain(float gain) {
 TEST_CASE("Evaluate refuses logits that are not finite") {
   const TokenStream stream = Stream(900);
   for (float gain : {std::numeric_limits<float>::infinity(), std::nanf(""), 3e38f}) {
-    const Transformer broken = WithGain(gain);
+    const Transformer model = WithGain(gain);
+    const TransformerSubject broken(model);
     for (size_t threads : {1u, 2u}) {
       for (bool compare : {true, false}) {
         EvaluateOptions options = Threads(threads);
         options.compare = compare;
         CHECK_ERROR(Run({&broken}, FullStride(), stream, options),
                     "logits are not finite in window ", "the model overflows");
-        CHECK_ERROR(Run({&TheModel(), &broken}, FullStride(), stream, options),
+        CHECK_ERROR(Run({TheModels().pointers()[0], &broken}, FullStride(), stream, options),
                     "logits are not finite in window ", "the quantized model overflows");
       }
     }
@@ -209,7 +210,7 @@ TEST_CASE("Evaluate refuses logits that are not finite") {
 }
 
 TEST_CASE("Evaluate counts its progress in order, one call at a time, to the total") {
-  const std::vector<const Transformer*> models = TheModels().pointers();
+  const std::vector<const Subject*> models = TheModels().pointers();
   const TokenStream stream = Stream(1800);
   const size_t expected_total = models.size() * MakeWindows(FullStride(), 1800, 300).size();
   for (size_t threads : {1u, 4u}) {
@@ -265,7 +266,7 @@ TEST_CASE("Evaluate stops where progress throws") {
       ++calls;
       if (done >= 3) throw Interrupted("enough", "test");
     };
-    CHECK_THROWS_AS(Run({&TheModel()}, FullStride(), stream, options), Interrupted);
+    CHECK_THROWS_AS(Run({TheModels().pointers()[0]}, FullStride(), stream, options), Interrupted);
     CHECK(calls <= 2 + threads);
   }
 }

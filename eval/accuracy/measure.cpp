@@ -62,7 +62,7 @@ std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& s
   return order;
 }
 
-Measurement Measure(std::span<const Transformer* const> models, const Protocol& protocol,
+Measurement Measure(std::span<const Subject* const> models, const Protocol& protocol,
                     const TokenStream& stream, std::span<const Window> windows,
                     const MeasureOptions& options) {
   Measurement result;

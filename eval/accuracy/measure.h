@@ -10,8 +10,8 @@
 
 #include "eval/accuracy/accuracy.h"
 #include "eval/accuracy/journal.h"
+#include "eval/accuracy/subject.h"
 #include "eval/text/protocol.h"
-#include "harness/model/transformer.h"
 
 namespace quantref {
 
@@ -56,7 +56,7 @@ struct Measurement {
 // Evaluates the models (the first is the reference) on the windows, all or until the stop rule is
 // satisfied. Whatever was journaled before comes from the journal; the scores are the same bits as
 // in one go.
-Measurement Measure(std::span<const Transformer* const> models, const Protocol& protocol,
+Measurement Measure(std::span<const Subject* const> models, const Protocol& protocol,
                     const TokenStream& stream, std::span<const Window> windows,
                     const MeasureOptions& options);
 

@@ -103,7 +103,7 @@ TEST_CASE("KL, NLL and top-1 agree with NumPy's") {
   }
 }
 
-ScoreTable EvaluateAll(const std::vector<const Transformer*>& models, const TokenStream& stream,
+ScoreTable EvaluateAll(const std::vector<const Subject*>& models, const TokenStream& stream,
                        size_t threads, std::vector<size_t> chosen) {
   const std::vector<Window> windows = {{0, 60, 1}, {60, 60, 31}, {120, 60, 1}, {180, 41, 20}};
   ScoreTable table(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
@@ -122,7 +122,7 @@ TEST_CASE("lock step gives the same bits for any threads, cells and order of win
   for (size_t threads : {2u, 4u})
     CHECK(EvaluateAll(models.pointers(), stream, threads, {0, 1, 2, 3}) == base);
   CHECK(EvaluateAll(models.pointers(), stream, 1, {0, 3, 2, 1}) == base);
-  const std::vector<const Transformer*> all = models.pointers();
+  const std::vector<const Subject*> all = models.pointers();
   const ScoreTable fewer = EvaluateAll({all[0], all[2]}, stream, 2, {0, 1, 2, 3});
   CHECK(fewer[0] == base[0]);
   CHECK(fewer[1] == base[2]);
@@ -134,7 +134,7 @@ TEST_CASE("lock step gives the same bits for any threads, cells and order of win
 
 TEST_CASE("the reference against itself: KL exactly 0, agreement 1") {
   const TinyModels models(TinyModel{}, {}, 60);
-  const std::vector<const Transformer*> twice = {models.pointers()[0], models.pointers()[0]};
+  const std::vector<const Subject*> twice = {models.pointers()[0], models.pointers()[0]};
   const ScoreTable table = EvaluateAll(twice, RandomStream(230, 64, 2), 2, {0, 1});
   for (size_t w : {0u, 1u}) {
     const WindowScores& scores = *table[1][w];

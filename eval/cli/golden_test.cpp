@@ -46,7 +46,8 @@ Measured Measure(const Model& model, const Protocol& protocol, const TokenStream
   size_t longest = 0;
   for (const Window& window : windows) longest = std::max(longest, window.length);
   const Transformer transformer(model.config, model.weights, longest);
-  const std::vector<const Transformer*> models = {&transformer};
+  const TransformerSubject subject(transformer);
+  const std::vector<const Subject*> models = {&subject};
   std::vector<size_t> all(windows.size());
   std::iota(all.begin(), all.end(), size_t{0});
   ScoreTable scores(1, std::vector<std::optional<WindowScores>>(windows.size()));

@@ -199,8 +199,9 @@ Measurement GroupRun::MeasureCells() const {
     if (cell.spec == nullptr) continue;
     models.emplace_back(model_->config, cell.Measured(), LongestWindow());
   }
-  std::vector<const Transformer*> pointers;
-  for (const Transformer& model : models) pointers.push_back(&model);
+  const std::vector<TransformerSubject> subjects(models.begin(), models.end());
+  std::vector<const Subject*> pointers;
+  for (const TransformerSubject& subject : subjects) pointers.push_back(&subject);
 
   ProgressBar bar(fmt::format("{}, {}", model_->name, protocol_->name), options_.quiet, eta_,
                   RunEta::Kind::kMeasure);

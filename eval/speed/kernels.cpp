@@ -78,7 +78,7 @@ KernelBench::KernelBench(std::span<const ThroughputModel> models, const Throughp
     : spec_(spec) {
   if (!spec.kernels) return;
   for (size_t cell = 0; cell < models.size(); ++cell) {
-    const ModelWeights& weights = models[cell].transformer->weights();
+    const ModelWeights& weights = *models[cell].weights;
     for (const BlockWeights& block : weights.blocks) {
       for (const Linear& linear : block.linears) AddLinear(cell, linear);
     }

@@ -4,9 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/model/block.h"
-#include "harness/model/kv_cache.h"
-#include "harness/model/transformer.h"
+#include "eval/accuracy/subject.h"
 
 namespace quantref {
 namespace {
@@ -25,37 +23,26 @@ struct Lengths {
 // One model with its cache. What is decoded is given, not chosen: any token takes the same time.
 class Runner {
  public:
-  Runner(const Transformer& model, const ThroughputSpec& spec, Rng& rng)
-      : lengths_(spec, model.config().context),
-        model_(model.config(), model.weights(), lengths_.all),
-        cache_(model.config(), lengths_.all),
-        logits_(1, model.config().vocab),
+  Runner(const Subject& model, const ThroughputSpec& spec, Team* team, Rng& rng)
+      : lengths_(spec, model.context()),
+        decoder_(model.MakeDecoder(lengths_.all, team)),
         ids_(lengths_.all) {
-    for (uint32_t& id : ids_) id = static_cast<uint32_t>(rng.Below(model.config().vocab));
+    for (uint32_t& id : ids_) id = static_cast<uint32_t>(rng.Below(model.vocabulary()));
   }
   const Lengths& lengths() const { return lengths_; }
 
-  void Prefill(Workspace& work) {
-    cache_.tokens = 0;
-    Extend(0, lengths_.prefill, work);
-  }
+  void Prefill() { decoder_->Extend(0, std::span(ids_).first(lengths_.prefill)); }
   // Behind what the last prefill left in the cache.
-  void Decode(size_t tokens, Workspace& work) {
-    cache_.tokens = lengths_.decode_from;
-    for (size_t t = 0; t < tokens; ++t) Extend(lengths_.decode_from + t, 1, work);
+  void Decode(size_t tokens) {
+    for (size_t t = 0; t < tokens; ++t) {
+      const size_t at = lengths_.decode_from + t;
+      decoder_->Extend(at, std::span(ids_).subspan(at, 1));
+    }
   }
 
  private:
-  void Extend(size_t first, size_t count, Workspace& work) {
-    const MatrixView<const float> hidden =
-        model_.Extend(std::span(ids_).subspan(first, count), cache_, work);
-    model_.Logits(hidden.Rows(count - 1, 1), logits_.view(), work);
-  }
-
   Lengths lengths_;
-  Transformer model_;
-  KvCache cache_;
-  Matrix<float> logits_;
+  std::unique_ptr<Subject::Decoder> decoder_;
   std::vector<uint32_t> ids_;
 };
 
@@ -75,25 +62,24 @@ void MeasureModels(std::span<const ThroughputModel> models, const ThroughputSpec
                    std::span<CellThroughput> cells) {
   if (ModelSteps(models, spec) == 0) return;
   const std::string what = "prefill and decode";
-  std::vector<std::unique_ptr<Runner>> runners;
-  for (const ThroughputModel& model : models) {
-    steps.Look(what);
-    runners.push_back(std::make_unique<Runner>(*model.transformer, spec, rng));
-  }
   for (size_t team = 0; team < teams.size(); ++team) {
-    Workspace work(teams[team].get());
+    std::vector<std::unique_ptr<Runner>> runners;
+    for (const ThroughputModel& model : models) {
+      steps.Look(what);
+      runners.push_back(std::make_unique<Runner>(*model.subject, spec, teams[team].get(), rng));
+    }
     std::vector<Contender> contenders;
     for (const auto& runner : runners) {
       const Lengths& lengths = runner->lengths();
       steps.Look(what);
       if (lengths.prefill > 0) {
-        runner->Prefill(work);
-        contenders.push_back({[&] { runner->Prefill(work); }, 1, spec.repetitions});
+        runner->Prefill();
+        contenders.push_back({[&] { runner->Prefill(); }, 1, spec.repetitions});
       }
       if (lengths.decode > 0) {
         constexpr size_t kWarmUp = 4;
-        runner->Decode(std::min(kWarmUp, lengths.decode), work);
-        contenders.push_back({[&] { runner->Decode(lengths.decode, work); }, 1, spec.repetitions});
+        runner->Decode(std::min(kWarmUp, lengths.decode));
+        contenders.push_back({[&] { runner->Decode(lengths.decode); }, 1, spec.repetitions});
       }
     }
     size_t taken = 0;

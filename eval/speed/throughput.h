@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "harness/model/transformer.h"
+#include "eval/accuracy/subject.h"
+#include "harness/model/weights.h"
 
 namespace quantref {
 
@@ -29,7 +30,8 @@ struct ThroughputSpec {
 // A contestant: a model of the run, ready to be timed. The first is the reference.
 struct ThroughputModel {
   std::string label;  // "fp16", "int4_g128 rtn"
-  const Transformer* transformer;
+  const Subject* subject;
+  const ModelWeights* weights;  // whose products are timed one by one
 };
 
 // Wall times of one thing, in the order in which they were taken.

@@ -46,8 +46,10 @@ class Cells {
   }
   Throughput Measure(const ThroughputSpec& spec, const Steps::Report& progress = {}) const {
     std::vector<ThroughputModel> models;
+    std::vector<TransformerSubject> subjects;
+    for (const auto& transformer : transformers_) subjects.emplace_back(*transformer);
     for (size_t i = 0; i < transformers_.size(); ++i)
-      models.push_back({labels_[i], transformers_[i].get()});
+      models.push_back({labels_[i], &subjects[i], &transformers_[i]->weights()});
     return MeasureThroughput(models, spec, progress);
   }
 

@@ -23,11 +23,12 @@ TinyModels::TinyModels(const TinyModel& shape, std::span<const int> bits, size_t
     models_.emplace_back(config, QuantizeModel(config, weights, plan, method, nullptr, {}).weights,
                          max_tokens);
   }
+  for (const Transformer& model : models_) subjects_.emplace_back(model);
 }
 
-std::vector<const Transformer*> TinyModels::pointers() const {
-  std::vector<const Transformer*> pointers;
-  for (const Transformer& model : models_) pointers.push_back(&model);
+std::vector<const Subject*> TinyModels::pointers() const {
+  std::vector<const Subject*> pointers;
+  for (const TransformerSubject& subject : subjects_) pointers.push_back(&subject);
   return pointers;
 }
 

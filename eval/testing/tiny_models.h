@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "eval/accuracy/subject.h"
 #include "eval/text/protocol.h"
-#include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -17,12 +17,14 @@ class TinyModels {
  public:
   TinyModels(const TinyModel& shape, std::span<const int> bits, size_t max_tokens);
 
-  std::vector<const Transformer*> pointers() const;
+  std::vector<const Subject*> pointers() const;
+  const Transformer& transformer(size_t model) const { return models_[model]; }
   const ModelConfig& config() const { return models_.front().config(); }
 
  private:
   TempDir dir_;
   std::vector<Transformer> models_;  // the reference first
+  std::vector<TransformerSubject> subjects_;
 };
 
 // A stream of random ids that begins with id 1.

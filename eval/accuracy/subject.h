@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "harness/base/matrix.h"
+#include "harness/base/team.h"
+#include "harness/model/transformer.h"
+
+namespace quantref {
+
+// What is measured, as accuracy and the stopwatch see it: something that takes token ids and gives
+// logits. Ours is a transformer; another engine behind a process can be another. Const and safe to
+// share between threads; what a thread needs for itself are its readers and decoders.
+class Subject {
+ public:
+  virtual ~Subject() = default;
+  virtual size_t vocabulary() const = 0;
+  virtual size_t context() const = 0;  // the longest text in tokens
+
+  // One window after the other, each from position 0.
+  class Reader {
+   public:
+    virtual ~Reader() = default;
+    // ids < vocabulary, no more than the subject was made for.
+    virtual void Read(std::span<const uint32_t> ids) = 0;
+    // logits (n, vocabulary) of positions [first, first + n) of the window that was read last:
+    // position t predicts token t + 1. Same ids, same bits.
+    virtual void Logits(size_t first, MatrixView<float> logits) = 0;
+  };
+  // What readers of one thread share, who are used one at a time; the first makes it.
+  struct Memory {
+    virtual ~Memory() = default;
+  };
+  virtual std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory) const = 0;
+
+  // A text that grows, to the logits of its last position each time.
+  class Decoder {
+   public:
+    virtual ~Decoder() = default;
+    // Puts ids behind the first `kept` tokens of what there is.
+    virtual void Extend(size_t kept, std::span<const uint32_t> ids) = 0;
+  };
+  // For texts of so many tokens at most, on the team's threads (null: the calling one).
+  virtual std::unique_ptr<Decoder> MakeDecoder(size_t tokens, Team* team) const = 0;
+};
+
+// The model must outlive it and its readers.
+class TransformerSubject : public Subject {
+ public:
+  explicit TransformerSubject(const Transformer& model) : model_(model) {}
+  size_t vocabulary() const override { return model_.config().vocab; }
+  size_t context() const override { return model_.config().context; }
+  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory) const override;
+  std::unique_ptr<Decoder> MakeDecoder(size_t tokens, Team* team) const override;
+
+ private:
+  const Transformer& model_;
+};
+
+}  // namespace quantref

@@ -1,0 +1,86 @@
+#include "eval/accuracy/subject.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "eval/accuracy/accuracy.h"
+#include "eval/testing/tiny_models.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kWords = 11;
+
+// No transformer: it expects every token to be followed by the next one, so strongly.
+class Counter : public Subject {
+ public:
+  explicit Counter(float strength) : strength_(strength) {}
+  size_t vocabulary() const override { return kWords; }
+  size_t context() const override { return 64; }
+  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>&) const override {
+    return std::make_unique<CountingReader>(strength_);
+  }
+  std::unique_ptr<Decoder> MakeDecoder(size_t, Team*) const override { return nullptr; }
+
+ private:
+  struct CountingReader : Reader {
+    explicit CountingReader(float of) : strength(of) {}
+    void Read(std::span<const uint32_t> window) override {
+      ids.assign(window.begin(), window.end());
+    }
+    void Logits(size_t first, MatrixView<float> logits) override {
+      for (size_t t = 0; t < logits.rows(); ++t) {
+        for (size_t v = 0; v < kWords; ++v)
+          logits(t, v) = v == (ids[first + t] + 1) % kWords ? strength : 0;
+      }
+    }
+    float strength;
+    std::vector<uint32_t> ids;
+  };
+  float strength_;
+};
+
+TEST_CASE("subject: what is no transformer is measured like one") {
+  TokenStream stream = testing::RandomStream(40, kWords, 1);
+  for (size_t t = 0; t < stream.ids.size(); ++t) stream.ids[t] = static_cast<uint32_t>(t % kWords);
+  const Counter sure(5), unsure(0);
+  const std::vector<const Subject*> models = {&sure, &unsure};
+  const std::vector<Window> windows = {{0, 20, 1}, {20, 20, 1}};
+  const std::vector<size_t> chosen = {0, 1};
+  ScoreTable table(2, std::vector<std::optional<WindowScores>>(2));
+  std::vector<double> seconds(2);
+  Evaluate(models, FindProtocol("gptq-2048"), stream, windows, chosen, {}, table, seconds);
+  const double of_sure = std::log(std::exp(5.0) + kWords - 1) - 5, of_unsure = std::log(kWords);
+  for (size_t w = 0; w < 2; ++w) {
+    CHECK(table[0][w]->nll == Approx(19 * of_sure));
+    CHECK(table[1][w]->nll == Approx(19 * of_unsure));
+    CHECK(table[1][w]->kl > 0);
+  }
+}
+
+TEST_CASE("subject: readers of one thread share the memory of their forwards") {
+  const int bits[] = {4};
+  const testing::TinyModels models({}, bits, 64);
+  std::shared_ptr<Subject::Memory> memory;
+  const auto first = models.pointers()[0]->MakeReader(memory);
+  const Subject::Memory* const made = memory.get();
+  REQUIRE(made != nullptr);
+  const auto second = models.pointers()[1]->MakeReader(memory);
+  CHECK(memory.get() == made);
+  // One reads while the other still has its window.
+  const std::vector<uint32_t> ids = {1, 5, 9, 2};
+  const auto logits = [&](Subject::Reader& reader) {
+    Matrix<float> result(ids.size(), models.config().vocab);
+    reader.Logits(0, result.view());
+    return std::vector<float>(result.data(), result.data() + result.rows() * result.cols());
+  };
+  first->Read(ids);
+  const std::vector<float> alone = logits(*first);
+  second->Read(ids);
+  CHECK(logits(*first) == alone);
+  CHECK(logits(*second) != alone);
+}
+
+}  // namespace
+}  // namespace quantref
