@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <mutex>
 
 #include "harness/base/check.h"
+#include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
@@ -16,17 +16,11 @@
 namespace quantref {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Positions whose logits exist at a time: W of the last layer is read and decoded once for all of
 // them. 16 MB of logits, unless that would be too few or too many.
 size_t LogitTile(size_t vocab) {
   constexpr size_t kLogits = size_t{1} << 22, kStep = 32;
   return std::clamp<size_t>(kLogits / vocab / kStep * kStep, 128, 512);
-}
-
-double Since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 // A tile of scored positions: the tokens [first, first + count) of the window are predicted.

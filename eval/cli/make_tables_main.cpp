@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "eval/run/stored_results.h"
 #include "eval/support/files.h"
 #include "eval/support/guarded.h"
 #include "eval/support/say.h"
@@ -16,6 +15,7 @@
 #include "eval/table/cells.h"
 #include "eval/table/check.h"
 #include "eval/table/render.h"
+#include "eval/table/results.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
 #include "harness/io/file.h"
@@ -65,7 +65,9 @@ int ShowRecords(const TableOptions& options) {
   const auto files = MatchFiles(std::filesystem::current_path(), options.what);
   const bool to_terminal = options.out.empty();
   const TableView view{to_terminal ? LineWidth(STDOUT_FILENO) : std::nullopt, options.columns};
-  Write(StoredResultsText(ReadStoredResults(files, CoreCount()), view), options.out);
+  std::string text;
+  for (const Results& results : ReadResults(files, CoreCount())) text += ResultText(results, view);
+  Write(text, options.out);
   return 0;
 }
 
@@ -93,8 +95,8 @@ int MakeTables(const TableOptions& options) {
   }
   const TableFormat format =
       options.format.empty() ? TableFormat::kMarkdown : FormatNamed(options.format);
-  const std::string text = TableAs(table, format);
-  Write(text, options.out);
+  const auto width = options.out.empty() ? LineWidth(STDOUT_FILENO) : std::nullopt;
+  Write(TableAs(table, format, width), options.out);
   return 0;
 }
 
@@ -119,9 +121,10 @@ int Main(int argc, char** argv) {
                  "a spec of rows, columns and metrics (results/tables/README.md); or records, "
                  "folders of them and baselines: the tables that run_eval printed of them")
       ->required();
-  app.add_option("--format", options.format,
-                 "latex, markdown, csv or html; without it, all files that the spec's 'outputs' "
-                 "names are written, or Markdown is printed")
+  app.add_option(
+         "--format", options.format,
+         "latex, markdown, csv, html or text; without it, all files that the spec's 'outputs' "
+         "names are written, or Markdown is printed")
       ->check(CLI::IsMember(TableFormatNames()))
       ->type_name("FORMAT");
   app.add_option("--records", options.records,

@@ -6,6 +6,7 @@
 
 #include "eval/table/check.h"
 #include "eval/testing/process.h"
+#include "eval/testing/run_eval_lab.h"
 #include "eval/testing/table_lab.h"
 #include "harness/io/file.h"
 
@@ -16,7 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::AddSpeed;
+using testing::Contains;
 using testing::ProcessResult;
+using testing::RunEvalLab;
 using testing::TableLab;
 using testing::TableSample;
 using Strings = std::vector<std::string>;
@@ -167,6 +170,36 @@ TEST_CASE("table check: a difference is short, ids are found where they stand al
         Strings{"0123456789abcdef", "fedcba9876543210"});
   CHECK(NamedRecords("0.0123456789012345, 0123456789abcdef0, 0123456789abcdeg, 3.0123456789012345")
             .empty());
+}
+
+// From the line with the columns' names on.
+std::string FromHeader(const std::string& text) {
+  const size_t header = text.find("\nmethod ");
+  REQUIRE(header != std::string::npos);
+  return text.substr(header);
+}
+
+TEST_CASE("make_tables: of records alone, the table that run_eval printed of them") {
+  const RunEvalLab lab;
+  const ProcessResult run =
+      lab.Run({lab.config(), "--set", "throughput={kernels: false, prefill: 8, decode: 2}", "--set",
+               "quantize.methods=[{method: rtn, label: b, activations: {}}, rtn]"});
+  testing::CheckDone(run);
+  const auto make = [&](const std::vector<std::string>& arguments) {
+    std::vector<std::string> command = {testing::Program("make_tables"), "results/records"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return testing::RunProcess(command, {.folder = lab.path()});
+  };
+  const ProcessResult shown = make({});
+  INFO(shown.err);
+  CHECK(FromHeader(shown.out) == FromHeader(run.out));
+  CHECK(Contains(shown.out, " windows, "));
+  const ProcessResult columns = make({"--columns", "ppl"});
+  CHECK(Contains(columns.out, "PPL"));
+  CHECK_FALSE(Contains(columns.out, "decode tok/s"));
+  CHECK(Contains(make({"--columns", "pppl"}).err, "(did you mean 'ppl'?)"));
+  CHECK(Contains(make({"--format", "csv"}).err, "--format: expected a spec"));
+  CHECK(Contains(make({"table.yaml"}).err, "expected one spec, or records"));
 }
 
 }  // namespace

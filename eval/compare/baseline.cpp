@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "eval/record/reader.h"
+#include "eval/support/text_table.h"
 #include "harness/base/error.h"
 #include "harness/io/file.h"
 #include "harness/io/json_file.h"
@@ -72,8 +73,7 @@ std::string WriteBaseline(const fs::path& file, std::span<const std::string> rec
   }
   if (file.has_parent_path()) fs::create_directories(file.parent_path());
   WriteFileAtomically(file, text, true);
-  return fmt::format("{}: baseline of {} cell{}{}", file.string(), newest.size(),
-                     newest.size() == 1 ? "" : "s",
+  return fmt::format("{}: baseline of {}{}", file.string(), Plural(newest.size(), "cell"),
                      replaced == 0 ? "" : fmt::format(", in place of one of {}", replaced));
 }
 

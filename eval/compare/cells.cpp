@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "eval/compare/changes.h"
+#include "eval/record/pairing.h"
 #include "eval/stats/stats.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
@@ -20,47 +21,15 @@ std::string Differs(const Change& change) {
                      ShortHash(change.candidate));
 }
 
-// The first window that the one list has other than the other. Same length.
-template <typename T>
-std::optional<size_t> FirstDifference(const std::vector<T>& a, const std::vector<T>& b) {
-  const auto at = std::mismatch(a.begin(), a.end(), b.begin()).first;
-  if (at == a.end()) return std::nullopt;
-  return static_cast<size_t>(at - a.begin());
-}
-
-// Why the windows are not the same; nothing where they are.
-std::optional<Change> OtherWindows(const StoredRecord& a, const StoredRecord& b) {
-  if (a.window_nll.size() != b.window_nll.size()) {
-    return Change{"protocol.windows", std::to_string(a.window_nll.size()),
-                  std::to_string(b.window_nll.size())};
-  }
-  if (const auto w = FirstDifference(a.window_index, b.window_index)) {
-    return Change{fmt::format("protocol.window_index[{}]", *w), std::to_string(a.window_index[*w]),
-                  std::to_string(b.window_index[*w])};
-  }
-  if (const auto w = FirstDifference(a.window_scored, b.window_scored)) {
-    return Change{fmt::format("protocol.window_scored[{}]", *w),
-                  fmt::format("{}", a.window_scored[*w]), fmt::format("{}", b.window_scored[*w])};
-  }
-  return std::nullopt;
-}
-
-// Why these are not measurements against one reference. The same program on the same machine gives
-// the same bits; elsewhere, rounding is forgiven.
-std::string OtherReference(const StoredRecord& a, const StoredRecord& b) {
-  if (a.reference_window_nll == b.reference_window_nll) return "";
-  const bool elsewhere = MadElsewhere(a, b);
-  for (size_t w = 0; w < a.window_nll.size(); ++w) {
-    const double before = a.reference_window_nll[w] / a.window_scored[w];
-    const double now = b.reference_window_nll[w] / b.window_scored[w];
-    if (elsewhere ? std::abs(now - before) <= kRoundingNll : now == before) continue;
-    return fmt::format(
-        "the harness changed: the reference gives other NLLs, {:.9g} and {:.9g} nats a token "
-        "in window {}{}",
-        before, now, a.window_index[w],
-        elsewhere ? "; more than the rounding of another machine" : " on the same machine");
-  }
-  return "";
+// Why these are not measurements against one reference; "" where they are.
+std::string HarnessChange(const StoredRecord& a, const StoredRecord& b) {
+  const std::optional<ReferenceChange> change = OtherReference(a, b);
+  if (!change) return "";
+  return fmt::format(
+      "the harness changed: the reference gives other NLLs, {:.9g} and {:.9g} nats a token "
+      "in window {}{}",
+      change->before, change->now, change->window,
+      change->elsewhere ? "; more than the rounding of another machine" : " on the same machine");
 }
 
 // Why two records cannot be compared; "" where they can.
@@ -73,7 +42,7 @@ std::string WhyNotComparable(const StoredRecord& a, const StoredRecord& b) {
     return why;
   }
   if (const auto windows = OtherWindows(a, b)) return Differs(*windows);
-  return OtherReference(a, b);
+  return HarnessChange(a, b);
 }
 
 AccuracyFinding CompareAccuracy(const StoredRecord& a, const StoredRecord& b, double resolution) {
@@ -96,7 +65,7 @@ AccuracyFinding CompareAccuracy(const StoredRecord& a, const StoredRecord& b, do
     return finding;
   }
   const Interval& interval = *finding.interval;
-  if (interval.low >= -kRoundingNll && interval.high <= kRoundingNll) return finding;  // same
+  if (IsRounding(interval)) return finding;  // same
   if (!interval.Contains(0)) {
     finding.verdict = interval.low > 0 ? Verdict::kWorse : Verdict::kBetter;
   } else if (interval.HalfWidth() > resolution) {

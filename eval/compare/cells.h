@@ -15,12 +15,8 @@ namespace quantref {
 
 // The half width up to which an interval around 0 says "same" instead of "cannot tell": 0.2 % of
 // PPL, well below what separates methods.
+// An interval of rounding alone (record/pairing.h) says it too.
 inline constexpr double kDefaultResolution = 0.002;  // nats
-
-// What another ISA, BLAS or compiler may add to the mean NLL of a window: 30 times what the
-// project's own ISAs differ by, and what the reference may differ by from its goldens. An interval
-// within it says "same" too.
-inline constexpr double kRoundingNll = 1e-5;  // nats
 
 // Where results first went apart: a stage between text and logits, and the hash that shows it.
 struct Cause {

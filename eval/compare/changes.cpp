@@ -98,8 +98,6 @@ void AddConfigChanges(const Json* a, const Json* b, const std::string& path,
   }
 }
 
-bool IsHexDigit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
-
 }  // namespace
 
 std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRecord& candidate) {
@@ -143,18 +141,6 @@ std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecor
   AddChanges(baseline, candidate, kTool, changes);
   AddChanges(baseline, candidate, kEnvironment, changes);
   return changes;
-}
-
-bool MadElsewhere(const StoredRecord& baseline, const StoredRecord& candidate) {
-  std::vector<Change> changes;
-  AddChanges(baseline, candidate, kEnvironment, changes);
-  return !changes.empty();
-}
-
-std::string ShortHash(const std::string& value) {
-  const bool is_hash = (value.size() == 64 || value.size() == 40) &&
-                       std::all_of(value.begin(), value.end(), IsHexDigit);
-  return is_hash ? value.substr(0, 12) : value;
 }
 
 }  // namespace quantref

@@ -25,10 +25,4 @@ bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate
 // Config keys, the program and the environment.
 std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecord& candidate);
 
-// Another compiler, ISA, BLAS, CPU or system: FP32 results may differ by their rounding.
-bool MadElsewhere(const StoredRecord& baseline, const StoredRecord& candidate);
-
-// For reading: of a SHA-256 or a commit the first 12 digits; anything else as it is.
-std::string ShortHash(const std::string& value);
-
 }  // namespace quantref

@@ -9,6 +9,7 @@
 
 #include "eval/compare/report_rows.h"
 #include "eval/compare/report_speed.h"
+#include "eval/support/markup.h"
 #include "eval/support/text_table.h"
 
 namespace quantref {
@@ -52,7 +53,7 @@ std::string Fitted(const ReportTable& table, std::optional<size_t> width) {
     const std::string& header = table.header[c];
     columns.push_back(
         {.name = header, .header = header, .left = c < table.left, .worth = WorthOf(header)});
-    for (const Row& row : table.rows) columns.back().cells.push_back(row[c]);
+    for (const auto& row : table.rows) columns.back().cells.push_back(row[c].text);
   }
   const FittedTable fitted = FitTable(std::move(columns), width);
   if (fitted.left_out.empty()) return fitted.text;
@@ -74,35 +75,19 @@ std::string SpeedText(std::vector<SpeedRow> rows, std::optional<size_t> width) {
   return text + Wrapped(fmt::format("{}\n", kSpeedLegend), width);
 }
 
-// The characters that mean something to Markdown or HTML, or end a table's cell, as they look.
-std::string MarkdownText(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) {
-    if (c == '<') {
-      escaped += "&lt;";
-    } else if (c == '>') {
-      escaped += "&gt;";
-    } else if (c == '&') {
-      escaped += "&amp;";
-    } else {
-      if (std::string_view("\\`*|[]~").find(c) != std::string_view::npos) escaped += '\\';
-      escaped += c;
-    }
+std::string MarkdownTable(const ReportTable& table) {
+  std::string text = "|", rule = "|";
+  for (size_t c = 0; c < table.header.size(); ++c) {
+    text += " " + MarkdownText(table.header[c]) + " |";
+    rule += c < table.left ? "---|" : "---:|";
   }
-  return escaped;
-}
-
-std::string MarkdownTable(const Row& header, const std::vector<Row>& rows, size_t left) {
-  const auto line = [](const Row& row) {
-    std::string text = "|";
-    for (const std::string& cell : row) text += " " + MarkdownText(cell) + " |";
-    return text + "\n";
-  };
-  std::string table = line(header) + "|";
-  for (size_t c = 0; c < header.size(); ++c) table += c < left ? "---|" : "---:|";
-  table += "\n";
-  for (const Row& row : rows) table += line(row);
-  return table;
+  text += "\n" + rule + "\n";
+  for (const std::vector<ReportCell>& row : table.rows) {
+    text += "|";
+    for (const ReportCell& cell : row) text += " " + MarkdownText(cell.text) + " |";
+    text += "\n";
+  }
+  return text;
 }
 
 std::string Folded(const std::string& summary, const std::string& body) {
@@ -112,8 +97,7 @@ std::string Folded(const std::string& summary, const std::string& body) {
 std::string SpeedMarkdown(const std::vector<SpeedRow>& rows) {
   if (rows.empty()) return "";
   const auto as_table = [](const std::vector<SpeedRow>& some) {
-    const ReportTable table = MakeSpeedTable(some);
-    return MarkdownTable(table.header, table.rows, table.left);
+    return MarkdownTable(MakeSpeedTable(some));
   };
   const std::vector<SpeedRow> same = WithVerdictSame(rows, true),
                               others = WithVerdictSame(rows, false);
@@ -185,7 +169,8 @@ std::string ComparisonText(const RecordComparison& comparison, const Gate& gate,
   text += Wrapped(Section("why", ReasonRows(comparison)), width);
   const std::vector<Row> changes = ChangeRows(comparison);
   if (!changes.empty())
-    text += "\n" + Fitted({{"what changed", "baseline", "candidate", "cells"}, changes, 4}, width);
+    text += "\n" + Fitted(TableOfTexts({"what changed", "baseline", "candidate", "cells"}, changes),
+                          width);
   std::string end = Section("stamps", StampRows(comparison)) + "\n";
   if (accuracy) end += fmt::format("{}\n", kCellLegend);
   end += SummaryLine(comparison) + "\n";
@@ -199,19 +184,19 @@ std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& g
                                  gated ? " · " + GateLine(comparison, gate) : "");
   text += "\n" + MarkdownText(SharedLine(comparison));
   const auto add_table = [](const ComparedCells& cells) {
-    const ReportTable table = MakeCellTable(cells);
-    return MarkdownTable(table.header, table.rows, table.left);
+    return MarkdownTable(MakeCellTable(cells));
   };
   if (!listed.changed.empty()) text += "\n" + add_table(listed.changed) + "\n" + kCellLegend + "\n";
   text += SpeedMarkdown(SpeedRows(comparison));
   const std::vector<Row> reasons = ReasonRows(comparison), changes = ChangeRows(comparison),
                          stamps = StampRows(comparison);
-  if (!stamps.empty()) text += "\n" + MarkdownTable({"stamp", "cells"}, stamps, 2);
+  if (!stamps.empty()) text += "\n" + MarkdownTable(TableOfTexts({"stamp", "cells"}, stamps));
   if (!reasons.empty())
-    text += Folded("Why", MarkdownTable({"verdict", "why", "cells"}, reasons, 3));
+    text += Folded("Why", MarkdownTable(TableOfTexts({"verdict", "why", "cells"}, reasons)));
   if (!changes.empty()) {
-    text += Folded("What changed",
-                   MarkdownTable({"what", "baseline", "candidate", "cells"}, changes, 4));
+    text +=
+        Folded("What changed",
+               MarkdownTable(TableOfTexts({"what", "baseline", "candidate", "cells"}, changes)));
   }
   if (!listed.identical.empty()) {
     const bool all = listed.identical.size() <= kMostIdentical;

@@ -22,10 +22,10 @@ HtmlTextTable AsHtml(const ReportTable& table, const std::string& label) {
   HtmlTextTable html{label, table.header, {}, table.left};
   const auto verdict = std::find(table.header.begin(), table.header.end(), "verdict");
   const auto column = static_cast<size_t>(verdict - table.header.begin());
-  for (const std::vector<std::string>& row : table.rows) {
+  for (const std::vector<ReportCell>& row : table.rows) {
     std::vector<HtmlCell>& cells = html.rows.emplace_back();
     for (size_t c = 0; c < row.size(); ++c)
-      cells.push_back({row[c], "", c == column ? VerdictKind(row[c]) : ""});
+      cells.push_back({row[c].text, "", c == column ? VerdictKind(row[c].text) : "", row[c].value});
   }
   return html;
 }
@@ -36,11 +36,6 @@ std::string View(const std::string& id, const std::string& title, const ReportTa
   return fmt::format(
       "<div class=\"view\" id=\"{}\">\n<h3>{}</h3>\n{}<p class=\"note\">{}</p>\n</div>\n", id,
       title, HtmlOf(AsHtml(table, title)), legend);
-}
-
-ReportTable TextTable(std::vector<std::string> header, std::vector<std::vector<std::string>> rows) {
-  const size_t left = header.size();
-  return {std::move(header), std::move(rows), left};
 }
 
 }  // namespace
@@ -60,12 +55,12 @@ std::string ComparisonHtml(const RecordComparison& comparison) {
   text += View("accuracy", "Accuracy", MakeCellTable(cells), MarkupText(kCellLegend) + ".");
   text +=
       View("speed", "Speed", MakeSpeedTable(SpeedRows(comparison)), MarkupText(kSpeedLegend) + ".");
-  text += View("why", "Why", TextTable({"verdict", "why", "cells"}, ReasonRows(comparison)),
+  text += View("why", "Why", TableOfTexts({"verdict", "why", "cells"}, ReasonRows(comparison)),
                "Why cells cannot be compared, or nothing can be told of them.");
   text += View("changes", "What changed",
-               TextTable({"what", "baseline", "candidate", "cells"}, ChangeRows(comparison)),
+               TableOfTexts({"what", "baseline", "candidate", "cells"}, ChangeRows(comparison)),
                "Causes first: the first stage whose hash changed. Then what else may explain it.");
-  text += View("stamps", "Stamps", TextTable({"stamp", "cells"}, StampRows(comparison)),
+  text += View("stamps", "Stamps", TableOfTexts({"stamp", "cells"}, StampRows(comparison)),
                "Of either record.");
   return text;
 }

@@ -8,8 +8,8 @@
 #include <set>
 #include <utility>
 
-#include "eval/compare/changes.h"
 #include "eval/compare/report_speed.h"
+#include "eval/record/pairing.h"
 #include "eval/support/figure_text.h"
 #include "eval/support/text_table.h"
 
@@ -18,12 +18,13 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-std::string Ppl(const StoredRecord* record) {
-  return record == nullptr || !record->HasAccuracy() ? "-"
-                                                     : FigureText(std::exp(record->MeanNll()), 4);
+ReportCell PplCell(const StoredRecord* record) {
+  if (record == nullptr || !record->HasAccuracy()) return {"-"};
+  const double ppl = std::exp(record->MeanNll());
+  return {FigureText(ppl, 4), ppl};
 }
 
-std::string DeltaCell(const AccuracyFinding& finding) {
+std::string DeltaText(const AccuracyFinding& finding) {
   if (!finding.delta) return "-";
   if (finding.identical) return "0";
   if (!finding.interval) return fmt::format("{:+.5f}", *finding.delta);
@@ -97,10 +98,6 @@ std::vector<Row> ChangesOf(const ComparedCell& cell, bool causes) {
 
 }  // namespace
 
-std::string Plural(size_t count, const std::string& noun) {
-  return fmt::format("{} {}{}", WithThousands(count), noun, count == 1 ? "" : "s");
-}
-
 ModelNames::ModelNames(const ComparedCells& cells) {
   const auto record_of = [](const ComparedCell* cell) -> const StoredRecord& {
     return *(cell->candidate != nullptr ? cell->candidate : cell->baseline);
@@ -121,6 +118,16 @@ ModelNames::ModelNames(const ComparedCells& cells) {
   several_ = distinct.size() > 1;
 }
 
+ReportTable TableOfTexts(std::vector<std::string> header, const std::vector<Row>& rows) {
+  ReportTable table{std::move(header), {}};
+  table.left = table.header.size();
+  for (const Row& row : rows) {
+    std::vector<ReportCell>& cells = table.rows.emplace_back();
+    for (const std::string& text : row) cells.push_back({text});
+  }
+  return table;
+}
+
 ReportTable MakeCellTable(const ComparedCells& cells) {
   std::set<std::string> protocols;
   for (const ComparedCell* cell : cells) protocols.insert(cell->cell().protocol);
@@ -134,14 +141,15 @@ ReportTable MakeCellTable(const ComparedCells& cells) {
   for (const char* name : {"PPL before", "PPL now", "change of NLL (nats)"})
     table.header.emplace_back(name);
   for (const ComparedCell* cell : cells) {
-    Row row = {cell->cell().Text()};
-    if (models.Several()) row.push_back(models.Of(*cell));
-    if (protocols.size() > 1) row.push_back(cell->cell().protocol);
-    for (std::string value : {VerdictCell(*cell->accuracy), CauseCell(*cell), Ppl(cell->baseline),
-                              Ppl(cell->candidate), DeltaCell(*cell->accuracy)}) {
-      row.push_back(std::move(value));
-    }
-    table.rows.push_back(std::move(row));
+    std::vector<ReportCell>& row = table.rows.emplace_back();
+    row.push_back({cell->cell().Text()});
+    if (models.Several()) row.push_back({models.Of(*cell)});
+    if (protocols.size() > 1) row.push_back({cell->cell().protocol});
+    row.push_back({VerdictCell(*cell->accuracy)});
+    row.push_back({CauseCell(*cell)});
+    row.push_back(PplCell(cell->baseline));
+    row.push_back(PplCell(cell->candidate));
+    row.push_back({DeltaText(*cell->accuracy), cell->accuracy->delta});
   }
   return table;
 }

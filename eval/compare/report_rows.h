@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,11 +11,19 @@ namespace quantref {
 
 // What all reports of a comparison show, as text in rows, before it has a format.
 
+struct ReportCell {
+  std::string text;
+  std::optional<double> value{};  // of a figure, for sorting
+};
+
 struct ReportTable {
   std::vector<std::string> header;
-  std::vector<std::vector<std::string>> rows;
+  std::vector<std::vector<ReportCell>> rows;
   size_t left = 0;  // columns that are flush left
 };
+// Without figures.
+ReportTable TableOfTexts(std::vector<std::string> header,
+                         const std::vector<std::vector<std::string>>& rows);
 
 using ComparedCells = std::vector<const ComparedCell*>;
 
@@ -58,7 +67,5 @@ std::string SetLine(const RecordSet& set);  // "folder: 3 records"
 
 // The model and the protocol that all cells have; where they differ, the table has columns.
 std::string SharedLine(const RecordComparison& comparison);
-
-std::string Plural(size_t count, const std::string& noun);  // "1 cell", "1,234 cells"
 
 }  // namespace quantref

@@ -9,15 +9,16 @@
 namespace quantref {
 namespace {
 
-std::string Rate(const std::optional<double>& tokens_s) {
-  return tokens_s ? fmt::format("{:.4g}", *tokens_s) : "-";
+ReportCell RateCell(const std::optional<double>& tokens_s) {
+  return {tokens_s ? fmt::format("{:.4g}", *tokens_s) : "-", tokens_s};
 }
 
-std::string RatioCell(const RateFinding& rate) {
-  if (!rate.ratio) return "-";
-  if (!rate.ratio->interval) return fmt::format("{:.3f}", rate.ratio->ratio);
-  return fmt::format("{:.3f} [{:.3f}, {:.3f}]", rate.ratio->ratio, rate.ratio->interval->low,
-                     rate.ratio->interval->high);
+ReportCell RatioCell(const RateFinding& rate) {
+  if (!rate.ratio) return {"-"};
+  std::string text = fmt::format("{:.3f}", rate.ratio->ratio);
+  if (const auto& interval = rate.ratio->interval)
+    text += fmt::format(" [{:.3f}, {:.3f}]", interval->low, interval->high);
+  return {std::move(text), rate.ratio->ratio};
 }
 
 // Named for what moved alone: of what did not there is nothing to blame.
@@ -53,13 +54,14 @@ ReportTable MakeSpeedTable(const std::vector<SpeedRow>& rows) {
   for (const char* name : {"tokens/s before", "now", "ratio"}) table.header.emplace_back(name);
   for (const SpeedRow& row : rows) {
     const RateFinding& rate = *row.rate;
-    std::vector<std::string> cells = {row.cell->cell().Text()};
-    if (models.Several()) cells.push_back(models.Of(*row.cell));
-    for (const std::string& value :
-         {rate.name.Text(), std::string(VerdictName(rate.verdict)), KernelCell(rate),
-          Rate(rate.before), Rate(rate.now), RatioCell(rate)})
-      cells.push_back(value);
-    table.rows.push_back(std::move(cells));
+    std::vector<ReportCell>& cells = table.rows.emplace_back();
+    cells.push_back({row.cell->cell().Text()});
+    if (models.Several()) cells.push_back({models.Of(*row.cell)});
+    for (std::string text :
+         {rate.name.Text(), std::string(VerdictName(rate.verdict)), KernelCell(rate)})
+      cells.push_back({std::move(text)});
+    for (ReportCell figure : {RateCell(rate.before), RateCell(rate.now), RatioCell(rate)})
+      cells.push_back(std::move(figure));
   }
   return table;
 }

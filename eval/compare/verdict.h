@@ -1,6 +1,6 @@
 #pragma once
 
-#include <string>
+#include "eval/record/change.h"
 
 namespace quantref {
 
@@ -12,13 +12,5 @@ inline constexpr Verdict kVerdicts[] = {
     Verdict::kWorse, Verdict::kNotComparable, Verdict::kGone, Verdict::kCannotTell,
     Verdict::kNew,   Verdict::kBetter,        Verdict::kSame};
 const char* VerdictName(Verdict verdict);  // "cannot tell"
-
-// A value that is another than it was.
-struct Change {
-  std::string what;  // its dotted path
-  std::string baseline, candidate;
-
-  bool operator==(const Change&) const = default;
-};
 
 }  // namespace quantref

@@ -13,7 +13,9 @@
 #include "eval/record/reader_speed.h"
 #include "eval/record/reference.h"
 #include "eval/record/schema.h"
+#include "eval/support/files.h"
 #include "eval/support/public_name.h"
+#include "eval/support/text_table.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/io/json_file.h"
@@ -116,8 +118,6 @@ void ReadSeconds(const RecordFields& fields, StoredRecord& record) {
   record.speed_seconds = seconds("seconds.throughput");
 }
 
-bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
-
 std::vector<fs::path> RecordFiles(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code error;
@@ -213,13 +213,12 @@ std::string CellName::Text() const {
 }
 
 std::string RateName::Text() const {
-  return fmt::format("{} {}, {} thread{}", decode ? "decode" : "prefill", tokens, threads,
-                     threads == 1 ? "" : "s");
+  return fmt::format("{} {}, {}", decode ? "decode" : "prefill", tokens, Plural(threads, "thread"));
 }
 
 std::string KernelName::Text() const {
-  return fmt::format("{} {}x{}, M={}, {} thread{}{}", op, rows, cols, tokens, threads,
-                     threads == 1 ? "" : "s", streamed ? ", streamed" : "");
+  return fmt::format("{} {}x{}, M={}, {}{}", op, rows, cols, tokens, Plural(threads, "thread"),
+                     streamed ? ", streamed" : "");
 }
 
 const std::string& StoredRecord::Fact(std::string_view path) const {

@@ -69,6 +69,21 @@ std::string RecordFields::Text(const std::string& path) const {
   return text;
 }
 
+std::string RecordFields::TextOr(const std::string& path, const std::string& otherwise) const {
+  return Find(path) == nullptr ? otherwise : Text(path);
+}
+
+double RecordFields::Number(const std::string& path) const {
+  const Json* value = Find(path);
+  if (value == nullptr || !value->is_number() || !std::isfinite(value->get<double>()))
+    Fail(path, "a number", DescribeJson(value));
+  return value->get<double>();
+}
+
+double RecordFields::NumberOr(const std::string& path, double otherwise) const {
+  return Find(path) == nullptr ? otherwise : Number(path);
+}
+
 size_t RecordFields::Count(const std::string& path) const { return Count(path, Find(path)); }
 
 size_t RecordFields::CountFromOne(const std::string& path) const {

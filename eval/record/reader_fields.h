@@ -19,11 +19,16 @@ class RecordFields {
   RecordFields(const nlohmann::json& json, std::string where, std::string path = {});
 
   const nlohmann::json* Find(std::string_view path) const;
+  bool Has(std::string_view path) const { return Find(path) != nullptr; }
   [[noreturn]] void Fail(const std::string& path, const std::string& expected,
                          const std::string& found) const;
 
   std::string Text(const std::string& path) const;  // one line: it will be printed
-  size_t Count(const std::string& path) const;      // a whole number below 2^32
+  // The same, where the record has the field.
+  std::string TextOr(const std::string& path, const std::string& otherwise) const;
+  double Number(const std::string& path) const;  // any number
+  double NumberOr(const std::string& path, double otherwise) const;
+  size_t Count(const std::string& path) const;  // a whole number below 2^32
   size_t CountFromOne(const std::string& path) const;
   double Positive(const std::string& path) const;     // up to 1e15
   double NotNegative(const std::string& path) const;  // up to 1e15

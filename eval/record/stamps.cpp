@@ -5,86 +5,161 @@
 #include <algorithm>
 
 #include "eval/record/reader_fields.h"
+#include "eval/record/schema.h"
 
 namespace quantref {
 namespace {
 
-// A stamp of every record in which this flag is true.
-struct FlagStamp {
-  const char* path;
+// A stamp with the section of the record that it comes from, and what is said of it at length.
+struct Found {
+  std::string section;
   Stamp stamp;
+  std::string line{};
 };
+using Stamps = std::vector<Found>;
 
-const std::vector<FlagStamp>& FlagStamps() {
-  static const std::vector<FlagStamp> kStamps = {
-      {"calibration.contaminated", {'C', "CONTAMINATED calibration", false}},
-      {"dataset.substituted_sample", {'N', "NOT WIKITEXT: the bundled text stood in", false}},
-      {"calibration.substituted_sample", {'N', "NOT WIKITEXT: the bundled text stood in", false}},
-      {"simulated_vs_kernel.failed",
-       {'G', "GATE FAILED: kernels and decoded weights differ too much", false}},
-      {"model.synthetic", {'R', "SYNTHETIC WEIGHTS, random: speed only", true}},
-      {"throughput.busy", {'B', "timed on a BUSY machine", true}},
-  };
-  return kStamps;
-}
+constexpr const char* kDecodes =
+    "~ decodes codes to FP32 for every product, as no deployment would: not the format's speed\n";
+constexpr const char* kBusy =
+    "* BUSY machine: several threads without a free core each, or free cores that changed by more "
+    "than 10 %\n";
 
 // A calibration text that only the layer report read has no part in any figure that is stamped.
 bool Concerns(const RecordFields& fields, const std::string& path) {
-  return !path.starts_with("calibration.") || fields.Find("calibration.used_by") == nullptr ||
-         fields.Text("calibration.used_by") == "method";
+  return !path.starts_with("calibration.") ||
+         fields.TextOr("calibration.used_by", "method") == "method";
 }
 
-Stamp UnknownStamp(const RecordFields& fields, const std::string& section) {
-  const double share = std::max(fields.NotNegative(section + ".unknown_share"),
-                                fields.NotNegative(section + ".unknown_bytes_share"));
-  return {'U',
-          fmt::format("UNKNOWN TOKENS: {:.1f} % of the {}", 100 * share,
-                      section == "protocol" ? "text" : "calibration text"),
-          false};
+std::string ContaminatedLine(const RecordFields& fields) {
+  if (!fields.Has("calibration.overlap_with_test")) return "CONTAMINATED calibration\n";
+  const bool same = fields.Flag("calibration.is_test_text");
+  return fmt::format(
+      "CONTAMINATED: {}{:.1f} % of the measured windows' runs of {} characters were seen in "
+      "calibration\n",
+      same ? "calibrated on the text that is measured; " : "",
+      100 * fields.NotNegative("calibration.overlap_with_test"), kOverlapRun);
 }
 
-// Of matrices whose codes are another method's than the one that was asked for.
-void AddOtherMethods(const RecordFields& fields, std::vector<Stamp>& stamps) {
-  for (const RecordFields& layer : fields.Maps("layers")) {
-    if (layer.Find("asked") == nullptr) continue;
-    stamps.push_back({'O',
-                      fmt::format("{} has the codes of {}, not of {}", layer.Text("name"),
-                                  layer.Text("method"), layer.Text("asked")),
-                      false});
+// What is said at length of a flag that is a stamp.
+std::string FlagLine(const RecordFields& fields, const RecordField& field) {
+  if (field.path == "dataset.substituted_sample")
+    return SampleLine(fields.Text("dataset.name"), fields.TextOr("dataset.split", ""));
+  if (field.path == "calibration.contaminated") return ContaminatedLine(fields);
+  if (field.path == "throughput.busy") return kBusy;
+  return field.path == "simulated_vs_kernel.failed" ? std::string(field.stamp.text) + "\n" : "";
+}
+
+void AddFlags(const RecordFields& fields, Stamps& stamps) {
+  for (const RecordField& field : RecordSchema()) {
+    if (field.stamp.letter == 0 || !fields.Flag(field.path) || !Concerns(fields, field.path))
+      continue;
+    stamps.push_back({field.path.substr(0, field.path.find('.')),
+                      {field.stamp.letter, std::string(field.stamp.text), field.stamp.of_speed},
+                      FlagLine(fields, field)});
   }
 }
 
-void AddDecoding(const RecordFields& fields, std::vector<Stamp>& stamps) {
+void AddPartial(const RecordFields& fields, Stamps& stamps) {
+  if (!fields.Has("protocol.cut_from_windows")) return;
+  const size_t windows = fields.Count("protocol.windows");
+  const size_t all = fields.Count("protocol.cut_from_windows");
+  stamps.push_back({"protocol",
+                    {'P', fmt::format("partial: {} of {} windows", windows, all), false},
+                    PartialLine(windows, all, fields.Flag("protocol.stopped_early"))});
+}
+
+void AddUnknown(const RecordFields& fields, const std::string& section, Stamps& stamps) {
+  const std::string path = section + ".too_much_unknown";
+  if (!fields.Flag(path) || !Concerns(fields, path)) return;
+  const bool of_calibration = section == "calibration";
+  const double tokens = fields.NotNegative(section + ".unknown_share");
+  const double bytes = fields.NotNegative(section + ".unknown_bytes_share");
+  const std::string text =
+      fmt::format("UNKNOWN TOKENS: {:.1f} % of the {}", 100 * std::max(tokens, bytes),
+                  of_calibration ? "calibration text" : "text");
+  stamps.push_back({section,
+                    {'U', text, false},
+                    UnknownTokensLine(of_calibration ? "calibration" : "test", tokens, bytes)});
+}
+
+// Of matrices whose codes are another method's than the one that was asked for.
+void AddOtherMethods(const RecordFields& fields, Stamps& stamps) {
+  for (const RecordFields& layer : fields.Maps("layers")) {
+    if (!layer.Has("asked")) continue;
+    const std::string text = fmt::format("{} has the codes of {}, not of {}", layer.Text("name"),
+                                         layer.Text("method"), layer.Text("asked"));
+    const std::string note = layer.TextOr("note", "");
+    stamps.push_back(
+        {"layers", {'O', text, false}, text + (note.empty() ? "" : ": ") + note + "\n"});
+  }
+}
+
+// Records that do not say which matrices were decoded name those without kernels.
+void AddDecoding(const RecordFields& fields, Stamps& stamps) {
   const bool timed = !fields.Maps("throughput.prefill_tokens_s").empty() ||
                      !fields.Maps("throughput.decode_tokens_s").empty();
-  const bool simulated = fields.Find("path") != nullptr && fields.Text("path") == "simulated";
-  if (timed && (simulated || fields.Find("simulated_linears") != nullptr))
-    stamps.push_back({'D', "DECODES codes for every product: not the format's speed", true});
+  const bool decodes = fields.TextOr("path", "kernel") == "simulated" ||
+                       fields.Has("simulated_linears") ||
+                       fields.Has("throughput.decoded_each_call");
+  if (timed && decodes) {
+    stamps.push_back({"throughput",
+                      {'D', "DECODES codes for every product: not the format's speed", true},
+                      kDecodes});
+  }
+}
+
+Stamps Find(const RecordFields& fields) {
+  Stamps stamps;
+  AddPartial(fields, stamps);
+  AddUnknown(fields, "protocol", stamps);
+  AddUnknown(fields, "calibration", stamps);
+  AddFlags(fields, stamps);
+  AddOtherMethods(fields, stamps);
+  AddDecoding(fields, stamps);
+  return stamps;
 }
 
 }  // namespace
 
 std::vector<Stamp> StampsOf(const RecordFields& fields) {
   std::vector<Stamp> stamps;
-  for (const FlagStamp& flag : FlagStamps()) {
-    if (fields.Flag(flag.path) && Concerns(fields, flag.path)) stamps.push_back(flag.stamp);
-  }
-  for (const std::string section : {"protocol", "calibration"}) {
-    const std::string path = section + ".too_much_unknown";
-    if (fields.Flag(path) && Concerns(fields, path))
-      stamps.push_back(UnknownStamp(fields, section));
-  }
-  if (fields.Find("protocol.cut_from_windows") != nullptr) {
-    stamps.push_back({'P',
-                      fmt::format("partial: {} of {} windows", fields.Count("protocol.windows"),
-                                  fields.Count("protocol.cut_from_windows")),
-                      false});
-  }
-  AddOtherMethods(fields, stamps);
-  AddDecoding(fields, stamps);
+  for (Found& found : Find(fields)) stamps.push_back(std::move(found.stamp));
   std::sort(stamps.begin(), stamps.end());
   stamps.erase(std::unique(stamps.begin(), stamps.end()), stamps.end());
   return stamps;
+}
+
+std::vector<std::string> StampLines(const RecordFields& fields, std::string_view section) {
+  std::vector<std::string> lines;
+  for (Found& found : Find(fields)) {
+    if (found.section == section && !found.line.empty()) lines.push_back(std::move(found.line));
+  }
+  return lines;
+}
+
+std::string PartialLine(size_t windows, size_t all_windows, bool stopped_early) {
+  if (stopped_early)
+    return fmt::format("STOPPED when sure: {} of {} windows, in random order\n", windows,
+                       all_windows);
+  if (windows >= all_windows) return "";
+  return fmt::format(
+      "PARTIAL: the first {} of {} windows; not comparable with whole-text figures\n", windows,
+      all_windows);
+}
+
+std::string UnknownTokensLine(std::string_view text, double token_share, double byte_share) {
+  return fmt::format(
+      "UNKNOWN TOKENS: {:.1f} % of the {} text's tokens, {:.1f} % of its bytes: the tokenizer is "
+      "not made for it\n",
+      100 * token_share, text, 100 * byte_share);
+}
+
+std::string SampleLine(std::string_view dataset, std::string_view split) {
+  return fmt::format(
+      "NOT WIKITEXT: the data set could not be had, so the bundled sample ({}.{}.raw) is used.\n"
+      "Its figures compare with nothing published; get the real text with "
+      "scripts/fetch_wikitext.\n",
+      dataset, split);
 }
 
 }  // namespace quantref

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "eval/compare/changes.h"
+#include <charconv>
+#include <optional>
+
+#include "eval/record/change.h"
 #include "eval/record/protocol_text.h"
 #include "eval/support/figure_text.h"
 
@@ -56,9 +59,21 @@ RecordColumn Commit(const std::string& name) {
 RecordColumn Number(const std::string& name, const std::string& metric, size_t digits) {
   return {name, {}, [metric, digits](const PageRecord& record) {
             const auto number = record.table.numbers.find(metric);
-            return HtmlCell{number == record.table.numbers.end()
-                                ? "-"
-                                : FigureText(number->second.value, digits)};
+            if (number == record.table.numbers.end()) return HtmlCell{"-"};
+            const double value = number->second.value;
+            return HtmlCell{FigureText(value, digits), "", "", value};
+          }};
+}
+
+// A field that holds a number.
+RecordColumn NumberField(const std::string& name, const std::string& field) {
+  return {name, {field}, [field](const PageRecord& record) {
+            const std::string text = FieldOr(record, field, "-");
+            double value = 0;
+            const auto [end, error] =
+                std::from_chars(text.data(), text.data() + text.size(), value);
+            const bool is_number = error == std::errc() && end == text.data() + text.size();
+            return HtmlCell{text, "", "", is_number ? std::optional(value) : std::nullopt};
           }};
 }
 
@@ -133,10 +148,10 @@ const std::vector<RecordColumn>& NumberColumns() {
   static const std::vector<RecordColumn> columns = {
       Number("PPL", "ppl", 4),
       Number("bits/weight", "effective_bits", 3),
-      Field("windows", "protocol.windows"),
-      Field("threads", "environment.threads"),
-      Field("free cores before", "throughput.free_cores.before"),
-      Field("after", "throughput.free_cores.after"),
+      NumberField("windows", "protocol.windows"),
+      NumberField("threads", "environment.threads"),
+      NumberField("free cores before", "throughput.free_cores.before"),
+      NumberField("after", "throughput.free_cores.after"),
   };
   return columns;
 }

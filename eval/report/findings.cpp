@@ -11,6 +11,7 @@
 #include "eval/record/reference.h"
 #include "eval/support/html_table.h"
 #include "eval/support/markup.h"
+#include "eval/support/text_table.h"
 #include "eval/table/cells.h"
 #include "eval/table/render.h"
 

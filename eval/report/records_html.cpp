@@ -10,6 +10,7 @@
 #include "eval/report/records.h"
 #include "eval/support/html_table.h"
 #include "eval/support/markup.h"
+#include "eval/support/text_table.h"
 
 namespace quantref {
 namespace {

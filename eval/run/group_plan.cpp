@@ -10,7 +10,7 @@
 #include "eval/record/reference.h"
 #include "eval/run/environment.h"
 #include "eval/run/group_run.h"
-#include "eval/run/report.h"
+#include "eval/run/texts.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
 #include "eval/support/text_table.h"

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <iterator>
 #include <optional>
@@ -14,13 +13,14 @@
 #include "eval/record/reference.h"
 #include "eval/run/environment.h"
 #include "eval/run/keep_records.h"
-#include "eval/run/report.h"
-#include "eval/run/report_speed.h"
+#include "eval/run/texts.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
+#include "eval/table/results.h"
 #include "harness/base/cancel.h"
+#include "harness/base/clock.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
 #include "harness/kernels/gemm.h"
@@ -28,12 +28,6 @@
 
 namespace quantref {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double Since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 const char* QuantizingNote(bool resumed) {
   return resumed ? "quantizing is not kept; windows of the run before still are, for --resume"
@@ -109,30 +103,35 @@ std::vector<Record> GroupRun::MeasurePass() {
   const GroupResult group = Describe(std::move(measurement));
   const std::vector<CellResult> cells = Summarize(group);
   CheckInputs();
-  const std::vector<Record> records = RecordCells(group, cells);
+  std::vector<Record> all;
+  for (const CellResult& cell : cells) all.push_back(MakeRecord(group, cell));
+  const std::vector<Record> records = Unrecorded(all);
+  KeepRecords(records, options_.out, options_.quiet);
   group.measurement.journal->Remove();
-  if (!options_.quiet && !options_.json) {
-    const TableView view{LineWidth(STDOUT_FILENO), options_.columns};
-    if (options_.layers) PrintWhole(LayersText(cells, view));
-    PrintWhole(ResultText(group, cells, view));
-  }
+  PrintTables(all);
   CheckGaps(cells);
   return records;
 }
 
-// What an interrupted run has recorded already stays as it is. The results are those of the cells
-// that are recorded, in their order.
-std::vector<Record> GroupRun::RecordCells(const GroupResult& group,
-                                          const std::vector<CellResult>& results) const {
+// What an interrupted run has recorded already stays as it is. All are of the cells that are
+// recorded, in their order.
+std::vector<Record> GroupRun::Unrecorded(const std::vector<Record>& all) const {
   std::vector<Record> records;
-  auto result = results.begin();
+  auto record = all.begin();
   for (const GroupCell& cell : cells_) {
     if (!cell.Recorded()) continue;
-    if (!cell.Stands()) records.push_back(MakeRecord(group, *result));
-    ++result;
+    if (!cell.Stands()) records.push_back(*record);
+    ++record;
   }
-  KeepRecords(records, options_.out, options_.quiet);
   return records;
+}
+
+void GroupRun::PrintTables(const std::vector<Record>& records) const {
+  if (options_.quiet || options_.json) return;
+  const TableView view{LineWidth(STDOUT_FILENO), options_.columns};
+  const Results results = ResultsOf(records);
+  if (options_.layers) PrintWhole(LayersText(results, view));
+  PrintWhole(ResultText(results, view));
 }
 
 void GroupRun::QuantizeCells() {

@@ -61,8 +61,8 @@ class GroupRun {
   void QuantizeCells();
   void Quantize(GroupCell& cell) const;
   Measurement MeasureCells() const;
-  std::vector<Record> RecordCells(const GroupResult& group,
-                                  const std::vector<CellResult>& results) const;
+  std::vector<Record> Unrecorded(const std::vector<Record>& all) const;
+  void PrintTables(const std::vector<Record>& records) const;
   void MeasureGaps(size_t window);
   void MeasureSpeed();
   void CheckGaps(const std::vector<CellResult>& cells);

@@ -278,12 +278,18 @@ std::optional<SeedSpread> SpreadOver(const CellResult& cell) {
   for (const auto& [seed, ppl] : by_seed) {
     spread.seeds.push_back(seed);
     spread.ppl.push_back(ppl);
-    spread.mean += ppl / static_cast<double>(by_seed.size());
   }
-  double squares = 0;
-  for (const double ppl : spread.ppl) squares += (ppl - spread.mean) * (ppl - spread.mean);
-  spread.deviation = std::sqrt(squares / static_cast<double>(by_seed.size() - 1));
+  const Spread of_ppl = MeanAndDeviation(spread.ppl);
+  spread.mean = of_ppl.mean;
+  spread.deviation = of_ppl.deviation;
   return spread;
+}
+
+Results ResultsOf(std::span<const Record> records) {
+  Results results;
+  for (const Record& record : records)
+    results.push_back(ParseResult(record.json, record.file_name));
+  return results;
 }
 
 std::vector<fs::path> WriteRecords(std::span<const Record> records, const fs::path& folder) {

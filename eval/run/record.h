@@ -12,6 +12,7 @@
 #include "eval/config/run_config.h"
 #include "eval/run/environment.h"
 #include "eval/speed/speed.h"
+#include "eval/table/results.h"
 #include "eval/text/calibration.h"
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
@@ -97,6 +98,9 @@ struct Record {
   std::string file_name, json;
 };
 Record MakeRecord(const GroupResult& group, const CellResult& cell);
+
+// As their table shows them.
+Results ResultsOf(std::span<const Record> records);
 
 // Writes them into the folder, each whole, never over another file. Returns their paths. Where one
 // cannot be written none is left, so that the run can go on from its journal.

@@ -4,7 +4,8 @@
 
 #include <tuple>
 
-#include "eval/run/report_inputs.h"
+#include "eval/record/stamps.h"
+#include "eval/run/texts.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/public_name.h"
 #include "eval/support/resources.h"
@@ -23,7 +24,7 @@ Text LoadRunText(const std::string& dataset, const std::string& split, const Run
   options.progress = [&](size_t done, size_t total) { bar.Update(done, total); };
   options.cancelled = CancelRequested;
   Text text = LoadText(dataset, split, options);
-  if (text.substituted_sample && !quiet) SayText(SampleWarning(text));
+  if (text.substituted_sample && !quiet) SayText(SampleLine(text.dataset, text.split));
   return text;
 }
 

@@ -4,23 +4,24 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "eval/record/reference.h"
+#include "eval/record/stamps.h"
 #include "eval/run/finished.h"
 #include "eval/run/keep_records.h"
 #include "eval/run/memory_limits.h"
 #include "eval/run/record_parts.h"
-#include "eval/run/report.h"
-#include "eval/run/report_speed.h"
+#include "eval/run/texts.h"
 #include "eval/speed/models.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
 #include "eval/support/text_table.h"
+#include "eval/table/results.h"
 #include "harness/base/cancel.h"
+#include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/model/kv_cache.h"
 #include "harness/model/plan_model.h"
@@ -28,15 +29,9 @@
 namespace quantref {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Of the memory that is free now: with the reference there must be room for everything else that
 // the machine does, without it the weights alone must fit.
 constexpr double kMostWithReference = 0.8, kMostWithout = 0.95;
-
-double Elapsed(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 double Gigabytes(double bytes) { return bytes / 1e9; }
 
@@ -148,7 +143,7 @@ void SyntheticRun::MakeWeights() {
                                    config_.model.seed, threads_);
     bar.Update(i + 2, total);
   }
-  make_seconds_ = Elapsed(start);
+  make_seconds_ = Since(start);
 }
 
 std::vector<CellResult> SyntheticRun::Measure() {
@@ -173,7 +168,7 @@ std::vector<CellResult> SyntheticRun::Measure() {
   const Clock::time_point start = Clock::now();
   const auto speeds = MeasureSpeeds(shape_, with_reference ? &reference_.weights : nullptr, timed,
                                     threads_, options_.quiet, eta_);
-  throughput_seconds_ = Elapsed(start);
+  throughput_seconds_ = Since(start);
   for (size_t i = 0; i < results.size(); ++i) results[i].speed = speeds[i];
   return results;
 }
@@ -193,15 +188,9 @@ Record SyntheticRun::MakeRecord(const CellResult& cell, const Environment& envir
   return FinishRecord(std::move(record), config_, cell.method());
 }
 
-std::string SyntheticRun::Table(const std::vector<CellResult>& cells,
-                                const Environment& environment) const {
-  const TableView view{LineWidth(STDOUT_FILENO), options_.columns};
-  const std::string above = fmt::format("{} · {:.2f} B parameters · {}\n{}{}", config_.model.name,
-                                        static_cast<double>(shape_.Parameters()) / 1e9,
-                                        kSyntheticStamp, SpeedHeadline(cells, environment),
-                                        left_out_.empty() ? "" : "no fp16: " + left_out_ + "\n");
-  return "\n" + Wrapped(above, view.width) + "\n" + ResultTable(cells, view) + "\n" +
-         Wrapped(SpeedLegend(cells), view.width);
+void SyntheticRun::PrintTable(const std::vector<Record>& records) const {
+  if (options_.quiet || options_.json) return;
+  PrintWhole(ResultText(ResultsOf(records), {LineWidth(STDOUT_FILENO), options_.columns}));
 }
 
 std::vector<Record> SyntheticRun::Run() {
@@ -218,7 +207,7 @@ std::vector<Record> SyntheticRun::Run() {
   std::vector<Record> records;
   for (const CellResult& cell : cells) records.push_back(MakeRecord(cell, environment));
   KeepRecords(records, options_.out, options_.quiet);
-  if (!options_.quiet && !options_.json) PrintWhole(Table(cells, environment));
+  PrintTable(records);
   return records;
 }
 

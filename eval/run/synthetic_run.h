@@ -11,8 +11,6 @@
 
 namespace quantref {
 
-inline constexpr char kSyntheticStamp[] = "SYNTHETIC WEIGHTS: speed only";
-
 // Whether it is of a study and all of its quantized cells' records stand already: they are timed
 // together or not at all.
 bool IsFinished(const RunOptions& options, const RunConfig& config);
@@ -38,7 +36,7 @@ class SyntheticRun {
   void MakeWeights();
   std::vector<CellResult> Measure();
   Record MakeRecord(const CellResult& cell, const Environment& environment) const;
-  std::string Table(const std::vector<CellResult>& cells, const Environment& environment) const;
+  void PrintTable(const std::vector<Record>& records) const;
 
   const RunOptions& options_;
   const RunConfig& config_;

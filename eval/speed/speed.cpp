@@ -26,8 +26,6 @@ SyntheticWeights Fp16Copy(const ModelConfig& config, const ModelWeights& referen
   return copy;
 }
 
-constexpr double kMostDrift = 0.1;  // of the free cores, between before and after
-
 // What cells are timed beside.
 struct Yardsticks {
   const ModelWeights* reference;  // nullptr: there is none
@@ -108,11 +106,6 @@ const ModelTiming* SameTiming(const std::vector<ModelTiming>& timings, const Mod
     if (timing.tokens == like.tokens && timing.threads == like.threads) return &timing;
   }
   return nullptr;
-}
-
-bool Busy(const FreeCores& cores, size_t threads) {
-  if (threads >= 2 && !cores.Two()) return true;
-  return std::abs(cores.after - cores.before) > kMostDrift * cores.before;
 }
 
 bool Busy(const CellSpeed& speed) {

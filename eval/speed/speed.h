@@ -49,9 +49,6 @@ Samples TokenRates(const ModelTiming& timing);
 // The timing of the same tokens on as many threads, or nullptr.
 const ModelTiming* SameTiming(const std::vector<ModelTiming>& timings, const ModelTiming& like);
 
-// Whether figures on so many threads may be those of something else's load: several threads
-// without a core each, or cores that came or went while the run measured.
-bool Busy(const FreeCores& cores, size_t threads);
-bool Busy(const CellSpeed& speed);  // of any of its figures
+bool Busy(const CellSpeed& speed);  // record/free_cores.h, of any of its figures
 
 }  // namespace quantref

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/accuracy/subject.h"
+#include "eval/record/free_cores.h"
 #include "harness/model/weights.h"
 
 namespace quantref {
@@ -68,13 +69,6 @@ struct Roofline {
   size_t threads;
   double read_gbps_memory, read_gbps_cache;  // streaming reads larger and smaller than the L3
   double fp32_gflops, int8_gops;             // with the units of the active instruction set
-};
-
-// Two pinned loops of dependent additions, together and alone: 2 when both have a core of their
-// own.
-struct FreeCores {
-  double before, after;
-  bool Two() const { return before >= 1.8 && after >= 1.8; }
 };
 
 // kernels: of the model's linears (the embedding and a head without codes apart) and of the

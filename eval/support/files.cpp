@@ -15,8 +15,6 @@ using Parts = std::vector<std::string>;
 
 bool HasWildcard(const std::string& name) { return name.find_first_of("*?[") != std::string::npos; }
 
-bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
-
 std::vector<fs::path> Visible(const fs::path& folder) {
   std::vector<fs::path> entries;
   std::error_code error;
@@ -64,6 +62,8 @@ void Match(const fs::path& base, const Parts& parts, size_t at, std::vector<fs::
 }
 
 }  // namespace
+
+bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
 
 std::vector<fs::path> MatchFiles(const fs::path& folder, const std::string& pattern) {
   const fs::path path(pattern);

@@ -16,4 +16,7 @@ std::vector<std::filesystem::path> MatchFiles(const std::filesystem::path& folde
 std::vector<std::filesystem::path> MatchFiles(const std::filesystem::path& folder,
                                               const std::vector<std::string>& patterns);
 
+// Of files and folders whose name begins with a dot.
+bool IsHidden(const std::filesystem::path& path);
+
 }  // namespace quantref

@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <cstdlib>
-#include <optional>
+#include <limits>
 
 #include "eval/support/markup.h"
 #include "harness/base/check.h"
@@ -14,27 +13,15 @@
 namespace quantref {
 namespace {
 
-// The number that a text begins with: of "1,234 ± 5" 1234.
-std::optional<double> LeadingNumber(std::string text) {
-  std::erase(text, ',');
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  if (end == text.c_str() || !std::isfinite(number)) return std::nullopt;
-  return number;
-}
-
 std::string Attribute(const std::string& name, const std::string& value) {
   return value.empty() ? "" : fmt::format(" {}=\"{}\"", name, MarkupText(value));
 }
 
 std::string CellText(const HtmlCell& cell, bool is_number) {
-  std::string value;
-  if (const auto number = is_number ? LeadingNumber(cell.text) : std::nullopt)
-    value = fmt::format("{}", *number);
   const std::string kind =
       is_number ? cell.kind : cell.kind + (cell.kind.empty() ? "" : " ") + "text";
   return fmt::format("<td{}{}{}>{}</td>", Attribute("class", kind), Attribute("title", cell.title),
-                     Attribute("data-value", value), MarkupText(cell.text));
+                     Attribute("data-value", SortValue(cell.value)), MarkupText(cell.text));
 }
 
 std::string RowHeader(const HtmlCell& cell, const HtmlFold* fold) {
@@ -45,6 +32,11 @@ std::string RowHeader(const HtmlCell& cell, const HtmlFold* fold) {
 }
 
 }  // namespace
+
+std::string SortValue(std::optional<double> value) {
+  constexpr double kMost = std::numeric_limits<double>::max();  // infinity is no number in a page
+  return value && !std::isnan(*value) ? fmt::format("{}", std::clamp(*value, -kMost, kMost)) : "";
+}
 
 std::string RecordAnchor(const std::string& id) {
   std::string anchor = "record-" + id;

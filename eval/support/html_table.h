@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,8 +10,9 @@ namespace quantref {
 
 struct HtmlCell {
   std::string text;
-  std::string title{};  // what shows where a pointer rests; "": nothing
-  std::string kind{};   // its CSS classes; "": none
+  std::string title{};            // what shows where a pointer rests; "": nothing
+  std::string kind{};             // its CSS classes; "": none
+  std::optional<double> value{};  // of a figure: what it is sorted by
 };
 
 // Folds out below a row, whose first cell leads to it.
@@ -23,8 +25,7 @@ struct HtmlTextTable {
   std::string label;  // for those who do not see it
   std::vector<std::string> header;
   std::vector<std::vector<HtmlCell>> rows;
-  // Columns from here on hold numbers, which are what they are sorted by: flush right. A text that
-  // does not begin with a number is a missing one.
+  // Columns from here on hold figures: flush right. One without a value is missing.
   size_t left = 0;
   std::vector<HtmlFold> folds{};  // none, or one a row
   std::string shared{};           // what is true of all rows: filters find it in each
@@ -32,6 +33,9 @@ struct HtmlTextTable {
 
 // The table in a box that scrolls.
 std::string HtmlOf(const HtmlTextTable& table);
+
+// A figure's value as pages sort it, for the attribute data-value.
+std::string SortValue(std::optional<double> value);
 
 // Where a page has the record, for links: "record-1f2e".
 std::string RecordAnchor(const std::string& id);

@@ -1,6 +1,6 @@
 #include "eval/support/markup.h"
 
-#include <cstdint>
+#include <openssl/evp.h>
 
 #include "eval/support/text_table.h"
 
@@ -29,20 +29,32 @@ std::string MarkupText(const std::string& text) {
   return escaped;
 }
 
-std::string Base64(std::string_view bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    uint32_t three = 0;
-    for (size_t i = 0; i < 3; ++i)
-      three = three << 8 | (at + i < bytes.size() ? static_cast<uint8_t>(bytes[at + i]) : 0U);
-    for (size_t i = 0; i < 4; ++i) {
-      // n bytes fill n + 1 digits.
-      text += at + i <= bytes.size() ? kDigits[three >> (18 - 6 * i) & 63] : '=';
+std::string MarkdownText(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      default:
+        if (std::string_view("\\|*_`[]~").find(c) != std::string_view::npos) escaped += '\\';
+        escaped += c == '\n' ? ' ' : c;
     }
   }
+  return escaped;
+}
+
+std::string Base64(std::string_view bytes) {
+  std::string text((bytes.size() + 2) / 3 * 4, '\0');  // and OpenSSL's end of a C string
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                  reinterpret_cast<const unsigned char*>(bytes.data()),
+                  static_cast<int>(bytes.size()));
   return text;
 }
 

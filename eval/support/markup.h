@@ -5,13 +5,17 @@
 
 namespace quantref {
 
-// What HTML pages and XML files are made of.
+// What HTML pages, XML and Markdown files are made of.
 
 // Text as it stands in elements and between double quotes: what means something there is escaped,
 // and what is not printable is as Printable() has it.
 std::string MarkupText(const std::string& text);
 
-// RFC 4648, padded.
+// Text as GitHub's Markdown shows it, in a table's cell too: what means something to it or to HTML
+// is escaped, line ends are spaces.
+std::string MarkdownText(const std::string& text);
+
+// RFC 4648, padded. Of less than 2 GiB.
 std::string Base64(std::string_view bytes);
 
 }  // namespace quantref

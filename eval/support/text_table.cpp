@@ -199,4 +199,8 @@ std::string WithThousands(size_t number) {
   return text;
 }
 
+std::string Plural(size_t count, const std::string& noun) {
+  return fmt::format("{} {}{}", WithThousands(count), noun, count == 1 ? "" : "s");
+}
+
 }  // namespace quantref

@@ -56,4 +56,6 @@ std::string Printable(std::string text);
 
 std::string WithThousands(size_t number);  // "362,319"
 
+std::string Plural(size_t count, const std::string& noun);  // "1 cell", "1,234 cells"
+
 }  // namespace quantref

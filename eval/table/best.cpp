@@ -3,16 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "eval/compare/cells.h"
 #include "eval/compare/changes.h"
+#include "eval/record/pairing.h"
 #include "eval/stats/rank_sum.h"
-#include "eval/stats/stats.h"
 #include "eval/table/runs.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
@@ -150,15 +148,9 @@ const std::vector<double>& WindowsOf(const TableRecord& record, Evidence evidenc
 
 // Why the windows of two records cannot be paired; "" where they can.
 std::string WhyUnpaired(const TableRecord& a, const TableRecord& b, Evidence evidence) {
-  const StoredRecord &x = a.stored, &y = b.stored;
-  for (const char* path : {"model.sha256", "model.dtype", "model.outliers"})
-    if (x.Fact(path) != y.Fact(path)) return "the models differ";
-  if (x.window_index != y.window_index || x.window_scored != y.window_scored)
-    return "the windows differ";
-  for (size_t w = 0; w < x.window_nll.size(); ++w) {
-    const double apart = std::abs(x.reference_window_nll[w] - y.reference_window_nll[w]);
-    if (apart > kRoundingNll * x.window_scored[w]) return "the references differ";
-  }
+  if (!IdentityChanges(a.stored, b.stored).empty()) return "the models differ";
+  if (OtherWindows(a.stored, b.stored)) return "the windows differ";
+  if (OtherReference(a.stored, b.stored)) return "the references differ";
   const bool known = !WindowsOf(a, evidence).empty() && !WindowsOf(b, evidence).empty();
   return known ? "" : "the records hold no windows of this metric";
 }
@@ -187,13 +179,9 @@ bool IsTie(const TableCell& best, const TableCell& other, const TableMetric& met
     const RatioOfSamples ratio = CompareSamples(other.point->samples, best.point->samples);
     return !ratio.interval || ratio.interval->Contains(1);
   }
-  const std::vector<double>& a = WindowsOf(*other.record, metric.evidence);
-  const std::vector<double>& b = WindowsOf(*best.record, metric.evidence);
-  if (a == b) return true;
-  const auto interval = MeanInterval(DifferenceBlocks(a, b, best.record->stored.window_scored));
-  if (!interval || interval->Contains(0)) return true;
-  const double widest = std::max(std::abs(interval->low), std::abs(interval->high));
-  return metric.evidence == Evidence::kNll && widest <= kRoundingNll;
+  if (metric.evidence == Evidence::kNll) return AreTied(other.record->stored, best.record->stored);
+  return MayBeEqual(WindowsOf(*other.record, metric.evidence),
+                    WindowsOf(*best.record, metric.evidence), best.record->stored.window_scored);
 }
 
 // Cells of a line that are compared with each other.

@@ -1,9 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 
-#include "eval/compare/changes.h"
+#include "eval/record/change.h"
 #include "eval/record/protocol_text.h"
 #include "eval/stats/stats.h"
 #include "eval/support/text_table.h"
@@ -83,9 +84,8 @@ void AddMachines(const Table& table, Sentences& caption) {
   ForEachCell(table, [&](const TableCell& cell, const TableValue& shows) {
     if (cell.point == nullptr) return;
     const bool prefill = shows.metric->evidence == Evidence::kPrefill;
-    speeds.Add(fmt::format("{} of {} tokens on {} thread{}", prefill ? "prefill" : "decode",
-                           cell.point->tokens, cell.point->threads,
-                           cell.point->threads == 1 ? "" : "s"));
+    speeds.Add(fmt::format("{} of {} tokens on {}", prefill ? "prefill" : "decode",
+                           cell.point->tokens, Plural(cell.point->threads, "thread")));
     const StoredRecord& stored = cell.record->stored;
     machines.Add(fmt::format("{} on {}, commit {}", stored.Fact("environment.isa"),
                              stored.Fact("environment.cpu"),
@@ -130,7 +130,12 @@ void AddUncertainty(const Table& table, Sentences& caption) {
   ratios.Say(caption, "Of ratios to FP16, ", "the 95 % interval by Mann and Whitney's test");
 }
 
-void AddMarks(const Table& table, Sentences& caption) {
+std::string Capitalized(std::string word) {
+  word[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(word[0])));
+  return word;
+}
+
+void AddMarks(const Table& table, const std::string& bold, Sentences& caption) {
   bool best = false, tied = false, speed = false, accuracy = false;
   ForEachCell(table, [&](const TableCell& cell, const TableValue& shows) {
     best = best || cell.mark == CellMark::kBest;
@@ -148,11 +153,12 @@ void AddMarks(const Table& table, Sentences& caption) {
     test += (accuracy ? "; of speeds, that" : "the 95 % interval") +
             std::string(" of the ratio by Mann and Whitney's test");
   if (best) {
-    caption.push_back(
-        fmt::format("Bold: the best of {}, where it is no tie with any other ({}).", where, test));
+    caption.push_back(fmt::format("{}: the best of {}, where it is no tie with any other ({}).",
+                                  Capitalized(bold), where, test));
   }
   if (tied) {
-    caption.push_back(fmt::format("†: the best of {} or tied with it; then none is bold{}.", where,
+    caption.push_back(fmt::format("†: the best of {} or tied with it; then none is {}{}.", where,
+                                  bold,
                                   best ? "" : fmt::format(" (no tie: {} excludes one)", test)));
   }
   for (const std::string& why : table.unmarked)
@@ -178,7 +184,7 @@ void AddStamps(const Table& table, Sentences& caption) {
 
 }  // namespace
 
-CaptionParts TableCaptionParts(const Table& table) {
+CaptionParts TableCaptionParts(const Table& table, const std::string& bold) {
   const std::string& title = table.spec->title;
   CaptionParts parts;
   parts.caption.push_back(title.ends_with('.') ? title : title + ".");
@@ -187,12 +193,12 @@ CaptionParts TableCaptionParts(const Table& table) {
   AddOrigins(table, parts.note);
   AddMachines(table, parts.note);
   AddUncertainty(table, parts.note);
-  AddMarks(table, parts.note);
+  AddMarks(table, bold, parts.note);
   return parts;
 }
 
-std::vector<std::string> TableCaption(const Table& table) {
-  CaptionParts parts = TableCaptionParts(table);
+std::vector<std::string> TableCaption(const Table& table, const std::string& bold) {
+  CaptionParts parts = TableCaptionParts(table, bold);
   parts.caption.insert(parts.caption.end(), parts.note.begin(), parts.note.end());
   return parts.caption;
 }

@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <tuple>
 
-#include "eval/compare/cells.h"
 #include "eval/compare/changes.h"
+#include "eval/record/pairing.h"
 #include "eval/stats/rank_sum.h"
 #include "eval/support/figure_text.h"
 #include "eval/table/best.h"
@@ -147,15 +146,11 @@ std::optional<TableCell> CellOf(const TableRecord& record, const TableValue& val
   return cell;
 }
 
-// Two of one reference, but for the rounding of another machine.
+// Two measurements of one reference.
 bool SameReference(const TableRecord& a, const TableRecord& b) {
   const StoredRecord &x = a.stored, &y = b.stored;
-  if (!x.cell.reference || !y.cell.reference || a.synthetic != b.synthetic) return false;
-  for (const char* path :
-       {"model.sha256", "model.dtype", "model.outliers", "protocol.token_sha256"})
-    if (x.Fact(path) != y.Fact(path)) return false;
-  if (x.window_index != y.window_index || x.window_scored != y.window_scored) return false;
-  return a.synthetic || std::abs(x.MeanNll() - y.MeanNll()) <= kRoundingNll;
+  return x.cell.reference && y.cell.reference && IdentityChanges(x, y).empty() &&
+         !OtherWindows(x, y) && !OtherReference(x, y);
 }
 
 std::string WhatDiffers(const StoredRecord& a, const StoredRecord& b) {
@@ -170,6 +165,12 @@ std::string WhatDiffers(const StoredRecord& a, const StoredRecord& b) {
   }
   if (a.cell.protocol != b.cell.protocol)
     return fmt::format("protocol {} and {}", a.cell.protocol, b.cell.protocol);
+  if (const auto windows = OtherWindows(a, b))
+    return fmt::format("{} {} and {}", windows->what, windows->baseline, windows->candidate);
+  if (const auto reference = OtherReference(a, b)) {
+    return fmt::format("a reference of {:.9g} and {:.9g} nats a token in window {}",
+                       reference->before, reference->now, reference->window);
+  }
   return fmt::format("calibration seed {} and {}", a.cell.seed ? std::to_string(*a.cell.seed) : "-",
                      b.cell.seed ? std::to_string(*b.cell.seed) : "-");
 }

@@ -45,6 +45,13 @@ NumberText CellNumber(const TableCell& cell, const TableValue& shows) {
   return text;
 }
 
+std::string NumberWithInterval(const NumberText& number) {
+  std::string text = number.value;
+  if (number.half) text += " ± " + *number.half;
+  if (number.low) text += fmt::format(" [{}, {}]", *number.low, *number.high);
+  return text;
+}
+
 std::string StampLetters(const TableCell& cell) {
   std::string letters;
   for (const Stamp& stamp : cell.stamps) {
@@ -70,6 +77,18 @@ std::vector<std::vector<HeaderSpan>> TableHeader(const Table& table) {
   return lines;
 }
 
+std::vector<std::string> ColumnNames(const Table& table) {
+  std::vector<std::string> names(table.columns.size());
+  for (const auto& line : TableHeader(table)) {
+    size_t column = 0;
+    for (const HeaderSpan& span : line) {
+      for (size_t i = 0; i < span.columns; ++i, ++column)
+        names[column] += (names[column].empty() ? "" : " ") + span.text;
+    }
+  }
+  return names;
+}
+
 RowHead TableRowHead(const Table& table, size_t row) {
   RowHead head;
   const std::vector<TableField>& fields = table.spec->rows;
@@ -92,7 +111,7 @@ std::vector<const TableRecord*> RecordsOfRow(const Table& table, size_t row) {
   return records;
 }
 
-std::string TableAs(const Table& table, TableFormat format) {
+std::string TableAs(const Table& table, TableFormat format, std::optional<size_t> width) {
   switch (format) {
     case TableFormat::kLatex:
       return LatexTable(table);
@@ -102,6 +121,8 @@ std::string TableAs(const Table& table, TableFormat format) {
       return CsvTable(table);
     case TableFormat::kHtml:
       return HtmlPage(table);
+    case TableFormat::kText:
+      return TextTable(table, width);
   }
   return "";
 }

@@ -27,19 +27,6 @@ using Json = nlohmann::json;
 // A record's perplexity is the exponential of sums of doubles, summed in another order.
 constexpr double kSameNll = 1e-9;
 
-// A number, where the record has the field.
-double Number(const RecordFields& fields, const std::string& path) {
-  const Json* value = fields.Find(path);
-  if (value == nullptr || !value->is_number() || !std::isfinite(value->get<double>()))
-    fields.Fail(path, "a number", DescribeJson(value));
-  return value->get<double>();
-}
-
-std::string TextOr(const RecordFields& fields, const std::string& path,
-                   const std::string& otherwise) {
-  return fields.Find(path) == nullptr ? otherwise : fields.Text(path);
-}
-
 std::vector<double> WindowSums(const RecordFields& fields, const std::string& path,
                                size_t windows) {
   return fields.Find(path) == nullptr ? std::vector<double>{} : fields.Sums(path, windows);
@@ -55,8 +42,8 @@ std::string TimingOf(const RecordFields& fields) {
   if (fields.Find("throughput") == nullptr) return "";
   std::string timing = fields.Find("run") != nullptr
                            ? fields.Text("run")
-                           : fields.Text("config.name") + TextOr(fields, "config.sha256", "") +
-                                 TextOr(fields, "tool.git_commit", "");
+                           : fields.Text("config.name") + fields.TextOr("config.sha256", "") +
+                                 fields.TextOr("tool.git_commit", "");
   for (const char* path : {"throughput.roofline", "throughput.free_cores"}) {
     if (const Json* figures = fields.Find(path)) timing += figures->dump();
   }
@@ -74,13 +61,13 @@ std::string RunName(const RecordFields& fields) {
 std::string FieldText(const RecordFields& fields, const std::string& field) {
   if (field == "model") {
     const Json* outliers = fields.Find("model.outliers");
-    const bool fp16 = TextOr(fields, "model.dtype", "native") != "native";
+    const bool fp16 = fields.TextOr("model.dtype", "native") != "native";
     return PublicName(fields.Text("model.name")) + (fp16 ? " fp16" : "") +
            (outliers == nullptr ? "" : " + outliers");
   }
   if (field == "scheme") {
-    const std::string activations = TextOr(fields, "activations", "none");
-    const std::string weights = TextOr(fields, "scheme.name", "none");
+    const std::string activations = fields.TextOr("activations", "none");
+    const std::string weights = fields.TextOr("scheme.name", "none");
     return activations == "none" ? weights : weights + ", " + activations;
   }
   if (field == "run") return RunName(fields);
@@ -111,11 +98,11 @@ std::optional<TableNumber> ReadNumber(const RecordFields& fields, const TableMet
   if (IsAbsent(fields.Find(metric.path))) {
     const std::string logarithm = LogarithmPath(metric);
     if (logarithm.empty() || fields.Find(logarithm) == nullptr) return std::nullopt;
-    const double value = std::exp(Number(fields, logarithm));
+    const double value = std::exp(fields.Number(logarithm));
     if (std::isfinite(value)) return std::nullopt;
     return TableNumber{value};
   }
-  TableNumber number{convert(Number(fields, metric.path))};
+  TableNumber number{convert(fields.Number(metric.path))};
   const Json* interval = metric.interval_path.empty() ? nullptr : fields.Find(metric.interval_path);
   const auto is_null = [](const Json& end) { return end.is_null(); };
   if (IsAbsent(interval) || std::any_of(interval->begin(), interval->end(), is_null)) return number;
@@ -155,10 +142,10 @@ void ReadSpeeds(const RecordFields& fields, TableRecord& record) {
 // What the caption says of text and calibration.
 void ReadOrigins(const RecordFields& fields, TableRecord& record) {
   const auto text = [&](const std::string& section) {
-    const std::string split = TextOr(fields, section + ".split", "");
+    const std::string split = fields.TextOr(section + ".split", "");
     return PublicName(fields.Text(section + ".dataset")) + (split.empty() ? "" : " " + split);
   };
-  const std::string split = TextOr(fields, "dataset.split", "");
+  const std::string split = fields.TextOr("dataset.split", "");
   record.text = PublicName(fields.Text("dataset.name")) + (split.empty() ? "" : " " + split);
   record.text_sha256 = fields.Text("dataset.sha256");
   record.scored =
@@ -172,15 +159,15 @@ void ReadOrigins(const RecordFields& fields, TableRecord& record) {
           : fmt::format(" ({} distinct)",
                         WithThousands(fields.Count("calibration.distinct_tokens")));
   record.calibration = fmt::format(
-      "{}, {} × {} tokens{}, seed {}", text("calibration"), Number(fields, "calibration.samples"),
-      Number(fields, "calibration.length"), distinct, Number(fields, "calibration.seed"));
+      "{}, {} × {} tokens{}, seed {}", text("calibration"), fields.Number("calibration.samples"),
+      fields.Number("calibration.length"), distinct, fields.Number("calibration.seed"));
 }
 
 // The aggregates must be those of the samples beside them.
 void CheckPerplexity(const RecordFields& fields, const TableRecord& record) {
   if (IsAbsent(fields.Find("accuracy.ppl"))) return;
   const double nll = record.stored.MeanNll();
-  const double stated = std::log(Number(fields, "accuracy.ppl"));
+  const double stated = std::log(fields.Number("accuracy.ppl"));
   if (std::abs(stated - nll) <= kSameNll * std::max(1.0, std::abs(nll))) return;
   fields.Fail("accuracy.ppl", fmt::format("{:.9g}, as accuracy.window_nll says", std::exp(nll)),
               DescribeJson(fields.Find("accuracy.ppl")));

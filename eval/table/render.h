@@ -10,7 +10,9 @@ namespace quantref {
 
 // Tables as text. Same table, same bytes: nothing here knows the time or the place.
 
-std::string TableAs(const Table& table, TableFormat format);
+// width: of the lines of text, where they have one; other formats ask for none.
+std::string TableAs(const Table& table, TableFormat format,
+                    std::optional<size_t> width = std::nullopt);
 
 std::string LatexTable(const Table& table);     // a table environment, for \input
 std::string MarkdownTable(const Table& table);  // GitHub's
@@ -19,14 +21,18 @@ std::string CsvTable(const Table& table);       // a line a cell, values in full
 // the caption. record_links: cells lead to RecordAnchor() of their records.
 std::string HtmlTable(const Table& table, bool record_links = false);
 std::string HtmlPage(const Table& table);  // self-contained
+// For a terminal: as many columns as fit, the caption below.
+std::string TextTable(const Table& table, std::optional<size_t> width);
 
 // What must be said with the table: sentences, without markup. What nobody may overlook (the title,
 // the spec's note, what stamps mean), then all else.
 struct CaptionParts {
   std::vector<std::string> caption, note;
 };
-CaptionParts TableCaptionParts(const Table& table);
-std::vector<std::string> TableCaption(const Table& table);  // both
+// bold: how the best is marked.
+CaptionParts TableCaptionParts(const Table& table, const std::string& bold = "bold");
+std::vector<std::string> TableCaption(const Table& table,
+                                      const std::string& bold = "bold");  // both
 
 // A cell's number as the spec wants it, in ASCII: "+3.04". half: "0.55", where that style has one;
 // low and high in the style of intervals.
@@ -35,6 +41,9 @@ struct NumberText {
   std::optional<std::string> half{}, low{}, high{};
 };
 NumberText CellNumber(const TableCell& cell, const TableValue& shows);
+
+// "15.74 ± 0.57", "+3.04 [2.91, 3.20]".
+std::string NumberWithInterval(const NumberText& number);
 
 std::string StampLetters(const TableCell& cell);  // "CP"
 
@@ -45,6 +54,9 @@ struct HeaderSpan {
   size_t columns;
 };
 std::vector<std::vector<HeaderSpan>> TableHeader(const Table& table);
+
+// A name a column, for formats with one line of headers: the upper ones stand before each.
+std::vector<std::string> ColumnNames(const Table& table);
 
 // The row's labels; what is equal to the row above, and everything left of it, is "". `fresh` is
 // true where a group of the first field begins that has a field after it.

@@ -2,7 +2,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "eval/support/html_table.h"
 #include "eval/support/markup.h"
@@ -22,10 +21,7 @@ constexpr const char* kStyle =
 
 std::string Cell(const std::optional<TableCell>& cell, const TableValue& shows, bool record_link) {
   if (!cell) return "<td>-</td>";
-  const NumberText number = CellNumber(*cell, shows);
-  std::string text = number.value;
-  if (number.half) text += " ± " + *number.half;
-  if (number.low) text += fmt::format(" [{}, {}]", *number.low, *number.high);
+  std::string text = NumberWithInterval(CellNumber(*cell, shows));
   if (cell->mark == CellMark::kBest) text = "<b>" + text + "</b>";
   const std::string& id = cell->record->stored.id;
   if (record_link) text = fmt::format("<a href=\"#{}\">{}</a>", RecordAnchor(id), text);
@@ -35,7 +31,7 @@ std::string Cell(const std::optional<TableCell>& cell, const TableValue& shows, 
   std::string title = "record " + id + ", " + cell->record->stored.created;
   for (const Stamp& stamp : cell->stamps) title += "; " + stamp.text;
   return fmt::format("<td title=\"{}\" data-value=\"{}\">{}</td>", MarkupText(title),
-                     std::min(cell->number.value, std::numeric_limits<double>::max()), text);
+                     SortValue(cell->number.value), text);
 }
 
 // What is the same in all rows, or over all columns, need not stand in each.

@@ -125,7 +125,7 @@ std::string Rows(const Table& table) {
   return text;
 }
 
-std::string Sentences(const std::vector<std::string>& sentences, const std::string& between) {
+std::string LatexSentences(const std::vector<std::string>& sentences, const std::string& between) {
   std::string text;
   for (const std::string& sentence : sentences)
     text += (text.empty() ? "" : between) + EscapedLatex(sentence);
@@ -166,14 +166,14 @@ std::string LatexTable(const Table& table) {
   }
   if (style.note_in_comments) text += Comments(parts.note);
   text += fmt::format("\\begin{{{}}}\n\\centering\n\\caption{{{}}}\n", style.environment,
-                      Sentences(parts.caption, "\n  "));
+                      LatexSentences(parts.caption, "\n  "));
   if (!table.spec->label.empty()) text += "\\label{" + table.spec->label + "}\n";
   // Shrunk to the page where it is wider.
   text += "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n" +
           Tabular(table) + "}\n";
   if (!style.note_in_comments && !parts.note.empty()) {
     text += "\\par\\smallskip\n\\begin{minipage}{\\linewidth}\\footnotesize\n" +
-            Sentences(parts.note, "\n") + "\n\\end{minipage}\n";
+            LatexSentences(parts.note, "\n") + "\n\\end{minipage}\n";
   }
   return text + "\\end{" + style.environment + "}\n";
 }

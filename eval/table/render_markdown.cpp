@@ -1,60 +1,28 @@
 #include <fmt/format.h>
 
+#include "eval/support/markup.h"
 #include "eval/table/render.h"
 
 namespace quantref {
 namespace {
 
-std::string EscapedMarkdown(const std::string& text) {
-  std::string escaped;
-  for (const char c : text) {
-    if (c == '\n') {
-      escaped += ' ';
-      continue;
-    }
-    if (c == '<') {
-      escaped += "&lt;";
-      continue;
-    }
-    if (c == '&') {
-      escaped += "&amp;";
-      continue;
-    }
-    if (std::string_view("\\|*_`[]~").find(c) != std::string_view::npos) escaped += '\\';
-    escaped += c;
-  }
-  return escaped;
-}
-
 std::string MarkdownCell(const std::optional<TableCell>& cell, const TableValue& shows) {
   if (!cell) return "-";
-  const NumberText number = CellNumber(*cell, shows);
-  std::string text = number.value;
-  if (number.half) text += " ± " + *number.half;
-  if (number.low) text += fmt::format(" [{}, {}]", *number.low, *number.high);
+  std::string text = NumberWithInterval(CellNumber(*cell, shows));
   if (cell->mark == CellMark::kBest) text = "**" + text + "**";
   if (cell->mark == CellMark::kTied) text += " †";
   const std::string letters = StampLetters(*cell);
   return letters.empty() ? text : fmt::format("{} ({})", text, letters);
 }
 
-// Markdown has one line of headers: the upper ones stand before each.
-std::string Header(const Table& table) {
-  std::vector<std::string> names(table.columns.size());
-  for (const auto& line : TableHeader(table)) {
-    size_t column = 0;
-    for (const HeaderSpan& span : line) {
-      for (size_t i = 0; i < span.columns; ++i, ++column)
-        names[column] += (names[column].empty() ? "" : " ") + EscapedMarkdown(span.text);
-    }
-  }
+std::string MarkdownHeader(const Table& table) {
   std::string text = "|", rule = "|";
   for (const TableField& field : table.spec->rows) {
-    text += " " + EscapedMarkdown(field.name) + " |";
+    text += " " + MarkdownText(field.name) + " |";
     rule += "---|";
   }
-  for (const std::string& name : names) {
-    text += " " + name + " |";
+  for (const std::string& name : ColumnNames(table)) {
+    text += " " + MarkdownText(name) + " |";
     rule += "---:|";
   }
   return text + "\n" + rule + "\n";
@@ -77,19 +45,19 @@ std::string Provenance(const Table& table) {
 }  // namespace
 
 std::string MarkdownTable(const Table& table) {
-  std::string text = Header(table);
+  std::string text = MarkdownHeader(table);
   for (size_t r = 0; r < table.rows.size(); ++r) {
     text += "|";
     for (const std::string& label : TableRowHead(table, r).labels)
-      text += " " + EscapedMarkdown(label) + " |";
+      text += " " + MarkdownText(label) + " |";
     for (size_t c = 0; c < table.columns.size(); ++c)
       text += " " + MarkdownCell(table.cells[r][c], *table.columns[c].shows) + " |";
     text += "\n";
   }
   text += "\n";
   const std::vector<std::string> caption = TableCaption(table);
-  text += "**" + EscapedMarkdown(caption[0]) + "**";
-  for (size_t i = 1; i < caption.size(); ++i) text += "\n" + EscapedMarkdown(caption[i]);
+  text += "**" + MarkdownText(caption[0]) + "**";
+  for (size_t i = 1; i < caption.size(); ++i) text += "\n" + MarkdownText(caption[i]);
   return text + "\n\n" + Provenance(table);
 }
 

@@ -286,7 +286,7 @@ TableSpec ReadTableSpec(const std::string& file) {
 }
 
 const std::vector<std::string>& TableFormatNames() {
-  static const std::vector<std::string> names = {"latex", "markdown", "csv", "html"};
+  static const std::vector<std::string> names = {"latex", "markdown", "csv", "html", "text"};
   return names;
 }
 

@@ -12,7 +12,7 @@ namespace quantref {
 
 // What a table is made of, as data: results/tables/README.md has every key.
 
-enum class TableFormat { kLatex, kMarkdown, kCsv, kHtml };
+enum class TableFormat { kLatex, kMarkdown, kCsv, kHtml, kText };
 enum class UncertaintyStyle { kPlusMinus, kInterval, kNone };
 
 // Keeps the records whose field matches one of the globs, and none of those that begin with "!". Of

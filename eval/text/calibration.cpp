@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "eval/support/public_name.h"
-#include "eval/support/text_table.h"
 #include "eval/text/calibration_spec.h"
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
@@ -122,12 +121,14 @@ void RefuseContaminated(const CalibrationSet& set) {
 }
 
 std::string SamplesText(const CalibrationSet& set, size_t samples) {
-  std::string text =
-      fmt::format("{} x {} tokens, {} distinct of {}", samples, set.length,
-                  WithThousands(set.DistinctTokens(samples)), WithThousands(set.text_tokens));
-  if (set.data.samples.size() < set.asked_samples || set.length < set.asked_length)
-    text += fmt::format(" (asked for: {} x {})", set.asked_samples, set.asked_length);
-  return text;
+  return SamplesText(SampleCounts{
+      .samples = samples,
+      .length = set.length,
+      .distinct = set.DistinctTokens(samples),
+      .text_tokens = set.text_tokens,
+      .cut = set.data.samples.size() < set.asked_samples || set.length < set.asked_length,
+      .asked_samples = set.asked_samples,
+      .asked_length = set.asked_length});
 }
 
 }  // namespace quantref

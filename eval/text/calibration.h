@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/record/calibration_text.h"
 #include "eval/text/calibration_spec.h"
 #include "eval/text/dataset.h"
 #include "eval/text/overlap.h"
@@ -59,8 +60,7 @@ CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, 
 // Throws Error where the set is contaminated for the windows that may be measured.
 void RefuseContaminated(const CalibrationSet& set);
 
-// "7 x 2048 tokens, 9,012 distinct of 15,049", and in brackets what was asked for where that could
-// not be had.
+// Of the first so many of the set.
 std::string SamplesText(const CalibrationSet& set, size_t samples);
 
 }  // namespace quantref

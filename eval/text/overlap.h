@@ -5,12 +5,9 @@
 #include <string_view>
 #include <vector>
 
-namespace quantref {
+#include "eval/record/stamps.h"
 
-// Runs of so many characters, white space left out: about 13 words of English, the run by which
-// Brown et al. 2020 (GPT-3) count contamination, and it needs no spaces between words. The
-// validation and test splits of WikiText-2 have one of a million in common.
-inline constexpr size_t kOverlapRun = 50;
+namespace quantref {
 
 // Bytes [begin, end) of a text.
 struct TextRange {
@@ -23,8 +20,9 @@ struct ReadText {
   std::span<const TextRange> ranges;
 };
 
-// How many runs begin in a range of the test text, and how many of these begin in some range of the
-// calibration text, too. Where a range ends the text goes on, so that no range is too short.
+// How many runs (kOverlapRun) begin in a range of the test text, and how many of these begin in
+// some range of the calibration text, too. Where a range ends the text goes on, so that no range is
+// too short.
 struct Overlap {
   size_t runs = 0, found = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include "harness/base/align.h"
 #include "harness/kernels/amx_tiles.h"
 
 namespace quantref {
@@ -16,7 +17,6 @@ constexpr size_t kDepth = 512;                          // of the sum, between t
 constexpr size_t kWidth = 256;  // of b in one go: kDepth * kWidth * 6 bytes stay in the L2 cache
 constexpr size_t kBand = 128;   // of a, where that is enough: kDepth * kBand * 6 bytes do too
 
-size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 size_t Least(size_t a, size_t b) { return a < b ? a : b; }
 
 // The nearest BF16 number, as FP32; ties away from zero.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "harness/base/align.h"
 #include "harness/base/check.h"
 #include "harness/base/half.h"
 #include "harness/base/huge_memory.h"
@@ -13,8 +14,6 @@ namespace quantref {
 namespace {
 
 constexpr size_t kRowBytes = 64;  // of unpacked codes: kPanelRows * kDotTerms
-
-size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 // Where the code of an output (0..15) and an input (0..31) of a block lies.
 struct Place {

@@ -1,11 +1,11 @@
 #include "harness/method/calibrate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <mutex>
 
 #include "harness/base/check.h"
+#include "harness/base/clock.h"
 #include "harness/base/parallel.h"
 #include "harness/kernels/gemm.h"
 #include "harness/model/transformer.h"
@@ -13,13 +13,7 @@
 namespace quantref {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr size_t kGramStripe = 256;
-
-double Since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 void CopyRows(MatrixView<const float> from, MatrixView<float> to) {
   for (size_t t = 0; t < from.rows(); ++t) std::copy_n(from.row(t), from.cols(), to.row(t));

@@ -3,21 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
 #include "harness/base/check.h"
+#include "harness/base/clock.h"
 #include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Statistics = std::array<InputStatistics, kTaps>;
-
-double Since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 class Driver {
  public:

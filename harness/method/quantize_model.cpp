@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <mutex>
 
 #include "harness/base/check.h"
+#include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
@@ -57,10 +57,9 @@ QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weig
     QuantizeBlocks(config, plan, method, *calibration, options, tied, result);
   } else {
     QR_CHECK(method.transforms.empty() && !method.Needs(plan).Any());
-    const auto start = std::chrono::steady_clock::now();
+    const Clock::time_point start = Clock::now();
     result.layers = RoundAll(plan, method, options, linears);
-    result.seconds.round =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result.seconds.round = Since(start);
     result.weights.embedding.activations.reset();  // it is looked up, not multiplied
   }
   if (tied) {

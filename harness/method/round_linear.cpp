@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 #include <limits>
 #include <numeric>
 
 #include "harness/base/check.h"
+#include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/kernels/dequantize.h"
@@ -97,7 +97,6 @@ std::string Joined(const std::string& a, const std::string& b) {
 
 LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
                         const LinearContext& context, Linear& linear) {
-  using Clock = std::chrono::steady_clock;
   const Rounder& rounder = method.RounderFor(planned);
   const Knobs knobs = method.KnobsOf(rounder);
   const Matrix<float> values = linear.weight.Decode();
@@ -106,7 +105,7 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
     Rounded rounded = rounder.Round({linear.name, values.view(), *planned.scheme, context.inputs,
                                      context.limits, &knobs, context.threads});
     LayerReport report;
-    report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    report.seconds = Since(start);
     QR_CHECK(rounded.packed.rows() == values.rows() && rounded.packed.cols() == values.cols());
     const auto packed = std::make_shared<PackedMatrix>(std::move(rounded.packed));
     linear.weight = Weight(packed);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "harness/base/align.h"
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/kernels/gemm.h"
@@ -24,8 +25,6 @@ MatrixView<float> Shaped(Matrix<float>& matrix, size_t rows, size_t cols) {
 }
 
 namespace {
-
-size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 // body(first, count, worker) for all of `rows`, `tile` at a time.
 template <typename F>

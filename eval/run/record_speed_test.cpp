@@ -1,6 +1,4 @@
-// What is recorded and printed of speed, from made-up times.
-
-#include "eval/run/report_speed.h"
+// What is recorded of speed, from made-up times.
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "eval/run/record_parts.h"
+#include "eval/run/texts.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -75,18 +74,6 @@ RecordJson Recorded(const CellSpeed& speed) {
   return record["throughput"];
 }
 
-TEST_CASE(
-    "speed: a machine is busy without two cores for two threads, or where cores come and go") {
-  CHECK_FALSE(Busy({2, 2}, 2));
-  CHECK_FALSE(Busy({1.8, 1.8}, 2));
-  CHECK(Busy({1.79, 1.8}, 2));
-  CHECK(Busy({1.9, 1.75}, 2));
-  CHECK_FALSE(Busy({1.0, 1.05}, 1));
-  CHECK(Busy({1.0, 1.2}, 1));
-  CHECK(Busy({2.0, 1.79}, 1));
-  CHECK_FALSE(Busy({2.0, 1.81}, 1));
-}
-
 TEST_CASE("speed: a record's aggregates follow from its samples") {
   const RecordJson json = Recorded(MadeUp(1));
   const RecordJson& kernel = json["kernels"][0];
@@ -140,19 +127,6 @@ TEST_CASE("speed: what was not measured is absent") {
   CHECK_FALSE(json["decode_tokens_s"][0].contains("vs_fp16"));
 }
 
-TEST_CASE("speed: the table has tokens a second and the ratio to fp16") {
-  const SpeedColumns columns = MakeSpeedColumns(Cells());
-  CHECK(columns.header == std::vector<std::string>{"prefill tok/s", "decode tok/s"});
-  CHECK(columns.rows[0] == std::vector<std::string>{"256", "64.0"});
-  CHECK(columns.rows[1] == std::vector<std::string>{"512 2.00x", "128 2.00x"});
-  CHECK(SpeedHeadline(Cells(), On("amx")) ==
-        "speed: amx, 1 and 2 threads, 2.00 of 2 cores free before and 2.00 after\n");
-  CHECK(SpeedLegend(Cells()) ==
-        "2 threads, fp16: prefill 512, decode 128\n"
-        "2 threads, rtn: prefill 1,024 2.00x, decode 256 2.00x\n"
-        "tok/s: median tokens a second, 1 thread, prefill of 512, decode of 64; x: times fp16\n");
-}
-
 // The same cells over a reference of another type, whose shapes were timed in FP16 too: that is as
 // fast as the second cell.
 std::vector<CellResult> CellsOverFp32() {
@@ -167,11 +141,6 @@ std::vector<CellResult> CellsOverFp32() {
 
 TEST_CASE("speed: over a reference that is not FP16 ratios are to FP16 weights of its shapes") {
   const std::vector<CellResult> cells = CellsOverFp32();
-  const SpeedColumns columns = MakeSpeedColumns(cells);
-  CHECK(columns.rows[0] == std::vector<std::string>{"256 0.50x", "64.0 0.50x"});
-  CHECK(columns.rows[1] == std::vector<std::string>{"512 1.00x", "128 1.00x"});
-  CHECK(MissingPart(SpeedLegend(cells),
-                    {"x: times FP16 weights of the same shapes (prefill 512, decode 128)"}) == "");
   for (size_t model = 0; model < 2; ++model) {
     const RecordJson json = Recorded(*cells[model].speed);
     CHECK(json["fp16_copy"] == true);
@@ -181,35 +150,13 @@ TEST_CASE("speed: over a reference that is not FP16 ratios are to FP16 weights o
   }
 }
 
-TEST_CASE("speed: matrices that are decoded for every product are named and marked") {
+TEST_CASE("speed: matrices that are decoded for every product are named") {
   std::vector<CellResult> cells = Cells();
   Throughput run = *cells[1].speed->run;
   run.cells[1].decoded_each_call = {"layers.0.mlp.up_proj"};
   for (CellResult& cell : cells) cell.speed->run = std::make_shared<const Throughput>(run);
   CHECK(Recorded(*cells[1].speed)["decoded_each_call"] == RecordJson{"layers.0.mlp.up_proj"});
   CHECK_FALSE(Recorded(*cells[0].speed).contains("decoded_each_call"));
-  CHECK(MakeSpeedColumns(cells).rows[1][0] == "512 2.00x~");
-  CHECK(MakeSpeedColumns(cells).rows[0][0] == "256");
-  CHECK(MissingPart(SpeedLegend(cells), {"~ decodes codes"}) == "");
-}
-
-TEST_CASE("speed: figures of a busy machine have a mark and a footnote") {
-  const std::vector<CellResult> cells = Cells({1.1, 1.1});
-  CHECK(MakeSpeedColumns(cells).rows[1][0] == "512 2.00x");  // one thread needs one core
-  const std::string legend = SpeedLegend(cells);
-  INFO(legend);
-  CHECK(MissingPart(legend, {"decode 256 2.00x*", "* BUSY machine"}) == "");
-  CHECK(MakeSpeedColumns(Cells({1.1, 2})).rows[1][0] == "512 2.00x*");
-}
-
-TEST_CASE("speed: nothing timed, nothing said; a cell that was not timed has a dash") {
-  std::vector<CellResult> cells = Cells();
-  cells[0].speed.reset();
-  CHECK(MakeSpeedColumns(cells).rows[0] == std::vector<std::string>{"-", "-"});
-  cells[1].speed.reset();
-  CHECK(MakeSpeedColumns(cells).header.empty());
-  CHECK(SpeedHeadline(cells, {}) == "");
-  CHECK(SpeedLegend(cells) == "");
 }
 
 TEST_CASE("speed: the gate's message says which cell, what was expected and what was found") {

@@ -1,0 +1,204 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "eval/record/calibration_text.h"
+#include "eval/record/protocol_text.h"
+#include "eval/stats/stats.h"
+#include "eval/support/figure_text.h"
+#include "eval/support/public_name.h"
+#include "eval/support/text_table.h"
+#include "eval/table/headline.h"
+#include "eval/table/results_speed.h"
+#include "eval/table/results_table.h"
+
+// What stands around the table of results.
+
+namespace quantref {
+namespace {
+
+std::string Joined(const std::vector<std::string>& lines) {
+  return fmt::format("{}", fmt::join(lines, ""));
+}
+
+std::string Headline(const Result& result) {
+  const RecordFields fields = result.Fields();
+  const StoredRecord& stored = result.table.stored;
+  MeasuredOn on{stored.cell.model, result.table.text,
+                ProtocolText(stored.cell.protocol, stored.Fact("protocol.bos") != "false")};
+  if (fields.Has("model.outliers"))
+    on.outliers = OutliersText(fields.Number("model.outliers.scale"),
+                               fields.Number("model.outliers.channels"));
+  on.windows = stored.window_scored.size();
+  on.scored = static_cast<size_t>(result.table.scored);
+  on.notice = Joined(StampLines(fields, "protocol")) + Joined(StampLines(fields, "dataset"));
+  on.threads = static_cast<size_t>(fields.NumberOr("environment.threads", 1));
+  on.isa = stored.Fact("environment.isa");
+  on.blas = stored.Fact("environment.blas");
+  return HeadlineText(on);
+}
+
+// "calibrated on wikitext-2 validation, 128 x 2048 tokens, ...", with its stamps; "" where the
+// method read no text.
+std::string CalibrationLines(const Result& result) {
+  const RecordFields fields = result.Fields();
+  if (fields.TextOr("calibration.used_by", "") != "method") return "";
+  if (!fields.Has("calibration.samples")) return "";
+  const auto count = [&](const std::string& path) {
+    return !fields.Has(path) ? 0 : fields.Count(path);
+  };
+  const SampleCounts counts{.samples = count("calibration.samples"),
+                            .length = count("calibration.length"),
+                            .distinct = count("calibration.distinct_tokens"),
+                            .text_tokens = count("calibration.text_tokens"),
+                            .cut = fields.Has("calibration.cut_from_samples") ||
+                                   fields.Has("calibration.cut_from_length"),
+                            .asked_samples = count("config.resolved.calibration.samples"),
+                            .asked_length = count("config.resolved.calibration.length")};
+  const std::string text = TextName(PublicName(fields.TextOr("calibration.dataset", "")),
+                                    fields.TextOr("calibration.split", ""));
+  const bool sample = fields.Flag("calibration.substituted_sample");
+  return fmt::format("calibrated on {}, {}{}\n{}", text, SamplesText(counts),
+                     sample ? " (NOT WIKITEXT: the bundled sample)" : "",
+                     Joined(StampLines(fields, "calibration")));
+}
+
+// Of each different text once.
+std::string CalibrationLines(const Results& results) {
+  std::string text;
+  std::set<std::string> told;
+  for (const Result& result : results) {
+    const std::string lines = CalibrationLines(result);
+    if (told.insert(lines).second) text += lines;
+  }
+  return text;
+}
+
+// The stamps that are of single cells, with their names.
+std::string CellLines(const Results& results, std::string_view section) {
+  std::string text;
+  for (const Result& result : results) {
+    for (const std::string& line : StampLines(result.Fields(), section))
+      text += result.Label() + ": " + line;
+  }
+  return text;
+}
+
+// Of the cells whose perplexity no double holds, what is known all the same.
+std::string BeyondLines(const Results& results) {
+  std::string text;
+  for (const Result& result : results) {
+    if (result.table.synthetic || std::isfinite(std::exp(result.table.stored.MeanNll()))) continue;
+    text += fmt::format("{}: PPL beyond 1e308, mean NLL {:.1f} nats a token\n", result.Label(),
+                        result.table.stored.MeanNll());
+  }
+  return text;
+}
+
+// "gptq: PPL 15.80 ± 0.02, mean and standard deviation over 4 calibration seeds".
+std::string SpreadLines(const Results& results) {
+  std::string text;
+  std::set<std::string> told;
+  for (const Result& result : results) {
+    const RecordFields fields = result.Fields();
+    const nlohmann::json* seeds = fields.Find("calibration.seeds.seeds");
+    if (seeds == nullptr || !fields.Has("calibration.seeds.ppl_mean")) continue;
+    if (!told.insert(result.cell().config + " " + result.cell().method).second) continue;
+    text += fmt::format("{}: PPL {} ± {}, mean and standard deviation over {} calibration seeds\n",
+                        result.cell().method,
+                        FigureText(fields.Number("calibration.seeds.ppl_mean"), 4),
+                        FigureText(fields.Number("calibration.seeds.ppl_sd"), 4), seeds->size());
+  }
+  return text;
+}
+
+// What the marks and intervals mean, and how fine this text can see.
+std::string Legend(const Results& results) {
+  if (results.front().table.stored.window_nll.size() < kMinBlocks)
+    return fmt::format("no intervals: they need {} windows or more\n", kMinBlocks);
+  double detectable = 0;
+  for (const Result& result : results) {
+    detectable =
+        std::max(detectable, result.Fields().NumberOr("accuracy.minimum_detectable_delta_nll", 0));
+  }
+  const double change = 100 * std::expm1(detectable);
+  if (detectable == 0) return "± and [ ]: 95 % intervals over windows\n";
+  return fmt::format(
+      "± and [ ]: 95 % intervals over windows, changes paired; \"=\": the interval holds no "
+      "difference\n"
+      "this text would show a true change of {} % PPL or more in 4 of 5 runs\n",
+      std::isfinite(change) ? fmt::format("{:.2g}", change) : FigureText(change, 0));
+}
+
+std::string AboveSynthetic(const Results& results) {
+  const Result& first = results.front();
+  const std::string left_out = first.Fields().TextOr("throughput.reference_left_out", "");
+  return fmt::format("{} · {:.2f} B parameters · {}\n{}{}", first.cell().model,
+                     first.Fields().Number("model.parameters") / 1e9, kSyntheticStamp,
+                     SpeedHeadline(results), left_out.empty() ? "" : "no fp16: " + left_out + "\n");
+}
+
+std::vector<TextColumn> LayerColumns(const std::vector<RecordFields>& layers) {
+  std::vector<TextColumn> columns;
+  const auto add = [&](const char* header, int worth, bool left, auto&& text) {
+    columns.push_back({.name = header, .header = header, .left = left, .worth = worth});
+    for (const RecordFields& layer : layers) columns.back().cells.push_back(text(layer));
+  };
+  const auto brief = [](const RecordFields& layer, const std::string& path) {
+    return !layer.Has(path) ? "-" : fmt::format("{:.3e}", layer.Number(path));
+  };
+  add("layer", TextColumn::kNeeded, true, [](const auto& l) { return l.Text("name"); });
+  add("method", 60, true, [](const auto& l) { return l.Text("method") + " " + l.Text("scheme"); });
+  add("weight MSE", 50, false, [&](const auto& l) { return brief(l, "weight_mse"); });
+  add("output error", 70, false, [&](const auto& l) { return brief(l, "output_error"); });
+  add("scales", 20, false, [](const auto& l) {
+    const nlohmann::json* range = l.Find("scale_range");
+    if (range == nullptr || range->size() != 2) return std::string("-");
+    return fmt::format("{:.2e} .. {:.2e}", (*range)[0].template get<double>(),
+                       (*range)[1].template get<double>());
+  });
+  add("clipped", 40, false,
+      [](const auto& l) { return fmt::format("{:.2f} %", 100 * l.NumberOr("clipped_share", 0)); });
+  add("time", 30, false,
+      [](const auto& l) { return fmt::format("{:.2f} s", l.NumberOr("seconds", 0)); });
+  add("note", 25, true, [](const auto& l) { return l.TextOr("note", ""); });
+  return columns;
+}
+
+}  // namespace
+
+std::string ResultText(const Results& results, const TableView& view) {
+  const bool synthetic = results.front().table.synthetic;
+  const std::string above = synthetic ? AboveSynthetic(results)
+                                      : Headline(results.front()) + CalibrationLines(results) +
+                                            CellLines(results, "simulated_vs_kernel") +
+                                            SpeedHeadline(results);
+  const std::string below = synthetic
+                                ? SpeedLegend(results)
+                                : BeyondLines(results) + CellLines(results, "layers") +
+                                      SpreadLines(results) + Legend(results) + SpeedLegend(results);
+  return "\n" + Wrapped(above, view.width) + "\n" + ResultTable(results, view) + "\n" +
+         Wrapped(below, view.width);
+}
+
+std::string LayersText(const Results& results, const TableView& view) {
+  std::string text;
+  for (const Result& result : results) {
+    const std::vector<RecordFields> layers = result.Fields().Maps("layers");
+    if (layers.empty()) continue;
+    const FittedTable table = FitTable(LayerColumns(layers), view.width);
+    text += fmt::format("\n{} {}\n{}", result.cell().config, result.Label(), table.text);
+    if (!table.left_out.empty())
+      text += fmt::format("left out: {}\n", fmt::join(table.left_out, ", "));
+  }
+  return text + Wrapped(
+                    "\noutput error: squared error of the outputs on calibration inputs over "
+                    "their squares\n",
+                    view.width);
+}
+
+}  // namespace quantref
