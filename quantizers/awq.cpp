@@ -13,7 +13,7 @@
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/gemm.h"
 #include "harness/method/scale_search.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "harness/method/calibrated_block_testing.h"
 #include "harness/method/scale_search.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "quantizers/statistics_testing.h"
 
 namespace quantref {

@@ -6,7 +6,7 @@
 #include <array>
 
 #include "harness/base/check.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "quantizers/gptq_solver.h"
 #include "quantizers/gptq_solver_grid.h"
 

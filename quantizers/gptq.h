@@ -17,7 +17,7 @@ namespace quantref {
 // (IST-DASLab/gptq): columns whose input is always 0 get H_jj = 1 before the mean is taken, and
 // their weights count as 0.
 //
-// Grids are those of harness/quant/affine.h. Those of tensors, rows and columns are chosen from the
+// Grids are those of harness/quant/grid.h. Those of tensors, rows and columns are chosen from the
 // original weights, and so are those of groups with static_groups; else from the weights as updated
 // when the group's first column is reached, for which groups run in processing order and the result
 // has PackedMatrix::order. Limits cut grids only: what clipping does to a weight is an error like

@@ -11,11 +11,10 @@
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
-#include "harness/base/half.h"
 #include "harness/base/parallel.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "quantizers/gptq_solver_grid.h"
 
 namespace quantref {
@@ -66,7 +65,6 @@ class TileSolver {
         options_(options),
         packed_(packed),
         scheme_(packed.scheme()),
-        codes_range_(Codes(scheme_)),
         block_(FittingBlock()),
         tile_(std::min(kTileRows, weights.rows()), weights.cols()),
         errors_(tile_.rows(), std::min(block_, weights.cols())),
@@ -85,23 +83,22 @@ class TileSolver {
   void Load(size_t first, size_t count);
   void RoundBlock(size_t first_row, size_t r, size_t end_row, size_t from, size_t end);
   void RoundWeight(size_t r, size_t from, size_t p, size_t end);
-  Affine ChooseGrid(size_t row, const float* weights, size_t position);
+  Grid GroupGrid(size_t row, const float* weights, size_t position) const;
   void Store(size_t first, size_t count);
-  Affine* RowGrids(size_t r) { return &grids_[r * packed_.scale_cols()]; }
+  Grid* RowGrids(size_t r) { return &grids_[r * packed_.scale_cols()]; }
 
   const MatrixView<const float> weights_, limits_;
   const GptqFactor& factor_;
   const GptqOptions& options_;
   PackedMatrix& packed_;
   const WeightScheme scheme_;
-  const CodeRange codes_range_;
   const size_t block_;
   const VectorOps& ops_ = Ops();
   std::vector<uint32_t> place_;  // by position in processing order: that in the packed row
   Matrix<float> tile_;           // (rows, cols) by position: the weights as updated
   Matrix<float> errors_;         // (rows, block): w - q of the current block
   Matrix<uint8_t> codes_;        // (rows, cols) by place
-  std::vector<Affine> grids_;    // (rows, scale_cols)
+  std::vector<Grid> grids_;      // (rows, scale_cols)
 };
 
 // With regroup no group may begin where updates are outstanding: groups make up the block or blocks
@@ -136,7 +133,7 @@ void TileSolver::Load(size_t first, size_t count) {
     for (size_t p = 0; p < weights_.cols(); ++p) tile_(r, p) = row[factor_.order[p]];
     const size_t scale_row = (first + r) / packed_.rows_per_scale();
     for (size_t s = 0; s < packed_.scale_cols(); ++s) {
-      RowGrids(r)[s] = packed_.affine(scale_row, s);
+      RowGrids(r)[s] = packed_.grid(scale_row, s);
     }
   }
 }
@@ -146,7 +143,7 @@ void TileSolver::RoundBlock(size_t first_row, size_t r, size_t end_row, size_t f
   const size_t step = packed_.cols_per_scale();
   for (size_t p = from; p < end; ++p) {
     for (size_t i = r; options_.regroup && p % step == 0 && i < end_row; ++i) {
-      RowGrids(i)[p / step] = ChooseGrid(first_row + i, tile_.row(i), p);
+      RowGrids(i)[p / step] = GroupGrid(first_row + i, tile_.row(i), p);
     }
     for (size_t i = r; i < end_row; ++i) RoundWeight(i, from, p, end);
   }
@@ -158,19 +155,17 @@ void TileSolver::RoundWeight(size_t r, size_t from, size_t p, size_t end) {
   if (!std::isfinite(w[p])) {
     throw Error("the updated weights diverge", "gptq", "use a larger quantize.gptq.damp");
   }
-  const Affine grid = RowGrids(r)[place_[p] / packed_.cols_per_scale()];
-  const int code = Encode(w[p], grid, codes_range_);
-  const float error = w[p] - Decode(code, grid);
-  codes_(r, place_[p]) = static_cast<uint8_t>(code);
+  const Grid::Point point = RowGrids(r)[place_[p] / packed_.cols_per_scale()].Nearest(w[p]);
+  const float error = w[p] - point.value;
+  codes_(r, place_[p]) = static_cast<uint8_t>(point.code);
   errors_(r, p - from) = error;
   ops_.subtract_scaled(w + p + 1, error, factor_.ratios.row(p) + p + 1, end - p - 1);
 }
 
 // For the group that begins at the position.
-Affine TileSolver::ChooseGrid(size_t row, const float* weights, size_t position) {
+Grid TileSolver::GroupGrid(size_t row, const float* weights, size_t position) const {
   // Updated weights may have grown beyond any grid.
-  const int levels = Codes(scheme_).max - Codes(scheme_).min;
-  const float widest = std::ldexp(kMaxHalf * 0.5f, packed_.exponent()) * static_cast<float>(levels);
+  const float widest = WidestRange(scheme_, packed_.exponent());
   ValueRange range{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
   for (size_t p = position; p < position + scheme_.group; ++p) {
     float limit = widest;
@@ -178,7 +173,7 @@ Affine TileSolver::ChooseGrid(size_t row, const float* weights, size_t position)
     const float cut = std::clamp(weights[p], -limit, limit);
     range = {std::min(range.lo, cut), std::max(range.hi, cut)};
   }
-  if (!options_.mse_clip) return ChooseAffine(range, scheme_, packed_.exponent());
+  if (!options_.mse_clip) return ChooseGrid(range, scheme_, packed_.exponent());
   return SearchGrid({weights + position, scheme_.group}, range, scheme_, packed_.exponent());
 }
 
@@ -186,7 +181,7 @@ void TileSolver::Store(size_t first, size_t count) {
   for (size_t r = 0; r < count; ++r) {
     packed_.SetCodes(first + r, codes_.view().row_span(r));
     for (size_t s = 0; options_.regroup && s < packed_.scale_cols(); ++s) {
-      packed_.set_affine(first + r, s, RowGrids(r)[s]);
+      packed_.set_grid(first + r, s, RowGrids(r)[s]);
     }
   }
 }

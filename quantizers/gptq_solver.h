@@ -33,13 +33,13 @@ struct GptqOptions {
   size_t block = 128;     // columns whose updates of later ones are applied together, > 0
   bool regroup = false;   // group granularity: groups are consecutive in processing order, and the
                           // grid of one is chosen when its first column is reached
-  bool mse_clip = false;  // with regroup: SearchGrid in the place of ChooseAffine
+  bool mse_clip = false;  // with regroup: SearchGrid in the place of ChooseGrid
   size_t threads = 1;
 };
 
 // Writes the codes of the (rows, cols) weights, whose dead columns are 0. Without regroup `packed`
 // brings its grids. With it, grids are chosen here, cut at the limits (as ChooseGrids has them, by
-// column: empty, or one for each row and natural group) and kept within what FP16 can scale; the
+// column: empty, or one for each row and natural group) and kept within what scales can reach; the
 // caller gives `packed` the factor's order. The result does not depend on `threads`, and on `block`
 // by rounding in FP32 alone (with regroup the block is made to fit the group). Throws Error where
 // the weights diverge, which takes a matrix that is almost singular even when damped.

@@ -12,7 +12,7 @@
 
 #include "harness/bench/bench.h"
 #include "harness/kernels/gemm.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "quantizers/gptq_solver.h"
 
 namespace quantref {

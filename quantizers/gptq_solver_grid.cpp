@@ -15,11 +15,10 @@ constexpr float kNorm = 2.4f;
 
 // The sum for one grid, of errors in `unit`s, so that small ones do not vanish; whatever exceeds
 // `enough` says no more than that.
-double Distance(std::span<const float> weights, const Affine& affine, CodeRange codes, float unit,
-                double enough) {
+double Distance(std::span<const float> weights, const Grid& grid, float unit, double enough) {
   double sum = 0;
   for (size_t i = 0; i < weights.size() && sum <= enough; ++i) {
-    const float error = weights[i] - Decode(Encode(weights[i], affine, codes), affine);
+    const float error = weights[i] - grid.Nearest(weights[i]).value;
     sum += static_cast<double>(std::pow(std::fabs(error) / unit, kNorm));
   }
   return sum;
@@ -27,19 +26,18 @@ double Distance(std::span<const float> weights, const Affine& affine, CodeRange 
 
 }  // namespace
 
-Affine SearchGrid(std::span<const float> weights, ValueRange range, const WeightScheme& scheme,
-                  int exponent) {
-  const CodeRange codes = Codes(scheme);
+Grid SearchGrid(std::span<const float> weights, ValueRange range, const WeightScheme& scheme,
+                int exponent) {
   const float unit = std::ldexp(1.0f, exponent);
-  Affine best = ChooseAffine(range, scheme, exponent);
-  double least = Distance(weights, best, codes, unit, std::numeric_limits<double>::infinity());
+  Grid best = ChooseGrid(range, scheme, exponent);
+  double least = Distance(weights, best, unit, std::numeric_limits<double>::infinity());
   for (int i = 1; i < kTried; ++i) {
     const float shrink = static_cast<float>(1 - static_cast<double>(i) / kSteps);
-    const Affine affine = ChooseAffine({shrink * range.lo, shrink * range.hi}, scheme, exponent);
-    const double distance = Distance(weights, affine, codes, unit, least);
+    const Grid grid = ChooseGrid({shrink * range.lo, shrink * range.hi}, scheme, exponent);
+    const double distance = Distance(weights, grid, unit, least);
     if (distance < least) {
       least = distance;
-      best = affine;
+      best = grid;
     }
   }
   return best;
@@ -61,8 +59,8 @@ void SearchGrids(MatrixView<const float> weights, MatrixView<const float> limits
     const float limit =
         limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, scale_col);
     const ValueRange range{std::clamp(*lo, -limit, limit), std::clamp(*hi, -limit, limit)};
-    packed.set_affine(scale_row, scale_col,
-                      SearchGrid(sharing, range, packed.scheme(), packed.exponent()));
+    packed.set_grid(scale_row, scale_col,
+                    SearchGrid(sharing, range, packed.scheme(), packed.exponent()));
   });
 }
 

@@ -12,7 +12,7 @@
 
 #include "harness/base/half.h"
 #include "harness/kernels/dequantize.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "quantizers/gptq_solver.h"
 #include "quantizers/gptq_solver_grid.h"
@@ -311,12 +311,12 @@ TEST_CASE("gptq: mse_clip takes the narrower grid where it costs less", "[gptq]"
   const WeightScheme scheme{3, Granularity::kRow, 0, true};
   // Exact on the grid that spans them: nothing is better.
   const std::vector<float> exact = {-3, 1, 2, 3};
-  CHECK(SearchGrid(exact, {-3, 3}, scheme).scale == 1);
+  CHECK(SearchGrid(exact, {-3, 3}, scheme).scale() == 1);
   const Matrix<float> normal = NormalMatrix(1, 256, 15);
   const std::span<const float> row = normal.view().row_span(0);
   const auto [lo, hi] = std::minmax_element(row.begin(), row.end());
   const Affine spanning = ChooseAffine({*lo, *hi}, scheme);
-  const Affine found = SearchGrid(row, {*lo, *hi}, scheme);
+  const Affine found = SearchGrid(row, {*lo, *hi}, scheme).affine();
   CHECK(found.scale < spanning.scale);
   CHECK(Distance(row, found, scheme) < 0.9 * Distance(row, spanning, scheme));
   for (int i = 0; i < 80; ++i) {
@@ -330,7 +330,7 @@ TEST_CASE("gptq: mse_clip takes the narrower grid where it costs less", "[gptq]"
   SearchGrids(weights.view(), {}, 2, packed);
   const std::span<const float> group = weights.view().row_span(2).subspan(32);
   const auto [least, most] = std::minmax_element(group.begin(), group.end());
-  const Affine alone = SearchGrid(group, {*least, *most}, packed.scheme());
+  const Affine alone = SearchGrid(group, {*least, *most}, packed.scheme()).affine();
   CHECK(packed.affine(2, 1).scale == alone.scale);
   CHECK(packed.affine(2, 1).zero == alone.zero);
   Matrix<float> limits(4, 2);

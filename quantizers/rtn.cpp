@@ -1,6 +1,6 @@
 #include "quantizers/rtn.h"
 
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 

@@ -5,7 +5,7 @@
 namespace quantref {
 
 // Round to nearest: each weight to the nearest point of its group's grid, which spans the group's
-// range. No data, no search; the baseline of every paper and the rounding of harness/quant/affine.h
+// range. No data, no search; the baseline of every paper and the rounding of harness/quant/grid.h
 // as it stands.
 class Rtn final : public Rounder {
  public:

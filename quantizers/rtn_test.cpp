@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "harness/base/rng.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "quantizers/registry.h"
 

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "harness/method/calibrated_block_testing.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "quantizers/registry.h"
 
 // What every transform promises, whatever its method. A new one is under test as soon as it is in

@@ -7,7 +7,6 @@
 
 #include "eval/accuracy/accuracy.h"
 #include "harness/base/error.h"
-#include "harness/base/parallel.h"
 #include "harness/model/block.h"
 
 namespace quantref {
@@ -91,17 +90,12 @@ Matrix<float> CheckLinears(const Transformer& simulated, const Transformer& kern
 
 }  // namespace
 
-KernelPath OnKernels(const ModelWeights& weights, size_t threads) {
-  KernelPath path{weights, 0, {}};
-  std::vector<Linear*> linears;
-  for (BlockWeights& block : path.weights.blocks) {
-    for (Linear& linear : block.linears) linears.push_back(&linear);
+KernelPath PathOf(const ModelWeights& weights) {
+  KernelPath path{0, DecodedEachCall(weights)};
+  for (const BlockWeights& block : weights.blocks) {
+    for (const Linear& linear : block.linears) path.linears += linear.weight.quantized();
   }
-  linears.push_back(&path.weights.head);  // the embedding is looked up, not multiplied
-  ParallelFor(linears.size(), threads,
-              [&](size_t i, size_t) { linears[i]->weight = linears[i]->weight.WithKernels(); });
-  for (const Linear* linear : linears) path.linears += linear->weight.quantized();
-  path.simulated = DecodedEachCall(path.weights);
+  path.linears += weights.head.weight.quantized();  // the embedding is looked up, not multiplied
   return path;
 }
 

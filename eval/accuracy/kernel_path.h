@@ -13,15 +13,14 @@ namespace quantref {
 // The two ways through a quantized model: the integer kernels, which are timed and which accuracy
 // is measured through, and decoded weights in FP32 products, which say what should have come out.
 
-// A quantized model whose products go through the kernels where they can.
+// How many of a quantized model's products go through the kernels.
 struct KernelPath {
-  ModelWeights weights;
   size_t linears = 0;                  // quantized ones that are multiplied
   std::vector<std::string> simulated;  // those of them that the kernels cannot hold
 
   bool UsesKernels() const { return simulated.size() < linears; }
 };
-KernelPath OnKernels(const ModelWeights& weights, size_t threads);
+KernelPath PathOf(const ModelWeights& weights);
 
 // The same packed weights through both, over every position of the beginning of a window.
 struct PathGap {

@@ -20,7 +20,7 @@ using testing::TinyModel;
 struct Quantized {
   explicit Quantized(const QuantizeSpec& spec,
                      const std::optional<ActivationScheme>& activations = std::nullopt,
-                     TinyModel shape = {}) {
+                     TinyModel shape = {}, Products products = Products::kKernel) {
     testing::WriteTinyModel(dir.path(), shape);
     config = ReadConfig(dir / "config.json");
     const ModelWeights loaded =
@@ -28,7 +28,9 @@ struct Quantized {
     Method method;
     method.rounder = FindRounder("rtn");
     method.activations = activations;
-    weights = QuantizeModel(config, loaded, PlanModel(spec, config), method, nullptr, {}).weights;
+    weights = QuantizeModel(config, loaded, PlanModel(spec, config), method, nullptr,
+                            {.threads = 2, .products = products})
+                  .weights;
   }
   TempDir dir;
   ModelConfig config;
@@ -44,11 +46,12 @@ QuantizeSpec Spec(const WeightScheme& scheme) {
 
 constexpr GapLimits kLimits = {1e-9, 1e-5};
 
+// Between the model on the simulated path and these weights on that of the kernels.
 PathGap Gap(const Quantized& model, const ModelWeights& kernel) {
   const Protocol& protocol = FindProtocol("gptq-2048");
   const TokenStream stream = testing::RandomStream(300, model.config.vocab, 1);
   const std::vector<Window> windows = {{0, 100, 1}, {100, 200, 1}};
-  return MeasureGap(Transformer(model.config, model.weights, 200),
+  return MeasureGap(Transformer(model.config, model.weights, 200, Products::kSimulated),
                     Transformer(model.config, kernel, 200), protocol, stream, windows, 1);
 }
 
@@ -60,49 +63,50 @@ TEST_CASE("kernel path: quantized linears get the kernels' layout, kept ones sta
   keep.match = "*.v_proj";
   keep.keep = true;
   spec.overrides = {column, keep};
-  const Quantized model(spec);
-  const KernelPath path = OnKernels(model.weights, 2);
+  const Quantized model(spec), simulated(spec, std::nullopt, {}, Products::kSimulated);
+  const KernelPath path = PathOf(model.weights);
   CHECK(path.linears == 12);
   CHECK(path.simulated ==
         std::vector<std::string>{"layers.0.self_attn.k_proj", "layers.1.self_attn.k_proj"});
   CHECK(path.UsesKernels());
-  const BlockWeights& block = path.weights.blocks[0];
+  const BlockWeights& block = model.weights.blocks[0];
   CHECK(block.linears[kQ].weight.tiled() != nullptr);
-  CHECK(block.linears[kQ].weight.packed() == model.weights.blocks[0].linears[kQ].weight.packed());
+  CHECK(block.linears[kQ].weight.packed() == nullptr);  // in one layout
   CHECK(block.linears[kK].weight.tiled() == nullptr);
-  CHECK(block.linears[kV].weight.tiled() == nullptr);
-  CHECK(model.weights.blocks[0].linears[kQ].weight.tiled() ==
-        nullptr);  // the other path is as it was
-  CHECK(HashQuantized(path.weights) == HashQuantized(model.weights));
+  CHECK(block.linears[kK].weight.packed() != nullptr);
+  CHECK_FALSE(block.linears[kV].weight.quantized());
+  CHECK(simulated.weights.blocks[0].linears[kQ].weight.tiled() == nullptr);
+  CHECK(HashQuantized(simulated.weights) == HashQuantized(model.weights));
 }
 
 TEST_CASE("kernel path: the gate's forward passes slide and stretch as the model's do") {
   const Quantized sliding(Spec(kInt4), std::nullopt, {.sliding_window = 17});
-  const KernelPath kernel = OnKernels(sliding.weights, 1);
-  CHECK(Gap(sliding, kernel.weights).kl_mean < kLimits.kl_mean);
+  CHECK(Gap(sliding, sliding.weights).kl_mean < kLimits.kl_mean);
   Quantized stretched(Spec(kInt4));
   stretched.config.rope_scaling = {
       .kind = RopeScaling::Kind::kDynamic, .factor = 8, .original_context = 50};
-  CHECK(Gap(stretched, OnKernels(stretched.weights, 1).weights).kl_mean < kLimits.kl_mean);
+  CHECK(Gap(stretched, stretched.weights).kl_mean < kLimits.kl_mean);
 }
 
 TEST_CASE("kernel path: nothing that the kernels can hold is the simulated path") {
   const Quantized model(Spec({.granularity = Granularity::kColumn}));
-  const KernelPath path = OnKernels(model.weights, 1);
+  const KernelPath path = PathOf(model.weights);
   CHECK(path.linears == 14);
   CHECK(path.simulated.size() == 14);
   CHECK_FALSE(path.UsesKernels());
 }
 
-TEST_CASE("kernel path: a tied head goes through the kernels, the embedding is looked up") {
+TEST_CASE("kernel path: a tied head goes through the kernels, the embedding is looked up there") {
   QuantizeSpec spec = Spec(kInt4);
   spec.keep = {};
   const Quantized model(spec, std::nullopt, {.tied = true});
-  const KernelPath path = OnKernels(model.weights, 1);
-  CHECK(path.linears == 15);
-  CHECK(path.weights.head.weight.tiled() != nullptr);
-  CHECK(path.weights.embedding.weight.tiled() == nullptr);
-  CHECK(kLimits.LogitsHold(Gap(model, path.weights)));
+  CHECK(PathOf(model.weights).linears == 15);
+  CHECK(model.weights.head.weight.tiled() != nullptr);
+  CHECK(model.weights.head.weight.SharesStorage(model.weights.embedding.weight));
+  CHECK(kLimits.LogitsHold(Gap(model, model.weights)));
+  const Quantized untied(spec);
+  CHECK(untied.weights.head.weight.tiled() != nullptr);
+  CHECK(untied.weights.embedding.weight.packed() != nullptr);
 }
 
 TEST_CASE("kernel path: both paths agree within the limits") {
@@ -113,7 +117,7 @@ TEST_CASE("kernel path: both paths agree within the limits") {
       WeightScheme scheme = kInt4;
       scheme.bits = bits;
       const Quantized model(Spec(scheme), activations);
-      const PathGap gap = Gap(model, OnKernels(model.weights, 1).weights);
+      const PathGap gap = Gap(model, model.weights);
       INFO(bits << " bits, " << (activations ? activations->bits : 32) << " " << gap.kl_mean << " "
                 << gap.linear_error);
       CHECK(gap.window == 1);
@@ -130,7 +134,7 @@ TEST_CASE("kernel path: both paths agree within the limits") {
 
 TEST_CASE("kernel path: the same weights on the same path have no gap") {
   const Quantized model(Spec(kInt4));
-  const PathGap gap = Gap(model, model.weights);
+  const PathGap gap = Gap(model, With(model.weights, Products::kSimulated));
   CHECK(gap.kl_mean == 0);
   CHECK(gap.logit_max_abs == 0);
   CHECK(gap.linear_error == 0);
@@ -140,7 +144,7 @@ TEST_CASE("kernel path: the same weights on the same path have no gap") {
 
 // The kernels' layout of something else than the linear's codes.
 Weight OneCodeOff(const Weight& weight) {
-  PackedMatrix packed = *weight.packed();
+  PackedMatrix packed = weight.tiled()->Unpack();
   std::vector<uint8_t> codes(packed.cols());
   packed.GetCodes(3, codes);
   codes[7] ^= 1;
@@ -158,10 +162,10 @@ TEST_CASE("kernel path: a wrong layout in one linear is found and named") {
        {std::optional<ActivationScheme>(), std::optional<ActivationScheme>(ActivationScheme{})}) {
     const Quantized model(Spec(kInt4), activations);
     for (const auto plant : {OneCodeOff, AnotherMatrix}) {
-      KernelPath path = OnKernels(model.weights, 1);
-      Linear& down = path.weights.blocks[1].linears[kDown];
+      ModelWeights wrong = model.weights;
+      Linear& down = wrong.blocks[1].linears[kDown];
       down.weight = plant(down.weight);
-      const PathGap gap = Gap(model, path.weights);
+      const PathGap gap = Gap(model, wrong);
       CHECK_FALSE(kLimits.LinearsHold(gap));
       CHECK(gap.worst_linear == "layers.1.mlp.down_proj");
       if (!activations) CHECK_FALSE(kLimits.LogitsHold(gap));
@@ -174,9 +178,9 @@ TEST_CASE("kernel path: long windows are compared at their beginning") {
   const TokenStream stream = testing::RandomStream(1000, model.config.vocab, 1);
   const std::vector<Window> windows = {{0, 1000, 1}};
   const PathGap gap =
-      MeasureGap(Transformer(model.config, model.weights, 1000),
-                 Transformer(model.config, OnKernels(model.weights, 1).weights, 1000),
-                 FindProtocol("gptq-2048"), stream, windows, 0);
+      MeasureGap(Transformer(model.config, model.weights, 1000, Products::kSimulated),
+                 Transformer(model.config, model.weights, 1000), FindProtocol("gptq-2048"), stream,
+                 windows, 0);
   CHECK(gap.positions == kGapPositions);
 }
 

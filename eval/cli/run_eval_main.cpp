@@ -18,6 +18,7 @@
 #include "harness/base/error.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
+#include "harness/quant/format.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -52,6 +53,9 @@ void PrintList(const std::string& kind) {
   } else if (kind == "protocols") {
     for (const Protocol& protocol : Protocols())
       rows.push_back({NamePattern(protocol), protocol.summary});
+  } else if (kind == "formats") {
+    for (const NumberFormat* format : NumberFormats())
+      rows.push_back({std::string(format->name), std::string(format->about)});
   } else if (kind == "models") {
     for (const std::string& model : BundledModels())
       rows.push_back({model, FindModel(model).string()});
@@ -118,9 +122,9 @@ int Main(int argc, char** argv) {
   app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);
   app.add_option("--list", list,
                  "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
-                 "models, datasets; schema: of configs, for editors")
+                 "formats, models, datasets; schema: of configs, for editors")
       ->check(CLI::IsMember({"configs", "keys", "schema", "quantizers", "protocols", "kernels",
-                             "models", "datasets"}))
+                             "formats", "models", "datasets"}))
       ->type_name("KIND");
   app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {

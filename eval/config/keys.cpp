@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "harness/model/synthetic.h"
+#include "harness/quant/format.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -120,7 +121,10 @@ Keys ModelKeys() {
 // What a matrix is rounded to, in the section and for what an override matches.
 Keys SchemeKeys(const std::string& place, bool defaults) {
   const auto otherwise = [&](const char* value) { return defaults ? value : ""; };
+  std::vector<std::string> formats;
+  for (const NumberFormat* format : NumberFormats()) formats.emplace_back(format->name);
   return {
+      Choice(place + "format", otherwise("int"), formats, "what codes stand for"),
       Count(place + "bits", otherwise("4"), 2, 8, "of a code", "bits"),
       OrWords(Count(place + "group", otherwise("128"), 0, 1 << 20,
                     "inputs that share a scale; row or 0: one scale an output row", "inputs"),
@@ -163,8 +167,9 @@ Keys QuantizeKeys() {
   const Keys overrides = SchemeKeys("quantize.overrides[].", false);
   std::copy(overrides.begin(), overrides.end(), std::back_inserter(keys));
   for (ConfigKey& key : keys) {
-    key.swept = key.swept || key.name == "quantize.weights.bits" ||
-                key.name == "quantize.weights.group" || key.name == "quantize.weights.symmetric";
+    key.swept = key.swept || key.name == "quantize.weights.format" ||
+                key.name == "quantize.weights.bits" || key.name == "quantize.weights.group" ||
+                key.name == "quantize.weights.symmetric";
   }
   return keys;
 }

@@ -8,6 +8,7 @@
 #include "eval/record/reference.h"
 #include "eval/support/nearest.h"
 #include "harness/base/error.h"
+#include "harness/quant/format.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -47,8 +48,36 @@ void ReadReach(YamlReader& yaml, std::optional<Granularity>& granularity,
   granularity = Granularity::kGroup;
 }
 
+// The format that the key names; nullptr: none.
+const NumberFormat* ReadFormat(YamlReader& yaml) {
+  if (!yaml.Has("format")) return nullptr;
+  std::vector<std::string> names;
+  for (const NumberFormat* format : NumberFormats()) names.emplace_back(format->name);
+  return FindFormat(yaml.Choice("format", names, ""));
+}
+
+// What the format decides is nobody else's to say.
+void CheckKeysOf(const NumberFormat& format, YamlReader& yaml) {
+  if (format.affine()) return;
+  for (const char* key : {"symmetric", "full_range", "zero_in_range"}) {
+    if (yaml.Has(key)) yaml.Fail(key, fmt::format("no such key beside format: {}", format.name));
+  }
+}
+
+struct BitLimits {
+  int least, most;
+};
+BitLimits BitsOf(const NumberFormat& format) {
+  if (format.bits() > 0) return {format.bits(), format.bits()};
+  return {kMinBits, kMaxBits};
+}
+
 void ReadWeights(YamlReader yaml, WeightScheme& scheme) {
-  yaml.Set("bits", scheme.bits, kMinBits, kMaxBits);
+  const NumberFormat* format = ReadFormat(yaml);
+  if (format != nullptr && format != scheme.format) scheme = SchemeOf(*format);
+  CheckKeysOf(*scheme.format, yaml);
+  const BitLimits bits = BitsOf(*scheme.format);
+  yaml.Set("bits", scheme.bits, bits.least, bits.most);
   std::optional<Granularity> granularity;
   std::optional<size_t> group;
   ReadReach(yaml, granularity, group);
@@ -91,7 +120,11 @@ SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
   yaml.Set("match", entry.match);
   if (entry.match.empty()) yaml.Fail("match", "a pattern, like layers.*.mlp.down_proj");
   yaml.Set("keep", entry.keep);
-  ReadOptional(yaml, "bits", entry.bits, kMinBits, kMaxBits);
+  entry.format = ReadFormat(yaml);
+  const NumberFormat& format = entry.format != nullptr ? *entry.format : *weights.format;
+  CheckKeysOf(format, yaml);
+  const BitLimits bits = BitsOf(format);
+  ReadOptional(yaml, "bits", entry.bits, bits.least, bits.most);
   ReadReach(yaml, entry.granularity, entry.group);
   ReadOptional(yaml, "symmetric", entry.symmetric);
   ReadOptional(yaml, "full_range", entry.full_range);
@@ -104,8 +137,9 @@ SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
     yaml.Fail("full_range", "false, as symmetric is false");
   if (!entry.zero_in_range.value_or(true) && symmetric)
     yaml.Fail("zero_in_range", "true, as symmetric is true");
-  if (entry.keep && (entry.bits || entry.granularity || entry.symmetric || entry.full_range ||
-                     entry.zero_in_range || !entry.method.empty())) {
+  if (entry.keep &&
+      (entry.format != nullptr || entry.bits || entry.granularity || entry.symmetric ||
+       entry.full_range || entry.zero_in_range || !entry.method.empty())) {
     yaml.Fail("keep", "false, as the entry has values for what it would keep");
   }
   return entry;

@@ -3,6 +3,7 @@
 #include "eval/config/run_config.h"
 #include "eval/support/public_name.h"
 #include "eval/text/calibration_spec.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -10,8 +11,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json SchemeJson(const WeightScheme& scheme) {
-  Json json = {{"bits", scheme.bits}, {"granularity", GranularityName(scheme.granularity)}};
+  Json json;
+  if (scheme.format != &kIntFormat) json["format"] = scheme.format->name;
+  json["bits"] = scheme.bits;
+  json["granularity"] = GranularityName(scheme.granularity);
   if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
+  if (!scheme.format->affine()) return json;
   json["symmetric"] = scheme.symmetric;
   if (scheme.symmetric) json["full_range"] = scheme.full_range;
   if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
@@ -21,6 +26,7 @@ Json SchemeJson(const WeightScheme& scheme) {
 Json OverrideJson(const SchemeOverride& entry) {
   Json json = {{"match", entry.match}};
   if (entry.keep) json["keep"] = true;
+  if (entry.format != nullptr) json["format"] = entry.format->name;
   if (entry.bits) json["bits"] = *entry.bits;
   if (entry.granularity) json["granularity"] = GranularityName(*entry.granularity);
   if (entry.group) json["group"] = *entry.group;

@@ -148,6 +148,7 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"quantize: {methods: ~}", {"quantize.methods: expected a list", "found nothing"}},
       {"quantize: {methods: [[rtn]]}", {"quantize.methods[0]: expected a map"}},
       {"quantize: {weights: 4}", {"quantize.weights: expected a map, found '4'"}},
+      {"quantize: {weights: {format: itn}}", {"weights.format", "'itn'", "did you mean 'int'?"}},
       {"quantize: {weights: {bits: 1}}", {"quantize.weights.bits", "from 2 to 8, found '1'"}},
       {"quantize: {weights: {bits: 9}}", {"quantize.weights.bits", "from 2 to 8, found '9'"}},
       {"quantize: {weights: {bits: four}}", {"quantize.weights.bits", "found 'four'"}},

@@ -31,6 +31,7 @@ constexpr SweptKey kSweptKeys[] = {
     {"accuracy.protocol", ""},
     {"calibration.samples", "n"},
     {"calibration.length", "len"},
+    {"quantize.weights.format", ""},
     {"quantize.weights.bits", "int"},
     {"quantize.weights.group", "g"},
     {"quantize.weights.symmetric", ""},

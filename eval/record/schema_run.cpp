@@ -78,6 +78,7 @@ const Rows& MethodRows() {
        "what the weights were quantized to; absent for the reference. Its keys mean what they mean "
        "in a config"},
       Named({"scheme.name", kText, kWritten, "", "as tables show it: `int4 g128 asym`"}, "weights"),
+      {"scheme.format", kText, kOptional, "", "what codes stand for; absent: `int`"},
       Named({"scheme.bits", kCount, kWritten, "bits", "of a code"}, "bits"),
       {"scheme.granularity", kText, kWritten, "",
        "what shares a scale: `tensor`, `row`, `column` or `group`"},

@@ -89,8 +89,9 @@ double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>&
   for (const PlannedLinear& linear : plan) {
     if (!linear.scheme) continue;
     const auto& [name, rows, cols] = linear.shape;
-    bytes += static_cast<double>(PackedStorageBits(rows, cols, *linear.scheme, false)) / 8;
-    if (kernels) bytes += static_cast<double>(SyntheticBytes(config, {linear}));
+    const bool tiled = kernels && TiledMatrix::Supports(*linear.scheme, cols);
+    bytes += tiled ? static_cast<double>(SyntheticBytes(config, {linear}))
+                   : static_cast<double>(PackedStorageBits(rows, cols, *linear.scheme, false)) / 8;
   }
   return bytes;
 }

@@ -46,8 +46,8 @@ struct CellLoad {
   bool kernels = false;
 };
 
-// Of the matrices that the plan quantizes: their codes and, on the kernels' path, these in the
-// kernels' layout too.
+// Of the matrices that the plan quantizes: their codes, in the kernels' layout where they go
+// through these.
 double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
                     bool kernels);
 

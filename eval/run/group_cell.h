@@ -28,16 +28,13 @@ struct GroupCell {
   size_t model = 0;                             // its row in the measurement
   QuantizedModel quantized{};
   double quantize_seconds = 0;
-  KernelPath path{};  // of the quantized weights, where the config asks for it
+  KernelPath path{};  // of the quantized weights, where the config asks for the kernels
   std::optional<PathGap> gap{};
   std::optional<CellSpeed> speed{};
 
   // Its record stands, although it is measured again to go on with a run that was interrupted.
   bool Stands() const { return sought && why.empty() && config->study.empty(); }
   bool Recorded() const { return !finished; }  // by this run
-  const ModelWeights& Measured() const {
-    return path.linears > 0 ? path.weights : quantized.weights;
-  }
 };
 
 }  // namespace quantref

@@ -156,6 +156,8 @@ void GroupRun::Quantize(GroupCell& cell) const {
                   eta_, RunEta::Kind::kQuantize);
   QuantizeOptions quantize;
   quantize.threads = threads_;
+  const bool kernels = cell.config->path.kernels;
+  quantize.products = kernels ? Products::kKernel : Products::kSimulated;
   quantize.progress = [&](size_t done, size_t total, std::string_view what) {
     ThrowIfCancelled();
     CheckInputs();
@@ -165,7 +167,7 @@ void GroupRun::Quantize(GroupCell& cell) const {
       QuantizeModel(model_->config, model_->weights, cell.plan, cell.method,
                     cell.calibration == nullptr ? nullptr : &cell.calibration->data, quantize);
   cell.quantize_seconds = Since(start);
-  if (cell.config->path.kernels) cell.path = OnKernels(cell.quantized.weights, threads_);
+  if (kernels) cell.path = PathOf(cell.quantized.weights);
 }
 
 size_t GroupRun::LongestWindow() const {
@@ -196,7 +198,7 @@ Measurement GroupRun::MeasureCells() const {
   models.emplace_back(model_->config, model_->weights, LongestWindow());
   for (const GroupCell& cell : cells_) {
     if (cell.spec == nullptr) continue;
-    models.emplace_back(model_->config, cell.Measured(), LongestWindow());
+    models.emplace_back(model_->config, cell.quantized.weights, LongestWindow());
   }
   const std::vector<TransformerSubject> subjects(models.begin(), models.end());
   std::vector<const Subject*> pointers;
@@ -237,8 +239,9 @@ void GroupRun::MeasureGaps(size_t window) {
   ParallelFor(cells_.size(), threads_, [&](size_t i, size_t) {
     GroupCell& cell = cells_[i];
     if (!cell.path.UsesKernels()) return;
-    const Transformer simulated(model_->config, cell.quantized.weights, LongestWindow());
-    const Transformer kernel(model_->config, cell.path.weights, LongestWindow());
+    const ModelWeights& weights = cell.quantized.weights;
+    const Transformer simulated(model_->config, weights, LongestWindow(), Products::kSimulated);
+    const Transformer kernel(model_->config, weights, LongestWindow());
     cell.gap = MeasureGap(simulated, kernel, *protocol_, stream_, windows_, window);
   });
 }
@@ -248,7 +251,8 @@ void GroupRun::MeasureSpeed() {
   std::vector<SpeedCell> timed;
   for (const GroupCell& cell : cells_) {
     timed.push_back({fmt::format("{} {}", cell.config->name, cell.label),
-                     cell.spec == nullptr ? nullptr : &cell.Measured(), &cell.config->throughput});
+                     cell.spec == nullptr ? nullptr : &cell.quantized.weights,
+                     &cell.config->throughput});
   }
   const auto speeds =
       MeasureSpeeds(model_->config, &model_->weights, timed, threads_, options_.quiet, eta_);

@@ -12,7 +12,7 @@
 #include "harness/kernels/gemm.h"
 #include "harness/method/round_linear.h"
 #include "harness/model/block.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 namespace {

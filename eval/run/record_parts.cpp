@@ -12,6 +12,7 @@
 #include "eval/support/version.h"
 #include "harness/base/machine.h"
 #include "harness/base/sha256.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -20,8 +21,10 @@ RecordJson SchemeJson(const WeightScheme& scheme) {
   RecordJson json = {{"name", SchemeName(scheme)},
                      {"bits", scheme.bits},
                      {"granularity", GranularityName(scheme.granularity)},
-                     {"symmetric", scheme.symmetric}};
+                     {"symmetric", !scheme.HasZeros()}};
+  if (scheme.format != &kIntFormat) json["format"] = scheme.format->name;
   if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
+  if (!scheme.format->affine()) return json;
   if (scheme.symmetric) json["full_range"] = scheme.full_range;
   if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
   return json;

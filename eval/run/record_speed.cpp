@@ -1,6 +1,5 @@
 #include <nlohmann/json.hpp>
 
-#include "eval/record/reference.h"
 #include "eval/run/record_parts.h"
 #include "harness/kernels/probes.h"
 
@@ -27,7 +26,7 @@ void PutShares(RecordJson& json, const KernelTiming& timing, const Roofline& roo
   const bool from_memory = timing.streamed || timing.bytes > LargestCacheBytes();
   const double read = from_memory ? roofline.read_gbps_memory : roofline.read_gbps_cache;
   if (read > 0) json["share_of_read"] = json["gbps"].get<double>() / read;
-  const bool floats = IsReferenceName(timing.op);  // no codes: named by their type, too
+  const bool floats = timing.key.dense.has_value();
   const double peak = floats ? roofline.fp32_gflops : roofline.int8_gops;
   if (peak <= 0) return;
   json[floats ? "share_of_fp32_peak" : "share_of_int8_peak"] = json["gops"].get<double>() / peak;
@@ -38,7 +37,7 @@ RecordJson KernelJson(const KernelTiming& timing, const std::string& isa,
   const double seconds = timing.samples.Median();
   const double products = static_cast<double>(timing.rows) * static_cast<double>(timing.cols) *
                           static_cast<double>(timing.tokens);
-  RecordJson json = {{"op", timing.op},
+  RecordJson json = {{"op", OpName(timing.key)},
                      {"rows", timing.rows},
                      {"cols", timing.cols},
                      {"tokens", timing.tokens},

@@ -31,16 +31,17 @@ CellSpeed MadeUp(size_t model, FreeCores cores = {2, 2}) {
       made.prefill.push_back({512, threads, Seconds({unit, 2 * unit, 4 * unit})});
       made.decode.push_back({64, threads, Seconds({unit, unit, unit})});
     }
-    made.kernels.push_back({.op = cell == 0 ? "fp16" : "w4a16 g128 asym",
-                            .rows = 100,
-                            .cols = 1000,
-                            .tokens = 8,
-                            .threads = 1,
-                            .streamed = cell == 1,
-                            .bytes = 50000,
-                            .samples = Seconds({2e-6, 1e-6, 4e-6}),
-                            .fp16 = cell == 0 ? Samples{} : Seconds({6e-6, 6e-6, 6e-6}),
-                            .openblas = Seconds({8e-6, 8e-6, 8e-6})});
+    made.kernels.push_back(
+        {.key = cell == 0 ? KernelKey{.dense = DenseRows::Type::kFp16} : KernelKey{},
+         .rows = 100,
+         .cols = 1000,
+         .tokens = 8,
+         .threads = 1,
+         .streamed = cell == 1,
+         .bytes = 50000,
+         .samples = Seconds({2e-6, 1e-6, 4e-6}),
+         .fp16 = cell == 0 ? Samples{} : Seconds({6e-6, 6e-6, 6e-6}),
+         .openblas = Seconds({8e-6, 8e-6, 8e-6})});
     run.cells.push_back(made);
   }
   run.rooflines = {{1, 100, 250, 1600, 3200}, {2, 150, 500, 3200, 6400}};

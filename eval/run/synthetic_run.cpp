@@ -33,6 +33,16 @@ namespace {
 // the machine does, without it the weights alone must fit.
 constexpr double kMostWithReference = 0.8, kMostWithout = 0.95;
 
+// Random weights are made in the kernels' layout, and there is no other path for them.
+void CheckKernelsTake(const std::vector<PlannedLinear>& plan, const RunConfig& config) {
+  for (const PlannedLinear& linear : plan) {
+    if (!linear.scheme || TiledMatrix::Supports(*linear.scheme, linear.shape.cols)) continue;
+    throw Error(fmt::format("no kernel takes {} ({}), and a synthetic model is there to time them",
+                            SchemeName(*linear.scheme), linear.shape.name),
+                config.file, "choose another quantize.weights, or a model with weights");
+  }
+}
+
 double Gigabytes(double bytes) { return bytes / 1e9; }
 
 }  // namespace
@@ -70,6 +80,7 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
   for (const CellConfig& spec : config.cells) {
     if (!options.Wants(spec.label)) continue;
     std::vector<PlannedLinear> plan = PlanModel(spec.quantize, shape_);
+    CheckKernelsTake(plan, config);
     if (QuantizesAny(plan)) {
       cells_.push_back({&spec, std::move(plan)});
     } else {

@@ -11,15 +11,6 @@
 namespace quantref {
 namespace {
 
-std::string OpName(const WeightScheme& scheme, const std::optional<ActivationFormat>& activations) {
-  const std::string name = SchemeName(scheme);  // "int4 g128 asym"
-  std::string op = fmt::format("w{}a{}{}", scheme.bits, activations ? activations->bits : 16,
-                               name.substr(name.find(' ')));
-  if (activations && !activations->per_token)
-    op += activations->static_scale ? " tensor static" : " tensor";
-  return op;
-}
-
 // 64 bits of numbers of magnitudes 2^-5 to 2^-4: which bits are random, and the others.
 struct WordOfNumbers {
   DType type;
@@ -39,19 +30,32 @@ WordOfNumbers WordOf(DenseRows::Type type) {
 
 }  // namespace
 
-KernelFormat DenseFormat(DenseRows::Type type) { return {DenseTypeName(type), {}, {}, type}; }
+std::string OpName(const KernelKey& key) {
+  if (key.dense) return DenseTypeName(*key.dense);
+  const std::string scheme = SchemeName(key.scheme);  // "int4 g128 asym"
+  std::string name =
+      fmt::format("w{}a{}{}", key.scheme.bits, key.activations ? key.activations->bits : 16,
+                  scheme.substr(scheme.find(' ')));
+  if (key.activations && !key.activations->per_token)
+    name += key.activations->fixed_scale ? " tensor static" : " tensor";
+  return name;
+}
+
+KernelFormat DenseFormat(DenseRows::Type type) { return {{.dense = type}}; }
 
 std::optional<KernelFormat> FormatOf(const Linear& linear) {
   if (!linear.weight.quantized()) return DenseFormat(linear.weight.dense().value().type);
   if (linear.weight.tiled() == nullptr) return std::nullopt;
-  const WeightScheme& scheme = linear.weight.tiled()->scheme();
-  return KernelFormat{OpName(scheme, linear.activations), scheme, linear.activations};
+  KernelFormat format{{.scheme = linear.weight.tiled()->scheme()}, linear.activations};
+  if (const auto& rounded = linear.activations)
+    format.key.activations = {rounded->bits, rounded->per_token, rounded->static_scale.has_value()};
+  return format;
 }
 
 Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t rows, size_t cols,
                        size_t copies, Rng& rng)
     : format_(format) {
-  if (format.dense) {
+  if (format.key.dense) {
     AddDense(rows, cols, copies, rng);
     return;
   }
@@ -59,7 +63,7 @@ Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t r
   while (copies_.size() < copies) {
     copies_.push_back({"",
                        Weight(std::make_shared<const TiledMatrix>(
-                           TiledMatrix::Random(rows, cols, format.scheme, rng))),
+                           TiledMatrix::Random(rows, cols, format.key.scheme, rng))),
                        {},
                        format.activations});
   }
@@ -67,7 +71,7 @@ Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t r
 
 // The same numbers in every copy: what counts is that they lie elsewhere.
 void Contestant::AddDense(size_t rows, size_t cols, size_t copies, Rng& rng) {
-  const WordOfNumbers word = WordOf(*format_.dense);
+  const WordOfNumbers word = WordOf(*format_.key.dense);
   const size_t bytes = rows * cols * DTypeBytes(word.type);
   dense_ = AllocateHuge(copies * bytes);
   for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/speed/kernel_key.h"
 #include "harness/base/rng.h"
 #include "harness/model/ops.h"
 #include "harness/model/weights.h"
@@ -13,12 +14,10 @@ namespace quantref {
 
 // The linears whose speed is compared, as the model would run them (ApplyLinear).
 
-// What tells the kernels of two linears apart, beside their shapes.
+// A kernel, and how one linear that it is for rounds its activations.
 struct KernelFormat {
-  std::string op;  // "w4a16 g128 asym", "w8a8 row sym", "fp16"
-  WeightScheme scheme;
-  std::optional<ActivationFormat> activations;
-  std::optional<DenseRows::Type> dense{};  // the type of numbers that are no codes
+  KernelKey key;
+  std::optional<ActivationFormat> activations{};
 };
 
 // Of numbers of this type.

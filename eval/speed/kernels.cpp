@@ -7,8 +7,8 @@
 #include <cmath>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
+#include <utility>
 
 #include "eval/speed/contestants.h"
 #include "harness/base/check.h"
@@ -45,15 +45,31 @@ Matrix<float> RandomInputs(size_t tokens, size_t cols, Rng& rng) {
 }  // namespace
 
 // A shape to measure: its formats but FP16, which always takes part, with a weight of the model's
-// where there is one; and which cells want which results. By op.
+// where there is one; and which cells want which results.
 struct KernelBench::Shape {
   struct Entry {
     KernelFormat format;
     const Weight* weight = nullptr;
   };
+  struct Wanted {
+    size_t cell;
+    KernelKey key;
+    bool operator==(const Wanted&) const = default;
+  };
+
+  void Add(const Entry& entry) {
+    const bool known = std::any_of(formats.begin(), formats.end(), [&](const Entry& other) {
+      return other.format.key == entry.format.key;
+    });
+    if (!known) formats.push_back(entry);
+  }
+  void Want(const Wanted& one) {
+    if (std::find(wanted.begin(), wanted.end(), one) == wanted.end()) wanted.push_back(one);
+  }
+
   size_t rows, cols;
-  std::map<std::string, Entry> formats;
-  std::set<std::pair<size_t, std::string>> wanted;  // cell, op
+  std::vector<Entry> formats;  // each key once
+  std::vector<Wanted> wanted;
 };
 
 struct KernelBench::Case {
@@ -68,10 +84,11 @@ struct KernelBench::Product {
 
 // The contestants of one shape.
 struct KernelBench::Field {
-  std::vector<Contestant> warm, streamed;         // the last is FP16; streamed may be empty
-  Matrix<float> decoded;                          // FP16's numbers, for OpenBLAS
-  Matrix<float> inputs;                           // as many rows as the most tokens
-  std::map<std::string, double> seconds_a_token;  // by op: what the case before took
+  std::vector<Contestant> warm, streamed;  // the last is FP16; streamed may be empty
+  Matrix<float> decoded;                   // FP16's numbers, for OpenBLAS
+  Matrix<float> inputs;                    // as many rows as the most tokens
+  // What the case before took, by contender and number of threads.
+  std::map<std::pair<size_t, size_t>, double> seconds_a_token;
 };
 
 KernelBench::KernelBench(std::span<const ThroughputModel> models, const ThroughputSpec& spec)
@@ -100,28 +117,24 @@ void KernelBench::AddLinear(size_t cell, const Linear& linear) {
   const std::optional<KernelFormat> format = FormatOf(linear);
   if (!format) return;
   Shape& shape = ShapeOf(linear.weight.rows(), linear.weight.cols());
-  shape.wanted.emplace(cell, format->op);
-  if (format->dense != DenseRows::Type::kFp16)
-    shape.formats.emplace(format->op, Shape::Entry{*format, &linear.weight});
+  shape.Want({cell, format->key});
+  if (format->key.dense != DenseRows::Type::kFp16) shape.Add({*format, &linear.weight});
 }
 
 void KernelBench::AddStandardShapes() {
-  std::map<std::string, Shape::Entry> formats;
-  std::set<std::pair<size_t, std::string>> wanted;
+  Shape all{0, 0, {}, {}};
   for (const Shape& shape : shapes_) {
-    for (const auto& [op, entry] : shape.formats)
-      formats.emplace(op, Shape::Entry{entry.format, nullptr});
-    wanted.insert(shape.wanted.begin(), shape.wanted.end());
+    for (const Shape::Entry& entry : shape.formats) all.Add({entry.format, nullptr});
+    for (const Shape::Wanted& one : shape.wanted) all.Want(one);
   }
   for (const auto& [rows, cols] : kStandardShapes) {
     Shape& shape = ShapeOf(rows, cols);
-    for (const auto& [op, entry] : formats) {
-      const bool grouped =
-          !entry.format.dense && entry.format.scheme.granularity == Granularity::kGroup;
-      if (grouped && cols % entry.format.scheme.group != 0) continue;
-      shape.formats.emplace(op, entry);
+    for (const Shape::Entry& entry : all.formats) {
+      const KernelKey& key = entry.format.key;
+      const bool grouped = !key.dense && key.scheme.granularity == Granularity::kGroup;
+      if (!grouped || cols % key.scheme.group == 0) shape.Add(entry);
     }
-    shape.wanted.insert(wanted.begin(), wanted.end());
+    for (const Shape::Wanted& one : all.wanted) shape.Want(one);
   }
 }
 
@@ -171,7 +184,7 @@ void KernelBench::MeasureShape(const Shape& shape, std::span<const std::unique_p
   };
   steps.Look(what(cases.front()));
   Field field;
-  for (const auto& [op, entry] : shape.formats)
+  for (const Shape::Entry& entry : shape.formats)
     field.warm.emplace_back(entry.format, entry.weight, shape.rows, shape.cols, 1, rng_);
   field.warm.emplace_back(DenseFormat(DenseRows::Type::kFp16), nullptr, shape.rows, shape.cols, 1,
                           rng_);
@@ -184,8 +197,8 @@ void KernelBench::MeasureShape(const Shape& shape, std::span<const std::unique_p
     const std::string name = what(one);
     for (KernelTiming& timing :
          MeasureCase(one, field, teams[one.team].get(), [&] { steps.Look(name); })) {
-      for (const auto& [cell, op] : shape.wanted) {
-        if (op == timing.op) cells[cell].kernels.push_back(timing);
+      for (const auto& [cell, key] : shape.wanted) {
+        if (key == timing.key) cells[cell].kernels.push_back(timing);
       }
     }
     steps.Done(spec_.repetitions, name);
@@ -220,21 +233,19 @@ std::vector<KernelTiming> KernelBench::MeasureCase(const Case& one, Field& field
   LinearScratch scratch;
   scratch.team = team;
   std::vector<Contender> contenders;
-  const auto add = [&](const std::string& op, const Product& product) {
+  const auto add = [&](const Product& product) {
     before_sample();
-    contenders.push_back(Prepare(product, one, y.view(),
-                                 field.seconds_a_token[fmt::format("{} {}", op, one.threads)]));
+    contenders.push_back(
+        Prepare(product, one, y.view(), field.seconds_a_token[{contenders.size(), one.threads}]));
   };
   for (Contestant& contestant : contestants) {
-    add(contestant.format().op,
-        {[&] { contestant.Run(x, y.view(), scratch); },
+    add({[&] { contestant.Run(x, y.view(), scratch); },
          [&] { return contestant.IsRight(x, std::as_const(y).view(), rng_); }});
   }
   const bool blas = !one.streamed && one.threads == 1;
   if (blas) {
     const std::optional<DenseRows> dense = contestants.back().weight().dense();
-    add("openblas",
-        {[&] { BlasMultiplyTransposed(x, std::as_const(field.decoded).view(), y.view()); },
+    add({[&] { BlasMultiplyTransposed(x, std::as_const(field.decoded).view(), y.view()); },
          [&] {
            return SampledError(x, *dense, std::as_const(y).view(), rng_) <=
                   ErrorBound(field.decoded.cols());
@@ -248,7 +259,7 @@ std::vector<KernelTiming> KernelBench::MeasureCase(const Case& one, Field& field
     if (samples[i].seconds.empty()) continue;
     const Contestant& contestant = contestants[i];
     const bool is_half = i + 1 == contestants.size();
-    timings.push_back({contestant.format().op, field.decoded.rows(), field.decoded.cols(),
+    timings.push_back({contestant.format().key, field.decoded.rows(), field.decoded.cols(),
                        one.tokens, one.threads, one.streamed, contestant.bytes(), samples[i],
                        is_half ? Samples{} : half, blas ? samples.back() : Samples{}});
   }

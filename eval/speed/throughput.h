@@ -9,6 +9,7 @@
 
 #include "eval/accuracy/subject.h"
 #include "eval/record/free_cores.h"
+#include "eval/speed/kernel_key.h"
 #include "harness/model/weights.h"
 
 namespace quantref {
@@ -49,7 +50,7 @@ struct Samples {
 // product that would take seconds is not measured, and one that takes long has fewer samples than
 // asked.
 struct KernelTiming {
-  std::string op;  // "w4a16 g128 asym", "w8a8 row sym", "fp16", "bf16", "fp32"
+  KernelKey key;
   size_t rows, cols, tokens, threads;
   bool streamed;  // the weights came from memory: copies larger than the cache took turns
   size_t bytes;   // of weights read

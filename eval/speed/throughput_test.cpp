@@ -8,7 +8,7 @@
 #include "eval/speed/contestants.h"
 #include "eval/speed/interleave.h"
 #include "harness/io/checkpoint.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -127,7 +127,7 @@ TEST_CASE("throughput: a wrong product is found, whatever the weights", "[throug
   Rng rng(2);
   constexpr size_t kRows = 40, kCols = 48;
   for (const KernelFormat& format :
-       {KernelFormat{"w4a16", kInt4, {}}, KernelFormat{"w4a8", kInt4, kInt8Inputs},
+       {KernelFormat{{.scheme = kInt4}}, KernelFormat{{.scheme = kInt4}, kInt8Inputs},
         DenseFormat(DenseRows::Type::kFp16), DenseFormat(DenseRows::Type::kBf16),
         DenseFormat(DenseRows::Type::kFp32)}) {
     Contestant contestant(format, nullptr, kRows, kCols, 3, rng);
@@ -183,7 +183,7 @@ TEST_CASE("throughput: every cell has the samples asked for, shared where format
       CHECK(AllPositive(timing.samples));
       CHECK(timing.samples.repeats >= 1);
       CHECK(timing.openblas.seconds.size() == (timing.threads == 1 ? 3u : 0u));
-      CHECK(timing.fp16.seconds.size() == (timing.op == "fp16" ? 0u : 3u));
+      CHECK(timing.fp16.seconds.size() == (OpName(timing.key) == "fp16" ? 0u : 3u));
       CHECK_FALSE(timing.streamed);  // 4096 copies are less than any cache that is worth it
       CHECK(timing.bytes >= timing.rows * timing.cols / 2);
     }
@@ -191,7 +191,7 @@ TEST_CASE("throughput: every cell has the samples asked for, shared where format
   const auto ops = [&](size_t cell) {
     std::vector<std::string> names;
     for (const KernelTiming& timing : result.cells[cell].kernels) {
-      if (timing.threads == 1 && timing.tokens == 5) names.push_back(timing.op);
+      if (timing.threads == 1 && timing.tokens == 5) names.push_back(OpName(timing.key));
     }
     std::sort(names.begin(), names.end());
     return names;
@@ -226,7 +226,7 @@ TEST_CASE("throughput: kernels without codes are those of the weights' own type"
     const Throughput result = cells.Measure(spec);
     REQUIRE(result.cells[0].kernels.size() == 4 * 2);
     for (const KernelTiming& timing : result.cells[0].kernels) {
-      CHECK(timing.op == op);
+      CHECK(OpName(timing.key) == op);
       CHECK(timing.bytes == timing.rows * timing.cols * (op == std::string("fp32") ? 4 : 2));
       CHECK(timing.fp16.seconds.size() == 1);
     }

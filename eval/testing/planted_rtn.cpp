@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "quantizers/rtn.h"
 
 // quantizers/rtn.cpp for a run_eval with a mistake in one method, as a regression would make it:

@@ -5,14 +5,27 @@
 
 #include "harness/base/check.h"
 #include "harness/kernels/isa.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
+namespace {
+
+void DecodeGroup(const VectorOps& ops, const Grid& grid, bool affine,
+                 std::span<const uint8_t> codes, float* values) {
+  if (affine) {
+    const auto [scale, zero] = grid.affine();
+    return ops.decode_codes(codes.data(), codes.size(), scale, static_cast<float>(zero), values);
+  }
+  for (size_t i = 0; i < codes.size(); ++i) values[i] = grid.Decode(codes[i]);
+}
+
+}  // namespace
 
 void DecodeRows(const PackedMatrix& matrix, size_t first, MatrixView<float> values) {
   QR_CHECK_EQ(values.cols(), matrix.cols());
   QR_CHECK_LE(first + values.rows(), matrix.rows());
   const VectorOps& ops = Ops();
+  const bool affine = matrix.scheme().format->affine();
   const size_t step = matrix.cols_per_scale();
   const std::span<const uint32_t> order = matrix.order();
   std::vector<uint8_t> codes(matrix.cols());
@@ -23,9 +36,8 @@ void DecodeRows(const PackedMatrix& matrix, size_t first, MatrixView<float> valu
     const size_t scale_row = (first + r) / matrix.rows_per_scale();
     float* decoded = order.empty() ? values.row(r) : by_position.data();
     for (size_t s = 0; s < matrix.scale_cols(); ++s) {
-      const Affine affine = matrix.affine(scale_row, s);
-      ops.decode_codes(&codes[s * step], step, affine.scale, static_cast<float>(affine.zero),
-                       decoded + s * step);
+      DecodeGroup(ops, matrix.grid(scale_row, s), affine, {&codes[s * step], step},
+                  decoded + s * step);
     }
     for (size_t p = 0; p < order.size(); ++p) values(r, order[p]) = decoded[p];
   }

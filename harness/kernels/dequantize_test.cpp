@@ -12,8 +12,9 @@
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/kernels_testing.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/quant/packed_matrix.h"
+#include "harness/quant/quant_testing.h"
 
 namespace quantref {
 namespace {
@@ -116,6 +117,21 @@ TEST_CASE("dequantize: columns in an order of their own", "[dequantize]") {
     Shuffle<uint32_t>(order, rng);
     matrix.set_order(order);
     CheckRows(matrix, 0, kRows, 0);
+    CheckRows(matrix, 1, 3, 3);
+  }
+}
+
+TEST_CASE("dequantize: formats with a table", "[dequantize]") {
+  Rng rng(6);
+  const std::vector<float> weights = testing::NormalFloats(kRows * 96, 0.02, rng);
+  for (const WeightScheme& scheme : testing::TableSchemes(32)) {
+    PackedMatrix matrix =
+        RoundToNearest(MatrixView<const float>(weights.data(), kRows, 96), scheme);
+    CheckRows(matrix, 0, kRows, 0);
+    std::vector<uint32_t> order(96);
+    std::iota(order.begin(), order.end(), 0u);
+    Shuffle<uint32_t>(order, rng);
+    matrix.set_order(order);
     CheckRows(matrix, 1, 3, 3);
   }
 }

@@ -8,7 +8,9 @@
 #include "harness/base/check.h"
 #include "harness/base/half.h"
 #include "harness/base/huge_memory.h"
+#include "harness/kernels/isa.h"
 #include "harness/quant/affine.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -56,17 +58,17 @@ void SetCode(uint8_t* block, int bits, Place at, unsigned code) {
 
 }  // namespace
 
-bool TiledMatrix::Supports(const PackedMatrix& packed) {
-  return packed.scheme().granularity != Granularity::kColumn &&
-         packed.cols_per_scale() <= kMaxGroup;
+bool TiledMatrix::Supports(const WeightScheme& scheme, size_t cols) {
+  if (!scheme.format->affine() || scheme.granularity == Granularity::kColumn) return false;
+  return (scheme.granularity == Granularity::kGroup ? scheme.group : cols) <= kMaxGroup;
 }
 
 TiledMatrix::TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme) : scheme_(scheme) {
+  QR_CHECK(Supports(scheme, cols));
   plain_.rows = rows;
   plain_.cols = cols;
   plain_.bits = scheme.bits > 4 ? 8 : scheme.bits;
   plain_.group = scheme.granularity == Granularity::kGroup ? scheme.group : cols;
-  QR_CHECK_LE(plain_.group, kMaxGroup);
   QR_CHECK_EQ(cols % plain_.group, 0u);
   plain_.groups = cols / plain_.group;
   const size_t filled = RoundUp(plain_.group, kBlockTerms);
@@ -82,7 +84,6 @@ TiledMatrix::TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme) :
 
 TiledMatrix::TiledMatrix(const PackedMatrix& packed)
     : TiledMatrix(packed.rows(), packed.cols(), packed.scheme()) {
-  QR_CHECK(Supports(packed));
   order_.assign(packed.order().begin(), packed.order().end());
   exponent_ = packed.exponent();
   std::vector<uint8_t> codes(packed.cols());
@@ -142,13 +143,29 @@ void TiledMatrix::SetGroup(size_t row, size_t group, std::span<const uint8_t> co
 }
 
 void TiledMatrix::GetCodes(size_t row, std::span<uint8_t> codes) const {
-  const uint8_t* begin = plain_.panels + row / kPanelRows * plain_.panel_bytes;
-  const size_t block_bytes = kRowBytes * static_cast<size_t>(plain_.bits);
-  const size_t filled = plain_.steps * plain_.step;
-  for (size_t k = 0; k < cols(); ++k) {
-    const size_t at = k / plain_.group * filled + k % plain_.group;
-    codes[k] = static_cast<uint8_t>(GetCode(begin + at / kBlockTerms * block_bytes, plain_.bits,
-                                            Find(row % kPanelRows, at % kBlockTerms)));
+  switch (plain_.bits) {
+    case 2:
+      return GetCodesOf<2>(row, codes);
+    case 3:
+      return GetCodesOf<3>(row, codes);
+    case 4:
+      return GetCodesOf<4>(row, codes);
+    default:
+      return GetCodesOf<8>(row, codes);
+  }
+}
+
+template <int kBits>
+void TiledMatrix::GetCodesOf(size_t row, std::span<uint8_t> codes) const {
+  const uint8_t* block = plain_.panels + row / kPanelRows * plain_.panel_bytes;
+  const size_t output = row % kPanelRows, filled = plain_.steps * plain_.step;
+  for (size_t g = 0; g < plain_.groups; ++g) {
+    uint8_t* group = &codes[g * plain_.group];
+    for (size_t first = 0; first < filled; first += kBlockTerms, block += kRowBytes * kBits) {
+      const size_t count = std::min(kBlockTerms, plain_.group - std::min(first, plain_.group));
+      for (size_t k = 0; k < count; ++k)
+        group[first + k] = static_cast<uint8_t>(GetCode(block, kBits, Find(output, k)));
+    }
   }
 }
 
@@ -178,13 +195,18 @@ PackedMatrix TiledMatrix::Unpack() const {
 void TiledMatrix::DecodeRows(size_t first, MatrixView<float> values) const {
   QR_CHECK_EQ(values.cols(), cols());
   QR_CHECK_LE(first + values.rows(), rows());
+  const VectorOps& ops = Ops();
   std::vector<uint8_t> codes(cols());
+  std::vector<float> by_position(order_.size());
   for (size_t r = 0; r < values.rows(); ++r) {
     GetCodes(first + r, codes);
-    for (size_t k = 0; k < cols(); ++k) {
-      values(r, order_.empty() ? k : order_[k]) =
-          Decode(codes[k], GroupAffine(first + r, k / plain_.group));
+    float* decoded = order_.empty() ? values.row(r) : by_position.data();
+    for (size_t g = 0; g < plain_.groups; ++g) {
+      const auto [scale, zero] = GroupAffine(first + r, g);
+      ops.decode_codes(&codes[g * plain_.group], plain_.group, scale, static_cast<float>(zero),
+                       decoded + g * plain_.group);
     }
+    for (size_t p = 0; p < order_.size(); ++p) values(r, order_[p]) = decoded[p];
   }
 }
 

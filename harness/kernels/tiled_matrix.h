@@ -17,11 +17,11 @@ namespace quantref {
 // reference layout and back without loss. Codes of 5 to 7 bits take 8 here.
 class TiledMatrix {
  public:
-  // Whether the kernels can: not where scales go by column, nor where more than kMaxGroup inputs
-  // share one.
-  static bool Supports(const PackedMatrix& packed);
+  // Whether the kernels can take matrices with so many inputs: of `int`, but not where scales go by
+  // column, nor where more than kMaxGroup inputs share one.
+  static bool Supports(const WeightScheme& scheme, size_t cols);
 
-  explicit TiledMatrix(const PackedMatrix& packed);  // Supports(packed)
+  explicit TiledMatrix(const PackedMatrix& packed);  // Supports(packed's)
 
   // Random codes, scales near 1 / sqrt(cols) and random zero points: a matrix to time, made without
   // any other form of it. granularity: group or row.
@@ -44,6 +44,8 @@ class TiledMatrix {
  private:
   TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme);
   void GetCodes(size_t row, std::span<uint8_t> codes) const;  // by position
+  template <int kBits>
+  void GetCodesOf(size_t row, std::span<uint8_t> codes) const;
   Affine GroupAffine(size_t row, size_t group) const;
   uint8_t* Block(size_t panel, size_t group, size_t block);
   void SetGroup(size_t row, size_t group, std::span<const uint8_t> codes, uint16_t scale,

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "harness/kernels/kernels_testing.h"
+#include "harness/quant/quant_testing.h"
 
 namespace quantref {
 namespace {
@@ -104,13 +105,14 @@ TEST_CASE("codes lie where the kernels read them") {
 
 TEST_CASE("the kernels take every granularity but scales by column, and groups that fit 32 bits") {
   const auto supports = [](size_t cols, Granularity granularity) {
-    return TiledMatrix::Supports(PackedMatrix(1, cols, {.granularity = granularity}));
+    return TiledMatrix::Supports({.granularity = granularity}, cols);
   };
   CHECK(supports(128, Granularity::kGroup));
   CHECK(supports(kMaxGroup, Granularity::kRow));
   CHECK(supports(5, Granularity::kTensor));
   CHECK_FALSE(supports(128, Granularity::kColumn));
   CHECK_FALSE(supports(kMaxGroup + 1, Granularity::kRow));
+  CHECK_FALSE(TiledMatrix::Supports(SchemeOf(testing::kUneven), 128));
 }
 
 TEST_CASE("random matrices are quantized matrices of their format") {

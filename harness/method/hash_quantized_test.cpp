@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "harness/method/quantize_model.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 namespace {

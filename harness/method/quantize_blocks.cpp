@@ -108,11 +108,12 @@ class Driver {
       for (const Tap tap : kAllTaps) RoundReaders(plan, tap, block);
     }
     StoreKept(plan.layout, reference, block);
-    result_.weights.blocks[b] = block.weights;
+    BlockWeights& result = result_.weights.blocks[b];
+    result = options_.products == Products::kKernel ? WithKernels(block.weights) : block.weights;
     if (!Reads(b)) return;
     // Through the kernels, as the quantized model will run.
     if (data_.sequential) {
-      RunPass(calibrator, WithKernels(block.weights), {}, {}, true, block.inputs);
+      RunPass(calibrator, WithKernels(result), {}, {}, true, block.inputs);
     } else if (rounder_needs_.true_sequential) {
       RunPass(calibrator, reference, {}, {}, true, block.inputs);
     }

@@ -10,7 +10,7 @@
 #include "harness/method/quantize_model.h"
 #include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 
 #include "harness/base/check.h"
@@ -43,6 +44,23 @@ std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const 
   return layers;
 }
 
+// Codes that are multiplied go into the kernels' layout, and must be what was rounded there. The
+// embedding is looked up; where the head is the same matrix, both are one in either layout.
+void TakeToKernels(size_t threads, bool tied, QuantizedModel& result) {
+  ModelWeights& weights = result.weights;
+  std::map<std::string, const LayerReport*> reports;
+  for (const LayerReport& layer : result.layers) reports[layer.name] = &layer;
+  const std::vector<Linear*> linears = AllLinears(weights);
+  ParallelFor(linears.size(), threads, [&](size_t i, size_t) {
+    Linear& linear = *linears[i];
+    if (i > 0 || tied) linear.weight = linear.weight.WithKernels();
+    const auto report = reports.find(linear.name);
+    if (linear.weight.tiled() == nullptr || report == reports.end()) return;
+    QR_CHECK_EQ(linear.weight.CodesSha256(), report->second->packed_sha256);
+  });
+  if (tied) weights.head.weight = weights.embedding.weight;
+}
+
 }  // namespace
 
 QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weights,
@@ -69,6 +87,7 @@ QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weig
           ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
     }
   }
+  if (options.products == Products::kKernel) TakeToKernels(options.threads, tied, result);
   return result;
 }
 
@@ -78,7 +97,7 @@ namespace {
 std::string LinearHashes(const Linear& linear) {
   std::string lines;
   const auto add = [&](const std::string& hash) { lines += linear.name + " " + hash + "\n"; };
-  if (linear.weight.quantized()) add(linear.weight.packed()->Sha256());
+  if (linear.weight.quantized()) add(linear.weight.CodesSha256());
   if (linear.weight.owned()) {
     const Matrix<float> values = linear.weight.Decode();
     add(Sha256Hex(std::span<const float>(values.data(), values.rows() * values.cols())));

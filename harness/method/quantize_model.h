@@ -32,6 +32,9 @@ struct QuantizeOptions {
   // Called from the worker threads, one at a time; may throw to stop. `what` is at work: a linear's
   // name, or "layers.3, awq".
   std::function<void(size_t done, size_t total, std::string_view what)> progress{};
+  // What the quantized model's products will go through: kKernel keeps codes in the kernels' layout
+  // alone, where these can take them; kSimulated in the reference layout.
+  Products products = Products::kSimulated;
 };
 
 // Quantizes each planned linear; the result does not depend on the number of threads. With

@@ -14,7 +14,7 @@
 #include "harness/base/error.h"
 #include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 

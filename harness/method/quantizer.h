@@ -51,7 +51,7 @@ struct Rounded {
 };
 
 // Turns the weights of one linear into codes on the scheme's grid. The format (what a code means,
-// how it is packed) is not its business: see harness/quant/affine.h.
+// how it is packed) is not its business: see harness/quant/grid.h.
 class Rounder : public Plugin {
  public:
   // Throws Error for weights that it cannot round; the caller adds the linear's name.

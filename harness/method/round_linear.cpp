@@ -14,7 +14,7 @@
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/gemm.h"
 #include "harness/model/ops.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 namespace {
@@ -37,7 +37,6 @@ double SumOf(size_t n, const Term& term) {
 // Compares the weights with the grid and its codes, row by row.
 void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
                    LayerReport& report) {
-  const CodeRange range = Codes(packed.scheme());
   std::vector<float> decoded(weights.cols());
   double squares = 0;
   size_t clipped = 0;
@@ -45,11 +44,10 @@ void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
   for (size_t r = 0; r < weights.rows(); ++r) {
     DecodeRows(packed, r, MatrixView<float>(decoded.data(), 1, decoded.size()));
     for (size_t s = 0, p = 0; s < packed.scale_cols(); ++s) {
-      const Affine affine = packed.affine(r / packed.rows_per_scale(), s);
-      report.scale_min = std::min(report.scale_min, affine.scale);
-      report.scale_max = std::max(report.scale_max, affine.scale);
-      const float most = Decode(range.max, affine) + affine.scale / 2;
-      const float least = Decode(range.min, affine) - affine.scale / 2;
+      const Grid grid = packed.grid(r / packed.rows_per_scale(), s);
+      report.scale_min = std::min(report.scale_min, grid.scale());
+      report.scale_max = std::max(report.scale_max, grid.scale());
+      const auto [least, most] = grid.Reach();
       for (const size_t end = p + packed.cols_per_scale(); p < end; ++p) {
         const size_t c = packed.order().empty() ? p : packed.order()[p];
         clipped += weights(r, c) > most || weights(r, c) < least;

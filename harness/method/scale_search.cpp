@@ -7,7 +7,7 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 namespace {

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "harness/method/calibrated_block_testing.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 namespace {

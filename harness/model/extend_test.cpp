@@ -18,7 +18,7 @@
 #include "harness/kernels/isa.h"
 #include "harness/kernels/thin_gemm.h"
 #include "harness/model/transformer.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 

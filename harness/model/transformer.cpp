@@ -4,9 +4,10 @@
 
 namespace quantref {
 
-Transformer::Transformer(const ModelConfig& config, ModelWeights weights, size_t max_tokens)
+Transformer::Transformer(const ModelConfig& config, ModelWeights weights, size_t max_tokens,
+                         Products products)
     : config_(config),
-      weights_(std::move(weights)),
+      weights_(With(std::move(weights), products)),
       max_tokens_(max_tokens),
       rope_(config, CommonRopeLength(config, max_tokens)) {
   QR_CHECK_LE(max_tokens, config.context);

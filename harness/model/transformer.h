@@ -30,7 +30,8 @@ using ModelObserver = std::function<void(size_t layer, Tap tap, MatrixView<const
 class Transformer {
  public:
   // max_tokens: the longest window or text that will be asked for, <= config.context.
-  Transformer(const ModelConfig& config, ModelWeights weights, size_t max_tokens);
+  Transformer(const ModelConfig& config, ModelWeights weights, size_t max_tokens,
+              Products products = Products::kKernel);
 
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }

@@ -13,7 +13,7 @@
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/io/json_file.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 

@@ -11,7 +11,7 @@
 #include "harness/base/half.h"
 #include "harness/base/rng.h"
 #include "harness/model/weights.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -289,24 +289,27 @@ TEST_CASE("weight: copies keep their own numbers alive", "[weight]") {
   }
 }
 
-TEST_CASE("weight: with the kernels' layout beside its codes it is the same weight", "[weight]") {
+TEST_CASE("weight: in the kernels' layout it is the same weight", "[weight]") {
   const WeightScheme scheme{.bits = 4, .group = 14};
   const Weight packed(
       std::make_shared<const PackedMatrix>(RoundToNearest(RandomMatrix().view(), scheme)));
-  const Weight both = packed.WithKernels();
+  const Weight tiled = packed.WithKernels();
   CHECK(packed.tiled() == nullptr);
-  REQUIRE(both.tiled() != nullptr);
-  CHECK(both.packed() == packed.packed());
-  CHECK(both.SharesStorage(packed));
-  CHECK(packed.SharesStorage(both));
-  CHECK(both.StorageBits() == packed.StorageBits());
-
-  const Weight kernels_alone(std::make_shared<const TiledMatrix>(*packed.packed()));
-  CHECK(kernels_alone.quantized());
-  CHECK_FALSE(kernels_alone.stored_in_16_bits());
-  CHECK(kernels_alone.StorageBits() == packed.StorageBits());
-  const Matrix<float> expected = packed.Decode(), decoded = kernels_alone.Decode();
+  REQUIRE(tiled.tiled() != nullptr);
+  CHECK(tiled.packed() == nullptr);  // one form
+  CHECK(tiled.quantized());
+  CHECK_FALSE(tiled.stored_in_16_bits());
+  CHECK(tiled.WithKernels().SharesStorage(tiled));
+  CHECK_FALSE(tiled.SharesStorage(packed));
+  CHECK(tiled.StorageBits() == packed.StorageBits());
+  CHECK(tiled.CodesSha256() == packed.CodesSha256());
+  const Matrix<float> expected = packed.Decode(), decoded = tiled.Decode();
   CHECK(std::memcmp(expected.data(), decoded.data(), kRows * kCols * sizeof(float)) == 0);
+  const Weight simulated = tiled.With(Products::kSimulated);
+  CHECK(simulated.tiled() == nullptr);
+  CHECK(simulated.quantized());
+  CHECK(simulated.SharesStorage(tiled));
+  CHECK(simulated.With(Products::kKernel).tiled() == tiled.tiled());
 }
 
 TEST_CASE("weight: what the kernels cannot hold stays as it is", "[weight]") {

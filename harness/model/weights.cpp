@@ -84,11 +84,24 @@ Weight::Weight(std::shared_ptr<const PackedMatrix> packed)
 Weight::Weight(std::shared_ptr<const TiledMatrix> tiled)
     : tiled_(std::move(tiled)), rows_(tiled_->rows()), cols_(tiled_->cols()) {}
 
+Weight::Weight(std::shared_ptr<const EncodedMatrix> encoded)
+    : encoded_(std::move(encoded)), rows_(encoded_->rows()), cols_(encoded_->cols()) {}
+
 Weight Weight::WithKernels() const {
+  if (packed_ == nullptr || !TiledMatrix::Supports(packed_->scheme(), cols_)) return *this;
+  return Weight(std::make_shared<const TiledMatrix>(*packed_)).With(products_);
+}
+
+Weight Weight::With(Products products) const {
   Weight result = *this;
-  if (packed_ != nullptr && TiledMatrix::Supports(*packed_))
-    result.tiled_ = std::make_shared<const TiledMatrix>(*packed_);
+  result.products_ = products;
   return result;
+}
+
+std::string Weight::CodesSha256() const {
+  QR_CHECK(quantized());
+  if (packed_ != nullptr) return packed_->Sha256();
+  return tiled_ != nullptr ? tiled_->Unpack().Sha256() : encoded_->Sha256();
 }
 
 BlockWeights WithKernels(BlockWeights block) {
@@ -135,6 +148,10 @@ void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
   QR_CHECK_LE(first + values.rows(), rows_);
   if (packed_ != nullptr) return quantref::DecodeRows(*packed_, first, values);
   if (tiled_ != nullptr) return tiled_->DecodeRows(first, values);
+  if (encoded_ != nullptr) {
+    for (size_t r = 0; r < values.rows(); ++r) encoded_->DecodeRow(first + r, values.row_span(r));
+    return;
+  }
   const VectorOps& ops = Ops();
   for (size_t r = 0; r < values.rows(); ++r) {
     const std::byte* from = dense_ + (first + r) * cols_ * DTypeBytes(dtype_);
@@ -167,6 +184,7 @@ Matrix<float> Weight::Decode() const {
 size_t Weight::StorageBits() const {
   if (packed_ != nullptr) return packed_->StorageBits();
   if (tiled_ != nullptr) return tiled_->StorageBits();
+  if (encoded_ != nullptr) return encoded_->StorageBits();
   return rows_ * cols_ * 8 * DTypeBytes(dtype_);
 }
 
@@ -307,6 +325,16 @@ size_t OwnBytes(const ModelWeights& weights) {
   size_t bytes = 0;
   for (const Linear* linear : AllLinears(weights)) bytes += linear->weight.OwnBytes();
   return bytes;
+}
+
+ModelWeights With(ModelWeights weights, Products products) {
+  const auto set = [&](Linear& linear) { linear.weight = linear.weight.With(products); };
+  for (BlockWeights& block : weights.blocks) {
+    for (Linear& linear : block.linears) set(linear);
+  }
+  set(weights.embedding);
+  set(weights.head);
+  return weights;
 }
 
 std::vector<std::string> DecodedEachCall(const ModelWeights& weights) {

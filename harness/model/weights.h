@@ -5,7 +5,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "harness/base/matrix.h"
@@ -14,6 +13,7 @@
 #include "harness/kernels/tiled_matrix.h"
 #include "harness/model/config.h"
 #include "harness/quant/activation.h"
+#include "harness/quant/encoded_matrix.h"
 #include "harness/quant/packed_matrix.h"
 
 namespace quantref {
@@ -22,18 +22,23 @@ namespace quantref {
 // checkpoints).
 enum class WeightType { kNative, kFp16 };
 
-// A (out, in) weight matrix in its stored form: the checkpoint's mapped F32/F16/BF16 numbers, its
-// own F32 or F16 numbers, or packed codes, in the reference layout, the kernels', or both. Cheap to
-// copy: copies share the storage. FP32 values of what is stored otherwise exist only panel by
-// panel, in the caller's buffer. Dense numbers are in the type that products read them in:
-// rounding to FP16 is done once.
+// What products with quantized weights go through: the integer kernels, as far as these take the
+// weights, or decoded weights in FP32 products, which say what should come out.
+enum class Products { kKernel, kSimulated };
+
+// A (out, in) weight matrix in its stored form, of which it has one: the checkpoint's mapped
+// F32/F16/BF16 numbers, its own F32 or F16 numbers, packed codes in the reference layout or in the
+// kernels', or what can only be decoded. Cheap to copy: copies share the storage. FP32 values of
+// what is stored otherwise exist only panel by panel, in the caller's buffer. Dense numbers are in
+// the type that products read them in: rounding to FP16 is done once.
 class Weight {
  public:
   Weight() = default;
   explicit Weight(const Tensor& tensor);  // 2-D F32/F16/BF16; the checkpoint must outlive it
   explicit Weight(std::shared_ptr<const PackedMatrix> packed);
-  explicit Weight(std::shared_ptr<const TiledMatrix> tiled);  // for the integer kernels alone
-  explicit Weight(Matrix<float> values);                      // kept in FP32
+  explicit Weight(std::shared_ptr<const TiledMatrix> tiled);
+  explicit Weight(std::shared_ptr<const EncodedMatrix> encoded);
+  explicit Weight(Matrix<float> values);  // kept in FP32
 
   // The values rounded to FP16. Throws Error, naming the matrix, where one is beyond its range, or
   // where so many are too small for it that more is lost than rounding of normal numbers can lose
@@ -46,13 +51,21 @@ class Weight {
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
-  bool quantized() const { return packed_ != nullptr || tiled_ != nullptr; }
-  const PackedMatrix* packed() const { return packed_.get(); }
+  bool quantized() const { return packed_ != nullptr || tiled_ != nullptr || encoded_ != nullptr; }
+  const PackedMatrix* packed() const { return packed_.get(); }  // nullptr: in another form
 
-  // Packed codes with the integer kernels' layout beside them, so that products go through these;
-  // the weight itself where it has no codes, or none that the kernels can take.
+  // The same codes in the integer kernels' layout, so that products go through these; the weight
+  // itself where it is not packed, or not so that the kernels can take it.
   Weight WithKernels() const;
-  const TiledMatrix* tiled() const { return tiled_.get(); }
+  // The same storage, multiplied as asked.
+  Weight With(Products products) const;
+  // What products go through; nullptr: through decoded numbers.
+  const TiledMatrix* tiled() const {
+    return products_ == Products::kKernel ? tiled_.get() : nullptr;
+  }
+
+  // Of a quantized weight: PackedMatrix's hash in whichever layout, or EncodedMatrix's.
+  std::string CodesSha256() const;
 
   // values = rows [first, first + values.rows()) in FP32, exactly.
   void DecodeRows(size_t first, MatrixView<float> values) const;
@@ -67,8 +80,8 @@ class Weight {
   size_t OwnBytes() const { return owner_ != nullptr ? StorageBits() / 8 : 0; }  // dense ones
   bool stored_in_16_bits() const { return !quantized() && dtype_ != DType::kF32; }
   bool SharesStorage(const Weight& other) const {
-    if (packed_ != nullptr) return packed_ == other.packed_;  // kernels' copies or not
-    return dense_ == other.dense_ && tiled_ == other.tiled_;
+    return dense_ == other.dense_ && packed_ == other.packed_ && tiled_ == other.tiled_ &&
+           encoded_ == other.encoded_;
   }
 
  private:
@@ -76,6 +89,8 @@ class Weight {
 
   std::shared_ptr<const PackedMatrix> packed_;
   std::shared_ptr<const TiledMatrix> tiled_;
+  std::shared_ptr<const EncodedMatrix> encoded_;
+  Products products_ = Products::kKernel;
   std::shared_ptr<const void> owner_;  // of dense_, where it is not the checkpoint
   const std::byte* dense_ = nullptr;
   DType dtype_ = DType::kF32;
@@ -130,8 +145,11 @@ std::vector<const Linear*> AllLinears(const ModelWeights& weights);
 // Bytes of dense matrices that are not the mapped checkpoint's.
 size_t OwnBytes(const ModelWeights& weights);
 
-// Matrices whose codes are decoded to FP32 for every product, because the kernels' layout is not
-// beside them; the embedding apart, which is looked up.
+// The weights with all of their products going the same way.
+ModelWeights With(ModelWeights weights, Products products);
+
+// Matrices whose codes are decoded to FP32 for every product, because they are not in the kernels'
+// layout; the embedding apart, which is looked up.
 std::vector<std::string> DecodedEachCall(const ModelWeights& weights);
 
 // Finds and maps every weight that the config asks for. Throws Error for a tensor that is missing,

@@ -1,15 +1,12 @@
 #pragma once
 
-#include <cstdint>
-#include <span>
+#include <algorithm>
 
-#include "harness/base/matrix.h"
-#include "harness/quant/packed_matrix.h"
 #include "harness/quant/scheme.h"
 
 namespace quantref {
 
-// THE specification of rounding. Every method that rounds weights goes through these functions.
+// THE specification of the format `int`. Rounders reach it through Grid (grid.h).
 //
 // A code c in [min, max] stands for the value scale * (c - zero), exactly, in FP32.
 //   asymmetric: c in [0, 2^b - 1];
@@ -19,19 +16,17 @@ namespace quantref {
 //               scale = absmax / (2^(b-1) - 1), q in [-(2^(b-1) - 1), 2^(b-1) - 1], or with
 //               full_range scale = absmax / 2^(b-1),       q in [-2^(b-1), 2^(b-1) - 1]
 //   c = clamp(round(w / scale) + zero, min, max)
-// All arithmetic is FP32; round is to nearest, ties to even; the scale is rounded to FP16 times
-// 2^exponent before it is used, with one exponent for all scales of a matrix: 0 where none of them
-// but 0 is below 2^-14, the least normal FP16 number; else the largest that makes the least of them
-// normal, or, where they lie too far apart for that, that leaves the largest of them in [2^11,
-// 2^12) times 2^exponent. Degenerate ranges: a constant nonzero group without zero_in_range takes 0
-// into its range; where the scale rounds to 0 every code is the zero point (0 if asymmetric).
+// All arithmetic is FP32; round is to nearest, ties to even; the scale is rounded to what is stored
+// (ScaleType::kFp16) before it is used. Degenerate ranges: a constant nonzero group without
+// zero_in_range takes 0 into its range; where the scale rounds to 0 every code is the zero point (0
+// if asymmetric).
 struct Affine {
   float scale = 0;  // an FP16 value times 2^exponent, >= 0
   int zero = 0;     // a code
 };
 
 struct CodeRange {
-  int min, max;
+  int min = 0, max = 0;
 };
 CodeRange Codes(const WeightScheme& scheme);
 
@@ -40,24 +35,27 @@ struct ValueRange {
   float lo = 0, hi = 0;
 };
 
+// What the scale of the range should be, before it is rounded.
+float AffineScale(ValueRange range, const WeightScheme& scheme);
+
 // Throws Error where the scale is NaN or too large for FP16 times 2^exponent.
 Affine ChooseAffine(ValueRange range, const WeightScheme& scheme, int exponent = 0);
 
-int Encode(float weight, const Affine& affine, CodeRange range);
+// To nearest, ties to even, for |x| < 2^22: std::nearbyint without SSE4.1 is a call.
+inline float RoundSmall(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+
+inline int Encode(float weight, const Affine& affine, CodeRange range) {
+  if (affine.scale == 0) return affine.zero;
+  // Clamped before it is rounded, which is the same between whole numbers: the quotient may be
+  // beyond an int.
+  const float lowest = static_cast<float>(range.min - affine.zero);
+  const float highest = static_cast<float>(range.max - affine.zero);
+  return static_cast<int>(RoundSmall(std::clamp(weight / affine.scale, lowest, highest))) +
+         affine.zero;
+}
+
 inline float Decode(int code, const Affine& affine) {
   return affine.scale * static_cast<float>(code - affine.zero);
 }
-
-// Gives `packed` its exponent, and every scale and zero point of it the grid that spans its
-// weights. `limits`, where not empty, holds one magnitude for each scale, in the layout of
-// PackedMatrix's: weights beyond it count as if they were cut there. Throws Error on weights that
-// are not finite, too large for an FP16 scale, or all too small for one with any exponent.
-void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits,
-                 PackedMatrix& packed);
-
-// Rounds the (out, in) matrix, cut at the limits, to nearest (RTN) under the scheme. Throws Error
-// as ChooseGrids does.
-PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme,
-                            MatrixView<const float> limits = {});
 
 }  // namespace quantref

@@ -9,7 +9,7 @@
 
 #include "harness/base/half.h"
 #include "harness/base/matrix.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 
 // Rounding against numpy, bit for bit: testdata/rounding.json, from

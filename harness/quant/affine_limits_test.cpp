@@ -7,7 +7,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/quant/quant_testing.h"
 #include "harness/testing/testing.h"
 

@@ -7,7 +7,7 @@
 #include "harness/base/half.h"
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/quant/quant_testing.h"
 
 // What must hold for every rounded matrix, whatever its weights.

@@ -1,5 +1,3 @@
-#include "harness/quant/affine.h"
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -12,6 +10,7 @@
 #include "harness/base/half.h"
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
+#include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {

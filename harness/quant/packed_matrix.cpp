@@ -8,9 +8,8 @@
 #include <utility>
 
 #include "harness/base/check.h"
-#include "harness/base/half.h"
 #include "harness/base/sha256.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 
 namespace quantref {
 namespace {
@@ -41,22 +40,42 @@ std::pair<size_t, size_t> ScaleGrid(size_t rows, size_t cols, const WeightScheme
 
 size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, bool ordered) {
   const auto [scale_rows, scale_cols] = ScaleGrid(rows, cols, scheme);
-  const size_t zero_bits = scheme.symmetric ? 0 : static_cast<size_t>(scheme.bits);
+  const size_t scale_bits = 8 * ScaleBytes(scheme.format->scale);
+  const size_t zero_bits = scheme.HasZeros() ? static_cast<size_t>(scheme.bits) : 0;
   const size_t order_bits = ordered ? cols * static_cast<size_t>(std::bit_width(cols - 1)) : 0;
-  return rows * RowBytes(cols, scheme) * 8 + scale_rows * scale_cols * (16 + zero_bits) +
+  return rows * RowBytes(cols, scheme) * 8 + scale_rows * scale_cols * (scale_bits + zero_bits) +
          order_bits;
+}
+
+std::string HashedScheme(const WeightScheme& scheme) {
+  const char* const kReaches[] = {"tensor", "row", "column"};
+  const std::string reach = scheme.granularity == Granularity::kGroup
+                                ? fmt::format("g{}", scheme.group)
+                                : kReaches[static_cast<size_t>(scheme.granularity)];
+  if (scheme.format->affine()) {
+    const char* range = scheme.symmetric ? (scheme.full_range ? "sym full" : "sym")
+                                         : (scheme.zero_in_range ? "asym" : "asym min-max");
+    return fmt::format("int{} {} {}", scheme.bits, reach, range);
+  }
+  std::vector<float> levels;
+  for (size_t code = 0; code < scheme.format->levels.size(); ++code)
+    levels.push_back(scheme.format->levels[code]);
+  return fmt::format("{} {} {} {}", scheme.format->name, reach, ScaleTypeName(scheme.format->scale),
+                     Sha256Hex(std::span<const float>(levels)));
 }
 
 PackedMatrix::PackedMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
     : scheme_(scheme), rows_(rows), cols_(cols), scale_rows_(1), scale_cols_(1) {
   QR_CHECK(rows > 0 && cols > 0);
   QR_CHECK(scheme.bits >= kMinBits && scheme.bits <= kMaxBits);
+  if (!scheme.format->affine()) QR_CHECK_EQ(scheme.bits, scheme.format->bits());
   if (scheme.granularity == Granularity::kGroup) QR_CHECK_EQ(cols % scheme.group, 0u);
   std::tie(scale_rows_, scale_cols_) = ScaleGrid(rows, cols, scheme);
   row_bytes_ = RowBytes(cols, scheme);
   codes_.resize(rows * row_bytes_ + kReadBeyond);
-  scales_.resize(scale_rows_ * scale_cols_);
-  if (!scheme.symmetric) zeros_.resize(scales_.size());
+  const size_t scales = scale_rows_ * scale_cols_;
+  scales_.resize(scales * ScaleBytes(scheme.format->scale));
+  if (scheme.HasZeros()) zeros_.resize(scales);
 }
 
 size_t PackedMatrix::ScaleIndex(size_t scale_row, size_t scale_col) const {
@@ -65,23 +84,40 @@ size_t PackedMatrix::ScaleIndex(size_t scale_row, size_t scale_col) const {
   return scale_row * scale_cols_ + scale_col;
 }
 
+Grid PackedMatrix::grid(size_t scale_row, size_t scale_col) const {
+  if (scheme_.format->affine()) return {affine(scale_row, scale_col), scheme_};
+  return {Scale(ScaleIndex(scale_row, scale_col)), scheme_};
+}
+
+void PackedMatrix::set_grid(size_t scale_row, size_t scale_col, const Grid& grid) {
+  if (scheme_.format->affine()) return set_affine(scale_row, scale_col, grid.affine());
+  SetScale(ScaleIndex(scale_row, scale_col), grid.scale());
+}
+
 Affine PackedMatrix::affine(size_t scale_row, size_t scale_col) const {
   const size_t i = ScaleIndex(scale_row, scale_col);
-  return {std::ldexp(HalfToFloat(scales_[i]), exponent_),
-          scheme_.symmetric ? 1 << (scheme_.bits - 1) : zeros_[i]};
+  return {Scale(i), scheme_.symmetric ? 1 << (scheme_.bits - 1) : zeros_[i]};
 }
 
 void PackedMatrix::set_affine(size_t scale_row, size_t scale_col, const Affine& affine) {
   const size_t i = ScaleIndex(scale_row, scale_col);
-  const float scale = std::ldexp(affine.scale, -exponent_);
-  QR_DCHECK_EQ(RoundToHalf(scale), scale);
-  scales_[i] = FloatToHalf(scale);
+  SetScale(i, affine.scale);
   if (scheme_.symmetric) {
     QR_DCHECK_EQ(affine.zero, 1 << (scheme_.bits - 1));
   } else {
     QR_DCHECK(affine.zero >= 0 && affine.zero < 1 << scheme_.bits);
     zeros_[i] = static_cast<uint8_t>(affine.zero);
   }
+}
+
+float PackedMatrix::Scale(size_t i) const {
+  const ScaleType type = scheme_.format->scale;
+  return LoadScale(&scales_[i * ScaleBytes(type)], type, exponent_);
+}
+
+void PackedMatrix::SetScale(size_t i, float scale) {
+  const ScaleType type = scheme_.format->scale;
+  StoreScale(scale, type, exponent_, &scales_[i * ScaleBytes(type)]);
 }
 
 void PackedMatrix::set_exponent(int exponent) {
@@ -129,7 +165,7 @@ void PackedMatrix::DecodeRow(size_t row, std::span<float> values) const {
   std::vector<uint8_t> codes(cols_);
   GetCodes(row, codes);
   for (size_t j = 0; j < cols_; ++j) {
-    const float value = Decode(codes[j], affine(row / rows_per_scale(), j / cols_per_scale()));
+    const float value = grid(row / rows_per_scale(), j / cols_per_scale()).Decode(codes[j]);
     values[order_.empty() ? j : order_[j]] = value;
   }
 }
@@ -145,11 +181,11 @@ double PackedMatrix::EffectiveBits() const {
 
 std::string PackedMatrix::Sha256() const {
   Sha256Stream sha;
-  std::string head = fmt::format("{} {} {}\n", rows_, cols_, SchemeName(scheme_));
+  std::string head = fmt::format("{} {} {}\n", rows_, cols_, HashedScheme(scheme_));
   if (exponent_ != 0) head += fmt::format("2^{}\n", exponent_);
   sha.Update(head.data(), head.size());
   sha.Update(codes_.data(), rows_ * row_bytes_);
-  sha.Update(scales_.data(), scales_.size() * sizeof(scales_[0]));
+  sha.Update(scales_.data(), scales_.size());
   sha.Update(zeros_.data(), zeros_.size());
   sha.Update(order_.data(), order_.size() * sizeof(order_[0]));
   return sha.HexDigest();

@@ -6,26 +6,32 @@
 #include <vector>
 
 #include "harness/base/matrix.h"
+#include "harness/quant/scale.h"
 #include "harness/quant/scheme.h"
 
 namespace quantref {
 
 struct Affine;
+class Grid;
 
-// Stored bits of a quantized matrix: codes by whole bytes of a row, 16 for each scale, b for each
+// Stored bits of a quantized matrix: codes by whole bytes of a row, those of each scale, b for each
 // zero point, and where the columns are permuted, ceil(log2(cols)) for each; without an exponent,
 // which adds kExponentBits where it is not 0.
-inline constexpr size_t kExponentBits = 8;
-inline constexpr int kMostExponent = 80;  // its magnitude
 size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, bool ordered);
+
+// The text that stands for the scheme in hashes of packed matrices, whatever tables call it: of
+// `int` its bits, the reach of a scale and the kind of range, "int4 g128 asym", "int3 row sym
+// full", "int8 tensor asym min-max"; of other formats their name, the reach, the type of scales and
+// the SHA-256 of the levels as little-endian FP32.
+std::string HashedScheme(const WeightScheme& scheme);
 
 // A quantized (out, in) matrix. Layout (the reference layout; kernels may repack):
 //   codes   row after row; in a row, code j takes the bits [j*b, (j+1)*b) counted from the least
 //   significant bit of the
 //           row's first byte; a row ends on a whole byte.
-//   scales  FP16, one for each (row block, column block) of the granularity, row-major; times
-//           2^exponent, one for the matrix, 0 unless FP16 alone would lose small scales.
-//   zeros   one code for each scale, asymmetric only.
+//   scales  as the format's ScaleType says, one for each (row block, column block) of the
+//           granularity, row-major.
+//   zeros   one code for each scale, where the scheme has them.
 //   order   which column of the weights each position of a row holds; none: the column of its
 //   number.
 //           Codes, groups and columns of scales go by position, decoded values by column.
@@ -45,8 +51,12 @@ class PackedMatrix {
   size_t rows_per_scale() const { return rows_ / scale_rows_; }
   size_t cols_per_scale() const { return cols_ / scale_cols_; }
 
+  Grid grid(size_t scale_row, size_t scale_col) const;
+  // The scale must be one that can be stored beside exponent().
+  void set_grid(size_t scale_row, size_t scale_col, const Grid& grid);
+
+  // The same of `int`, for integer kernels.
   Affine affine(size_t scale_row, size_t scale_col) const;
-  // The scale must be an FP16 number times 2^exponent().
   void set_affine(size_t scale_row, size_t scale_col, const Affine& affine);
 
   int exponent() const { return exponent_; }
@@ -69,17 +79,19 @@ class PackedMatrix {
   size_t StorageBits() const;
   double EffectiveBits() const;  // StorageBits per weight
 
-  // SHA-256 of shape, scheme, codes, scales, zeros, order, and an exponent that is not 0.
+  // SHA-256 of shape, HashedScheme, codes, scales, zeros, order, and an exponent that is not 0.
   std::string Sha256() const;
 
  private:
   size_t ScaleIndex(size_t scale_row, size_t scale_col) const;
+  float Scale(size_t i) const;
+  void SetScale(size_t i, float scale);
 
   WeightScheme scheme_;
   size_t rows_, cols_, scale_rows_, scale_cols_, row_bytes_;
   int exponent_ = 0;
   std::vector<uint8_t> codes_;
-  std::vector<uint16_t> scales_;  // FP16 patterns
+  std::vector<uint8_t> scales_;  // as StoreScale writes them
   std::vector<uint8_t> zeros_;
   std::vector<uint32_t> order_;
 };

@@ -202,6 +202,23 @@ TEST_CASE("packed_matrix: effective bits count scales, zeros and padding", "[pac
   CHECK(ordered.StorageBits() == 7 * (2 * 8 + 16) + 5 * 3);
 }
 
+TEST_CASE("packed_matrix: the text of a scheme in hashes stays, whatever tables call it",
+          "[packed_matrix]") {
+  CHECK(HashedScheme({}) == "int4 g128 asym");
+  CHECK(HashedScheme({.bits = 3, .group = 64, .symmetric = true}) == "int3 g64 sym");
+  CHECK(HashedScheme({.bits = 2, .group = 1, .symmetric = true, .full_range = true}) ==
+        "int2 g1 sym full");
+  CHECK(HashedScheme({.bits = 8, .granularity = Granularity::kRow, .zero_in_range = false}) ==
+        "int8 row asym min-max");
+  CHECK(HashedScheme({.bits = 5, .granularity = Granularity::kColumn}) == "int5 column asym");
+  CHECK(HashedScheme({.granularity = Granularity::kTensor, .symmetric = true}) ==
+        "int4 tensor sym");
+  // What does not count does not show.
+  CHECK(HashedScheme({.granularity = Granularity::kRow, .group = 7, .full_range = true}) ==
+        "int4 row asym");
+  CHECK(HashedScheme({.symmetric = true, .zero_in_range = false}) == "int4 g128 sym");
+}
+
 // 2 x 4, with all codes, scales and zeros set.
 PackedMatrix HashedExample() {
   PackedMatrix matrix(2, 4, {.bits = 4, .group = 2});

@@ -6,6 +6,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/glob.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -22,6 +23,7 @@ void CheckMatchesSome(const std::string& pattern, const char* key,
 }
 
 WeightScheme Override(WeightScheme scheme, const SchemeOverride& with) {
+  if (with.format != nullptr && with.format != scheme.format) scheme = SchemeOf(*with.format);
   scheme.bits = with.bits.value_or(scheme.bits);
   if (with.group) {
     scheme.granularity = Granularity::kGroup;

@@ -14,7 +14,8 @@ namespace quantref {
 // the general ones.
 struct SchemeOverride {
   std::string match;
-  bool keep = false;  // stays as the checkpoint has it
+  bool keep = false;                     // stays as the checkpoint has it
+  const NumberFormat* format = nullptr;  // nullptr: the general one; else with its own defaults
   std::optional<int> bits;
   std::optional<Granularity> granularity;
   std::optional<size_t> group;  // implies kGroup unless a granularity is given too

@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "harness/quant/format.h"
 #include "harness/quant/scheme.h"
 
 // What the tests of rounding share. Only tests include this.
@@ -23,6 +24,36 @@ inline std::vector<WeightScheme> AllSchemes(std::initializer_list<int> all_bits,
           schemes.push_back(scheme);
         }
       }
+    }
+  }
+  return schemes;
+}
+
+// Formats with tables that no config knows. Uneven: 16 levels, not symmetric, not in order, two of
+// them 0, FP16 scales. Wide: 8 levels, FP32 scales.
+inline constexpr float kUnevenLevels[] = {0,     0.25f, 0.5f,  0.75f,  1,      1.5f,   2,     3.5f,
+                                          -0.0f, -0.2f, -0.4f, -0.65f, -1.05f, -1.55f, -2.1f, -3};
+inline constexpr float kWideLevels[] = {-1, -0.61f, -0.3f, -0.07f, 0.11f, 0.34f, 0.66f, 1};
+inline constexpr NumberFormat kUneven = {.name = "uneven",
+                                         .about = "for tests",
+                                         .levels = {kUnevenLevels, Midpoint::kEvenCode},
+                                         .group = 16};
+inline constexpr NumberFormat kWide = {.name = "wide",
+                                       .about = "for tests",
+                                       .levels = {kWideLevels, Midpoint::kLower},
+                                       .scale = ScaleType::kFp32,
+                                       .group = 8};
+
+// Every reach of their scales.
+inline std::vector<WeightScheme> TableSchemes(size_t group) {
+  std::vector<WeightScheme> schemes;
+  for (const NumberFormat* format : {&kUneven, &kWide}) {
+    for (Granularity granularity :
+         {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
+      WeightScheme scheme = SchemeOf(*format);
+      scheme.granularity = granularity;
+      scheme.group = group;
+      schemes.push_back(scheme);
     }
   }
   return schemes;

@@ -5,19 +5,27 @@
 
 namespace quantref {
 
+struct NumberFormat;
+extern const NumberFormat kIntFormat;  // format.h
+
 // How far one scale (and zero point) of a (out, in) weight matrix reaches.
 enum class Granularity { kTensor, kRow, kColumn, kGroup };
 
-// The format of a quantized weight matrix: data, not an algorithm. What the numbers mean is defined
-// in affine.h.
+// The format of a quantized weight matrix and what it leaves open: data, not an algorithm. What the
+// numbers mean is defined in grid.h.
 struct WeightScheme {
-  int bits = 4;  // 2..8
+  int bits = 4;  // 2..8; those of the format where it has its own
   Granularity granularity = Granularity::kGroup;
   size_t group =
       128;  // consecutive inputs that share a scale; used by kGroup only, must divide `in`
-  bool symmetric = false;     // no zero point
-  bool full_range = false;    // symmetric only: use the code -2^(bits-1) too
-  bool zero_in_range = true;  // asymmetric only: the range always contains 0
+  // Of `int` alone:
+  bool symmetric = false;                    // no zero point
+  bool full_range = false;                   // symmetric only: use the code -2^(bits-1) too
+  bool zero_in_range = true;                 // asymmetric only: the range always contains 0
+  const NumberFormat* format = &kIntFormat;  // never nullptr
+
+  // Whether a zero point stands beside each scale.
+  bool HasZeros() const;
 
   bool operator==(const WeightScheme&) const = default;
 };
@@ -27,11 +35,15 @@ inline constexpr int kMaxBits = 8;
 
 const char* GranularityName(Granularity granularity);
 
-// As the tables print it: "int4 g128 asym", "int8 row sym", "int3 g64 sym full".
+// How far a scale reaches, as the tables print it: "g128", "row".
+std::string ReachName(const WeightScheme& scheme);
+
+// As the tables print it: "int4 g128 asym", "int8 row sym", "int3 g64 sym full"; of a format with
+// levels of its own, its name and the reach.
 std::string SchemeName(const WeightScheme& scheme);
 
 // Throws Error where the scheme cannot be applied to a (rows, cols) matrix of this name: bits out
-// of range, or a group that does not divide cols.
+// of range or not the format's, or a group that does not divide cols.
 void CheckApplies(const WeightScheme& scheme, const std::string& name, size_t rows, size_t cols);
 
 }  // namespace quantref

@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "harness/quant/quant_testing.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -44,6 +45,7 @@ TEST_CASE("scheme: equality sees every field", "[scheme]") {
   CHECK_FALSE(base == WeightScheme{.symmetric = true});
   CHECK_FALSE(base == WeightScheme{.full_range = true});
   CHECK_FALSE(base == WeightScheme{.zero_in_range = false});
+  CHECK_FALSE(base == WeightScheme{.format = &testing::kUneven});
 }
 
 TEST_CASE("scheme: 2 to 8 bits apply, and no others", "[scheme]") {

@@ -1,0 +1,136 @@
+#include "harness/quant/grid.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+
+namespace quantref {
+namespace {
+
+float Cut(float weight, float limit) { return std::clamp(weight, -limit, limit); }
+
+// One limit for each scale, in the layout of the matrix's.
+void CheckLimits(MatrixView<const float> limits, const PackedMatrix& packed) {
+  if (limits.empty()) return;
+  QR_CHECK_EQ(limits.rows(), packed.scale_rows());
+  QR_CHECK_EQ(limits.cols(), packed.scale_cols());
+}
+
+// The ranges of every scale of the matrix, in the order of PackedMatrix's scales.
+std::vector<ValueRange> FindRanges(MatrixView<const float> weights, MatrixView<const float> limits,
+                                   const PackedMatrix& packed) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<ValueRange> ranges(packed.scale_rows() * packed.scale_cols(),
+                                 {kInfinity, -kInfinity});
+  for (size_t r = 0; r < weights.rows(); ++r) {
+    ValueRange* row_ranges = &ranges[r / packed.rows_per_scale() * packed.scale_cols()];
+    for (size_t c = 0; c < weights.cols(); ++c) {
+      const float w = weights(r, c);
+      if (!std::isfinite(w)) {
+        throw Error(fmt::format("expected finite weights, found {} at row {}, column {}", w, r, c),
+                    "weights");
+      }
+      ValueRange& range = row_ranges[c / packed.cols_per_scale()];
+      range.lo = std::min(range.lo, w);
+      range.hi = std::max(range.hi, w);
+    }
+  }
+  for (size_t i = 0; i < ranges.size() && !limits.empty(); ++i) {
+    const float limit = limits(i / packed.scale_cols(), i % packed.scale_cols());
+    ranges[i] = {Cut(ranges[i].lo, limit), Cut(ranges[i].hi, limit)};
+  }
+  return ranges;
+}
+
+// What the scale of the range should be, before it is rounded: of a table, the least that reaches
+// both ends of the range with the level of the largest magnitude.
+float WantedScale(ValueRange range, const WeightScheme& scheme) {
+  if (scheme.format->affine()) return AffineScale(range, scheme);
+  return std::max(std::fabs(range.lo), std::fabs(range.hi)) / scheme.format->levels.Largest();
+}
+
+}  // namespace
+
+Grid::Grid(const Affine& affine, const WeightScheme& scheme)
+    : affine_(affine), codes_(Codes(scheme)) {
+  QR_DCHECK(scheme.format->affine());
+}
+
+Grid::Grid(float scale, const WeightScheme& scheme)
+    : levels_(&scheme.format->levels), affine_{scale, 0} {
+  QR_DCHECK(!scheme.format->affine());
+}
+
+Grid::Point Grid::NearestLevel(float weight) const {
+  const float scale = affine_.scale;
+  const size_t code = levels_->Nearest(scale == 0 ? 0.0f : weight / scale);
+  return {static_cast<int>(code), scale * (*levels_)[code]};
+}
+
+ValueRange Grid::Reach() const {
+  const float scale = affine_.scale;
+  if (levels_ == nullptr) {
+    return {quantref::Decode(codes_.min, affine_) - scale / 2,
+            quantref::Decode(codes_.max, affine_) + scale / 2};
+  }
+  const size_t top = levels_->distinct() - 1;
+  const auto beyond = [&](size_t end, size_t next) {
+    const float level = levels_->Ranked(end);
+    return scale * (level + (level - levels_->Ranked(next)) / 2);
+  };
+  return {beyond(0, 1), beyond(top, top - 1)};
+}
+
+Grid ChooseGrid(ValueRange range, const WeightScheme& scheme, int exponent) {
+  if (scheme.format->affine()) return {ChooseAffine(range, scheme, exponent), scheme};
+  return {RoundScale(WantedScale(range, scheme), scheme.format->scale, exponent), scheme};
+}
+
+float WidestRange(const WeightScheme& scheme, int exponent) {
+  const float half = LargestScale(scheme.format->scale, exponent) * 0.5f;
+  if (!scheme.format->affine()) return half * scheme.format->levels.Largest();
+  return half * static_cast<float>(Codes(scheme).max - Codes(scheme).min);
+}
+
+void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits,
+                 PackedMatrix& packed) {
+  CheckLimits(limits, packed);
+  const WeightScheme& scheme = packed.scheme();
+  const std::vector<ValueRange> ranges = FindRanges(weights, limits, packed);
+  std::vector<float> wanted(ranges.size());
+  std::transform(ranges.begin(), ranges.end(), wanted.begin(),
+                 [&](const ValueRange& range) { return WantedScale(range, scheme); });
+  packed.set_exponent(ChooseExponent(wanted, scheme.format->scale));
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    packed.set_grid(i / packed.scale_cols(), i % packed.scale_cols(),
+                    ChooseGrid(ranges[i], scheme, packed.exponent()));
+  }
+}
+
+PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme,
+                            MatrixView<const float> limits) {
+  PackedMatrix packed(weights.rows(), weights.cols(), scheme);
+  ChooseGrids(weights, limits, packed);
+  std::vector<uint8_t> codes(weights.cols());
+  for (size_t r = 0; r < weights.rows(); ++r) {
+    const size_t scale_row = r / packed.rows_per_scale();
+    for (size_t s = 0, c = 0; s < packed.scale_cols(); ++s) {
+      const Grid grid = packed.grid(scale_row, s);
+      const float limit =
+          limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, s);
+      for (const size_t end = c + packed.cols_per_scale(); c < end; ++c) {
+        codes[c] = static_cast<uint8_t>(grid.Nearest(Cut(weights(r, c), limit)).code);
+      }
+    }
+    packed.SetCodes(r, codes);
+  }
+  return packed;
+}
+
+}  // namespace quantref

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace quantref {
+
+// Which level a number takes that lies midway between two: the lower one (bitsandbytes' tables), or
+// the one whose code is even (OCP's and IEEE's floats).
+enum class Midpoint { kLower, kEvenCode };
+
+// The numbers that the codes of a format stand for, in units of the scale, where they are not
+// evenly spaced: up to 256 of them, by code, in any order, all finite. Of codes with equal levels
+// (+0 and -0) the smallest is the one that rounding gives.
+class LevelTable {
+ public:
+  constexpr LevelTable() = default;  // no table
+  constexpr LevelTable(std::span<const float> by_code, Midpoint midpoint)
+      : size_(by_code.size()), midpoint_(midpoint) {
+    for (size_t code = 0; code < size_; ++code) {
+      by_code_[code] = by_code[code];
+      codes_[code] = static_cast<uint8_t>(code);
+    }
+    const auto begin = codes_.begin(), end = codes_.begin() + static_cast<ptrdiff_t>(size_);
+    std::sort(begin, end, [this](uint8_t a, uint8_t b) {
+      return by_code_[a] < by_code_[b] || (!(by_code_[b] < by_code_[a]) && a < b);
+    });
+    const auto last = std::unique(
+        begin, end, [this](uint8_t a, uint8_t b) { return !(by_code_[a] < by_code_[b]); });
+    distinct_ = static_cast<size_t>(last - begin);
+    for (size_t rank = 0; rank + 1 < distinct_; ++rank) {
+      doubled_midpoints_[rank] = static_cast<double>(by_code_[codes_[rank]]) +
+                                 static_cast<double>(by_code_[codes_[rank + 1]]);
+    }
+  }
+
+  constexpr bool empty() const { return size_ == 0; }
+  constexpr size_t size() const { return size_; }  // codes are 0 .. size() - 1
+  constexpr float operator[](size_t code) const { return by_code_[code]; }
+
+  // The distinct levels by size: rank 0 is the lowest.
+  constexpr size_t distinct() const { return distinct_; }
+  constexpr float Ranked(size_t rank) const { return by_code_[codes_[rank]]; }
+  constexpr float Largest() const {  // magnitude
+    return std::max(-Ranked(0), Ranked(distinct_ - 1));
+  }
+
+  // The code of the level nearest to x, which is decided exactly. A NaN counts as the lowest.
+  constexpr size_t Nearest(float x) const {
+    const double doubled = 2.0 * static_cast<double>(x);
+    const auto begin = doubled_midpoints_.begin();
+    const auto end = begin + static_cast<ptrdiff_t>(distinct_ - 1);
+    const auto found = std::lower_bound(begin, end, doubled);
+    const size_t rank = static_cast<size_t>(found - begin);
+    const bool midway = found != end && *found == doubled;
+    const bool up = midway && midpoint_ == Midpoint::kEvenCode && codes_[rank] % 2 != 0;
+    return codes_[rank + (up ? 1 : 0)];
+  }
+
+ private:
+  static constexpr size_t kMost = 256;
+  size_t size_ = 0, distinct_ = 0;
+  Midpoint midpoint_ = Midpoint::kLower;
+  std::array<float, kMost> by_code_{};
+  std::array<uint8_t, kMost> codes_{};             // by rank
+  std::array<double, kMost> doubled_midpoints_{};  // sums of two neighbours, exact
+};
+
+}  // namespace quantref
