@@ -25,18 +25,19 @@ Place Find(size_t output, size_t input) {
   return {output * kDotTerms + input % kDotTerms, input / kDotTerms};
 }
 
-unsigned GetCode(const uint8_t* block, int bits, Place at) {
-  switch (bits) {
-    case 8:
-      return block[at.row * kRowBytes + at.byte];
-    case 4:
-      return block[at.row / 2 * kRowBytes + at.byte] >> (4 * (at.row % 2)) & 15u;
-    default: {
-      const unsigned low = block[at.row / 4 * kRowBytes + at.byte] >> (2 * (at.row % 4)) & 3u;
-      if (bits == 2) return low;
-      return low | (block[2 * kRowBytes + at.byte] >> at.row & 1u) << 2;
-    }
-  }
+// The codes of an output for inputs 4 row to 4 row + 3 of a block, a byte each.
+template <int kBits>
+uint32_t FourCodes(const uint8_t* block, size_t output, size_t row) {
+  const auto word = [&](size_t stored_row) {
+    uint32_t bytes;
+    std::memcpy(&bytes, block + stored_row * kRowBytes + output * kDotTerms, sizeof(bytes));
+    return bytes;
+  };
+  if constexpr (kBits == 8) return word(row);
+  if constexpr (kBits == 4) return word(row / 2) >> (4 * (row % 2)) & 0x0f0f0f0fu;
+  const uint32_t low = word(row / 4) >> (2 * (row % 4)) & 0x03030303u;
+  if constexpr (kBits == 2) return low;
+  return low | (word(2) >> row & 0x01010101u) << 2;
 }
 
 // The block's bits there are still 0.
@@ -162,9 +163,10 @@ void TiledMatrix::GetCodesOf(size_t row, std::span<uint8_t> codes) const {
   for (size_t g = 0; g < plain_.groups; ++g) {
     uint8_t* group = &codes[g * plain_.group];
     for (size_t first = 0; first < filled; first += kBlockTerms, block += kRowBytes * kBits) {
-      const size_t count = std::min(kBlockTerms, plain_.group - std::min(first, plain_.group));
-      for (size_t k = 0; k < count; ++k)
-        group[first + k] = static_cast<uint8_t>(GetCode(block, kBits, Find(output, k)));
+      uint32_t words[kBlockTerms / kDotTerms];
+      for (size_t r = 0; r < std::size(words); ++r) words[r] = FourCodes<kBits>(block, output, r);
+      const size_t left = plain_.group - std::min(first, plain_.group);
+      std::memcpy(group + first, words, std::min(sizeof(words), left));
     }
   }
 }

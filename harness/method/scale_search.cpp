@@ -23,17 +23,18 @@ double SquaredDifference(MatrixView<const float> a, MatrixView<const float> b) {
   return sum;
 }
 
+// In the form that products with so many tokens are fastest in.
 Weight ScaledColumns(const Weight& weight, std::span<const float> scales,
-                     const std::optional<WeightScheme>& scheme) {
+                     const std::optional<WeightScheme>& scheme,
+                     const std::optional<ActivationFormat>& activations, size_t tokens) {
   Matrix<float> values = weight.Decode();
   QR_CHECK_EQ(values.cols(), scales.size());
   for (size_t r = 0; r < values.rows(); ++r) {
     for (size_t c = 0; c < values.cols(); ++c) values(r, c) *= scales[c];
   }
   if (!scheme) return Weight(std::move(values));
-  // Through the kernels, which are faster than FP32 products.
-  return Weight(std::make_shared<PackedMatrix>(RoundToNearest(values.view(), *scheme)))
-      .WithKernels();
+  const Weight rounded(std::make_shared<PackedMatrix>(RoundToNearest(values.view(), *scheme)));
+  return MultipliesCodes(activations, tokens) ? rounded.WithKernels() : Weight(rounded.Decode());
 }
 
 }  // namespace
@@ -70,7 +71,8 @@ BlockWeights ScaleSearch::Trial(std::span<const float> scales) const {
   BlockWeights trial = block_.weights;
   for (const LinearIndex consumer : group_.consumers) {
     Linear& linear = trial.linears[consumer];
-    linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[consumer]);
+    linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[consumer], format,
+                                  outputs_.front().rows());
     if (block_.schemes[consumer]) linear.activations = format;
   }
   return trial;

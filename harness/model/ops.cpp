@@ -108,6 +108,14 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, MatrixView<floa
 
 }  // namespace
 
+// Where no instruction multiplies bytes by fours (VNNI, AMX), each of the three digits of an FP32
+// activation costs as much as an FP32 product, and this many tokens are worth decoding for
+// (README.md has the figures).
+bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens) {
+  constexpr size_t kTokensToDecodeFor = 96;
+  return activations || tokens < kTokensToDecodeFor || ActiveIsa() != Isa::kAvx2;
+}
+
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
                  LinearScratch& scratch) {
   const Weight& weight = linear.weight;
@@ -115,7 +123,7 @@ void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<flo
   QR_CHECK_EQ(y.cols(), weight.rows());
   if (scratch.workers.size() < TeamThreads(scratch.team))
     scratch.workers.resize(TeamThreads(scratch.team));
-  if (weight.tiled() != nullptr) {
+  if (weight.tiled() != nullptr && MultipliesCodes(linear.activations, x.rows())) {
     ApplyTiled(linear, x, y, scratch);
   } else {
     ApplyDense(linear, x, y, scratch);

@@ -43,6 +43,11 @@ struct LinearScratch {
   QuantizedInputs inputs;
 };
 
+// Whether ApplyLinear multiplies the codes themselves, of a weight that the integer kernels can
+// take, with these activations and so many tokens; else it decodes panels of the weight for FP32
+// products, which are faster then.
+bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens);
+
 // y (T, out) = Q(x (T, in)) W^T + b. Through the integer kernels (qgemm.h) where the weight has
 // their layout; up to kThinTokens tokens read dense weights as they are stored (thin_gemm.h); else
 // the weight is decoded panel by panel, so a layer costs no more memory than the panel. A result

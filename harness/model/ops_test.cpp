@@ -5,10 +5,13 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "harness/base/rng.h"
+#include "harness/kernels/isa.h"
+#include "harness/quant/grid.h"
 
 // Every operation against its definition in double.
 
@@ -92,6 +95,29 @@ TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
       CHECK(untouched);
     }
   }
+}
+
+// On both sides of MultipliesCodes' rule, for codes of every width and groups that fill no block.
+TEST_CASE("ops: ApplyLinear with quantized weights, in integers or by decoded panels", "[ops]") {
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const size_t tokens : {1, 95, 96, 97}) {
+      CAPTURE(bits, tokens);
+      constexpr size_t kIn = 3 * 40, kOut = 37;
+      const Matrix<float> weights = RandomMatrix(kOut, kIn, 5), x = RandomMatrix(tokens, kIn, 6);
+      const WeightScheme scheme{.bits = bits, .group = 40};
+      const Weight packed(
+          std::make_shared<const PackedMatrix>(RoundToNearest(weights.view(), scheme)));
+      const Linear linear{"w", packed.WithKernels(), {}};
+      REQUIRE(linear.weight.tiled() != nullptr);
+      Matrix<float> y(tokens, kOut);
+      LinearScratch scratch;
+      ApplyLinear(linear, x.view(), y.view(), scratch);
+      CHECK(WorstLinearError(x.view(), packed.Decode(), {}, y.view()) < 1e-6);
+    }
+  }
+  CHECK(MultipliesCodes(std::nullopt, 95));
+  CHECK(MultipliesCodes(ActivationFormat{8, true, {}}, 4096));
+  CHECK(MultipliesCodes(std::nullopt, 96) == (ActiveIsa() != Isa::kAvx2));
 }
 
 TEST_CASE("ops: a panel has 512 rows, or as many as its memory holds", "[ops]") {
