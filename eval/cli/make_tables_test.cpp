@@ -58,6 +58,7 @@ TEST_CASE("make_tables: outputs, one format, a file") {
     CHECK(MakeTables(lab, {"table.yaml", "--format", format}).out == Read(lab / file));
   CHECK(MakeTables(lab, {"table.yaml", "--format", "csv", "--out", "b.csv"}).out.empty());
   CHECK(Read(lab / "b.csv") == Read(lab / "a.csv"));
+  CHECK(Contains(MakeTables(lab, {"table.yaml", "--format", "text"}).out, "\ngptq "));
   CHECK(MakeTables(lab, {"table.yaml", "--format", "pdf"}).exit_code == 2);
   CHECK(MakeTables(lab, {"none.yaml"}).exit_code == 2);
   CHECK(MakeTables(lab, {"table.yaml", "--check", "--out", "c"}).exit_code == 2);

@@ -193,5 +193,17 @@ TEST_CASE(
   }
 }
 
+// What links kernels holds the name of the BLAS that they load.
+TEST_CASE("programs: those that read records hold no kernels") {
+  const auto holds_kernels = [](const std::string& program) {
+    return Contains(ReadFile(Program(program), size_t{1} << 30), "libopenblas");
+  };
+  CHECK(holds_kernels("run_eval"));
+  for (const char* program : {"compare_results", "make_tables", "make_report"}) {
+    INFO(program);
+    CHECK_FALSE(holds_kernels(program));
+  }
+}
+
 }  // namespace
 }  // namespace quantref

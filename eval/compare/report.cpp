@@ -182,7 +182,12 @@ std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& g
   const ListedCells listed = ListCells(comparison);
   std::string text = fmt::format("**{}**{}\n", SummaryLine(comparison),
                                  gated ? " · " + GateLine(comparison, gate) : "");
-  text += "\n" + MarkdownText(SharedLine(comparison));
+  text += "\n";
+  std::string shared = SharedLine(comparison);
+  if (!shared.empty()) {
+    shared.pop_back();  // the line's end
+    text += MarkdownText(shared) + "\n";
+  }
   const auto add_table = [](const ComparedCells& cells) {
     return MarkdownTable(MakeCellTable(cells));
   };

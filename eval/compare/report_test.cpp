@@ -94,8 +94,9 @@ TEST_CASE("comparison as Markdown") {
   INFO(text);
   CHECK(text.find("**3 of 7 cells judged: 1 worse, 1 not comparable") == 0);  // the summary first
   CHECK(MissingPart(text, {"gate: FAILED by 4 cells", "| b worse | worse | packed weights |",
-                           "g new\\|&lt;&amp;&gt;\"'", "<details><summary>What changed</summary>",
-                           "&lt;3\\|&amp;", "<details><summary>1 cell the same"}) == "");
+                           "\nwikilm · gptq-2048\n\n", "g new\\|&lt;&amp;&gt;\"'",
+                           "<details><summary>What changed</summary>", "&lt;3\\|&amp;",
+                           "<details><summary>1 cell the same"}) == "");
   size_t open = 0, close = 0;
   for (size_t at = 0; (at = text.find("<details>", at)) != std::string::npos; ++at) ++open;
   for (size_t at = 0; (at = text.find("</details>", at)) != std::string::npos; ++at) ++close;

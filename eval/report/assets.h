@@ -4,7 +4,7 @@
 
 namespace quantref {
 
-// page.css and page.js, as they stand in a page.
-extern const std::string_view kReportStyle, kReportScript;
+// page.css, page.js and how_to_read.html, as they stand in a page.
+extern const std::string_view kReportStyle, kReportScript, kReportProse;
 
 }  // namespace quantref

@@ -159,8 +159,8 @@ std::string FindingsHtml(const std::vector<PageRecord>& records, size_t threads)
   findings.resize(findings.size() - more);
   if (more > 0) findings.push_back(Plural(more, "finding") + " more, in the tables");
   return "<p>Change of PPL against the reference on the same windows, with its 95 % interval; "
-         "where cells "
-         "are said to differ, the paired interval of their difference excludes a tie:</p>\n" +
+         "where cells are said to differ, the paired interval of their difference excludes a "
+         "tie:</p>\n" +
          ListHtml("findings", findings);
 }
 

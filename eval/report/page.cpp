@@ -29,34 +29,6 @@ struct Section {
   std::string html;  // "": the page has no such section
 };
 
-constexpr const char* kHowToRead =
-    "<dl>\n"
-    "<dt>±, [ ]</dt><dd>Of accuracy, the 95 % interval over windows of text (bootstrap-t; of fewer "
-    "than 16 windows Student's t), as its half width, or whole where it is lopsided; changes and "
-    "comparisons are paired: the same windows through both models. It "
-    "says what another text of this kind may give, not what another calibration may. Of speeds, "
-    "the "
-    "interquartile range of the samples.</dd>\n"
-    "<dt>bold</dt><dd>The best of its group of cells, where the 95 % interval of the paired "
-    "difference from every other excludes a tie. The caption names the group.</dd>\n"
-    "<dt>†</dt><dd>The best or tied with it; then none is bold.</dd>\n"
-    "<dt>raised letters</dt><dd>Stamps: what must be known before a figure is used. Captions "
-    "explain "
-    "them.</dd>\n"
-    "<dt>-</dt><dd>Not measured, or not there. Nothing that was not measured is shown as 0.</dd>\n"
-    "<dt>verdicts</dt><dd><i>worse</i> and <i>better</i>: the paired 95 % interval of the change "
-    "excludes none; such an interval is wrong once in 20. <i>same</i>: equal bits, or an interval "
-    "too "
-    "narrow to matter. <i>cannot tell</i>: too wide an interval to say.</dd>\n"
-    "<dt>records</dt><dd>Every figure is read or computed from the records listed here; of several "
-    "of "
-    "one cell the newest counts in tables and comparisons. A table's figure leads to its "
-    "record.</dd>\n"
-    "<dt>views</dt><dd>Headers sort: up, down, and as written. Filters keep the rows that have "
-    "every "
-    "word. The page's address holds what is shown, for links.</dd>\n"
-    "</dl>\n";
-
 std::vector<TableSpec> ReadTableSpecs(const ReportSpec& spec) {
   std::vector<TableSpec> tables;
   for (const std::string& file : spec.tables)
@@ -166,7 +138,7 @@ std::string ReportPage(const ReportSpec& spec, const fs::path& plots, size_t thr
                                         {"comparison", "Comparison",
                                          with.comparison ? ComparisonHtml(*with.comparison) : ""},
                                         {"records", "Records", RecordsHtml(records)},
-                                        {"reading", "How to read it", kHowToRead}});
+                                        {"reading", "How to read it", std::string(kReportProse)}});
 }
 
 }  // namespace quantref

@@ -47,6 +47,25 @@ TEST_CASE("table text: uncertainty as the spec wants it") {
   CHECK(Has(CsvTable(lab.Make(kSpec)), "rtn,kl_mean,0.1234,0.1134,0.1334,,,00000000feed0000,"));
 }
 
+TEST_CASE("table as text: as many columns as fit, intervals go first, the best is said to be it") {
+  TableLab lab;
+  lab.Add(TableSample("rtn", 0.06, 0.005));
+  lab.Add(TableSample("gptq", 0.02, 0.002));
+  const Table& table = lab.Make(
+      "rows: [method]\ncells: [{metric: delta_nll, digits: 3}, {metric: effective_bits}]\n");
+  const std::string wide = TextTable(table, std::nullopt);
+  INFO(wide);
+  CHECK(wide.starts_with("method"));
+  CHECK(Has(wide, "\ngptq"));
+  CHECK(Has(wide, "+0.020 ± 0.001 best"));
+  CHECK(Has(wide, "\nA table.\n"));
+  CHECK(Has(wide, "\nBest: the best of its column, where it is no tie"));
+  const std::string narrow = TextTable(table, 32);
+  INFO(narrow);
+  CHECK(Has(narrow, "+0.020 best"));
+  CHECK(Has(TextTable(table, 24), "left out, for lines of 24"));
+}
+
 TEST_CASE("table text: a lopsided interval is never ±, in its whole column") {
   TableLab lab;
   Json record = Plain("rtn", 0.1234);
