@@ -141,7 +141,7 @@ TEST_CASE("table text: special characters are escaped, records named") {
             "\\textasciitilde{}\\textasciicircum{}\\textbackslash{}*,--\\textgreater{} & "));
   CHECK(Has(LatexTable(table), "\\\\ % record " + id + "\n"));
   const std::string markdown = MarkdownTable(table);
-  CHECK(Has(markdown, "| a\\_b&amp;c\\|&lt;d>\"%$#{}\\~^\\\\\\*,--> |"));
+  CHECK(Has(markdown, "| a\\_b&amp;c\\|&lt;d&gt;\"%$#{}\\~^\\\\\\*,--&gt; |"));
   CHECK(Has(markdown, "record " + id));
   CHECK(Occurrences(markdown.substr(markdown.find("<!--")), "-->") == 1);
   CHECK(Has(HtmlPage(table), "a_b&amp;c|&lt;d&gt;&quot;%$#{}~^\\*,--&gt;</th>"));
