@@ -137,7 +137,8 @@ TEST_CASE("table format: a whole model runs on decoded weights, which is told an
       decoded.blocks[b].linears[i].weight = Weight(linear.weight.Decode());
     }
   }
-  const std::vector<uint32_t> ids = {1, 5, 9, 33, 2, 7, 60, 12, 3, 44, 8, 19};
+  std::vector<uint32_t> ids;  // more than the products take that read weights as they are stored
+  for (uint32_t t = 0; t < 24; ++t) ids.push_back((7 * t + 3) % 64);
   Workspace work;
   const auto hidden = [&](const ModelWeights& of) {
     const Matrix<float> h = Transformer(config, of, ids.size()).Hidden(ids, work);
@@ -145,7 +146,7 @@ TEST_CASE("table format: a whole model runs on decoded weights, which is told an
   };
   CHECK(hidden(model.weights) == hidden(decoded));
   for (const LayerReport& layer : model.layers) {
-    CHECK(layer.clipped_share == 0);
+    CHECK(layer.clipped_share < 0.1);  // the lowest level is nearer to 0 than the highest
     CHECK(layer.weight_mse > 0);
     CHECK(layer.scale_max >= layer.scale_min);
   }
