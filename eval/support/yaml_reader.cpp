@@ -1,10 +1,12 @@
 #include "eval/support/yaml_reader.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <sstream>
 
 #include "eval/support/nearest.h"
 #include "harness/base/error.h"
@@ -100,6 +102,29 @@ std::errc ParseNumber(const std::string& text, Number& value) {
 
 bool IsCount(const std::string& text, size_t least, size_t most, size_t& value) {
   return ParseNumber(text, value) == std::errc() && value >= least && value <= most;
+}
+
+struct IgnoringHandler : YAML::EventHandler {
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// Not by YAML::LoadAll: from some texts, like `"",""`, it reads documents without end.
+bool HasSecondDocument(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  IgnoringHandler handler;
+  return parser.HandleNextDocument(handler) && parser.HandleNextDocument(handler);
 }
 
 }  // namespace
@@ -285,10 +310,9 @@ std::vector<YamlEntry> YamlReader::Entries(const std::string& key) {
 
 YAML::Node ReadYaml(const std::string& file) {
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(ReadFile(file, kMaxConfigBytes));
-    if (documents.size() > 1)
-      throw Error(fmt::format("expected one document, found {}", documents.size()), file);
-    YAML::Node root = documents.empty() ? YAML::Node() : documents[0];
+    const std::string text = ReadFile(file, kMaxConfigBytes);
+    if (HasSecondDocument(text)) throw Error("expected one document, found more", file);
+    YAML::Node root = YAML::Load(text);
     if (!root.IsMap())
       throw Error(fmt::format("expected a map of keys, found {}", Describe(root)), file);
     Validator(file).Check(root);
