@@ -74,9 +74,9 @@ FACTS = {
     "Text": _text,
     "Windows": _windows,
     "Calibration": lambda record: record.calibration,
-    "CPU": lambda record: record.machine.cpu,
-    "Kernels": lambda record: f"{record.machine.isa}, {record.machine.blas}",
-    "Compiler": lambda record: record.machine.compiler,
+    "CPU": lambda record: record.machine["cpu"],
+    "Kernels": lambda record: f"{record.machine['isa']}, {record.machine['blas']}",
+    "Compiler": lambda record: record.machine["compiler"],
     "Threads": lambda record: record.threads and str(record.threads),
     "Commit": lambda record: record.commit,
 }

@@ -4,6 +4,8 @@ import json
 import math
 import unicodedata
 
+from . import schema
+
 LARGEST_FILE = 64 << 20
 LARGEST_NUMBER = 1e15  # beyond it nothing is a time, a rate or a sum of nats
 HINT = "results/README.md describes records"
@@ -86,6 +88,7 @@ class Fields:
         return True, value
 
     def has(self, path):
+        schema.require(self._full(path))
         found, value = self._find(path)
         return found and value is not None  # JSON has no infinity and writes null
 
@@ -100,6 +103,7 @@ class Fields:
         return read(path) if self.has(path) else None
 
     def text(self, path):
+        schema.require(self._full(path), "text")
         value = self._find(path)[1]
         if not isinstance(value, str):
             self.fail(path, "text")
@@ -109,22 +113,26 @@ class Fields:
 
     def flag(self, path):
         """False where there is no such field."""
+        schema.require(self._full(path), "flag")
         there, value = self._find(path)
         if there and not isinstance(value, bool):
             self.fail(path, "true or false")
         return bool(value)
 
     def count(self, path, least=0):
+        schema.require(self._full(path), "count")
         value = self._find(path)[1]
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 1 << 32:
             self.fail(path, f"a whole number from {least} to 2^32")
         return value
 
     def number(self, path, least=-LARGEST_NUMBER):
+        schema.require(self._full(path), "number", "count")
         return self._numbers(path, [self._find(path)[1]], "", least)[0]
 
     def numbers(self, path, length=None, least=-LARGEST_NUMBER):
         """Of a list: of that length, or of one at least."""
+        schema.require(self._full(path), "numbers", "counts", "interval")
         value = self._find(path)[1]
         fits = isinstance(value, list) and (len(value) == length if length else value)
         if not fits:
@@ -148,6 +156,7 @@ class Fields:
 
     def maps(self, path):
         """The items of a list of maps; none where there is no such field."""
+        schema.require(self._full(path), "maps")
         there, value = self._find(path)
         if there and not isinstance(value, list):
             self.fail(path, "a list of maps")

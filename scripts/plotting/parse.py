@@ -4,10 +4,10 @@ import math
 from datetime import datetime
 from pathlib import PurePath
 
+from . import schema
 from .fields import Fields
 from .record import QUANTILES, Accuracy, Kl, Machine, Rate, Record, Text
 
-SCHEMA = 1
 # An aggregate is made of sums of doubles, summed in another order.
 SAME = 1e-9
 EXP_AT_MOST = 700.0  # of more a double has no exponential
@@ -120,17 +120,16 @@ def _stamps(fields):
     """Those that belong to a cell; what belongs to a whole text is in Text."""
     stamps = {}
     used = fields.maybe(fields.text, "calibration.used_by") in (None, "method")
-    if used and fields.flag("calibration.contaminated"):
-        stamps["C"] = "CONTAMINATED calibration"
-    if used and fields.flag("calibration.substituted_sample"):
-        stamps["N"] = "calibrated on the bundled text, NOT WIKITEXT"
+    for path, letter, text in schema.stamps(of_speed=False):
+        section = path.split(".")[0]
+        concerns = section != "dataset" and (used or section != "calibration")
+        if concerns and fields.flag(path):
+            stamps[letter] = text
     for section, text in (("protocol", "text"), ("calibration", "calibration text")):
         if (used or section == "protocol") and fields.flag(f"{section}.too_much_unknown"):
             shares = ("unknown_share", "unknown_bytes_share")
             share = max(fields.number(f"{section}.{name}") for name in shares)
             stamps.setdefault("U", f"UNKNOWN TOKENS: {100 * share:.1f} % of the {text}")
-    if fields.flag("simulated_vs_kernel.failed"):
-        stamps["G"] = "GATE FAILED: kernels and decoded weights differ too much"
     return stamps
 
 
@@ -164,6 +163,11 @@ def _created(fields):
         fields.fail("created", "a time like 2026-01-31T12:34:56Z")
 
 
+def _machine(fields):
+    paths = [path for path in schema.with_roles("speed") if path.startswith("environment.")]
+    return Machine(tuple((path.split(".")[1], fields.text(path)) for path in paths))
+
+
 def _scheme(fields):
     weights = fields.maybe(fields.text, "scheme.name") or ""
     activations = fields.maybe(fields.text, "activations") or "none"
@@ -173,10 +177,9 @@ def _scheme(fields):
 def read_record(value, where):
     """A record of JSON; `where` names it in messages."""
     fields = Fields(value, where)
-    if not fields.has("schema") or fields.count("schema") != SCHEMA:
-        fields.fail("schema", str(SCHEMA))
+    if not fields.has("schema") or fields.count("schema") != schema.SCHEMA:
+        fields.fail("schema", str(schema.SCHEMA))
     synthetic = fields.flag("model.synthetic")
-    environment = {key: fields.text(f"environment.{key}") for key in Machine.__annotations__}
     return Record(
         id=fields.text("id"),
         created=_created(fields),
@@ -188,7 +191,7 @@ def read_record(value, where):
         scheme=_scheme(fields),
         bits=fields.maybe(lambda path: fields.number(path, least=1e-15), "effective_bits"),
         threads=fields.maybe(fields.count, "environment.threads"),
-        machine=Machine(**environment),
+        machine=_machine(fields),
         text=None if synthetic else _text(fields),
         accuracy=None if synthetic else _accuracy(fields),
         calibration=_calibration(fields),

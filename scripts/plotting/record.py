@@ -72,11 +72,10 @@ class Text:
 class Machine:
     """What speeds were measured on, and by what. Only those of equal ones may share an axis."""
 
-    cpu: str
-    isa: str
-    compiler: str
-    flags: str
-    blas: str
+    facts: tuple  # (name, value) of each field of `environment` that makes speeds others
+
+    def __getitem__(self, name):
+        return dict(self.facts)[name]
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _draw_panel(axes, panel, looks, names):
 
 def _title(page, index, panel):
     text, machine, threads, _ = panel[0].key()
-    title = f"{text.model}, {plural(threads, 'thread')}, {machine.isa}"
+    title = f"{text.model}, {plural(threads, 'thread')}, {machine['isa']}"
     about = (text_line(text), reference_line([timed.cell for timed in panel]))
     page.title(index, title, " · ".join(part for part in about if part))
 

@@ -1,0 +1,31 @@
+"""What records are: results/fields.json, which `run_eval --list record` writes."""
+
+import json
+import re
+from pathlib import Path
+
+_FILE = Path(__file__).resolve().parents[2] / "results" / "fields.json"
+_DESCRIPTION = json.loads(_FILE.read_text(encoding="utf-8"))
+
+SCHEMA = _DESCRIPTION["schema"]
+FIELDS = {field["path"]: field for field in _DESCRIPTION["fields"]}
+
+
+def with_roles(*roles):
+    """The paths of all fields that have these."""
+    return [path for path, field in FIELDS.items() if set(roles) <= set(field.get("roles", ()))]
+
+
+def stamps(of_speed):
+    """(path of a flag, letter, text): what must be known of a record in which the flag is true."""
+    return [
+        (path, field["stamp"]["letter"], field["stamp"]["text"])
+        for path, field in FIELDS.items()
+        if "stamp" in field and field["stamp"]["of_speed"] == of_speed
+    ]
+
+
+def require(path, *types):
+    """A bug of these scripts, where no record has such a field of one of these types."""
+    field = FIELDS.get(re.sub(r"\[\d+\]", "[]", path))
+    assert field is not None and (not types or field["type"] in types), f"{path}: {types}"
