@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "eval/config/schema.h"
+#include "eval/record/schema_page.h"
 #include "eval/run/run.h"
 #include "eval/support/guarded.h"
 #include "eval/support/option_values.h"
@@ -44,6 +45,8 @@ void PrintList(const std::string& kind) {
   if (kind == "configs") return PrintWhole(ConfigsText(LineWidth(STDOUT_FILENO)));
   if (kind == "keys") return PrintWhole(ConfigKeysText(LineWidth(STDOUT_FILENO)));
   if (kind == "schema") return PrintWhole(ConfigSchema());
+  if (kind == "fields") return PrintWhole(FieldsPage());
+  if (kind == "record") return PrintWhole(FieldsJson());
   std::vector<std::vector<std::string>> rows;
   if (kind == "quantizers") {
     rows.push_back({"fp16, bf16 or fp32",
@@ -122,9 +125,10 @@ int Main(int argc, char** argv) {
   app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);
   app.add_option("--list", list,
                  "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
-                 "formats, models, datasets; schema: of configs, for editors")
-      ->check(CLI::IsMember({"configs", "keys", "schema", "quantizers", "protocols", "kernels",
-                             "formats", "models", "datasets"}))
+                 "formats, models, datasets; schema: of configs, for editors; fields: of records; "
+                 "record: these for scripts")
+      ->check(CLI::IsMember({"configs", "keys", "schema", "fields", "record", "quantizers",
+                             "protocols", "kernels", "formats", "models", "datasets"}))
       ->type_name("KIND");
   app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
   return GuardedMain(app, argc, argv, [&] {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "eval/record/schema.h"
-#include "eval/run/record.h"
+#include "eval/record/store.h"
 #include "eval/testing/run_eval_lab.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
@@ -158,59 +158,6 @@ TEST_CASE("record: top-1 agreement alone comes without KL") {
   CHECK(FirstPresent(rtn, fields, true) == "");
   CHECK(rtn["accuracy"].contains("top1_agreement"));
   CHECK(rtn["accuracy"]["window_same_top"].size() == 2);
-}
-
-// The names of all fields at any depth; what a user named himself is no field.
-void CollectNames(const RecordJson& json, std::set<std::string>& names) {
-  for (const auto& [key, value] : json.items()) {
-    if (json.is_object()) names.insert(key);
-    if (key != "resolved" && (value.is_object() || value.is_array())) CollectNames(value, names);
-  }
-}
-
-// What stands between backticks in results/README.md, without "accuracy." before it and "[]" or a
-// value after it: a field's name, or one with a '*' at its end or a part missing at its start
-// ("_rms").
-Strings DocumentedNames() {
-  const std::string readme = ReadFile(testing::SourceDir() / "results/README.md", size_t{1} << 20);
-  Strings names;
-  for (size_t open = readme.find('`'); open != std::string::npos; open = readme.find('`', open)) {
-    const size_t close = readme.find('`', open + 1);
-    std::string name = readme.substr(open + 1, close - open - 1);
-    name.erase(std::min(name.find_first_of("[: "), name.size()));
-    for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.')) {
-      names.push_back(name.substr(0, dot));
-      name.erase(0, dot + 1);
-    }
-    names.push_back(name);
-    open = close + 1;
-  }
-  return names;
-}
-
-bool Documents(const std::string& documented, const std::string& name) {
-  if (documented == "*") return false;  // of a file's name
-  if (documented.ends_with('*'))
-    return name.starts_with(documented.substr(0, documented.size() - 1));
-  if (documented.starts_with('_')) return name.ends_with(documented);
-  return name == documented;
-}
-
-TEST_CASE("record: every field is documented") {
-  std::set<std::string> names;
-  CollectNames(FinishedLab().Record("fp16"), names);
-  CollectNames(FinishedLab().Record("rtn"), names);
-  for (const char* name : {"kernels", "share_of_read", "decode_tokens_s", "worst_linear"})
-    CHECK(names.contains(name));
-  CHECK(names.size() > 50);
-  const Strings documented = DocumentedNames();
-  const std::set<std::string> of_schemes = {"granularity", "symmetric", "group", "zero_in_range"};
-  for (const std::string& name : names) {
-    if (of_schemes.contains(name)) continue;  // documented as config keys
-    INFO(name);
-    CHECK(std::any_of(documented.begin(), documented.end(),
-                      [&](const std::string& entry) { return Documents(entry, name); }));
-  }
 }
 
 TEST_CASE("record: the id is the hash of the rest, and the file is named after it") {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "harness/base/error.h"
 #include "harness/io/file.h"
 #include "harness/io/json_file.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 namespace {
@@ -51,7 +51,8 @@ size_t Replaced(const fs::path& file) {
 // As it is in its file, which must still hold what was read.
 std::string TextOf(const StoredRecord& record) {
   std::string text = ReadFile(record.file, kMaxJsonFileBytes);
-  if (ReadRecord(ParseJson(text, record.file.string()), record.file).id != record.id)
+  if (ReadRecord(JsonDocument::Parse(text, record.file.string()).root(), record.file).id !=
+      record.id)
     throw Error("it was changed while it was read", record.file.string(), "run again");
   text.erase(text.find_last_not_of(" \t\r\n") + 1);
   return text;

@@ -25,10 +25,11 @@ std::string Differs(const Change& change) {
 std::string HarnessChange(const StoredRecord& a, const StoredRecord& b) {
   const std::optional<ReferenceChange> change = OtherReference(a, b);
   if (!change) return "";
+  const std::vector<Change> inputs = InputChanges(a, b);
   return fmt::format(
-      "the harness changed: the reference gives other NLLs, {:.9g} and {:.9g} nats a token "
-      "in window {}{}",
-      change->before, change->now, change->window,
+      "{}: the reference gives other NLLs, {:.9g} and {:.9g} nats a token in window {}{}",
+      inputs.empty() ? "the harness changed" : Differs(inputs.front()), change->before, change->now,
+      change->window,
       change->elsewhere ? "; more than the rounding of another machine" : " on the same machine");
 }
 

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -114,6 +115,32 @@ TEST_CASE("not comparable: the difference is named with both values") {
   CHECK(two.why() ==
         "model.tokenizer_sha256 differs: 333333333333 and ffffffffffff; so does "
         "protocol.token_sha256");
+}
+
+TEST_CASE("not comparable: another config.json, where both records say it") {
+  Json before = SampleRecord();
+  before["model"]["config_sha256"] = std::string(64, '9');
+  const Json now = With("/model/config_sha256", kOther);
+  const auto compare = [](const Json& a, const Json& b) {
+    const StoredRecord baseline = Stored(a), candidate = Stored(b);
+    const ComparedCell cell = CompareRecords(baseline, candidate, kDefaultResolution);
+    return std::tuple(cell.accuracy->why, cell.cause ? cell.cause->Text() : "", cell.changes);
+  };
+  Json other = now;
+  other["accuracy"]["reference_window_nll"][2] = 1000.0;
+  CHECK(std::get<0>(compare(before, other))
+            .find("model.config_sha256 differs: 999999999999 and ffffffffffff: the reference gives "
+                  "other NLLs") == 0);
+  // Before there was such a field, nothing is to be said of it.
+  CHECK(std::get<0>(compare(SampleRecord(), other)).find("the harness changed") == 0);
+
+  Json shifted = now;
+  testing::ShiftNll(shifted, 0.01);
+  const auto [why, cause, changes] = compare(before, shifted);
+  CHECK(cause == "weights");
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].what == "model.config_sha256");
+  CHECK(std::get<1>(compare(SampleRecord(), shifted)) == "");
 }
 
 TEST_CASE("not comparable: other windows") {

@@ -3,59 +3,40 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <span>
-#include <string_view>
+
+#include "eval/record/schema.h"
 
 namespace quantref {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kIdentity[] = {
-    "model.synthetic", "model.sha256",           "model.dtype",
-    "model.outliers",  "model.tokenizer_sha256", "protocol.token_sha256"};
+const std::string kPacked{StageName(Stage::kPackedWeights)};
 
-constexpr const char* kPackedWeights = "packed weights";
-
-struct StageFact {
-  const char *stage, *path;
-  bool in_all = true;  // false: where one of the two lacks it, that is no change
-};
-// In the order of the work: what differs first explains what differs later.
-constexpr StageFact kStages[] = {
-    {"text", "dataset.sha256"},
-    {"tokens", "model.tokenizer_sha256"},
-    {"tokens", "protocol.token_sha256"},
-    {"calibration", "calibration.token_sha256"},
-    {"weights", "model.sha256"},
-    {"weights", "model.dtype"},
-    {"weights", "model.outliers"},
-    {"weights", "model.config_sha256", false},
-    {kPackedWeights, "hashes.packed_weights"},
-    {"path", "path"},  // kernels or decoded weights: the same weights then give other logits
-    {"logits", "hashes.first_window_logits"},
-};
-
-// Builds and machines that differ in one of these may round sums of calibration inputs otherwise.
-constexpr const char* kOwnBits[] = {"environment.compiler", "environment.flags", "environment.isa",
-                                    "environment.blas", "environment.blas_core"};
-constexpr const char* kTool[] = {"tool.version", "tool.git_commit", "tool.dirty"};
-constexpr const char* kEnvironment[] = {
-    "environment.compiler",  "environment.flags", "environment.isa", "environment.blas",
-    "environment.blas_core", "environment.cpu",   "environment.os"};
-
-std::optional<Change> Changed(const StoredRecord& a, const StoredRecord& b, const char* path) {
-  if (a.Fact(path) == b.Fact(path)) return std::nullopt;
-  return Change{path, a.Fact(path), b.Fact(path)};
+bool FieldDiffers(const StoredRecord& a, const StoredRecord& b, const RecordField& field) {
+  return a.Fact(field.path) != b.Fact(field.path);
 }
 
-void AddChanges(const StoredRecord& a, const StoredRecord& b, std::span<const char* const> paths,
+void AddChanges(const StoredRecord& a, const StoredRecord& b, unsigned role,
                 std::vector<Change>& changes) {
-  for (const char* path : paths) {
-    if (const auto change = Changed(a, b, path)) changes.push_back(*change);
+  for (const RecordField* field : FieldsWith(role)) {
+    if (FieldDiffers(a, b, *field))
+      changes.push_back({field->path, a.Fact(field->path), b.Fact(field->path)});
   }
+}
+
+bool AnyDiffers(const StoredRecord& a, const StoredRecord& b, unsigned role) {
+  const std::vector<const RecordField*> fields = FieldsWith(role);
+  return std::ranges::any_of(fields,
+                             [&](const RecordField* field) { return FieldDiffers(a, b, *field); });
+}
+
+// Older records do not say everything that all records should: what one of the two lacks is no
+// change.
+bool BothSay(const StoredRecord& a, const StoredRecord& b, const RecordField& field) {
+  const auto says = [&](const StoredRecord& record) { return record.facts.contains(field.path); };
+  return !field.OnlyOldLack() || (says(a) && says(b));
 }
 
 // The first matrix that has other codes or was not quantized before; nothing where none is, or no
@@ -65,9 +46,9 @@ std::optional<Cause> FirstChangedMatrix(const StoredRecord& a, const StoredRecor
   const auto& now = b.matrices;
   for (size_t m = 0; m < std::min(before.size(), now.size()); ++m) {
     if (before[m].name != now[m].name)
-      return Cause{kPackedWeights, {"layers[].name", before[m].name, now[m].name}, now[m].name};
+      return Cause{kPacked, {"layers[].name", before[m].name, now[m].name}, now[m].name};
     if (before[m].packed_sha256 != now[m].packed_sha256) {
-      return Cause{kPackedWeights,
+      return Cause{kPacked,
                    {"layers[].packed_sha256", before[m].packed_sha256, now[m].packed_sha256},
                    now[m].name};
     }
@@ -102,44 +83,56 @@ void AddConfigChanges(const Json* a, const Json* b, const std::string& path,
 
 std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRecord& candidate) {
   std::vector<Change> changes;
-  AddChanges(baseline, candidate, kIdentity, changes);
+  AddChanges(baseline, candidate, Role::kIdentity, changes);
+  return changes;
+}
+
+std::vector<Change> InputChanges(const StoredRecord& baseline, const StoredRecord& candidate) {
+  std::vector<Change> changes;
+  for (const RecordField* field : FieldsOf(Stage::kWeights)) {
+    if (field->Is(Role::kIdentity)) continue;  // then they are not compared at all
+    if (FieldDiffers(baseline, candidate, *field) && BothSay(baseline, candidate, *field))
+      changes.push_back({field->path, baseline.Fact(field->path), candidate.Fact(field->path)});
+  }
   return changes;
 }
 
 std::optional<Cause> FirstChangedStage(const StoredRecord& baseline,
                                        const StoredRecord& candidate) {
-  for (const StageFact& fact : kStages) {
-    const bool told = !baseline.Fact(fact.path).empty() && !candidate.Fact(fact.path).empty();
-    if (!told && !fact.in_all) continue;
-    const auto change = Changed(baseline, candidate, fact.path);
-    if (!change) continue;
-    if (std::string_view(fact.stage) == kPackedWeights) {
-      if (auto matrix = FirstChangedMatrix(baseline, candidate)) return matrix;
+  for (const Stage stage : kStages) {
+    for (const RecordField* field : FieldsOf(stage)) {
+      if (!FieldDiffers(baseline, candidate, *field) || !BothSay(baseline, candidate, *field))
+        continue;
+      if (stage == Stage::kPackedWeights) {
+        if (auto matrix = FirstChangedMatrix(baseline, candidate)) return matrix;
+      }
+      return Cause{std::string(StageName(stage)),
+                   {field->path, baseline.Fact(field->path), candidate.Fact(field->path)}};
     }
-    return Cause{fact.stage, *change};
   }
   return std::nullopt;
 }
 
 bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate) {
   if (!IdentityChanges(baseline, candidate).empty()) return false;
-  const auto change = Changed(baseline, candidate, "hashes.packed_weights");
-  if (!change || change->baseline == "none" || change->candidate == "none") return false;
+  const auto packed = [](const StoredRecord& record) {
+    return record.Fact("hashes.packed_weights");
+  };
+  if (packed(baseline) == packed(candidate) || packed(baseline) == "none" ||
+      packed(candidate) == "none")
+    return false;
   const bool calibrated = candidate.Fact("calibration.token_sha256") != "none";
-  return !calibrated ||
-         std::none_of(std::begin(kOwnBits), std::end(kOwnBits), [&](const char* path) {
-           return baseline.Fact(path) != candidate.Fact(path);
-         });
+  return !calibrated || !AnyDiffers(baseline, candidate, Role::kRounding);
 }
 
 std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecord& candidate) {
-  std::vector<Change> changes;
+  std::vector<Change> changes = InputChanges(baseline, candidate);
   if (baseline.Fact("config.sha256") != candidate.Fact("config.sha256")) {
     const Json before = Json::parse(baseline.resolved), now = Json::parse(candidate.resolved);
     AddConfigChanges(&before, &now, "config", changes);
   }
-  AddChanges(baseline, candidate, kTool, changes);
-  AddChanges(baseline, candidate, kEnvironment, changes);
+  for (const unsigned role : {Role::kTool, Role::kRounding, Role::kMachine})
+    AddChanges(baseline, candidate, role, changes);
   return changes;
 }
 

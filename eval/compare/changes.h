@@ -13,6 +13,9 @@ namespace quantref {
 // The facts that must be equal for a comparison to mean anything: model, tokenizer, tokens.
 std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRecord& candidate);
 
+// What else the reference is made of, where both records say it: config.json.
+std::vector<Change> InputChanges(const StoredRecord& baseline, const StoredRecord& candidate);
+
 // The first stage of text, tokens, calibration, weights, packed weights, path, logits that
 // differs.
 std::optional<Cause> FirstChangedStage(const StoredRecord& baseline, const StoredRecord& candidate);

@@ -7,20 +7,16 @@
 #include <map>
 #include <utility>
 
+#include "eval/record/schema.h"
 #include "eval/stats/stats.h"
 
 namespace quantref {
 namespace {
 
-// What makes speeds those of other code, another machine or another model.
-constexpr const char* kSpeedIdentity[] = {
-    "environment.cpu",  "environment.isa",       "environment.compiler", "environment.flags",
-    "environment.blas", "environment.blas_core", "model.parameters",     "model.synthetic"};
-
 std::string WhyNotComparableSpeeds(const StoredRecord& a, const StoredRecord& b) {
-  for (const char* path : kSpeedIdentity) {
-    if (a.Fact(path) != b.Fact(path))
-      return fmt::format("{} differs: {} and {}", path, a.Fact(path), b.Fact(path));
+  for (const RecordField* field : FieldsWith(Role::kSpeedIdentity)) {
+    const std::string &before = a.Fact(field->path), &now = b.Fact(field->path);
+    if (before != now) return fmt::format("{} differs: {} and {}", field->path, before, now);
   }
   return "";
 }
@@ -54,15 +50,6 @@ std::string OtherConditions(const StoredSpeed& a, const StoredSpeed& b, size_t t
   if (most <= std::log1p(allowed)) return "";
   return fmt::format("the machine itself gave another {}: {:.4g} and {:.4g}",
                      kRooflineLimits[worst], before->limits[worst], now->limits[worst]);
-}
-
-// As many as the test takes, from the whole of the run.
-std::vector<double> Spread(const std::vector<double>& samples) {
-  if (samples.size() <= kMostSamples) return samples;
-  std::vector<double> some;
-  for (size_t i = 0; i < kMostSamples; ++i)
-    some.push_back(samples[i * samples.size() / kMostSamples]);
-  return some;
 }
 
 double Median(std::vector<double> samples) { return Quantile(samples, 0.5); }
@@ -103,7 +90,7 @@ RateFinding CompareRate(const StoredSpeed& a, const StoredSpeed& b, const Stored
   RateFinding finding{.name = now.name};
   finding.before = Median(before.samples);
   finding.now = Median(now.samples);
-  finding.ratio = CompareSamples(Spread(before.samples), Spread(now.samples));
+  finding.ratio = CompareSamples(before.samples, now.samples);
   finding.why = OtherConditions(a, b, now.name.threads, limits.machine);
   if (finding.why.empty() && !finding.ratio->interval) {
     finding.why = fmt::format("{} and {} samples give no interval, 4 and 4 do",

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "eval/record/schema.h"
 #include "harness/model/synthetic.h"
 #include "harness/quant/format.h"
 #include "quantizers/registry.h"
@@ -254,7 +255,7 @@ Keys ThroughputKeys() {
                    "tokens")),
       Count("throughput.prefill", "512", 0, kMostTokens, "that models process at once", "tokens"),
       Count("throughput.decode", "64", 0, kMostTokens, "that follow one by one", "tokens"),
-      Count("throughput.repetitions", "5", 1, 1000, "of each, interleaved", "samples"),
+      Count("throughput.repetitions", "5", 1, kMostRepetitions, "of each, interleaved", "samples"),
       OrList(Count("throughput.threads", "[1]", 1, 1024, "each number is measured apart")),
   };
 }

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "eval/record/schema.h"
+
 namespace quantref {
 namespace {
 
-constexpr size_t kMostTimedTokens = size_t{1} << 16, kMostRepetitions = 1000, kMostThreads = 1024;
+constexpr size_t kMostTimedTokens = size_t{1} << 16, kMostThreads = 1024;
 
 void CheckDistinct(YamlReader& yaml, const std::string& key, const std::vector<size_t>& values) {
   if (values.empty()) yaml.Fail(key, "a list of at least one number");

@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <system_error>
 #include <tuple>
 #include <utility>
 
+#include "eval/record/check.h"
 #include "eval/record/reader_fields.h"
 #include "eval/record/reader_speed.h"
 #include "eval/record/reference.h"
@@ -16,38 +16,21 @@
 #include "eval/support/files.h"
 #include "eval/support/public_name.h"
 #include "eval/support/text_table.h"
+#include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/io/json_file.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
-
-constexpr const char* kTextFacts[] = {
-    "config.sha256",         "tool.version",         "tool.git_commit",   "environment.cpu",
-    "environment.isa",       "environment.compiler", "environment.flags", "environment.blas",
-    "environment.blas_core", "environment.os",
-};
-// Of a text, a checkpoint and their hashes, which synthetic models lack.
-constexpr const char* kAccuracyFacts[] = {
-    "model.sha256",   "model.tokenizer_sha256",     "model.dtype",
-    "dataset.sha256", "hashes.first_window_logits", "protocol.token_sha256",
-};
-constexpr const char* kOptionalFacts[] = {
-    "hashes.packed_weights", "calibration.token_sha256", "path",
-    "model.config_sha256",   "tool.program_sha256",      "run"};
-// Flags, numbers and maps.
-constexpr const char* kJsonFacts[] = {
-    "tool.dirty",   "model.outliers",         "model.synthetic",           "model.parameters",
-    "protocol.bos", "protocol.stopped_early", "simulated_vs_kernel.failed"};
 
 // Only versions that mean the same can be compared.
 void CheckSchema(const RecordFields& fields) {
-  const Json* schema = fields.Find("schema");
-  if (schema == nullptr || !schema->is_number_integer() || *schema != kRecordSchema)
+  const std::optional<JsonValue> schema = fields.Find("schema");
+  if (!schema || schema->Natural() != kRecordSchema)
     fields.Fail("schema", std::to_string(kRecordSchema), DescribeJson(schema));
 }
 
@@ -62,20 +45,47 @@ std::string Created(const RecordFields& fields) {
   return created;
 }
 
+// The fields whose values are kept, each asked for once.
+const std::vector<const RecordField*>& KeptFacts() {
+  static const std::vector<const RecordField*> facts = [] {
+    std::vector<const RecordField*> kept;
+    for (const RecordField& field : RecordSchema()) {
+      if (field.IsFact()) kept.push_back(&field);
+    }
+    return kept;
+  }();
+  return facts;
+}
+
+// Where the record must have it, or has it.
+bool IsSaid(const RecordFields& fields, const RecordField& field, bool synthetic) {
+  return field.presence == Presence::kRequired ||
+         (field.presence == Presence::kRequiredOfText && !synthetic) || fields.Has(field.path);
+}
+
+std::string FactText(const RecordFields& fields, const RecordField& field) {
+  if (field.type == FieldType::kText) return fields.Text(field.path);
+  if (field.type == FieldType::kFlag) return fields.Flag(field.path) ? "true" : "false";
+  return fields.Find(field.path)->Dump();
+}
+
 void ReadFacts(const RecordFields& fields, bool synthetic, StoredRecord& record) {
-  for (const char* path : kTextFacts) record.facts[path] = fields.Text(path);
-  if (!synthetic) {
-    for (const char* path : kAccuracyFacts) record.facts[path] = fields.Text(path);
+  const bool by_method =
+      !fields.Has("calibration") || fields.Text("calibration.used_by") == "method";
+  for (const RecordField* field : KeptFacts()) {
+    if (field->stage == Stage::kCalibration && !by_method) continue;
+    if (IsSaid(fields, *field, synthetic)) record.facts[field->path] = FactText(fields, *field);
   }
-  for (const char* path : kOptionalFacts) {
-    if (fields.Find(path) != nullptr) record.facts[path] = fields.Text(path);
+}
+
+// What the weights are, whatever they are called.
+std::string IdentityOf(const StoredRecord& record) {
+  std::string identity;
+  for (const RecordField* field : KeptFacts()) {
+    if (field->Is(Role::kIdentity) && field->path.starts_with("model."))
+      identity += record.Fact(field->path) + " ";
   }
-  for (const char* path : kJsonFacts) {
-    if (const Json* value = fields.Find(path)) record.facts[path] = value->dump();
-  }
-  if (fields.Find("calibration") == nullptr) return;
-  if (fields.Text("calibration.used_by") != "method")
-    record.facts.erase("calibration.token_sha256");
+  return identity;
 }
 
 void ReadWindows(const RecordFields& fields, StoredRecord& record) {
@@ -86,7 +96,7 @@ void ReadWindows(const RecordFields& fields, StoredRecord& record) {
       fields.Fail(RecordFields::Item(scored_path, record.window_scored.size()), "at least 1", "0");
     record.window_scored.push_back(static_cast<double>(scored));
   }
-  if (fields.Find(index_path) == nullptr) {
+  if (!fields.Has(index_path)) {
     record.window_index.resize(windows);
     std::iota(record.window_index.begin(), record.window_index.end(), size_t{0});
   } else {
@@ -105,14 +115,14 @@ void ReadWindows(const RecordFields& fields, StoredRecord& record) {
 
 void ReadMatrices(const RecordFields& fields, StoredRecord& record) {
   for (const RecordFields& layer : fields.Maps("layers")) {
-    if (layer.Find("packed_sha256") != nullptr)
+    if (layer.Has("packed_sha256"))
       record.matrices.push_back({layer.Text("name"), layer.Text("packed_sha256")});
   }
 }
 
 void ReadSeconds(const RecordFields& fields, StoredRecord& record) {
   const auto seconds = [&](const char* path) {
-    return fields.Find(path) == nullptr ? 0 : fields.NotNegative(path);
+    return fields.Has(path) ? fields.NotNegative(path) : 0;
   };
   record.accuracy_seconds = seconds("seconds.quantize") + seconds("seconds.evaluate");
   record.speed_seconds = seconds("seconds.throughput");
@@ -139,7 +149,7 @@ std::vector<fs::path> RecordFiles(const fs::path& folder) {
 }
 
 // One record; `where` names it in messages.
-StoredRecord ParseRecord(const Json& json, const fs::path& file, const std::string& where) {
+StoredRecord ParseRecord(JsonValue json, const fs::path& file, const std::string& where) {
   const RecordFields fields(json, where);
   CheckSchema(fields);
   const bool synthetic = fields.Flag("model.synthetic");
@@ -150,33 +160,29 @@ StoredRecord ParseRecord(const Json& json, const fs::path& file, const std::stri
   record.cell = {fields.Text("config.name"), fields.Text("method"),
                  PublicName(fields.Text("model.name")),
                  synthetic ? "" : fields.Text("protocol.name")};
-  record.cell.reference = IsReferenceName(record.cell.method) && fields.Find("scheme") == nullptr;
-  if (fields.Find("calibration.seeds") != nullptr)
-    record.cell.seed = fields.Count("calibration.seed");
-  const Json* resolved = fields.Find("config.resolved");
-  if (resolved == nullptr || !resolved->is_object())
-    fields.Fail("config.resolved", "a map", DescribeJson(resolved));
-  record.resolved = resolved->dump();
+  record.cell.reference = IsReferenceName(record.cell.method) && !fields.Has("scheme");
+  if (fields.Has("calibration.seeds")) record.cell.seed = fields.Count("calibration.seed");
+  record.resolved = fields.Map("config.resolved").json().Dump();
   ReadFacts(fields, synthetic, record);
   if (!synthetic) {
     ReadWindows(fields, record);
-    for (const char* path :
-         {"model.sha256", "model.tokenizer_sha256", "model.dtype", "model.outliers"})
-      record.cell.identity += record.Fact(path) + " ";
+    record.cell.identity = IdentityOf(record);
   }
   ReadMatrices(fields, record);
   ReadSeconds(fields, record);
   record.stamps = StampsOf(fields);
   record.speed = ReadSpeed(fields);
+  CheckRecord(fields);
   return record;
 }
 
 // The records of a list, as baselines have them.
-std::vector<StoredRecord> ParseRecords(const Json& list, const fs::path& file) {
-  if (list.empty()) throw Error("expected records, found an empty list", file.string());
+std::vector<StoredRecord> ParseRecords(JsonValue list, const fs::path& file) {
+  const std::vector<JsonValue> items = list.Items();
+  if (items.empty()) throw Error("expected records, found an empty list", file.string());
   std::vector<StoredRecord> records;
-  for (size_t i = 0; i < list.size(); ++i)
-    records.push_back(ParseRecord(list[i], file, RecordFields::Item(file.string(), i)));
+  for (size_t i = 0; i < items.size(); ++i)
+    records.push_back(ParseRecord(items[i], file, RecordFields::Item(file.string(), i)));
   return records;
 }
 
@@ -223,6 +229,8 @@ std::string KernelName::Text() const {
 
 const std::string& StoredRecord::Fact(std::string_view path) const {
   static const std::string none = "none";
+  const RecordField* field = FindField(path);
+  QR_CHECK(field != nullptr && field->IsFact());
   const auto fact = facts.find(path);
   return fact == facts.end() ? none : fact->second;
 }
@@ -232,19 +240,21 @@ double StoredRecord::MeanNll() const {
          std::accumulate(window_scored.begin(), window_scored.end(), 0.0);
 }
 
-StoredRecord ReadRecord(const fs::path& file) { return ReadRecord(ReadJsonFile(file), file); }
+StoredRecord ReadRecord(const fs::path& file) {
+  return ReadRecord(JsonDocument::Read(file).root(), file);
+}
 
-StoredRecord ReadRecord(const Json& json, const fs::path& file) {
+StoredRecord ReadRecord(JsonValue json, const fs::path& file) {
   return ParseRecord(json, file, file.string());
 }
 
 RecordSet ReadRecords(const fs::path& path, size_t threads) {
   std::error_code error;
   if (fs::is_directory(path, error)) return NewestRecords(ReadFolder(path, threads), path);
-  const Json json = ReadJsonFile(path);
-  if (json.is_array()) return NewestRecords(ParseRecords(json, path), path);
+  const JsonDocument json = JsonDocument::Read(path);
+  if (json.root().IsList()) return NewestRecords(ParseRecords(json.root(), path), path);
   RecordSet set{path, false, {}};
-  set.records.push_back(ReadRecord(json, path));
+  set.records.push_back(ReadRecord(json.root(), path));
   return set;
 }
 

@@ -4,13 +4,13 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "eval/record/stamps.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 
@@ -85,13 +85,17 @@ struct StoredSpeed {
   bool busy = false;
 };
 
+// By dotted path.
+using Facts = std::map<std::string, std::string, std::less<>>;
+
 struct StoredRecord {
   std::filesystem::path file;
   std::string id, created;
   CellName cell;
-  // Values by their dotted path in the record: text as it is, anything else as JSON. What the
-  // record does not have is not here; neither is the calibration text of a method that read none.
-  std::map<std::string, std::string, std::less<>> facts;
+  // Values by their dotted path in the record, of all RecordField::IsFact: text as it is, anything
+  // else as JSON. What the record does not have is not here; neither is the calibration text of a
+  // method that read none.
+  Facts facts;
   std::string resolved;  // config.resolved, as JSON
   std::vector<Stamp> stamps;
   // Of each measured window: its place in the text, scored positions, and NLL sums over them.
@@ -103,7 +107,7 @@ struct StoredRecord {
   // Wall time of quantizing and measuring the cell, and of timing all cells of its run.
   double accuracy_seconds = 0, speed_seconds = 0;
 
-  // The fact, or "none". `path` must be one that ReadRecord keeps.
+  // The fact, or "none". `path` must be one that is kept.
   const std::string& Fact(std::string_view path) const;
   bool HasAccuracy() const { return !window_nll.empty(); }
   double MeanNll() const;  // of a record that has accuracy
@@ -116,7 +120,7 @@ bool IsBefore(const StoredRecord& a, const StoredRecord& b);
 
 StoredRecord ReadRecord(const std::filesystem::path& file);
 // The same, where the file has been parsed already.
-StoredRecord ReadRecord(const nlohmann::json& json, const std::filesystem::path& file);
+StoredRecord ReadRecord(JsonValue json, const std::filesystem::path& file);
 
 // The newest record of each cell, in the order of their names.
 struct RecordSet {

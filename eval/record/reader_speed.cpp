@@ -3,11 +3,10 @@
 #include <set>
 #include <utility>
 
+#include "eval/record/schema.h"
+
 namespace quantref {
 namespace {
-
-// As many as a config can ask for.
-constexpr size_t kMostRepetitions = 1000;
 
 void ReadRates(const RecordFields& fields, bool decode, StoredSpeed& speed) {
   const char* path = decode ? "throughput.decode_tokens_s" : "throughput.prefill_tokens_s";
@@ -49,9 +48,8 @@ void ReadRooflines(const RecordFields& fields, StoredSpeed& speed) {
 }  // namespace
 
 std::optional<StoredSpeed> ReadSpeed(const RecordFields& record) {
-  const nlohmann::json* throughput = record.Find("throughput");
-  if (throughput == nullptr) return std::nullopt;
-  if (!throughput->is_object()) record.Fail("throughput", "a map", DescribeJson(throughput));
+  if (!record.Has("throughput")) return std::nullopt;
+  record.Map("throughput");
   StoredSpeed speed;
   ReadRates(record, false, speed);
   ReadRates(record, true, speed);

@@ -64,6 +64,11 @@ std::string_view TypeName(FieldType type) {
   return "any map";
 }
 
+bool IsSingle(FieldType type) {
+  return type == FieldType::kText || type == FieldType::kFlag || type == FieldType::kCount ||
+         type == FieldType::kNumber;
+}
+
 std::string_view StageName(Stage stage) {
   switch (stage) {
     case Stage::kText:
@@ -90,6 +95,12 @@ bool RecordField::IsFact() const {
   return stage != Stage::kNone ||
          Is(Role::kIdentity | Role::kTool | Role::kRounding | Role::kMachine |
             Role::kSpeedIdentity | Role::kKnown | Role::kAsked);
+}
+
+bool RecordField::OnlyOldLack() const {
+  if (presence == Presence::kOptional) return false;
+  const size_t dot = path.rfind('.');
+  return dot == std::string::npos || FindField(path.substr(0, dot))->OnlyOldLack();
 }
 
 std::string_view RecordField::Name() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,9 @@ namespace quantref {
 // here, and the place where it is measured.
 
 inline constexpr int kRecordSchema = 1;
+
+// How often a config may have a speed measured: so long the record's lists of samples can be.
+inline constexpr size_t kMostRepetitions = 1000;
 
 enum class FieldType {
   kText,  // one line
@@ -27,6 +31,7 @@ enum class FieldType {
   kAnyMap,  // of what stands in it the schema says nothing
 };
 std::string_view TypeName(FieldType type);
+bool IsSingle(FieldType type);  // one value: text, flag, count, number
 
 // Of the records (or of the items of the list) that have the map around the field.
 enum class Presence {
@@ -99,8 +104,8 @@ struct RecordField {
   FieldMetric metric{};
 
   bool Is(unsigned any_of) const { return (roles & any_of) != 0; }
-  // StoredRecord keeps its value.
-  bool IsFact() const;
+  bool IsFact() const;            // StoredRecord keeps its value
+  bool OnlyOldLack() const;       // every new record that has a text has it
   std::string_view Name() const;  // the last part of the path
 };
 

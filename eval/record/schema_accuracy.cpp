@@ -113,9 +113,9 @@ const Rows& Divergences() {
 const Rows& Windows() {
   static const Rows rows = {
       {"accuracy.against", kMaps, kOptional, "", "each other quantized cell of the run"},
-      {"accuracy.against[].config", kText, kRequired, "", "of the other"},
-      {"accuracy.against[].method", kText, kRequired, "", "of the other"},
-      {"accuracy.against[].delta_nll", kNumber, kRequired, "nats", "mean NLL of this minus that"},
+      {"accuracy.against[].config", kText, kWritten, "", "of the other"},
+      {"accuracy.against[].method", kText, kWritten, "", "of the other"},
+      {"accuracy.against[].delta_nll", kNumber, kWritten, "nats", "mean NLL of this minus that"},
       {"accuracy.against[].delta_nll_ci95", kInterval, kWritten, "nats", "over windows"},
       {"accuracy.window_nll", kNumbers, kRequiredOfText, "nats",
        "sum over each measured window's scored positions", Role::kSample},

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "eval/record/schema.h"
 #include "eval/report/columns.h"
 #include "eval/support/public_name.h"
 #include "harness/base/parallel.h"
-#include "harness/io/json_file.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 namespace {
@@ -20,44 +21,53 @@ using Values = std::vector<std::pair<std::string, std::string>>;
 // Lists up to this long are shown: intervals, not samples.
 constexpr size_t kLongestList = 4;
 
-bool IsShort(const Json& list) {
-  return list.size() <= kLongestList &&
-         std::none_of(list.begin(), list.end(),
-                      [](const Json& item) { return item.is_structured(); });
-}
-
-void AddValues(const Json& value, const std::string& path, Values& values) {
-  if (path == "config.resolved") return;
-  if (value.is_object()) {
-    for (const auto& [key, item] : value.items())
-      AddValues(item, path.empty() ? key : path + "." + key, values);
-  } else if (value.is_string()) {
-    values.emplace_back(path, value.get<std::string>());
-  } else if (value.is_array() && !IsShort(value)) {
-    values.emplace_back(path, fmt::format("(a list of {})", value.size()));
-  } else {
-    values.emplace_back(path, value.dump());
-  }
+bool IsShort(JsonValue list) {
+  return list.size() <= kLongestList && std::ranges::none_of(list.Items(), [](JsonValue item) {
+           return item.IsMap() || item.IsList();
+         });
 }
 
 // Records may name models and texts by where somebody's files lie.
-void HidePaths(Json& record) {
-  for (const char* name :
-       {"/model/name", "/dataset/name", "/calibration/dataset", "/config/resolved/model/name",
-        "/config/resolved/accuracy/dataset", "/config/resolved/calibration/dataset"}) {
-    const Json::json_pointer pointer(name);
-    if (!record.contains(pointer) || !record[pointer].is_string()) continue;
-    record[pointer] = PublicName(record[pointer].get<std::string>());
+bool IsPlace(const std::string& path) {
+  const RecordField* field = FindField(path);
+  return field != nullptr && field->Is(Role::kPlace);
+}
+
+void AddValues(JsonValue value, const std::string& path, Values& values) {
+  if (path == "config.resolved") return;
+  if (value.IsMap()) {
+    auto entries = value.Entries();
+    std::ranges::sort(entries, {}, [](const auto& entry) { return entry.first; });
+    for (const auto& [key, item] : entries)
+      AddValues(item, path.empty() ? std::string(key) : fmt::format("{}.{}", path, key), values);
+  } else if (value.IsText()) {
+    const std::string text(value.Text());
+    values.emplace_back(path, IsPlace(path) ? PublicName(text) : text);
+  } else if (value.IsList() && !IsShort(value)) {
+    values.emplace_back(path, fmt::format("(a list of {})", value.size()));
+  } else {
+    values.emplace_back(path, value.Dump());
   }
 }
 
+// The config for reading, without the places of its model and texts.
+std::string ConfigText(JsonValue resolved) {
+  Json config = resolved.Copy();
+  for (const char* name : {"/model/name", "/accuracy/dataset", "/calibration/dataset"}) {
+    const Json::json_pointer pointer(name);
+    if (config.contains(pointer) && config[pointer].is_string())
+      config[pointer] = PublicName(config[pointer].get<std::string>());
+  }
+  return config.dump(2);
+}
+
 PageRecord ReadOne(const fs::path& file, const std::vector<std::string>& fields) {
-  Json json = ReadJsonFile(file);
-  HidePaths(json);
+  const JsonDocument document = JsonDocument::Read(file);
+  const JsonValue json = document.root();
   PageRecord record{ReadTableRecord(json, file, fields)};
   record.values.emplace_back("(file)", file.filename().string());
   AddValues(json, "", record.values);
-  record.resolved = json["config"]["resolved"].dump(2);
+  record.resolved = ConfigText(*json.Find("config")->Find("resolved"));
   return record;
 }
 

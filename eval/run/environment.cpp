@@ -8,6 +8,7 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "eval/run/memory_limits.h"
 #include "harness/base/machine.h"
@@ -53,6 +54,18 @@ Environment DescribeEnvironment(size_t threads) {
           .blas = BlasVersion(),
           .blas_core = BlasCoreType(),
           .os = OsName()};
+}
+
+nlohmann::ordered_json EnvironmentJson(const Environment& environment) {
+  return {{"cpu", environment.cpu},
+          {"cores", environment.cores},
+          {"threads", environment.threads},
+          {"isa", environment.isa},
+          {"compiler", environment.compiler},
+          {"flags", environment.flags},
+          {"blas", environment.blas},
+          {"blas_core", environment.blas_core},
+          {"os", environment.os}};
 }
 
 size_t AvailableMemoryBytes() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace quantref {
@@ -16,6 +17,9 @@ struct Environment {
 };
 
 Environment DescribeEnvironment(size_t threads);
+
+// As records have it.
+nlohmann::ordered_json EnvironmentJson(const Environment& environment);
 
 size_t AvailableMemoryBytes();  // what programs can still get; within the control group
 std::string UtcNow();           // "2026-01-31T12:34:56Z"

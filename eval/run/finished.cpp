@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "eval/record/schema.h"
 #include "eval/run/environment.h"
 #include "eval/support/version.h"
 #include "harness/base/error.h"
@@ -50,11 +51,19 @@ bool SameWindows(const StoredRecord& record, const std::vector<size_t>& order) {
   return first == record.window_index;
 }
 
+// What the run knows of it, as a record that it writes would say it.
+const std::string& Known(const SoughtCell& cell, const std::string& path) {
+  static const std::string none = "none";
+  const auto fact = cell.facts.find(path);
+  return fact == cell.facts.end() ? none : fact->second;
+}
+
 std::string WhyOther(const StoredRecord& record, const SoughtCell& cell, bool any_commit) {
   if (OwnConfig(record.resolved, cell.name.method) != OwnConfig(cell.resolved, cell.name.method))
     return "a record of another config";
-  for (const auto& [path, value] : cell.facts) {
-    if (record.Fact(path) != value) return fmt::format("a record of another {}", path);
+  for (const RecordField* field : FieldsWith(Role::kKnown)) {
+    if (record.Fact(field->path) != Known(cell, field->path))
+      return fmt::format("a record of another {}", field->path);
   }
   if (!SameWindows(record, cell.windows)) return "a record of other windows";
   if (record.Fact("simulated_vs_kernel.failed") == "true")
@@ -75,11 +84,15 @@ std::string WhyOtherProgram(const Program& of_record, const Program& own) {
   return fmt::format("a record of commit {}", of_record.commit.substr(0, 12));
 }
 
-std::vector<std::pair<std::string, std::string>> OwnBuildAndMachine() {
-  const Environment own = DescribeEnvironment(1);
-  return {{"environment.cpu", own.cpu},           {"environment.isa", own.isa},
-          {"environment.compiler", own.compiler}, {"environment.flags", own.flags},
-          {"environment.blas", own.blas},         {"environment.blas_core", own.blas_core}};
+Facts OwnBuildAndMachine() {
+  constexpr std::string_view kSection = "environment.";
+  const nlohmann::ordered_json own = EnvironmentJson(DescribeEnvironment(1));
+  Facts facts;
+  for (const RecordField* field : FieldsWith(Role::kKnown)) {
+    if (field->path.starts_with(kSection))
+      facts[field->path] = own.at(field->path.substr(kSection.size())).get<std::string>();
+  }
+  return facts;
 }
 
 FinishedCells::FinishedCells(const fs::path& folder, const std::vector<const RunConfig*>& configs,

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "eval/config/run_config.h"
@@ -14,15 +13,16 @@ namespace quantref {
 struct SoughtCell {
   CellName name;
   std::string resolved;  // RunConfig::Resolved
-  // Facts of StoredRecord that must be the same, by their paths.
-  std::vector<std::pair<std::string, std::string>> facts;
+  // Of every field that a run knows before it measures (Role::kKnown), what a record of the cell
+  // would say; those that it would not have are left out.
+  Facts facts;
   // The windows that the run would measure, in its order; none of a model without text. A record
   // that the stop rule ended may have the first of them alone.
   std::vector<size_t> windows;
 };
 
 // What of this program and machine a record must have been made with, as SoughtCell::facts.
-std::vector<std::pair<std::string, std::string>> OwnBuildAndMachine();
+Facts OwnBuildAndMachine();
 
 // A build of this program.
 struct Program {

@@ -136,15 +136,15 @@ SoughtCell GroupRun::Sought(const GroupCell& cell) const {
                     .resolved = cell.config->Resolved(),
                     .facts = OwnBuildAndMachine(),
                     .windows = WindowOrder(windows_.size(), config_.accuracy.stop)};
-  sought.facts.insert(sought.facts.end(), {{"model.sha256", model_->weights.checkpoint->Sha256()},
-                                           {"model.config_sha256", model_->config.sha256},
-                                           {"model.tokenizer_sha256", model_->tokenizer.sha256()},
-                                           {"dataset.sha256", text_->sha256},
-                                           {"protocol.token_sha256", stream_.sha256}});
+  sought.facts.merge(Facts{{"model.sha256", model_->weights.checkpoint->Sha256()},
+                           {"model.config_sha256", model_->config.sha256},
+                           {"model.tokenizer_sha256", model_->tokenizer.sha256()},
+                           {"dataset.sha256", text_->sha256},
+                           {"protocol.token_sha256", stream_.sha256}});
   if (cell.calibrates) {
     const CalibrationSet& set = *cell.calibration;
     const size_t samples = SamplesRead(set.data, cell.method.Needs(cell.plan));
-    sought.facts.emplace_back("calibration.token_sha256", set.TokenSha256(samples));
+    sought.facts["calibration.token_sha256"] = set.TokenSha256(samples);
     if (cell.config->calibration.seeds.size() > 1) sought.name.seed = cell.calibration->seed;
   }
   return sought;

@@ -12,7 +12,6 @@
 #include "eval/accuracy/summary.h"
 #include "eval/record/reference.h"
 #include "eval/run/environment.h"
-#include "eval/run/keep_records.h"
 #include "eval/run/texts.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"

@@ -1,7 +1,6 @@
 #include "eval/run/record.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,13 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/run/record_parts.h"
-#include "harness/base/error.h"
-#include "harness/io/file.h"
 
 namespace quantref {
 namespace {
-
-namespace fs = std::filesystem;
 
 RecordJson DatasetJson(const Text& text) {
   RecordJson json = {{"name", text.dataset}};
@@ -219,10 +214,6 @@ RecordJson ModelJson(const GroupResult& group, WeightType type) {
   return json;
 }
 
-std::string NotWritable(const fs::path& folder) {
-  return fmt::format("records cannot be written to {}", folder.string());
-}
-
 }  // namespace
 
 Record MakeRecord(const GroupResult& group, const CellResult& cell) {
@@ -253,7 +244,8 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   if (group.measurement.resumed_windows > 0) {
     record["seconds"]["resumed_windows"] = group.measurement.resumed_windows;
   }
-  return FinishRecord(std::move(record), *cell.config, cell.method());
+  PutMemory(record);
+  return FinishRecord(std::move(record));
 }
 
 std::vector<size_t> MeasuredIndices(const GroupResult& group) {
@@ -290,32 +282,6 @@ Results ResultsOf(std::span<const Record> records) {
   for (const Record& record : records)
     results.push_back(ParseResult(record.json, record.file_name));
   return results;
-}
-
-std::vector<fs::path> WriteRecords(std::span<const Record> records, const fs::path& folder) {
-  std::vector<fs::path> written;
-  try {
-    for (const Record& record : records) {
-      WriteFileAtomically(folder / record.file_name, record.json, false);
-      written.push_back(folder / record.file_name);
-    }
-  } catch (...) {
-    std::error_code ignored;
-    for (const fs::path& path : written) fs::remove(path, ignored);
-    throw;
-  }
-  return written;
-}
-
-void PrepareRecordFolder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error)
-    throw Error(NotWritable(folder) + ": " + error.message(), "--out",
-                "choose another folder with --out");
-  const fs::path probe = folder / fmt::format(".probe-{}.tmp", getpid());
-  WriteFileAtomically(probe, "probe\n", true);
-  fs::remove(probe, error);
 }
 
 }  // namespace quantref

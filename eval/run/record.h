@@ -1,8 +1,6 @@
 #pragma once
 
-#include <filesystem>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +8,7 @@
 #include "eval/accuracy/measure.h"
 #include "eval/accuracy/summary.h"
 #include "eval/config/run_config.h"
+#include "eval/record/store.h"
 #include "eval/run/environment.h"
 #include "eval/speed/speed.h"
 #include "eval/table/results.h"
@@ -91,24 +90,11 @@ struct SeedSpread {
 };
 std::optional<SeedSpread> SpreadOver(const CellResult& cell);
 
-// A record that results/README.md describes, as JSON text, with the name of its file:
-// <config>-<method>-<time>-<id>.json. Every aggregate follows from the samples beside it; what was
-// not measured is absent.
-struct Record {
-  std::string file_name, json;
-};
+// What was measured, as a record. Every aggregate follows from the samples beside it; what was not
+// measured is absent.
 Record MakeRecord(const GroupResult& group, const CellResult& cell);
 
 // As their table shows them.
 Results ResultsOf(std::span<const Record> records);
-
-// Writes them into the folder, each whole, never over another file. Returns their paths. Where one
-// cannot be written none is left, so that the run can go on from its journal.
-std::vector<std::filesystem::path> WriteRecords(std::span<const Record> records,
-                                                const std::filesystem::path& folder);
-
-// Makes the folder and checks that it can be written to, so that a run does not find out at its
-// end.
-void PrepareRecordFolder(const std::filesystem::path& folder);
 
 }  // namespace quantref

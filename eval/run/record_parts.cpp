@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -87,25 +86,9 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
 }
 
 void PutEnvironment(RecordJson& record, const Environment& environment) {
-  record["environment"] = {{"cpu", environment.cpu},
-                           {"cores", environment.cores},
-                           {"threads", environment.threads},
-                           {"isa", environment.isa},
-                           {"compiler", environment.compiler},
-                           {"flags", environment.flags},
-                           {"blas", environment.blas},
-                           {"blas_core", environment.blas_core},
-                           {"os", environment.os}};
+  record["environment"] = EnvironmentJson(environment);
 }
 
-Record FinishRecord(RecordJson record, const RunConfig& config, const std::string& method) {
-  record["peak_rss_bytes"] = PeakRssBytes();
-  const std::string id = Sha256Hex(record.dump()).substr(0, 16);
-  record["id"] = id;
-  std::string time = record["created"].get<std::string>();
-  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
-  return {fmt::format("{}-{}-{}-{}.json", config.name, method, time, id.substr(0, 8)),
-          record.dump(1) + "\n"};
-}
+void PutMemory(RecordJson& record) { record["peak_rss_bytes"] = PeakRssBytes(); }
 
 }  // namespace quantref

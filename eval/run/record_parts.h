@@ -19,6 +19,6 @@ RecordJson BeginRecord(const RunConfig& config);  // schema, tool, config
 void PutMethod(RecordJson& record, const CellResult& cell);
 void PutSpeed(RecordJson& record, const CellSpeed& speed, const Environment& environment);
 void PutEnvironment(RecordJson& record, const Environment& environment);
-Record FinishRecord(RecordJson record, const RunConfig& config, const std::string& method);
+void PutMemory(RecordJson& record);  // of the process, until then
 
 }  // namespace quantref

@@ -9,7 +9,6 @@
 #include "eval/record/reference.h"
 #include "eval/record/stamps.h"
 #include "eval/run/finished.h"
-#include "eval/run/keep_records.h"
 #include "eval/run/memory_limits.h"
 #include "eval/run/record_parts.h"
 #include "eval/run/texts.h"
@@ -196,7 +195,8 @@ Record SyntheticRun::MakeRecord(const CellResult& cell, const Environment& envir
   if (!left_out_.empty()) record["throughput"]["reference_left_out"] = left_out_;
   PutEnvironment(record, environment);
   record["seconds"] = {{"load", make_seconds_}, {"throughput", throughput_seconds_}};
-  return FinishRecord(std::move(record), config_, cell.method());
+  PutMemory(record);
+  return FinishRecord(std::move(record));
 }
 
 void SyntheticRun::PrintTable(const std::vector<Record>& records) const {

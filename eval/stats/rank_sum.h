@@ -18,8 +18,9 @@ struct RatioOfSamples {
 };
 
 // The distribution of the test's statistic is exact; ties, which clocks hardly give, count one
-// half. Samples > 0, 1 to kMostSamples on each side.
-inline constexpr size_t kMostSamples = 64;
+// half. Samples > 0, at least 1 on each side. The exact test takes up to kMostRanked of a side; of
+// more as many count, evenly from first to last.
+inline constexpr size_t kMostRanked = 64;
 RatioOfSamples CompareSamples(std::span<const double> a, std::span<const double> b);
 
 }  // namespace quantref

@@ -1,5 +1,6 @@
 #include "eval/stats/rank_sum.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <vector>
@@ -71,7 +72,7 @@ TEST_CASE("rank sum: intervals hold the true ratio 95 times of 100 or more") {
 TEST_CASE("rank sum: many samples") {
   Rng rng(2);
   Values a, b;
-  for (size_t i = 0; i < kMostSamples; ++i) {
+  for (size_t i = 0; i < kMostRanked; ++i) {
     a.push_back(std::exp(0.02 * rng.Normal()));
     b.push_back(1.05 * std::exp(0.02 * rng.Normal()));
   }
@@ -79,6 +80,19 @@ TEST_CASE("rank sum: many samples") {
   CHECK(result.p < 1e-6);
   CHECK(result.ratio == Approx(1.05).epsilon(0.01));
   CHECK(result.interval->HalfWidth() < 0.01);
+}
+
+TEST_CASE("rank sum: of more samples than the test takes some are taken, from the whole of them") {
+  Rng rng(3);
+  Values a, b;
+  for (size_t i = 0; i < 10 * kMostRanked + 7; ++i) {
+    a.push_back(std::exp(0.02 * rng.Normal()));
+    b.push_back(1.05 * std::exp(0.02 * rng.Normal()));
+  }
+  CHECK(CompareSamples(a, b).ratio == Approx(1.05).epsilon(0.01));
+  CHECK(CompareSamples(a, {b.data(), 5}).interval);
+  std::fill(b.begin() + kMostRanked, b.end(), 2.0);  // a machine that got slower on the way
+  CHECK(CompareSamples(a, b).ratio > 1.5);
 }
 
 }  // namespace

@@ -141,17 +141,19 @@ void CheckLine(const Table& table, const Line& line) {
   }
 }
 
-const std::vector<double>& WindowsOf(const TableRecord& record, Evidence evidence) {
-  if (evidence == Evidence::kKl) return record.window_kl;
-  return evidence == Evidence::kTop1 ? record.window_same_top : record.stored.window_nll;
+const std::vector<double>& WindowsOf(const TableRecord& record, const TableMetric& metric) {
+  static const std::vector<double> none;
+  if (metric.IsNll()) return record.stored.window_nll;
+  const auto sums = record.windows.find(metric.samples);
+  return sums == record.windows.end() ? none : sums->second;
 }
 
 // Why the windows of two records cannot be paired; "" where they can.
-std::string WhyUnpaired(const TableRecord& a, const TableRecord& b, Evidence evidence) {
+std::string WhyUnpaired(const TableRecord& a, const TableRecord& b, const TableMetric& metric) {
   if (!IdentityChanges(a.stored, b.stored).empty()) return "the models differ";
   if (OtherWindows(a.stored, b.stored)) return "the windows differ";
   if (OtherReference(a.stored, b.stored)) return "the references differ";
-  const bool known = !WindowsOf(a, evidence).empty() && !WindowsOf(b, evidence).empty();
+  const bool known = !WindowsOf(a, metric).empty() && !WindowsOf(b, metric).empty();
   return known ? "" : "the records hold no windows of this metric";
 }
 
@@ -164,7 +166,7 @@ std::string WhyOtherTimes(const TableRecord& a, const TableRecord& b) {
 // How much better one is, on a scale where larger is better; only its order matters.
 double Merit(const TableCell& cell, const TableMetric& metric) {
   if (metric.IsSpeed()) return cell.number.value;
-  const std::vector<double>& sums = WindowsOf(*cell.record, metric.evidence);
+  const std::vector<double>& sums = WindowsOf(*cell.record, metric);
   double sum = 0, count = 0;
   for (size_t w = 0; w < sums.size(); ++w) {
     sum += sums[w];
@@ -179,9 +181,9 @@ bool IsTie(const TableCell& best, const TableCell& other, const TableMetric& met
     const RatioOfSamples ratio = CompareSamples(other.point->samples, best.point->samples);
     return !ratio.interval || ratio.interval->Contains(1);
   }
-  if (metric.evidence == Evidence::kNll) return AreTied(other.record->stored, best.record->stored);
-  return MayBeEqual(WindowsOf(*other.record, metric.evidence),
-                    WindowsOf(*best.record, metric.evidence), best.record->stored.window_scored);
+  if (metric.IsNll()) return AreTied(other.record->stored, best.record->stored);
+  return MayBeEqual(WindowsOf(*other.record, metric), WindowsOf(*best.record, metric),
+                    best.record->stored.window_scored);
 }
 
 // Cells of a line that are compared with each other.
@@ -196,10 +198,9 @@ std::string MarkGroup(const Group& group) {
   if (group.cells.size() < 2) return "";
   TableCell* best = group.cells.front();
   for (TableCell* cell : group.cells) {
-    const std::string why =
-        metric.IsSpeed()
-            ? WhyOtherTimes(*group.cells.front()->record, *cell->record)
-            : WhyUnpaired(*group.cells.front()->record, *cell->record, metric.evidence);
+    const std::string why = metric.IsSpeed()
+                                ? WhyOtherTimes(*group.cells.front()->record, *cell->record)
+                                : WhyUnpaired(*group.cells.front()->record, *cell->record, metric);
     if (!why.empty()) return why;
     if (Merit(*cell, metric) > Merit(*best, metric)) best = cell;
   }
@@ -216,7 +217,7 @@ std::string MarkGroup(const Group& group) {
 std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& lines) {
   std::vector<Group> groups;
   for (const Line& line : lines) {
-    if (!line.shows->marks || line.shows->metric->evidence == Evidence::kNone) continue;
+    if (!line.shows->marks || line.shows->metric->samples.empty()) continue;
     std::map<std::vector<std::string>, Group> by_values;
     for (TableCell* cell : line.cells) {
       const TableRecord& record = *cell->record;

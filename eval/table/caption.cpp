@@ -83,7 +83,7 @@ void AddMachines(const Table& table, Sentences& caption) {
   Mentions speeds, machines;
   ForEachCell(table, [&](const TableCell& cell, const TableValue& shows) {
     if (cell.point == nullptr) return;
-    const bool prefill = shows.metric->evidence == Evidence::kPrefill;
+    const bool prefill = shows.metric->IsPrefill();
     speeds.Add(fmt::format("{} of {} tokens on {}", prefill ? "prefill" : "decode",
                            cell.point->tokens, Plural(cell.point->threads, "thread")));
     const StoredRecord& stored = cell.record->stored;

@@ -64,8 +64,7 @@ std::vector<Values> Distinct(std::vector<Values> values, const std::vector<Table
 // The timed point that a cell shows: the one asked for, else that with the most threads, then
 // tokens.
 const SpeedPoint* PointOf(const TableRecord& record, const TableValue& value) {
-  const auto& points =
-      value.metric->evidence == Evidence::kPrefill ? record.prefill : record.decode;
+  const auto& points = value.metric->IsPrefill() ? record.prefill : record.decode;
   const SpeedPoint* best = nullptr;
   for (const SpeedPoint& point : points) {
     if (value.tokens && point.tokens != *value.tokens) continue;

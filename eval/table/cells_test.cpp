@@ -6,6 +6,7 @@
 #include <cmath>
 #include <string>
 
+#include "eval/record/schema.h"
 #include "eval/testing/table_lab.h"
 
 namespace quantref {
@@ -128,6 +129,22 @@ TEST_CASE("table: speeds are compared with those of the same run on an idle mach
     CHECK(*ratio.number.low < 2.0);
     CHECK(*ratio.number.high > 2.0);
     CHECK_FALSE(table.cells[0][1]);  // FP16 beside itself
+  }
+  SECTION("as often as a config may ask for") {
+    AddSpeed(gptq, 150);
+    for (Json* record : {&fp16, &rtn, &gptq}) {
+      for (const char* rates : {"prefill_tokens_s", "decode_tokens_s"}) {
+        Json& point = (*record)["throughput"][rates][0];
+        for (size_t i = point["samples"].size(); i < kMostRepetitions; ++i)
+          point["samples"].push_back(point["samples"][i % 5]);
+      }
+      lab.Add(*record);
+    }
+    const Table& table = lab.Make(spec);
+    CHECK(MarkOf(table, "rtn") == CellMark::kBest);
+    rtn["throughput"]["decode_tokens_s"][0]["samples"].push_back(1.0);
+    lab.Add(rtn);
+    CHECK_ERROR(lab.Make(spec), "decode_tokens_s[0].samples", "a list of 1 to 1000 numbers");
   }
   SECTION("as fast") {
     AddSpeed(gptq, 200.1);

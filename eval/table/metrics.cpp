@@ -1,34 +1,41 @@
 #include "eval/table/metrics.h"
 
+#include "eval/record/schema.h"
+
 namespace quantref {
+namespace {
+
+TableMetric MetricOf(const RecordField& field) {
+  const FieldMetric& shown = field.metric;
+  TableMetric metric{.name = std::string(shown.name),
+                     .header = std::string(shown.header),
+                     .path = field.path,
+                     .interval_path = std::string(shown.interval),
+                     .samples = std::string(shown.samples),
+                     .larger_is_better = shown.larger_is_better,
+                     .digits = shown.digits,
+                     .is_signed = shown.is_signed,
+                     .factor = shown.factor,
+                     .offset = shown.offset};
+  // Speeds are items of lists, one a timed point.
+  const size_t item = field.path.find("[].");
+  metric.is_speed = item != std::string::npos;
+  if (!metric.is_speed) return metric;
+  metric.path = field.path.substr(0, item);
+  metric.interval_path = field.Name();
+  return metric;
+}
+
+}  // namespace
 
 const std::vector<TableMetric>& TableMetrics() {
-  static const std::vector<TableMetric> metrics = {
-      {"ppl", "PPL", "accuracy.ppl", "accuracy.ppl_ci95", Evidence::kNll},
-      {"delta_ppl", "ΔPPL (%)", "accuracy.ppl_ratio", "accuracy.ppl_ratio_ci95", Evidence::kNll,
-       false, 2, true, 100, -1},
-      {"delta_nll", "ΔNLL (nats)", "accuracy.delta_nll", "accuracy.delta_nll_ci95", Evidence::kNll,
-       false, 4, true},
-      {"mean_nll", "NLL (nats)", "accuracy.mean_nll", "", Evidence::kNll, false, 4},
-      {"word_ppl", "word PPL", "accuracy.word_ppl", "", Evidence::kNll},
-      {"bits_per_byte", "bits/byte", "accuracy.bits_per_byte", "", Evidence::kNll, false, 4},
-      {"kl_mean", "KL (nats)", "accuracy.kl_mean", "accuracy.kl_ci95", Evidence::kKl, false, 4},
-      {"kl_p99", "KL, 99th percentile (nats)", "accuracy.kl_p99", "", Evidence::kNone, false, 3},
-      {"kl_max", "KL, largest (nats)", "accuracy.kl_max", "", Evidence::kNone, false, 2},
-      {"top1", "same top-1 (%)", "accuracy.top1_agreement", "accuracy.top1_ci95", Evidence::kTop1,
-       true, 2, false, 100},
-      {"effective_bits", "bits/weight", "effective_bits", "", Evidence::kNone, false, 3},
-      {"model_effective_bits", "bits/weight, whole model", "model_effective_bits", "",
-       Evidence::kNone, false, 3},
-      {"prefill", "prefill (tokens/s)", "throughput.prefill_tokens_s", "median", Evidence::kPrefill,
-       true, 0},
-      {"prefill_vs_fp16", "prefill (× FP16)", "throughput.prefill_tokens_s", "vs_fp16",
-       Evidence::kPrefill, true, 2},
-      {"decode", "decode (tokens/s)", "throughput.decode_tokens_s", "median", Evidence::kDecode,
-       true, 1},
-      {"decode_vs_fp16", "decode (× FP16)", "throughput.decode_tokens_s", "vs_fp16",
-       Evidence::kDecode, true, 2},
-  };
+  static const std::vector<TableMetric> metrics = [] {
+    std::vector<TableMetric> all;
+    for (const RecordField& field : RecordSchema()) {
+      if (!field.metric.name.empty()) all.push_back(MetricOf(field));
+    }
+    return all;
+  }();
   return metrics;
 }
 

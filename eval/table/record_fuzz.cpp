@@ -1,10 +1,9 @@
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "eval/record/reader.h"
 #include "eval/table/records.h"
 #include "harness/base/check.h"
-#include "harness/io/json_file.h"
+#include "harness/io/json_reader.h"
 #include "harness/testing/fuzz.h"
 
 namespace quantref {
@@ -19,7 +18,8 @@ void Run(std::string_view input) {
     QR_CHECK_EQ(record.window_scored.size(), record.window_nll.size());
     if (record.HasAccuracy()) QR_CHECK(std::isfinite(record.MeanNll()));
   }
-  ReadTableRecord(ReadJsonFile(file.path()), file.path(), {"model", "method", "scheme", "config"});
+  ReadTableRecord(JsonDocument::Read(file.path()).root(), file.path(),
+                  {"model", "method", "scheme", "config"});
 }
 
 const testing::AddFuzzTarget target({"eval/table", "record", Run});

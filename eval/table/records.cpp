@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "eval/record/reader_fields.h"
-#include "eval/stats/rank_sum.h"
+#include "eval/record/schema.h"
 #include "eval/stats/stats.h"
 #include "eval/support/files.h"
 #include "eval/support/public_name.h"
@@ -16,54 +15,56 @@
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
-#include "harness/io/json_file.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
 
 // A record's perplexity is the exponential of sums of doubles, summed in another order.
 constexpr double kSameNll = 1e-9;
 
 std::vector<double> WindowSums(const RecordFields& fields, const std::string& path,
                                size_t windows) {
-  return fields.Find(path) == nullptr ? std::vector<double>{} : fields.Sums(path, windows);
+  return fields.Has(path) ? fields.Sums(path, windows) : std::vector<double>{};
 }
 
-std::string AsText(const Json& value) {
-  return value.is_string() ? Printable(value.get<std::string>()) : value.dump();
+std::string AsText(JsonValue value) {
+  return value.IsText() ? Printable(std::string(value.Text())) : value.Dump();
 }
 
 // Equal for cells that took turns with each other; "" where nothing was timed. The machine's
 // figures, measured between the cells, are those of these minutes alone.
 std::string TimingOf(const RecordFields& fields) {
-  if (fields.Find("throughput") == nullptr) return "";
-  std::string timing = fields.Find("run") != nullptr
+  if (!fields.Has("throughput")) return "";
+  std::string timing = fields.Has("run")
                            ? fields.Text("run")
                            : fields.Text("config.name") + fields.TextOr("config.sha256", "") +
                                  fields.TextOr("tool.git_commit", "");
   for (const char* path : {"throughput.roofline", "throughput.free_cores"}) {
-    if (const Json* figures = fields.Find(path)) timing += figures->dump();
+    if (const auto figures = fields.Find(path)) timing += figures->Dump();
   }
   return timing;
 }
 
 // Of records that do not name their run, what tells it apart.
 std::string RunName(const RecordFields& fields) {
-  if (fields.Find("run") != nullptr) return fields.Text("run");
+  if (fields.Has("run")) return fields.Text("run");
   const std::string timing = TimingOf(fields);
   return timing.empty() ? "none" : Sha256Hex(timing).substr(0, 16);
 }
 
+// Absent, or what JSON writes for a number that no double holds.
+bool IsAbsent(const std::optional<JsonValue>& value) { return !value || value->IsNull(); }
+
 // The value of a field as rows, columns and filters see it.
 std::string FieldText(const RecordFields& fields, const std::string& field) {
   if (field == "model") {
-    const Json* outliers = fields.Find("model.outliers");
+    const bool outliers = fields.Has("model.outliers");
     const bool fp16 = fields.TextOr("model.dtype", "native") != "native";
     return PublicName(fields.Text("model.name")) + (fp16 ? " fp16" : "") +
-           (outliers == nullptr ? "" : " + outliers");
+           (outliers ? " + outliers" : "");
   }
   if (field == "scheme") {
     const std::string activations = fields.TextOr("activations", "none");
@@ -71,19 +72,14 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
     return activations == "none" ? weights : weights + ", " + activations;
   }
   if (field == "run") return RunName(fields);
-  const auto alias = FieldAliases().find(field);
-  const std::string& path = alias == FieldAliases().end() ? field : alias->second;
-  const Json* value = fields.Find(path);
-  if (value == nullptr || value->is_null()) return "none";
-  if (value->is_structured())
+  const std::string path(PathOfAlias(field));
+  const std::optional<JsonValue> value = fields.Find(path);
+  if (IsAbsent(value)) return "none";
+  if (value->IsMap() || value->IsList())
     fields.Fail(path, "one value, for rows and columns", DescribeJson(value));
-  const bool names =
-      path == "model.name" || path == "dataset.name" || path == "calibration.dataset";
-  return names ? PublicName(AsText(*value)) : AsText(*value);
+  const RecordField* known = FindField(path);
+  return known != nullptr && known->Is(Role::kPlace) ? PublicName(AsText(*value)) : AsText(*value);
 }
-
-// Absent, or what JSON writes for a number that no double holds.
-bool IsAbsent(const Json* value) { return value == nullptr || value->is_null(); }
 
 // The logarithm of what the metric shows stands in the record beside it; "" where none does.
 std::string LogarithmPath(const TableMetric& metric) {
@@ -97,20 +93,20 @@ std::optional<TableNumber> ReadNumber(const RecordFields& fields, const TableMet
   const auto convert = [&](double value) { return (value + metric.offset) * metric.factor; };
   if (IsAbsent(fields.Find(metric.path))) {
     const std::string logarithm = LogarithmPath(metric);
-    if (logarithm.empty() || fields.Find(logarithm) == nullptr) return std::nullopt;
+    if (logarithm.empty() || !fields.Has(logarithm)) return std::nullopt;
     const double value = std::exp(fields.Number(logarithm));
     if (std::isfinite(value)) return std::nullopt;
     return TableNumber{value};
   }
   TableNumber number{convert(fields.Number(metric.path))};
-  const Json* interval = metric.interval_path.empty() ? nullptr : fields.Find(metric.interval_path);
-  const auto is_null = [](const Json& end) { return end.is_null(); };
-  if (IsAbsent(interval) || std::any_of(interval->begin(), interval->end(), is_null)) return number;
-  const bool two = interval->is_array() && interval->size() == 2 && (*interval)[0].is_number() &&
-                   (*interval)[1].is_number() && (*interval)[0] <= (*interval)[1];
-  if (!two) fields.Fail(metric.interval_path, "the two ends of an interval", interval->dump());
-  number.low = convert((*interval)[0].get<double>());
-  number.high = convert((*interval)[1].get<double>());
+  const auto interval =
+      metric.interval_path.empty() ? std::nullopt : fields.Find(metric.interval_path);
+  if (IsAbsent(interval)) return number;
+  const auto is_null = [](JsonValue end) { return end.IsNull(); };
+  if (interval->IsList() && std::ranges::any_of(interval->Items(), is_null)) return number;
+  const auto [low, high] = fields.Interval(metric.interval_path);
+  number.low = convert(low);
+  number.high = convert(high);
   return number;
 }
 
@@ -118,22 +114,22 @@ std::vector<SpeedPoint> ReadPoints(const RecordFields& fields, const std::string
   std::vector<SpeedPoint> points;
   for (const RecordFields& item : fields.Maps(path)) {
     SpeedPoint point{item.CountFromOne("tokens"), item.CountFromOne("threads")};
-    point.samples = item.Positives("samples", 1, kMostSamples);
+    point.samples = item.Positives("samples", 1, kMostRepetitions);
     std::vector<double> sorted = point.samples;
     point.median = Quantile(sorted, 0.5);
     point.low = Quantile(sorted, 0.25);
     point.high = Quantile(sorted, 0.75);
-    if (item.Find("vs_fp16") != nullptr) point.vs_fp16 = item.Positive("vs_fp16");
-    if (item.Find("fp16_samples") != nullptr)
-      point.fp16_samples = item.Positives("fp16_samples", 1, kMostSamples);
+    if (item.Has("vs_fp16")) point.vs_fp16 = item.Positive("vs_fp16");
+    if (item.Has("fp16_samples"))
+      point.fp16_samples = item.Positives("fp16_samples", 1, kMostRepetitions);
     points.push_back(std::move(point));
   }
   return points;
 }
 
 void ReadSpeeds(const RecordFields& fields, TableRecord& record) {
-  record.prefill = ReadPoints(fields, "throughput.prefill_tokens_s");
-  record.decode = ReadPoints(fields, "throughput.decode_tokens_s");
+  record.prefill = ReadPoints(fields, kPrefillPath);
+  record.decode = ReadPoints(fields, kDecodePath);
   if (record.prefill.empty() && record.decode.empty()) return;
   record.busy = fields.Flag("throughput.busy");
   record.timing = TimingOf(fields);
@@ -150,11 +146,10 @@ void ReadOrigins(const RecordFields& fields, TableRecord& record) {
   record.text_sha256 = fields.Text("dataset.sha256");
   record.scored =
       std::accumulate(record.stored.window_scored.begin(), record.stored.window_scored.end(), 0.0);
-  if (fields.Find("calibration") == nullptr || fields.Text("calibration.used_by") != "method")
-    return;
-  if (fields.Find("calibration.dataset") == nullptr) return;
+  if (!fields.Has("calibration") || fields.Text("calibration.used_by") != "method") return;
+  if (!fields.Has("calibration.dataset")) return;
   const std::string distinct =
-      fields.Find("calibration.distinct_tokens") == nullptr
+      !fields.Has("calibration.distinct_tokens")
           ? ""
           : fmt::format(" ({} distinct)",
                         WithThousands(fields.Count("calibration.distinct_tokens")));
@@ -181,7 +176,7 @@ bool PassesAll(const std::vector<FieldFilter>& filters, const TableRecord& recor
 
 }  // namespace
 
-TableRecord ReadTableRecord(const Json& json, const fs::path& file,
+TableRecord ReadTableRecord(JsonValue json, const fs::path& file,
                             const std::vector<std::string>& named) {
   const RecordFields fields(json, file.string());
   TableRecord record;
@@ -195,8 +190,10 @@ TableRecord ReadTableRecord(const Json& json, const fs::path& file,
   }
   if (!record.synthetic) {
     const size_t windows = record.stored.window_nll.size();
-    record.window_kl = WindowSums(fields, "accuracy.window_kl", windows);
-    record.window_same_top = WindowSums(fields, "accuracy.window_same_top", windows);
+    for (const TableMetric& metric : TableMetrics()) {
+      if (!metric.IsSpeed() && !metric.IsNll() && !metric.samples.empty())
+        record.windows[metric.samples] = WindowSums(fields, metric.samples, windows);
+    }
     CheckPerplexity(fields, record);
     ReadOrigins(fields, record);
   }
@@ -223,7 +220,7 @@ TableRecords ReadTableRecords(const TableSpec& spec, size_t threads) {
   const std::vector<std::string> fields = spec.Fields();
   std::vector<TableRecord> all(files.size());
   ParallelFor(files.size(), threads, [&](size_t i, size_t) {
-    all[i] = ReadTableRecord(ReadJsonFile(files[i]), files[i], fields);
+    all[i] = ReadTableRecord(JsonDocument::Read(files[i]).root(), files[i], fields);
   });
   return SelectRecords(spec, std::move(all));
 }

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,7 +33,9 @@ struct TableRecord {
   bool synthetic = false;
   std::map<std::string, std::string> fields;   // "none" where the record has no such field
   std::map<std::string, TableNumber> numbers;  // by the metric's name; speeds are not here
-  std::vector<double> window_kl, window_same_top;
+  // The sums that metrics are compared by, by their path; empty where the record has none. NLLs are
+  // in `stored`.
+  std::map<std::string, std::vector<double>> windows;
   std::vector<SpeedPoint> prefill, decode;
   std::string timing;  // equal for cells that were timed together; "" where nothing was timed
   bool busy = false;
@@ -47,7 +48,7 @@ struct TableRecord {
 };
 
 // With the values of these fields. `file` is for messages.
-TableRecord ReadTableRecord(const nlohmann::json& json, const std::filesystem::path& file,
+TableRecord ReadTableRecord(JsonValue json, const std::filesystem::path& file,
                             const std::vector<std::string>& fields);
 
 // The newest record of each cell, where the spec's `where` wants it.

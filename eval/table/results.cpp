@@ -7,25 +7,25 @@
 
 #include "eval/record/reference.h"
 #include "harness/base/parallel.h"
-#include "harness/io/json_file.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
+using Document = std::shared_ptr<const JsonDocument>;
 
-Result MakeResult(Json json, const fs::path& file) {
-  TableRecord table = ReadTableRecord(json, file, {});
-  return {std::move(json), std::move(table)};
+Result MakeResult(const Document& document, JsonValue json, const fs::path& file) {
+  return {document, json, ReadTableRecord(json, file, {})};
 }
 
 Results ReadFiles(const std::vector<fs::path>& files, size_t threads) {
   std::vector<Results> read(files.size());
   ParallelFor(files.size(), threads, [&](size_t i, size_t) {
-    Json json = ReadJsonFile(files[i]);
-    if (!json.is_array()) json = Json::array({std::move(json)});
-    for (Json& record : json) read[i].push_back(MakeResult(std::move(record), files[i]));
+    const auto document = std::make_shared<const JsonDocument>(JsonDocument::Read(files[i]));
+    const JsonValue root = document->root();
+    for (const JsonValue record : root.IsList() ? root.Items() : std::vector{root})
+      read[i].push_back(MakeResult(document, record, files[i]));
   });
   Results all;
   for (Results& some : read) std::move(some.begin(), some.end(), std::back_inserter(all));
@@ -45,15 +45,23 @@ std::string RunKey(const Result& result) {
 size_t PlaceOf(const Result& result) {
   const std::string& method = result.cell().method;
   if (IsReferenceName(method)) return 0;
-  const Json* methods = result.Fields().Find("config.resolved.quantize.methods");
-  if (methods == nullptr || !methods->is_array()) return 1;
-  const auto found = std::find_if(methods->begin(), methods->end(), [&](const Json& entry) {
-    return entry.is_object() ? entry.value("label", Json()) == method : entry == method;
-  });
-  return 1 + static_cast<size_t>(found - methods->begin());
+  const std::vector<JsonValue> entries = MethodEntries(result.Fields());
+  const auto found =
+      std::ranges::find_if(entries, [&](JsonValue entry) { return IsMethodEntry(entry, method); });
+  return 1 + static_cast<size_t>(found - entries.begin());
 }
 
 }  // namespace
+
+std::vector<JsonValue> MethodEntries(const RecordFields& fields) {
+  const auto methods = fields.Find("config.resolved.quantize.methods");
+  return methods && methods->IsList() ? methods->Items() : std::vector<JsonValue>{};
+}
+
+bool IsMethodEntry(JsonValue entry, std::string_view method) {
+  const std::optional<JsonValue> label = entry.IsText() ? entry : entry.Find("label");
+  return label && label->IsText() && label->Text() == method;
+}
 
 std::string Result::Label() const {
   std::string label = cell().method;
@@ -62,7 +70,9 @@ std::string Result::Label() const {
 }
 
 Result ParseResult(std::string_view json, const fs::path& file) {
-  return MakeResult(ParseJson(json, file.string()), file);
+  const auto document =
+      std::make_shared<const JsonDocument>(JsonDocument::Parse(json, file.string()));
+  return MakeResult(document, document->root(), file);
 }
 
 std::vector<Results> ReadResults(const std::vector<fs::path>& files, size_t threads) {

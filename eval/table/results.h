@@ -1,7 +1,7 @@
 #pragma once
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +17,8 @@ namespace quantref {
 
 // A record, with what all tables read of it.
 struct Result {
-  nlohmann::json json;
+  std::shared_ptr<const JsonDocument> document;  // that `json` is in
+  JsonValue json;
   TableRecord table;
 
   RecordFields Fields() const { return {json, table.stored.file.string()}; }
@@ -28,6 +29,10 @@ struct Result {
 // The cells of one run that were measured on the same windows, or of one model of random weights;
 // never empty.
 using Results = std::vector<Result>;
+
+// The methods that the record's config has, none where it says none; whether one is of this label.
+std::vector<JsonValue> MethodEntries(const RecordFields& fields);
+bool IsMethodEntry(JsonValue entry, std::string_view method);
 
 // A record as JSON text, which a run is about to write to `file`. Error where it is none.
 Result ParseResult(std::string_view json, const std::filesystem::path& file);

@@ -18,22 +18,18 @@
 namespace quantref {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr const char* kAllColumns = "all";
 
 // Whether the method's matrices have several schemes, by its config.
 bool IsMixed(const Result& result) {
   const RecordFields fields = result.Fields();
-  const auto any = [](const Json* overrides) {
-    return overrides != nullptr && !overrides->empty();
+  const auto any = [](const std::optional<JsonValue>& overrides) {
+    return overrides && overrides->IsList() && overrides->size() > 0;
   };
   bool mixed = any(fields.Find("config.resolved.quantize.overrides"));
-  const Json* methods = fields.Find("config.resolved.quantize.methods");
-  if (methods == nullptr || !methods->is_array()) return mixed;
-  for (const Json& entry : *methods) {
-    const bool own = entry.is_object() && entry.value("label", Json()) == result.cell().method;
-    if (own && entry.contains("overrides")) mixed = any(&entry["overrides"]);
+  for (const JsonValue entry : MethodEntries(fields)) {
+    const auto overrides = entry.Find("overrides");
+    if (overrides && IsMethodEntry(entry, result.cell().method)) mixed = any(overrides);
   }
   return mixed;
 }

@@ -105,8 +105,8 @@ std::string SpreadLines(const Results& results) {
   std::set<std::string> told;
   for (const Result& result : results) {
     const RecordFields fields = result.Fields();
-    const nlohmann::json* seeds = fields.Find("calibration.seeds.seeds");
-    if (seeds == nullptr || !fields.Has("calibration.seeds.ppl_mean")) continue;
+    const auto seeds = fields.Find("calibration.seeds.seeds");
+    if (!seeds || !fields.Has("calibration.seeds.ppl_mean")) continue;
     if (!told.insert(result.cell().config + " " + result.cell().method).second) continue;
     text += fmt::format("{}: PPL {} ± {}, mean and standard deviation over {} calibration seeds\n",
                         result.cell().method,
@@ -156,10 +156,9 @@ std::vector<TextColumn> LayerColumns(const std::vector<RecordFields>& layers) {
   add("weight MSE", 50, false, [&](const auto& l) { return brief(l, "weight_mse"); });
   add("output error", 70, false, [&](const auto& l) { return brief(l, "output_error"); });
   add("scales", 20, false, [](const auto& l) {
-    const nlohmann::json* range = l.Find("scale_range");
-    if (range == nullptr || range->size() != 2) return std::string("-");
-    return fmt::format("{:.2e} .. {:.2e}", (*range)[0].template get<double>(),
-                       (*range)[1].template get<double>());
+    if (!l.Has("scale_range")) return std::string("-");
+    const auto [low, high] = l.Interval("scale_range");
+    return fmt::format("{:.2e} .. {:.2e}", low, high);
   });
   add("clipped", 40, false,
       [](const auto& l) { return fmt::format("{:.2f} %", 100 * l.NumberOr("clipped_share", 0)); });

@@ -1,21 +1,19 @@
 #include "eval/table/runs.h"
 
-#include <algorithm>
-#include <iterator>
 #include <string_view>
+
+#include "eval/record/schema.h"
 
 namespace quantref {
 namespace {
 
 // What the table's labels say of when and where the record's speeds were measured.
 std::string LabelOf(const TableSpec& spec, const TableRecord& record) {
-  constexpr std::string_view kNaming[] = {
-      "run", "cpu", "isa", "environment.cpu", "environment.isa", "created", "tool.git_commit"};
   std::string label;
   for (const auto* fields : {&spec.rows, &spec.columns}) {
     for (const TableField& field : *fields) {
-      if (std::find(std::begin(kNaming), std::end(kNaming), field.field) != std::end(kNaming))
-        label += record.Field(field.field) + "\n";
+      const RecordField* known = FindField(PathOfAlias(field.field));
+      if (known != nullptr && known->Is(Role::kNamesRun)) label += record.Field(field.field) + "\n";
     }
   }
   return label;

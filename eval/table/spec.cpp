@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "eval/record/reference.h"
+#include "eval/record/schema.h"
 #include "eval/support/nearest.h"
 #include "eval/support/yaml_reader.h"
 #include "harness/base/error.h"
@@ -19,41 +20,28 @@ namespace {
 constexpr size_t kMostDigits = 9;
 constexpr size_t kMostTokens = size_t{1} << 20;
 
-// The top-level members of a record, and the names that stand for a member of one.
-std::vector<std::string> ValidFields() {
-  std::vector<std::string> names = {"accuracy",
-                                    "activations",
-                                    "calibration",
-                                    "config",
-                                    "created",
-                                    "dataset",
-                                    "environment",
-                                    "effective_bits",
-                                    "hashes",
-                                    "id",
-                                    "method",
-                                    "model",
-                                    "path",
-                                    "protocol",
-                                    "run",
-                                    "scheme",
-                                    "seconds",
-                                    "throughput",
-                                    "tool",
-                                    "simulated_vs_kernel",
-                                    "model_effective_bits",
-                                    "peak_rss_bytes"};
-  for (const auto& [name, path] : FieldAliases()) names.push_back(name);
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  return names;
+// The names that specs may have of fields: paths of single values, and the short ones.
+const std::vector<std::string>& ValidFields() {
+  static const std::vector<std::string> valid = [] {
+    std::vector<std::string> names = {"model", "scheme"};  // made of several
+    for (const RecordField& field : RecordSchema()) {
+      if (!field.alias.empty()) names.emplace_back(field.alias);
+      if (IsSingle(field.type) && field.path.find("[]") == std::string::npos)
+        names.push_back(field.path);
+    }
+    return names;
+  }();
+  return valid;
 }
 
+// Of the config that is in a record, and of nothing else in it, the schema does not say what it
+// has.
+bool IsOfConfig(const std::string& field) { return field.starts_with("config.resolved."); }
+
 void RequireField(const std::string& field, const std::string& where) {
-  static const std::vector<std::string> valid = ValidFields();
-  const std::string first = field.substr(0, field.find('.'));
-  if (std::find(valid.begin(), valid.end(), first) != valid.end()) return;
-  throw Error(fmt::format("unknown field '{}'{}", first, DidYouMean(first, valid)), where,
+  const std::vector<std::string>& valid = ValidFields();
+  if (IsOfConfig(field) || std::find(valid.begin(), valid.end(), field) != valid.end()) return;
+  throw Error(fmt::format("unknown field '{}'{}", field, DidYouMean(field, valid)), where,
               "a name of results/tables/README.md, or the dotted path of a record's field");
 }
 
@@ -288,15 +276,6 @@ TableSpec ReadTableSpec(const std::string& file) {
 const std::vector<std::string>& TableFormatNames() {
   static const std::vector<std::string> names = {"latex", "markdown", "csv", "html", "text"};
   return names;
-}
-
-const std::map<std::string, std::string>& FieldAliases() {
-  static const std::map<std::string, std::string> aliases = {
-      {"bits", "scheme.bits"},       {"config", "config.name"},    {"cpu", "environment.cpu"},
-      {"dataset", "dataset.name"},   {"group", "scheme.group"},    {"isa", "environment.isa"},
-      {"protocol", "protocol.name"}, {"seed", "calibration.seed"}, {"weights", "scheme.name"},
-  };
-  return aliases;
 }
 
 }  // namespace quantref

@@ -76,8 +76,4 @@ TableSpec ReadTableSpec(const std::string& file);
 
 const std::vector<std::string>& TableFormatNames();  // in the order of the enumeration
 
-// The dotted path in a record that a short name stands for ("bits": "scheme.bits"); other names are
-// paths themselves. Derived fields ("scheme", "model") stand for themselves.
-const std::map<std::string, std::string>& FieldAliases();
-
 }  // namespace quantref

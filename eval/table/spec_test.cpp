@@ -63,8 +63,10 @@ TEST_CASE("table spec: what is wrong is named with its place and the nearest nam
               "did you mean 'ppl'?");
   CHECK_ERROR(Read(lab, head + "rows: [methods]\ncells: [ppl]\n"), "unknown field 'methods'",
               "did you mean 'method'?");
-  CHECK_ERROR(Read(lab, head + kLeast + "where: {confg.name: [a]}\n"), "unknown field 'confg'",
-              "did you mean 'config'?");
+  CHECK_ERROR(Read(lab, head + kLeast + "where: {confg.name: [a]}\n"), "unknown field 'confg.name'",
+              "did you mean 'config.name'?");
+  CHECK_ERROR(Read(lab, head + kLeast + "where: {accuracy.pll: [a]}\n"),
+              "unknown field 'accuracy.pll'", "did you mean 'accuracy.ppl'?");
   CHECK_ERROR(Read(lab, head + kLeast + "where: {config: {a: b}}\n"), "a name or a list of names");
   CHECK_ERROR(Read(lab, head + "rows: [{field: method, lables: {a: b}}]\ncells: [ppl]\n"),
               "rows[0].lables", "did you mean 'labels'?");

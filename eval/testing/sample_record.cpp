@@ -2,7 +2,6 @@
 
 #include "eval/record/reference.h"
 #include "eval/record/schema.h"
-#include "eval/run/record.h"
 #include "harness/testing/testing.h"
 
 namespace quantref::testing {

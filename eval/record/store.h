@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace quantref {
+
+// A record as JSON text, with the name of its file: <config>-<method>-<time>-<id>.json.
+struct Record {
+  std::string file_name, json;
+};
+
+// Of fields that RecordSchema() has, each of its type, and all that are written; anything else is a
+// bug. Adds the id.
+Record FinishRecord(nlohmann::ordered_json fields);
+
+// Writes them into the folder, each whole, never over another file. Returns their paths. Where one
+// cannot be written none is left, so that the run can go on from its journal.
+std::vector<std::filesystem::path> WriteRecords(std::span<const Record> records,
+                                                const std::filesystem::path& folder);
+
+// Makes the folder and checks that it can be written to, so that a run does not find out at its
+// end.
+void PrepareRecordFolder(const std::filesystem::path& folder);
+
+// Writes the records of a run into the folder, which is made again where it was removed since the
+// run began, and says where each is unless `quiet`. Where the folder cannot be had any more they go
+// to a new one among the temporary files, and an Error tells which: hours of work are not thrown
+// away.
+void KeepRecords(std::span<const Record> records, const std::filesystem::path& folder, bool quiet);
+
+}  // namespace quantref
