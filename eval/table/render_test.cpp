@@ -63,7 +63,7 @@ TEST_CASE("table as text: as many columns as fit, intervals go first, the best i
   const std::string narrow = TextTable(table, 32);
   INFO(narrow);
   CHECK(Has(narrow, "+0.020 best"));
-  CHECK(Has(TextTable(table, 24), "left out, for lines of 24"));
+  CHECK(Has(TextTable(table, 28), "left out, for lines of 28:"));
 }
 
 TEST_CASE("table text: a lopsided interval is never ±, in its whole column") {
