@@ -147,7 +147,8 @@ TEST_CASE("table records: none is left") {
   lab.Add(TableSample("rtn", 0.06));
   CHECK_ERROR(lab.Make(std::string(kLeast) + "where: {method: awq}\n"), "no record is left",
               "1 were read");
-  CHECK_ERROR(lab.Make("rows: [protocol.window_scored]\ncells: [ppl]\n"), "expected one value");
+  CHECK_ERROR(lab.Make("rows: [protocol.window_scored]\ncells: [ppl]\n"),
+              "unknown field 'protocol.window_scored'");
   CHECK(lab.Make("rows: [config.resolved.quantize.weights.group]\ncells: [ppl]\n").rows[0][0] ==
         "16");
 }
