@@ -88,6 +88,17 @@ Matrix<float> CheckLinears(const Transformer& simulated, const Transformer& kern
   return h;
 }
 
+// As many tokens as the gate compares, but so few that the codes themselves are multiplied: with
+// more, some instruction sets decode panels for both ways, which would compare nothing.
+size_t GapTokens(const ModelWeights& kernel, size_t window) {
+  size_t tokens = std::min(window, kGapPositions);
+  for (const Linear* linear : AllLinears(kernel)) {
+    if (linear->weight.tiled() == nullptr) continue;
+    while (tokens > 1 && !MultipliesCodes(linear->activations, tokens)) --tokens;
+  }
+  return tokens;
+}
+
 }  // namespace
 
 KernelPath PathOf(const ModelWeights& weights) {
@@ -103,7 +114,7 @@ PathGap MeasureGap(const Transformer& simulated, const Transformer& kernel,
                    const Protocol& protocol, const TokenStream& stream,
                    std::span<const Window> windows, size_t window) {
   std::vector<uint32_t> ids = WindowIds(protocol, stream, windows[window]);
-  ids.resize(std::min(ids.size(), kGapPositions));
+  ids.resize(GapTokens(kernel.weights(), ids.size()));
   PathGap gap;
   gap.window = window;
   gap.positions = ids.size();
