@@ -46,13 +46,14 @@ QuantizeSpec Spec(const WeightScheme& scheme) {
 
 constexpr GapLimits kLimits = {1e-9, 1e-5};
 
-// Between the model on the simulated path and these weights on that of the kernels.
-PathGap Gap(const Quantized& model, const ModelWeights& kernel) {
+// Between the model on the simulated path and these weights on that of the kernels, or another.
+PathGap Gap(const Quantized& model, const ModelWeights& kernel,
+            Products products = Products::kKernel) {
   const Protocol& protocol = FindProtocol("gptq-2048");
   const TokenStream stream = testing::RandomStream(300, model.config.vocab, 1);
   const std::vector<Window> windows = {{0, 100, 1}, {100, 200, 1}};
   return MeasureGap(Transformer(model.config, model.weights, 200, Products::kSimulated),
-                    Transformer(model.config, kernel, 200), protocol, stream, windows, 1);
+                    Transformer(model.config, kernel, 200, products), protocol, stream, windows, 1);
 }
 
 TEST_CASE("kernel path: quantized linears get the kernels' layout, kept ones stay") {
@@ -134,7 +135,7 @@ TEST_CASE("kernel path: both paths agree within the limits") {
 
 TEST_CASE("kernel path: the same weights on the same path have no gap") {
   const Quantized model(Spec(kInt4));
-  const PathGap gap = Gap(model, With(model.weights, Products::kSimulated));
+  const PathGap gap = Gap(model, model.weights, Products::kSimulated);
   CHECK(gap.kl_mean == 0);
   CHECK(gap.logit_max_abs == 0);
   CHECK(gap.linear_error == 0);
