@@ -52,14 +52,15 @@ std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t first
 
 }  // namespace
 
-std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& stop) {
-  std::vector<size_t> order(windows);
-  std::iota(order.begin(), order.end(), size_t{0});
-  if (stop) {
-    Rng rng(stop->seed);
-    Shuffle(std::span(order), rng);
+std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
+                                const std::optional<StopRule>& stop) {
+  std::vector<size_t> indices(windows);
+  std::iota(indices.begin(), indices.end(), size_t{0});
+  if (stop || order == OrderRule::kRandom) {
+    Rng rng(stop ? stop->seed : 0);
+    Shuffle(std::span(indices), rng);
   }
-  return order;
+  return indices;
 }
 
 Measurement Measure(std::span<const Subject* const> models, const Protocol& protocol,
@@ -68,18 +69,18 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
   Measurement result;
   result.scores.assign(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
   result.seconds.assign(models.size(), 0);
-  const std::vector<size_t> order = WindowOrder(windows.size(), options.stop);
-  result.first_window = order.front();
+  const std::vector<size_t> order = WindowOrder(windows.size(), options.order, options.stop);
+  result.first_window = options.stop ? order.front() : 0;
 
   ScoreTable journaled = result.scores;
   result.journal = OpenJournal(options, result.first_window, journaled);
 
   const size_t total = windows.size() * models.size();
-  size_t before = 0;
+  size_t before = 0, measured = 0, next_look = kFirstLook;
   EvaluateOptions evaluate;
   evaluate.threads = options.threads;
   evaluate.compare = options.compare;
-  evaluate.hash_window = order.front();
+  evaluate.hash_window = result.first_window;
   evaluate.progress = [&](size_t done, size_t) {
     if (options.progress) options.progress(before * models.size() + done, total);
   };
@@ -88,6 +89,10 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
     const Journal::State state = result.journal->Append(window, scores);
     if (state != Journal::State::kThere && options.on_journal_gone)
       options.on_journal_gone(state == Journal::State::kMadeAgain);
+    if (++measured == next_look && measured < windows.size()) {
+      next_look *= 2;
+      if (options.on_look) options.on_look(result.scores, measured);
+    }
   };
 
   const size_t first_look =
@@ -98,7 +103,9 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
       if (!journaled[0][window]) continue;
       for (size_t m = 0; m < models.size(); ++m) result.scores[m][window] = journaled[m][window];
       ++result.resumed_windows;
+      ++measured;
     }
+    while (next_look <= measured) next_look *= 2;
     Evaluate(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
              result.scores, result.seconds);
     before = end;

@@ -27,12 +27,21 @@ struct StopRule {
 // number of threads.
 inline constexpr size_t kWindowsPerLook = 8;
 
-// The order in which so many windows are measured: that of the text, or the rule's.
-std::vector<size_t> WindowOrder(size_t windows, const std::optional<StopRule>& stop);
+// Random: what was measured so far, all of it in an interrupted run, stands for the whole text. The
+// scores of a window do not depend on the order.
+enum class OrderRule { kRandom, kText };
+
+// The order in which so many windows are measured; a stop rule has a random one of its own seed.
+std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
+                                const std::optional<StopRule>& stop);
+
+// People are shown what there is after so many windows, and each time that they have doubled.
+inline constexpr size_t kFirstLook = 8;
 
 struct MeasureOptions {
   size_t threads = 1;
   bool compare = true;
+  OrderRule order = OrderRule::kRandom;
   std::optional<StopRule> stop;
   std::filesystem::path journal;  // windows are kept there as they are done
   std::string fingerprint;        // of everything that the scores depend on
@@ -42,13 +51,15 @@ struct MeasureOptions {
   std::function<void(size_t done, size_t total)>
       progress;                          // counts windows * models; may throw to stop
   std::function<void()> before_keeping;  // a window; throws where its scores are worth nothing
+  // Called with what there is of the table after `measured` windows (kFirstLook), never after all.
+  std::function<void(const ScoreTable& scores, size_t measured)> on_look;
 };
 
 struct Measurement {
   ScoreTable scores;            // [model][window of the text]
   std::vector<double> seconds;  // [model], summed over the threads, of this process
   size_t resumed_windows = 0;   // taken from the journal
-  size_t first_window = 0;      // the first in the order, whose logits are hashed
+  size_t first_window = 0;      // of the text, or of a stop rule's order: its logits are hashed
   bool stopped_early = false;
   std::shared_ptr<Journal> journal;  // to be removed once the results are recorded; ours till then
 };

@@ -3,6 +3,8 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <numeric>
+#include <stdexcept>
+#include <vector>
 
 #include "eval/accuracy/summary.h"
 #include "eval/testing/tiny_models.h"
@@ -51,6 +53,39 @@ TEST_CASE("without a stop rule every window is measured") {
   CHECK(CountMeasured(measurement) == kWindows);
   CHECK_FALSE(measurement.stopped_early);
   CHECK(measurement.first_window == 0);
+}
+
+TEST_CASE("no score depends on the order of windows") {
+  World world;
+  const Measurement random = world.Run();
+  world.options.order = OrderRule::kText;
+  world.options.threads = 2;
+  const Measurement text = world.Run();
+  CHECK(text.scores == random.scores);
+  CHECK(WindowOrder(kWindows, OrderRule::kRandom, std::nullopt) !=
+        WindowOrder(kWindows, OrderRule::kText, std::nullopt));
+}
+
+TEST_CASE("there is a look after eight windows and at each doubling, but for the last") {
+  World world;
+  world.options.threads = 3;
+  std::vector<size_t> looks;
+  world.options.on_look = [&](const ScoreTable& scores, size_t measured) {
+    looks.push_back(measured);
+    for (const auto& row : scores) {
+      size_t there = 0;
+      for (const auto& window : row) there += window.has_value();
+      CHECK(there == measured);
+    }
+    if (measured == 16) throw std::runtime_error("enough");
+  };
+  CHECK_THROWS_AS(world.Run(), std::runtime_error);
+  CHECK(looks == std::vector<size_t>{8, 16});
+  // What the journal gave was looked at before.
+  world.options.resume = true;
+  world.options.on_look = [&](const ScoreTable&, size_t measured) { looks.push_back(measured); };
+  CHECK(CountMeasured(world.Run()) == kWindows);
+  CHECK(looks == std::vector<size_t>{8, 16, 32});
 }
 
 TEST_CASE(

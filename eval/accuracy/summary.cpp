@@ -80,11 +80,21 @@ MeasuredWindows Measured(std::span<const std::optional<WindowScores>> row,
   return measured;
 }
 
-Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStream& stream) {
-  Perplexity result;
-  result.nll = EstimateMean(
+Estimate MeanNll(const MeasuredWindows& measured) {
+  return EstimateMean(
       measured, [&](size_t w) { return measured.scores[w]->nll; },
       [&](size_t w) { return measured.scores[w]->nll_squares; });
+}
+
+Estimate MeanDelta(const MeasuredWindows& model, const MeasuredWindows& reference) {
+  return EstimateMean(
+      model, [&](size_t w) { return model.scores[w]->nll - reference.scores[w]->nll; },
+      [&](size_t w) { return model.scores[w]->delta_squares; });
+}
+
+Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStream& stream) {
+  Perplexity result;
+  result.nll = MeanNll(measured);
   result.ppl = std::exp(result.nll.mean);
   const double nll = Total(measured, &WindowScores::nll);
   const ScoredText text = MeasureScoredText(stream, measured.windows);
@@ -99,9 +109,7 @@ Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStrea
 Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindows& reference) {
   QR_CHECK_EQ(model.scores.size(), reference.scores.size());
   Comparison result;
-  result.delta_nll = EstimateMean(
-      model, [&](size_t w) { return model.scores[w]->nll - reference.scores[w]->nll; },
-      [&](size_t w) { return model.scores[w]->delta_squares; });
+  result.delta_nll = MeanDelta(model, reference);
   result.kl = EstimateMean(
       model, [&](size_t w) { return model.scores[w]->kl; },
       [&](size_t w) { return model.scores[w]->kl_squares; });

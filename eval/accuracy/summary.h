@@ -37,6 +37,9 @@ struct Perplexity {
 };
 Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStream& stream);
 
+// Its part that is the mean NLL alone.
+Estimate MeanNll(const MeasuredWindows& measured);
+
 // A model beside the reference, position by position.
 struct Comparison {
   Estimate
@@ -48,6 +51,8 @@ struct Comparison {
   double kl_p50 = 0, kl_p90 = 0, kl_p99 = 0, kl_p999 = 0, kl_max = 0;
   double probability_change = 0, probability_change_rms = 0;  // of the true token
 };
+// Its part that is the difference of the mean NLLs alone.
+Estimate MeanDelta(const MeasuredWindows& model, const MeasuredWindows& reference);
 Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindows& reference);
 
 // Mean NLL of a minus that of b, paired window by window. Nothing for too few windows.

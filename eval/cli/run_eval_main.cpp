@@ -81,13 +81,8 @@ void PrintList(const std::string& kind) {
   PrintWhole(RenderList(rows, LineWidth(STDOUT_FILENO)));
 }
 
-int Main(int argc, char** argv) {
-  CLI::App app("Quantizes a model as the configs say and measures what that does to it.",
-               "run_eval");
-  RunOptions options;
-  std::string list;
-  auto* configs =
-      app.add_option("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
+void DefineOptions(CLI::App& app, RunOptions& options, std::string& list) {
+  app.add_option("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
   app.add_option("--set", options.assignments, "override a config key; repeatable")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
@@ -131,10 +126,18 @@ int Main(int argc, char** argv) {
                              "protocols", "kernels", "formats", "models", "datasets"}))
       ->type_name("KIND");
   app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Quantizes a model as the configs say and measures what that does to it.",
+               "run_eval");
+  RunOptions options;
+  std::string list;
+  DefineOptions(app, options, list);
   return GuardedMain(app, argc, argv, [&] {
     if (!list.empty()) {
       PrintList(list);
-    } else if (configs->empty()) {
+    } else if (options.configs.empty()) {
       throw Error("expected at least one config", "command line",
                   "for example: run_eval configs/int4_g128.yaml");
     } else {

@@ -230,6 +230,8 @@ Keys AccuracyKeys() {
              "whether texts begin with BOS: as the tokenizer says"),
       OrList(Choice("accuracy.metrics", "[ppl, kl, top1]", {"ppl", "kl", "top1"},
                     "ppl alone saves the pass over the vocabulary")),
+      Choice("accuracy.order", "random", {"random", "text"},
+             "in which windows are measured; no figure depends on it"),
       Choice("accuracy.stop", "none", {"none"},
              "a map: windows in random order until the intervals are narrow"),
       Required(Above(Number("accuracy.stop.delta_nll_halfwidth", "", 0, kNoMost,

@@ -153,8 +153,13 @@ void ReadAccuracy(YamlReader yaml, RunConfig::Accuracy& accuracy, RunConfig::Pat
   yaml.Set("split", accuracy.split);
   ReadProtocol(yaml, accuracy);
   accuracy.metrics = ReadMetrics(yaml);
+  accuracy.order = yaml.Choice("order", {"random", "text"}, "random") == "text"
+                       ? OrderRule::kText
+                       : OrderRule::kRandom;
   if (yaml.IsMap("stop")) {
     accuracy.stop = ReadStop(yaml.Map("stop"));
+    if (accuracy.order == OrderRule::kText)
+      yaml.Fail("order", "random", "a stop rule looks at windows from anywhere in the text");
   } else {
     yaml.Choice("stop", {"none"}, "none");
   }

@@ -57,6 +57,7 @@ struct RunConfig {
     size_t window = 0;                   // 0: the protocol's
     BosRule bos = BosRule::kTokenizer;
     Metrics metrics;
+    OrderRule order = OrderRule::kRandom;
     std::optional<StopRule> stop;
     Protocol ChosenProtocol() const;
     bool operator==(const Accuracy&) const = default;

@@ -144,6 +144,7 @@ Json AccuracyJson(const RunConfig& config) {
           {"window", window},
           {"bos", BosRuleName(accuracy.bos)},
           {"metrics", MetricsJson(accuracy.metrics)},
+          {"order", accuracy.order == OrderRule::kText ? "text" : "random"},
           {"stop", StopJson(accuracy.stop)},
           {"path", config.path.kernels ? "kernel" : "simulated"},
           {"max_path_gap", config.path.max_gap},

@@ -187,6 +187,7 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "accuracy: {bos: never}",
                          "accuracy: {bos: always}",
                          "accuracy: {metrics: [ppl]}",
+                         "accuracy: {order: text}",
                          "accuracy: {stop: {delta_nll_halfwidth: 0.1}}",
                          "accuracy: {stop: {delta_nll_halfwidth: 0.2}}",
                          "accuracy: {stop: {delta_nll_halfwidth: 0.1, min_windows: 40}}",

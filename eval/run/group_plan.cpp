@@ -128,14 +128,15 @@ std::vector<GroupCell> GroupRun::PlanMethod(const RunConfig& config, const CellC
 
 SoughtCell GroupRun::Sought(const GroupCell& cell) const {
   const bool reference = cell.spec == nullptr;
-  SoughtCell sought{.name = {.config = cell.config->name,
-                             .method = reference ? cell.label : cell.spec->label,
-                             .model = model_->name,
-                             .protocol = protocol_->name,
-                             .reference = reference},
-                    .resolved = cell.config->Resolved(),
-                    .facts = OwnBuildAndMachine(),
-                    .windows = WindowOrder(windows_.size(), config_.accuracy.stop)};
+  SoughtCell sought{
+      .name = {.config = cell.config->name,
+               .method = reference ? cell.label : cell.spec->label,
+               .model = model_->name,
+               .protocol = protocol_->name,
+               .reference = reference},
+      .resolved = cell.config->Resolved(),
+      .facts = OwnBuildAndMachine(),
+      .windows = WindowOrder(windows_.size(), config_.accuracy.order, config_.accuracy.stop)};
   sought.facts.merge(Facts{{"model.sha256", model_->weights.checkpoint->Sha256()},
                            {"model.config_sha256", model_->config.sha256},
                            {"model.tokenizer_sha256", model_->tokenizer.sha256()},

@@ -194,10 +194,13 @@ std::string GroupRun::Fingerprint() const {
 
 Measurement GroupRun::MeasureCells() const {
   std::vector<Transformer> models;
+  std::vector<std::string> names = {ReferenceName(model_->weights)};
   models.emplace_back(model_->config, model_->weights, LongestWindow());
   for (const GroupCell& cell : cells_) {
     if (cell.spec == nullptr) continue;
     models.emplace_back(model_->config, cell.quantized.weights, LongestWindow());
+    names.push_back(configs_.size() == 1 ? cell.label
+                                         : fmt::format("{} {}", cell.config->name, cell.label));
   }
   const std::vector<TransformerSubject> subjects(models.begin(), models.end());
   std::vector<const Subject*> pointers;
@@ -208,6 +211,7 @@ Measurement GroupRun::MeasureCells() const {
   MeasureOptions measure;
   measure.threads = threads_;
   measure.compare = config_.accuracy.metrics.Compare();
+  measure.order = config_.accuracy.order;
   measure.stop = config_.accuracy.stop;
   measure.fingerprint = Fingerprint();
   measure.journal =
@@ -228,6 +232,11 @@ Measurement GroupRun::MeasureCells() const {
     ThrowIfCancelled();
     bar.Update(done, total);
   };
+  if (!options_.quiet && config_.accuracy.order == OrderRule::kRandom) {
+    measure.on_look = [&](const ScoreTable& scores, size_t measured) {
+      bar.Above(LookText(names, scores, windows_, measured, LineWidth(STDERR_FILENO)));
+    };
+  }
   if (options_.resume && !options_.quiet && !std::filesystem::exists(measure.journal)) {
     Say("no interrupted run of this is in {}: beginning anew\n", options_.out.string());
   }

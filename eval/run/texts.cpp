@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "eval/record/protocol_text.h"
 #include "eval/record/stamps.h"
+#include "eval/support/figure_text.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/public_name.h"
 #include "eval/support/text_table.h"
@@ -83,6 +85,33 @@ std::string CostText(const std::string& what, const Cost& cost) {
       "up to {:.1f} MB of journal on disk\n",
       what, FormatDuration(cost.TotalSeconds()), parts, cost.memory_bytes / 1e9,
       static_cast<double>(MemoryBytes()) / 1e9, cost.record_bytes / 1e6, cost.journal_bytes / 1e6);
+}
+
+std::string LookText(const std::vector<std::string>& names, const ScoreTable& scores,
+                     std::span<const Window> windows, size_t measured,
+                     std::optional<size_t> width) {
+  const auto figure_of = [](const Estimate& nll, auto&& shown) {
+    Figure figure{shown(nll.mean)};
+    if (nll.interval) {
+      figure.low = shown(nll.interval->low);
+      figure.high = shown(nll.interval->high);
+    }
+    return figure;
+  };
+  const MeasuredWindows reference = Measured(scores[0], windows);
+  std::vector<std::optional<Figure>> perplexities, changes = {std::nullopt};
+  for (size_t m = 0; m < names.size(); ++m) {
+    const MeasuredWindows own = Measured(scores[m], windows);
+    perplexities.push_back(figure_of(MeanNll(own), [](double nll) { return std::exp(nll); }));
+    if (m == 0) continue;
+    changes.push_back(
+        figure_of(MeanDelta(own, reference), [](double delta) { return 100 * std::expm1(delta); }));
+  }
+  std::vector<TextColumn> columns = {{.header = "method", .cells = names, .left = true},
+                                     {.header = "PPL", .cells = FigureColumn(perplexities, 2)},
+                                     {.header = "change (%)", .cells = FigureColumn(changes, 2)}};
+  return fmt::format("after {} of {} windows, from anywhere in the text:\n{}\n", measured,
+                     windows.size(), FitTable(std::move(columns), width).text);
 }
 
 std::string GapMessage(const CellResult& cell) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,11 @@ std::string PlanText(const GroupResult& group, const std::vector<PlanRow>& rows,
 // The last line of --dry-run: "expected: about 2:05 to measure ..., up to 0.3 GB of memory
 // of 25.3, 1.2 MB of records". `what`: is priced.
 std::string CostText(const std::string& what, const Cost& cost);
+
+// What is known after so many windows: a line and a table of perplexities, the reference's first,
+// of the models by these names.
+std::string LookText(const std::vector<std::string>& names, const ScoreTable& scores,
+                     std::span<const Window> windows, size_t measured, std::optional<size_t> width);
 
 // Why a run failed: the cell, the gap that was expected at most and the one found.
 std::string GapMessage(const CellResult& cell);

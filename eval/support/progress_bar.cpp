@@ -113,4 +113,9 @@ void ProgressBar::Update(size_t done, size_t total, std::string_view what) {
   Say("\r{}\x1b[K", ProgressLine(state, width - 1));
 }
 
+void ProgressBar::Above(std::string_view text) {
+  Say("{}{}", terminal_ && drawn_ ? "\r\x1b[K" : "", text);
+  drawn_ = false;
+}
+
 }  // namespace quantref

@@ -39,6 +39,9 @@ class ProgressBar {
   // step was done before: it says nothing about how fast this is.
   void Update(size_t done, size_t total, std::string_view what = {});
 
+  // Says the text, whole lines, and goes on below it.
+  void Above(std::string_view text);
+
  private:
   using Clock = std::chrono::steady_clock;
   std::string Eta(size_t done, size_t total) const;
