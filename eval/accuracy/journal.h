@@ -50,7 +50,6 @@ class Journal {
   // before stays good.
   State Append(size_t window, std::span<const WindowScores> scores);
 
-  const std::filesystem::path& path() const { return path_; }
   void Remove();  // the run is over and recorded
 
  private:

@@ -130,7 +130,8 @@ const Rows& Windows() {
        "activations are rounded; absent for the reference",
        0, Stage::kPackedWeights},
       {"hashes.first_window_logits", kText, kRequiredOfText, "",
-       "of the cell's logits in the first window measured", 0, Stage::kLogits},
+       "of the cell's logits in the text's first window, or the first of a stop rule's order", 0,
+       Stage::kLogits},
   };
   return rows;
 }

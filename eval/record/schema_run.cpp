@@ -91,7 +91,7 @@ const Rows& MethodRows() {
       {"activations", kText, kOptional, "",
        "`none`, or how the inputs of quantized matrices are rounded; absent for the reference"},
       {"path", kText, kOptional, "",
-       "`kernel`: the quantized matrices are multiplied by the integer kernels that are timed; "
+       "`kernel`: the quantized matrices are multiplied by the kernels that are timed; "
        "`simulated`: codes are decoded to FP32 and multiplied in FP32",
        0, Stage::kPath},
       {"simulated_linears", kTexts, kOptional, "",

@@ -256,12 +256,6 @@ std::vector<size_t> MeasuredIndices(const GroupResult& group) {
   return indices;
 }
 
-std::vector<Window> MeasuredIn(const GroupResult& group) {
-  std::vector<Window> windows;
-  for (const size_t w : MeasuredIndices(group)) windows.push_back(group.windows[w]);
-  return windows;
-}
-
 std::optional<SeedSpread> SpreadOver(const CellResult& cell) {
   if (cell.other_seeds.empty()) return std::nullopt;
   std::map<size_t, double> by_seed = {{cell.calibration->seed, std::exp(cell.perplexity.nll.mean)}};

@@ -38,7 +38,6 @@ struct GroupResult {
 
 // The windows that were measured; all of them where none is yet.
 std::vector<size_t> MeasuredIndices(const GroupResult& group);
-std::vector<Window> MeasuredIn(const GroupResult& group);
 
 // The mean NLL of a cell minus that of another of the same run.
 struct Against {

@@ -6,24 +6,31 @@
 
 namespace quantref {
 
+namespace {
+
+// Of a character that means something to HTML; nullptr: of none.
+const char* Entity(char c) {
+  switch (c) {
+    case '&':
+      return "&amp;";
+    case '<':
+      return "&lt;";
+    case '>':
+      return "&gt;";
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
 std::string MarkupText(const std::string& text) {
   std::string escaped;
   for (const char c : Printable(text)) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      default:
-        escaped += c;
+    if (const char* entity = c == '"' ? "&quot;" : Entity(c)) {
+      escaped += entity;
+    } else {
+      escaped += c;
     }
   }
   return escaped;
@@ -32,20 +39,12 @@ std::string MarkupText(const std::string& text) {
 std::string MarkdownText(const std::string& text) {
   std::string escaped;
   for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      default:
-        if (std::string_view("\\|*_`[]~").find(c) != std::string_view::npos) escaped += '\\';
-        escaped += c == '\n' ? ' ' : c;
+    if (const char* entity = Entity(c)) {
+      escaped += entity;
+      continue;
     }
+    if (std::string_view("\\|*_`[]~").find(c) != std::string_view::npos) escaped += '\\';
+    escaped += c == '\n' ? ' ' : c;
   }
   return escaped;
 }

@@ -17,13 +17,17 @@
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
+#include "harness/testing/tiny_spec.h"
 
 namespace quantref {
 namespace {
 
 using testing::FileTensors;
+using testing::Kept;
+using testing::Spec;
 using testing::TempDir;
 using testing::TinyModel;
+using testing::WithBits;
 using Names = std::vector<std::string>;
 
 // Rounds to nearest and counts.
@@ -51,28 +55,6 @@ Loaded Load(const TinyModel& model, const FileTensors& tensors) {
   return {LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1), config};
 }
 Loaded Load(const TinyModel& model) { return Load(model, testing::TinyTensors(model)); }
-
-// A spec that applies to every linear of the tiny model.
-QuantizeSpec Spec(Names keep = {"embed_tokens", "lm_head"}) {
-  QuantizeSpec spec;
-  spec.weights.group = 16;
-  spec.keep = std::move(keep);
-  return spec;
-}
-
-SchemeOverride WithBits(const std::string& match, int bits) {
-  SchemeOverride entry;
-  entry.match = match;
-  entry.bits = bits;
-  return entry;
-}
-
-SchemeOverride Kept(const std::string& match) {
-  SchemeOverride entry;
-  entry.match = match;
-  entry.keep = true;
-  return entry;
-}
 
 // Without calibration the model's shape does not matter.
 QuantizedModel Quantize(const ModelWeights& weights, const std::vector<PlannedLinear>& plan,

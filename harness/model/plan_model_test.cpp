@@ -9,40 +9,22 @@
 #include "harness/model/weights.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
+#include "harness/testing/tiny_spec.h"
 
 namespace quantref {
 namespace {
 
+using testing::Kept;
+using testing::Spec;
 using testing::TempDir;
 using testing::TinyModel;
+using testing::WithBits;
 using Names = std::vector<std::string>;
 
 ModelConfig ConfigOf(const TinyModel& model) {
   const TempDir dir;
   testing::WriteFile(dir / "config.json", testing::TinyConfig(model).dump());
   return ReadConfig(dir / "config.json");
-}
-
-// A spec that applies to every linear of the tiny model.
-QuantizeSpec Spec(Names keep = {"embed_tokens", "lm_head"}) {
-  QuantizeSpec spec;
-  spec.weights.group = 16;
-  spec.keep = std::move(keep);
-  return spec;
-}
-
-SchemeOverride WithBits(const std::string& match, int bits) {
-  SchemeOverride entry;
-  entry.match = match;
-  entry.bits = bits;
-  return entry;
-}
-
-SchemeOverride Kept(const std::string& match) {
-  SchemeOverride entry;
-  entry.match = match;
-  entry.keep = true;
-  return entry;
 }
 
 // Bits of the linear of this name in the plan, 16 where it is kept, 0 where it is not in the plan.
