@@ -2,10 +2,12 @@
 
 #include <signal.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 #include "eval/support/guarded.h"
@@ -16,8 +18,19 @@ namespace {
 
 // All that handlers touch.
 std::atomic<const char*> program_name{""}, note{nullptr}, note_of_signal{nullptr};
-std::atomic<bool> interrupted{false}, said{false};
+std::atomic<bool> said{false};
+std::atomic<int64_t> interrupted_at{0};  // nanoseconds; 0: not yet
 static_assert(std::atomic<const char*>::is_always_lock_free);
+static_assert(std::atomic<int64_t>::is_always_lock_free);
+
+// timeout(1) signals its child and then the child's group: one wish, which two threads may get.
+constexpr int64_t kSameSignal = 50'000'000;
+
+int64_t Nanoseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 void Write(const char* text) {
   [[maybe_unused]] const auto written = write(STDERR_FILENO, text, std::strlen(text));
@@ -32,9 +45,13 @@ void StartGrace() {
 
 void HandleInterrupt(int number) {
   const int error = errno;
-  if (interrupted.exchange(true)) {
-    signal(number, SIG_DFL);
-    raise(number);  // arrives when this handler has returned
+  const int64_t now = Nanoseconds();
+  int64_t first = 0;
+  if (!interrupted_at.compare_exchange_strong(first, now)) {
+    if (now - first > kSameSignal) {
+      signal(number, SIG_DFL);
+      raise(number);  // arrives when this handler has returned
+    }
   } else {
     note_of_signal = note.load();
     SetCancelRequested(true);

@@ -5,8 +5,8 @@ namespace quantref {
 // From here on the first SIGINT or SIGTERM asks the work to end (harness/base/cancel.h) and says so
 // on stderr. Work that has not come to the end of a step within kGraceSeconds, one product of a
 // library's say, ends with the process: what is on disk is whole at any moment. A second signal of
-// either kind ends the process at once. What writes learns of files too large and of pipes that
-// nobody reads by an error. `program`, for messages, is not copied.
+// either kind, 50 ms later or more, ends the process at once. What writes learns of files too large
+// and of pipes that nobody reads by an error. `program`, for messages, is not copied.
 inline constexpr double kGraceSeconds = 1.2;
 void CatchSignals(const char* program);
 

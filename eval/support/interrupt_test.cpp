@@ -80,11 +80,23 @@ TEST_CASE("interrupt: the second signal of either kind ends the process at once"
     for (const int second : {SIGINT, SIGTERM}) {
       const Ended ended = InChild([&] {
         raise(first);
+        ::usleep(100'000);
         raise(second);
       });
       CHECK(ended.signal == second);
     }
   }
+}
+
+TEST_CASE("interrupt: two in the same moment are one, whichever threads get them") {
+  const Ended ended = InChild([] {
+    raise(SIGINT);
+    raise(SIGINT);
+    SayInterrupted();
+  });
+  CHECK(ended.exit_code == 0);
+  CHECK(ended.err ==
+        "\nstopping; once more to stop at once\nchild: interrupt: stopped by the user\n");
 }
 
 TEST_CASE("interrupt: work that does not end is ended, with the message that it would have") {
