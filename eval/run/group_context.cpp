@@ -1,0 +1,44 @@
+#include "eval/run/group_context.h"
+
+#include <algorithm>
+
+#include "eval/support/say.h"
+#include "harness/base/cancel.h"
+
+namespace quantref {
+
+size_t GroupContext::LongestWindow() const {
+  size_t longest = 0;
+  for (const Window& window : windows) longest = std::max(longest, window.length);
+  return longest;
+}
+
+void GroupContext::CheckInputs() const {
+  text.file.CheckUnchanged();
+  CheckUnchanged(calibrations.files());
+  CheckUnchanged(model->files());
+}
+
+void GroupContext::Tolerate(const RunConfig& config, const Error& error, const std::string& label) {
+  if (config.study.empty() || CancelRequested()) throw;
+  CheckInputs();
+  Say("{} {} cannot be measured, the others go on: {}\n", config.name, label, error.what());
+  ++failed_cells;
+}
+
+void LoadInputs(ModelLoader& models, GroupContext& group) {
+  const RunConfig& config = group.config();
+  const RunOptions& options = group.options;
+  group.text = LoadRunText(config.accuracy.dataset, config.accuracy.split, config, options.quiet);
+  group.model = models.Load(config.model);
+  const ModelConfig& shape = group.model->config;
+  group.protocol = FitToContext(config.accuracy.ChosenProtocol(), shape.context);
+  group.stream = Tokenize(group.protocol, group.text.bytes, group.model->tokenizer,
+                          ChooseBos(*group.model, config.accuracy.bos));
+  group.windows = MakeWindows(group.protocol, group.stream.ids.size(), shape.context);
+  group.all_windows = group.windows.size();
+  if (options.windows > 0 && options.windows < group.windows.size())
+    group.windows.resize(options.windows);
+}
+
+}  // namespace quantref

@@ -1,0 +1,97 @@
+#include "eval/run/group_cost.h"
+
+#include <algorithm>
+
+#include "eval/accuracy/reference_name.h"
+#include "harness/model/synthetic.h"
+
+namespace quantref {
+namespace {
+
+std::vector<CellLoad> Loads(const GroupContext& group, const Pass& pass) {
+  std::vector<CellLoad> loads;
+  for (const GroupCell& cell : pass) {
+    if (cell.spec == nullptr) continue;
+    CellLoad load{.plan = cell.plan, .method = &cell.method, .kernels = cell.config->path.kernels};
+    load.weight_bytes = PlannedBytes(group.model->config, cell.plan, cell.config->path.kernels);
+    if (cell.calibration != nullptr) {
+      const CalibrationData& data = cell.calibration->data;
+      load.needs = cell.method.Needs(cell.plan);
+      load.samples = SamplesRead(data, load.needs);
+      load.length = cell.calibration->length;
+      load.sequential = data.sequential;
+    }
+    loads.push_back(load);
+  }
+  return loads;
+}
+
+// Of what speeds are ratios to, where the reference is not FP16 (MeasureSpeeds).
+double Fp16CopyBytes(const GroupContext& group, const Pass& pass) {
+  const bool timed = std::any_of(pass.begin(), pass.end(), [](const GroupCell& cell) {
+    return cell.config->throughput.measure;
+  });
+  return timed && !IsFp16(group.model->weights)
+             ? static_cast<double>(SyntheticBytes(group.model->config, {}))
+             : 0;
+}
+
+}  // namespace
+
+double LoadedBytes(const ModelWeights& weights) {
+  const Checkpoint& checkpoint = *weights.checkpoint;
+  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() + OwnBytes(weights));
+}
+
+MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
+  return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
+                                   Loads(group, pass), group.threads) -
+                    LoadedBytes(group.model->weights) + Fp16CopyBytes(group, pass),
+          .reserved = ReservedBytes(std::min(group.threads, group.windows.size()))};
+}
+
+Cost GroupCost::Of(const Pass& pass) {
+  if (!rates_) {
+    const size_t busy = std::min(group_.threads, group_.windows.size());
+    rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(), busy);
+  }
+  Cost cost = EstimateCost(*group_.model, group_.windows, Loads(group_, pass),
+                           group_.config().accuracy.metrics.Compare(), group_.threads, *rates_);
+  cost.memory_bytes += Fp16CopyBytes(group_, pass);
+  for (const double seconds : Speed(pass)) cost.throughput_seconds += seconds;
+  return cost;
+}
+
+std::vector<double> GroupCost::Speed(const Pass& pass) const {
+  const size_t yardsticks = IsFp16(group_.model->weights) ? 1 : 2;
+  std::vector<ThroughputSpec> told;
+  std::vector<double> seconds;
+  for (const GroupCell& cell : pass) {
+    const ThroughputSpec& spec = cell.config->throughput;
+    if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
+    told.push_back(spec);
+    const auto models = std::count_if(pass.begin(), pass.end(), [&](const GroupCell& other) {
+      return other.spec != nullptr && other.config->throughput == spec;
+    });
+    seconds.push_back(
+        EstimateSpeedCost(group_.model->config, spec, yardsticks + static_cast<size_t>(models))
+            .throughput_seconds);
+  }
+  return seconds;
+}
+
+void GroupCost::PlanEta(std::span<const Pass> passes) {
+  std::vector<RunEta::Stage> stages;
+  size_t cells = 0;
+  for (const Pass& pass : passes) {
+    const Cost cost = Of(pass);
+    for (size_t cell = 1; cell < cost.cells.size(); ++cell)
+      stages.push_back({RunEta::Kind::kQuantize, cost.cells[cell].quantize});
+    stages.push_back({RunEta::Kind::kMeasure, cost.seconds});
+    for (const double seconds : Speed(pass)) stages.push_back({RunEta::Kind::kSpeed, seconds});
+    cells += pass.size();
+  }
+  group_.eta.Plan(stages, cells);
+}
+
+}  // namespace quantref

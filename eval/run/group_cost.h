@@ -1,0 +1,40 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "eval/run/cost.h"
+#include "eval/run/group_context.h"
+#include "eval/run/memory_limits.h"
+#include "eval/run/passes.h"
+#include "eval/run/rates.h"
+#include "harness/model/weights.h"
+
+namespace quantref {
+
+// Of the loaded model, what a pass finds in place.
+double LoadedBytes(const ModelWeights& weights);
+
+// What a pass takes beyond that.
+MemoryNeed NeedOf(const GroupContext& group, const Pass& pass);
+
+// Prices a group's passes by rates that are measured when the first is asked for.
+class GroupCost {
+ public:
+  explicit GroupCost(const GroupContext& group) : group_(group) {}
+
+  // Without loading.
+  Cost Of(const Pass& pass);
+  // Seconds of each throughput spec that something is timed by, in their order.
+  std::vector<double> Speed(const Pass& pass) const;
+
+  // Tells the run's end what the passes' stages are expected to take, in their order.
+  void PlanEta(std::span<const Pass> passes);
+
+ private:
+  const GroupContext& group_;
+  std::optional<Rates> rates_;
+};
+
+}  // namespace quantref

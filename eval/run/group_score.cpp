@@ -1,0 +1,129 @@
+#include "eval/run/group_score.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/accuracy/reference_name.h"
+#include "eval/run/environment.h"
+#include "eval/run/texts.h"
+#include "eval/support/interrupt.h"
+#include "eval/support/progress_bar.h"
+#include "eval/support/say.h"
+#include "eval/support/terminal.h"
+#include "harness/base/cancel.h"
+#include "harness/base/parallel.h"
+#include "harness/base/sha256.h"
+#include "harness/kernels/gemm.h"
+#include "harness/kernels/isa.h"
+
+namespace quantref {
+namespace {
+
+// Whatever the scores depend on, the program itself included: of configs all but what is known not
+// to matter. The thread count is not among it, nor how many windows were asked for: a journal's are
+// good for more and for fewer.
+std::string Fingerprint(const GroupContext& group, const Pass& cells) {
+  std::string text = fmt::format(
+      "{}\n{} {} {}\n{} {}\n{} {} {}\n", ProgramSha256(), group.model->weights.checkpoint->Sha256(),
+      group.model->config.sha256, group.model->tokenizer.sha256(), group.stream.sha256,
+      group.all_windows, IsaName(ActiveIsa()), BlasVersion(), BlasCoreType());
+  for (const RunConfig* config : group.configs) text += config->ResolvedForScores() + "\n";
+  // The reference too: outliers change it.
+  for (const GroupCell& cell : cells) {
+    text += fmt::format("{} {}\n", cell.weights_sha256,
+                        cell.path.UsesKernels() ? "kernel" : "simulated");
+  }
+  return Sha256Hex(text);
+}
+
+// The reference's first; of several configs with theirs.
+std::vector<std::string> NamesOf(const GroupContext& group, const Pass& cells) {
+  std::vector<std::string> names = {ReferenceName(group.model->weights)};
+  for (const GroupCell& cell : cells) {
+    if (cell.spec == nullptr) continue;
+    names.push_back(group.configs.size() == 1
+                        ? cell.label
+                        : fmt::format("{} {}", cell.config->name, cell.label));
+  }
+  return names;
+}
+
+std::vector<Transformer> ModelsOf(const GroupContext& group, const Pass& cells) {
+  std::vector<Transformer> models;
+  models.emplace_back(group.model->config, group.model->weights, group.LongestWindow());
+  for (const GroupCell& cell : cells) {
+    if (cell.spec != nullptr)
+      models.emplace_back(group.model->config, cell.quantized.weights, group.LongestWindow());
+  }
+  return models;
+}
+
+MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
+  const RunConfig::Accuracy& accuracy = group.config().accuracy;
+  MeasureOptions measure;
+  measure.threads = group.threads;
+  measure.compare = accuracy.metrics.Compare();
+  measure.order = accuracy.order;
+  measure.stop = accuracy.stop;
+  measure.fingerprint = Fingerprint(group, cells);
+  measure.journal =
+      group.options.out / fmt::format(".journal-{}.tmp", measure.fingerprint.substr(0, 16));
+  measure.resume = group.options.resume;
+  measure.before_keeping = [&] { group.CheckInputs(); };
+  return measure;
+}
+
+}  // namespace
+
+Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
+  const std::vector<Transformer> models = ModelsOf(group, cells);
+  const std::vector<TransformerSubject> subjects(models.begin(), models.end());
+  std::vector<const Subject*> pointers;
+  for (const TransformerSubject& subject : subjects) pointers.push_back(&subject);
+
+  ProgressBar bar(fmt::format("{}, {}", group.model->name, group.protocol.name),
+                  group.options.quiet, group.eta, RunEta::Kind::kMeasure);
+  MeasureOptions measure = OptionsOf(group, cells);
+  measure.progress = [&](size_t done, size_t total) {
+    ThrowIfCancelled();
+    bar.Update(done, total);
+  };
+  const std::vector<std::string> names = NamesOf(group, cells);
+  if (!group.options.quiet && measure.order == OrderRule::kRandom) {
+    measure.on_look = [&](const ScoreTable& scores, size_t measured) {
+      bar.Above(LookText(names, scores, group.windows, measured, LineWidth(STDERR_FILENO)));
+    };
+  }
+  const std::string folder = group.options.out.string();
+  std::optional<InterruptNote> lost;
+  measure.on_journal_gone = [&](bool made_again) {
+    if (made_again) {
+      Say("the journal in {} was removed while the run was at work: made again, whole\n", folder);
+    } else if (!lost) {
+      lost.emplace("finished windows are lost: their folder is gone");
+      Say("{} was removed while the run was at work and cannot be made again\n", folder);
+    }
+  };
+  if (measure.resume && !group.options.quiet && !std::filesystem::exists(measure.journal))
+    Say("no interrupted run of this is in {}: beginning anew\n", folder);
+  return Measure(pointers, group.protocol, group.stream, group.windows, measure);
+}
+
+void MeasureGaps(const GroupContext& group, size_t window, Pass& cells) {
+  ParallelFor(cells.size(), group.threads, [&](size_t i, size_t) {
+    GroupCell& cell = cells[i];
+    if (!cell.path.UsesKernels()) return;
+    const ModelWeights& weights = cell.quantized.weights;
+    const Transformer simulated(group.model->config, weights, group.LongestWindow(),
+                                Products::kSimulated);
+    const Transformer kernel(group.model->config, weights, group.LongestWindow());
+    cell.gap = MeasureGap(simulated, kernel, group.protocol, group.stream, group.windows, window);
+  });
+}
+
+}  // namespace quantref

@@ -1,0 +1,87 @@
+#include "eval/run/group_summary.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "eval/accuracy/reference_name.h"
+#include "eval/accuracy/summary.h"
+#include "eval/run/environment.h"
+
+namespace quantref {
+namespace {
+
+MeasuredWindows WindowsOf(const GroupResult& shared, size_t model) {
+  return Measured(shared.measurement.scores[model], shared.windows);
+}
+
+void Compare(const GroupContext& group, const GroupResult& shared, const Pass& cells,
+             const GroupCell& cell, CellResult& result) {
+  const MeasuredWindows own = WindowsOf(shared, cell.model), reference = WindowsOf(shared, 0);
+  result.reference = SummarizePerplexity(reference, group.stream);
+  result.reference_name = ReferenceName(group.model->weights);
+  result.comparison = SummarizeComparison(own, reference);
+  for (const GroupCell& other : cells) {
+    if (other.spec == nullptr || &other == &cell) continue;
+    const MeasuredWindows of_other = WindowsOf(shared, other.model);
+    const std::optional<Interval> difference = PairedDifference(own, of_other);
+    if (difference) result.against.push_back({other.config->name, other.label, *difference});
+    if (other.config == cell.config && other.spec == cell.spec) {
+      result.other_seeds.push_back(
+          {other.calibration->seed, SummarizePerplexity(of_other, group.stream).nll.mean});
+    }
+  }
+}
+
+void PutQuantized(const GroupCell& cell, CellResult& result) {
+  result.kernel_linears = cell.path.linears - cell.path.simulated.size();
+  result.simulated_linears = cell.path.simulated;
+  result.gap = cell.gap;
+  result.limits.linear_error = cell.config->path.max_linear_gap;
+  if (!cell.spec->activations) result.limits.kl_mean = cell.config->path.max_gap;
+  result.layers = cell.quantized.layers;
+  result.packed_sha256 = cell.weights_sha256;
+  result.calibration = cell.calibration;
+  result.calibrates = cell.calibrates;
+  if (cell.calibration != nullptr)
+    result.samples_read = SamplesRead(cell.calibration->data, cell.method.Needs(cell.plan));
+  result.stages = cell.quantized.seconds;
+  result.quantize_seconds = cell.quantize_seconds;
+}
+
+}  // namespace
+
+GroupResult Describe(const GroupContext& group, Measurement measurement) {
+  return {.model = &*group.model,
+          .outliers = group.config().model.outliers,
+          .text = &group.text,
+          .protocol = &group.protocol,
+          .stream = &group.stream,
+          .windows = group.windows,
+          .all_windows = group.all_windows,
+          .measurement = std::move(measurement),
+          .environment = DescribeEnvironment(group.threads),
+          .load_seconds = group.load_seconds};
+}
+
+std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& shared,
+                                  const Pass& cells) {
+  std::vector<CellResult> results;
+  for (const GroupCell& cell : cells) {
+    if (!cell.Recorded()) continue;  // the reference was needed all the same
+    CellResult result{
+        .config = cell.config, .spec = cell.spec, .label = cell.label, .model = cell.model};
+    result.bits = MeasureBits(cell.quantized.weights);
+    result.perplexity = SummarizePerplexity(WindowsOf(shared, cell.model), group.stream);
+    result.evaluate_seconds = shared.measurement.seconds[cell.model] /
+                              static_cast<double>(std::min(group.threads, group.windows.size()));
+    result.speed = cell.speed;
+    if (cell.spec != nullptr) {
+      PutQuantized(cell, result);
+      Compare(group, shared, cells, cell, result);
+    }
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+}  // namespace quantref
