@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "harness/io/tokenizer.h"
+#include "harness/tokenizer/tokenizer.h"
 
 namespace quantref {
 

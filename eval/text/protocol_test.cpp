@@ -7,7 +7,7 @@
 
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
-#include "harness/io/tokenizer.h"
+#include "harness/tokenizer/tokenizer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 

@@ -52,7 +52,7 @@ Model OpenModel(const std::string& name, const std::filesystem::path& dir, Weigh
   }
   InputFile config_file;
   ModelConfig config = ReadConfig(dir / "config.json", &config_file);
-  Tokenizer tokenizer = Tokenizer::Load(dir / "tokenizer.model");
+  Tokenizer tokenizer = Tokenizer::Load(dir);
   CheckVocabulary(config, tokenizer, dir);
   const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, dir);
   // Families of SentencePiece models add it unless they are told not to.
@@ -80,7 +80,9 @@ Model LoadModel(const std::string& name, const std::filesystem::path& dir, Weigh
 
 std::vector<InputFile> Model::files() const {
   std::vector<InputFile> files = weights.checkpoint->files();
-  files.insert(files.end(), {config_file, tokenizer.file()});
+  files.push_back(config_file);
+  const std::vector<InputFile>& of_tokenizer = tokenizer.facts().files;
+  files.insert(files.end(), of_tokenizer.begin(), of_tokenizer.end());
   return files;
 }
 

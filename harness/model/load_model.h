@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "harness/io/input_file.h"
-#include "harness/io/tokenizer.h"
+#include "harness/tokenizer/tokenizer.h"
 #include "harness/model/config.h"
 #include "harness/model/weights.h"
 

@@ -1,4 +1,4 @@
-#include "harness/io/tokenizer.h"
+#include "harness/tokenizer/tokenizer.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -154,42 +154,6 @@ TEST_CASE("tokenizer: tokenizer_config.json says whether texts begin with BOS", 
   CHECK_ERROR(with("[]"), "tokenizer_config.json", "a JSON object");
 }
 
-TEST_CASE("tokenizer: Decode gives back what Encode took", "[tokenizer]") {
-  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
-  const std::string texts[] = {
-      "",
-      "The history of the world.",
-      "x = 12 * (3 + 4); // \"quoted\" \\ ~ {}",
-      "W\xc3\xb6rter, na\xc3\xafve caf\xc3\xa9s",
-      "\xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80 \xce\xb1\xce\xb2",  // byte by byte
-      " = Heading = \n\n A line .\nAnother one .\n",
-  };
-  for (const std::string& text : texts) {
-    const std::vector<uint32_t> ids = tokenizer.Encode(text);
-    CHECK(tokenizer.Decode(ids) == text);
-    if (!text.empty()) CHECK(ids.size() > 1);
-  }
-}
-
-TEST_CASE("tokenizer: control tokens are no text", "[tokenizer]") {
-  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
-  REQUIRE(tokenizer.bos_id());
-  const uint32_t bos = *tokenizer.bos_id();
-  std::vector<uint32_t> ids = tokenizer.Encode("Hello world");
-  ids.insert(ids.begin(), bos);
-  CHECK(tokenizer.Decode(ids) == "Hello world");
-  CHECK(tokenizer.Decode(std::vector<uint32_t>{bos, bos}).empty());
-}
-
-TEST_CASE("tokenizer: Decode takes every id", "[tokenizer]") {
-  const Tokenizer tokenizer = Tokenizer::Load(ModelFile());
-  std::string all;
-  for (uint32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    all += tokenizer.Decode(std::vector<uint32_t>{id});
-  }
-  CHECK(all.find("the") != std::string::npos);
-}
-
 TEST_CASE("tokenizer: other tokenizers and missing files are refused", "[tokenizer]") {
   const TempDir dir;
   CHECK_ERROR(Tokenizer::Load(dir.path()), "tokenizer.model", "no such file");
@@ -198,7 +162,7 @@ TEST_CASE("tokenizer: other tokenizers and missing files are refused", "[tokeniz
   const std::string message = "only SentencePiece tokenizers (tokenizer.model) are supported";
   CHECK_ERROR(Tokenizer::Load(dir.path()), "found only tokenizer.json", message);
   CHECK_ERROR(Tokenizer::Load(dir / "tokenizer.model"), "found only tokenizer.json", message);
-  CHECK_ERROR(Tokenizer::Load(dir / "tokenizer.json"), "tokenizer.json", message);
+  CHECK_ERROR(Tokenizer::Load(dir / "tokenizer.json"), "tokenizer.json");
 }
 
 TEST_CASE("tokenizer: a corrupt model is an Error and nothing is printed", "[tokenizer]") {
@@ -216,24 +180,15 @@ TEST_CASE("tokenizer: a corrupt model is an Error and nothing is printed", "[tok
 }
 
 TEST_CASE("tokenizer: what else is named tokenizer.model is called by its name", "[tokenizer]") {
-  const std::string supported = "only SentencePiece tokenizers (tokenizer.model) are supported";
   CHECK_ERROR(EncodedWith("IQ== 0\nIg== 1\nIw== 2\nJA== 3\n"), "expected a SentencePiece model",
-              "found a tiktoken vocabulary", supported);
+              "found a tiktoken vocabulary");
   CHECK_ERROR(
       EncodedWith("version https://git-lfs.github.com/spec/v1\noid sha256:9e55\nsize 499\n"),
       "found a Git LFS pointer", "git lfs pull");
   CHECK_ERROR(EncodedWith("{\n  \"version\": \"1.0\",\n  \"added_tokens\": []}"),
-              "JSON, as tokenizer.json and tekken.json are", supported);
+              "JSON, as tokenizer.json and tekken.json are");
   CHECK_ERROR(EncodedWith("<!doctype html><html>Sign in</html>"), "found a web page");
   CHECK_ERROR(EncodedWith("IQ== zero\nIg== 1\nIw== 2\n"), "bytes that are none");
-}
-
-TEST_CASE("tokenizer: ids that no piece has give no text", "[tokenizer]") {
-  const Tokenizer tokenizer = Tokenizer::Load(testing::ReferenceModel("wikilm-2m"));
-  std::vector<uint32_t> ids = tokenizer.Encode("a padded embedding");
-  ids.push_back(static_cast<uint32_t>(tokenizer.vocab_size()));
-  ids.push_back(1'000'000'000);
-  CHECK(tokenizer.Decode(ids) == "a padded embedding");
 }
 
 TEST_CASE("tokenizer: what the library throws is an Error") {

@@ -1,20 +1,17 @@
-#include "harness/io/tokenizer.h"
+#include "harness/tokenizer/sentencepiece.h"
 
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
 #include <exception>
-#include <limits>
 #include <new>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/io/foreign.h"
-#include "harness/io/json_file.h"
+#include "harness/tokenizer/text_encoder.h"
 
 // Exported by the library, but its 0.1.97 header does not declare it.
 namespace sentencepiece::logging {
@@ -23,11 +20,7 @@ void SetMinLogLevel(int level);
 
 namespace quantref {
 
-namespace fs = std::filesystem;
-
 namespace {
-
-constexpr size_t kMaxModelBytes = size_t{256} << 20;
 
 // The protobuf wire format, as far as is needed to find a field of bytes: visit(number, bytes)
 // judges each field of that kind. False if it says so once, or if the message is malformed or has
@@ -122,31 +115,6 @@ bool IsJsonObject(std::string_view contents) {
   return next != std::string_view::npos && contents[next] == '"';
 }
 
-// Explains a tokenizer.model that is not there.
-void CheckPresent(const fs::path& file) {
-  std::error_code ignored;
-  if (fs::exists(fs::symlink_status(file, ignored))) return;
-  const bool has_json = fs::exists(file.parent_path() / "tokenizer.json", ignored);
-  throw Error(std::string("expected a SentencePiece model, found ") +
-                  (has_json ? "only tokenizer.json" : "no such file"),
-              file.string(),
-              has_json ? "only SentencePiece tokenizers (tokenizer.model) are supported"
-                       : "a model folder needs its tokenizer.model");
-}
-
-std::optional<bool> ReadAddsBos(const fs::path& file) {
-  std::error_code ignored;
-  if (!fs::exists(file, ignored)) return std::nullopt;
-  const nlohmann::json json = ReadJsonFile(file);
-  if (!json.is_object()) throw Error("expected a JSON object", file.string());
-  const auto rule = json.find("add_bos_token");
-  if (rule == json.end() || rule->is_null()) return std::nullopt;
-  if (!rule->is_boolean()) {
-    throw Error("add_bos_token: expected true or false, found " + rule->dump(), file.string());
-  }
-  return rule->get<bool>();
-}
-
 // Loads the model. What the library has against it; nothing where it takes it.
 std::optional<std::string> LoadReason(sentencepiece::SentencePieceProcessor& processor,
                                       const std::string& model) {
@@ -163,125 +131,68 @@ std::optional<std::string> LoadReason(sentencepiece::SentencePieceProcessor& pro
   }
 }
 
-}  // namespace
+class SentencePieceEncoder final : public TextEncoder {
+ public:
+  explicit SentencePieceEncoder(std::string path) : path_(std::move(path)) {}
 
-struct Tokenizer::Impl {
+  Tokenizer::Placed Encode(std::string_view text) const override {
+    sentencepiece::ImmutableSentencePieceText encoded;
+    const auto status = processor.Encode(text, encoded.mutable_proto());
+    if (!status.ok()) {
+      throw Error(std::string("cannot tokenize: ") + status.error_message(), path_);
+    }
+    const auto pieces = encoded.pieces();
+    Tokenizer::Placed placed{std::vector<uint32_t>(pieces.size()),
+                             std::vector<uint32_t>(pieces.size())};
+    auto next = static_cast<uint32_t>(text.size());
+    for (size_t i = pieces.size(); i-- > 0;) {
+      // Where the library says that one begins which stands for nothing means nothing.
+      if (pieces[i].begin() < pieces[i].end()) next = std::min(next, pieces[i].begin());
+      placed.ids[i] = pieces[i].id();
+      placed.begins[i] = next;
+    }
+    return placed;
+  }
+
   sentencepiece::SentencePieceProcessor processor;
-  InputFile file;
-  std::string path, sha256;
-  std::optional<bool> adds_bos;
 
-  void CheckLength(std::string_view text) const {
-    static_assert(kMaxTextBytes < std::numeric_limits<int>::max(), "the library counts in int");
-    if (text.size() <= kMaxTextBytes) return;
-    throw Error("too much text to tokenize: expected at most " + std::to_string(kMaxTextBytes) +
-                    " bytes, found " + std::to_string(text.size()),
-                path);
-  }
-  void CheckEncoded(const sentencepiece::util::Status& status) const {
-    if (status.ok()) return;
-    throw Error(std::string("cannot tokenize: ") + status.error_message(), path);
-  }
+ private:
+  std::string path_;
 };
 
-Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Tokenizer::~Tokenizer() = default;
-Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
-Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+std::optional<uint32_t> KnownId(int id) {
+  if (id < 0) return std::nullopt;
+  return static_cast<uint32_t>(id);
+}
 
-Tokenizer Tokenizer::Load(const fs::path& path) {
-  std::error_code ignored;
-  const fs::path file = fs::is_directory(path, ignored) ? path / "tokenizer.model" : path;
-  CheckPresent(file);
-  FileContents read = ReadInput(file, kMaxModelBytes);
-  const std::string& contents = read.bytes;
+}  // namespace
+
+Tokenizer SentencePieceTokenizer(FileContents file) {
+  const std::string path = file.file.path().string();
+  const std::string& contents = file.bytes;
   const auto refuse = [&](const std::string& reason) {
     throw Error("expected a SentencePiece model, found " + std::to_string(contents.size()) +
                     " bytes that are none: " + reason,
-                file.string(),
-                "download the file again; only SentencePiece tokenizers (tokenizer.model) are "
-                "supported");
+                path, "download the file again");
   };
   if (contents.empty()) refuse("the file is empty");
-  RefuseForeign(contents, "a SentencePiece model", file.string());
+  RefuseForeign(contents, "a SentencePiece model", path);
   if (IsJsonObject(contents)) refuse("JSON, as tokenizer.json and tekken.json are");
   if (!IsSafeModel(contents)) refuse("malformed, or with a corrupt character map");
-  constexpr int kFatalOnly =
-      3;  // the library would write what it reports as a status to stderr, too
+  // The library would write what it reports as a status to stderr, too.
+  constexpr int kFatalOnly = 3;
   sentencepiece::logging::SetMinLogLevel(kFatalOnly);
-  auto impl = std::make_unique<Impl>();
-  if (const auto reason = LoadReason(impl->processor, contents)) refuse(*reason);
-  impl->path = file.string();
-  impl->sha256 = read.file.sha256();
-  impl->file = std::move(read.file);
-  impl->adds_bos = ReadAddsBos(file.parent_path() / "tokenizer_config.json");
-  return Tokenizer(std::move(impl));
+  auto encoder = std::make_shared<SentencePieceEncoder>(path);
+  if (const auto reason = LoadReason(encoder->processor, contents)) refuse(*reason);
+  TokenizerFacts facts = {.kind = "SentencePiece",
+                          .path = path,
+                          .vocab_size = static_cast<size_t>(encoder->processor.GetPieceSize()),
+                          .bos_id = KnownId(encoder->processor.bos_id()),
+                          .unknown_id = KnownId(encoder->processor.unk_id()),
+                          .adds_bos = std::nullopt,
+                          .sha256 = file.file.sha256(),
+                          .files = {std::move(file.file)}};
+  return {std::move(facts), std::move(encoder)};
 }
-
-std::vector<uint32_t> Tokenizer::Encode(std::string_view text) const {
-  impl_->CheckLength(text);
-  std::vector<int> ids;
-  impl_->CheckEncoded(impl_->processor.Encode(text, &ids));
-  std::vector<uint32_t> tokens;
-  tokens.reserve(ids.size());
-  for (const int id : ids) {
-    QR_DCHECK(id >= 0 && static_cast<size_t>(id) < vocab_size());
-    tokens.push_back(static_cast<uint32_t>(id));
-  }
-  return tokens;
-}
-
-Tokenizer::Placed Tokenizer::EncodePlaced(std::string_view text) const {
-  impl_->CheckLength(text);
-  sentencepiece::ImmutableSentencePieceText encoded;
-  impl_->CheckEncoded(impl_->processor.Encode(text, encoded.mutable_proto()));
-  const auto pieces = encoded.pieces();
-  Placed placed{std::vector<uint32_t>(pieces.size()), std::vector<uint32_t>(pieces.size())};
-  auto next = static_cast<uint32_t>(text.size());
-  for (size_t i = pieces.size(); i-- > 0;) {
-    // Where the library says that one begins which stands for nothing means nothing.
-    if (pieces[i].begin() < pieces[i].end()) next = std::min(next, pieces[i].begin());
-    placed.ids[i] = pieces[i].id();
-    placed.begins[i] = next;
-  }
-  if (!pieces.empty()) placed.begins[0] = 0;
-  return placed;
-}
-
-std::string Tokenizer::Decode(std::span<const uint32_t> ids) const {
-  std::vector<int> pieces;
-  pieces.reserve(ids.size());
-  for (const uint32_t id : ids) {
-    if (id < vocab_size()) pieces.push_back(static_cast<int>(id));
-  }
-  std::string text;
-  const auto status = impl_->processor.Decode(pieces, &text);
-  if (!status.ok()) {
-    throw Error(std::string("cannot turn tokens into text: ") + status.error_message(),
-                impl_->path);
-  }
-  return text;
-}
-
-size_t Tokenizer::vocab_size() const {
-  return static_cast<size_t>(impl_->processor.GetPieceSize());
-}
-
-std::optional<uint32_t> Tokenizer::bos_id() const {
-  const int id = impl_->processor.bos_id();
-  if (id < 0) return std::nullopt;
-  return static_cast<uint32_t>(id);
-}
-
-std::optional<uint32_t> Tokenizer::unknown_id() const {
-  const int id = impl_->processor.unk_id();
-  if (id < 0) return std::nullopt;
-  return static_cast<uint32_t>(id);
-}
-
-std::optional<bool> Tokenizer::adds_bos() const { return impl_->adds_bos; }
-
-const std::string& Tokenizer::sha256() const { return impl_->sha256; }
-const InputFile& Tokenizer::file() const { return impl_->file; }
 
 }  // namespace quantref
