@@ -107,9 +107,10 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
   hidden_states = std::min(hidden_states, static_cast<double>(DefaultActivationBudget()));
   const ModelConfig& config = model.config;
   // The hidden state, a module's input and its output; what the linears make inside a module; the
-  // heads' outputs; a row of scores.
+  // heads' outputs; a head's keys and values once more, and a tile's scores for them.
   const BlockLayout layout = LayoutOf(config, 0);
-  size_t per_token = 3 * config.hidden + layout.Channels(Tap::kAttentionOutput) + kQueryTile;
+  size_t per_token =
+      3 * config.hidden + layout.Channels(Tap::kAttentionOutput) + 2 * config.head_dim + kQueryTile;
   size_t widest = 0;
   for (const LinearRow& row : layout.linears) {
     if (row.tap == Tap::kAttentionInput || row.tap == Tap::kMlpInput) per_token += row.rows;

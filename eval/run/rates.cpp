@@ -82,13 +82,13 @@ Rates::Rates(const ModelConfig& config, const ModelWeights& weights, size_t wind
 double Rates::Pair() {
   if (pair_) return *pair_;
   const AttentionShape head{.heads = 1, .kv_heads = 1, .head_dim = config_.head_dim};
-  const size_t queries = std::min(window_, kQueryTile), keys = std::min(window_, kKeys);
+  const size_t queries = std::min(window_, 4 * kQueryTile), keys = std::min(window_, kKeys);
   const double seconds = OnAll(threads_, [&] {
     return [&head, q = RandomMatrix(queries, head.head_dim), k = RandomMatrix(keys, head.head_dim),
             v = RandomMatrix(keys, head.head_dim), out = Matrix<float>(queries, head.head_dim),
-            scores = std::make_shared<std::vector<Matrix<float>>>()] {
+            scratch = std::make_shared<std::vector<AttentionScratch>>()] {
       const MatrixView<float> result(out.data(), out.rows(), out.cols());
-      CausalAttention(head, q.view(), k.view(), v.view(), *scores, result);
+      CausalAttention(head, q.view(), k.view(), v.view(), *scratch, result);
     };
   });
   pair_ = seconds / static_cast<double>(queries * keys);

@@ -31,8 +31,20 @@ struct VectorOps {
   // out = x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, eq. 4).
   void (*rms_norm)(const float* x, const float* gain, float eps, float* out, size_t n);
 
+  // out = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * gain + bias (Ba et al. 2016, eq. 4).
+  void (*layer_norm)(const float* x, const float* gain, const float* bias, float eps, float* out,
+                     size_t n);
+
   // out = gate * sigmoid(gate) * up (SwiGLU: Shazeer 2020, eq. 6, without the products).
   void (*silu_multiply)(const float* gate, const float* up, float* out, size_t n);
+
+  // out = GELU(gate) * up, by GELU's approximation x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715
+  // x^3))) (Hendrycks and Gimpel 2016, section 2).
+  void (*gelu_multiply)(const float* gate, const float* up, float* out, size_t n);
+
+  // x[i] = max(x[i], 0); x[i] = cap * tanh(factor * x[i]).
+  void (*relu)(float* x, size_t n);
+  void (*soft_cap)(float* x, float factor, float cap, size_t n);
 
   // Rotates the pairs (x[i], x[i + half]) by the angles whose cosines and sines are given (Su et
   // al. 2021, eq. 34, in the half-split layout of Hugging Face checkpoints).

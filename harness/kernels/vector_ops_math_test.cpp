@@ -92,42 +92,146 @@ TEST_CASE("vector_ops: rms_norm of zeros is zero", "[vector_ops]") {
   }
 }
 
-Floats RunSilu(const VectorOps& ops, const Floats& gate, const Floats& up) {
+// An operation gate, up -> out.
+using Gating = void (*VectorOps::*)(const float*, const float*, float*, size_t);
+
+Floats RunGating(const VectorOps& ops, Gating gating, const Floats& gate, const Floats& up) {
   GuardedArray<float> gates(gate), ups(up), out(gate.size());
-  ops.silu_multiply(gates.data(), ups.data(), out.data(), gate.size());
-  ops.silu_multiply(gates.data(), ups.data(), gates.data(), gate.size());
+  (ops.*gating)(gates.data(), ups.data(), out.data(), gate.size());
+  (ops.*gating)(gates.data(), ups.data(), gates.data(), gate.size());
   CHECK(SameBits(gates.Values(), out.Values()));  // in place
   return out.Values();
 }
+Floats RunSilu(const VectorOps& ops, const Floats& gate, const Floats& up) {
+  return RunGating(ops, &VectorOps::silu_multiply, gate, up);
+}
 
-void CheckSilu(const Floats& gate, const Floats& up) {
-  const Floats scalar = RunSilu(kScalarOps, gate, up);
+// gate times the sigmoid of exponent(gate), in which an error of `ulp` counts relatively.
+template <typename Exponent>
+void CheckGating(Gating gating, const Floats& gate, const Floats& up, double ulp,
+                 const Exponent& exponent) {
+  const Floats scalar = RunGating(kScalarOps, gating, gate, up);
   for (Isa isa : AvailableIsas()) {
-    const Floats found = RunSilu(OpsFor(isa), gate, up);
+    const Floats found = RunGating(OpsFor(isa), gating, gate, up);
     INFO(IsaName(isa) << ", " << gate.size() << " elements");
     CHECK(SameBits(found, scalar));
     for (size_t i = 0; i < gate.size(); ++i) {
       const double g = static_cast<double>(gate[i]), u = static_cast<double>(up[i]);
-      const double expected = g / (1 + std::exp(-g)) * u;
-      // The exponential's 2 ulp, three roundings; below a gate of -88 the sigmoid stays at
+      const double x = exponent(g), expected = g / (1 + std::exp(-x)) * u;
+      // The exponential's 2 ulp, three roundings; below an exponent of -88 the sigmoid stays at
       // exp(-88).
-      const double bound = 7 * 0x1p-24 * std::fabs(expected) + std::fabs(g * u) * 7e-39;
+      const double bound = (7 * 0x1p-24 + ulp * std::fabs(std::min(x, 0.0))) * std::fabs(expected) +
+                           std::fabs(g * u) * 7e-39;
       if (!(std::fabs(static_cast<double>(found[i]) - expected) <= bound)) {
-        FAIL("silu(" << g << ") * " << u << " = " << found[i] << ", expected " << expected);
+        FAIL("gate " << g << " of " << u << " = " << found[i] << ", expected " << expected);
       }
     }
   }
 }
 
-TEST_CASE("vector_ops: silu_multiply against double", "[vector_ops]") {
-  Rng rng(3);
-  for (size_t n : NastySizes()) CheckSilu(NormalFloats(n, 4, rng), NormalFloats(n, 1, rng));
+// From -100 to 100, and edges.
+Floats Gates() {
   Floats gate;
-  for (int i = -12000; i <= 12000; ++i) gate.push_back(static_cast<float>(i) / 120);  // -100 .. 100
+  for (int i = -12000; i <= 12000; ++i) gate.push_back(static_cast<float>(i) / 120);
   for (float edge :
        {-0.0f, 1e-30f, -1e-30f, 87.0f, -87.0f, 88.0f, -88.0f, 88.5f, -88.5f, 1e4f, -1e4f})
     gate.push_back(edge);
-  CheckSilu(gate, NormalFloats(gate.size(), 1, rng));
+  return gate;
+}
+
+TEST_CASE("vector_ops: silu_multiply against double", "[vector_ops]") {
+  const auto check = [](const Floats& gate, const Floats& up) {
+    CheckGating(&VectorOps::silu_multiply, gate, up, 0, [](double g) { return g; });
+  };
+  Rng rng(3);
+  for (size_t n : NastySizes()) check(NormalFloats(n, 4, rng), NormalFloats(n, 1, rng));
+  check(Gates(), NormalFloats(Gates().size(), 1, rng));
+}
+
+TEST_CASE("vector_ops: gelu_multiply against double", "[vector_ops]") {
+  // 2 sqrt(2 / pi) (g + 0.044715 g^3), whose rounding the exponential magnifies.
+  const auto check = [](const Floats& gate, const Floats& up) {
+    CheckGating(&VectorOps::gelu_multiply, gate, up, 4 * 0x1p-24,
+                [](double g) { return 1.5957691216057308 * (g + 0.044715 * g * g * g); });
+  };
+  Rng rng(3);
+  for (size_t n : NastySizes()) check(NormalFloats(n, 2, rng), NormalFloats(n, 1, rng));
+  check(Gates(), NormalFloats(Gates().size(), 1, rng));
+}
+
+TEST_CASE("vector_ops: relu keeps what is above 0, and NaN", "[vector_ops]") {
+  for (Isa isa : AvailableIsas()) {
+    for (size_t n : NastySizes()) {
+      Rng rng(n);
+      Floats x = NormalFloats(n, 1, rng);
+      x[n / 2] = kNaN;
+      GuardedArray<float> found(x);
+      OpsFor(isa).relu(found.data(), n);
+      for (float& value : x) value = value < 0 ? 0 : value;
+      CHECK(SameBits(found.Values(), x));
+    }
+  }
+}
+
+TEST_CASE("vector_ops: soft_cap against double", "[vector_ops]") {
+  Rng rng(5);
+  std::vector<Floats> inputs = {Gates()};
+  for (size_t n : NastySizes()) inputs.push_back(NormalFloats(n, 30, rng));
+  for (const Floats& x : inputs) {
+    for (const auto& [factor, cap] : {std::pair<float, float>{0.02f, 50.0f}, {1.0f, 1.0f}}) {
+      GuardedArray<float> scalar(x);
+      kScalarOps.soft_cap(scalar.data(), factor, cap, x.size());
+      for (Isa isa : AvailableIsas()) {
+        GuardedArray<float> found(x);
+        OpsFor(isa).soft_cap(found.data(), factor, cap, x.size());
+        CHECK(SameBits(found.Values(), scalar.Values()));
+      }
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double argument = static_cast<double>(x[i] * factor);
+        const double expected = static_cast<double>(cap) * std::tanh(argument);
+        const double error = std::fabs(static_cast<double>(scalar.data()[i]) - expected);
+        if (!(error <= 5 * 0x1p-24 * std::fabs(expected)))
+          FAIL("tanh " << argument << ": " << scalar.data()[i] << ", expected " << expected);
+      }
+    }
+    GuardedArray<float> none(Floats{kNaN});
+    kScalarOps.soft_cap(none.data(), 1, 1, 1);
+    CHECK(std::isnan(none.data()[0]));
+  }
+}
+
+Floats RunLayerNorm(const VectorOps& ops, const Floats& x, const Floats& gain, const Floats& bias,
+                    float eps) {
+  GuardedArray<float> in(x), gains(gain), biases(bias), out(x.size());
+  ops.layer_norm(in.data(), gains.data(), biases.data(), eps, out.data(), x.size());
+  ops.layer_norm(in.data(), gains.data(), biases.data(), eps, in.data(), x.size());
+  CHECK(SameBits(in.Values(), out.Values()));  // in place
+  return out.Values();
+}
+
+TEST_CASE("vector_ops: layer_norm against double", "[vector_ops]") {
+  Rng rng(6);
+  for (size_t n : NastySizes()) {
+    Floats x = NormalFloats(n, 2, rng);
+    for (float& value : x) value += 3;
+    const Floats gain = NormalFloats(n, 1, rng), bias = NormalFloats(n, 1, rng);
+    double mean = 0, squares = 0;
+    for (const float value : x) mean += static_cast<double>(value) / static_cast<double>(n);
+    for (const float value : x) squares += std::pow(static_cast<double>(value) - mean, 2);
+    const double root = std::sqrt(squares / static_cast<double>(n) + 1e-5);
+    const Floats scalar = RunLayerNorm(kScalarOps, x, gain, bias, 1e-5f);
+    for (Isa isa : AvailableIsas())
+      CHECK(SameBits(RunLayerNorm(OpsFor(isa), x, gain, bias, 1e-5f), scalar));
+    for (size_t i = 0; i < n; ++i) {
+      const double expected =
+          (static_cast<double>(x[i]) - mean) / root * static_cast<double>(gain[i]) +
+          static_cast<double>(bias[i]);
+      // Of one element alone the variance is what rounding leaves of it.
+      if (n > 1 && !(std::fabs(static_cast<double>(scalar[i]) - expected) <= 2e-5))
+        FAIL(n << " elements, " << i << ": " << scalar[i] << ", expected " << expected);
+    }
+    CHECK(RunLayerNorm(kScalarOps, Floats(n, 7.0f), gain, bias, 1e-5f) == bias);
+  }
 }
 
 struct Numerators {

@@ -244,7 +244,8 @@ TEST_CASE("vector_ops: the tables are complete and each is its own", "[vector_op
     const VectorOps& ops = OpsFor(isa);
     INFO(ops.name);
     CHECK((ops.half_to_float && ops.bfloat_to_float && ops.decode_codes && ops.unpack_codes));
-    CHECK((ops.rms_norm && ops.silu_multiply && ops.rope && ops.softmax_numerators));
+    CHECK((ops.rms_norm && ops.layer_norm && ops.rope && ops.softmax_numerators));
+    CHECK((ops.silu_multiply && ops.gelu_multiply && ops.relu && ops.soft_cap));
     CHECK((ops.scale && ops.add && ops.subtract_scaled && ops.abs_max && ops.round_to_grid));
     CHECK((ops.log_sum_exp && ops.mean_difference && ops.arg_max && ops.dots && ops.mix_rows));
     for (Isa other : KnownIsas()) {

@@ -34,7 +34,7 @@ MatrixView<const float> AttentionHeads(const BlockShape& shape, const BlockWeigh
   ApplyLinear(block.linears[kV], x, v, work.linear);
   ApplyRope(shape.rope, attends.head_dim, q, before, work.team());
   ApplyRope(shape.rope, attends.head_dim, k, before, work.team());
-  CausalAttention(attends, q, keys, values, work.scores, attention, work.team());
+  CausalAttention(attends, q, keys, values, work.attending, attention, work.team());
   return attention;
 }
 

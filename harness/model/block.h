@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "harness/base/matrix.h"
+#include "harness/model/attention.h"
 #include "harness/model/config.h"
 #include "harness/model/kv_cache.h"
 #include "harness/model/layout.h"
@@ -23,7 +24,7 @@ struct Workspace {
   Team* team() const { return linear.team; }
 
   Matrix<float> hidden, x, y, q, k, v, attention, gate, up;
-  std::vector<Matrix<float>> scores;  // one a worker
+  std::vector<AttentionScratch> attending;  // one a worker
   LinearScratch linear;
 };
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "harness/base/align.h"
-#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
@@ -151,99 +150,6 @@ void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, siz
     const float* const sines = table.sines.row(in_table + t);
     for (size_t at = 0; at < x.cols(); at += head_dim) {
       Ops().rope(x.row(t) + at, cosines, sines, head_dim / 2);
-    }
-  });
-}
-
-namespace {
-
-// One head: its queries and result (T, head_dim), all keys and values up to the last query's
-// (S, head_dim), what the scores are multiplied by, and how many keys a query sees at most.
-struct Head {
-  MatrixView<const float> queries, keys, values;
-  MatrixView<float> result;
-  float scale;
-  size_t window;
-
-  // Of the query at this position.
-  size_t FirstKey(size_t position) const { return position < window ? 0 : position - window + 1; }
-};
-
-// A (rows, cols) view of scratch that grows a page at a time, as cols grows token by token.
-MatrixView<float> Grown(Matrix<float>& matrix, size_t rows, size_t cols) {
-  constexpr size_t kStep = 1024;
-  if (matrix.rows() * matrix.cols() < rows * cols)
-    matrix = Matrix<float>(rows, RoundUp(cols, kStep));
-  return {matrix.data(), rows, cols};
-}
-
-// Queries [first, first + count) of a tile against the keys that any of them sees; what one of them
-// does not see has the weight 0.
-void AttendTile(const Head& head, size_t first, size_t count, MatrixView<float> scores) {
-  const VectorOps& ops = Ops();
-  const size_t past = head.keys.rows() - head.queries.rows(), position = past + first;
-  const size_t begin = head.FirstKey(position), keys = position + count - begin;
-  const MatrixView<float> tile = scores.Rows(0, count).Cols(0, keys);
-  const MatrixView<float> result = head.result.Rows(first, count);
-  MultiplyTransposed(head.queries.Rows(first, count), head.keys.Rows(begin, keys), tile);
-  float sums[kQueryTile];
-  for (size_t t = 0; t < count; ++t) {
-    float* const row = tile.row(t);
-    const size_t seen = head.FirstKey(position + t) - begin, end = position + t + 1 - begin;
-    std::fill(row, row + seen, 0.0f);
-    sums[t] = ops.softmax_numerators(row + seen, head.scale, end - seen);
-    std::fill(row + end, row + keys, 0.0f);
-  }
-  Multiply(tile, head.values.Rows(begin, keys), result);
-  for (size_t t = 0; t < count; ++t) ops.scale(result.row(t), 1 / sums[t], result.cols());
-}
-
-void AttendByTiles(const Head& head, Matrix<float>& scratch) {
-  const size_t tokens = head.queries.rows();
-  const MatrixView<float> scores = Grown(scratch, kQueryTile, head.keys.rows());
-  for (size_t first = 0; first < tokens; first += kQueryTile) {
-    ThrowIfCancelled();
-    AttendTile(head, first, std::min(kQueryTile, tokens - first), scores);
-  }
-}
-
-void AttendRowByRow(const Head& head, Matrix<float>& scratch) {
-  const VectorOps& ops = Ops();
-  const size_t tokens = head.queries.rows(), dim = head.queries.cols();
-  float* scores = Grown(scratch, 1, head.keys.rows()).data();
-  for (size_t t = 0; t < tokens; ++t) {
-    const size_t position = head.keys.rows() - tokens + t, begin = head.FirstKey(position);
-    const size_t keys = position + 1 - begin;
-    float* result = head.result.row(t);
-    ops.dots(head.queries.row(t), head.keys.row(begin), head.keys.stride(), keys, dim, scores);
-    const float sum = ops.softmax_numerators(scores, head.scale, keys);
-    ops.mix_rows(scores, head.values.row(begin), head.values.stride(), keys, dim, result);
-    ops.scale(result, 1 / sum, dim);
-  }
-}
-
-}  // namespace
-
-AttentionShape AttentionOf(const ModelConfig& config, size_t layer) {
-  return {config.heads, config.kv_heads, config.head_dim, config.layers.at(layer).sliding_window};
-}
-
-void CausalAttention(const AttentionShape& shape, MatrixView<const float> q,
-                     MatrixView<const float> k, MatrixView<const float> v,
-                     std::vector<Matrix<float>>& scores, MatrixView<float> out, Team* team) {
-  QR_CHECK_LE(q.rows(), k.rows());
-  const size_t dim = shape.head_dim, sharing = shape.heads / shape.kv_heads;
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
-  const size_t window = shape.window == 0 ? k.rows() : shape.window;
-  if (scores.size() < TeamThreads(team)) scores.resize(TeamThreads(team));
-  RunOn(team, shape.heads, [&](size_t h, size_t worker) {
-    const size_t at = h * dim, kv_at = h / sharing * dim;
-    const Head head = {
-        q.Cols(at, dim), k.Cols(kv_at, dim), v.Cols(kv_at, dim), out.Cols(at, dim), scale, window};
-    if (q.rows() <= kThinTokens) {
-      AttendRowByRow(head, scores[worker]);
-    } else {
-      AttendByTiles(head, scores[worker]);
     }
   });
 }

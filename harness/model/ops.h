@@ -64,22 +64,4 @@ void RmsNorm(MatrixView<const float> x, std::span<const float> gain, double eps,
 void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first = 0,
                Team* team = nullptr);
 
-// What attention needs to know of a block. window: the tokens that one attends to, itself included;
-// 0: all before it.
-struct AttentionShape {
-  size_t heads, kv_heads, head_dim, window = 0;
-};
-AttentionShape AttentionOf(const ModelConfig& config, size_t layer);
-
-// Causal attention of the last T of S >= T positions, each to itself and those before it, of these
-// to those in the window. Grouped queries: query head h reads
-// key/value head h / (heads / kv_heads). q, out: (T, heads * head_dim); k, v: (S, kv_heads *
-// head_dim). Up to kThinTokens queries take the keys by dot products, more by products of tiles of
-// kQueryTile. `scores` is scratch, kept from call to call: up to (kQueryTile, S) a worker.
-inline constexpr size_t kQueryTile = 256;
-void CausalAttention(const AttentionShape& shape, MatrixView<const float> q,
-                     MatrixView<const float> k, MatrixView<const float> v,
-                     std::vector<Matrix<float>>& scores, MatrixView<float> out,
-                     Team* team = nullptr);
-
 }  // namespace quantref

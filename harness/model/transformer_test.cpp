@@ -139,7 +139,9 @@ TEST_CASE("transformer: same ids, same bits, whatever the workspace did before",
   check_again("a window of a larger model");
   for (Matrix<float>* matrix :
        {&used.x, &used.y, &used.q, &used.k, &used.v, &used.attention, &used.gate, &used.up,
-        &used.scores.front(), &used.linear.workers.front().panel}) {
+        &used.attending.front().keys, &used.attending.front().values,
+        &used.attending.front().queries, &used.attending.front().scores,
+        &used.linear.workers.front().panel}) {
     std::fill_n(matrix->data(), matrix->rows() * matrix->cols(),
                 std::numeric_limits<float>::quiet_NaN());
   }

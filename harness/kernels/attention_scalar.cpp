@@ -1,0 +1,3 @@
+#define QUANTREF_ATTENTION_TABLE kScalarAttention
+#define QUANTREF_ATTENTION_NAME "scalar"
+#include "harness/kernels/attention.inc"
