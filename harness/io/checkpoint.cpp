@@ -11,6 +11,8 @@
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
+#include "harness/io/gguf_names.h"
+#include "harness/io/gguf_parts.h"
 #include "harness/io/json_file.h"
 
 namespace quantref {
@@ -56,11 +58,6 @@ std::vector<std::string> FileNames(const fs::path& dir) {
   }
   for (const std::string& name : names) {
     const std::string suffix = fs::path(name).extension().string();
-    if (suffix == ".gguf") {
-      throw Error(
-          expected + Quoted(name) + ", which is GGUF", dir.string(),
-          "give the original model as safetensors: a GGUF file is usually quantized already");
-    }
     if (suffix == ".bin" || suffix == ".pt" || suffix == ".pth") {
       throw Error(expected + Quoted(name) + ", which is pickled and could run code when loaded",
                   dir.string(),
@@ -105,26 +102,56 @@ WeightMap ReadIndex(std::string_view text, const std::string& where) {
 
 }  // namespace
 
-std::shared_ptr<const Checkpoint> Checkpoint::Open(const fs::path& dir) {
+std::optional<fs::path> Checkpoint::FindGguf(const fs::path& path) {
   std::error_code error;
-  if (!fs::is_directory(dir, error)) {
-    const bool is_file = fs::exists(dir, error);
-    throw Error(std::string("expected the folder of a model, found ") +
-                    (is_file ? "a file" : "nothing that can be opened"),
-                dir.string(),
+  if (!fs::is_directory(path, error)) {
+    if (path.extension() == kGgufSuffix) return path;
+    return std::nullopt;
+  }
+  if (IsPresent(path / kSingleFile) || IsPresent(path / kIndexFile)) return std::nullopt;
+  return OneGgufModel(path, FileNames(path));
+}
+
+std::shared_ptr<const Checkpoint> Checkpoint::Open(const fs::path& path) {
+  std::error_code error;
+  const std::optional<fs::path> gguf = FindGguf(path);
+  if (!gguf && !fs::is_directory(path, error)) {
+    const bool is_file = fs::exists(path, error);
+    throw Error(std::string("expected the folder of a model or a GGUF file, found ") +
+                    (is_file ? "another file" : "nothing that can be opened"),
+                path.string(),
                 is_file ? "give the folder that holds it" : "check the path of the model");
   }
   // Not make_shared: the constructor is private.
-  const std::shared_ptr<Checkpoint> checkpoint(new Checkpoint(dir));
-  if (IsPresent(dir / kSingleFile)) {
-    checkpoint->files_.push_back(SafetensorsFile::Open(dir / kSingleFile));
-  } else if (IsPresent(dir / kIndexFile)) {
-    checkpoint->OpenShards(dir / kIndexFile);
+  const std::shared_ptr<Checkpoint> checkpoint(new Checkpoint(gguf.value_or(path)));
+  if (gguf) {
+    checkpoint->OpenGguf(*gguf);
   } else {
-    ThrowNoWeights(dir);
+    checkpoint->OpenFolder();
   }
   checkpoint->ListTensors();
   return checkpoint;
+}
+
+void Checkpoint::OpenFolder() {
+  if (IsPresent(dir_ / kSingleFile)) {
+    files_.push_back(SafetensorsFile::Open(dir_ / kSingleFile));
+  } else if (IsPresent(dir_ / kIndexFile)) {
+    OpenShards(dir_ / kIndexFile);
+  } else {
+    ThrowNoWeights(dir_);
+  }
+  for (const SafetensorsFile& file : files_) all_.push_back(&file.file());
+}
+
+void Checkpoint::OpenGguf(const fs::path& path) {
+  gguf_ = OpenGgufParts(path);
+  sharded_ = gguf_.size() > 1;
+  for (const GgufFile& file : gguf_) {
+    for (Tensor& tensor : AsTransformers(gguf_.front(), file))
+      of_gguf_.push_back(std::move(tensor));
+    all_.push_back(&file.file());
+  }
 }
 
 void Checkpoint::OpenShards(const fs::path& index_path) {
@@ -166,7 +193,13 @@ void Checkpoint::ListTensors() {
   for (const SafetensorsFile& file : files_) {
     for (const Tensor& tensor : file.tensors()) tensors_.push_back(&tensor);
   }
+  for (const Tensor& tensor : of_gguf_) tensors_.push_back(&tensor);
   std::ranges::sort(tensors_, {}, &Tensor::name);
+  const auto twice = std::ranges::adjacent_find(tensors_, {}, &Tensor::name);
+  if (twice != tensors_.end()) {
+    throw Error("expected tensor " + Quoted((*twice)->name) + " in one file, found it in two",
+                dir_.string());
+  }
   for (const Tensor* tensor : tensors_) names_.push_back(tensor->name);
 }
 
@@ -187,7 +220,7 @@ const Tensor& Checkpoint::Get(std::string_view name) const {
 
 uint64_t Checkpoint::FileBytes() const {
   uint64_t bytes = 0;
-  for (const SafetensorsFile& file : files_) bytes += file.file_bytes().size();
+  for (const MappedFile* file : all_) bytes += file->bytes().size();
   return bytes;
 }
 
@@ -199,6 +232,14 @@ uint64_t Checkpoint::CopiedBytes() const {
 
 uint64_t Checkpoint::FileBytesIn(const fs::path& dir) {
   std::error_code none;
+  if (const std::optional<fs::path> gguf = FindGguf(dir)) {
+    uint64_t bytes = 0;
+    for (const fs::path& part : GgufParts(*gguf)) {
+      const uintmax_t size = fs::file_size(part, none);
+      bytes += none ? 0 : size;
+    }
+    return bytes;
+  }
   const auto size = [&](const fs::path& file) {
     const uintmax_t bytes = fs::file_size(file, none);
     return none ? 0 : bytes;
@@ -215,13 +256,12 @@ uint64_t Checkpoint::FileBytesIn(const fs::path& dir) {
 }
 
 std::string Checkpoint::HashFiles(size_t threads) const {
-  std::vector<std::string> hashes(files_.size());
-  ParallelFor(files_.size(), threads,
-              [&](size_t i, size_t) { hashes[i] = files_[i].file().Sha256(); });
+  std::vector<std::string> hashes(all_.size());
+  ParallelFor(all_.size(), threads, [&](size_t i, size_t) { hashes[i] = all_[i]->Sha256(); });
   if (!sharded_) return hashes.front();
   std::string lines;
-  for (size_t i = 0; i < files_.size(); ++i)
-    lines += hashes[i] + "  " + files_[i].path().filename().string() + "\n";
+  for (size_t i = 0; i < all_.size(); ++i)
+    lines += hashes[i] + "  " + all_[i]->path().filename().string() + "\n";
   return Sha256Hex(lines);
 }
 
@@ -232,7 +272,7 @@ const std::string& Checkpoint::Sha256(size_t threads) const {
 
 std::vector<InputFile> Checkpoint::files() const {
   std::vector<InputFile> files = {index_};
-  for (const SafetensorsFile& file : files_) files.push_back(file.file().file());
+  for (const MappedFile* file : all_) files.push_back(file->file());
   return files;
 }
 

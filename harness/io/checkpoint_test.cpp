@@ -8,6 +8,7 @@
 
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
+#include "harness/testing/gguf_builder.h"
 #include "harness/testing/safetensors_builder.h"
 #include "harness/testing/testing.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using testing::GgufBuilder;
 using testing::SafetensorsBuilder;
 using testing::TempDir;
 
@@ -163,19 +165,95 @@ TEST_CASE("checkpoint: other kinds of weights are refused by name", "[checkpoint
   testing::WriteFile(dir / "pytorch_model.bin", "x");
   CHECK_ERROR(Checkpoint::Open(dir.path()), "pytorch_model.bin", "convert it to safetensors");
   fs::remove(dir / "pytorch_model.bin");
-  testing::WriteFile(dir / "model-q4.gguf", "x");
-  CHECK_ERROR(Checkpoint::Open(dir.path()), "model-q4.gguf", "safetensors");
   OneByte("a", "A").Write(dir / "model-00001-of-00002.safetensors");
   CHECK_ERROR(Checkpoint::Open(dir.path()), "only \"model-00001-of-00002.safetensors\"", "index");
 }
 
-TEST_CASE("checkpoint: what is no folder is refused", "[checkpoint]") {
+TEST_CASE("checkpoint: what is neither a folder nor GGUF is refused", "[checkpoint]") {
   const TempDir dir;
   testing::WriteFile(dir / "file", "x");
   CHECK_ERROR(Checkpoint::Open(dir / "none"), (dir / "none").string(), "check the path");
-  CHECK_ERROR(Checkpoint::Open(dir / "file"), "found a file", "folder that holds it");
+  CHECK_ERROR(Checkpoint::Open(dir / "file"), "found another file", "folder that holds it");
   fs::create_symlink(dir / "gone", dir / "model.safetensors");
   CHECK_ERROR(Checkpoint::Open(dir.path()), "model.safetensors", "No such file");
+}
+
+GgufBuilder OneTensor(const std::string& name) {
+  return GgufBuilder().Text("general.architecture", "llama").AddFloats(name, {2}, {{1, 2}});
+}
+
+TEST_CASE("checkpoint: a GGUF file, by its path or its folder's", "[checkpoint]") {
+  const TempDir dir;
+  const fs::path path = dir / "model-f32.gguf";
+  const GgufBuilder builder = OneTensor("output_norm.weight");
+  builder.Write(path);
+  for (const fs::path& given : {path, dir.path()}) {
+    CHECK(Checkpoint::FindGguf(given) == path);
+    CHECK(Checkpoint::FileBytesIn(given) == builder.Bytes().size());
+    const auto checkpoint = Checkpoint::Open(given);
+    CHECK(checkpoint->names() == std::vector<std::string>{"model.norm.weight"});
+    CHECK(checkpoint->dir() == path);
+    REQUIRE(checkpoint->gguf() != nullptr);
+    CHECK(checkpoint->gguf()->Text("general.architecture") == "llama");
+    CHECK(checkpoint->Sha256() == Sha256Hex(builder.Bytes()));
+    CHECK(checkpoint->FileBytes() == builder.Bytes().size());
+    CHECK_ERROR(checkpoint->Get("x"), "model-f32.gguf", "expected tensor \"x\"");
+  }
+  builder.Write(dir / "other.gguf");
+  CHECK_ERROR(Checkpoint::Open(dir.path()), "model-f32.gguf", "other.gguf", "path of the file");
+  OneByte("a", "A").Write(dir / "model.safetensors");  // counts where both are present
+  CHECK(Checkpoint::Open(dir.path())->names() == std::vector<std::string>{"a"});
+  CHECK(Checkpoint::Open(dir.path())->gguf() == nullptr);
+  testing::WriteFile(dir / "bad.gguf", "garbage");
+  CHECK_ERROR(Checkpoint::Open(dir / "bad.gguf"), "bad.gguf", "expected a GGUF file");
+  CHECK_ERROR(Checkpoint::Open(dir / "none.gguf"), "none.gguf", "No such file");
+}
+
+GgufBuilder Part(const std::string& tensor, uint32_t number, uint32_t count) {
+  return OneTensor(tensor).U32("split.no", number).U32("split.count", count);
+}
+
+TEST_CASE("checkpoint: parts of a GGUF model", "[checkpoint]") {
+  const TempDir dir;
+  const fs::path first = dir / "m-00001-of-00002.gguf", second = dir / "m-00002-of-00002.gguf";
+  const GgufBuilder head = Part("output_norm.weight", 0, 2).U32("split.tensors.count", 2);
+  const GgufBuilder tail = Part("blk.0.ffn_norm.weight", 1, 2);
+  head.Write(first);
+  tail.Write(second);
+  for (const fs::path& given : {first, second, dir.path()}) {
+    const auto checkpoint = Checkpoint::Open(given);
+    CHECK(checkpoint->names() ==
+          std::vector<std::string>{"model.layers.0.post_attention_layernorm.weight",
+                                   "model.norm.weight"});
+    CHECK(checkpoint->gguf()->path() == first);
+    CHECK(checkpoint->Sha256() == Sha256Hex(Sha256Hex(head.Bytes()) + "  m-00001-of-00002.gguf\n" +
+                                            Sha256Hex(tail.Bytes()) + "  m-00002-of-00002.gguf\n"));
+    CHECK(Checkpoint::FileBytesIn(given) == head.Bytes().size() + tail.Bytes().size());
+  }
+  SECTION("one is missing") {
+    fs::remove(second);
+    CHECK_ERROR(Checkpoint::Open(first), "found no \"m-00002-of-00002.gguf\"");
+  }
+  SECTION("one is another's") {
+    Part("blk.0.ffn_norm.weight", 0, 2).Write(second);
+    CHECK_ERROR(Checkpoint::Open(first), "m-00002", "part 2 of 2", "keys of part 1 of 2");
+  }
+  SECTION("a part under the name of a whole") {
+    head.Write(dir / "whole.gguf");
+    CHECK_ERROR(Checkpoint::Open(dir / "whole.gguf"), "part 1 of 1", "keys of part 1 of 2");
+  }
+  SECTION("a tensor in two parts") {
+    Part("output_norm.weight", 1, 2).Write(second);
+    CHECK_ERROR(Checkpoint::Open(first), "in one file, found it in two");
+  }
+  SECTION("tensors that are missing") {
+    Part("output_norm.weight", 0, 2).U32("split.tensors.count", 3).Write(first);
+    CHECK_ERROR(Checkpoint::Open(first), "split.tensors.count", "found 3");
+  }
+  SECTION("names that are no parts") {
+    OneTensor("output.weight").Write(dir / "m-00003-of-00002.gguf");
+    CHECK(Checkpoint::Open(dir / "m-00003-of-00002.gguf")->names().size() == 1);
+  }
 }
 
 }  // namespace

@@ -64,8 +64,7 @@ std::optional<ForeignFile> RecognizeForeign(std::string_view contents) {
                        "the download may have needed a login or a licence: download it again"};
   }
   if (contents.starts_with("GGUF"sv)) {
-    return ForeignFile{"a GGUF file",
-                       "give the original model: a GGUF file is usually quantized already"};
+    return ForeignFile{"a GGUF file", "a model in GGUF is given by the path of its .gguf file"};
   }
   if (contents.starts_with("PK\3\4"sv)) {
     return ForeignFile{"a ZIP archive, as PyTorch's pickled checkpoints are",

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -21,29 +20,9 @@ using nlohmann::json;
 constexpr size_t kSizeBytes = 8;                   // the header size in front of the header
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 
-struct DTypeRow {
-  DType dtype;
-  std::string_view name;
-  size_t bytes;
-};
-constexpr DTypeRow kDTypes[] = {
-    {DType::kBool, "BOOL", 1},      {DType::kU8, "U8", 1},          {DType::kI8, "I8", 1},
-    {DType::kF8E4M3, "F8_E4M3", 1}, {DType::kF8E5M2, "F8_E5M2", 1}, {DType::kF8E8M0, "F8_E8M0", 1},
-    {DType::kU16, "U16", 2},        {DType::kI16, "I16", 2},        {DType::kF16, "F16", 2},
-    {DType::kBF16, "BF16", 2},      {DType::kU32, "U32", 4},        {DType::kI32, "I32", 4},
-    {DType::kF32, "F32", 4},        {DType::kU64, "U64", 8},        {DType::kI64, "I64", 8},
-    {DType::kF64, "F64", 8},        {DType::kC64, "C64", 8},
-};
-
-const DTypeRow& RowOf(DType dtype) {
-  const auto row = std::ranges::find(kDTypes, dtype, &DTypeRow::dtype);
-  QR_CHECK(row != std::end(kDTypes));
-  return *row;
-}
-
 std::string AllDTypeNames() {
   std::string names;
-  for (const DTypeRow& row : kDTypes) names += (names.empty() ? "" : ", ") + std::string(row.name);
+  for (const DTypeRow& row : DTypes()) names += (names.empty() ? "" : ", ") + std::string(row.name);
   return names;
 }
 
@@ -176,8 +155,8 @@ DType HeaderReader::ReadDType(const std::string& name, const json& info) const {
     throw Error("expected a string as dtype, found " + Shown(*field), At(name));
   }
   const auto& text = field->get_ref<const std::string&>();
-  const auto row = std::ranges::find(kDTypes, std::string_view(text), &DTypeRow::name);
-  if (row == std::end(kDTypes)) {
+  const auto row = std::ranges::find(DTypes(), std::string_view(text), &DTypeRow::name);
+  if (row == DTypes().end()) {
     throw Error("unknown dtype: expected one of " + AllDTypeNames() + "; found " + Quoted(text),
                 At(name));
   }
@@ -269,10 +248,6 @@ bool IsAligned(const Tensor& tensor) {
 }
 
 }  // namespace
-
-std::string_view DTypeName(DType dtype) { return RowOf(dtype).name; }
-
-size_t DTypeBytes(DType dtype) { return RowOf(dtype).bytes; }
 
 SafetensorsFile SafetensorsFile::Open(const std::filesystem::path& path) {
   SafetensorsFile opened{MappedFile(path)};

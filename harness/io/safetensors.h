@@ -10,40 +10,9 @@
 
 #include "harness/base/matrix.h"
 #include "harness/io/mapped_file.h"
+#include "harness/io/tensor.h"
 
 namespace quantref {
-
-// The element types of safetensors whose elements are whole bytes.
-enum class DType {
-  kBool,
-  kU8,
-  kI8,
-  kF8E4M3,
-  kF8E5M2,
-  kF8E8M0,
-  kU16,
-  kI16,
-  kF16,
-  kBF16,
-  kU32,
-  kI32,
-  kF32,
-  kU64,
-  kI64,
-  kF64,
-  kC64,
-};
-
-std::string_view DTypeName(DType dtype);  // as in the file: "F16"
-size_t DTypeBytes(DType dtype);           // of one element
-
-struct Tensor {
-  std::string name;
-  DType dtype;
-  std::vector<size_t> shape;  // row-major, the last dimension is contiguous; empty: a scalar
-  const std::byte* data;      // aligned to the element size, alive as long as the file
-  size_t bytes;               // product of shape times the element size
-};
 
 // A safetensors file, memory-mapped: 8 bytes N (little-endian), N bytes of JSON
 //   {"__metadata__": {"key": "value"},

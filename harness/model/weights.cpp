@@ -1,26 +1,25 @@
 #include "harness/model/weights.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/half.h"
-#include "harness/base/parallel.h"
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/isa.h"
-#include "harness/model/layout.h"
+#include "harness/quant/ggml_matrix.h"
+#include "harness/quant/half_rows.h"
 
 namespace quantref {
 
 namespace {
 
 constexpr size_t kPanel = 64;  // rows that are decoded at a time
+constexpr char kNativeHint[] = "model.dtype: native keeps the checkpoint's numbers";
 
 // The numbers of the rows as FP16 patterns, one row behind the other.
 void RoundRows(MatrixView<const float> values, uint16_t* to, const std::string& name,
@@ -51,6 +50,16 @@ void ForPanels(const Weight& weight, const F& body) {
   }
 }
 
+bool FitsHalf(const Weight& weight) {
+  Matrix<float> row(1, weight.cols());
+  for (size_t r = 0; r < weight.rows(); ++r) {
+    weight.DecodeRows(r, row.view());
+    const auto values = row.view().row_span(0);
+    if (!std::ranges::all_of(values, [](float v) { return RoundToHalf(v) == v; })) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 void HalfLoss::Add(float value, float rounded) {
@@ -70,12 +79,26 @@ void CheckHalfLoss(const HalfLoss& loss, const std::string& name, const std::str
               name, hint);
 }
 
-Weight::Weight(const Tensor& tensor)
-    : dense_(tensor.data),
-      dtype_(tensor.dtype),
-      rows_(tensor.shape.at(0)),
-      cols_(tensor.shape.at(1)) {
+Weight::Weight(const Tensor& tensor) : rows_(tensor.shape.at(0)), cols_(tensor.shape.at(1)) {
   QR_CHECK_EQ(tensor.shape.size(), 2u);
+  QR_CHECK(!tensor.plus_one);
+  if (tensor.dtype == DType::kBlocks) {
+    encoded_ = std::make_shared<const GgmlMatrix>(tensor);
+    return;
+  }
+  dtype_ = tensor.dtype;
+  dense_ = tensor.data;
+  if (tensor.head_rows > 0) CopyRows(tensor);
+}
+
+void Weight::CopyRows(const Tensor& tensor) {
+  const size_t bytes = tensor.bytes / rows_;
+  const auto copy = std::make_shared<Matrix<std::byte>>(rows_, bytes);
+  for (size_t row = 0; row < rows_; ++row) {
+    std::copy_n(tensor.data + StoredRow(row, tensor.head_rows) * bytes, bytes, copy->row(row));
+  }
+  dense_ = copy->data();
+  owner_ = copy;
 }
 
 Weight::Weight(std::shared_ptr<const PackedMatrix> packed)
@@ -85,7 +108,10 @@ Weight::Weight(std::shared_ptr<const TiledMatrix> tiled)
     : tiled_(std::move(tiled)), rows_(tiled_->rows()), cols_(tiled_->cols()) {}
 
 Weight::Weight(std::shared_ptr<const EncodedMatrix> encoded)
-    : encoded_(std::move(encoded)), rows_(encoded_->rows()), cols_(encoded_->cols()) {}
+    : encoded_(std::move(encoded)),
+      of_checkpoint_(false),
+      rows_(encoded_->rows()),
+      cols_(encoded_->cols()) {}
 
 Weight Weight::WithKernels() const {
   if (packed_ == nullptr || !TiledMatrix::Supports(packed_->scheme(), cols_)) return *this;
@@ -139,8 +165,29 @@ Weight Weight::InHalf(const std::string& name) const {
   ForPanels(*this, [&](size_t first, MatrixView<const float> rows) {
     RoundRows(rows, halves->row(first), name, loss);
   });
-  CheckHalfLoss(loss, name, "model.dtype: native keeps the checkpoint's numbers");
+  CheckHalfLoss(loss, name, kNativeHint);
   return {halves, of_checkpoint_};
+}
+
+Weight Weight::Decoded() const {
+  if (!in_blocks()) return *this;
+  if (FitsHalf(*this)) return InHalf("");
+  Weight decoded(Decode());
+  decoded.of_checkpoint_ = true;
+  return decoded;
+}
+
+Weight Weight::RoundedRows(const std::string& name) const {
+  QR_CHECK(in_blocks());
+  HalfLoss loss;
+  std::vector<uint16_t> halves(kPanel * cols_);
+  ForPanels(*this, [&](size_t, MatrixView<const float> rows) {
+    RoundRows(rows, halves.data(), name, loss);
+  });
+  CheckHalfLoss(loss, name, kNativeHint);
+  Weight rounded(std::make_shared<const HalfRows>(encoded_));
+  rounded.of_checkpoint_ = true;
+  return rounded;
 }
 
 void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
@@ -189,113 +236,6 @@ size_t Weight::StorageBits() const {
 }
 
 namespace {
-
-std::string ShapeName(const std::vector<size_t>& shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
-}
-
-void RequireFinite(const std::string& name, std::span<const float> values,
-                   const std::filesystem::path& dir) {
-  for (float value : values) {
-    if (std::isfinite(value)) continue;
-    throw Error(fmt::format("tensor {}: expected finite numbers, found {}", name, value),
-                dir.string());
-  }
-}
-
-// Takes tensors out of a checkpoint, remembering which, so that what is left over can be refused.
-// Vectors are rounded to FP16 where `type` asks for it, matrices are left as they are.
-class Loader {
- public:
-  Loader(const Checkpoint& checkpoint, WeightType type) : checkpoint_(checkpoint), type_(type) {}
-
-  Linear TakeLinear(const std::string& name, size_t rows, size_t cols, bool bias) {
-    Linear linear{name, Weight(Take(FileName(name) + ".weight", {rows, cols})), {}};
-    if (bias) linear.bias = TakeVector(FileName(name) + ".bias", rows);
-    return linear;
-  }
-
-  // What is not the head lives below "model." in the file.
-  static std::string FileName(const std::string& name) {
-    return name == kHeadName ? name : "model." + name;
-  }
-
-  std::vector<float> TakeNorm(const std::string& name, size_t size) {
-    return TakeVector(FileName(name) + ".weight", size);
-  }
-
-  // Rotary frequency buffers, which old exporters wrote, say nothing that config.json does not.
-  void RefuseLeftOvers() const {
-    for (const std::string& name : checkpoint_.names()) {
-      if (taken_.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
-      throw Error(fmt::format("tensor {} belongs to nothing that config.json describes", name),
-                  checkpoint_.dir().string(),
-                  "parts that its family does not have here (experts, adapters, other norms) are "
-                  "not supported");
-    }
-  }
-
-  const Tensor& Take(const std::string& file_name, const std::vector<size_t>& shape) {
-    const Tensor& tensor = checkpoint_.Get(file_name);
-    if (tensor.shape != shape) {
-      throw Error(fmt::format("tensor {}: config.json asks for shape {}, found {}", file_name,
-                              ShapeName(shape), ShapeName(tensor.shape)),
-                  checkpoint_.dir().string());
-    }
-    if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
-        tensor.dtype != DType::kBF16) {
-      throw Error(fmt::format("tensor {}: expected F32, F16 or BF16, found {}", file_name,
-                              DTypeName(tensor.dtype)),
-                  checkpoint_.dir().string());
-    }
-    taken_.insert(file_name);
-    return tensor;
-  }
-
- private:
-  std::vector<float> TakeVector(const std::string& file_name, size_t size) {
-    Tensor tensor = Take(file_name, {size});
-    tensor.shape = {1, size};
-    std::vector<float> values(size);
-    Weight weight(tensor);
-    weight.DecodeRows(0, {values.data(), 1, size});
-    RequireFinite(file_name, values, checkpoint_.dir());
-    if (type_ == WeightType::kFp16)
-      weight.InHalf(file_name).DecodeRows(0, {values.data(), 1, size});
-    return values;
-  }
-
-  const Checkpoint& checkpoint_;
-  WeightType type_;
-  std::set<std::string> taken_;
-};
-
-BlockWeights TakeBlock(Loader& loader, const ModelConfig& config, size_t layer) {
-  const BlockLayout layout = LayoutOf(config, layer);
-  BlockWeights block;
-  for (const NormRow& norm : layout.norms)
-    block.norms[norm.index] = loader.TakeNorm(NameInModel(layer, norm.name), norm.size);
-  for (const LinearRow& row : layout.linears) {
-    block.linears[row.index] =
-        loader.TakeLinear(NameInModel(layer, row.name), row.rows, row.cols, row.bias);
-  }
-  return block;
-}
-
-// A tied model's file may hold the head once more; then it must be the embedding.
-void CheckTiedHead(Loader& loader, const ModelConfig& config, const Checkpoint& checkpoint) {
-  const std::string of_head = Loader::FileName(kHeadName) + ".weight";
-  const std::string of_embedding = Loader::FileName(kEmbeddingName) + ".weight";
-  if (checkpoint.Find(of_head) == nullptr) return;
-  const Tensor& head = loader.Take(of_head, {config.vocab, config.hidden});
-  const Tensor& embedding = checkpoint.Get(of_embedding);
-  if (head.bytes == embedding.bytes &&
-      std::equal(head.data, head.data + head.bytes, embedding.data))
-    return;
-  throw Error(
-      fmt::format("{} differs from {} although tie_word_embeddings is true", of_head, of_embedding),
-      checkpoint.dir().string(), "set tie_word_embeddings to what the model was trained with");
-}
 
 // The pointers to a model's matrices, each once.
 template <typename Weights, typename LinearPointer>
@@ -347,46 +287,6 @@ std::vector<std::string> DecodedEachCall(const ModelWeights& weights) {
   }
   add(weights.head);
   return names;
-}
-
-ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-                        WeightType type) {
-  Loader loader(*checkpoint, type);
-  ModelWeights weights;
-  weights.embedding = loader.TakeLinear(kEmbeddingName, config.vocab, config.hidden, false);
-  for (size_t layer = 0; layer < config.layers.size(); ++layer)
-    weights.blocks.push_back(TakeBlock(loader, config, layer));
-  weights.final_norm = loader.TakeNorm("norm", config.hidden);
-  if (config.tied_head) {
-    CheckTiedHead(loader, config, *checkpoint);
-    weights.head = {kHeadName, weights.embedding.weight, {}};
-  } else {
-    weights.head = loader.TakeLinear(kHeadName, config.vocab, config.hidden, false);
-  }
-  loader.RefuseLeftOvers();
-  weights.checkpoint = std::move(checkpoint);
-  return weights;
-}
-
-void ReadWeights(ModelWeights& weights, WeightType type, size_t threads) {
-  const bool tied = weights.head.weight.SharesStorage(weights.embedding.weight);
-  const std::vector<Linear*> all = AllLinears(weights);
-  ParallelFor(all.size(), threads, [&](size_t i, size_t) {
-    Linear& linear = *all[i];
-    ForPanels(linear.weight, [&](size_t, MatrixView<const float> rows) {
-      RequireFinite(linear.name, {rows.data(), rows.rows() * rows.cols()},
-                    weights.checkpoint->dir());
-    });
-    if (type == WeightType::kFp16) linear.weight = linear.weight.InHalf(linear.name);
-  });
-  if (tied) weights.head.weight = weights.embedding.weight;
-}
-
-ModelWeights LoadWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-                         WeightType type, size_t threads) {
-  ModelWeights weights = MapWeights(config, std::move(checkpoint), type);
-  ReadWeights(weights, type, threads);
-  return weights;
 }
 
 }  // namespace quantref

@@ -27,14 +27,16 @@ enum class WeightType { kNative, kFp16 };
 enum class Products { kKernel, kSimulated };
 
 // A (out, in) weight matrix in its stored form, of which it has one: the checkpoint's mapped
-// F32/F16/BF16 numbers, its own F32 or F16 numbers, packed codes in the reference layout or in the
-// kernels', or what can only be decoded. Cheap to copy: copies share the storage. FP32 values of
-// what is stored otherwise exist only panel by panel, in the caller's buffer. Dense numbers are in
-// the type that products read them in: rounding to FP16 is done once.
+// F32/F16/BF16 numbers or blocks, its own F32 or F16 numbers, packed codes in the reference layout
+// or in the kernels', or what can only be decoded. Cheap to copy: copies share the storage. FP32
+// values of what is stored otherwise exist only panel by panel, in the caller's buffer. Dense
+// numbers are in the type that products read them in: rounding to FP16 is done once.
 class Weight {
  public:
   Weight() = default;
-  explicit Weight(const Tensor& tensor);  // 2-D F32/F16/BF16; the checkpoint must outlive it
+  // 2-D; F32, F16, BF16, or blocks that DecodesGgml; the checkpoint must outlive it. Plain numbers
+  // whose rows stand in another order (Tensor::head_rows) are copied.
+  explicit Weight(const Tensor& tensor);
   explicit Weight(std::shared_ptr<const PackedMatrix> packed);
   explicit Weight(std::shared_ptr<const TiledMatrix> tiled);
   explicit Weight(std::shared_ptr<const EncodedMatrix> encoded);
@@ -49,9 +51,20 @@ class Weight {
   // checkpoint's, as owned() tells. Throws Error as RoundedToHalf.
   Weight InHalf(const std::string& name) const;
 
+  // A checkpoint's blocks, decoded: in FP16 where that holds every number, else in FP32; still the
+  // checkpoint's. Any other weight as it is.
+  Weight Decoded() const;
+  // A checkpoint's blocks, whose numbers are rounded to FP16 each time they are read. Throws Error
+  // as RoundedToHalf.
+  Weight RoundedRows(const std::string& name) const;
+  bool in_blocks() const { return encoded_ != nullptr && of_checkpoint_; }
+
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
-  bool quantized() const { return packed_ != nullptr || tiled_ != nullptr || encoded_ != nullptr; }
+  // Made of codes that are not the checkpoint's own blocks.
+  bool quantized() const {
+    return packed_ != nullptr || tiled_ != nullptr || (encoded_ != nullptr && !of_checkpoint_);
+  }
   const PackedMatrix* packed() const { return packed_.get(); }  // nullptr: in another form
 
   // The same codes in the integer kernels' layout, so that products go through these; the weight
@@ -71,7 +84,7 @@ class Weight {
   void DecodeRows(size_t first, MatrixView<float> values) const;
   Matrix<float> Decode() const;
 
-  // The stored numbers themselves; none where they are codes.
+  // The stored numbers themselves; none where they are codes or blocks.
   std::optional<DenseRows> dense() const;
 
   size_t StorageBits() const;
@@ -86,6 +99,7 @@ class Weight {
 
  private:
   Weight(std::shared_ptr<const Matrix<uint16_t>> halves, bool of_checkpoint);
+  void CopyRows(const Tensor& tensor);
 
   std::shared_ptr<const PackedMatrix> packed_;
   std::shared_ptr<const TiledMatrix> tiled_;
@@ -158,9 +172,11 @@ std::vector<std::string> DecodedEachCall(const ModelWeights& weights);
 ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                         WeightType type);
 
-// Looks at every matrix that was mapped, and with kFp16 rounds F32 and BF16 ones, once, into memory
-// of their own. Throws Error for a weight that is not finite, beyond FP16 or too small for it where
-// it is to be rounded to it.
+// Looks at every matrix that was mapped, and with kFp16 rounds those that are not FP16, once, into
+// memory of their own. A checkpoint's blocks are decoded into memory, too; but not those of the
+// embedding and the head, which are decoded (and rounded) row by row each time that they are read,
+// since they may be larger than all others. Throws Error for a weight that is not finite, beyond
+// FP16 or too small for it where it is to be rounded to it.
 void ReadWeights(ModelWeights& weights, WeightType type, size_t threads);
 
 // Both.

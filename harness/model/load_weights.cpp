@@ -1,0 +1,195 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "harness/base/cancel.h"
+#include "harness/base/error.h"
+#include "harness/base/parallel.h"
+#include "harness/model/layout.h"
+#include "harness/model/weights.h"
+#include "harness/quant/ggml_blocks.h"
+
+namespace quantref {
+namespace {
+
+constexpr size_t kPanelRows = 64;  // that are looked at together
+
+std::string ShapeName(const std::vector<size_t>& shape) {
+  return fmt::format("({})", fmt::join(shape, ", "));
+}
+
+void RequireFinite(const std::string& name, std::span<const float> values,
+                   const std::filesystem::path& dir) {
+  for (float value : values) {
+    if (std::isfinite(value)) continue;
+    throw Error(fmt::format("tensor {}: expected finite numbers, found {}", name, value),
+                dir.string());
+  }
+}
+
+// Takes tensors out of a checkpoint, remembering which, so that what is left over can be refused.
+// Vectors are rounded to FP16 where `type` asks for it, matrices are left as they are.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, WeightType type) : checkpoint_(checkpoint), type_(type) {}
+
+  Linear TakeLinear(const std::string& name, size_t rows, size_t cols, bool bias) {
+    Linear linear{name, Weight(Take(FileName(name) + ".weight", {rows, cols})), {}};
+    if (bias) linear.bias = TakeVector(FileName(name) + ".bias", rows);
+    return linear;
+  }
+
+  // What is not the head lives below "model." in the file.
+  static std::string FileName(const std::string& name) {
+    return name == kHeadName ? name : "model." + name;
+  }
+
+  std::vector<float> TakeNorm(const std::string& name, size_t size) {
+    return TakeVector(FileName(name) + ".weight", size);
+  }
+
+  // Rotary frequency buffers, which old exporters wrote, say nothing that config.json does not.
+  void RefuseLeftOvers() const {
+    for (const std::string& name : checkpoint_.names()) {
+      if (taken_.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
+      throw Error(fmt::format("tensor {} belongs to nothing that config.json describes", name),
+                  checkpoint_.dir().string(),
+                  "parts that its family does not have here (experts, adapters, other norms) are "
+                  "not supported");
+    }
+  }
+
+  const Tensor& Take(const std::string& file_name, const std::vector<size_t>& shape) {
+    const Tensor& tensor = checkpoint_.Get(file_name);
+    if (tensor.shape != shape) {
+      throw Error(fmt::format("tensor {}: config.json asks for shape {}, found {}", file_name,
+                              ShapeName(shape), ShapeName(tensor.shape)),
+                  checkpoint_.dir().string());
+    }
+    RequireDecodable(tensor);
+    taken_.insert(file_name);
+    return tensor;
+  }
+
+ private:
+  void RequireDecodable(const Tensor& tensor) const {
+    const bool blocks = tensor.dtype == DType::kBlocks;
+    const bool plain =
+        tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 || tensor.dtype == DType::kBF16;
+    if (plain || (blocks && DecodesGgml(tensor.blocks))) return;
+    throw Error(fmt::format("tensor {}: expected {}, found {}", tensor.name,
+                            blocks ? DecodedGgmlTypes() : "F32, F16 or BF16", tensor.type_name()),
+                checkpoint_.dir().string(),
+                blocks ? "this type of blocks is not supported: convert the model to another" : "");
+  }
+
+  std::vector<float> TakeVector(const std::string& file_name, size_t size) {
+    Tensor tensor = Take(file_name, {size});
+    // As a column where elements, which are rows then, stand in another order.
+    const bool column = tensor.head_rows > 0;
+    tensor.shape = column ? std::vector<size_t>{size, 1} : std::vector<size_t>{1, size};
+    const float added = tensor.plus_one ? 1 : 0;
+    tensor.plus_one = false;
+    Matrix<float> values = Weight(tensor).Decode();
+    const std::span<float> numbers(values.data(), size);
+    for (float& number : numbers) number -= added;
+    RequireFinite(file_name, numbers, checkpoint_.dir());
+    if (type_ == WeightType::kFp16) values = Weight(std::move(values)).InHalf(file_name).Decode();
+    return {values.data(), values.data() + size};
+  }
+
+  const Checkpoint& checkpoint_;
+  WeightType type_;
+  std::set<std::string> taken_;
+};
+
+BlockWeights TakeBlock(Loader& loader, const ModelConfig& config, size_t layer) {
+  const BlockLayout layout = LayoutOf(config, layer);
+  BlockWeights block;
+  for (const NormRow& norm : layout.norms)
+    block.norms[norm.index] = loader.TakeNorm(NameInModel(layer, norm.name), norm.size);
+  for (const LinearRow& row : layout.linears) {
+    block.linears[row.index] =
+        loader.TakeLinear(NameInModel(layer, row.name), row.rows, row.cols, row.bias);
+  }
+  return block;
+}
+
+// A tied model's file may hold the head once more; then it must be the embedding.
+void CheckTiedHead(Loader& loader, const ModelConfig& config, const Checkpoint& checkpoint) {
+  const std::string of_head = Loader::FileName(kHeadName) + ".weight";
+  const std::string of_embedding = Loader::FileName(kEmbeddingName) + ".weight";
+  if (checkpoint.Find(of_head) == nullptr) return;
+  const Tensor& head = loader.Take(of_head, {config.vocab, config.hidden});
+  const Tensor& embedding = checkpoint.Get(of_embedding);
+  if (head.bytes == embedding.bytes &&
+      std::equal(head.data, head.data + head.bytes, embedding.data))
+    return;
+  throw Error(
+      fmt::format("{} differs from {} although tie_word_embeddings is true", of_head, of_embedding),
+      checkpoint.dir().string(), "set tie_word_embeddings to what the model was trained with");
+}
+
+void RequireFinite(const Linear& linear, const std::filesystem::path& dir) {
+  const Weight& weight = linear.weight;
+  Matrix<float> panel(kPanelRows, weight.cols());
+  for (size_t first = 0; first < weight.rows(); first += kPanelRows) {
+    ThrowIfCancelled();
+    const MatrixView<float> rows =
+        panel.view().Rows(0, std::min(kPanelRows, weight.rows() - first));
+    weight.DecodeRows(first, rows);
+    RequireFinite(linear.name, {rows.data(), rows.rows() * rows.cols()}, dir);
+  }
+}
+
+// In the form that its products read. `looked_up`: the embedding or the head.
+Weight Held(const Linear& linear, WeightType type, bool looked_up) {
+  const Weight& weight = linear.weight;
+  const bool rounds = type == WeightType::kFp16;
+  if (looked_up && weight.in_blocks()) return rounds ? weight.RoundedRows(linear.name) : weight;
+  return rounds ? weight.InHalf(linear.name) : weight.Decoded();
+}
+
+}  // namespace
+
+ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+                        WeightType type) {
+  Loader loader(*checkpoint, type);
+  ModelWeights weights;
+  weights.embedding = loader.TakeLinear(kEmbeddingName, config.vocab, config.hidden, false);
+  for (size_t layer = 0; layer < config.layers.size(); ++layer)
+    weights.blocks.push_back(TakeBlock(loader, config, layer));
+  weights.final_norm = loader.TakeNorm("norm", config.hidden);
+  if (config.tied_head) {
+    CheckTiedHead(loader, config, *checkpoint);
+    weights.head = {kHeadName, weights.embedding.weight, {}};
+  } else {
+    weights.head = loader.TakeLinear(kHeadName, config.vocab, config.hidden, false);
+  }
+  loader.RefuseLeftOvers();
+  weights.checkpoint = std::move(checkpoint);
+  return weights;
+}
+
+void ReadWeights(ModelWeights& weights, WeightType type, size_t threads) {
+  const bool tied = weights.head.weight.SharesStorage(weights.embedding.weight);
+  const std::vector<Linear*> all = AllLinears(weights);
+  ParallelFor(all.size(), threads, [&](size_t i, size_t) {
+    Linear& linear = *all[i];
+    RequireFinite(linear, weights.checkpoint->dir());
+    linear.weight = Held(linear, type, &linear == &weights.embedding || &linear == &weights.head);
+  });
+  if (tied) weights.head.weight = weights.embedding.weight;
+}
+
+ModelWeights LoadWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+                         WeightType type, size_t threads) {
+  ModelWeights weights = MapWeights(config, std::move(checkpoint), type);
+  ReadWeights(weights, type, threads);
+  return weights;
+}
+
+}  // namespace quantref
