@@ -1,6 +1,12 @@
+#include "harness/kernels/qgemm_avx2.h"
+
 #include <immintrin.h>
 
-#include "harness/kernels/qgemm_pack.inc"
+#include "harness/kernels/qgemm_rows.h"
+
+// Codes of 4 bits and fewer meet activations as bytes: sums of a pair's products fit 16 bits, and
+// so do a block's. Products of 8-bit codes need 32: they meet activations as 16-bit numbers, which
+// are made of the bytes once for all panels.
 
 namespace quantref {
 namespace {
@@ -8,59 +14,164 @@ namespace {
 constexpr size_t kRowBytes = 64;         // of a block's unpacked codes
 constexpr size_t kHalf = 32;             // bytes of a vector: 8 outputs
 constexpr size_t kMostRows = 4;          // of activations in one go
-constexpr size_t kInputBytes = 1 << 19;  // of activations that stay in the L2 cache
+constexpr size_t kMostPanels = 4;        // in one go
+constexpr size_t kInputBytes = 1 << 18;  // of activations that stay in the L2 cache
+constexpr size_t kAhead = 4096;          // bytes that are asked for before they are needed
+constexpr size_t kGroupsAhead = 8;
 
-// Half h of row r of a block's codes, as numbers below 16: the low (plane 0) or high nibbles of
-// 8-bit codes, else (plane 0) the codes. Products of such with signed bytes, in pairs, fit 16 bits.
+// Panels side by side for so many rows: as many sums as fit the registers. One row reads four
+// streams of memory in step, which one thread gets faster than one.
+constexpr size_t kPanelsFor[kMostRows + 1] = {0, 4, 2, 1, 1};
+
+// Without it GCC adds in trees, whose leaves do not fit the registers: half as fast.
+inline void KeepInRegister(__m256i& v) { asm("" : "+x"(v)); }
+
+inline __m256i Load(const void* at) { return _mm256_load_si256(static_cast<const __m256i*>(at)); }
+inline __m256i Bytes(int value) { return _mm256_set1_epi8(static_cast<char>(value)); }
+
+// Row r of the codes of 8 outputs, which begin at `half` of a block, a byte each.
 template <int kBits>
-inline __m256i PlaneOf(const uint8_t* block, size_t r, size_t h, size_t plane) {
-  const auto load = [&](size_t row) {
-    return _mm256_load_si256(reinterpret_cast<const __m256i*>(block + row * kRowBytes + h * kHalf));
+inline __m256i CodesOf(const uint8_t* half, size_t r) {
+  const auto field = [&](size_t row, size_t shift, int mask) {
+    const __m256i bytes = Load(half + row * kRowBytes);
+    const __m256i low = shift == 0 ? bytes : _mm256_srli_epi16(bytes, static_cast<int>(shift));
+    return _mm256_and_si256(low, Bytes(mask));
   };
-  const auto field = [](__m256i bytes, size_t shift, int mask) {
-    return _mm256_and_si256(_mm256_srli_epi16(bytes, static_cast<int>(shift)),
-                            _mm256_set1_epi8(static_cast<char>(mask)));
-  };
-  if constexpr (kBits == 8) return field(load(r), 4 * plane, 15);
-  if constexpr (kBits == 4) return field(load(r / 2), 4 * (r % 2), 15);
-  const __m256i low = field(load(r / 4), 2 * (r % 4), 3);
+  if constexpr (kBits == 4) return field(r / 2, 4 * (r % 2), 15);
+  const __m256i low = field(r / 4, 2 * (r % 4), 3);
   if constexpr (kBits == 2) return low;
-  return _mm256_or_si256(low, _mm256_slli_epi16(field(load(2), r, 1), 2));
+  const __m256i third = field(2, 0, 1 << r);  // 0 or 2^r, to become 0 or 4
+  return _mm256_or_si256(low, r < 2 ? _mm256_slli_epi16(third, static_cast<int>(2 - r))
+                                    : _mm256_min_epu8(third, Bytes(4)));
 }
 
-inline __m256i Broadcast(const int8_t* four) {
+inline __m256i Broadcast(const void* four_bytes) {
   int32_t word;
-  __builtin_memcpy(&word, four, sizeof(word));
+  __builtin_memcpy(&word, four_bytes, sizeof(word));
   return _mm256_set1_epi32(word);
 }
 
-// A few rows of activations, in one block of them.
-struct Rows {
-  const int8_t* values;  // of the first row, the first step
-  size_t height;         // of the block
-  size_t first;          // row of all
-};
-
-// Adds a block's products to sums. The 8 products of a lane, each pair within 2 * 15 * 128, fit 16
-// bits.
-template <int kBits, size_t kRows>
-inline void AddBlock(const uint8_t* block, const int8_t* values, size_t step, size_t h,
-                     __m256i sums[kRows]) {
-  for (size_t plane = 0; plane < (kBits == 8 ? 2 : 1); ++plane) {
-    __m256i pairs[kRows];
-    for (size_t v = 0; v < kRows; ++v) pairs[v] = _mm256_setzero_si256();
+// Adds a block's products to sums. Half h of the panels begins at halves[h], row v of the
+// activations at values + v * step.
+template <int kBits, size_t kHalves, size_t kRows>
+inline void AddBlock(const uint8_t* const* halves, const uint8_t* values, size_t step,
+                     __m256i* sums) {
+  __m256i pairs[kHalves * kRows];
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r) {
-      const __m256i w = PlaneOf<kBits>(block, r, h, plane);
+  for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r) {
+    __m256i x[kRows];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kRows; ++v) x[v] = Broadcast(values + v * step + kDotTerms * r);
 #pragma GCC unroll 8
+    for (size_t h = 0; h < kHalves; ++h) {
+      const __m256i w = CodesOf<kBits>(halves[h], r);
+#pragma GCC unroll 4
       for (size_t v = 0; v < kRows; ++v) {
-        pairs[v] = _mm256_add_epi16(
-            pairs[v], _mm256_maddubs_epi16(w, Broadcast(values + v * step + kDotTerms * r)));
+        __m256i& sum = pairs[h * kRows + v];
+        const __m256i products = _mm256_maddubs_epi16(w, x[v]);
+        sum = r == 0 ? products : _mm256_add_epi16(sum, products);
+        KeepInRegister(sum);
       }
     }
-    const __m256i weight = _mm256_set1_epi16(plane == 0 ? 1 : 16);
-    for (size_t v = 0; v < kRows; ++v)
-      sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(pairs[v], weight));
+  }
+#pragma GCC unroll 8
+  for (size_t i = 0; i < kHalves * kRows; ++i)
+    sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs[i], _mm256_set1_epi16(1)));
+}
+
+// The same for 8-bit codes, with values as Widen makes them.
+template <size_t kHalves, size_t kRows>
+inline void AddWideBlock(const uint8_t* const* halves, const uint8_t* values, size_t step,
+                         __m256i* sums) {
+  __m256i kept[kHalves * kRows];
+  for (size_t i = 0; i < kHalves * kRows; ++i) kept[i] = sums[i];
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r) {
+#pragma GCC unroll 8
+    for (size_t h = 0; h < kHalves; ++h) {
+      const __m256i codes = Load(halves[h] + r * kRowBytes);
+      const __m256i even = _mm256_and_si256(codes, _mm256_set1_epi16(255));
+      const __m256i odd = _mm256_srli_epi16(codes, 8);
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kRows; ++v) {
+        const uint8_t* x = values + 2 * (v * step + kDotTerms * r);
+        __m256i& sum = kept[h * kRows + v];
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even, Broadcast(x)));
+        KeepInRegister(sum);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(odd, Broadcast(x + kDotTerms)));
+        KeepInRegister(sum);
+      }
+    }
+  }
+  for (size_t i = 0; i < kHalves * kRows; ++i) sums[i] = kept[i];
+}
+
+// Bytes to 16-bit numbers; of each four, those that meet even bytes of codes come first.
+void Widen(const int8_t* bytes, size_t count, uint8_t* wide) {
+  const __m256i order = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+  for (size_t i = 0; i < count; i += 16) {
+    const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + i));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(wide + 2 * i),
+                       _mm256_shuffle_epi8(_mm256_cvtepi8_epi16(sixteen), order));
+  }
+}
+constexpr size_t ValueBytes(int bits) { return bits == 8 ? sizeof(int16_t) : sizeof(int8_t); }
+
+// Panels side by side, and rows of activations of one block of them.
+struct Tile {
+  const uint8_t* panels;
+  const uint8_t* values;  // of the first row
+  size_t height;          // of the block
+  size_t token;           // the first row's
+};
+
+// Asks for the block that follows by kAhead: in these panels, or past their end in the next.
+template <int kBits, size_t kPanels>
+inline void AskForBlock(const QgemmWeights& w, const uint8_t* panels, size_t at) {
+  const size_t ahead = at + kAhead;
+  panels += ahead + (ahead < w.panel_bytes ? 0 : (kPanels - 1) * w.panel_bytes);
+#pragma GCC unroll 4
+  for (size_t p = 0; p < kPanels; ++p, panels += w.panel_bytes) {
+#pragma GCC unroll 8
+    for (size_t line = 0; line < kBits; ++line) __builtin_prefetch(panels + line * kRowBytes);
+  }
+}
+
+// The sums over the codes of a group.
+template <int kBits, size_t kPanels, size_t kRows>
+inline void SumGroup(const QgemmWeights& w, const Tile& tile, size_t g, __m256i* sums) {
+  constexpr size_t kHalves = 2 * kPanels, kBlockBytes = kRowBytes * kBits;
+  const size_t group_terms = w.steps * w.step;
+  const uint8_t* values = tile.values + g * group_terms * tile.height * ValueBytes(kBits);
+  size_t in_panel = g * group_terms / kBlockTerms * kBlockBytes;
+  for (size_t i = 0; i < kHalves * kRows; ++i) sums[i] = _mm256_setzero_si256();
+  for (size_t s = 0; s < w.steps; ++s, values += tile.height * w.step * ValueBytes(kBits)) {
+    for (size_t at = 0; at < w.step; at += kBlockTerms, in_panel += kBlockBytes) {
+      AskForBlock<kBits, kPanels>(w, tile.panels, in_panel);
+      const uint8_t* halves[kHalves];
+#pragma GCC unroll 8
+      for (size_t h = 0; h < kHalves; ++h)
+        halves[h] = tile.panels + h / 2 * w.panel_bytes + h % 2 * kHalf + in_panel;
+      if constexpr (kBits == 8) {
+        AddWideBlock<kHalves, kRows>(halves, values + 2 * at, w.step, sums);
+      } else {
+        AddBlock<kBits, kHalves, kRows>(halves, values + at, w.step, sums);
+      }
+    }
+  }
+}
+
+// Asks for the scales and zero points of a group to come: they lie apart from the codes.
+template <size_t kPanels>
+inline void AskForFactors(const QgemmWeights& w, const uint8_t* panels, size_t g) {
+  const bool here = g < w.groups;  // else of the panels after these
+  if (!here) panels += kPanels * w.panel_bytes;
+  const size_t at = (here ? g : g - w.groups) * kPanelRows;
+#pragma GCC unroll 4
+  for (size_t p = 0; p < kPanels; ++p, panels += w.panel_bytes) {
+    __builtin_prefetch(panels + w.scales_at + at * sizeof(uint16_t));
+    __builtin_prefetch(panels + w.zeros_at + at);
   }
 }
 
@@ -87,94 +198,132 @@ inline __m256 Combine(const __m256i* sums, __m256i zeros, const int32_t* pairs) 
   return _mm256_fmadd_ps(_mm256_set1_ps(65536), digit(2), low);
 }
 
-// 8 outputs of a panel for kTokens tokens, into y (kTokens, 8).
-template <int kBits, size_t kDigits, size_t kTokens>
-void MultiplyHalf(const Qgemm& gemm, const uint8_t* panel, const Rows& rows, size_t h, float* y) {
-  constexpr size_t kRows = kDigits * kTokens;
+// The outputs of kPanels panels for kTokens tokens, into y (kTokens, 16 kPanels).
+template <int kBits, size_t kDigits, size_t kPanels, size_t kTokens>
+void MultiplyTile(const Qgemm& gemm, const Tile& tile, float* y) {
+  constexpr size_t kHalves = 2 * kPanels, kRows = kDigits * kTokens;
   const QgemmWeights& w = gemm.weights;
-  const size_t all_rows = gemm.inputs.tokens * kDigits, token = rows.first / kDigits;
-  __m256 c[kTokens];
-  for (size_t t = 0; t < kTokens; ++t) c[t] = _mm256_setzero_ps();
-  const uint8_t* codes = panel;
-  const int8_t* values = rows.values;
+  __m256 c[kHalves * kTokens];
+  for (__m256& one : c) one = _mm256_setzero_ps();
   for (size_t g = 0; g < w.groups; ++g) {
-    __m256i sums[kRows];
-    for (size_t v = 0; v < kRows; ++v) sums[v] = _mm256_setzero_si256();
-    for (size_t s = 0; s < w.steps; ++s, values += rows.height * w.step) {
-      for (size_t at = 0; at < w.step; at += kBlockTerms, codes += kRowBytes * kBits)
-        AddBlock<kBits, kRows>(codes, values + at, w.step, h, sums);
-    }
-    const __m256 scale = ScalesOf(w, panel, g, h);
-    const __m256i zeros = ZerosOf(w, panel, g, h);
-    const int32_t* pairs = gemm.inputs.sums + g * all_rows + rows.first;
-    for (size_t t = 0; t < kTokens; ++t)
-      c[t] = _mm256_fmadd_ps(
-          scale, Combine<kDigits>(sums + t * kDigits, zeros, pairs + t * kDigits), c[t]);
-  }
-  for (size_t t = 0; t < kTokens; ++t) {
-    _mm256_storeu_ps(y + 8 * t, _mm256_mul_ps(_mm256_set1_ps(gemm.inputs.scales[token + t]), c[t]));
-  }
-}
-
-using HalfFunction = void(const Qgemm&, const uint8_t*, const Rows&, size_t, float*);
-template <int kBits, size_t kDigits>
-constexpr HalfFunction* kByTokens[kMostRows + 1] = {
-    nullptr, MultiplyHalf<kBits, kDigits, 1>, MultiplyHalf<kBits, kDigits, kDigits == 1 ? 2 : 1>,
-    MultiplyHalf<kBits, kDigits, kDigits == 1 ? 3 : 1>,
-    MultiplyHalf<kBits, kDigits, kDigits == 1 ? 4 : 1>};
-
-template <size_t kDigits>
-HalfFunction* const* FunctionsFor(int bits) {
-  if (bits == 2) return kByTokens<2, kDigits>;
-  if (bits == 3) return kByTokens<3, kDigits>;
-  return bits == 4 ? kByTokens<4, kDigits> : kByTokens<8, kDigits>;
-}
-
-// One panel for tokens [first, end), which begin a block.
-void MultiplyTokens(const Qgemm& gemm, HalfFunction* const* functions, size_t p, size_t first,
-                    size_t end) {
-  const QgemmWeights& w = gemm.weights;
-  const QgemmInputs& x = gemm.inputs;
-  const size_t most = kMostRows / x.digits;
-  const size_t row_bytes = w.groups * w.steps * w.step;
-  const size_t outputs = Smaller(kPanelRows, w.rows - p * kPanelRows);
-  for (size_t token = first; token < end;) {
-    const size_t row = token * x.digits;
-    const RowBlock block = BlockOf(x, row);
-    const size_t count = Smaller(most, (block.first + block.height) / x.digits - token);
-    const Rows rows = {x.values + block.first * row_bytes + (row - block.first) * w.step,
-                       block.height, row};
-    for (size_t h = 0; 8 * h < outputs; ++h) {
-      float y[8 * kMostRows];
-      functions[count](gemm, w.panels + p * w.panel_bytes, rows, h, y);
-      for (size_t t = 0; t < count; ++t) {
-        __builtin_memcpy(gemm.y + (token + t) * gemm.y_stride + p * kPanelRows + 8 * h, y + 8 * t,
-                         Smaller(8, outputs - 8 * h) * sizeof(float));
+    __m256i sums[kHalves * kRows];
+    if (g + kGroupsAhead < 2 * w.groups) AskForFactors<kPanels>(w, tile.panels, g + kGroupsAhead);
+    SumGroup<kBits, kPanels, kRows>(w, tile, g, sums);
+    const int32_t* pairs = gemm.inputs.sums + (g * gemm.inputs.tokens + tile.token) * kDigits;
+#pragma GCC unroll 8
+    for (size_t h = 0; h < kHalves; ++h) {
+      const uint8_t* panel = tile.panels + h / 2 * w.panel_bytes;
+      const __m256 scale = ScalesOf(w, panel, g, h % 2);
+      const __m256i zeros = ZerosOf(w, panel, g, h % 2);
+#pragma GCC unroll 4
+      for (size_t t = 0; t < kTokens; ++t) {
+        const __m256 f =
+            Combine<kDigits>(sums + h * kRows + t * kDigits, zeros, pairs + t * kDigits);
+        c[h * kTokens + t] = _mm256_fmadd_ps(scale, f, c[h * kTokens + t]);
       }
     }
-    token += count;
+  }
+  for (size_t t = 0; t < kTokens; ++t) {
+    const __m256 unit = _mm256_set1_ps(gemm.inputs.scales[tile.token + t]);
+    for (size_t h = 0; h < kHalves; ++h)
+      _mm256_storeu_ps(y + 8 * (t * kHalves + h), _mm256_mul_ps(unit, c[h * kTokens + t]));
   }
 }
 
-void MultiplyOp(const Qgemm& gemm, size_t first, size_t end, uint8_t*) {
+// For kPanelsFor panels and for one, by the number of tokens.
+using TileFunction = void(const Qgemm&, const Tile&, float*);
+struct TileFunctions {
+  TileFunction* several[kMostRows + 1];
+  TileFunction* single[kMostRows + 1];
+};
+template <int kBits>
+constexpr TileFunctions kTiles = {
+    {nullptr, MultiplyTile<kBits, 1, kPanelsFor[1], 1>, MultiplyTile<kBits, 1, kPanelsFor[2], 2>,
+     MultiplyTile<kBits, 1, kPanelsFor[3], 3>, MultiplyTile<kBits, 1, kPanelsFor[4], 4>},
+    {nullptr, MultiplyTile<kBits, 1, 1, 1>, MultiplyTile<kBits, 1, 1, 2>,
+     MultiplyTile<kBits, 1, 1, 3>, MultiplyTile<kBits, 1, 1, 4>}};
+template <int kBits>
+constexpr TileFunctions kDigitTiles = {
+    {nullptr, MultiplyTile<kBits, kMaxDigits, kPanelsFor[kMaxDigits], 1>},
+    {nullptr, MultiplyTile<kBits, kMaxDigits, 1, 1>}};
+
+template <int kBits>
+const TileFunctions& TilesOf(size_t digits) {
+  return digits == 1 ? kTiles<kBits> : kDigitTiles<kBits>;
+}
+const TileFunctions& TilesFor(int bits, size_t digits) {
+  if (bits == 2) return TilesOf<2>(digits);
+  if (bits == 3) return TilesOf<3>(digits);
+  return bits == 4 ? TilesOf<4>(digits) : TilesOf<8>(digits);
+}
+
+// Panels [first, end), for `tokens` tokens from tile.token.
+void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, size_t tokens, Tile tile) {
   const QgemmWeights& w = gemm.weights;
-  const QgemmInputs& x = gemm.inputs;
-  HalfFunction* const* functions =
-      x.digits == 1 ? FunctionsFor<1>(w.bits) : FunctionsFor<kMaxDigits>(w.bits);
-  const size_t block_tokens = BlockRows(x.digits) / x.digits;
-  const size_t block_bytes = BlockRows(x.digits) * w.groups * w.steps * w.step;
-  const size_t blocks = kInputBytes / block_bytes;
-  const size_t tokens = (blocks == 0 ? 1 : blocks) * block_tokens;
-  for (size_t token = 0; token < x.tokens; token += tokens) {
-    for (size_t p = first; p < end; ++p)
-      MultiplyTokens(gemm, functions, p, token, Smaller(token + tokens, x.tokens));
+  const TileFunctions& tiles = TilesFor(w.bits, gemm.inputs.digits);
+  const size_t most = kPanelsFor[tokens * gemm.inputs.digits];
+  for (size_t p = first; p < end;) {
+    const bool several = end - p >= most;
+    const size_t panels = several ? most : 1, outputs = panels * kPanelRows;
+    tile.panels = w.panels + p * w.panel_bytes;
+    float y[kPanelRows * kMostRows];
+    (several ? tiles.several : tiles.single)[tokens](gemm, tile, y);
+    const size_t count = Smaller(outputs, w.rows - p * kPanelRows);
+    for (size_t t = 0; t < tokens; ++t) {
+      __builtin_memcpy(gemm.y + (tile.token + t) * gemm.y_stride + p * kPanelRows, y + t * outputs,
+                       count * sizeof(float));
+    }
+    p += panels;
   }
 }
 
-size_t ScratchBytesOp(const Qgemm&) { return 0; }
+size_t RowBytes(const QgemmWeights& w) { return w.groups * w.steps * w.step; }
+
+// Rows of activations that stay near: whole blocks of them.
+size_t StretchRows(const Qgemm& gemm) {
+  const size_t block_rows = BlockRows(gemm.inputs.digits);
+  const size_t blocks = kInputBytes / (block_rows * RowBytes(gemm.weights));
+  return (blocks == 0 ? 1 : blocks) * block_rows;
+}
+
+// Panels [first, end) and rows [begin, stop) of activations, which begin a block, at `values`.
+void MultiplyStretch(const Qgemm& gemm, size_t first, size_t end, size_t begin, size_t stop,
+                     const uint8_t* values) {
+  const QgemmWeights& w = gemm.weights;
+  const size_t digits = gemm.inputs.digits, most = kMostRows / digits * digits;
+  for (size_t p = first; p < end; p += kMostPanels) {
+    for (size_t row = begin; row < stop;) {
+      const RowBlock block = BlockOf(gemm.inputs, row);
+      const size_t rows = Smaller(most, block.first + block.height - row);
+      const size_t at = (block.first - begin) * RowBytes(w) + (row - block.first) * w.step;
+      MultiplyPanels(gemm, p, Smaller(p + kMostPanels, end), rows / digits,
+                     {nullptr, values + at * ValueBytes(w.bits), block.height, row / digits});
+      row += rows;
+    }
+  }
+}
+
+void MultiplyOp(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) {
+  const size_t rows = gemm.inputs.tokens * gemm.inputs.digits, stretch = StretchRows(gemm);
+  const size_t row_bytes = RowBytes(gemm.weights);
+  for (size_t begin = 0; begin < rows; begin += stretch) {
+    const size_t stop = Smaller(begin + stretch, rows);
+    const int8_t* bytes = gemm.inputs.values + begin * row_bytes;
+    const bool widen = gemm.weights.bits == 8;
+    if (widen) Widen(bytes, (stop - begin) * row_bytes, scratch);
+    MultiplyStretch(gemm, first, end, begin, stop,
+                    widen ? scratch : reinterpret_cast<const uint8_t*>(bytes));
+  }
+}
+
+size_t ScratchBytesOp(const Qgemm& gemm) {
+  if (gemm.weights.bits != 8) return 0;
+  const size_t rows = Smaller(StretchRows(gemm), gemm.inputs.tokens * gemm.inputs.digits);
+  return rows * RowBytes(gemm.weights) * sizeof(int16_t);
+}
 
 }  // namespace
 
-const QgemmOps kAvx2Qgemm = {"avx2", PackToken<PlainPacker>, MultiplyOp, ScratchBytesOp};
+const QgemmOps kAvx2Qgemm = {"avx2", PackTokenAvx2, MultiplyOp, ScratchBytesOp};
 
 }  // namespace quantref
