@@ -246,11 +246,15 @@ void ReadHeads(const Reader& json, ModelConfig& config) {
 ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
   const FileContents read = ReadInput(path, kMaxJsonFileBytes);
   if (file != nullptr) *file = read.file;
-  const Json document = ParseJson(read.bytes, path.string());
-  if (!document.is_object()) throw Error("expected a JSON object", path.string());
-  const Reader json(document, path.string());
-  ModelConfig config;
+  ModelConfig config = ConfigFromJson(ParseJson(read.bytes, path.string()), path.string());
   config.sha256 = read.file.sha256();
+  return config;
+}
+
+ModelConfig ConfigFromJson(const nlohmann::json& document, const std::string& where) {
+  if (!document.is_object()) throw Error("expected a JSON object", where);
+  const Reader json(document, where);
+  ModelConfig config;
   config.model_type = json.String("model_type");
   if (config.model_type != "llama" && config.model_type != "mistral") {
     json.Unsupported("model_type \"" + config.model_type + "\"");

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,5 +58,8 @@ struct ModelConfig {
 // Reads and checks config.json. Throws Error for a file that is wrong, and for every feature that
 // would change the numbers but is not supported, by its name. `file` gets what was read.
 ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file = nullptr);
+
+// The same of what config.json says, without sha256. `where`: the file, for errors.
+ModelConfig ConfigFromJson(const nlohmann::json& document, const std::string& where);
 
 }  // namespace quantref
