@@ -18,7 +18,7 @@ using testing::TestBlock;
 const WeightScheme kThreeBitRows{.bits = 3, .granularity = Granularity::kRow};
 const WeightScheme kThreeBitGroups{.bits = 3, .granularity = Granularity::kGroup, .group = 16};
 
-Knobs With(std::initializer_list<std::pair<std::string_view, double>> settings) {
+Knobs AwqKnobs(std::initializer_list<std::pair<std::string_view, double>> settings) {
   Knobs knobs(Awq().knobs());
   for (const auto& [name, value] : settings) knobs.Set(name, value);
   return knobs;
@@ -76,7 +76,7 @@ TEST_CASE("awq: a loud channel is scaled up, and less is lost than by rounding a
     if (group.of_norm()) before.push_back(ScaleSearch(test.block, group).Error(ones));
   }
   const std::vector<float> gain = test.block.weights.norms[kAttentionNorm];
-  Awq().Apply(test.block, With({{"clip", 0}}), 2);
+  Awq().Apply(test.block, AwqKnobs({{"clip", 0}}), 2);
   size_t i = 0;
   for (const ScalingGroup& group : test.groups()) {
     if (!group.of_norm()) continue;
@@ -183,7 +183,7 @@ TEST_CASE("awq: which linears are clipped", "[awq]") {
   test.block.schemes[kUp] = kThreeBitRows;
   test.block.schemes[kGate] = WeightScheme{.bits = 3, .granularity = Granularity::kColumn};
   test.block.schemes[kO].reset();
-  Awq().Apply(test.block, With({}), 1);
+  Awq().Apply(test.block, AwqKnobs({}), 1);
   CHECK(test.block.limits[kQ].rows() == 0);
   CHECK(test.block.limits[kK].rows() == 0);
   CHECK(test.block.limits[kV].rows() == 32);
@@ -199,21 +199,21 @@ TEST_CASE("awq: its searches can be switched off", "[awq]") {
   const TestBlock before({});
   TestBlock clipped({});
   clipped.Quantize(kThreeBitRows);
-  Awq().Apply(clipped.block, With({{"scale", 0}}), 1);
+  Awq().Apply(clipped.block, AwqKnobs({{"scale", 0}}), 1);
   CHECK(clipped.block.weights.norms[kMlpNorm] == before.block.weights.norms[kMlpNorm]);
   CHECK(clipped.block.notes[kDown].empty());
   CHECK(clipped.block.limits[kDown].rows() == 32);
 
   TestBlock scaled({});
   scaled.Quantize(kThreeBitRows);
-  Awq().Apply(scaled.block, With({{"clip", 0}}), 1);
+  Awq().Apply(scaled.block, AwqKnobs({{"clip", 0}}), 1);
   CHECK(scaled.block.weights.norms[kMlpNorm] != before.block.weights.norms[kMlpNorm]);
   CHECK(scaled.block.limits[kDown].rows() == 0);
 
   // One candidate of either search is the block as it is.
   TestBlock least({});
   least.Quantize(kThreeBitRows);
-  Awq().Apply(least.block, With({{"grid", 1}, {"max_shrink", 0}}), 1);
+  Awq().Apply(least.block, AwqKnobs({{"grid", 1}, {"max_shrink", 0}}), 1);
   CHECK(least.block.weights.norms[kMlpNorm] == before.block.weights.norms[kMlpNorm]);
   CHECK(least.block.notes[kDown] == "awq ratio 0.00");
   const Matrix<float> down = least.block.weights.linears[kDown].weight.Decode();
@@ -225,14 +225,14 @@ TEST_CASE("awq: its searches can be switched off", "[awq]") {
 }
 
 TEST_CASE("awq: needs what its searches read", "[awq]") {
-  const DataNeeds all = Awq().needs(With({}));
+  const DataNeeds all = Awq().needs(AwqKnobs({}));
   CHECK((all.channel_mean && all.kept && all.gram));
   CHECK_FALSE((all.channel_max || all.true_sequential));
-  const DataNeeds scale = Awq().needs(With({{"clip", 0}}));
+  const DataNeeds scale = Awq().needs(AwqKnobs({{"clip", 0}}));
   CHECK((scale.channel_mean && scale.kept && !scale.gram));
-  const DataNeeds clip = Awq().needs(With({{"scale", 0}}));
+  const DataNeeds clip = Awq().needs(AwqKnobs({{"scale", 0}}));
   CHECK((clip.gram && !clip.channel_mean && !clip.kept));
-  CHECK_FALSE(Awq().needs(With({{"scale", 0}, {"clip", 0}})).Any());
+  CHECK_FALSE(Awq().needs(AwqKnobs({{"scale", 0}, {"clip", 0}})).Any());
 }
 
 TEST_CASE("awq: what it searches, by hand") {

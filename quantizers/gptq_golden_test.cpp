@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-const json& Golden() {
+const json& GptqGolden() {
   static const json golden = [] {
     std::ifstream file(testing::SourceDir() / "quantizers" / "testdata" / "gptq.json");
     REQUIRE(file.good());
@@ -59,12 +59,12 @@ size_t CountEqual(const PackedMatrix& packed, const json& expected) {
 // of its row may differ.
 TEST_CASE("gptq: the golden vectors", "[gptq][golden]") {
   size_t all = 0, equal = 0;
-  for (const json& entry : Golden().at("cases")) {
-    const Matrix<float> weights =
-        FromPatterns(Golden().at("weights").at(entry.at("weights").get<size_t>()), "rows", "cols");
+  for (const json& entry : GptqGolden().at("cases")) {
+    const Matrix<float> weights = FromPatterns(
+        GptqGolden().at("weights").at(entry.at("weights").get<size_t>()), "rows", "cols");
     InputStatistics inputs;
     inputs.gram = testing::GramOf(FromPatterns(
-        Golden().at("inputs").at(entry.at("inputs").get<size_t>()), "tokens", "channels"));
+        GptqGolden().at("inputs").at(entry.at("inputs").get<size_t>()), "tokens", "channels"));
     const Knobs knobs = KnobsOf(entry);
     const WeightScheme scheme{
         .bits = entry.at("bits"),

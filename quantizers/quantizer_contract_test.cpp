@@ -25,6 +25,7 @@ namespace quantref {
 namespace {
 
 using testing::CorrelatedInputs;
+using testing::FlagVariants;
 using testing::GramOf;
 using testing::OutputError;
 
@@ -121,17 +122,6 @@ const std::vector<NastyInputs>& AllInputs(size_t channels) {
   all.push_back(Describe("a huge channel", inputs));
   std::fill_n(inputs.data(), tokens * channels, 0.0f);
   all.push_back(Describe("all zero inputs", inputs));
-  return all;
-}
-
-// The defaults, and each flag turned over alone.
-std::vector<Knobs> FlagVariants(const Rounder& rounder) {
-  std::vector<Knobs> all = {Knobs(rounder.knobs())};
-  for (const Knob& knob : rounder.knobs()) {
-    if (knob.kind != Knob::Kind::kFlag) continue;
-    all.emplace_back(rounder.knobs());
-    all.back().Set(knob.name, 1 - knob.otherwise);
-  }
   return all;
 }
 

@@ -14,6 +14,7 @@ namespace quantref {
 namespace {
 
 using testing::CorrelatedInputs;
+using testing::FlagVariants;
 using testing::GramOf;
 
 constexpr size_t kRows = 6, kCols = 48;
@@ -38,17 +39,6 @@ double Error(const Matrix<float>& weights, const PackedMatrix& packed, int expon
     }
   }
   return sum;
-}
-
-// The defaults, and each flag turned over alone.
-std::vector<Knobs> FlagVariants(const Rounder& rounder) {
-  std::vector<Knobs> all = {Knobs(rounder.knobs())};
-  for (const Knob& knob : rounder.knobs()) {
-    if (knob.kind != Knob::Kind::kFlag) continue;
-    all.emplace_back(rounder.knobs());
-    all.back().Set(knob.name, 1 - knob.otherwise);
-  }
-  return all;
 }
 
 TEST_CASE("small weights: every rounder loses as little of them as of others", "[small]") {

@@ -12,7 +12,7 @@ using testing::TestBlock;
 
 const WeightScheme kEightBitRows{.bits = 8, .granularity = Granularity::kRow, .symmetric = true};
 
-Knobs With(std::initializer_list<std::pair<std::string_view, double>> settings) {
+Knobs SmoothQuantKnobs(std::initializer_list<std::pair<std::string_view, double>> settings) {
   Knobs knobs(SmoothQuant().knobs());
   for (const auto& [name, value] : settings) knobs.Set(name, value);
   return knobs;
@@ -58,7 +58,7 @@ TEST_CASE("smoothquant: dead channels get finite scales", "[smoothquant]") {
 TEST_CASE("smoothquant: alpha 1 makes every channel's maximum 1", "[smoothquant]") {
   TestBlock test({.kv_heads = 2});
   test.Quantize(kEightBitRows);
-  SmoothQuant().Apply(test.block, With({{"alpha", 1}}), 1);
+  SmoothQuant().Apply(test.block, SmoothQuantKnobs({{"alpha", 1}}), 1);
   const auto inputs = test.Collect();
   CheckAllOne(inputs[static_cast<size_t>(Tap::kAttentionInput)].channel_max);
   CheckAllOne(inputs[static_cast<size_t>(Tap::kMlpInput)].channel_max);
@@ -68,7 +68,7 @@ TEST_CASE("smoothquant: alpha 1 makes every channel's maximum 1", "[smoothquant]
 TEST_CASE("smoothquant: alpha 0 makes every column's maximum 1", "[smoothquant]") {
   TestBlock test({.kv_heads = 2});
   test.Quantize(kEightBitRows);
-  SmoothQuant().Apply(test.block, With({{"alpha", 0}}), 1);
+  SmoothQuant().Apply(test.block, SmoothQuantKnobs({{"alpha", 0}}), 1);
   CheckAllOne(ColumnMax(test, {kQ, kK, kV}));
   CheckAllOne(ColumnMax(test, {kGate, kUp}));
 }
@@ -76,7 +76,7 @@ TEST_CASE("smoothquant: alpha 0 makes every column's maximum 1", "[smoothquant]"
 TEST_CASE("smoothquant: alpha 0.5 gives inputs and weights the same maxima", "[smoothquant]") {
   TestBlock test({});
   test.Quantize(kEightBitRows);
-  SmoothQuant().Apply(test.block, With({}), 1);
+  SmoothQuant().Apply(test.block, SmoothQuantKnobs({}), 1);
   const std::vector<float> weights = ColumnMax(test, {kGate, kUp});
   for (size_t j = 0; j < weights.size(); ++j) {
     CHECK(test.block.input(Tap::kMlpInput).channel_max[j] == Approx(weights[j]).epsilon(1e-5));
@@ -89,7 +89,7 @@ TEST_CASE("smoothquant: only what norms produce is scaled", "[smoothquant]") {
   TestBlock test({});
   test.Quantize(kEightBitRows);
   for (const double search : {0, 1}) {
-    SmoothQuant().Apply(test.block, With({{"search", search}}), 1);
+    SmoothQuant().Apply(test.block, SmoothQuantKnobs({{"search", search}}), 1);
     CHECK(ColumnMax(test, {kO}) == ColumnMax(before, {kO}));
     CHECK(ColumnMax(test, {kDown}) == ColumnMax(before, {kDown}));
     CHECK(test.block.notes[kO].empty());
@@ -102,7 +102,7 @@ TEST_CASE("smoothquant: kept readers count, and groups without quantized ones ar
   const TestBlock before({});
   TestBlock test({});
   test.block.schemes[kQ] = kEightBitRows;
-  SmoothQuant().Apply(test.block, With({{"alpha", 0}}), 1);
+  SmoothQuant().Apply(test.block, SmoothQuantKnobs({{"alpha", 0}}), 1);
   CheckAllOne(ColumnMax(test, {kQ, kK, kV}));
   CHECK(test.block.weights.norms[kMlpNorm] == before.block.weights.norms[kMlpNorm]);
   CHECK(test.block.notes[kQ] == "alpha 0.00");
@@ -131,7 +131,7 @@ TEST_CASE("smoothquant: the searched alpha is the best of its grid", "[smoothqua
   searched.Calibrate();
   searched.block.schemes = test.block.schemes;
   searched.block.activations = test.block.activations;
-  SmoothQuant().Apply(searched.block, With({{"search", 1}}), 2);
+  SmoothQuant().Apply(searched.block, SmoothQuantKnobs({{"search", 1}}), 2);
   const std::string& note = searched.block.notes[kUp];
   REQUIRE(note.starts_with("alpha "));
   CHECK(error(std::stod(note.substr(6))) == least);
@@ -140,9 +140,9 @@ TEST_CASE("smoothquant: the searched alpha is the best of its grid", "[smoothqua
 }
 
 TEST_CASE("smoothquant: needs the inputs themselves only to search", "[smoothquant]") {
-  const DataNeeds fixed = SmoothQuant().needs(With({}));
+  const DataNeeds fixed = SmoothQuant().needs(SmoothQuantKnobs({}));
   CHECK((fixed.channel_max && !fixed.kept && !fixed.channel_mean && !fixed.gram));
-  const DataNeeds search = SmoothQuant().needs(With({{"search", 1}}));
+  const DataNeeds search = SmoothQuant().needs(SmoothQuantKnobs({{"search", 1}}));
   CHECK((search.channel_max && search.kept));
 }
 

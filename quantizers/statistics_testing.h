@@ -2,9 +2,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
+#include "harness/method/quantizer.h"
 #include "harness/quant/packed_matrix.h"
 
 // What tests of rounders that look at the inputs share.
@@ -70,6 +72,17 @@ inline double OutputError(MatrixView<const float> weights, const PackedMatrix& p
     }
   }
   return OutputError(change, gram);
+}
+
+// The defaults, and each flag turned over alone.
+inline std::vector<Knobs> FlagVariants(const Rounder& rounder) {
+  std::vector<Knobs> all = {Knobs(rounder.knobs())};
+  for (const Knob& knob : rounder.knobs()) {
+    if (knob.kind != Knob::Kind::kFlag) continue;
+    all.emplace_back(rounder.knobs());
+    all.back().Set(knob.name, 1 - knob.otherwise);
+  }
+  return all;
 }
 
 }  // namespace quantref::testing

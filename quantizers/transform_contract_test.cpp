@@ -82,7 +82,7 @@ struct Setting {
   std::optional<ActivationScheme> activations;
 };
 
-std::vector<Setting> Settings() {
+std::vector<Setting> AllSettings() {
   return {{{.bits = 3, .granularity = Granularity::kGroup, .group = 16}, std::nullopt},
           {{.bits = 4, .granularity = Granularity::kRow, .symmetric = true}, ActivationScheme{}},
           {{.bits = 8, .granularity = Granularity::kTensor, .zero_in_range = false},
@@ -124,7 +124,7 @@ const std::vector<Case>& Cases() {
       const std::vector<Knobs> to_try = KnobsToTry(*transform);
       for (size_t i = 0; i < to_try.size(); ++i) {
         for (const NastyBlock& nasty : NastyBlocks()) {
-          for (const Setting& setting : Settings()) {
+          for (const Setting& setting : AllSettings()) {
             const std::string name = std::string(transform->name()) + ", knobs " +
                                      std::to_string(i) + ", " + nasty.name + ", " +
                                      SchemeName(setting.scheme);
@@ -238,7 +238,7 @@ TEST_CASE("transform contract: what is left can be rounded", "[contract]") {
 TEST_CASE("transform contract: the same bits again, and for any number of threads", "[contract]") {
   for (const Transform* transform : Transforms()) {
     for (const Knobs& knobs : KnobsToTry(*transform)) {
-      for (const Setting& setting : Settings()) {
+      for (const Setting& setting : AllSettings()) {
         INFO(transform->name() << ", " << SchemeName(setting.scheme));
         const auto once = Make(NastyBlocks().front(), setting);
         transform->Apply(once->block, knobs, 1);
@@ -273,8 +273,8 @@ TEST_CASE("transform contract: what it does not ask for, it does not read", "[co
   for (const Transform* transform : Transforms()) {
     for (const Knobs& knobs : KnobsToTry(*transform)) {
       INFO(transform->name());
-      const auto all = Make(NastyBlocks().front(), Settings().front());
-      const auto asked = Make(NastyBlocks().front(), Settings().front());
+      const auto all = Make(NastyBlocks().front(), AllSettings().front());
+      const auto asked = Make(NastyBlocks().front(), AllSettings().front());
       const DataNeeds needs = transform->needs(knobs);
       for (InputStatistics& input : asked->block.inputs) {
         if (!needs.channel_max) input.channel_max.clear();

@@ -18,7 +18,7 @@ namespace {
 using nlohmann::json;
 using testing::TestBlock;
 
-const json& Golden() {
+const json& TransformGolden() {
   static const json golden = [] {
     std::ifstream file(testing::SourceDir() / "quantizers" / "testdata" / "awq_smoothquant.json");
     REQUIRE(file.good());
@@ -38,7 +38,7 @@ constexpr std::array<std::string_view, kLinears> kNames = {"q",    "k",  "v",   
                                                            "gate", "up", "down"};
 
 std::unique_ptr<TestBlock> BlockOf(const json& variant) {
-  const json& golden = Golden();
+  const json& golden = TransformGolden();
   auto test =
       std::make_unique<TestBlock>(testing::BlockSpec{.hidden = golden.at("hidden"),
                                                      .intermediate = golden.at("intermediate"),
@@ -74,7 +74,7 @@ std::unique_ptr<TestBlock> BlockOf(const json& variant) {
 }
 
 TEST_CASE("awq: the loss of every ratio as in PyTorch", "[awq][golden]") {
-  for (const json& variant : Golden().at("variants")) {
+  for (const json& variant : TransformGolden().at("variants")) {
     const auto test = BlockOf(variant);
     CHECK(test->groups().size() == variant.at("losses").size());
     for (const ScalingGroup& group : test->groups()) {
@@ -92,7 +92,7 @@ TEST_CASE("awq: the loss of every ratio as in PyTorch", "[awq][golden]") {
 
 TEST_CASE("awq: ratios and limits as in PyTorch", "[awq][golden]") {
   const Awq awq;
-  for (const json& variant : Golden().at("variants")) {
+  for (const json& variant : TransformGolden().at("variants")) {
     const auto test = BlockOf(variant);
     awq.Apply(test->block, Knobs(awq.knobs()), 2);
     for (const ScalingGroup& group : test->groups()) {
@@ -121,7 +121,7 @@ TEST_CASE("awq: ratios and limits as in PyTorch", "[awq][golden]") {
 
 TEST_CASE("smoothquant: scales as in PyTorch", "[smoothquant][golden]") {
   const SmoothQuant smoothquant;
-  for (const json& variant : Golden().at("variants")) {
+  for (const json& variant : TransformGolden().at("variants")) {
     for (const char* norm : {"input_layernorm", "post_attention_layernorm"}) {
       for (const json& entry : variant.at("smooth").at(norm)) {
         INFO(variant.at("name") << ", " << norm << ", alpha " << entry.at("alpha"));

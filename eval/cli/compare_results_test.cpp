@@ -19,7 +19,7 @@ using testing::WriteFile;
 using Strings = std::vector<std::string>;
 
 ProcessResult Compare(const RunEvalLab& lab, const Strings& arguments) {
-  Strings command = {QUANTREF_COMPARE_RESULTS};
+  Strings command = {testing::Program("compare_results")};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return testing::RunProcess(command, lab.Options());
 }
@@ -126,7 +126,7 @@ TEST_CASE("compare_results: fewer bits under the same name are caught, blamed an
 }
 
 TEST_CASE("compare_results: a method that rounds wrongly is caught, the others are the same") {
-  Strings command = {QUANTREF_RUN_EVAL_PLANTED, "night.yaml", "--out", "planted"};
+  Strings command = {testing::Program("run_eval_planted"), "night.yaml", "--out", "planted"};
   const ProcessResult result = testing::RunProcess(command, Lab().Options());
   INFO(result.err);
   REQUIRE(result.exit_code == 0);

@@ -16,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::AddSpeed;
+using testing::FileText;
 using testing::MissingPart;
 using testing::ProcessOptions;
 using testing::ProcessResult;
@@ -25,19 +26,17 @@ using testing::WriteFile;
 using Json = nlohmann::json;
 using Strings = std::vector<std::string>;
 
-constexpr const char* kSpec =
+constexpr const char* kReportSpec =
     "title: Four bits & fewer\nnote: A <note>.\nrecords: [records]\ntables: [table.yaml]\n"
     "baseline: baseline.json\noutput: report.html\n";
 constexpr const char* kSvg =
     "<?xml version=\"1.0\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" id=\"a\"/>\n";
 
 ProcessResult MakeReport(const TableLab& lab, Strings arguments, ProcessOptions options = {}) {
-  arguments.insert(arguments.begin(), QUANTREF_MAKE_REPORT);
+  arguments.insert(arguments.begin(), testing::Program("make_report"));
   options.folder = lab.path();
   return testing::RunProcess(arguments, options);
 }
-
-std::string Read(const fs::path& path) { return ReadFile(path, size_t{1} << 24); }
 
 size_t Occurrences(const std::string& text, const std::string& part) {
   size_t count = 0;
@@ -46,7 +45,7 @@ size_t Occurrences(const std::string& text, const std::string& part) {
 }
 
 // Four methods of which one has speeds, an older run of one, a baseline, a table and plots.
-void Fill(const TableLab& lab, TableLab& records) {
+void FillReport(const TableLab& lab, TableLab& records) {
   records.Add(TableSample("rtn", 0.07, 0.004));  // passed over
   for (const auto& [method, nats] : {std::pair{"rtn", 0.06}, {"gptq", 0.02}, {"awq", 0.1}}) {
     Json record = TableSample(method, nats, nats / 10);
@@ -65,7 +64,7 @@ void Fill(const TableLab& lab, TableLab& records) {
   WriteFile(lab / "plots/ppl_by-bits.svg", kSvg);
   WriteFile(lab / "plots/kl.svg", kSvg);
   WriteFile(lab / "plots/notes.txt", "no plot");
-  WriteFile(lab / "report.yaml", kSpec);
+  WriteFile(lab / "report.yaml", kReportSpec);
 }
 
 std::string Page(const TableLab& lab, const Strings& arguments = {}) {
@@ -75,12 +74,12 @@ std::string Page(const TableLab& lab, const Strings& arguments = {}) {
   INFO(made.err);
   REQUIRE(made.exit_code == 0);
   CHECK(made.out == "report.html\n");
-  return Read(lab / "report.html");
+  return FileText(lab / "report.html");
 }
 
 TEST_CASE("make_report: what the page says") {
   TableLab lab;
-  Fill(lab, lab);
+  FillReport(lab, lab);
   const std::string page = Page(lab, {"--plots", "plots"});
   CHECK(MissingPart(page, {"<title>Four bits &amp; fewer</title>", "A &lt;note&gt;.",
                            // The summary, warnings first.
@@ -109,7 +108,7 @@ TEST_CASE("make_report: what the page says") {
 
 TEST_CASE("make_report: the summary begins with what failed and what was found") {
   TableLab lab;
-  Fill(lab, lab);
+  FillReport(lab, lab);
   WriteFile(lab / "plots/kl.svg",
             "<svg xmlns=\"http://www.w3.org/2000/svg\"><title>KL &amp; more</title></svg>");
   const std::string page = Page(lab, {"--plots", "plots"});
@@ -183,7 +182,7 @@ TEST_CASE("make_report: text of records and specs is text") {
   lab.Spec("title: \"" + std::string("<script>") +
            "\"\nrecords: [x]\nrows: [config, method]\ncells: [ppl]\n");
   WriteFile(lab / "plots/\"><script>.svg", kSvg);
-  WriteFile(lab / "report.yaml", kSpec);
+  WriteFile(lab / "report.yaml", kReportSpec);
   const std::string page = Page(lab, {"--plots", "plots"});
   CHECK(Occurrences(page, "<script") == 1);
   CHECK(Occurrences(page, "</script") == 1);
@@ -197,7 +196,7 @@ TEST_CASE("make_report: text of records and specs is text") {
 
 TEST_CASE("make_report: the page needs nothing else") {
   TableLab lab;
-  Fill(lab, lab);
+  FillReport(lab, lab);
   const std::string page = Page(lab, {"--plots", "plots"});
   for (const char* part : {"http://", "https://", "@import", "url(", "<link", "<iframe", "fetch("})
     CHECK((page.find(part) == std::string::npos ? "" : part) == std::string());
@@ -213,19 +212,19 @@ TEST_CASE("make_report: the page needs nothing else") {
 
 TEST_CASE("make_report: same input, same bytes, wherever it lies") {
   TableLab lab, other;
-  Fill(lab, lab);
-  Fill(other, other);
+  FillReport(lab, lab);
+  FillReport(other, other);
   const std::string page = Page(lab, {"--plots", "plots"});
   CHECK(Page(lab, {"--plots", "plots"}) == page);
   CHECK(Page(other, {"--plots", (other / "plots").string()}) == page);
   const fs::path spec = other / "report.yaml";
   CHECK(MakeReport(lab, {spec.string(), "--plots", "plots", "--out", "b.html"}).exit_code == 0);
-  CHECK(Read(lab / "b.html") == page);
+  CHECK(FileText(lab / "b.html") == page);
 }
 
 TEST_CASE("make_report: wrong input is one message and leaves the old page") {
   TableLab lab;
-  Fill(lab, lab);
+  FillReport(lab, lab);
   WriteFile(lab / "report.html", "old");
   Strings arguments = {"report.yaml"};
   ProcessOptions options;
@@ -289,7 +288,7 @@ TEST_CASE("make_report: wrong input is one message and leaves the old page") {
   CHECK(result.exit_code == 2);
   CHECK(Occurrences(result.err, "make_report: ") == 1);
   CHECK(MissingPart(result.err, {part}) == "");
-  CHECK(Read(lab / "report.html") == "old");
+  CHECK(FileText(lab / "report.html") == "old");
   for (const auto& entry : fs::directory_iterator(lab.path()))
     CHECK(entry.path().extension() != ".tmp");
 }
@@ -324,7 +323,7 @@ TEST_CASE("make_report: in Chromium tables sort, filter and keep to the address"
     return;
   }
   TableLab lab;
-  Fill(lab, lab);
+  FillReport(lab, lab);
   std::string page = Page(lab, {"--plots", "plots"});
   CHECK(ShownRows(page) == Strings{"fp16", "awq", "gptq", "rtn"});
 

@@ -18,36 +18,35 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AddSpeed;
 using testing::Contains;
+using testing::FileText;
 using testing::ProcessResult;
 using testing::RunEvalLab;
 using testing::TableLab;
 using testing::TableSample;
 using Strings = std::vector<std::string>;
 
-constexpr const char* kSpec =
+constexpr const char* kTableSpec =
     "title: A table of 100 % & more\nrecords: [records]\nrows: [method]\ncells: [ppl, {metric: "
     "delta_ppl, uncertainty: interval}, decode]\noutputs: {latex: a.tex, markdown: a.md, csv: "
     "a.csv, html: a.html}\n";
 
 ProcessResult MakeTables(const TableLab& lab, Strings arguments) {
-  arguments.insert(arguments.begin(), QUANTREF_MAKE_TABLES);
+  arguments.insert(arguments.begin(), testing::Program("make_tables"));
   return testing::RunProcess(arguments, {.folder = lab.path()});
 }
 
-std::string Read(const fs::path& path) { return ReadFile(path, size_t{1} << 20); }
-
-void Fill(TableLab& lab) {
+void FillTables(TableLab& lab) {
   for (const auto& [method, nats] : {std::pair{"fp16", 0.0}, {"rtn", 0.06}, {"gptq", 0.02}}) {
     nlohmann::json record = TableSample(method, nats, nats / 10);
     AddSpeed(record, 100 + 1000 * nats);
     lab.Add(record);
   }
-  lab.Spec(kSpec);
+  lab.Spec(kTableSpec);
 }
 
 TEST_CASE("make_tables: outputs, one format, a file") {
   TableLab lab;
-  Fill(lab);
+  FillTables(lab);
   const ProcessResult all = MakeTables(lab, {"table.yaml"});
   INFO(all.err);
   REQUIRE(all.exit_code == 0);
@@ -55,9 +54,9 @@ TEST_CASE("make_tables: outputs, one format, a file") {
   const std::pair<const char*, const char*> formats[] = {
       {"latex", "a.tex"}, {"markdown", "a.md"}, {"csv", "a.csv"}, {"html", "a.html"}};
   for (const auto& [format, file] : formats)
-    CHECK(MakeTables(lab, {"table.yaml", "--format", format}).out == Read(lab / file));
+    CHECK(MakeTables(lab, {"table.yaml", "--format", format}).out == FileText(lab / file));
   CHECK(MakeTables(lab, {"table.yaml", "--format", "csv", "--out", "b.csv"}).out.empty());
-  CHECK(Read(lab / "b.csv") == Read(lab / "a.csv"));
+  CHECK(FileText(lab / "b.csv") == FileText(lab / "a.csv"));
   CHECK(Contains(MakeTables(lab, {"table.yaml", "--format", "text"}).out, "\ngptq "));
   CHECK(MakeTables(lab, {"table.yaml", "--format", "pdf"}).exit_code == 2);
   CHECK(MakeTables(lab, {"none.yaml"}).exit_code == 2);
@@ -66,7 +65,7 @@ TEST_CASE("make_tables: outputs, one format, a file") {
 
 TEST_CASE("make_tables: --records") {
   TableLab lab;
-  Fill(lab);
+  FillTables(lab);
   const std::string id = lab.Add(TableSample("awq", 0.01, 0.001));
   const ProcessResult one =
       MakeTables(lab, {"table.yaml", "--format", "csv", "--records", "records/" + id + ".json"});
@@ -88,7 +87,7 @@ TEST_CASE("make_tables: --records") {
 
 TEST_CASE("make_tables: --check") {
   TableLab lab;
-  Fill(lab);
+  FillTables(lab);
   const ProcessResult missing = MakeTables(lab, {"table.yaml", "--check", "--format", "latex"});
   CHECK(missing.exit_code == 1);
   CHECK(missing.out == "a.tex is missing\n");
@@ -98,7 +97,7 @@ TEST_CASE("make_tables: --check") {
   CHECK(good.out.empty());
 
   SECTION("a number pasted by hand") {
-    std::string text = Read(lab / "a.md");
+    std::string text = FileText(lab / "a.md");
     text.replace(text.find("| gptq | **") + 11, 1, "9");
     testing::WriteFile(lab / "a.md", text);
     const ProcessResult bad = MakeTables(lab, {"table.yaml", "--check"});
@@ -133,7 +132,7 @@ TEST_CASE("make_tables: the LaTeX compiles") {
     return;
   }
   TableLab lab;
-  Fill(lab);
+  FillTables(lab);
   nlohmann::json odd = TableSample("a_b&c|<d>\"%$#{}~^\\[x]±×Δ†α", 0.0201, -0.02);
   odd["calibration"]["contaminated"] = true;
   lab.Add(odd);

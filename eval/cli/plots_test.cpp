@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using testing::AddSpeed;
+using testing::FileText;
 using testing::MissingPart;
 using testing::ProcessOptions;
 using testing::ProcessResult;
@@ -32,7 +33,6 @@ using testing::WriteFile;
 using Strings = std::vector<std::string>;
 
 constexpr const char* kPython = "/usr/bin/python3";
-constexpr size_t kMost = size_t{1} << 24;
 
 bool HasMatplotlib() {
   const bool has = fs::exists(kPython) &&
@@ -46,8 +46,6 @@ ProcessResult Plot(const TableLab& lab, Strings arguments, ProcessOptions option
   options.folder = lab.path();
   return testing::RunProcess(arguments, options);
 }
-
-std::string Read(const fs::path& path) { return ReadFile(path, kMost); }
 
 // Everything that plots show.
 Json Sample(const std::string& method, double nats, const std::string& config = "tiny") {
@@ -64,7 +62,7 @@ Json Sample(const std::string& method, double nats, const std::string& config = 
   return record;
 }
 
-void Fill(TableLab& lab) {
+void FillPlots(TableLab& lab) {
   lab.Add(Sample("fp16", 0));
   lab.Add(Sample("gptq", 0.02));
   lab.Add(Sample("rtn", 0.06));
@@ -76,13 +74,13 @@ std::string Svg(const TableLab& lab, const std::string& name) {
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
   REQUIRE(result.out == "plots/" + name + ".svg\n");
-  return Read(lab / "plots" / (name + ".svg"));
+  return FileText(lab / "plots" / (name + ".svg"));
 }
 
 TEST_CASE("plots: every plot in every format, twice the same bytes") {
   if (!HasMatplotlib()) return;
   TableLab lab;
-  Fill(lab);
+  FillPlots(lab);
   const ProcessResult first = Plot(lab, {"records", "--out", "a"});
   INFO(first.err);
   REQUIRE(first.exit_code == 0);
@@ -95,25 +93,25 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
       const std::string file = std::string(name) + ending;
       INFO(file);
       CHECK(MissingPart(first.out, {"a/" + file + "\n"}) == "");
-      const std::string data = Read(lab / "a" / file);
+      const std::string data = FileText(lab / "a" / file);
       CHECK(data.starts_with(magic));
-      CHECK((data == Read(lab / "b" / file)));
+      CHECK((data == FileText(lab / "b" / file)));
     }
   }
   CHECK(std::distance(fs::directory_iterator(lab / "a"), fs::directory_iterator()) == 15);
   CHECK(MissingPart(
-            Read(lab / "a/bits.svg"),
+            FileText(lab / "a/bits.svg"),
             {">effective bits per weight<", ">change of PPL against fp16, %<", ">gptq<", ">rtn<",
              ">int4 g128 asym<", ">wikilm<", ">gptq-2048 on wikitext-2 test · 16 windows · fp16 ",
              " PPL<", "22222222", "avx2"}) == "");
-  CHECK(MissingPart(Read(lab / "a/speed.svg"),
+  CHECK(MissingPart(FileText(lab / "a/speed.svg"),
                     {">wikilm, 2 threads, avx2<", ">decode of 8 tokens, times fp16's speed<",
                      ">Pareto front<", ">4.16<", ">1.2×<"}) == "");
-  CHECK(MissingPart(Read(lab / "a/kl.svg"),
+  CHECK(MissingPart(FileText(lab / "a/kl.svg"),
                     {">gptq  int4 g128 asym<", ">KL, nats: means of windows<"}) == "");
-  CHECK(MissingPart(Read(lab / "a/layers.svg"),
+  CHECK(MissingPart(FileText(lab / "a/layers.svg"),
                     {">down_proj<", ">largest: 0.51 in 0.self_attn.q_proj<"}) == "");
-  CHECK(MissingPart(Read(lab / "a/history.svg"), {">tiny<", ">aaaaaaa<", ">rtn<", ">gptq<"}) ==
+  CHECK(MissingPart(FileText(lab / "a/history.svg"), {">tiny<", ">aaaaaaa<", ">rtn<", ">gptq<"}) ==
         ">gptq<");
 }
 
@@ -164,7 +162,7 @@ TEST_CASE("plots: cells of equal bits stand at these bits, and lines join those 
 TEST_CASE("plots: what may not be compared has a panel of its own") {
   if (!HasMatplotlib()) return;
   TableLab lab;
-  Fill(lab);
+  FillPlots(lab);
   CHECK(Svg(lab, "bits").find("(a)") == std::string::npos);
   const std::pair<const char*, Json> changes[] = {{"/protocol/name", "llamacpp-512"},
                                                   {"/protocol/token_sha256", std::string(64, '9')},
@@ -183,7 +181,7 @@ TEST_CASE("plots: what may not be compared has a panel of its own") {
 TEST_CASE("plots: doubts are shown, names are text") {
   if (!HasMatplotlib()) return;
   TableLab lab;
-  Fill(lab);
+  FillPlots(lab);
   CHECK(MissingPart(Svg(lab, "speed"), {"hollow: busy machine"}) != "");
   Json record = Sample("awq", 0.01);
   record["throughput"]["busy"] = true;
@@ -263,13 +261,13 @@ TEST_CASE("plots: wrong records") {
     CHECK(result.exit_code == 2);
     CHECK(MissingPart(result.err, {message}) == "");
   }
-  CHECK(Read(lab / "plots/bits.svg") == "as it was");
+  CHECK(FileText(lab / "plots/bits.svg") == "as it was");
 }
 
 TEST_CASE("plots: wrong arguments, a full disk, no matplotlib") {
   if (!HasMatplotlib()) return;
   TableLab lab;
-  Fill(lab);
+  FillPlots(lab);
   fs::create_directories(lab / "empty");
   WriteFile(lab / "file", "");
   const std::pair<Strings, std::string> wrong[] = {
@@ -291,7 +289,7 @@ TEST_CASE("plots: wrong arguments, a full disk, no matplotlib") {
   const ProcessResult full = Plot(lab, bits, {.file_size_limit = 1000});
   CHECK(full.exit_code == 2);
   CHECK(MissingPart(full.err, {"plots/bits.svg: cannot be written: "}) == "");
-  CHECK(Read(lab / "plots/bits.svg") == "as it was");
+  CHECK(FileText(lab / "plots/bits.svg") == "as it was");
   CHECK(std::distance(fs::directory_iterator(lab / "plots"), fs::directory_iterator()) == 1);
 
   WriteFile(lab / "without/matplotlib.py", "raise ImportError");

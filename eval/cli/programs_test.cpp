@@ -22,7 +22,6 @@ using testing::Contains;
 using testing::Process;
 using testing::ProcessOptions;
 using testing::ProcessResult;
-using testing::Program;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
@@ -30,7 +29,7 @@ const Strings kPrograms = {"run_eval", "compare_results", "make_tables", "make_r
                            "fetch_wikitext"};
 
 ProcessResult Run(const RunEvalLab& lab, Strings arguments, ProcessOptions options = {}) {
-  arguments[0] = Program(arguments[0]);
+  arguments[0] = testing::Program(arguments[0]);
   return testing::RunProcess(arguments, lab.Options(std::move(options)));
 }
 
@@ -176,7 +175,7 @@ TEST_CASE(
         {"run_eval", lab.config(), "--set", "accuracy.dataset=./pipe", "--dry-run"},
         {"run_eval", lab.config(), "--set", "accuracy.dataset=./pipe"}};
     for (Strings command : commands) {
-      command[0] = Program(command[0]);
+      command[0] = testing::Program(command[0]);
       Gate gate(lab / "pipe");
       Process process(command, lab.Options());
       gate.WaitForReader();
@@ -196,7 +195,7 @@ TEST_CASE(
 // What links kernels holds the name of the BLAS that they load.
 TEST_CASE("programs: those that read records hold no kernels") {
   const auto holds_kernels = [](const std::string& program) {
-    return Contains(ReadFile(Program(program), size_t{1} << 30), "libopenblas");
+    return Contains(ReadFile(testing::Program(program), size_t{1} << 30), "libopenblas");
   };
   CHECK(holds_kernels("run_eval"));
   for (const char* program : {"compare_results", "make_tables", "make_report"}) {

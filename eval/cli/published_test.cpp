@@ -20,11 +20,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::Contains;
+using testing::FileText;
 using testing::ProcessResult;
 
 fs::path Results() { return testing::SourceDir() / "results"; }
-std::string Read(const fs::path& path) { return ReadFile(path, size_t{1} << 24); }
-
 std::vector<fs::path> FilesIn(const fs::path& folder, const std::string& extension) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -58,7 +57,7 @@ std::string RunOf(const nlohmann::json& record) {
 TEST_CASE("published: all records of a model are by one clean commit, in one run") {
   std::map<std::string, std::set<std::string>> commits, runs;  // by the model's hash
   for (const fs::path& file : FilesIn(Results() / "published", ".json")) {
-    const nlohmann::json record = nlohmann::json::parse(Read(file));
+    const nlohmann::json record = nlohmann::json::parse(FileText(file));
     INFO(file);
     CHECK(record["tool"]["dirty"] == false);
     commits[record["model"]["sha256"]].insert(record["tool"]["git_commit"]);
@@ -74,20 +73,20 @@ TEST_CASE("published: tables are what their records give") {
   CHECK(specs.size() >= 3);
   for (const fs::path& spec : specs) {
     const ProcessResult result =
-        testing::RunProcess({QUANTREF_MAKE_TABLES, spec.string(), "--check"});
+        testing::RunProcess({testing::Program("make_tables"), spec.string(), "--check"});
     INFO(spec << '\n' << result.out << result.err);
     CHECK(result.exit_code == 0);
   }
 }
 
 TEST_CASE("published: the README shows tables as they are") {
-  const std::string readme = Read(testing::SourceDir() / "README.md");
+  const std::string readme = FileText(testing::SourceDir() / "README.md");
   const std::regex mark("<!-- (results/tables/[a-z_]+\\.md) -->");
   size_t shown = 0;
   for (std::sregex_iterator at(readme.begin(), readme.end(), mark), end; at != end; ++at, ++shown) {
     INFO((*at)[1]);
     const std::string behind = readme.substr(static_cast<size_t>(at->position()));
-    CHECK(TableLines(behind) == TableLines(Read(testing::SourceDir() / (*at)[1].str())));
+    CHECK(TableLines(behind) == TableLines(FileText(testing::SourceDir() / (*at)[1].str())));
   }
   CHECK(shown >= 1);
   CHECK(std::count(readme.begin(), readme.end(), '\n') <= 150);
@@ -102,7 +101,7 @@ TEST_CASE("published: links between the pages lead somewhere") {
         "results/tables/README.md", "results/plots/README.md", "results/baselines/README.md",
         "configs/README.md", ".github/CONTRIBUTING.md"}) {
     const fs::path file = testing::SourceDir() / page;
-    const std::string text = Read(file);
+    const std::string text = FileText(file);
     for (std::sregex_iterator at(text.begin(), text.end(), link), end; at != end; ++at, ++links) {
       INFO(page << ": " << (*at)[1]);
       CHECK(fs::exists(file.parent_path() / (*at)[1].str()));
@@ -112,14 +111,14 @@ TEST_CASE("published: links between the pages lead somewhere") {
 }
 
 TEST_CASE("published: the report holds every record, the README's plots are there") {
-  const std::string report = Read(Results() / "report.html");
+  const std::string report = FileText(Results() / "report.html");
   const std::vector<fs::path> records = FilesIn(Results() / "published", ".json");
   CHECK(records.size() >= 5);
   for (const fs::path& record : records) {
     INFO(record);
-    CHECK(Contains(report, nlohmann::json::parse(Read(record))["id"].get<std::string>()));
+    CHECK(Contains(report, nlohmann::json::parse(FileText(record))["id"].get<std::string>()));
   }
-  const std::string readme = Read(testing::SourceDir() / "README.md");
+  const std::string readme = FileText(testing::SourceDir() / "README.md");
   const std::regex image("\\]\\((results/plots/[a-z_]+\\.svg)\\)");
   const std::sregex_iterator first(readme.begin(), readme.end(), image);
   CHECK(first != std::sregex_iterator());

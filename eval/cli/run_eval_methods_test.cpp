@@ -35,7 +35,7 @@ std::string Config(const std::string& quantize, const std::string& calibration =
 
 constexpr char kInt3[] = "weights: {bits: 3, group: 16}";
 
-ProcessResult RunConfig(const RunEvalLab& lab, const std::string& config,
+ProcessResult MeasureConfig(const RunEvalLab& lab, const std::string& config,
                         const Strings& arguments = {}) {
   WriteCalibrationText(lab);
   WriteFile(lab / "methods.yaml", config);
@@ -46,7 +46,7 @@ ProcessResult RunConfig(const RunEvalLab& lab, const std::string& config,
 
 TEST_CASE("run_eval: methods that calibrate, alone and composed", "[methods]") {
   const RunEvalLab lab;
-  const ProcessResult result = RunConfig(
+  const ProcessResult result = MeasureConfig(
       lab, Config(std::string("methods: [rtn, gptq, awq, awq+gptq, smoothquant+gptq], ") + kInt3));
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
@@ -83,8 +83,8 @@ TEST_CASE("run_eval: methods that calibrate, alone and composed", "[methods]") {
 TEST_CASE("run_eval: calibrated results do not depend on threads and neighbours", "[methods]") {
   const RunEvalLab lab;
   const std::string quantize = std::string("methods: [awq+gptq], ") + kInt3;
-  REQUIRE(RunConfig(lab, Config(quantize), {"--threads", "1", "--out", "one"}).exit_code == 0);
-  REQUIRE(RunConfig(lab, Config(std::string("methods: [gptq, awq+gptq], ") + kInt3),
+  REQUIRE(MeasureConfig(lab, Config(quantize), {"--threads", "1", "--out", "one"}).exit_code == 0);
+  REQUIRE(MeasureConfig(lab, Config(std::string("methods: [gptq, awq+gptq], ") + kInt3),
                     {"--threads", "4", "--out", "four"})
               .exit_code == 0);
   const auto hashes = [&](const std::string& folder) {
@@ -100,7 +100,7 @@ TEST_CASE("run_eval: calibrated results do not depend on threads and neighbours"
 
 TEST_CASE("run_eval: activations are rounded, by token or by a static scale", "[methods]") {
   const RunEvalLab lab;
-  const ProcessResult result = RunConfig(
+  const ProcessResult result = MeasureConfig(
       lab, Config("methods: [rtn, {method: rtn, label: coarse, activations: {bits: 3}}, "
                   "{method: smoothquant+rtn, label: static, "
                   "activations: {granularity: tensor, dynamic: false}}, "
@@ -127,7 +127,7 @@ TEST_CASE("run_eval: outliers break W8A8, SmoothQuant mends it", "[methods]") {
       "weights: {bits: 8, group: row, symmetric: true}, activations: {bits: 8}");
   config.replace(config.find("./model"), 7,
                  "{name: ./model, outliers: {channels: 0.05, scale: 100}}");
-  const ProcessResult result = RunConfig(lab, config);
+  const ProcessResult result = MeasureConfig(lab, config);
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
   CHECK(result.out.find("with outliers x100 in 5.0 % of channels") != std::string::npos);
@@ -147,7 +147,7 @@ TEST_CASE("run_eval: outliers break W8A8, SmoothQuant mends it", "[methods]") {
 
 TEST_CASE("run_eval: several seeds are several cells, with their spread", "[methods]") {
   const RunEvalLab lab;
-  const ProcessResult result = RunConfig(
+  const ProcessResult result = MeasureConfig(
       lab, Config(std::string("methods: [rtn, gptq], ") + kInt3, "samples: 3, seeds: [0, 5, 2]"));
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
@@ -179,12 +179,12 @@ TEST_CASE("run_eval: calibrating on the test text is refused, or stamped", "[met
   const RunEvalLab lab;
   std::string config = Config(std::string("methods: [gptq], ") + kInt3);
   config.replace(config.find("./calibration.txt"), 17, "./text.txt");
-  const ProcessResult refused = RunConfig(lab, config);
+  const ProcessResult refused = MeasureConfig(lab, config);
   CHECK(refused.exit_code == 2);
   CHECK(refused.err.find("the calibration text is the text that is measured") != std::string::npos);
   CHECK(refused.err.find("calibration.allow_overlap") != std::string::npos);
   CHECK(lab.RecordFiles().empty());
-  const ProcessResult allowed = RunConfig(lab, config, {"--set", "calibration.allow_overlap=true"});
+  const ProcessResult allowed = MeasureConfig(lab, config, {"--set", "calibration.allow_overlap=true"});
   CHECK(allowed.exit_code == 0);
   CHECK(allowed.out.find("CONTAMINATED: ") != std::string::npos);
   CHECK(lab.Record("gptq")["calibration"]["contaminated"] == true);
@@ -193,7 +193,7 @@ TEST_CASE("run_eval: calibrating on the test text is refused, or stamped", "[met
 
 TEST_CASE("run_eval: the layer report in the terminal, mixed methods in the record", "[methods]") {
   const RunEvalLab lab;
-  const ProcessResult result = RunConfig(
+  const ProcessResult result = MeasureConfig(
       lab,
       Config("methods: [gptq], weights: {bits: 4, group: 16}, overrides: "
              "[{match: \"*.q_proj\", method: rtn, bits: 8}, {match: \"*.v_proj\", keep: true}]"),
@@ -214,7 +214,7 @@ TEST_CASE("run_eval: the layer report in the terminal, mixed methods in the reco
 
 TEST_CASE("run_eval: a matrix is recorded as the method's whose codes it has", "[methods]") {
   const RunEvalLab lab;
-  const ProcessResult result = RunConfig(
+  const ProcessResult result = MeasureConfig(
       lab, Config("methods: [rtn, gptq], keep: [lm_head], weights: {bits: 4, group: 16}"));
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
@@ -232,7 +232,7 @@ TEST_CASE("run_eval: a matrix is recorded as the method's whose codes it has", "
 TEST_CASE("run_eval: a method that quantizes nothing is the reference, not a cell", "[methods]") {
   const RunEvalLab lab;
   const std::string config = Config("methods: [gptq], keep: [\"*\"], " + std::string(kInt3));
-  const ProcessResult result = RunConfig(lab, config);
+  const ProcessResult result = MeasureConfig(lab, config);
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
   CHECK(result.err.find("gptq of methods quantizes no matrix") != std::string::npos);
@@ -246,11 +246,11 @@ TEST_CASE("run_eval: too short a calibration text, and one that is not there", "
   WriteFile(lab / "short.txt", "a few words\n");
   std::string config = Config("methods: [gptq]");
   config.replace(config.find("./calibration.txt"), 17, "./short.txt");
-  const ProcessResult too_short = RunConfig(lab, config, {"--set", "quantize.weights.group=16"});
+  const ProcessResult too_short = MeasureConfig(lab, config, {"--set", "quantize.weights.group=16"});
   CHECK(too_short.exit_code == 2);
   CHECK(too_short.err.find("at least one sample of 64 tokens") != std::string::npos);
   config.replace(config.find("./short.txt"), 11, "./none.txt");
-  const ProcessResult none = RunConfig(lab, config, {"--set", "quantize.weights.group=16"});
+  const ProcessResult none = MeasureConfig(lab, config, {"--set", "quantize.weights.group=16"});
   CHECK(none.exit_code == 2);
   CHECK(none.err.find("none.txt") != std::string::npos);
 }

@@ -51,7 +51,7 @@ Json Timed(const std::string& method = "rtn") {
   return record;
 }
 
-Json With(const std::string& pointer, const Json& value, Json record = Timed()) {
+Json TimedWith(const std::string& pointer, const Json& value, Json record = Timed()) {
   record[Json::json_pointer(pointer)] = value;
   return record;
 }
@@ -63,13 +63,13 @@ Json Without(const std::string& section, const std::string& key, Json record) {
 
 // The decode and one of its kernels take 1.3 times as long.
 Json Slower() {
-  Json record = With("/throughput/decode_tokens_s/0", Rates(64, 1, 100 / 1.3));
+  Json record = TimedWith("/throughput/decode_tokens_s/0", Rates(64, 1, 100 / 1.3));
   record["throughput"]["kernels"][1]["ns"] = 2500 * 1.6;
   record["throughput"]["kernels"][0]["ns"] = 900 * 1.02;
   return record;
 }
 
-ComparedCell Compared(const Json& before, const Json& now, const SpeedLimits& limits = {}) {
+ComparedCell CompareTimed(const Json& before, const Json& now, const SpeedLimits& limits = {}) {
   static StoredRecord a, b;  // the result points to them
   a = Stored(before), b = Stored(now);
   return CompareRecords(a, b, kDefaultResolution, limits);
@@ -82,19 +82,19 @@ const RateFinding& Decode(const ComparedCell& cell) {
 }
 
 TEST_CASE("speed: no throughput on either side is no finding") {
-  CHECK_FALSE(Compared(SampleRecord(), SampleRecord()).speed);
+  CHECK_FALSE(CompareTimed(SampleRecord(), SampleRecord()).speed);
   const Json kernels_alone =
       Without("throughput", "decode_tokens_s", Without("throughput", "prefill_tokens_s", Timed()));
-  CHECK_FALSE(Compared(kernels_alone, kernels_alone).speed);
+  CHECK_FALSE(CompareTimed(kernels_alone, kernels_alone).speed);
 }
 
 TEST_CASE("speed: the same, and a slower kernel that is named") {
-  const ComparedCell same = Compared(Timed(), Timed());
+  const ComparedCell same = CompareTimed(Timed(), Timed());
   CHECK(same.speed->verdict == Verdict::kSame);
   CHECK(same.speed->rates.size() == 2);
   CHECK(same.changes.empty());
 
-  const ComparedCell slower = Compared(Timed(), Slower());
+  const ComparedCell slower = CompareTimed(Timed(), Slower());
   CHECK(slower.accuracy->verdict == Verdict::kSame);
   CHECK(slower.speed->verdict == Verdict::kWorse);
   CHECK(slower.speed->rates[0].verdict == Verdict::kSame);  // the prefill
@@ -107,14 +107,14 @@ TEST_CASE("speed: the same, and a slower kernel that is named") {
   CHECK(rate.kernel->name.Text() == "w4a16 g128 asym 1408x512, M=1, 1 thread");
   CHECK(rate.kernel->ratio == Approx(1.6));
 
-  const ComparedCell faster = Compared(Slower(), Timed());
+  const ComparedCell faster = CompareTimed(Slower(), Timed());
   CHECK(Decode(faster).verdict == Verdict::kBetter);
   CHECK(Decode(faster).kernel->ratio == Approx(1 / 1.6));
 }
 
 TEST_CASE("speed: a slower model whose kernels kept their speed blames none") {
   const ComparedCell cell =
-      Compared(Timed(), With("/throughput/decode_tokens_s/0", Rates(64, 1, 70)));
+      CompareTimed(Timed(), TimedWith("/throughput/decode_tokens_s/0", Rates(64, 1, 70)));
   CHECK(Decode(cell).verdict == Verdict::kWorse);
   CHECK_FALSE(Decode(cell).kernel);
   CHECK(Decode(cell).kernels == 2);
@@ -122,8 +122,9 @@ TEST_CASE("speed: a slower model whose kernels kept their speed blames none") {
 
 TEST_CASE("speed: the tolerance is that of the whole interval") {
   const auto verdict = [](double rate, double tolerance) {
-    return Decode(Compared(Timed(), With("/throughput/decode_tokens_s/0", Rates(64, 1, rate)),
-                           {.tolerance = tolerance}))
+    return Decode(CompareTimed(Timed(),
+                               TimedWith("/throughput/decode_tokens_s/0", Rates(64, 1, rate)),
+                               {.tolerance = tolerance}))
         .verdict;
   };
   CHECK(verdict(95, 0.1) == Verdict::kSame);  // a difference without doubt, and small
@@ -137,61 +138,64 @@ TEST_CASE("speed: few samples and many") {
   const auto samples = [](size_t count) {
     Json list = Json::array();
     for (size_t i = 0; i < count; ++i) list.push_back(100 + 0.001 * static_cast<double>(i));
-    return With("/throughput/decode_tokens_s/0/samples", list);
+    return TimedWith("/throughput/decode_tokens_s/0/samples", list);
   };
-  const ComparedCell few = Compared(Timed(), samples(2));
+  const ComparedCell few = CompareTimed(Timed(), samples(2));
   CHECK(Decode(few).verdict == Verdict::kCannotTell);
   CHECK(Decode(few).why == "7 and 2 samples give no interval, 4 and 4 do");
-  CHECK(Decode(Compared(samples(1000), samples(300))).verdict == Verdict::kSame);
+  CHECK(Decode(CompareTimed(samples(1000), samples(300))).verdict == Verdict::kSame);
 }
 
 TEST_CASE("speed: other machines and other code are not comparable") {
   for (const char* key : {"cpu", "isa", "compiler", "flags", "blas", "blas_core"}) {
     INFO(key);
     const ComparedCell cell =
-        Compared(Timed(), With(std::string("/environment/") + key, "another", Slower()));
+        CompareTimed(Timed(), TimedWith(std::string("/environment/") + key, "another", Slower()));
     CHECK(cell.speed->verdict == Verdict::kNotComparable);
     CHECK(Decode(cell).why.find(std::string("environment.") + key + " differs: ") == 0);
     CHECK_FALSE(Decode(cell).ratio);
     CHECK(cell.changes.size() == 1);
   }
-  Json size = With("/model/parameters", 5);
-  CHECK(Decode(Compared(size, With("/model/parameters", 6))).why ==
+  Json size = TimedWith("/model/parameters", 5);
+  CHECK(Decode(CompareTimed(size, TimedWith("/model/parameters", 6))).why ==
         "model.parameters differs: 5 and 6");
-  const ComparedCell threads = Compared(Timed(), With("/throughput/decode_tokens_s/0/threads", 2));
+  const ComparedCell threads =
+      CompareTimed(Timed(), TimedWith("/throughput/decode_tokens_s/0/threads", 2));
   CHECK(threads.speed->verdict == Verdict::kNotComparable);
   CHECK(Decode(threads).why == "threads differ: 1 and 2");
 }
 
 TEST_CASE("speed: rates and records that only one side has") {
-  const ComparedCell gone = Compared(Timed(), Without("throughput", "decode_tokens_s", Timed()));
+  const ComparedCell gone =
+      CompareTimed(Timed(), Without("throughput", "decode_tokens_s", Timed()));
   CHECK(Decode(gone).verdict == Verdict::kGone);
   CHECK(gone.speed->rates[0].verdict == Verdict::kSame);
-  CHECK(Compared(SampleRecord(), Timed()).speed->verdict == Verdict::kNew);
-  const ComparedCell tokens = Compared(Timed(), With("/throughput/decode_tokens_s/0/tokens", 32));
+  CHECK(CompareTimed(SampleRecord(), Timed()).speed->verdict == Verdict::kNew);
+  const ComparedCell tokens =
+      CompareTimed(Timed(), TimedWith("/throughput/decode_tokens_s/0/tokens", 32));
   CHECK(tokens.speed->rates[1].verdict == Verdict::kNew);
   CHECK(tokens.speed->rates[2].verdict == Verdict::kGone);
 }
 
 TEST_CASE("speed: a busy machine, or one that gave something else, tells nothing") {
-  const Json busy =
-      With("/throughput/busy", true, With("/throughput/free_cores/after", 1.33, Slower()));
+  const Json busy = TimedWith("/throughput/busy", true,
+                              TimedWith("/throughput/free_cores/after", 1.33, Slower()));
   for (const bool first : {true, false}) {
-    const ComparedCell cell = first ? Compared(busy, Timed()) : Compared(Timed(), busy);
+    const ComparedCell cell = first ? CompareTimed(busy, Timed()) : CompareTimed(Timed(), busy);
     CHECK(cell.speed->verdict == Verdict::kCannotTell);
     CHECK(Decode(cell).why == (first ? "the machine was busy: 1.33 and 1.98 of two cores free"
                                      : "the machine was busy: 1.98 and 1.33 of two cores free"));
     CHECK(Decode(cell).ratio);
   }
-  const Json slow_memory = With("/throughput/roofline/0/read_gbps_memory", 12, Slower());
-  const ComparedCell cell = Compared(Timed(), slow_memory);
+  const Json slow_memory = TimedWith("/throughput/roofline/0/read_gbps_memory", 12, Slower());
+  const ComparedCell cell = CompareTimed(Timed(), slow_memory);
   CHECK(Decode(cell).verdict == Verdict::kCannotTell);
   CHECK(Decode(cell).why == "the machine itself gave another read_gbps_memory: 17 and 12");
-  CHECK(Decode(Compared(Timed(), slow_memory, {.machine = 0.5})).verdict == Verdict::kWorse);
-  const Json near = With("/throughput/roofline/0/fp32_gflops", 195, Slower());
-  CHECK(Decode(Compared(Timed(), near)).verdict == Verdict::kWorse);
-  const Json unmeasured = With("/throughput/roofline/0/int8_gops", 0, Slower());
-  CHECK(Decode(Compared(Timed(), unmeasured)).verdict == Verdict::kWorse);
+  CHECK(Decode(CompareTimed(Timed(), slow_memory, {.machine = 0.5})).verdict == Verdict::kWorse);
+  const Json near = TimedWith("/throughput/roofline/0/fp32_gflops", 195, Slower());
+  CHECK(Decode(CompareTimed(Timed(), near)).verdict == Verdict::kWorse);
+  const Json unmeasured = TimedWith("/throughput/roofline/0/int8_gops", 0, Slower());
+  CHECK(Decode(CompareTimed(Timed(), unmeasured)).verdict == Verdict::kWorse);
 }
 
 // Reruns of one program: each draws its drift, each sample its noise.
@@ -208,9 +212,9 @@ TEST_CASE("speed: 50 identical reruns raise at most 2 alarms, a slower kernel al
   };
   size_t alarms = 0, caught = 0;
   for (size_t i = 0; i < 50; ++i) {
-    for (const RateFinding& rate : Compared(rerun(1), rerun(1)).speed->rates)
+    for (const RateFinding& rate : CompareTimed(rerun(1), rerun(1)).speed->rates)
       alarms += rate.verdict == Verdict::kWorse || rate.verdict == Verdict::kBetter;
-    caught += Compared(rerun(1), rerun(1 / 1.3)).speed->verdict == Verdict::kWorse;
+    caught += CompareTimed(rerun(1), rerun(1 / 1.3)).speed->verdict == Verdict::kWorse;
   }
   CHECK(alarms <= 2);
   CHECK(caught >= 45);  // drift may hide one that is just beyond the tolerance
@@ -218,7 +222,7 @@ TEST_CASE("speed: 50 identical reruns raise at most 2 alarms, a slower kernel al
 
 TEST_CASE("speed: malformed throughput is an Error with file and field") {
   const auto read = [](const std::string& pointer, const Json& value) {
-    return Stored(With("/throughput" + pointer, value));
+    return Stored(TimedWith("/throughput" + pointer, value));
   };
   CHECK_ERROR(read("", 3), "record.json: throughput", "expected a map, found 3");
   CHECK_ERROR(read("/decode_tokens_s", 3), "throughput.decode_tokens_s", "a list of maps");
@@ -249,15 +253,15 @@ Json Synthetic(Json record) {
   return record;
 }
 
-RecordSet Set(const std::vector<Json>& records) {
+RecordSet SetOf(const std::vector<Json>& records) {
   RecordSet set{"folder", true, {}};
   for (const Json& record : records) set.records.push_back(Stored(record));
   return set;
 }
 
 TEST_CASE("speed: models of random weights are compared by speed alone") {
-  const RecordSet before = Set({Synthetic(Timed()), Synthetic(Timed("gone"))});
-  const RecordSet now = Set({Synthetic(Slower()), Synthetic(Timed("new"))});
+  const RecordSet before = SetOf({Synthetic(Timed()), Synthetic(Timed("gone"))});
+  const RecordSet now = SetOf({Synthetic(Slower()), Synthetic(Timed("new"))});
   const RecordComparison comparison = CompareSets(before, now, 0.002, 1);
   REQUIRE(comparison.cells.size() == 3);
   for (const ComparedCell& cell : comparison.cells) CHECK_FALSE(cell.accuracy);
@@ -274,14 +278,14 @@ TEST_CASE("speed: models of random weights are compared by speed alone") {
   Json odd = SampleRecord();
   odd["protocol"]["name"] = "";
   odd["model"]["name"] = "tinyllama";
-  CHECK(Compared(Synthetic(Timed()), odd).accuracy->verdict == Verdict::kNotComparable);
+  CHECK(CompareTimed(Synthetic(Timed()), odd).accuracy->verdict == Verdict::kNotComparable);
 }
 
 TEST_CASE("speed: text, Markdown, JSON and JUnit XML show both verdicts") {
   Json unsure = Timed("unsure");
   unsure["throughput"]["busy"] = true;
-  const RecordSet before = Set({Timed(), SampleRecord("tiny", "plain"), Timed("unsure")});
-  const RecordSet now = Set({Slower(), SampleRecord("tiny", "plain"), unsure});
+  const RecordSet before = SetOf({Timed(), SampleRecord("tiny", "plain"), Timed("unsure")});
+  const RecordSet now = SetOf({Slower(), SampleRecord("tiny", "plain"), unsure});
   const RecordComparison comparison = CompareSets(before, now, 0.002, 1);
   const Gate gate;
   const std::string kernel = "w4a16 g128 asym 1408x512, M=1, 1 thread: time x 1.60";
@@ -328,12 +332,12 @@ TEST_CASE("speed: text, Markdown, JSON and JUnit XML show both verdicts") {
 }
 
 TEST_CASE("speed: the gate's limits") {
-  const RecordSet before = Set({Timed()}), now = Set({Slower()});
+  const RecordSet before = SetOf({Timed()}), now = SetOf({Slower()});
   Gate gate;
   CHECK(GateFailures(gate, CompareSets(before, now, 0.002, 1)).speed == 1);
   gate.speed.fail_on = {Verdict::kCannotTell, Verdict::kNew};
   CHECK(GateFailures(gate, CompareSets(before, now, 0.002, 1)).cells == 0);
-  CHECK(GateFailures(gate, CompareSets(Set({SampleRecord()}), now, 0.002, 1)).speed == 1);
+  CHECK(GateFailures(gate, CompareSets(SetOf({SampleRecord()}), now, 0.002, 1)).speed == 1);
 
   const testing::TempDir dir;
   const std::string file = (dir / "gate.yaml").string();

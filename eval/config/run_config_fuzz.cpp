@@ -8,7 +8,7 @@ namespace quantref {
 namespace {
 
 // A config or a study that is accepted has methods that can be made, and a form to be recorded.
-void Run(std::string_view input) {
+void FuzzRunConfig(std::string_view input) {
   const testing::InputFile file(input);
   for (const RunConfig& config : ReadRunConfigs(file.path(), {})) {
     QR_CHECK(nlohmann::json::parse(config.Resolved()).is_object());
@@ -16,7 +16,7 @@ void Run(std::string_view input) {
   }
 }
 
-const testing::AddFuzzTarget target({"eval/config", "run_config", Run});
+const testing::AddFuzzTarget run_config_target({"eval/config", "run_config", FuzzRunConfig});
 
 }  // namespace
 }  // namespace quantref

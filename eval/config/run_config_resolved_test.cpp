@@ -16,17 +16,13 @@
 namespace quantref {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
+using testing::ReadConfigLine;
+using testing::ReadConfigText;
 using Strings = std::vector<std::string>;
 
-RunConfig Read(const std::string& text, const Strings& assignments = {}) {
-  return testing::ReadConfigText(text, assignments);
-}
-
-RunConfig ReadLine(const std::string& line) { return testing::ReadConfigLine(line); }
-
-RunConfig ReadWeights(const std::string& weights) {
-  return ReadLine("quantize: {weights: {" + weights + "}}");
+RunConfig ReadWeightScheme(const std::string& weights) {
+  return ReadConfigLine("quantize: {weights: {" + weights + "}}");
 }
 
 constexpr char kManyKeys[] = R"(name: many-keys
@@ -43,7 +39,7 @@ offline: sample
 )";
 
 // The leaves of the resolved config as dotted keys; lists are leaves.
-void CollectKeys(const Json& json, const std::string& prefix, std::set<std::string>& keys) {
+void CollectKeys(const OrderedJson& json, const std::string& prefix, std::set<std::string>& keys) {
   for (const auto& [key, value] : json.items()) {
     const std::string full = prefix.empty() ? key : prefix + "." + key;
     if (value.is_object()) {
@@ -76,9 +72,10 @@ std::set<std::string> DocumentedKeys() {
 TEST_CASE("config: the resolved text has every documented key and no other") {
   std::set<std::string> resolved;  // some keys make sense beside certain others only
   for (const RunConfig& config :
-       {Read("name: x\n"), Read(kManyKeys), ReadWeights("granularity: row"),
-        ReadLine("model: {synthetic: tiny}"), ReadLine("throughput: none")}) {
-    CollectKeys(Json::parse(config.Resolved()), "", resolved);
+       {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys),
+        ReadWeightScheme("granularity: row"), ReadConfigLine("model: {synthetic: tiny}"),
+        ReadConfigLine("throughput: none")}) {
+    CollectKeys(OrderedJson::parse(config.Resolved()), "", resolved);
   }
   std::set<std::string> documented = DocumentedKeys();
   CHECK(documented.erase("exclude") == 1);                  // of a study; its points have none
@@ -98,53 +95,60 @@ TEST_CASE("config: the table of keys is that of the README") {
 }
 
 TEST_CASE("config: the resolved text says what was read") {
-  const Json json = Json::parse(Read(kManyKeys).Resolved());
+  const OrderedJson json = OrderedJson::parse(ReadConfigText(kManyKeys).Resolved());
   CHECK(json["name"] == "many-keys");
-  CHECK(json["model"] == Json{{"name", "wikilm-2m"},
-                              {"dtype", "fp16"},
-                              {"outliers", {{"channels", 0.02}, {"scale", 30.0}, {"seed", 1}}}});
+  CHECK(json["model"] ==
+        OrderedJson{{"name", "wikilm-2m"},
+                    {"dtype", "fp16"},
+                    {"outliers", {{"channels", 0.02}, {"scale", 30.0}, {"seed", 1}}}});
   CHECK(json["quantize"]["activations"] ==
-        Json{{"bits", 8}, {"granularity", "tensor"}, {"dynamic", false}});
+        OrderedJson{{"bits", 8}, {"granularity", "tensor"}, {"dynamic", false}});
   CHECK(json["quantize"]["weights"]["bits"] == 3);
   CHECK(json["quantize"]["weights"]["group"] == 64);
   CHECK(json["quantize"]["weights"]["full_range"] == true);
-  CHECK(json["quantize"]["overrides"][0] == Json{{"match", "layers.*.mlp.down_proj"}, {"bits", 8}});
-  CHECK(json["quantize"]["overrides"][1] == Json{{"match", "*.k_proj"}, {"keep", true}});
-  CHECK(json["calibration"]["seeds"] == Json::array({7}));
+  CHECK(json["quantize"]["overrides"][0] ==
+        OrderedJson{{"match", "layers.*.mlp.down_proj"}, {"bits", 8}});
+  CHECK(json["quantize"]["overrides"][1] == OrderedJson{{"match", "*.k_proj"}, {"keep", true}});
+  CHECK(json["calibration"]["seeds"] == OrderedJson::array({7}));
   CHECK(json["accuracy"]["protocol"] == "llamacpp-512");
   CHECK(json["offline"] == "sample");
 }
 
 TEST_CASE("config: the resolved text is a config that means the same") {
   for (const RunConfig& config :
-       {Read("name: x\n"), Read(kManyKeys), ReadWeights("group: row"),
-        ReadWeights("granularity: column, zero_in_range: false"),
-        ReadLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
-        ReadLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
-                 "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}"),
-        ReadLine("quantize: {weights: {symmetric: true, full_range: true}, methods: [{method: rtn, "
-                 "label: asym, weights: {symmetric: false}}]}"),
-        ReadLine("quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
-                 "weights: {symmetric: true}}]}"),
-        ReadLine("model: {synthetic: llama-2-7b, seed: 3}"), ReadLine("throughput: none"),
-        ReadLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),
-        ReadLine("accuracy: {path: simulated, max_path_gap: 1e-7, max_linear_gap: 0.1}"),
-        ReadLine("accuracy: {protocol: llamacpp-1024, window: 256, bos: always}"),
-        ReadLine("quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
-                 "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}")}) {
-    CHECK(Read(config.Resolved()).Resolved() == config.Resolved());
+       {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys), ReadWeightScheme("group: row"),
+        ReadWeightScheme("granularity: column, zero_in_range: false"),
+        ReadConfigLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
+        ReadConfigLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
+                       "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}"),
+        ReadConfigLine(
+            "quantize: {weights: {symmetric: true, full_range: true}, methods: [{method: rtn, "
+            "label: asym, weights: {symmetric: false}}]}"),
+        ReadConfigLine(
+            "quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
+            "weights: {symmetric: true}}]}"),
+        ReadConfigLine("model: {synthetic: llama-2-7b, seed: 3}"),
+        ReadConfigLine("throughput: none"),
+        ReadConfigLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),
+        ReadConfigLine("accuracy: {path: simulated, max_path_gap: 1e-7, max_linear_gap: 0.1}"),
+        ReadConfigLine("accuracy: {protocol: llamacpp-1024, window: 256, bos: always}"),
+        ReadConfigLine(
+            "quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
+            "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}")}) {
+    CHECK(ReadConfigText(config.Resolved()).Resolved() == config.Resolved());
   }
 }
 
 TEST_CASE("config: equal configs resolve to equal texts and others to others") {
-  const std::string plain = Read("name: x\n").Resolved();
-  CHECK(Read("name: x\n").Resolved() == plain);
-  CHECK(Read("offline: error\n\n# a comment\nmodel: {name: wikilm-28m}\nname: 'x'\n"
-             "quantize: {weights: {granularity: group, group: 128, full_range: false}}\n")
+  const std::string plain = ReadConfigText("name: x\n").Resolved();
+  CHECK(ReadConfigText("name: x\n").Resolved() == plain);
+  CHECK(ReadConfigText("offline: error\n\n# a comment\nmodel: {name: wikilm-28m}\nname: 'x'\n"
+                       "quantize: {weights: {granularity: group, group: 128, full_range: false}}\n")
             .Resolved() == plain);
-  CHECK(Read("name: y\n", {"name=x"}).Resolved() == plain);
-  CHECK(ReadWeights("group: row").Resolved() == ReadWeights("granularity: row").Resolved());
-  CHECK(ReadWeights("group: row").Resolved() == ReadWeights("group: 0").Resolved());
+  CHECK(ReadConfigText("name: y\n", {"name=x"}).Resolved() == plain);
+  CHECK(ReadWeightScheme("group: row").Resolved() ==
+        ReadWeightScheme("granularity: row").Resolved());
+  CHECK(ReadWeightScheme("group: row").Resolved() == ReadWeightScheme("group: 0").Resolved());
   std::set<std::string> different = {plain};
   const Strings lines = {"model: wikilm-2m",
                          "model: {dtype: fp16}",
@@ -207,15 +211,15 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "throughput: {threads: 2}",
                          "throughput: {threads: [1, 2]}",
                          "offline: sample"};
-  for (const std::string& line : lines) different.insert(ReadLine(line).Resolved());
+  for (const std::string& line : lines) different.insert(ReadConfigLine(line).Resolved());
   CHECK(different.size() == lines.size() + 1);
 
   // What no score depends on is left out there, and nothing else: a journal is good for another
   // config only where all the rest is the same.
-  std::set<std::string> scores = {ReadLine("").ResolvedForScores()};
+  std::set<std::string> scores = {ReadConfigLine("").ResolvedForScores()};
   size_t speed = 0;
   for (const std::string& line : lines) {
-    scores.insert(ReadLine(line).ResolvedForScores());
+    scores.insert(ReadConfigLine(line).ResolvedForScores());
     speed += line.starts_with("throughput") || line.starts_with("offline") ? 1 : 0;
   }
   CHECK(speed > 1);

@@ -13,20 +13,16 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::CheckBadLines;
+using testing::ReadConfigLine;
+using testing::ReadConfigText;
 using Strings = std::vector<std::string>;
 
-RunConfig Read(const std::string& text, const Strings& assignments = {}) {
-  return testing::ReadConfigText(text, assignments);
-}
-
-RunConfig ReadLine(const std::string& line) { return testing::ReadConfigLine(line); }
-
 RunConfig ReadWeights(const std::string& weights) {
-  return ReadLine("quantize: {weights: {" + weights + "}}");
+  return ReadConfigLine("quantize: {weights: {" + weights + "}}");
 }
 
 RunConfig ReadOverride(const std::string& weights, const std::string& entry) {
-  return ReadLine("quantize: {weights: {" + weights + "}, overrides: [{" + entry + "}]}");
+  return ReadConfigLine("quantize: {weights: {" + weights + "}, overrides: [{" + entry + "}]}");
 }
 
 Strings Labels(const RunConfig& config) {
@@ -55,7 +51,7 @@ offline: sample
 
 TEST_CASE("config: metrics are a set, whatever order and however often they are named") {
   const auto metrics = [](const std::string& list) {
-    return Read("name: x\naccuracy: {metrics: " + list + "}\n").accuracy.metrics;
+    return ReadConfigText("name: x\naccuracy: {metrics: " + list + "}\n").accuracy.metrics;
   };
   CHECK_FALSE(metrics("[ppl, ppl]").Compare());
   CHECK(metrics("[ppl, top1]") == Metrics{.kl = false, .top1 = true});
@@ -63,7 +59,7 @@ TEST_CASE("config: metrics are a set, whatever order and however often they are 
 }
 
 TEST_CASE("config: all but the name has a default") {
-  const RunConfig config = Read("name: x\n");
+  const RunConfig config = ReadConfigText("name: x\n");
   CHECK(config.name == "x");
   CHECK(config.model.name == "wikilm-28m");
   CHECK(config.model.weight_type == WeightType::kNative);
@@ -93,7 +89,7 @@ TEST_CASE("config: all but the name has a default") {
 }
 
 TEST_CASE("config: every key is read") {
-  const RunConfig config = Read(kEveryKey);
+  const RunConfig config = ReadConfigText(kEveryKey);
   CHECK(config.name == "every-key_1.0");
   CHECK(config.model.name == "wikilm-2m");
   CHECK(config.model.weight_type == WeightType::kFp16);
@@ -133,10 +129,10 @@ TEST_CASE("config: every key is read") {
 }
 
 TEST_CASE("config: a model is a name or a map") {
-  CHECK(ReadLine("model: a/folder").model.name == "a/folder");
-  CHECK(ReadLine("model: {name: b}").model.name == "b");
-  CHECK(ReadLine("model: {dtype: fp16}").model.name == "wikilm-28m");
-  CHECK(ReadLine("model: {dtype: native}").model.weight_type == WeightType::kNative);
+  CHECK(ReadConfigLine("model: a/folder").model.name == "a/folder");
+  CHECK(ReadConfigLine("model: {name: b}").model.name == "b");
+  CHECK(ReadConfigLine("model: {dtype: fp16}").model.name == "wikilm-28m");
+  CHECK(ReadConfigLine("model: {dtype: native}").model.weight_type == WeightType::kNative);
 }
 
 TEST_CASE("config: values of the wrong type or out of range are errors") {
@@ -193,9 +189,9 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"accuracy: {stop: {delta_nll_halfwidth: 1, seed: -1}}", {"accuracy.stop.seed", "'-1'"}},
       {"offline: [sample]", {"offline: expected one of sample, error, found a list"}},
   });
-  CHECK_ERROR(ReadLine("accuracy: {stop: {}}"), "accuracy.stop.delta_nll_halfwidth",
+  CHECK_ERROR(ReadConfigLine("accuracy: {stop: {}}"), "accuracy.stop.delta_nll_halfwidth",
               "expected a positive number", "found nothing");
-  CHECK_ERROR(ReadLine("quantize: {overrides: [{bits: 8}]}"), "quantize.overrides[0].match",
+  CHECK_ERROR(ReadConfigLine("quantize: {overrides: [{bits: 8}]}"), "quantize.overrides[0].match",
               "expected a pattern", "found nothing");
 }
 
@@ -223,13 +219,13 @@ TEST_CASE("config: unknown keys and names are errors that name the nearest") {
 }
 
 TEST_CASE("config: names fit into file names") {
-  CHECK(Read("name: " + std::string(80, 'a')).name.size() == 80);
+  CHECK(ReadConfigText("name: " + std::string(80, 'a')).name.size() == 80);
   for (const std::string bad : {"a/b", "a b", "'..'", ".hidden", "''", "ä", "~", "[a]"}) {
     INFO(bad);
-    CHECK_ERROR(Read("name: " + bad), "c.yaml:1: name: expected");
+    CHECK_ERROR(ReadConfigText("name: " + bad), "c.yaml:1: name: expected");
   }
-  CHECK_ERROR(Read("name: " + std::string(81, 'a')), "name: expected up to 80");
-  CHECK_ERROR(Read("model: x\n"), "c.yaml: name: expected", "found nothing");
+  CHECK_ERROR(ReadConfigText("name: " + std::string(81, 'a')), "name: expected up to 80");
+  CHECK_ERROR(ReadConfigText("model: x\n"), "c.yaml: name: expected", "found nothing");
 }
 
 TEST_CASE("config: group and granularity may agree but not contradict") {
@@ -268,10 +264,10 @@ TEST_CASE("config: ranges belong to one kind of symmetry each") {
 
 TEST_CASE("config: --set wins over the file and is as strict") {
   const std::string text = "name: x\nquantize:\n  weights: {bits: 4, group: 32}\n";
-  const RunConfig config =
-      Read(text, {"quantize.weights.bits=3", "accuracy.protocol=full-stride", "model=wikilm-2m",
-                  "quantize.methods=[rtn]", "quantize.overrides=[{match: '*', bits: 8}]",
-                  "quantize.weights.bits=5", "name=renamed"});
+  const RunConfig config = ReadConfigText(
+      text, {"quantize.weights.bits=3", "accuracy.protocol=full-stride", "model=wikilm-2m",
+             "quantize.methods=[rtn]", "quantize.overrides=[{match: '*', bits: 8}]",
+             "quantize.weights.bits=5", "name=renamed"});
   CHECK(config.name == "renamed");
   CHECK(config.general.quantize.weights.bits == 5);
   CHECK(config.general.quantize.weights.group == 32);
@@ -281,16 +277,16 @@ TEST_CASE("config: --set wins over the file and is as strict") {
   REQUIRE(config.general.quantize.overrides.size() == 1);
   CHECK(config.general.quantize.overrides[0].bits == 8);
 
-  CHECK_ERROR(Read(text, {"quantize.weights.bits=9"}), "--set quantize.weights.bits",
+  CHECK_ERROR(ReadConfigText(text, {"quantize.weights.bits=9"}), "--set quantize.weights.bits",
               "from 2 to 8, found '9'");
-  CHECK_ERROR(Read(text, {"quantize.wieghts.bits=3"}), "--set quantize.wieghts",
+  CHECK_ERROR(ReadConfigText(text, {"quantize.wieghts.bits=3"}), "--set quantize.wieghts",
               "did you mean 'weights'?");
-  CHECK_ERROR(Read(text, {"quantize.overrides=[{match: x, bit: 3}]"}),
+  CHECK_ERROR(ReadConfigText(text, {"quantize.overrides=[{match: x, bit: 3}]"}),
               "--set quantize.overrides[0].bit:", "'bits'?");
-  CHECK_ERROR(Read(text, {"quantize.overrides=[x]"}),
+  CHECK_ERROR(ReadConfigText(text, {"quantize.overrides=[x]"}),
               "--set quantize.overrides[0]: expected a map");
-  CHECK_ERROR(Read(text, {"seed"}), "--set", "expected key=value");
-  CHECK_ERROR(Read(text, {"name.first=1"}), "--set name.first=1", "has no keys");
+  CHECK_ERROR(ReadConfigText(text, {"seed"}), "--set", "expected key=value");
+  CHECK_ERROR(ReadConfigText(text, {"name.first=1"}), "--set name.first=1", "has no keys");
 }
 
 TEST_CASE("config: every file of configs/ is valid and bears its own name") {

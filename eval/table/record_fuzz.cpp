@@ -10,7 +10,7 @@ namespace quantref {
 namespace {
 
 // As compare_results reads a record or a baseline, and then as make_tables reads a record.
-void Run(std::string_view input) {
+void FuzzRecord(std::string_view input) {
   const testing::InputFile file(input);
   const RecordSet set = ReadRecords(file.path(), 1);
   QR_CHECK(!set.records.empty());
@@ -22,7 +22,7 @@ void Run(std::string_view input) {
                   {"model", "method", "scheme", "config"});
 }
 
-const testing::AddFuzzTarget target({"eval/table", "record", Run});
+const testing::AddFuzzTarget record_target({"eval/table", "record", FuzzRecord});
 
 }  // namespace
 }  // namespace quantref

@@ -50,14 +50,14 @@ Json Cell(const std::string& method, double ratio, bool with_ratio) {
 // The reference and a cell twice as fast, on 1 and on 2 threads.
 std::vector<Json> Cells() { return {Cell("fp16", 1, false), Cell("rtn", 2, true)}; }
 
-Results Read(const std::vector<Json>& records) {
+Results ReadSpeeds(const std::vector<Json>& records) {
   Results results;
   for (const Json& record : records) results.push_back(ParseResult(record.dump(), "a record"));
   return results;
 }
 
 TEST_CASE("results: the speeds are tokens a second and the ratio to fp16") {
-  const Results results = Read(Cells());
+  const Results results = ReadSpeeds(Cells());
   const SpeedColumns columns = MakeSpeedColumns(results);
   CHECK(columns.header == Strings{"prefill tok/s", "decode tok/s"});
   CHECK(columns.rows[0] == Strings{"256", "64.0"});
@@ -74,7 +74,7 @@ TEST_CASE("results: the speeds are tokens a second and the ratio to fp16") {
 TEST_CASE("results: over a reference that is not FP16 ratios are to FP16 weights of its shapes") {
   std::vector<Json> records = {Cell("fp32", 0.5, true), Cell("rtn", 1, true)};
   for (Json& record : records) record["throughput"]["fp16_copy"] = true;
-  const Results results = Read(records);
+  const Results results = ReadSpeeds(records);
   const SpeedColumns columns = MakeSpeedColumns(results);
   CHECK(columns.rows[0] == Strings{"128 0.50x", "32.0 0.50x"});
   CHECK(columns.rows[1] == Strings{"256 1.00x", "64.0 1.00x"});
@@ -86,7 +86,7 @@ TEST_CASE("results: speeds of codes that are decoded for every product are marke
   std::vector<Json> records = Cells();
   for (Json& record : records) record["throughput"]["busy"] = true;
   records[1]["throughput"]["decoded_each_call"] = {"layers.0.mlp.up_proj"};
-  const Results results = Read(records);
+  const Results results = ReadSpeeds(records);
   CHECK(MakeSpeedColumns(results).rows[1][0] == "512 2.00x~");
   CHECK(MakeSpeedColumns(results).rows[0][0] == "256");
   const std::string legend = SpeedLegend(results);
@@ -102,7 +102,7 @@ TEST_CASE("results: speeds of a busy machine have a mark and a footnote") {
       record["throughput"]["free_cores"] = {{"before", before}, {"after", after}};
       record["throughput"]["busy"] = true;
     }
-    return Read(records);
+    return ReadSpeeds(records);
   };
   CHECK(MakeSpeedColumns(busy(1.1, 1.1)).rows[1][0] == "512 2.00x");  // one thread needs one core
   CHECK(MissingPart(SpeedLegend(busy(1.1, 1.1)), {"decode 256 2.00x*", "* BUSY machine"}) == "");
@@ -112,9 +112,9 @@ TEST_CASE("results: speeds of a busy machine have a mark and a footnote") {
 TEST_CASE("results: nothing timed, nothing said; a cell that was not timed has a dash") {
   std::vector<Json> records = Cells();
   records[0].erase("throughput");
-  CHECK(MakeSpeedColumns(Read(records)).rows[0] == Strings{"-", "-"});
+  CHECK(MakeSpeedColumns(ReadSpeeds(records)).rows[0] == Strings{"-", "-"});
   records[1].erase("throughput");
-  const Results results = Read(records);
+  const Results results = ReadSpeeds(records);
   CHECK(MakeSpeedColumns(results).header.empty());
   CHECK(SpeedHeadline(results).empty());
   CHECK(SpeedLegend(results).empty());

@@ -5,7 +5,7 @@
 namespace quantref {
 namespace {
 
-void Run(std::string_view input) {
+void FuzzTableSpec(std::string_view input) {
   const testing::InputFile file(input);
   const TableSpec spec = ReadTableSpec(file.path());
   QR_CHECK(!spec.rows.empty() && !spec.cells.empty() && !spec.records.empty());
@@ -14,7 +14,7 @@ void Run(std::string_view input) {
   QR_CHECK(!spec.Fields().empty());
 }
 
-const testing::AddFuzzTarget target({"eval/table", "table_spec", Run});
+const testing::AddFuzzTarget table_spec_target({"eval/table", "table_spec", FuzzTableSpec});
 
 }  // namespace
 }  // namespace quantref

@@ -20,10 +20,8 @@ using testing::MakeZip;
 using testing::PublishedArchive;
 using testing::Reply;
 
-Reply Body(const std::string& body) { return {.body = body}; }
-
 std::vector<std::string> Download(const PublishedArchive& archive, const std::string& served) {
-  const LoopbackServer server({{"/archive.zip", Body(served)}});
+  const LoopbackServer server({{"/archive.zip", {.body = served}}});
   return DownloadArchive(archive.source, server.Url("/archive.zip"), {}, {});
 }
 

@@ -15,10 +15,10 @@ using testing::TempDir;
 std::string Nested(size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); }
 
 TEST_CASE("json: what is valid is parsed", "[json]") {
-  const nlohmann::json json =
+  const nlohmann::json parsed =
       ParseJson(R"({"a": [1, -2, 3.5, true, null], "b": {"a": "\u00e9é"}})", "f");
-  CHECK(json["a"][2] == 3.5);
-  CHECK(json["b"]["a"] == "éé");
+  CHECK(parsed["a"][2] == 3.5);
+  CHECK(parsed["b"]["a"] == "éé");
   CHECK(ParseJson("7", "f") == 7);
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 // Every tensor is aligned, lies inside the file or is a copy of what does, and is found by its
 // name.
-void Run(std::string_view input) {
+void FuzzSafetensors(std::string_view input) {
   const testing::InputFile file(input);
   const SafetensorsFile opened = SafetensorsFile::Open(file.path());
   const std::byte* const begin = opened.file_bytes().data();
@@ -30,7 +30,7 @@ void Run(std::string_view input) {
   QR_CHECK_EQ(copied, opened.copied_bytes());
 }
 
-const testing::AddFuzzTarget target({"harness/io", "safetensors", Run});
+const testing::AddFuzzTarget safetensors_target({"harness/io", "safetensors", FuzzSafetensors});
 
 }  // namespace
 }  // namespace quantref

@@ -9,11 +9,13 @@
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
+#include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+using testing::kNan;
+
 constexpr size_t kSizes[] = {1, 2, 3, 5, 8, 17, 31, 64, 65, 130};
 
 // A square matrix of which only the lower triangle is given: what lies above the diagonal, and
@@ -22,7 +24,7 @@ class Lower {
  public:
   explicit Lower(size_t n, size_t padding = 0)
       : storage_(n, n + padding), view_(storage_.data(), n, n, n + padding) {
-    std::fill_n(storage_.data(), n * (n + padding), kNaN);
+    std::fill_n(storage_.data(), n * (n + padding), kNan);
   }
   Lower(const Lower&) = delete;
   Lower& operator=(const Lower&) = delete;

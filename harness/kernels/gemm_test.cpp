@@ -12,17 +12,18 @@
 #include "harness/base/matrix.h"
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
+#include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
 
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+using testing::kNan;
 
 // A matrix whose rows are `padding` elements longer than its columns; all elements NaN at first.
 class Padded {
  public:
   Padded(size_t rows, size_t cols, size_t padding, size_t offset = 0)
-      : storage_(offset + rows * (cols + padding), kNaN),
+      : storage_(offset + rows * (cols + padding), kNan),
         view_(storage_.data() + offset, rows, cols, cols + padding) {}
   Padded(const Padded&) = delete;
   Padded& operator=(const Padded&) = delete;

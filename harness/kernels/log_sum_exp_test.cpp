@@ -23,7 +23,7 @@ using testing::SameBits;
 
 using Floats = std::vector<float>;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+using testing::kInfinity;
 
 double Run(const VectorOps& ops, const Floats& x) {
   GuardedArray<float> array(x);

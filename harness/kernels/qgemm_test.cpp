@@ -195,8 +195,7 @@ TEST_CASE("an activation that is not finite makes its token NaN and leaves the o
   Rng rng(8);
   const TiledMatrix w = TiledMatrix::Random(20, 64, {.bits = 4, .group = 32}, rng);
   const Matrix<float> clean = NormalMatrix(20, 64, rng);
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  for (const float bad : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float bad : {testing::kInfinity, -testing::kInfinity, testing::kNan}) {
     Matrix<float> x = NormalMatrix(20, 64, rng);
     std::copy_n(clean.data(), 20 * 64, x.data());
     x(6, 63) = bad;

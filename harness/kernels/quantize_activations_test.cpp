@@ -12,15 +12,15 @@
 namespace quantref {
 namespace {
 
-constexpr float kUntouched = -77;
+constexpr float kOutside = -77;
 
-// Rows `padding` elements longer than their columns; what is no element is kUntouched.
-struct Padded {
-  Padded(size_t rows, size_t cols, size_t padding)
-      : storage(rows * (cols + padding), kUntouched),
+// Rows `padding` elements longer than their columns; what is no element is kOutside.
+struct PaddedTokens {
+  PaddedTokens(size_t rows, size_t cols, size_t padding)
+      : storage(rows * (cols + padding), kOutside),
         view(storage.data(), rows, cols, cols + padding) {}
-  Padded(const Padded&) = delete;
-  Padded& operator=(const Padded&) = delete;
+  PaddedTokens(const PaddedTokens&) = delete;
+  PaddedTokens& operator=(const PaddedTokens&) = delete;
 
   void Randomize(Rng& rng) {
     for (size_t t = 0; t < view.rows(); ++t) {
@@ -42,7 +42,7 @@ float AbsMax(MatrixView<const float> x) {
 }
 
 // The formula of harness/quant/activation.h, one element at a time.
-std::vector<float> Expected(const ActivationFormat& format, const Padded& x) {
+std::vector<float> Expected(const ActivationFormat& format, const PaddedTokens& x) {
   std::vector<float> expected = x.storage;
   const float limit = static_cast<float>(std::exp2(format.bits - 1)) - 1;
   for (size_t t = 0; t < x.view.rows(); ++t) {
@@ -74,9 +74,9 @@ TEST_CASE("quantize_activations: equals the formula, token by token or over the 
   for (const ActivationFormat& format : Formats()) {
     for (size_t cols : {1, 15, 16, 17, 48, 100}) {
       INFO(format.bits << " bits, per token " << format.per_token << ", " << cols << " columns");
-      Padded x(5, cols, 3), out(5, cols, 2);
+      PaddedTokens x(5, cols, 3), out(5, cols, 2);
       x.Randomize(rng);
-      const Padded dense(5, cols, 2);
+      const PaddedTokens dense(5, cols, 2);
       for (size_t t = 0; t < 5; ++t) std::copy_n(x.view.row(t), cols, dense.view.row(t));
       const std::vector<float> before = x.storage;
       QuantizeActivations(format, x.view, out.view);
@@ -105,14 +105,14 @@ TEST_CASE("quantize_activations: worked by hand", "[quantize_activations]") {
 
 TEST_CASE("quantize_activations: zeros stay zeros, no rows are no rows", "[quantize_activations]") {
   for (const ActivationFormat& format : Formats()) {
-    Padded x(3, 20, 1);
+    PaddedTokens x(3, 20, 1);
     for (size_t t = 0; t < 3; ++t) std::fill_n(x.view.row(t), 20, t == 1 ? 1.0f : 0.0f);
     QuantizeActivations(format, x.view, x.view);
     for (size_t c = 0; c < 20; ++c) {
       if (x.view(0, c) != 0 || x.view(2, c) != 0) FAIL("column " << c);
       if (!std::isfinite(x.view(1, c))) FAIL("column " << c);
     }
-    Padded none(0, 20, 1);
+    PaddedTokens none(0, 20, 1);
     CHECK_NOTHROW(QuantizeActivations(format, none.view, none.view));
   }
 }

@@ -22,8 +22,8 @@ using testing::SameBits;
 
 using Floats = std::vector<float>;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+using testing::kInfinity;
+using testing::kNan;
 
 float AbsMax(Isa isa, const Floats& values) {
   GuardedArray<float> x(values);
@@ -138,7 +138,7 @@ TEST_CASE("vector_ops: round_to_grid keeps a NaN, and -0 becomes the code 0", "[
     for (size_t place : {size_t{0}, n - 1}) {
       for (float scale : {0.0f, 0.5f}) {
         Floats x(n, 1.0f);
-        x[place] = kNaN;
+        x[place] = kNan;
         for (Isa isa : AvailableIsas()) {
           const Floats found = RoundToGrid(isa, x, scale, 7);
           INFO(IsaName(isa) << ", " << n << " elements, scale " << scale);

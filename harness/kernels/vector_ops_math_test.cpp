@@ -25,8 +25,8 @@ using testing::SameBits;
 
 using Floats = std::vector<float>;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+using testing::kInfinity;
+using testing::kNan;
 
 // The documented order of a sum: 16 lanes, folded pairwise.
 float SumInLanes(const Floats& terms) {
@@ -319,7 +319,7 @@ TEST_CASE("vector_ops: a NaN anywhere shows in norms, gates and numerators", "[v
     for (size_t n : {1, 7, 16, 21, 40}) {
       for (size_t at = 0; at < n; ++at) {
         Floats x(n, 0.5f);
-        x[at] = kNaN;
+        x[at] = kNan;
         const Floats ones(n, 1.0f);
         const Numerators numerators = RunSoftmax(ops, x, 1.0f);
         const bool shows = std::isnan(numerators.sum) && std::isnan(numerators.values[at]) &&

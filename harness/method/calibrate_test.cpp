@@ -18,12 +18,12 @@ using testing::TempDir;
 using testing::TinyModel;
 using Statistics = std::array<InputStatistics, kTaps>;
 
-constexpr size_t kSamples = 11, kTokens = 9;  // more than one batch, and a part of the next
+constexpr size_t kSamples = 11, kSampleTokens = 9;  // more than one batch, and a part of the next
 constexpr DataNeeds kEverything = {
     .channel_max = true, .channel_mean = true, .gram = true, .kept = true};
 
-struct Fixture {
-  explicit Fixture(const TinyModel& shape = {}) {
+struct CalibratedTexts {
+  explicit CalibratedTexts(const TinyModel& shape = {}) {
     const TempDir dir;
     testing::WriteTinyModel(dir.path(), shape);
     config = ReadConfig(dir / "config.json");
@@ -31,7 +31,7 @@ struct Fixture {
     Rng rng(1);
     for (size_t s = 0; s < kSamples; ++s) {
       data.samples.emplace_back();
-      for (size_t t = 0; t < kTokens; ++t) {
+      for (size_t t = 0; t < kSampleTokens; ++t) {
         data.samples.back().push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
       }
     }
@@ -39,7 +39,7 @@ struct Fixture {
 
   // Block 0's inputs, by way of the Calibrator.
   Statistics Collect(const DataNeeds& needs, size_t threads) const {
-    const RopeTable rope(config, kTokens);
+    const RopeTable rope(config, kSampleTokens);
     Calibrator calibrator(config, weights, data, data.samples.size(), threads);
     Statistics statistics;
     calibrator.Run(
@@ -70,14 +70,14 @@ void CheckSame(const Statistics& a, const Statistics& b) {
 }
 
 TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibrate]") {
-  const Fixture fixture;
-  const RopeTable rope(fixture.config, kTokens);
+  const CalibratedTexts fixture;
+  const RopeTable rope(fixture.config, kSampleTokens);
   const Statistics statistics = fixture.Collect(kEverything, 2);
   std::array<Matrix<double>, kTaps> grams;
   std::array<std::vector<double>, kTaps> largest, sums;
   Workspace work;
   for (size_t s = 0; s < kSamples; ++s) {
-    Matrix<float> h(kTokens, fixture.config.hidden);
+    Matrix<float> h(kSampleTokens, fixture.config.hidden);
     Embed(fixture.weights, fixture.data.samples[s], h.view());
     BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
@@ -109,14 +109,15 @@ TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibra
     INFO("tap " << at);
     const InputStatistics& input = statistics[at];
     const size_t n = LayoutOf(fixture.config, 0).Channels(kAllTaps[at]);
-    CHECK(input.tokens == kSamples * kTokens);
+    CHECK(input.tokens == kSamples * kSampleTokens);
     CHECK(input.kept.size() == kKeptSamples);
     REQUIRE(input.channel_max.size() == n);
     REQUIRE(input.gram.rows() == n);
     double worst = 0;
     for (size_t i = 0; i < n; ++i) {
       CHECK(static_cast<double>(input.channel_max[i]) == largest[at][i]);
-      CHECK(input.channel_mean[i] == Approx(sums[at][i] / (kSamples * kTokens)).epsilon(1e-12));
+      CHECK(input.channel_mean[i] ==
+            Approx(sums[at][i] / (kSamples * kSampleTokens)).epsilon(1e-12));
       for (size_t j = 0; j < n; ++j) {
         const double scale = std::sqrt(grams[at](i, i) * grams[at](j, j));
         worst = std::max(worst, std::fabs(input.gram(i, j) - grams[at](i, j)) / scale);
@@ -127,7 +128,7 @@ TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibra
 }
 
 TEST_CASE("calibrate: only what is asked for is there", "[calibrate]") {
-  const Statistics statistics = Fixture().Collect({.channel_max = true}, 1);
+  const Statistics statistics = CalibratedTexts().Collect({.channel_max = true}, 1);
   for (const InputStatistics& input : statistics) {
     CHECK_FALSE(input.channel_max.empty());
     CHECK(input.channel_mean.empty());
@@ -138,7 +139,8 @@ TEST_CASE("calibrate: only what is asked for is there", "[calibrate]") {
 
 TEST_CASE("calibrate: the same bits for any number of threads, in memory or in a file",
           "[calibrate]") {
-  Fixture fixture({.hidden = 40, .intermediate = 300});  // more than one tile, a part of one
+  CalibratedTexts fixture(
+      {.hidden = 40, .intermediate = 300});  // more than one tile, a part of one
   const Statistics one = fixture.Collect(kEverything, 1);
   CheckSame(fixture.Collect(kEverything, 2), one);
   CheckSame(fixture.Collect(kEverything, 4), one);
@@ -147,8 +149,8 @@ TEST_CASE("calibrate: the same bits for any number of threads, in memory or in a
 }
 
 TEST_CASE("calibrate: hidden states move on only when they are told to", "[calibrate]") {
-  const Fixture fixture;
-  const RopeTable rope(fixture.config, kTokens);
+  const CalibratedTexts fixture;
+  const RopeTable rope(fixture.config, kSampleTokens);
   Calibrator calibrator(fixture.config, fixture.weights, fixture.data, 3, 2);
   const Calibrator::Part block = [&](MatrixView<float> h, Workspace& work,
                                      const Observer& observer) {

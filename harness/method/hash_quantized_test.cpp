@@ -20,7 +20,7 @@ using testing::TempDir;
 using testing::TinyModel;
 
 // The weights stay mapped when the folder is gone.
-ModelWeights Load(const TinyModel& model) {
+ModelWeights LoadTiny(const TinyModel& model) {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), model);
   return LoadWeights(ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path()),
@@ -29,7 +29,7 @@ ModelWeights Load(const TinyModel& model) {
 
 // Packed: one linear of block 0; owned: one of block 1.
 ModelWeights SomeChanged() {
-  ModelWeights weights = Load({.attention_bias = true});
+  ModelWeights weights = LoadTiny({.attention_bias = true});
   Linear& v = weights.blocks[0].linears[kV];
   v.weight = Weight(std::make_shared<PackedMatrix>(
       RoundToNearest(v.weight.Decode().view(), {.bits = 4, .group = 16})));
@@ -101,7 +101,7 @@ TEST_CASE("hash: changes with everything that quantizing may change", "[hash_qua
 }
 
 TEST_CASE("hash: FP16 numbers of its own count by their values", "[hash_quantized]") {
-  ModelWeights half = Load({.dtype = "F16"}), wide = half;
+  ModelWeights half = LoadTiny({.dtype = "F16"}), wide = half;
   Linear &down = half.blocks[0].linears[kDown], &same = wide.blocks[0].linears[kDown];
   const std::string before = HashQuantized(half);
   down.weight = Weight::RoundedToHalf(down.weight.Decode().view(), "w");

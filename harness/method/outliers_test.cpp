@@ -18,7 +18,7 @@ namespace {
 using testing::TempDir;
 using testing::TinyModel;
 
-constexpr size_t kTokens = 24, kHidden = 32;
+constexpr size_t kTextTokens = 24, kHidden = 32;
 const OutlierSpec kSpec{.channels = 0.1, .scale = 50, .seed = 3};  // 4 of 32
 
 // The weights stay mapped when the folder is gone.
@@ -27,25 +27,25 @@ Transformer Tiny(const TinyModel& model) {
   testing::WriteTinyModel(dir.path(), model);
   const ModelConfig config = ReadConfig(dir / "config.json");
   return {config, LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1),
-          kTokens};
+          kTextTokens};
 }
 
 Transformer WithOutliers(const Transformer& model, const OutlierSpec& spec) {
   ModelWeights weights = model.weights();
   AddOutliers(model.config(), spec, weights);
-  return {model.config(), std::move(weights), kTokens};
+  return {model.config(), std::move(weights), kTextTokens};
 }
 
 std::vector<uint32_t> Ids() {
   Rng rng(8);
-  std::vector<uint32_t> ids(kTokens);
+  std::vector<uint32_t> ids(kTextTokens);
   for (uint32_t& id : ids) id = static_cast<uint32_t>(rng.Below(64));
   return ids;
 }
 
 Matrix<float> Logits(const Transformer& model) {
   Workspace work;
-  Matrix<float> logits(kTokens, model.config().vocab);
+  Matrix<float> logits(kTextTokens, model.config().vocab);
   model.Logits(model.Hidden(Ids(), work).view(), logits.view(), work);
   return logits;
 }
@@ -64,8 +64,8 @@ double RelativeDifference(const Matrix<float>& a, const Matrix<float>& b) {
 // The largest |x| of each channel at a tap of each block, block after block.
 std::vector<std::vector<float>> ChannelMax(const Transformer& model, Tap tap) {
   std::vector<std::vector<float>> maxima;
-  const RopeTable rope(model.config(), kTokens);
-  Matrix<float> h(kTokens, kHidden);
+  const RopeTable rope(model.config(), kTextTokens);
+  Matrix<float> h(kTextTokens, kHidden);
   Embed(model.weights(), Ids(), h.view());
   Workspace work;
   for (size_t layer = 0; layer < model.weights().blocks.size(); ++layer) {

@@ -33,8 +33,8 @@ class NearestRounder : public Rounder {
   bool true_sequential_;
 };
 
-struct Fixture {
-  explicit Fixture(bool tied = false) {
+struct QuantizedBlock {
+  explicit QuantizedBlock(bool tied = false) {
     const testing::TempDir dir;
     testing::WriteTinyModel(dir.path(), {.tied = tied});
     config = ReadConfig(dir / "config.json");
@@ -74,7 +74,7 @@ TEST_CASE("products: for the kernels codes are kept in their layout alone") {
   const std::vector<uint32_t> ids = {1, 5, 9, 33, 2, 7};
   const BlindRounder rounder;
   for (const bool tied : {false, true}) {
-    const Fixture fixture(tied);
+    const QuantizedBlock fixture(tied);
     const QuantizedModel packed = fixture.Quantize(rounder, Products::kSimulated, false);
     const QuantizedModel tiled = fixture.Quantize(rounder, Products::kKernel, false);
     const BlockWeights& block = tiled.weights.blocks[1];
@@ -101,7 +101,7 @@ TEST_CASE("products: for the kernels codes are kept in their layout alone") {
 }
 
 TEST_CASE("products: what calibration sees and reports does not depend on the layout") {
-  Fixture fixture;
+  QuantizedBlock fixture;
   const NearestRounder together, tap_by_tap(true);
   for (const NearestRounder* rounder : {&together, &tap_by_tap}) {
     for (const bool sequential : {false, true}) {

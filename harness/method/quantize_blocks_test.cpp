@@ -22,10 +22,10 @@ namespace {
 using testing::TempDir;
 using testing::TinyModel;
 
-constexpr size_t kTokens = 10;
+constexpr size_t kBlockTokens = 10;
 
-struct Fixture {
-  explicit Fixture(const TinyModel& shape = {}, size_t samples = 6) {
+struct BlocksOfModel {
+  explicit BlocksOfModel(const TinyModel& shape = {}, size_t samples = 6) {
     const TempDir dir;
     testing::WriteTinyModel(dir.path(), shape);
     config = ReadConfig(dir / "config.json");
@@ -33,7 +33,7 @@ struct Fixture {
     Rng rng(1);
     for (size_t s = 0; s < samples; ++s) {
       data.samples.emplace_back();
-      for (size_t t = 0; t < kTokens; ++t) {
+      for (size_t t = 0; t < kBlockTokens; ++t) {
         data.samples.back().push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
       }
     }
@@ -80,9 +80,9 @@ Method MethodOf(const Rounder& rounder) {
 }
 
 // The mean magnitudes of a tap's channels of one block of a whole model.
-std::vector<double> MeanInputs(const Fixture& fixture, const std::vector<BlockWeights>& blocks,
-                               size_t block, Tap tap) {
-  const RopeTable rope(fixture.config, kTokens);
+std::vector<double> MeanInputs(const BlocksOfModel& fixture,
+                               const std::vector<BlockWeights>& blocks, size_t block, Tap tap) {
+  const RopeTable rope(fixture.config, kBlockTokens);
   Calibrator calibrator(fixture.config, fixture.weights, fixture.data, fixture.data.samples.size(),
                         1);
   std::array<InputStatistics, kTaps> statistics;
@@ -98,7 +98,7 @@ std::vector<double> MeanInputs(const Fixture& fixture, const std::vector<BlockWe
 
 TEST_CASE("quantize_blocks: a block reads what the quantized blocks before it give",
           "[quantize_blocks]") {
-  const Fixture fixture;
+  const BlocksOfModel fixture;
   const WatchingRounder rounder;
   const QuantizedModel quantized = fixture.Quantize(MethodOf(rounder));
   std::vector<BlockWeights> half = fixture.weights.blocks;
@@ -112,7 +112,7 @@ TEST_CASE("quantize_blocks: a block reads what the quantized blocks before it gi
 }
 
 TEST_CASE("quantize_blocks: or what the reference gives", "[quantize_blocks]") {
-  Fixture fixture;
+  BlocksOfModel fixture;
   fixture.data.sequential = false;
   for (const bool true_sequential : {false, true}) {
     const WatchingRounder rounder(true_sequential);
@@ -124,7 +124,7 @@ TEST_CASE("quantize_blocks: or what the reference gives", "[quantize_blocks]") {
 
 TEST_CASE("quantize_blocks: true_sequential reads through the block's own rounded linears",
           "[quantize_blocks]") {
-  const Fixture fixture;
+  const BlocksOfModel fixture;
   const WatchingRounder rounder(true);
   const QuantizedModel quantized = fixture.Quantize(MethodOf(rounder));
   std::vector<BlockWeights> blocks = fixture.weights.blocks;
@@ -140,7 +140,7 @@ TEST_CASE("quantize_blocks: true_sequential reads through the block's own rounde
 }
 
 TEST_CASE("quantize_blocks: threads and spilling leave the bits alone", "[quantize_blocks]") {
-  Fixture fixture;
+  BlocksOfModel fixture;
   const WatchingRounder rounder;
   const Method method = MethodOf(rounder);
   const std::string hash = HashQuantized(fixture.Quantize(method, 1).weights);
@@ -157,7 +157,7 @@ TEST_CASE("quantize_blocks: threads and spilling leave the bits alone", "[quanti
 TEST_CASE("quantize_blocks: embedding and head", "[quantize_blocks]") {
   for (const bool tied : {false, true}) {
     INFO("tied " << tied);
-    Fixture fixture({.tied = tied});
+    BlocksOfModel fixture({.tied = tied});
     fixture.spec.keep.clear();
     const WatchingRounder rounder;
     Method method = MethodOf(rounder);
@@ -176,7 +176,7 @@ TEST_CASE("quantize_blocks: embedding and head", "[quantize_blocks]") {
 }
 
 TEST_CASE("quantize_blocks: activations are rounded where weights are", "[quantize_blocks]") {
-  Fixture fixture;
+  BlocksOfModel fixture;
   SchemeOverride keep;
   keep.match = "layers.0.self_attn.k_proj";
   keep.keep = true;
@@ -192,11 +192,11 @@ TEST_CASE("quantize_blocks: activations are rounded where weights are", "[quanti
   CHECK(block.linears[kQ].activations->bits == 8);
   CHECK_FALSE(block.linears[kQ].activations->per_token);
   // The largest input of q is that of k, which the reference shows.
-  const RopeTable rope(fixture.config, kTokens);
+  const RopeTable rope(fixture.config, kBlockTokens);
   float largest = 0;
   Workspace work;
   for (const std::vector<uint32_t>& ids : fixture.data.samples) {
-    Matrix<float> h(kTokens, fixture.config.hidden);
+    Matrix<float> h(kBlockTokens, fixture.config.hidden);
     Embed(fixture.weights, ids, h.view());
     BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
@@ -232,7 +232,7 @@ class ScalingTransform final : public Transform {
 
 TEST_CASE("quantize_blocks: transforms come before the rounder, whose report says so",
           "[quantize_blocks]") {
-  Fixture fixture({.kv_heads = 4, .dtype = "F16"});
+  BlocksOfModel fixture({.kv_heads = 4, .dtype = "F16"});
   SchemeOverride keep;
   keep.match = "layers.*.mlp.*";
   keep.keep = true;
@@ -266,11 +266,11 @@ TEST_CASE("quantize_blocks: transforms come before the rounder, whose report say
 
 TEST_CASE("quantize_blocks: calibration slides and stretches as the model does",
           "[quantize_blocks]") {
-  const Fixture plain;
+  const BlocksOfModel plain;
   const WatchingRounder rounder;
   // What o_proj of the second block reads, where that model is calibrated.
   const auto inputs = [&](size_t window, const RopeScaling& scaling) {
-    Fixture fixture = plain;
+    BlocksOfModel fixture = plain;
     for (LayerConfig& layer : fixture.config.layers) layer.sliding_window = window;
     fixture.config.rope_scaling = scaling;
     fixture.Quantize(MethodOf(rounder));
@@ -281,20 +281,20 @@ TEST_CASE("quantize_blocks: calibration slides and stretches as the model does",
         .kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = original};
   };
   const std::vector<double> all = inputs(0, {});
-  CHECK(inputs(kTokens, {}) == all);
+  CHECK(inputs(kBlockTokens, {}) == all);
   CHECK(inputs(3, {}) != all);
-  CHECK(inputs(0, dynamic(kTokens)) == all);
-  CHECK(inputs(0, dynamic(kTokens / 2)) != all);
+  CHECK(inputs(0, dynamic(kBlockTokens)) == all);
+  CHECK(inputs(0, dynamic(kBlockTokens / 2)) != all);
 }
 
 TEST_CASE("quantize_blocks: transforms without rounding leave the logits alone",
           "[quantize_blocks]") {
   for (const char* dtype : {"F32", "F16"}) {
-    Fixture fixture({.kv_heads = 4, .dtype = dtype});
+    BlocksOfModel fixture({.kv_heads = 4, .dtype = dtype});
     const auto logits = [&](const ModelWeights& weights) {
-      const Transformer model(fixture.config, weights, kTokens);
+      const Transformer model(fixture.config, weights, kBlockTokens);
       Workspace work;
-      Matrix<float> result(kTokens, fixture.config.vocab);
+      Matrix<float> result(kBlockTokens, fixture.config.vocab);
       model.Logits(model.Hidden(fixture.data.samples[0], work).view(), result.view(), work);
       return result;
     };
@@ -323,7 +323,7 @@ TEST_CASE("quantize_blocks: transforms without rounding leave the logits alone",
 }
 
 TEST_CASE("quantize_blocks: output errors are those of the kept inputs", "[quantize_blocks]") {
-  const Fixture fixture;
+  const BlocksOfModel fixture;
   const WatchingRounder rounder;
   const QuantizedModel quantized = fixture.Quantize(MethodOf(rounder));
   const Matrix<float> before = fixture.weights.blocks[0].linears[kQ].weight.Decode();
@@ -331,11 +331,11 @@ TEST_CASE("quantize_blocks: output errors are those of the kept inputs", "[quant
   double squares = 0, errors = 0;
   size_t outputs = 0;
   for (size_t s = 0; s < kKeptSamples; ++s) {
-    Matrix<float> h(kTokens, fixture.config.hidden);
+    Matrix<float> h(kBlockTokens, fixture.config.hidden);
     Embed(fixture.weights, fixture.data.samples[s], h.view());
     RmsNorm(h.view(), fixture.weights.blocks[0].norms[kAttentionNorm], fixture.config.rms_eps,
             h.view());
-    for (size_t t = 0; t < kTokens; ++t) {
+    for (size_t t = 0; t < kBlockTokens; ++t) {
       for (size_t r = 0; r < before.rows(); ++r, ++outputs) {
         double y = 0, difference = 0;
         for (size_t c = 0; c < before.cols(); ++c) {
@@ -357,7 +357,7 @@ TEST_CASE("quantize_blocks: output errors are those of the kept inputs", "[quant
 
 TEST_CASE("quantize_blocks: progress ends at its total and may stop the work",
           "[quantize_blocks]") {
-  const Fixture fixture;
+  const BlocksOfModel fixture;
   for (const bool true_sequential : {false, true}) {
     const WatchingRounder rounder(true_sequential);
     size_t last = 0, end = 0, calls = 0;

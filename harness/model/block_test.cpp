@@ -11,6 +11,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/quantize_activations.h"
+#include "harness/model/model_testing.h"
 #include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -21,21 +22,14 @@
 namespace quantref {
 namespace {
 
+using testing::SameBits;
 using testing::TempDir;
+using testing::Tiny;
 using testing::TinyModel;
 
-constexpr size_t kTokens = 11;
+constexpr size_t kBlockTokens = 11;
 
 const TinyModel kShapes[] = {{}, {.kv_heads = 4}, {.attention_bias = true, .mlp_bias = true}};
-
-// The weights stay mapped when the folder is gone.
-Transformer Tiny(const TinyModel& model) {
-  const TempDir dir;
-  testing::WriteTinyModel(dir.path(), model);
-  const ModelConfig config = ReadConfig(dir / "config.json");
-  return {config, LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1),
-          kTokens};
-}
 
 Matrix<float> Copy(MatrixView<const float> from) {
   Matrix<float> to(from.rows(), from.cols());
@@ -44,15 +38,10 @@ Matrix<float> Copy(MatrixView<const float> from) {
 }
 
 Matrix<float> RandomHidden(size_t hidden) {
-  Matrix<float> h(kTokens, hidden);
+  Matrix<float> h(kBlockTokens, hidden);
   Rng rng(5);
-  for (size_t i = 0; i < kTokens * hidden; ++i) h.data()[i] = static_cast<float>(rng.Normal());
+  for (size_t i = 0; i < kBlockTokens * hidden; ++i) h.data()[i] = static_cast<float>(rng.Normal());
   return h;
-}
-
-bool SameBits(const Matrix<float>& a, const Matrix<float>& b) {
-  return a.rows() == b.rows() && a.cols() == b.cols() &&
-         std::memcmp(a.data(), b.data(), a.rows() * a.cols() * sizeof(float)) == 0;
 }
 
 // What an observer saw, in order.
@@ -63,7 +52,7 @@ struct Seen {
 
 struct Observed {
   explicit Observed(const Transformer& model)
-      : rope(model.config(), kTokens), before(RandomHidden(model.config().hidden)) {
+      : rope(model.config(), kBlockTokens), before(RandomHidden(model.config().hidden)) {
     h = Copy(before.view());
     BlockForward({model.config(), 0, rope}, model.weights().blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
@@ -95,10 +84,10 @@ Matrix<float> Normed(const Matrix<float>& h, const std::vector<float>& gain, dou
 TEST_CASE("block: the blocks one after the other are the transformer", "[block]") {
   for (const TinyModel& shape : kShapes) {
     const Transformer model = Tiny(shape);
-    const RopeTable rope(model.config(), kTokens);
-    std::vector<uint32_t> ids(kTokens);
-    for (size_t t = 0; t < kTokens; ++t) ids[t] = static_cast<uint32_t>(7 * t % shape.vocab);
-    Matrix<float> h(kTokens, shape.hidden);
+    const RopeTable rope(model.config(), kBlockTokens);
+    std::vector<uint32_t> ids(kBlockTokens);
+    for (size_t t = 0; t < kBlockTokens; ++t) ids[t] = static_cast<uint32_t>(7 * t % shape.vocab);
+    Matrix<float> h(kBlockTokens, shape.hidden);
     Embed(model.weights(), ids, h.view());
     Workspace work, other_work;
     std::vector<Matrix<float>> seen;
@@ -131,7 +120,7 @@ TEST_CASE("block: taps are observed in order, each with its readers' inputs", "[
     for (size_t i = 0; i < kTaps; ++i) {
       const Seen& seen = observed.seen[i];
       CHECK(seen.tap == kAllTaps[i]);
-      CHECK(seen.x.rows() == kTokens);
+      CHECK(seen.x.rows() == kBlockTokens);
       const BlockLayout layout = LayoutOf(model.config(), 0);
       CHECK(seen.x.cols() == layout.Channels(seen.tap));
       for (const LinearIndex reader : layout.Readers(seen.tap)) {
@@ -174,7 +163,7 @@ TEST_CASE("block: observers see the inputs before they are rounded", "[block]") 
   const ActivationFormat format{.bits = 4};
   for (Linear& linear : weights.blocks[0].linears) linear.activations = format;
   const Observed plain(model);
-  const Observed rounded({model.config(), weights, kTokens});
+  const Observed rounded({model.config(), weights, kBlockTokens});
   CHECK(SameBits(rounded.seen[0].x, plain.seen[0].x));
   CHECK_FALSE(SameBits(rounded.seen[1].x, plain.seen[1].x));  // q, k, v have read rounded inputs
   Matrix<float> grid = Copy(rounded.seen[3].x.view());

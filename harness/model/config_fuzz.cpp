@@ -8,7 +8,7 @@ namespace quantref {
 namespace {
 
 // A config that is accepted has a shape that a model can be made in.
-void Run(std::string_view input) {
+void FuzzConfig(std::string_view input) {
   const testing::InputFile file(input);
   const ModelConfig config = ReadConfig(file.path());
   QR_CHECK_LT(0u, config.kv_heads);
@@ -19,7 +19,7 @@ void Run(std::string_view input) {
   QR_CHECK(std::isfinite(flops) && flops > 0);
 }
 
-const testing::AddFuzzTarget target({"harness/model", "config", Run});
+const testing::AddFuzzTarget config_target({"harness/model", "config", FuzzConfig});
 
 }  // namespace
 }  // namespace quantref

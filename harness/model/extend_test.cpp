@@ -17,6 +17,7 @@
 #include "harness/base/team.h"
 #include "harness/kernels/isa.h"
 #include "harness/kernels/thin_gemm.h"
+#include "harness/model/model_testing.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
@@ -27,10 +28,14 @@
 namespace quantref {
 namespace {
 
+using testing::Logits;
+using testing::RandomIds;
+using testing::SameBits;
 using testing::TempDir;
+using testing::Tiny;
 using testing::TinyModel;
 
-constexpr size_t kTokens = 90;
+constexpr size_t kTextTokens = 90;
 
 // Grouped queries, a key a head, one key for all; a tied head; biases; heads as wide as vectors;
 // every type of weights; attention that does not reach back to the beginning.
@@ -41,35 +46,6 @@ const TinyModel kModels[] = {
     {.hidden = 64, .intermediate = 100, .heads = 2, .kv_heads = 1, .head_dim = 40, .dtype = "BF16"},
     {.sliding_window = 20},
 };
-
-// The weights stay mapped when the folder is gone.
-Transformer Tiny(const TinyModel& model, WeightType type = WeightType::kNative) {
-  const TempDir dir;
-  testing::WriteTinyModel(dir.path(), model);
-  const ModelConfig config = ReadConfig(dir / "config.json");
-  return {config, LoadWeights(config, Checkpoint::Open(dir.path()), type, 1), config.context};
-}
-
-std::vector<uint32_t> RandomIds(size_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<uint32_t> ids(count);
-  for (uint32_t& id : ids) id = static_cast<uint32_t>(rng.Below(TinyModel{}.vocab));
-  return ids;
-}
-
-bool SameBits(MatrixView<const float> a, MatrixView<const float> b) {
-  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
-  for (size_t r = 0; r < a.rows(); ++r) {
-    if (std::memcmp(a.row(r), b.row(r), a.cols() * sizeof(float)) != 0) return false;
-  }
-  return true;
-}
-
-Matrix<float> Logits(const Transformer& model, MatrixView<const float> hidden, Workspace& work) {
-  Matrix<float> logits(hidden.rows(), model.config().vocab);
-  model.Logits(hidden, logits.view(), work);
-  return logits;
-}
 
 // The hidden states of the ids, `chunk` of them a call.
 Matrix<float> InChunks(const Transformer& model, std::span<const uint32_t> ids, size_t chunk,
@@ -112,16 +88,16 @@ TEST_CASE("extend: token by token, in chunks and at once as the whole window", "
   for (const TinyModel& shape : kModels) {
     for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
       const Transformer model = Tiny(shape, type);
-      const std::vector<uint32_t> ids = RandomIds(kTokens, 1);
+      const std::vector<uint32_t> ids = RandomIds(kTextTokens, TinyModel{}.vocab, 1);
       Workspace work;
       const Matrix<float> expected = model.Hidden(ids, work);
       for (const size_t chunk : {1, 2, 7, 15, 16, 17, 40, 89}) {
         INFO(shape.dtype << ", " << shape.kv_heads << " of keys, chunks of " << chunk);
-        KvCache cache(model.config(), kTokens);
+        KvCache cache(model.config(), kTextTokens);
         CheckNear(model, InChunks(model, ids, chunk, cache, work).view(), expected.view(), work);
       }
-      KvCache cache(model.config(), kTokens + 30);
-      CHECK(SameBits(InChunks(model, ids, kTokens, cache, work).view(), expected.view()));
+      KvCache cache(model.config(), kTextTokens + 30);
+      CHECK(SameBits(InChunks(model, ids, kTextTokens, cache, work).view(), expected.view()));
     }
   }
 }
@@ -132,7 +108,7 @@ TEST_CASE("extend: beyond dynamic scaling's context, keys keep the angles of the
   ModelConfig config = plain.config();
   config.rope_scaling = {.kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = 40};
   const Transformer model(config, plain.weights(), 60);
-  const std::vector<uint32_t> ids = RandomIds(60, 1);
+  const std::vector<uint32_t> ids = RandomIds(60, TinyModel{}.vocab, 1);
   Workspace work;
   const auto extended = [&](std::initializer_list<size_t> chunks) {
     KvCache cache(config, 60);
@@ -169,7 +145,7 @@ TEST_CASE("extend: a few tokens at once have the bits of the window", "[extend]"
   const Transformer model = Tiny({});
   Workspace work;
   for (size_t count = 1; count <= kThinTokens + 1; ++count) {
-    const std::vector<uint32_t> ids = RandomIds(count, count);
+    const std::vector<uint32_t> ids = RandomIds(count, TinyModel{}.vocab, count);
     KvCache cache(model.config(), count);
     const Matrix<float> expected = model.Hidden(ids, work);
     CHECK(SameBits(model.Extend(ids, cache, work), expected.view()));
@@ -178,7 +154,7 @@ TEST_CASE("extend: a few tokens at once have the bits of the window", "[extend]"
 
 TEST_CASE("extend: tiles of queries behind a long past", "[extend]") {
   const Transformer model = Tiny({.layers = 1});
-  const std::vector<uint32_t> ids = RandomIds(400, 2);
+  const std::vector<uint32_t> ids = RandomIds(400, TinyModel{}.vocab, 2);
   Workspace work;
   const Matrix<float> expected = model.Hidden(ids, work);
   KvCache cache(model.config(), 400);
@@ -191,7 +167,8 @@ TEST_CASE("extend: tiles of queries behind a long past", "[extend]") {
 
 TEST_CASE("extend: same text, same bits, whatever cache and workspace did before", "[extend]") {
   const Transformer model = Tiny({});
-  const std::vector<uint32_t> ids = RandomIds(60, 1), others = RandomIds(80, 2);
+  const std::vector<uint32_t> ids = RandomIds(60, TinyModel{}.vocab, 1),
+                              others = RandomIds(80, TinyModel{}.vocab, 2);
   Workspace fresh, used;
   KvCache cache(model.config(), 80), long_cache(model.config(), 200);
   const Matrix<float> expected = InChunks(model, ids, 7, cache, fresh);
@@ -212,7 +189,7 @@ TEST_CASE("extend: nothing is nothing, and room is kept account of", "[extend]")
   CHECK(cache.keys.size() == 2);
   CHECK(model.Extend({}, cache, work).rows() == 0);
   CHECK(cache.tokens == 0);
-  model.Extend(RandomIds(20, 1), cache, work);
+  model.Extend(RandomIds(20, TinyModel{}.vocab, 1), cache, work);
   CHECK(cache.tokens == 20);
   CHECK(model.Extend({}, cache, work).rows() == 0);
 }
@@ -238,8 +215,8 @@ TEST_CASE("extend: more tokens than there is room for are a bug", "[extend]") {
   const auto extend = [&](const Transformer& by, size_t capacity, size_t first, size_t then) {
     return ExitStatusOf([&] {
       KvCache cache(model.config(), capacity);
-      by.Extend(RandomIds(first, 1), cache, work);
-      by.Extend(RandomIds(then, 1), cache, work);
+      by.Extend(RandomIds(first, TinyModel{}.vocab, 1), cache, work);
+      by.Extend(RandomIds(then, TinyModel{}.vocab, 1), cache, work);
     });
   };
   CHECK(extend(model, 20, 19, 1) == 0);
@@ -264,11 +241,11 @@ ModelWeights Packed(ModelWeights weights, bool kernels) {
 // Every result of a forward on this team.
 std::vector<Matrix<float>> Results(const Transformer& model, Team* team) {
   Workspace work(team);
-  const std::vector<uint32_t> ids = RandomIds(kTokens, 3);
+  const std::vector<uint32_t> ids = RandomIds(kTextTokens, TinyModel{}.vocab, 3);
   std::vector<Matrix<float>> results;
   results.push_back(model.Hidden(ids, work));
   results.push_back(Logits(model, results[0].view(), work));
-  KvCache cache(model.config(), kTokens);
+  KvCache cache(model.config(), kTextTokens);
   results.push_back(InChunks(model, ids, 19, cache, work));
   results.push_back(Logits(model, results[2].view().Rows(0, 1), work));
   cache.tokens = 0;
@@ -288,12 +265,12 @@ TEST_CASE("extend: every team gives the bits of none", "[extend]") {
                        .dtype = "F16"};
   const Transformer dense = Tiny(wide);
   std::vector<Transformer> models;
-  models.emplace_back(dense.config(), dense.weights(), kTokens);
+  models.emplace_back(dense.config(), dense.weights(), kTextTokens);
   for (const bool kernels : {false, true})
-    models.emplace_back(dense.config(), Packed(dense.weights(), kernels), kTokens);
+    models.emplace_back(dense.config(), Packed(dense.weights(), kernels), kTextTokens);
   ModelWeights rounded = dense.weights();
   for (Linear& linear : rounded.blocks[0].linears) linear.activations = ActivationFormat{};
-  models.emplace_back(dense.config(), rounded, kTokens);
+  models.emplace_back(dense.config(), rounded, kTextTokens);
   for (size_t m = 0; m < models.size(); ++m) {
     const std::vector<Matrix<float>> expected = Results(models[m], nullptr);
     for (const size_t threads : {1, 2, 3}) {

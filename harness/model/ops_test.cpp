@@ -11,6 +11,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/isa.h"
+#include "harness/model/model_testing.h"
 #include "harness/quant/grid.h"
 
 // Every operation against its definition in double.
@@ -18,23 +19,14 @@
 namespace quantref {
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
+using testing::At;
+using testing::kNan;
+using testing::RandomMatrix;
 
 Matrix<float> Filled(size_t rows, size_t cols, float value) {
   Matrix<float> matrix(rows, cols);
   std::fill_n(matrix.data(), rows * cols, value);
   return matrix;
-}
-
-double At(MatrixView<const float> matrix, size_t r, size_t c) {
-  return static_cast<double>(matrix(r, c));
 }
 
 // A linear whose F32 weights lie in `weights`.

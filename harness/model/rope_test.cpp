@@ -8,21 +8,14 @@
 #include <vector>
 
 #include "harness/base/rng.h"
+#include "harness/model/model_testing.h"
 #include "harness/model/ops.h"
 
 namespace quantref {
 namespace {
 
-Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
-
-double At(MatrixView<const float> matrix, size_t r, size_t c) {
-  return static_cast<double>(matrix(r, c));
-}
+using testing::At;
+using testing::RandomMatrix;
 
 TEST_CASE("rope: ApplyRope turns each pair of each head by its position's angle", "[rope]") {
   ModelConfig config;

@@ -14,7 +14,7 @@
 namespace quantref {
 namespace {
 
-const ModelConfig& Tiny() { return FindSyntheticShape("tiny"); }
+const ModelConfig& TinyShape() { return FindSyntheticShape("tiny"); }
 
 QuantizeSpec Groups(int bits, size_t group) {
   QuantizeSpec spec;
@@ -52,7 +52,7 @@ TEST_CASE("synthetic: the shapes are those of the models") {
 }
 
 TEST_CASE("synthetic: a plan is that of a checkpoint of the same shape") {
-  const std::vector<PlannedLinear> plan = PlanModel(Groups(4, 32), Tiny());
+  const std::vector<PlannedLinear> plan = PlanModel(Groups(4, 32), TinyShape());
   REQUIRE(plan.size() == 16);
   CHECK(plan.front().shape.name == "embed_tokens");
   CHECK(plan[3].shape.name == "layers.0.self_attn.v_proj");
@@ -61,13 +61,13 @@ TEST_CASE("synthetic: a plan is that of a checkpoint of the same shape") {
   CHECK_FALSE(plan.front().scheme);
   CHECK_FALSE(plan.back().scheme);
   CHECK(plan[1].scheme->bits == 4);
-  CHECK_ERROR(PlanModel(Groups(4, 40), Tiny()), "group 40 does not divide");
+  CHECK_ERROR(PlanModel(Groups(4, 40), TinyShape()), "group 40 does not divide");
   CHECK(PlanModel(Groups(4, 64), FindSyntheticShape("llama-3.2-1b")).size() == 1 + 7 * 16);
 }
 
 TEST_CASE("synthetic: weights are finite, of a trained model's size, and of their seed alone") {
-  const SyntheticWeights frame = MakeSyntheticFrame(Tiny(), 1, 2);
-  const SyntheticWeights reference = MakeSyntheticReference(Tiny(), frame, 1, 3);
+  const SyntheticWeights frame = MakeSyntheticFrame(TinyShape(), 1, 2);
+  const SyntheticWeights reference = MakeSyntheticReference(TinyShape(), frame, 1, 3);
   CHECK(reference.weights.embedding.weight.SharesStorage(frame.weights.embedding.weight));
   CHECK_FALSE(reference.weights.head.weight.SharesStorage(reference.weights.embedding.weight));
   std::set<std::string> hashes;
@@ -88,9 +88,9 @@ TEST_CASE("synthetic: weights are finite, of a trained model's size, and of thei
   }
   CHECK(hashes.size() == 14);
   const SyntheticWeights again =
-      MakeSyntheticReference(Tiny(), MakeSyntheticFrame(Tiny(), 1, 1), 1, 1);
+      MakeSyntheticReference(TinyShape(), MakeSyntheticFrame(TinyShape(), 1, 1), 1, 1);
   const SyntheticWeights other =
-      MakeSyntheticReference(Tiny(), MakeSyntheticFrame(Tiny(), 2, 1), 2, 1);
+      MakeSyntheticReference(TinyShape(), MakeSyntheticFrame(TinyShape(), 2, 1), 2, 1);
   const auto hash = [](const SyntheticWeights& made) {
     return HashOf(made.weights.blocks[1].linears[kUp].weight);
   };
@@ -100,11 +100,11 @@ TEST_CASE("synthetic: weights are finite, of a trained model's size, and of thei
 }
 
 TEST_CASE("synthetic: a quantized model has codes in the kernels' layout and computes") {
-  const SyntheticWeights frame = MakeSyntheticFrame(Tiny(), 0, 1);
+  const SyntheticWeights frame = MakeSyntheticFrame(TinyShape(), 0, 1);
   QuantizeSpec spec = Groups(4, 32);
   spec.keep = {"embed_tokens", "lm_head", "*.k_proj"};
-  const auto plan = PlanModel(spec, Tiny());
-  const SyntheticWeights made = MakeSynthetic(Tiny(), frame, plan, ActivationScheme{}, 0, 2);
+  const auto plan = PlanModel(spec, TinyShape());
+  const SyntheticWeights made = MakeSynthetic(TinyShape(), frame, plan, ActivationScheme{}, 0, 2);
   const BlockWeights& block = made.weights.blocks[1];
   REQUIRE(block.linears[kDown].weight.tiled() != nullptr);
   CHECK(block.linears[kDown].weight.packed() == nullptr);
@@ -113,13 +113,13 @@ TEST_CASE("synthetic: a quantized model has codes in the kernels' layout and com
   CHECK_FALSE(block.linears[kK].weight.quantized());
   CHECK_FALSE(block.linears[kK].activations);
   CHECK_FALSE(made.weights.head.weight.quantized());
-  const Transformer model(Tiny(), made.weights, 8);
+  const Transformer model(TinyShape(), made.weights, 8);
   Workspace work;
   const std::vector<uint32_t> ids = {1, 5, 100, 7};
   const Matrix<float> hidden = model.Hidden(ids, work);
-  Matrix<float> logits(4, Tiny().vocab);
+  Matrix<float> logits(4, TinyShape().vocab);
   model.Logits(hidden.view(), logits.view(), work);
-  for (size_t i = 0; i < 4 * Tiny().vocab; ++i) CHECK(std::isfinite(logits.data()[i]));
+  for (size_t i = 0; i < 4 * TinyShape().vocab; ++i) CHECK(std::isfinite(logits.data()[i]));
 }
 
 TEST_CASE("synthetic: a quantized tied head is the embedding") {
@@ -139,12 +139,12 @@ TEST_CASE("synthetic: a quantized tied head is the embedding") {
 }
 
 TEST_CASE("synthetic: bytes are those that the weights take") {
-  CHECK(SyntheticBytes(Tiny(), {}) == 2 * Tiny().Parameters());
+  CHECK(SyntheticBytes(TinyShape(), {}) == 2 * TinyShape().Parameters());
   const size_t all = 2 * 128 * 64 * 2;  // embedding and head
   const size_t block = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64;
-  CHECK(SyntheticBytes(Tiny(), PlanModel(Groups(4, 32), Tiny())) ==
+  CHECK(SyntheticBytes(TinyShape(), PlanModel(Groups(4, 32), TinyShape())) ==
         all + 2 * (block / 2 + block / 32 * 3));
-  CHECK(SyntheticBytes(Tiny(), PlanModel(Groups(6, 32), Tiny())) ==
+  CHECK(SyntheticBytes(TinyShape(), PlanModel(Groups(6, 32), TinyShape())) ==
         all + 2 * (block + block / 32 * 3));
   const ModelConfig& large = FindSyntheticShape("llama-2-7b");
   CHECK(SyntheticBytes(large, PlanModel(Groups(4, 128), large)) < 4'300'000'000);

@@ -13,6 +13,7 @@
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/io/json_file.h"
+#include "harness/model/model_testing.h"
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -21,44 +22,16 @@ namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::LoadTransformer;
+using testing::Logits;
+using testing::RandomIds;
+using testing::SameBits;
 using testing::TempDir;
+using testing::Tiny;
 using testing::TinyModel;
-
-Transformer Load(const fs::path& dir, WeightType type = WeightType::kNative) {
-  const ModelConfig config = ReadConfig(dir / "config.json");
-  return {config, LoadWeights(config, Checkpoint::Open(dir), type, 1), config.context};
-}
-
-// The weights stay mapped when the folder is gone.
-Transformer Tiny(const TinyModel& model) {
-  const TempDir dir;
-  testing::WriteTinyModel(dir.path(), model);
-  return Load(dir.path());
-}
-
-std::vector<uint32_t> RandomIds(size_t count, size_t vocab, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<uint32_t> ids(count);
-  for (uint32_t& id : ids) id = static_cast<uint32_t>(rng.Below(vocab));
-  return ids;
-}
 
 std::span<const uint32_t> First(const std::vector<uint32_t>& ids, size_t count) {
   return std::span(ids).first(count);
-}
-
-Matrix<float> Logits(const Transformer& model, MatrixView<const float> hidden, Workspace& work) {
-  Matrix<float> logits(hidden.rows(), model.config().vocab);
-  model.Logits(hidden, logits.view(), work);
-  return logits;
-}
-
-bool SameBits(MatrixView<const float> a, MatrixView<const float> b) {
-  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
-  for (size_t r = 0; r < a.rows(); ++r) {
-    if (std::memcmp(a.row(r), b.row(r), a.cols() * sizeof(float)) != 0) return false;
-  }
-  return true;
 }
 
 double LargestDifference(MatrixView<const float> a, MatrixView<const float> b) {
@@ -87,7 +60,7 @@ TEST_CASE("transformer: the golden checkpoints' logits and losses", "[transforme
     if (!fs::exists(entry.path() / "expected.json")) continue;
     INFO(entry.path());
     ++checkpoints;
-    const Transformer model = Load(entry.path());
+    const Transformer model = LoadTransformer(entry.path());
     const nlohmann::json expected = ReadJsonFile(entry.path() / "expected.json");
     const auto ids = expected["input_ids"].get<std::vector<uint32_t>>();
     const auto expected_logits = expected["logits"].get<std::vector<std::vector<double>>>();

@@ -22,8 +22,8 @@ using testing::FileTensors;
 using testing::TempDir;
 using testing::TinyModel;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+using testing::kInfinity;
+using testing::kNan;
 
 // Loads what files of this config and these tensors hold. The mapped weights outlive the folder.
 ModelWeights Load(const TinyModel& model, const FileTensors& tensors,

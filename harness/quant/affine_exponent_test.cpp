@@ -14,11 +14,13 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kRows = 6, kCols = 24, kGroup = 8;
+using testing::kFewCols;
+using testing::kFewGroup;
+using testing::kFewRows;
 
-Matrix<float> RandomWeights(Rng& rng, int exponent) {
-  Matrix<float> weights(kRows, kCols);
-  for (size_t i = 0; i < kRows * kCols; ++i)
+Matrix<float> WeightsAt(Rng& rng, int exponent) {
+  Matrix<float> weights(kFewRows, kFewCols);
+  for (size_t i = 0; i < kFewRows * kFewCols; ++i)
     weights.data()[i] = std::ldexp(static_cast<float>(rng.Normal()), exponent);
   return weights;
 }
@@ -30,22 +32,22 @@ Matrix<float> Decoded(const PackedMatrix& packed) {
 }
 
 TEST_CASE("affine: however small the weights are, they keep their codes", "[affine]") {
-  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kGroup)) {
+  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kFewGroup)) {
     Rng rng(5);
-    const Matrix<float> weights = RandomWeights(rng, 0);
+    const Matrix<float> weights = WeightsAt(rng, 0);
     const PackedMatrix expected = RoundToNearest(weights.view(), scheme);
     REQUIRE(expected.exponent() == 0);
     const Matrix<float> values = Decoded(expected);
     for (const int down : {5, 12, 20, 33, 64, 75}) {
       INFO(SchemeName(scheme) << ", 2^-" << down);
       Rng same(5);
-      const PackedMatrix packed = RoundToNearest(RandomWeights(same, -down).view(), scheme);
+      const PackedMatrix packed = RoundToNearest(WeightsAt(same, -down).view(), scheme);
       const Matrix<float> found = Decoded(packed);
       bool equal = true;
-      for (size_t r = 0; r < kRows; ++r)
+      for (size_t r = 0; r < kFewRows; ++r)
         equal &= std::memcmp(packed.packed_row(r), expected.packed_row(r),
-                             kCols * static_cast<size_t>(scheme.bits) / 8) == 0;
-      for (size_t i = 0; i < kRows * kCols; ++i)
+                             kFewCols * static_cast<size_t>(scheme.bits) / 8) == 0;
+      for (size_t i = 0; i < kFewRows * kFewCols; ++i)
         equal &= found.data()[i] == std::ldexp(values.data()[i], -down);
       CHECK(equal);
       CHECK((packed.exponent() < 0) == (packed.StorageBits() == expected.StorageBits() + 8));
@@ -69,16 +71,16 @@ TEST_CASE("affine: the exponent is 0 where FP16 holds every scale", "[affine]") 
 
 TEST_CASE("affine: a small group costs the others nothing", "[affine]") {
   Rng rng(6);
-  const WeightScheme scheme{.bits = 4, .group = kGroup};
-  Matrix<float> weights = RandomWeights(rng, -3);
+  const WeightScheme scheme{.bits = 4, .group = kFewGroup};
+  Matrix<float> weights = WeightsAt(rng, -3);
   const Matrix<float> before = Decoded(RoundToNearest(weights.view(), scheme));
-  for (size_t c = 0; c < kGroup; ++c) weights(2, c) = std::ldexp(weights(2, c), -18);
+  for (size_t c = 0; c < kFewGroup; ++c) weights(2, c) = std::ldexp(weights(2, c), -18);
   const PackedMatrix packed = RoundToNearest(weights.view(), scheme);
   const Matrix<float> after = Decoded(packed);
   CHECK(packed.exponent() < 0);
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kCols; ++c) {
-      const bool small = r == 2 && c < kGroup;
+  for (size_t r = 0; r < kFewRows; ++r) {
+    for (size_t c = 0; c < kFewCols; ++c) {
+      const bool small = r == 2 && c < kFewGroup;
       CHECK(after(r, c) == (small ? std::ldexp(before(r, c), -18) : before(r, c)));
     }
   }

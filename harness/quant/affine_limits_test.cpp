@@ -16,18 +16,21 @@
 namespace quantref {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr size_t kRows = 6, kCols = 24, kGroup = 8;
+using testing::kFewCols;
+using testing::kFewGroup;
+using testing::kFewRows;
+using testing::kInfinity;
 
-Matrix<float> RandomWeights(Rng& rng) {
-  Matrix<float> weights(kRows, kCols);
-  for (size_t i = 0; i < kRows * kCols; ++i) weights.data()[i] = static_cast<float>(rng.Normal());
+Matrix<float> NormalWeights(Rng& rng) {
+  Matrix<float> weights(kFewRows, kFewCols);
+  for (size_t i = 0; i < kFewRows * kFewCols; ++i)
+    weights.data()[i] = static_cast<float>(rng.Normal());
   return weights;
 }
 
 // One limit for each scale of the scheme; each cuts some weights and not others.
 Matrix<float> RandomLimits(const WeightScheme& scheme, Rng& rng) {
-  const PackedMatrix grid(kRows, kCols, scheme);
+  const PackedMatrix grid(kFewRows, kFewCols, scheme);
   Matrix<float> limits(grid.scale_rows(), grid.scale_cols());
   for (size_t i = 0; i < limits.rows() * limits.cols(); ++i) {
     limits.data()[i] = static_cast<float>(0.3 + rng.Uniform());
@@ -38,12 +41,12 @@ Matrix<float> RandomLimits(const WeightScheme& scheme, Rng& rng) {
 // Each weight cut at the limit of its scale, which is found by the scheme's definition.
 Matrix<float> Clamped(const Matrix<float>& weights, const WeightScheme& scheme,
                       const Matrix<float>& limits) {
-  Matrix<float> clamped(kRows, kCols);
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kCols; ++c) {
+  Matrix<float> clamped(kFewRows, kFewCols);
+  for (size_t r = 0; r < kFewRows; ++r) {
+    for (size_t c = 0; c < kFewCols; ++c) {
       size_t row = r, col = c;
       if (scheme.granularity != Granularity::kColumn) {
-        col = scheme.granularity == Granularity::kGroup ? c / kGroup : 0;
+        col = scheme.granularity == Granularity::kGroup ? c / kFewGroup : 0;
       }
       if (scheme.granularity == Granularity::kTensor ||
           scheme.granularity == Granularity::kColumn) {
@@ -57,8 +60,8 @@ Matrix<float> Clamped(const Matrix<float>& weights, const WeightScheme& scheme,
 
 TEST_CASE("affine: with limits, as the clamped matrix without", "[affine]") {
   Rng rng(1);
-  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kGroup)) {
-    const Matrix<float> weights = RandomWeights(rng), limits = RandomLimits(scheme, rng);
+  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kFewGroup)) {
+    const Matrix<float> weights = NormalWeights(rng), limits = RandomLimits(scheme, rng);
     const Matrix<float> clamped = Clamped(weights, scheme, limits);
     INFO(SchemeName(scheme));
     const std::string found = RoundToNearest(weights.view(), scheme, limits.view()).Sha256();
@@ -69,8 +72,8 @@ TEST_CASE("affine: with limits, as the clamped matrix without", "[affine]") {
 
 TEST_CASE("affine: limits that nothing reaches change nothing", "[affine]") {
   Rng rng(2);
-  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kGroup)) {
-    const Matrix<float> weights = RandomWeights(rng), limits = RandomLimits(scheme, rng);
+  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kFewGroup)) {
+    const Matrix<float> weights = NormalWeights(rng), limits = RandomLimits(scheme, rng);
     const std::string plain = RoundToNearest(weights.view(), scheme).Sha256();
     INFO(SchemeName(scheme));
     for (float far : {100.0f, kInfinity}) {
@@ -82,13 +85,13 @@ TEST_CASE("affine: limits that nothing reaches change nothing", "[affine]") {
 
 TEST_CASE("affine: ChooseGrids chooses the grids that rounding uses, and no code", "[affine]") {
   Rng rng(3);
-  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kGroup)) {
-    const Matrix<float> weights = RandomWeights(rng), limits = RandomLimits(scheme, rng);
+  for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kFewGroup)) {
+    const Matrix<float> weights = NormalWeights(rng), limits = RandomLimits(scheme, rng);
     for (const MatrixView<const float>& cut : {limits.view(), MatrixView<const float>()}) {
       const PackedMatrix expected = RoundToNearest(weights.view(), scheme, cut);
-      PackedMatrix packed(kRows, kCols, scheme);
-      const std::vector<uint8_t> before(kCols, 1);
-      for (size_t r = 0; r < kRows; ++r) packed.SetCodes(r, before);
+      PackedMatrix packed(kFewRows, kFewCols, scheme);
+      const std::vector<uint8_t> before(kFewCols, 1);
+      for (size_t r = 0; r < kFewRows; ++r) packed.SetCodes(r, before);
       ChooseGrids(weights.view(), cut, packed);
       INFO(SchemeName(scheme) << ", limits: " << !cut.empty());
       for (size_t i = 0; i < packed.scale_rows(); ++i) {
@@ -97,8 +100,8 @@ TEST_CASE("affine: ChooseGrids chooses the grids that rounding uses, and no code
           CHECK(packed.affine(i, j).zero == expected.affine(i, j).zero);
         }
       }
-      std::vector<uint8_t> codes(kCols);
-      for (size_t r = 0; r < kRows; ++r) {
+      std::vector<uint8_t> codes(kFewCols);
+      for (size_t r = 0; r < kFewRows; ++r) {
         packed.GetCodes(r, codes);
         if (codes != before) FAIL("row " << r);
       }

@@ -15,15 +15,17 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kRows = 6, kCols = 24, kGroup = 8;
+using testing::kFewCols;
+using testing::kFewGroup;
+using testing::kFewRows;
 
 // Normal weights of a random magnitude, some shifted to one side, some exactly 0.
 Matrix<float> RandomWeights(Rng& rng) {
-  Matrix<float> weights(kRows, kCols);
+  Matrix<float> weights(kFewRows, kFewCols);
   const double magnitude = std::exp2(rng.Uniform() * 24 - 16);
   const double shift = rng.Below(2) == 0 ? 0 : 4 * (rng.Uniform() - 0.5);
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kCols; ++c) {
+  for (size_t r = 0; r < kFewRows; ++r) {
+    for (size_t c = 0; c < kFewCols; ++c) {
       const double w = rng.Below(10) == 0 ? 0 : magnitude * (rng.Normal() + shift);
       weights(r, c) = static_cast<float>(w);
     }
@@ -41,10 +43,10 @@ struct Block {
 
 std::vector<Block> Blocks(const Matrix<float>& weights, const PackedMatrix& packed) {
   std::vector<Block> blocks(packed.scale_rows() * packed.scale_cols());
-  std::vector<uint8_t> codes(kCols);
-  for (size_t r = 0; r < kRows; ++r) {
+  std::vector<uint8_t> codes(kFewCols);
+  for (size_t r = 0; r < kFewRows; ++r) {
     packed.GetCodes(r, codes);
-    for (size_t c = 0; c < kCols; ++c) {
+    for (size_t c = 0; c < kFewCols; ++c) {
       const size_t scale_row = r / packed.rows_per_scale(), scale_col = c / packed.cols_per_scale();
       Block& block = blocks[scale_row * packed.scale_cols() + scale_col];
       block.affine = packed.affine(scale_row, scale_col);
@@ -61,7 +63,7 @@ void ForEachBlock(Check check) {
   Rng rng(20);
   for (int trial = 0; trial < 10; ++trial) {
     const Matrix<float> weights = RandomWeights(rng);
-    for (const WeightScheme& scheme : testing::AllSchemes({2, 3, 4, 5, 6, 7, 8}, kGroup)) {
+    for (const WeightScheme& scheme : testing::AllSchemes({2, 3, 4, 5, 6, 7, 8}, kFewGroup)) {
       INFO(SchemeName(scheme) << ", trial " << trial);
       for (const Block& block : Blocks(weights, RoundToNearest(weights.view(), scheme))) {
         check(scheme, block);

@@ -11,7 +11,7 @@
 namespace quantref {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+using testing::kInfinity;
 
 // The distance of the level nearest to x, by looking at all of them.
 double LeastDistance(const LevelTable& table, float x) {

@@ -11,6 +11,9 @@
 
 namespace quantref::testing {
 
+// A small matrix: rows of three groups.
+inline constexpr size_t kFewRows = 6, kFewCols = 24, kFewGroup = 8;
+
 // Every kind of scheme of these bits.
 inline std::vector<WeightScheme> AllSchemes(std::initializer_list<int> all_bits, size_t group) {
   std::vector<WeightScheme> schemes;

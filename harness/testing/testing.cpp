@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <system_error>
 
 namespace quantref::testing {
@@ -30,6 +31,14 @@ void WriteFile(const fs::path& path, std::string_view contents) {
   file.close();
   INFO("writing " << path);
   REQUIRE(file.good());
+}
+
+std::string FileText(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  INFO("reading " << path);
+  REQUIRE(file.good());
+  return text;
 }
 
 fs::path SourceDir() { return QUANTREF_SOURCE_DIR; }

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <initializer_list>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,9 @@
 // What the tests of every layer share. Only tests link this.
 
 namespace quantref::testing {
+
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
+inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // A new folder of its own below the system's temporary folder, removed with all that is in it.
 class TempDir {
@@ -30,6 +34,8 @@ class TempDir {
 
 // Creates or replaces the file, and the folders above it; fails the test where that is impossible.
 void WriteFile(const std::filesystem::path& path, std::string_view contents);
+// The whole file; fails the test where it cannot be read.
+std::string FileText(const std::filesystem::path& path);
 
 std::filesystem::path SourceDir();                            // the root of the repository
 std::filesystem::path ReferenceModel(std::string_view name);  // the folder of a bundled model

@@ -10,7 +10,7 @@ namespace quantref {
 namespace {
 
 // The model encodes text, its own last bytes too.
-void Run(std::string_view input) {
+void FuzzTokenizer(std::string_view input) {
   const testing::InputFile file(input);
   const Tokenizer tokenizer = Tokenizer::Load(file.path());
   const size_t vocab = tokenizer.vocab_size();
@@ -23,7 +23,7 @@ void Run(std::string_view input) {
   }
 }
 
-const testing::AddFuzzTarget target({"harness/tokenizer", "tokenizer", Run});
+const testing::AddFuzzTarget tokenizer_target({"harness/tokenizer", "tokenizer", FuzzTokenizer});
 
 }  // namespace
 }  // namespace quantref

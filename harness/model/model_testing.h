@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "harness/base/matrix.h"
+#include "harness/base/rng.h"
+#include "harness/model/transformer.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+
+// What the tests of models share. Only tests include this.
+
+namespace quantref::testing {
+
+inline Transformer LoadTransformer(const std::filesystem::path& dir,
+                                   WeightType type = WeightType::kNative) {
+  const ModelConfig config = ReadConfig(dir / "config.json");
+  return {config, LoadWeights(config, Checkpoint::Open(dir), type, 1), config.context};
+}
+
+// The weights stay mapped when the folder is gone.
+inline Transformer Tiny(const TinyModel& model, WeightType type = WeightType::kNative) {
+  const TempDir dir;
+  WriteTinyModel(dir.path(), model);
+  return LoadTransformer(dir.path(), type);
+}
+
+inline std::vector<uint32_t> RandomIds(size_t count, size_t vocab, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<uint32_t> ids(count);
+  for (uint32_t& id : ids) id = static_cast<uint32_t>(rng.Below(vocab));
+  return ids;
+}
+
+inline Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
+  Matrix<float> matrix(rows, cols);
+  Rng rng(seed);
+  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
+  return matrix;
+}
+
+inline double At(MatrixView<const float> matrix, size_t r, size_t c) {
+  return static_cast<double>(matrix(r, c));
+}
+
+inline bool SameBits(MatrixView<const float> a, MatrixView<const float> b) {
+  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  for (size_t r = 0; r < a.rows(); ++r) {
+    if (std::memcmp(a.row(r), b.row(r), a.cols() * sizeof(float)) != 0) return false;
+  }
+  return true;
+}
+
+inline bool SameBits(const Matrix<float>& a, const Matrix<float>& b) {
+  return SameBits(a.view(), b.view());
+}
+
+// hidden (tokens, hidden) -> (tokens, vocab)
+inline Matrix<float> Logits(const Transformer& model, MatrixView<const float> hidden,
+                            Workspace& work) {
+  Matrix<float> logits(hidden.rows(), model.config().vocab);
+  model.Logits(hidden, logits.view(), work);
+  return logits;
+}
+
+}  // namespace quantref::testing
