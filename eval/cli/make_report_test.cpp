@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "eval/testing/process.h"
+#include "eval/testing/run_eval_lab.h"
 #include "eval/testing/table_lab.h"
-#include "harness/io/file.h"
 
 // The program and its page, which Chromium reads too where that is installed.
 

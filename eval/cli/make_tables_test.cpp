@@ -8,7 +8,6 @@
 #include "eval/testing/process.h"
 #include "eval/testing/run_eval_lab.h"
 #include "eval/testing/table_lab.h"
-#include "harness/io/file.h"
 
 // The program: what it writes, and its check of tables that were written before.
 

@@ -15,7 +15,6 @@
 
 #include "eval/testing/process.h"
 #include "eval/testing/table_lab.h"
-#include "harness/io/file.h"
 
 namespace quantref {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "eval/testing/process.h"
-#include "harness/io/file.h"
+#include "eval/testing/run_eval_lab.h"
 #include "harness/testing/testing.h"
 
 // What is committed under results/ and shown in the README follows from the records beside it.
