@@ -1,6 +1,5 @@
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -11,6 +10,7 @@
 #include "eval/compare/gate.h"
 #include "eval/compare/report.h"
 #include "eval/record/reader.h"
+#include "eval/support/command_line.h"
 #include "eval/support/guarded.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
@@ -62,40 +62,37 @@ std::string RequireYaml(const std::string& file) {
   return is_yaml ? "" : "expected a *.yaml file, found '" + file + "'; or put --gate last";
 }
 
-int Main(int argc, char** argv) {
-  CLI::App app("Says what changed between two sets of records of the same experiments.",
-               "compare_results");
-  CompareOptions options;
-  app.add_option("BASELINE", options.baseline, "a record, a folder of records, or a baseline")
-      ->required();
+void DefineOptions(CommandLine& line, CompareOptions& options, bool writes) {
+  line.Add("BASELINE", options.baseline, "a record, a folder of records, or a baseline",
+           {.required = true});
   // Required, it is not mistaken for the file of --gate.
+  line.Add("CANDIDATE", options.candidates, "the same, to be compared with it",
+           {.value = "", .required = !writes, .count = {{1, writes ? kMostRecords : 1}}});
+  line.Add("--gate", options.gate_file,
+           "exit with 1 if a cell is beyond the limits (default: those that results/gate.yaml "
+           "shows)",
+           {.value = "[GATE.yaml]", .check = RequireYaml, .count = {{0, 1}}});
+  line.Add("--format", options.format, "text, markdown, json or junit",
+           {.value = "FORMAT", .one_of = {"text", "markdown", "json", "junit"}});
+  line.Add("--write-baseline", options.new_baseline,
+           "compare nothing: list the newest record of each cell of the records and folders given "
+           "in FILE, a new baseline or in place of one",
+           {.value = "FILE"});
+  line.Exclude("--write-baseline", "--gate");
+  line.Footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
+}
+
+int Main(int argc, char** argv) {
+  CommandLine line("compare_results",
+                   "Says what changed between two sets of records of the same experiments.");
+  CompareOptions options;
   const bool writes = std::any_of(argv, argv + argc, [](std::string_view argument) {
     return argument.starts_with("--write-baseline");
   });
-  app.add_option("CANDIDATE", options.candidates, "the same, to be compared with it")
-      ->required(!writes)
-      ->expected(1, writes ? kMostRecords : 1)
-      ->type_name("");
-  auto* gate = app.add_option("--gate", options.gate_file,
-                              "exit with 1 if a cell is beyond the limits (default: those that "
-                              "results/gate.yaml shows)")
-                   ->expected(0, 1)
-                   ->check(RequireYaml)
-                   ->type_name("[GATE.yaml]");
-  app.add_option("--format", options.format, "text, markdown, json or junit")
-      ->check(CLI::IsMember({"text", "markdown", "json", "junit"}))
-      ->type_name("FORMAT");
-  auto* write =
-      app.add_option(
-             "--write-baseline", options.new_baseline,
-             "compare nothing: list the newest record of each cell of the records and folders "
-             "given in FILE, a new baseline or in place of one")
-          ->type_name("FILE")
-          ->excludes(gate);
-  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
-  return GuardedMain(app, argc, argv, [&] {
-    options.gated = gate->count() > 0;
-    return write->count() == 0 ? Compare(options) : MakeBaseline(options);
+  DefineOptions(line, options, writes);
+  return GuardedMain(line, argc, argv, [&] {
+    options.gated = line.Given("--gate");
+    return line.Given("--write-baseline") ? MakeBaseline(options) : Compare(options);
   });
 }
 

@@ -1,10 +1,10 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
 #include <vector>
 
+#include "eval/support/command_line.h"
 #include "eval/support/guarded.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/say.h"
@@ -43,18 +43,18 @@ int Fetch(const DatasetOptions& options, bool force) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Downloads WikiText-2 (raw, 4.7 MB) to where QuantRef looks for it, and checks it.",
-               "fetch_wikitext");
+  CommandLine line("fetch_wikitext",
+                   "Downloads WikiText-2 (raw, 4.7 MB) to where QuantRef looks for it, and checks "
+                   "it.");
   DatasetOptions options = DatasetOptions::FromEnvironment();
   bool force = false;
-  app.add_option("--url", options.url_override, "a mirror, which must hold the same bytes")
-      ->type_name("URL");
-  app.add_option("--to", options.cache_dir,
-                 "write to DIR/wikitext-2-raw (default: the cache, ~/.cache/quantref)")
-      ->type_name("DIR");
-  app.add_flag("--force", force, "download even if the right files are there");
-  app.footer("exit codes: 0 done, 2 wrong input, no network or interrupted, 3 a bug");
-  return GuardedMain(app, argc, argv, [&] { return Fetch(options, force); });
+  line.Add("--url", options.url_override, "a mirror, which must hold the same bytes",
+           {.value = "URL"});
+  line.Add("--to", options.cache_dir,
+           "write to DIR/wikitext-2-raw (default: the cache, ~/.cache/quantref)", {.value = "DIR"});
+  line.AddFlag("--force", force, "download even if the right files are there");
+  line.Footer("exit codes: 0 done, 2 wrong input, no network or interrupted, 3 a bug");
+  return GuardedMain(line, argc, argv, [&] { return Fetch(options, force); });
 }
 
 }  // namespace

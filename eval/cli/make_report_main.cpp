@@ -1,8 +1,8 @@
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
 
 #include "eval/report/page.h"
+#include "eval/support/command_line.h"
 #include "eval/support/guarded.h"
 #include "eval/support/say.h"
 #include "harness/base/machine.h"
@@ -35,20 +35,19 @@ int MakeReport(const ReportOptions& options) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Makes one self-contained HTML page from records.", "make_report");
+  CommandLine line("make_report", "Makes one self-contained HTML page from records.");
   ReportOptions options;
-  app.add_option("SPEC.yaml", options.spec, "title, records, tables, baseline (results/report.md)")
-      ->required();
-  app.add_option("--plots", options.plots, "every *.svg of this folder becomes a figure")
-      ->type_name("DIR");
-  app.add_option("--out", options.out,
-                 "write to this file instead of the spec's 'output'; without either the page is "
-                 "printed")
-      ->type_name("FILE");
-  app.add_flag("--list-records", options.list_records,
+  line.Add("SPEC.yaml", options.spec, "title, records, tables, baseline (results/report.md)",
+           {.required = true});
+  line.Add("--plots", options.plots, "every *.svg of this folder becomes a figure",
+           {.value = "DIR"});
+  line.Add("--out", options.out,
+           "write to this file instead of the spec's 'output'; without either the page is printed",
+           {.value = "FILE"});
+  line.AddFlag("--list-records", options.list_records,
                "print the files of records that the spec names, and make nothing");
-  app.footer("exit codes: 0 done, 2 wrong input or interrupted, 3 a bug");
-  return GuardedMain(app, argc, argv, [&] { return MakeReport(options); });
+  line.Footer("exit codes: 0 done, 2 wrong input or interrupted, 3 a bug");
+  return GuardedMain(line, argc, argv, [&] { return MakeReport(options); });
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "eval/support/command_line.h"
 #include "eval/support/files.h"
 #include "eval/support/guarded.h"
 #include "eval/support/say.h"
@@ -115,32 +115,29 @@ int Make(TableOptions options) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Makes the tables of a paper from records.", "make_tables");
+  CommandLine line("make_tables", "Makes the tables of a paper from records.");
   TableOptions options;
-  app.add_option("SPEC.yaml|RECORDS", options.what,
-                 "a spec of rows, columns and metrics (results/tables/README.md); or records, "
-                 "folders of them and baselines: the tables that run_eval printed of them")
-      ->required();
-  app.add_option(
-         "--format", options.format,
-         "latex, markdown, csv, html or text; without it, all files that the spec's 'outputs' "
-         "names are written, or Markdown is printed")
-      ->check(CLI::IsMember(TableFormatNames()))
-      ->type_name("FORMAT");
-  app.add_option("--records", options.records,
-                 "instead of the spec's: records, folders of them, or globs; several times")
-      ->type_name("PATH")
-      ->allow_extra_args(false);
-  auto* out = app.add_option("--out", options.out, "write to this file")->type_name("FILE");
-  app.add_option("--columns", options.columns, "of records alone: as run_eval's")
-      ->delimiter(',')
-      ->type_name("A,B");
-  app.add_flag("--check", options.check,
+  line.Add("SPEC.yaml|RECORDS", options.what,
+           "a spec of rows, columns and metrics (results/tables/README.md); or records, folders of "
+           "them and baselines: the tables that run_eval printed of them",
+           {.required = true});
+  line.Add("--format", options.format,
+           "latex, markdown, csv, html or text; without it, all files that the spec's 'outputs' "
+           "names are written, or Markdown is printed",
+           {.value = "FORMAT", .one_of = TableFormatNames()});
+  line.Add("--records", options.records,
+           "instead of the spec's: records, folders of them, or globs; several times",
+           {.value = "PATH", .one_each = true});
+  line.Add("--out", options.out, "write to this file", {.value = "FILE"});
+  line.Add("--columns", options.columns, "of records alone: as run_eval's",
+           {.value = "A,B", .separator = ','});
+  line.AddFlag("--check", options.check,
                "write nothing; exit with 1 if a file that 'outputs' names is not what the records "
-               "give now")
-      ->excludes(out);
-  app.footer("exit codes: 0 done, 1 a table is out of date, 2 wrong input or interrupted, 3 a bug");
-  return GuardedMain(app, argc, argv, [&] { return Make(options); });
+               "give now");
+  line.Exclude("--check", "--out");
+  line.Footer(
+      "exit codes: 0 done, 1 a table is out of date, 2 wrong input or interrupted, 3 a bug");
+  return GuardedMain(line, argc, argv, [&] { return Make(options); });
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "eval/config/schema.h"
 #include "eval/record/schema_page.h"
 #include "eval/run/run.h"
+#include "eval/support/command_line.h"
 #include "eval/support/guarded.h"
 #include "eval/support/option_values.h"
 #include "eval/support/resources.h"
@@ -81,60 +81,55 @@ void PrintList(const std::string& kind) {
   PrintWhole(RenderList(rows, LineWidth(STDOUT_FILENO)));
 }
 
-void DefineOptions(CLI::App& app, RunOptions& options, std::string& list) {
-  app.add_option("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
-  app.add_option("--set", options.assignments, "override a config key; repeatable")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
-  app.add_option("--methods", options.methods,
-                 "only these cells beside the reference; fp16 or reference: that alone")
-      ->delimiter(',')
-      ->type_name("A,B");
-  app.add_option("--columns", options.columns,
-                 "of the table: some of weights, bits, ppl, change, kl, top1, prefill, decode, "
-                 "time, in that order; or all (default: as many as the terminal has room for)")
-      ->delimiter(',')
-      ->type_name("A,B");
-  app.add_option("--windows", options.windows, "only the first N windows (marked in the record)")
-      ->check(WholeNumber(1, kMostWindows))
-      ->type_name("N");
-  app.add_option("--threads", options.threads, "default: all cores")
-      ->check(WholeNumber(1, kMostThreads))
-      ->type_name("N");
-  app.add_option("--out", options.out, "folder of the records (default: results/records)")
-      ->type_name("DIR");
-  app.add_flag("--dry-run", options.dry_run,
+void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
+  line.Add("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
+  line.Add("--set", options.assignments, "override a config key; repeatable",
+           {.value = "KEY=VALUE", .one_each = true});
+  line.Add("--methods", options.methods,
+           "only these cells beside the reference; fp16 or reference: that alone",
+           {.value = "A,B", .separator = ','});
+  line.Add("--columns", options.columns,
+           "of the table: some of weights, bits, ppl, change, kl, top1, prefill, decode, time, in "
+           "that order; or all (default: as many as the terminal has room for)",
+           {.value = "A,B", .separator = ','});
+  line.Add("--windows", options.windows, "only the first N windows (marked in the record)",
+           {.value = "N", .check = WholeNumber(1, kMostWindows)});
+  line.Add("--threads", options.threads, "default: all cores",
+           {.value = "N", .check = WholeNumber(1, kMostThreads)});
+  line.Add("--out", options.out, "folder of the records (default: results/records)",
+           {.value = "DIR"});
+  line.AddFlag("--dry-run", options.dry_run,
                "print cells, windows, expected time and memory, and stop");
-  app.add_flag("--layers", options.layers, "print what happened to each layer, too");
-  app.add_flag("--rerun", options.rerun, "measure a study's finished cells, too");
-  app.add_flag("--any-commit", options.any_commit,
+  line.AddFlag("--layers", options.layers, "print what happened to each layer, too");
+  line.AddFlag("--rerun", options.rerun, "measure a study's finished cells, too");
+  line.AddFlag("--any-commit", options.any_commit,
                "count records of other commits and of changed trees as finished");
-  app.add_option("--memory", options.memory_gb,
-                 "for cells measured together (default: 80 % of what is free)")
-      ->check(Number(kLeastMemoryGb, kMostMemoryGb))
-      ->type_name("GB");
-  app.add_flag(
+  line.Add("--memory", options.memory_gb,
+           "for cells measured together (default: 80 % of what is free)",
+           {.value = "GB", .check = Number(kLeastMemoryGb, kMostMemoryGb)});
+  line.AddFlag(
       "--resume", options.resume,
       "go on with an interrupted run of the same configs; one that is complete stays as it is");
-  auto* quiet = app.add_flag("--quiet", options.quiet, "print nothing but errors");
-  app.add_flag("--json", options.json, "print the records instead of the table")->excludes(quiet);
-  app.add_option("--list", list,
-                 "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
-                 "formats, models, datasets; schema: of configs, for editors; fields: of records; "
-                 "record: these for scripts")
-      ->check(CLI::IsMember({"configs", "keys", "schema", "fields", "record", "quantizers",
-                             "protocols", "kernels", "formats", "models", "datasets"}))
-      ->type_name("KIND");
-  app.footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
+  line.AddFlag("--quiet", options.quiet, "print nothing but errors");
+  line.AddFlag("--json", options.json, "print the records instead of the table");
+  line.Exclude("--json", "--quiet");
+  line.Add("--list", list,
+           "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
+           "formats, models, datasets; schema: of configs, for editors; fields: of records; "
+           "record: these for scripts",
+           {.value = "KIND",
+            .one_of = {"configs", "keys", "schema", "fields", "record", "quantizers", "protocols",
+                       "kernels", "formats", "models", "datasets"}});
+  line.Footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Quantizes a model as the configs say and measures what that does to it.",
-               "run_eval");
+  CommandLine line("run_eval",
+                   "Quantizes a model as the configs say and measures what that does to it.");
   RunOptions options;
   std::string list;
-  DefineOptions(app, options, list);
-  return GuardedMain(app, argc, argv, [&] {
+  DefineOptions(line, options, list);
+  return GuardedMain(line, argc, argv, [&] {
     if (!list.empty()) {
       PrintList(list);
     } else if (options.configs.empty()) {

@@ -3,17 +3,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <new>
-#include <sstream>
+#include <optional>
+#include <string>
 #include <system_error>
 
+#include "eval/support/command_line.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/mapping_faults.h"
-#include "eval/support/option_values.h"
 #include "eval/support/say.h"
 #include "eval/support/text_table.h"
-#include "eval/support/version.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
 
@@ -32,22 +31,8 @@ void OccupyStandardDescriptors() {
   }
 }
 
-// What parsing throws: a wrong command line, or an answer (--help, --version).
-int AnswerOf(const CLI::App& app, const CLI::ParseError& error) {
-  std::ostringstream out, err;
-  const bool answered = app.exit(error, out, err) == 0;
-  SayText(err.str());
-  PrintWhole(out.str());
-  return answered ? 0 : kExitWrongInput;
-}
-
-int ParseAndRun(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return AnswerOf(app, error);
-  }
-  RefuseEmptyArguments(argc, argv);
+int ParseAndRun(CommandLine& line, int argc, char** argv, const std::function<int()>& run) {
+  if (const std::optional<int> answer = line.Parse(argc, argv)) return *answer;
   const int exit_code = run();
   PrintWhole("");
   return exit_code;
@@ -76,17 +61,14 @@ int Explain(const std::string& program) {
 
 }  // namespace
 
-int GuardedMain(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
-  static const std::string program = app.get_name();
+int GuardedMain(CommandLine& line, int argc, char** argv, const std::function<int()>& run) {
+  static const std::string program = line.program();
   OccupyStandardDescriptors();
   CatchSignals(program.c_str());
   CatchMappingFaults(program);
-  app.set_version_flag("--version", fmt::format("QuantRef {} ({}{})", kVersion, kGitCommit,
-                                                kGitDirty ? ", changed" : ""));
-  RefuseEmptyValues(app);
   int exit_code = 0;
   try {
-    exit_code = ParseAndRun(app, argc, argv, run);
+    exit_code = ParseAndRun(line, argc, argv, run);
   } catch (...) {
     if (!CancelRequested()) return Explain(program);
   }

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <string_view>
 
@@ -10,8 +9,6 @@
 
 namespace quantref {
 namespace {
-
-constexpr char kNothing[] = "expected something, found \"\"";
 
 template <typename T>
 bool Parse(const std::string& text, T& value) {
@@ -46,23 +43,12 @@ ValueCheck Number(double least, double most) {
   };
 }
 
-void RefuseEmptyValues(CLI::App& app) {
-  for (CLI::Option* option : app.get_options()) {
-    if (option->get_items_expected_max() == 0) continue;  // a flag
-    option->check(CLI::Validator(
-        [](const std::string& value) {
-          return value.empty() ? std::string(kNothing) : std::string();
-        },
-        ""));
-  }
-}
-
 void RefuseEmptyArguments(int argc, const char* const* argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
-    if (argument.empty()) throw Error(kNothing, argv[i - 1]);
+    if (argument.empty()) throw Error(kNothingFound, argv[i - 1]);
     if (argument.starts_with("--") && argument.find('=') == argument.size() - 1)
-      throw Error(kNothing, std::string(argument.substr(0, argument.size() - 1)));
+      throw Error(kNothingFound, std::string(argument.substr(0, argument.size() - 1)));
   }
 }
 
