@@ -164,7 +164,7 @@ TEST_CASE("vector_ops: relu keeps what is above 0, and NaN", "[vector_ops]") {
     for (size_t n : NastySizes()) {
       Rng rng(n);
       Floats x = NormalFloats(n, 1, rng);
-      x[n / 2] = kNaN;
+      x[n / 2] = kNan;
       GuardedArray<float> found(x);
       OpsFor(isa).relu(found.data(), n);
       for (float& value : x) value = value < 0 ? 0 : value;
@@ -194,7 +194,7 @@ TEST_CASE("vector_ops: soft_cap against double", "[vector_ops]") {
           FAIL("tanh " << argument << ": " << scalar.data()[i] << ", expected " << expected);
       }
     }
-    GuardedArray<float> none(Floats{kNaN});
+    GuardedArray<float> none(Floats{kNan});
     kScalarOps.soft_cap(none.data(), 1, 1, 1);
     CHECK(std::isnan(none.data()[0]));
   }

@@ -10,27 +10,19 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/thin_gemm.h"
+#include "harness/model/model_testing.h"
 
 // Attention against its definition in double, and what its bits depend on.
 
 namespace quantref {
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
+using testing::At;
+using testing::kNan;
+using testing::RandomMatrix;
 
 void Fill(Matrix<float>& matrix, float value) {
   std::fill_n(matrix.data(), matrix.rows() * matrix.cols(), value);
-}
-
-double At(MatrixView<const float> matrix, size_t r, size_t c) {
-  return static_cast<double>(matrix(r, c));
 }
 
 // Softmax attention of the query at position t by its definition.
