@@ -57,10 +57,6 @@ Tokenizer Tokenizer::Load(const fs::path& path) {
   return tokenizer;
 }
 
-Tokenizer Tokenizer::FromGguf(const GgufVocabulary&, const std::string& where) {
-  throw Error("the vocabulary of a GGUF file is not supported", where);
-}
-
 std::vector<uint32_t> Tokenizer::Encode(std::string_view text) const {
   return EncodePlaced(text).ids;
 }
