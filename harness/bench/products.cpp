@@ -179,7 +179,7 @@ class Half : public Product {
     last_ = (last_ + 1) % used_;
     ForTiles(team_, spec_.rows, [&](size_t first, size_t count, size_t worker) {
       const DenseRows rows = Rows().Rows(first, count);
-      if (spec_.tokens > kThinTokens) return Decoded(rows, first, panels_[worker]);
+      if (spec_.tokens > ThinTokens(spec_.isa)) return Decoded(rows, first, panels_[worker]);
       ThinKernelsFor(spec_.isa).half({rows.data, count, spec_.cols, x_.data(), spec_.cols,
                                       spec_.tokens, y_.data() + first, spec_.rows});
     });

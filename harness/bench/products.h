@@ -41,7 +41,7 @@ class Product {
   virtual size_t weight_bytes() const = 0;  // that one Run reads
 };
 
-// fp16 beyond kThinTokens tokens has one kernel, that of ActiveIsa(). team: of spec.threads, null
+// fp16 beyond ThinTokens has one kernel, that of ActiveIsa(). team: of spec.threads, null
 // for one.
 std::unique_ptr<Product> MakeProduct(const ProductSpec& spec, Team* team);
 

@@ -41,7 +41,7 @@ std::vector<Isa> AvailableIsas() {
 
 bool HasKernel(const ProductSpec& spec) {
   if (!bench::HasLibrary(spec.library)) return false;
-  const bool thin = spec.tokens <= kThinTokens;
+  const bool thin = spec.tokens <= ThinTokens(spec.isa);
   switch (spec.library) {
     case Library::kOurs:
       if (spec.isa == Isa::kScalar && spec.rows > 512) return false;  // seconds a product

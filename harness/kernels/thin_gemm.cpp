@@ -36,6 +36,13 @@ const ThinKernels& ThinKernelsFor(Isa isa) {
   return kScalarThin;
 }
 
+// AVX2's sgemm is worth packing x and decoding W for from some dozens of rows on (README.md has the
+// figures).
+size_t ThinTokens(Isa isa) {
+  constexpr size_t kOfAvx2 = 47;
+  return isa == Isa::kAvx2 ? kOfAvx2 : kThinTokens;
+}
+
 void MultiplyThin(MatrixView<const float> x, const DenseRows& w, MatrixView<float> y) {
   QR_CHECK_EQ(x.cols(), w.cols);
   QR_CHECK_EQ(x.rows(), y.rows());

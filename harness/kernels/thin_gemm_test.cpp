@@ -138,6 +138,18 @@ TEST_CASE("thin_gemm: every number of tokens and of rows", "[thin_gemm]") {
   }
 }
 
+// The longer a row, the fewer tokens some instruction sets take in a pass.
+TEST_CASE("thin_gemm: long rows", "[thin_gemm]") {
+  Rng rng(6);
+  for (const Type type : kTypes) {
+    for (const size_t in : {1194, 1400, 1433, 1790, 2400}) {
+      const Stored w(type, 26, in, rng);
+      for (const size_t tokens : {4, 7, 13})
+        CheckAgainstDefinition(w, NormalFloats(tokens * in, 1, rng), tokens);
+    }
+  }
+}
+
 TEST_CASE("thin_gemm: all FP16 and BF16 patterns are converted exactly", "[thin_gemm]") {
   for (const Type type : {Type::kFp16, Type::kBf16}) {
     // One weight a row and x = 1: the outputs are the weights, but that a zero has no sign.

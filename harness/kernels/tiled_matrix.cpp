@@ -166,7 +166,11 @@ void TiledMatrix::GetCodesOf(size_t row, std::span<uint8_t> codes) const {
       uint32_t words[kBlockTerms / kDotTerms];
       for (size_t r = 0; r < std::size(words); ++r) words[r] = FourCodes<kBits>(block, output, r);
       const size_t left = plain_.group - std::min(first, plain_.group);
-      std::memcpy(group + first, words, std::min(sizeof(words), left));
+      if (left >= sizeof(words)) {
+        std::memcpy(group + first, words, sizeof(words));  // of a size that the compiler knows
+      } else {
+        std::memcpy(group + first, words, left);
+      }
     }
   }
 }

@@ -101,7 +101,7 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, MatrixView<floa
     x = rounded;
   }
   const std::optional<DenseRows> dense = linear.weight.dense();
-  if (dense && x.rows() <= kThinTokens) return ApplyThin(*dense, x, y, scratch.team);
+  if (dense && x.rows() <= ThinTokens()) return ApplyThin(*dense, x, y, scratch.team);
   ApplyDecoded(linear.weight, x, y, scratch);
 }
 

@@ -49,7 +49,7 @@ struct LinearScratch {
 bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens);
 
 // y (T, out) = Q(x (T, in)) W^T + b. Through the integer kernels (qgemm.h) where the weight has
-// their layout and MultipliesCodes says so; up to kThinTokens tokens read dense weights as they are
+// their layout and MultipliesCodes says so; up to ThinTokens tokens read dense weights as they are
 // stored (thin_gemm.h); else the weight is decoded panel by panel, so a layer costs no more memory
 // than the panel. A result does not depend on how often it is asked for.
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,

@@ -62,9 +62,14 @@ TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
   const struct {
     size_t tokens, in, out;
   } shapes[] = {
-      {1, 16, 24},     {3, 5, 1}, {7, 64, 64}, {2, 4096, 512},  // one full panel
-      {3, 4096, 1100},                                          // two, and a part
-      {2, 20000, 520},                                          // the fewest rows a panel may have
+      {1, 16, 24},
+      {3, 5, 1},
+      {7, 64, 64},
+      {2, 4096, 512},   // one full panel
+      {3, 4096, 1100},  // two, and a part
+      {2, 20000, 520},  // the fewest rows a panel may have
+      {ThinTokens(), 48, 40},
+      {ThinTokens() + 1, 48, 40},
   };
   for (const auto& [tokens, in, out] : shapes) {
     INFO(tokens << " tokens, " << in << " -> " << out);
