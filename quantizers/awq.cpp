@@ -10,7 +10,6 @@
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/parallel.h"
-#include "harness/kernels/dequantize.h"
 #include "harness/kernels/gemm.h"
 #include "harness/method/scale_search.h"
 #include "harness/quant/grid.h"
@@ -18,8 +17,10 @@
 namespace quantref {
 namespace {
 
-constexpr std::array<Knob, 5> kKnobs = {{
+constexpr std::array<Knob, 6> kKnobs = {{
     {"grid", "candidates of the scale search", Knob::Kind::kCount, 20, 1, 1000},
+    {"tokens", "of the calibration text that the scale search looks at", Knob::Kind::kCount,
+     kSearchTokens, 1, 1 << 24},
     {"scale", "search channel scales", Knob::Kind::kFlag, 1, 0, 1},
     {"clip", "search clipping limits", Knob::Kind::kFlag, 1, 0, 1},
     {"clip_grid", "a step of clipping is 1/clip_grid", Knob::Kind::kCount, 20, 1, 1000},
@@ -28,13 +29,16 @@ constexpr std::array<Knob, 5> kKnobs = {{
 
 constexpr double kLeastScale = 1e-4;
 
-void SearchScales(CalibratedBlock& block, const ScalingGroup& group, size_t grid, size_t threads) {
+void SearchScales(CalibratedBlock& block, const ScalingGroup& group, const Knobs& knobs,
+                  size_t threads) {
+  const size_t grid = knobs.Count("grid");
   const std::vector<double>& means = block.input(group.tap).channel_mean;
   std::vector<std::vector<float>> candidates;
   for (size_t i = 0; i < grid; ++i) {
     candidates.push_back(AwqScales(means, static_cast<double>(i) / static_cast<double>(grid)));
   }
-  const size_t best = ScaleSearch(block, group).Best(candidates, threads);
+  const size_t best =
+      ScaleSearch(block, group, knobs.Count("tokens"), threads).Best(candidates, threads);
   Fold(block, group, candidates[best]);
   Note(block, group.tap,
        fmt::format("awq ratio {:.2f}", static_cast<double>(best) / static_cast<double>(grid)));
@@ -133,7 +137,7 @@ class TileSearch {
  private:
   // Takes over the limits on trial where they are better than the best so far.
   void Try() {
-    DecodeRows(RoundToNearest(weights_, scheme_, trial_.view()), 0, change_.view());
+    RoundValues(weights_, scheme_, trial_.view(), change_.view());
     for (size_t r = 0; r < weights_.rows(); ++r) {
       for (size_t c = 0; c < weights_.cols(); ++c) change_(r, c) = weights_(r, c) - change_(r, c);
     }
@@ -165,13 +169,15 @@ std::span<const Knob> Awq::knobs() const { return kKnobs; }
 
 DataNeeds Awq::needs(const Knobs& knobs) const {
   const bool scale = knobs.Flag("scale");
-  return {.channel_mean = scale, .gram = knobs.Flag("clip"), .kept = scale};
+  return {.channel_mean = scale,
+          .gram_blocks = knobs.Flag("clip"),
+          .kept = scale ? knobs.Count("tokens") : 0};
 }
 
 void Awq::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const {
   if (knobs.Flag("scale")) {
     for (const ScalingGroup& group : block.shape.layout().ScalingGroups()) {
-      if (block.Quantizes(group.tap)) SearchScales(block, group, knobs.Count("grid"), threads);
+      if (block.Quantizes(group.tap)) SearchScales(block, group, knobs, threads);
     }
   }
   if (knobs.Flag("clip")) SearchLimits(block, ClipGridOf(knobs), threads);
@@ -181,7 +187,7 @@ SearchWork Awq::Searches(const BlockPlan& block, const Knobs& knobs) const {
   SearchWork work;
   if (knobs.Flag("scale")) {
     for (const ScalingGroup& group : block.layout.ScalingGroups())
-      AddScaleSearch(block, group, knobs.Count("grid"), work);
+      AddScaleSearch(block, group, knobs.Count("grid"), knobs.Count("tokens"), work);
   }
   const double steps = static_cast<double>(ClipGridOf(knobs).steps);
   for (const LinearRow& row : block.layout.linears) {

@@ -14,7 +14,9 @@ namespace quantref {
 //   s* = argmin_s || Q(W diag(s)) Q(diag(s)^-1 X) - W X ||,  s = s_X^ratio,
 // over ratio = 0, 1/grid, ..., (grid - 1)/grid; the output is that of the module around the group
 // (ScaleSearch). Ratio 0 scales nothing, so the search never does worse than rounding alone on the
-// inputs that it sees. Q rounds the inputs only where the config rounds activations.
+// inputs that it sees: those of the first tokens of up to 16 calibration samples, `tokens` of them
+// in all. s_X is a mean over all calibration tokens. Q rounds the inputs only where the config
+// rounds activations.
 //
 // Clipping (auto_clip of the authors' program). For each scale of each quantized linear other than
 // q and k, whose products the softmax magnifies: weights are cut at absmax * (1 - i/clip_grid),

@@ -226,12 +226,12 @@ TEST_CASE("awq: its searches can be switched off", "[awq]") {
 
 TEST_CASE("awq: needs what its searches read", "[awq]") {
   const DataNeeds all = Awq().needs(AwqKnobs({}));
-  CHECK((all.channel_mean && all.kept && all.gram));
-  CHECK_FALSE((all.channel_max || all.true_sequential));
-  const DataNeeds scale = Awq().needs(AwqKnobs({{"clip", 0}}));
-  CHECK((scale.channel_mean && scale.kept && !scale.gram));
+  CHECK((all.channel_mean && all.kept == kSearchTokens && all.gram_blocks));
+  CHECK_FALSE((all.channel_max || all.gram || all.true_sequential));
+  const DataNeeds scale = Awq().needs(AwqKnobs({{"clip", 0}, {"tokens", 500}}));
+  CHECK((scale.channel_mean && scale.kept == 500 && !scale.gram_blocks));
   const DataNeeds clip = Awq().needs(AwqKnobs({{"scale", 0}}));
-  CHECK((clip.gram && !clip.channel_mean && !clip.kept));
+  CHECK((clip.gram_blocks && !clip.channel_mean && clip.kept == 0));
   CHECK_FALSE(Awq().needs(AwqKnobs({{"scale", 0}, {"clip", 0}})).Any());
 }
 
@@ -253,6 +253,7 @@ TEST_CASE("awq: what it searches, by hand") {
   CHECK(work.products == 5 * 5 * 2 * 512.0 * static_cast<double>(kThreeBitGroups.group));
   CHECK(work.forwards == std::array<double, kTaps>{11, 0, 11, 11});
   CHECK(work.candidates == 10);
+  CHECK(work.tokens == kSearchTokens);
   knobs.Set("scale", 0);
   knobs.Set("clip", 0);
   const SearchWork nothing = awq.Searches(block, knobs);

@@ -44,7 +44,9 @@ void Smooth(CalibratedBlock& block, const ScalingGroup& group, std::span<const d
     candidates.push_back(SmoothQuantScales(block.input(group.tap).channel_max, weight_max, alpha));
   }
   const size_t best =
-      candidates.size() == 1 ? 0 : ScaleSearch(block, group).Best(candidates, threads);
+      candidates.size() == 1
+          ? 0
+          : ScaleSearch(block, group, kSearchTokens, threads).Best(candidates, threads);
   Fold(block, group, candidates[best]);
   Note(block, group.tap, fmt::format("alpha {:.2f}", alphas[best]));
 }
@@ -54,7 +56,7 @@ void Smooth(CalibratedBlock& block, const ScalingGroup& group, std::span<const d
 std::span<const Knob> SmoothQuant::knobs() const { return kKnobs; }
 
 DataNeeds SmoothQuant::needs(const Knobs& knobs) const {
-  return {.channel_max = true, .kept = knobs.Flag("search")};
+  return {.channel_max = true, .kept = knobs.Flag("search") ? kSearchTokens : 0};
 }
 
 void SmoothQuant::Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const {
@@ -75,7 +77,7 @@ SearchWork SmoothQuant::Searches(const BlockPlan& block, const Knobs& knobs) con
   SearchWork work;
   if (!knobs.Flag("search")) return work;
   for (const ScalingGroup& group : block.layout.ScalingGroups()) {
-    if (group.of_norm()) AddScaleSearch(block, group, kAlphaSteps + 1, work);
+    if (group.of_norm()) AddScaleSearch(block, group, kAlphaSteps + 1, kSearchTokens, work);
   }
   return work;
 }

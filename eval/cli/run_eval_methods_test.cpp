@@ -59,8 +59,12 @@ TEST_CASE("run_eval: methods that calibrate, alone and composed", "[methods]") {
     packed.insert(record["hashes"]["packed_weights"].get<std::string>());
     const RecordJson& calibration = record["calibration"];
     CHECK(calibration["used_by"] == (std::string(method) == "rtn" ? "layer report" : "method"));
-    CHECK(calibration["samples"] == (std::string(method) == "rtn" ? 4 : 5));  // as read
-    CHECK(calibration["length"] == 64);                                       // the model's context
+    CHECK(calibration["samples"] == 5);
+    CHECK(calibration["length"] == 64);  // the model's context
+    CHECK(calibration["report_tokens"] == 5 * 64);
+    const RecordJson& seconds = record["seconds"];
+    CHECK(seconds["quantize_shared"].get<double>() > 0);  // the first block's pass, if nothing else
+    CHECK(seconds["quantize_shared"].get<double>() < seconds["quantize"].get<double>());
     CHECK(calibration["overlap_with_test"].get<double>() < 0.01);
     CHECK(record["layers"].size() == 14);
     for (const RecordJson& layer : record["layers"]) {

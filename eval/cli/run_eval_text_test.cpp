@@ -189,7 +189,8 @@ TEST_CASE("run_eval: only what methods read can contaminate", "[text]") {
   CheckDone(Measure(lab, {kCalibrated[1]}));  // rtn: for the layer report
   const RecordJson calibration = lab.Record("rtn")["calibration"];
   CHECK(calibration["used_by"] == "layer report");
-  CHECK(calibration["samples"] == 4);  // of 20: that report reads no more
+  CHECK(calibration["samples"] == 16);  // of 20: that report reads no more
+  CHECK(calibration["report_tokens"] == 16 * calibration["length"].get<int>());
 }
 
 TEST_CASE("run_eval: a record says how much text calibration really read", "[text]") {

@@ -87,6 +87,9 @@ const Rows& CalibrationRows() {
                "`true` there, and above 1 % of overlap"},
               {'C', "CONTAMINATED calibration"}),
       {"calibration.used_by", kText, kRequired, "", "`method`, or `layer report` alone"},
+      {"calibration.report_tokens", kCount, kWritten, "",
+       "so many of these tokens, the first of each of the first samples, the output errors in "
+       "`layers` are of"},
       {"calibration.seeds", kMap, kOptional, "", "with several"},
       {"calibration.seeds.seeds", kCounts, kRequired, "", "all of them"},
       {"calibration.seeds.ppl", kNumbers, kOptional, "", "of each", Role::kSample},

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "eval/accuracy/kernel_path.h"
+#include "harness/method/calibrate.h"
+#include "harness/method/round_linear.h"
 #include "harness/model/block.h"
 #include "harness/model/ops.h"
 
@@ -130,67 +132,82 @@ double CellTime::PartialPass(size_t layer, Tap last) const {
          (last == Tap::kAttentionInput ? 0 : Attention(layer, load_->length));
 }
 
-// Collecting the inputs of the reference's blocks, and going on with quantized ones.
-double CellTime::CalibrationPasses() const {
-  const DataNeeds& needs = load_->needs;
+// Collecting the inputs of a block of the reference. One pass does it for all cells whose linears
+// are not rounded tap by tap.
+double CellTime::Collecting(size_t layer, Others with) const {
   const bool transforms = !load_->method->transforms.empty();
   double of_sample = 0;
-  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
-    for (const Tap tap : kAllTaps) {
-      if (needs.true_sequential || tap == Tap::kMlpHidden) of_sample += PartialPass(layer, tap);
-    }
-    if (needs.true_sequential && transforms) of_sample += PartialPass(layer, Tap::kMlpHidden);
+  if (load_->needs.true_sequential) {
+    for (const Tap tap : kAllTaps) of_sample += PartialPass(layer, tap);
+    if (transforms) of_sample += PartialPass(layer, Tap::kMlpHidden);
+  } else if (std::none_of(with.begin(), with.end(),
+                          [](const CellLoad* other) { return !other->needs.true_sequential; })) {
+    of_sample = PartialPass(layer, Tap::kMlpHidden);
   }
-  if (load_->sequential) of_sample += Forward(load_->length, true);
   return OverSamples(of_sample);
 }
 
-double CellTime::Statistics() const {
-  const DataNeeds& needs = load_->needs;
+// Going on with the quantized block; what the reference's gives comes with what is collected.
+double CellTime::Advancing(size_t layer) const {
+  if (!load_->sequential) return 0;
+  const double tokens = AsDouble(load_->length);
+  return OverSamples(tokens * BlockToken(Block(layer), true) + Attention(layer, load_->length));
+}
+
+// What is summed for all of these cells together.
+double CellTime::Statistics(size_t layer, Others of) const {
+  const BlockLayout layout = LayoutOf(config_, layer);
   const double tokens = AsDouble(load_->length);
   double visited = 0, products = 0, sums = 0;
-  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
-    const BlockLayout layout = LayoutOf(config_, layer);
-    for (const Tap tap : kAllTaps) {
-      const double channels = AsDouble(layout.Channels(tap));
-      visited += tokens * channels * (needs.channel_max + needs.channel_mean);
-      if (!needs.gram) continue;
-      products += tokens * channels * channels;  // of a triangle
-      sums += channels * channels / 2;
+  for (const Tap tap : kAllTaps) {
+    GramPart part = GramPart::kNone;
+    DataNeeds needs;
+    for (const CellLoad* cell : of) {
+      needs = needs | cell->needs;
+      part = std::max(part, GramOf(PlanOfBlock(config_, cell->plan, layer), tap, cell->needs));
     }
+    const double channels = AsDouble(layout.Channels(tap));
+    const double block = std::min(channels, AsDouble(kGramBlock));
+    visited += tokens * channels * (needs.channel_max + needs.channel_mean);
+    if (part == GramPart::kNone) continue;
+    const double summed = part == GramPart::kAll ? (channels + block) / 2 : block;  // a column
+    products += 2 * tokens * channels * summed;
+    sums += channels * summed;
   }
   const double gram = (products * rates_.GramOperation() + sums * kStep) / AsDouble(threads_);
   return OverSamples(visited * kStep) + AsDouble(load_->samples) * gram;
 }
 
-// One kept sample's way through the module of a tap, with the readers on the kernels.
-double CellTime::Module(size_t layer, const BlockPlan& block, Tap tap) const {
+// So many tokens' way through the module of a tap, its readers decoded.
+double CellTime::Module(size_t layer, const BlockPlan& block, Tap tap, size_t tokens) const {
   const BlockLayout& layout = block.layout;
   double token = kStep * AsDouble(layout.Channels(tap) + config_.hidden);
-  for (const LinearIndex i : layout.Module(tap)) {
-    const bool reads = layout.row(i).tap == tap;
-    token += reads ? LinearToken(block[i], true)
-                   : Weights(block[i]) * rates_.Product({}, block[i].shape);
-  }
-  return AsDouble(load_->length) * token +
-         (tap == Tap::kAttentionInput ? Attention(layer, load_->length) : 0);
+  for (const LinearIndex i : layout.Module(tap))
+    token += Weights(block[i]) * rates_.Product({}, block[i].shape);
+  return AsDouble(tokens) * token + (tap == Tap::kAttentionInput ? Attention(layer, tokens) : 0);
 }
 
-double CellTime::Searches(size_t layer) const {
+// Nothing where another cell has searched the same.
+double CellTime::Searches(size_t layer, Others with) const {
   const BlockPlan block = Block(layer);
   const Method& method = *load_->method;
   const auto scheme = std::find_if(block.linears.begin(), block.linears.end(),
                                    [](const auto& linear) { return linear.scheme; });
   if (scheme == block.linears.end()) return 0;
+  for (const CellLoad* other : with) {
+    if (TransformAlike(method, block, *other->method, PlanOfBlock(config_, other->plan, layer)))
+      return 0;
+  }
   double seconds = 0;
   for (const Transform* transform : method.transforms) {
     const SearchWork work = transform->Searches(block, method.KnobsOf(*transform));
     double serial = work.rounded * rates_.Trial(FormatOf(*scheme, true), scheme->shape) +
                     work.products * rates_.GramOperation();
     const double kept = AsDouble(std::min(load_->samples, kKeptSamples));
+    const size_t rows = KeptRows(load_->samples, load_->length, work.tokens);
     for (const Tap tap : kAllTaps) {
       const double forwards = work.forwards[static_cast<size_t>(tap)];
-      if (forwards > 0) serial += forwards * kept * Module(layer, block, tap);
+      if (forwards > 0) serial += forwards * kept * Module(layer, block, tap, rows);
     }
     seconds += serial * Turns(work.candidates, threads_) / AsDouble(work.candidates);
   }
@@ -202,7 +219,8 @@ double CellTime::Report(const PlannedLinear& linear) const {
   const double token = Weights(linear) * rates_.Product({}, linear.shape) +
                        LinearToken(linear, false) + 2 * kStep * AsDouble(linear.shape.rows);
   const size_t kept = std::min(load_->samples, kKeptSamples);
-  return AsDouble(load_->length) * token * Turns(kept, threads_);
+  const size_t rows = KeptRows(load_->samples, load_->length, kReportTokens);
+  return AsDouble(rows) * token * Turns(kept, threads_);
 }
 
 // Linears one after the other where they are calibrated, else side by side.
@@ -216,11 +234,19 @@ double CellTime::Rounding() const {
   return seconds;
 }
 
-double CellTime::Quantize() const {
+double CellTime::Quantize(Others before) const {
   double seconds = Rounding();
   if (load_->samples == 0) return seconds;
-  seconds += CalibrationPasses() + Statistics();
-  for (size_t layer = 0; layer < config_.layers.size(); ++layer) seconds += Searches(layer);
+  std::vector<const CellLoad*> all(before.begin(), before.end());
+  all.push_back(load_);
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
+    // Cells that go on with what they made read different things from then on.
+    const bool together = layer == 0 || !load_->sequential;
+    const Others with = together ? before : Others();
+    seconds += Collecting(layer, with) + Advancing(layer) + Searches(layer, with);
+    seconds += Statistics(layer, together ? Others(all) : Others(&load_, 1));
+    if (!with.empty()) seconds -= Statistics(layer, with);
+  }
   return seconds;
 }
 

@@ -16,7 +16,9 @@ class CellTime {
   // All must outlive it.
   CellTime(const ModelConfig& config, const CellLoad* load, size_t threads, Rates& rates);
 
-  double Quantize() const;
+  // `before`: cells that read alike and are quantized at the same time; what they do for it is
+  // free.
+  double Quantize(std::span<const CellLoad* const> before = {}) const;
   double Measure(std::span<const Window> windows, bool compare) const;
   // Of the gate between the paths, by one thread, where the cell is on the kernels.
   double Gate(std::span<const Window> windows) const;
@@ -30,11 +32,13 @@ class CellTime {
   double Forward(size_t tokens, bool kernels) const;
   BlockPlan Block(size_t layer) const;
 
-  double CalibrationPasses() const;
+  using Others = std::span<const CellLoad* const>;
+  double Collecting(size_t layer, Others with) const;
+  double Advancing(size_t layer) const;
   double PartialPass(size_t layer, Tap last) const;
-  double Statistics() const;
-  double Searches(size_t layer) const;
-  double Module(size_t layer, const BlockPlan& block, Tap tap) const;
+  double Statistics(size_t layer, Others of) const;
+  double Searches(size_t layer, Others with) const;
+  double Module(size_t layer, const BlockPlan& block, Tap tap, size_t tokens) const;
   double Rounding() const;
   double Report(const PlannedLinear& linear) const;
   double OverSamples(double of_sample) const;

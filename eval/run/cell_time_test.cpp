@@ -111,14 +111,40 @@ TEST_CASE("cell time: calibration grows with its samples, GPTQ with its matrices
     gptq.load.samples = samples;
     return gptq.Quantize();
   };
-  const double eight = with_samples(8);
-  CHECK(with_samples(24) - eight == Approx(2 * (with_samples(16) - eight)));
+  const double sixteen = with_samples(16);
+  CHECK(with_samples(48) - sixteen == Approx(2 * (with_samples(32) - sixteen)));
   double rounding = 0;
   for (const PlannedLinear& linear : gptq.plan) {
     if (linear.scheme) rounding += gptq.rates.Round(linear, gptq.method);
   }
   CHECK(rounding > 0);
-  CHECK(eight > rounding);
+  CHECK(sixteen > rounding);
+}
+
+TEST_CASE("cell time: what cells share is priced once") {
+  const auto load = [](Cell& cell, bool sequential) {
+    cell.load.samples = 16;
+    cell.load.length = 64;
+    cell.load.sequential = sequential;
+  };
+  for (const bool sequential : {true, false}) {
+    Cell gptq(nullptr, "gptq"), awq("awq", "gptq");
+    load(gptq, sequential);
+    load(awq, sequential);
+    const CellTime time(awq.config, &awq.load, 1, awq.rates);
+    const CellLoad *other = &gptq.load, *same = &awq.load;
+    const double alone = time.Quantize(), behind = time.Quantize(std::span(&other, 1)),
+                 twice = time.Quantize(std::span(&same, 1));
+    CHECK(behind < alone);  // the pass and the sums
+    CHECK(twice < behind);  // and the search
+    // Of two blocks the first, or all but rounding.
+    double rounding = 0;
+    for (const PlannedLinear& linear : awq.plan) {
+      if (linear.scheme) rounding += awq.rates.Round(linear, awq.method);
+    }
+    CHECK(twice > rounding);
+    if (!sequential) CHECK(alone - twice > 1.5 * (alone - behind));
+  }
 }
 
 TEST_CASE("cell time: the gate costs passes of both paths, and nothing without kernels") {

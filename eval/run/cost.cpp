@@ -9,6 +9,7 @@
 #include "eval/run/cell_time.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
+#include "harness/method/quantize_model.h"
 #include "harness/model/layout.h"
 #include "harness/model/ops.h"
 #include "harness/model/synthetic.h"
@@ -96,16 +97,60 @@ double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>&
   return bytes;
 }
 
+bool ReadAlike(const CellLoad& a, const CellLoad& b) {
+  return a.samples > 0 && a.text == b.text && a.samples == b.samples && a.length == b.length;
+}
+
+namespace {
+
+// Hidden states of the calibration text, as often as cells that part hold them.
+double HiddenStates(const ModelConfig& config, std::span<const CellLoad> cells) {
+  double most = 0;
+  for (const CellLoad& load : cells) {
+    const auto alike = static_cast<size_t>(std::count_if(
+        cells.begin(), cells.end(), [&](const CellLoad& other) { return ReadAlike(load, other); }));
+    most = std::max(most, 4.0 * static_cast<double>(MostStores(alike, load.sequential) *
+                                                    load.samples * load.length * config.hidden));
+  }
+  return std::min(most, static_cast<double>(DefaultActivationBudget()));
+}
+
+// What is collected of one block's inputs, with a copy for transforms to change, and what is tried
+// out on them.
+double StatisticsBytes(const ModelConfig& config, const CellLoad& load, size_t threads) {
+  if (load.samples == 0) return 0;
+  const BlockLayout layout = LayoutOf(config, 0);
+  const bool gram = load.needs.gram || load.needs.gram_blocks;
+  const bool transforms = !load.method->transforms.empty();
+  double channels = 0, squares = 0, widest = 0;
+  for (const Tap tap : kAllTaps) {
+    const double own = static_cast<double>(layout.Channels(tap));
+    double readers = 0;
+    for (const LinearIndex reader : layout.Readers(tap))
+      readers += own * static_cast<double>(layout.row(reader).rows);
+    channels += own;
+    squares += own * own;
+    widest = std::max(widest, readers);
+  }
+  const double kept = static_cast<double>(std::max(load.needs.kept, kReportTokens));
+  const double batch = static_cast<double>(std::min(kSampleBatch, load.samples) * load.length);
+  const double copies = transforms ? 2 : 1;
+  return copies * (4 * kept * channels + (gram ? 8 * squares : 0)) +
+         (gram ? 4 * batch * channels : 0) + (load.needs.gram ? 12 * squares / 2 : 0) +
+         4 * widest * static_cast<double>(transforms ? threads + 1 : 2);
+}
+
+}  // namespace
+
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                       std::span<const CellLoad> cells, size_t threads) {
-  double hidden_states = 0, weights = 0;
+  const ModelConfig& config = model.config;
+  double calibration = 0, weights = 0;
   for (const CellLoad& load : cells) {
     weights += load.weight_bytes;
-    hidden_states = std::max(
-        hidden_states, 4.0 * static_cast<double>(load.samples * load.length * model.config.hidden));
+    calibration = std::max(calibration, StatisticsBytes(config, load, threads));
   }
-  hidden_states = std::min(hidden_states, static_cast<double>(DefaultActivationBudget()));
-  const ModelConfig& config = model.config;
+  calibration += HiddenStates(config, cells);
   // The hidden state, a module's input and its output; what the linears make inside a module; the
   // heads' outputs; a head's keys and values once more, and a tile's scores for them.
   const BlockLayout layout = LayoutOf(config, 0);
@@ -122,7 +167,7 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
   const Checkpoint& checkpoint = *model.weights.checkpoint;
   return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() +
                              OwnBytes(model.weights)) +
-         weights + hidden_states +
+         weights + calibration +
          workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
 }
 
@@ -139,7 +184,11 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
       {0, CellTime(model.config, nullptr, threads, rates).Measure(windows, compare)});
   for (const CellLoad& load : cells) {
     const CellTime time(model.config, &load, threads, rates);
-    cost.cells.push_back({time.Quantize(), time.Measure(windows, compare)});
+    std::vector<const CellLoad*> before;
+    for (const CellLoad* other = cells.data(); other != &load; ++other) {
+      if (ReadAlike(load, *other)) before.push_back(other);
+    }
+    cost.cells.push_back({time.Quantize(before), time.Measure(windows, compare)});
     gates += time.Gate(windows);
   }
   for (const Cost::Cell& cell : cost.cells) {

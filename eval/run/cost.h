@@ -14,7 +14,8 @@ namespace quantref {
 
 // What a run will cost, before it is run.
 struct Cost {
-  // What it waits for, in seconds. A cell's are those of its model alone.
+  // What it waits for, in seconds. A cell's are those of its model alone, less what was quantized
+  // together with cells before it.
   struct Cell {
     double quantize = 0, measure = 0;
   };
@@ -38,6 +39,7 @@ struct Cost {
 // done to it, and what it holds from then on.
 struct CellLoad {
   size_t samples = 0, length = 0;
+  const void* text = nullptr;  // that they are of; cells of one share passes and sums
   DataNeeds needs{};
   bool sequential = true;
   double weight_bytes = 0;
@@ -50,6 +52,9 @@ struct CellLoad {
 // through these.
 double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
                     bool kernels);
+
+// Whether cells read the same inputs as far as their blocks are the same.
+bool ReadAlike(const CellLoad& a, const CellLoad& b);
 
 // Cost::memory_bytes of the reference and these cells, measured together.
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,

@@ -28,8 +28,7 @@ struct GroupCell {
   size_t model = 0;                             // its row in the measurement
   QuantizedModel quantized{};
   std::string weights_sha256{};  // HashQuantized
-  double quantize_seconds = 0;
-  KernelPath path{};  // of the quantized weights, where the config asks for the kernels
+  KernelPath path{};             // of the quantized weights, where the config asks for the kernels
   std::optional<PathGap> gap{};
   std::optional<CellSpeed> speed{};
 

@@ -17,8 +17,10 @@ std::vector<CellLoad> Loads(const GroupContext& group, const Pass& pass) {
     if (cell.calibration != nullptr) {
       const CalibrationData& data = cell.calibration->data;
       load.needs = cell.method.Needs(cell.plan);
-      load.samples = SamplesRead(data, load.needs);
-      load.length = cell.calibration->length;
+      const TextRead read = ReadBy(data, load.needs);
+      load.samples = read.samples;
+      load.length = read.length;
+      load.text = &data;
       load.sequential = data.sequential;
     }
     loads.push_back(load);
@@ -85,8 +87,7 @@ void GroupCost::PlanEta(std::span<const Pass> passes) {
   size_t cells = 0;
   for (const Pass& pass : passes) {
     const Cost cost = Of(pass);
-    for (size_t cell = 1; cell < cost.cells.size(); ++cell)
-      stages.push_back({RunEta::Kind::kQuantize, cost.cells[cell].quantize});
+    if (cost.cells.size() > 1) stages.push_back({RunEta::Kind::kQuantize, cost.quantize_seconds});
     stages.push_back({RunEta::Kind::kMeasure, cost.seconds});
     for (const double seconds : Speed(pass)) stages.push_back({RunEta::Kind::kSpeed, seconds});
     cells += pass.size();

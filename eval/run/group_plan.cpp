@@ -81,8 +81,8 @@ SoughtCell Sought(const GroupContext& group, const GroupCell& cell) {
                            {"protocol.token_sha256", group.stream.sha256}});
   if (cell.calibrates) {
     const CalibrationSet& set = *cell.calibration;
-    const size_t samples = SamplesRead(set.data, cell.method.Needs(cell.plan));
-    sought.facts["calibration.token_sha256"] = set.TokenSha256(samples);
+    const TextRead read = ReadBy(set.data, cell.method.Needs(cell.plan));
+    sought.facts["calibration.token_sha256"] = set.TokenSha256(read.samples, read.length);
     if (cell.config->calibration.seeds.size() > 1) sought.name.seed = cell.calibration->seed;
   }
   return sought;

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/cancel.h"
-#include "harness/base/clock.h"
 
 namespace quantref {
 namespace {
@@ -15,44 +17,68 @@ const char* QuantizingNote(bool resumed) {
                  : "nothing of this is kept: no window is measured yet";
 }
 
-void Quantize(const GroupContext& group, GroupCell& cell) {
-  cell.quantized.weights = group.model->weights;
-  if (cell.spec == nullptr) return;
-  const Clock::time_point start = Clock::now();
-  ProgressBar bar(fmt::format("quantizing {} {}", cell.config->name, cell.label),
+QuantizeTask TaskOf(const GroupCell& cell) {
+  return {.plan = cell.plan,
+          .method = cell.method,
+          .calibration = cell.calibration == nullptr ? nullptr : &cell.calibration->data,
+          .products = cell.config->path.kernels ? Products::kKernel : Products::kSimulated,
+          .name = cell.label};
+}
+
+void Take(QuantizedModel model, GroupCell& cell) {
+  cell.quantized = std::move(model);
+  cell.weights_sha256 = HashQuantized(cell.quantized.weights);
+  if (cell.config->path.kernels) cell.path = PathOf(cell.quantized.weights);
+}
+
+// All at once, so that they share what they read alike. Returns those that could not be made.
+std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<GroupCell*>& cells) {
+  std::vector<QuantizeTask> tasks;
+  for (const GroupCell* cell : cells) tasks.push_back(TaskOf(*cell));
+  ProgressBar bar(cells.size() == 1
+                      ? fmt::format("quantizing {} {}", cells[0]->config->name, cells[0]->label)
+                      : fmt::format("quantizing {} cells", cells.size()),
                   group.options.quiet, group.eta, RunEta::Kind::kQuantize);
-  QuantizeOptions quantize;
-  quantize.threads = group.threads;
-  const bool kernels = cell.config->path.kernels;
-  quantize.products = kernels ? Products::kKernel : Products::kSimulated;
-  quantize.progress = [&](size_t done, size_t total, std::string_view what) {
-    ThrowIfCancelled();
-    group.CheckInputs();
-    bar.Update(done, total, what);
-  };
-  cell.quantized =
-      QuantizeModel(group.model->config, group.model->weights, cell.plan, cell.method,
-                    cell.calibration == nullptr ? nullptr : &cell.calibration->data, quantize);
-  cell.quantize_seconds = Since(start);
-  if (kernels) cell.path = PathOf(cell.quantized.weights);
+  std::vector<const GroupCell*> failed;
+  const QuantizeCallbacks callbacks{
+      .progress =
+          [&](size_t done, size_t total, std::string_view what) {
+            ThrowIfCancelled();
+            group.CheckInputs();
+            bar.Update(done, total, what);
+          },
+      .finished = [&](size_t task, QuantizedModel model) { Take(std::move(model), *cells[task]); },
+      .failed =
+          [&](size_t task, const Error& error) {
+            group.Tolerate(*cells[task]->config, error, cells[task]->label);
+            failed.push_back(cells[task]);
+          }};
+  QuantizeModels(group.model->config, group.model->weights, tasks, group.threads, callbacks);
+  return failed;
 }
 
 }  // namespace
 
 void QuantizeCells(GroupContext& group, Pass& cells) {
   const InterruptNote note(QuantizingNote(group.options.resume));
-  size_t rows = 1;  // behind the reference's
-  for (auto cell = cells.begin(); cell != cells.end();) {
-    try {
-      Quantize(group, *cell);
-      cell->weights_sha256 = HashQuantized(cell->quantized.weights);
-      if (cell->spec != nullptr) cell->model = rows++;
-      ++cell;
-    } catch (const Error& error) {
-      group.Tolerate(*cell->config, error, cell->label);
-      cell = cells.erase(cell);
+  std::vector<GroupCell*> quantized;
+  for (GroupCell& cell : cells) {
+    if (cell.spec != nullptr) {
+      quantized.push_back(&cell);
+      continue;
     }
+    cell.quantized.weights = group.model->weights;
+    cell.weights_sha256 = HashQuantized(cell.quantized.weights);
   }
+  if (quantized.empty()) return;
+  const std::vector<const GroupCell*> failed = Quantize(group, quantized);
+  size_t rows = 1;  // behind the reference's
+  for (GroupCell* cell : quantized) {
+    if (std::find(failed.begin(), failed.end(), cell) == failed.end()) cell->model = rows++;
+  }
+  std::erase_if(cells, [&](const GroupCell& cell) {
+    return std::find(failed.begin(), failed.end(), &cell) != failed.end();
+  });
 }
 
 }  // namespace quantref

@@ -43,9 +43,8 @@ void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.calibration = cell.calibration;
   result.calibrates = cell.calibrates;
   if (cell.calibration != nullptr)
-    result.samples_read = SamplesRead(cell.calibration->data, cell.method.Needs(cell.plan));
+    result.read = ReadBy(cell.calibration->data, cell.method.Needs(cell.plan));
   result.stages = cell.quantized.seconds;
-  result.quantize_seconds = cell.quantize_seconds;
 }
 
 }  // namespace

@@ -182,7 +182,12 @@ const Rates::FormatRates& Rates::Of(const LinearFormat& format, const LinearShap
                                   [&](const FormatRates& rates) { return rates.format == format; });
   if (known != formats_.end()) return *known;
   const Matrix<float> values = RandomMatrix(std::min(shape.rows, kRows), shape.cols);
-  const double trial = OnAll(threads_, [&] { return [&] { InFormat(format, values.view()); }; });
+  const double trial = !format.scheme ? 0 : OnAll(threads_, [&] {
+    return [&, rounded = Matrix<float>(values.rows(), values.cols())] {
+      const MatrixView<float> result(rounded.data(), rounded.rows(), rounded.cols());
+      RoundValues(values.view(), *format.scheme, {}, result);
+    };
+  });
   const Linear linear = InFormat(format, values.view());
   const double product = OnAll(threads_, [&] {
     return

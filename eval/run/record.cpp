@@ -171,21 +171,23 @@ RecordJson CalibrationJson(const GroupResult& group, const CellResult& cell) {
   if (!set.split.empty()) json["split"] = set.split;
   json["sha256"] = set.text_sha256;
   if (set.substituted_sample) json["substituted_sample"] = true;
-  json["samples"] = cell.samples_read;
-  json["length"] = set.length;
+  json["samples"] = cell.read.samples;
+  json["length"] = cell.read.length;
   if (set.data.samples.size() < set.asked_samples) json["cut_from_samples"] = set.asked_samples;
   if (set.length < set.asked_length) json["cut_from_length"] = set.asked_length;
   json["text_tokens"] = set.text_tokens;
-  json["distinct_tokens"] = set.DistinctTokens(cell.samples_read);
+  json["distinct_tokens"] = set.DistinctTokens(cell.read.samples, cell.read.length);
   json["seed"] = set.seed;
   json["sequential"] = set.data.sequential;
-  json["token_sha256"] = set.TokenSha256(cell.samples_read);
+  json["token_sha256"] = set.TokenSha256(cell.read.samples, cell.read.length);
   PutUnknown(json, set.unknown);
   const std::vector<size_t> windows = MeasuredIndices(group);
   json["overlap_with_test"] = OverlapShare(set, windows);
   if (set.is_test_text) json["is_test_text"] = true;
   if (IsContaminated(set, windows)) json["contaminated"] = true;
   json["used_by"] = cell.calibrates ? "method" : "layer report";
+  json["report_tokens"] = std::min(cell.read.samples, kKeptSamples) *
+                          KeptRows(cell.read.samples, cell.read.length, kReportTokens);
   const std::optional<SeedSpread> spread = SpreadOver(cell);
   if (!spread) return json;
   json["seeds"] = {{"seeds", spread->seeds}};
@@ -234,7 +236,8 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   record["seconds"] = {{"load", group.load_seconds}, {"evaluate", cell.evaluate_seconds}};
   if (cell.speed) record["seconds"]["throughput"] = group.throughput_seconds;
   if (!cell.layers.empty()) {
-    record["seconds"]["quantize"] = cell.quantize_seconds;
+    record["seconds"]["quantize"] = cell.stages.Total();
+    if (cell.stages.shared > 0) record["seconds"]["quantize_shared"] = cell.stages.shared;
     record["seconds"]["quantize_stages"] = {{"forward", cell.stages.forward},
                                             {"statistics", cell.stages.statistics},
                                             {"transform", cell.stages.transform},

@@ -62,7 +62,7 @@ struct CellResult {
   std::string packed_sha256{};
   const CalibrationSet* calibration{};  // nullptr: none was read
   bool calibrates = false;              // the method did; else the layer report alone
-  size_t samples_read = 0;              // of the calibration set
+  TextRead read{};                      // of the calibration set
   QuantizeSeconds stages{};
   EffectiveBits bits{};
   Perplexity perplexity{}, reference{};
@@ -70,11 +70,11 @@ struct CellResult {
   std::optional<Comparison> comparison{};  // with the reference
   std::vector<Against> against{};          // the run's other quantized cells
   std::vector<OtherSeed> other_seeds{};
-  double quantize_seconds = 0, evaluate_seconds = 0;  // wall time; evaluation: the cell's share
-  size_t kernel_linears = 0;                          // whose products went through the kernels
-  std::vector<std::string> simulated_linears{};       // whose did not although they were to
-  std::optional<PathGap> gap{};                       // where some went through the kernels
-  GapLimits limits{};                                 // of the gap
+  double evaluate_seconds = 0;                   // wall time, the cell's share
+  size_t kernel_linears = 0;                     // whose products went through the kernels
+  std::vector<std::string> simulated_linears{};  // whose did not although they were to
+  std::optional<PathGap> gap{};                  // where some went through the kernels
+  GapLimits limits{};                            // of the gap
   std::optional<CellSpeed> speed{};
 
   const std::string& method() const { return spec == nullptr ? label : spec->label; }

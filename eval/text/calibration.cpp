@@ -45,22 +45,26 @@ void DrawSamples(const TokenStream& stream, size_t count, CalibrationSet& set) {
 
 }  // namespace
 
-size_t CalibrationSet::DistinctTokens(size_t samples) const {
+size_t CalibrationSet::DistinctTokens(size_t samples, size_t tokens) const {
   std::vector<size_t> begins;
   for (size_t s = 0; s < samples; ++s) begins.push_back(places[s].begin);
   std::sort(begins.begin(), begins.end());
+  const size_t each = std::min(length, tokens);
   size_t distinct = 0, end = 0;  // of those so far
   for (const size_t begin : begins) {
-    distinct += begin + length - std::max(begin, end);
-    end = begin + length;
+    distinct += begin + each - std::clamp(end, begin, begin + each);
+    end = begin + each;
   }
   return distinct;
 }
 
-std::string CalibrationSet::TokenSha256(size_t samples) const {
+std::string CalibrationSet::TokenSha256(size_t samples, size_t tokens) const {
   std::vector<uint32_t> all;
-  for (size_t s = 0; s < samples; ++s)
-    all.insert(all.end(), data.samples[s].begin(), data.samples[s].end());
+  for (size_t s = 0; s < samples; ++s) {
+    const std::vector<uint32_t>& ids = data.samples[s];
+    const size_t count = std::min(ids.size(), tokens);
+    all.insert(all.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count));
+  }
   return Sha256Hex(std::span<const uint32_t>(all));
 }
 

@@ -36,10 +36,10 @@ struct CalibrationSet {
   std::vector<Overlap> overlap;  // of each of the test text's windows
   bool substituted_sample = false;
 
-  // Of the first so many samples: tokens of the text that are in one or more of them, and the
-  // SHA-256 of their ids, one sample after the other.
-  size_t DistinctTokens(size_t samples) const;
-  std::string TokenSha256(size_t samples) const;
+  // Of the first so many samples, or of the first tokens of each of them: tokens of the text that
+  // are in one or more, and the SHA-256 of their ids, one sample after the other.
+  size_t DistinctTokens(size_t samples, size_t tokens = SIZE_MAX) const;
+  std::string TokenSha256(size_t samples, size_t tokens = SIZE_MAX) const;
 };
 
 // Above this share of the runs of the measured windows a calibration set spoils the measurement.

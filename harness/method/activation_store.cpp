@@ -43,6 +43,20 @@ ActivationStore::ActivationStore(size_t samples, size_t tokens, size_t hidden, s
       hidden_(hidden),
       bytes_(samples * tokens * hidden * sizeof(float)),
       in_file_(bytes_ > memory_budget) {
+  Map();
+}
+
+ActivationStore::ActivationStore(const ActivationStore& other)
+    : samples_(other.samples_),
+      tokens_(other.tokens_),
+      hidden_(other.hidden_),
+      bytes_(other.bytes_),
+      in_file_(other.in_file_) {
+  Map();
+  std::memcpy(data_, other.data_, bytes_);
+}
+
+void ActivationStore::Map() {
   const int file = in_file_ ? OpenSpillFile(bytes_) : -1;
   const int flags = in_file_ ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
   void* mapped = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, file, 0);

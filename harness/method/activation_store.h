@@ -15,7 +15,8 @@ class ActivationStore {
   // Throws Error where the file is needed and cannot be had.
   ActivationStore(size_t samples, size_t tokens, size_t hidden, size_t memory_budget);
   ~ActivationStore();
-  ActivationStore(const ActivationStore&) = delete;
+  // With numbers of its own, in memory or in a file as the other's are.
+  ActivationStore(const ActivationStore& other);
   ActivationStore& operator=(const ActivationStore&) = delete;
 
   size_t samples() const { return samples_; }
@@ -26,6 +27,8 @@ class ActivationStore {
   }
 
  private:
+  void Map();
+
   size_t samples_, tokens_, hidden_, bytes_;
   bool in_file_;
   float* data_ = nullptr;

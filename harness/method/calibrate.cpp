@@ -8,45 +8,57 @@
 #include "harness/base/clock.h"
 #include "harness/base/parallel.h"
 #include "harness/kernels/gemm.h"
+#include "harness/method/round_linear.h"
 #include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {
 
-constexpr size_t kGramStripe = 256;
-
 void CopyRows(MatrixView<const float> from, MatrixView<float> to) {
-  for (size_t t = 0; t < from.rows(); ++t) std::copy_n(from.row(t), from.cols(), to.row(t));
+  for (size_t t = 0; t < to.rows(); ++t) std::copy_n(from.row(t), from.cols(), to.row(t));
 }
 
-// Some columns of the upper triangle of a tap's Gram matrix, from row 0 to the diagonal.
+// Products of some columns of a tap's Gram matrix: from row 0 to the diagonal, or on it alone.
 struct GramStripe {
   size_t tap, col;
+  bool above;
 };
 
 // The long ones of a tap first, so that threads end together.
-std::vector<GramStripe> GramStripes(const BlockLayout& layout, std::span<const Tap> taps) {
+std::vector<GramStripe> GramStripes(const Calibrator::Pass& pass) {
   std::vector<GramStripe> stripes;
-  for (const Tap tap : taps) {
-    const size_t count = (layout.Channels(tap) + kGramStripe - 1) / kGramStripe;
-    for (size_t i = count; i-- > 0;) stripes.push_back({static_cast<size_t>(tap), i * kGramStripe});
+  for (const Tap tap : pass.taps) {
+    const GramPart part = pass.grams[static_cast<size_t>(tap)];
+    if (part == GramPart::kNone) continue;
+    const size_t count = (pass.layout.Channels(tap) + kGramBlock - 1) / kGramBlock;
+    for (size_t i = count; i-- > 0;)
+      stripes.push_back({static_cast<size_t>(tap), i * kGramBlock, part == GramPart::kAll});
   }
   return stripes;
 }
 
+// gram += rows^T x, at (row, col), `product` being scratch of that shape.
+void AddProduct(MatrixView<const float> rows, MatrixView<const float> x, size_t row, size_t col,
+                MatrixView<float> product, Matrix<double>& gram) {
+  MultiplyFirstTransposed(rows, x, product);
+  for (size_t i = 0; i < product.rows(); ++i) {
+    for (size_t j = 0; j < product.cols(); ++j)
+      gram(row + i, col + j) += static_cast<double>(product(i, j));
+  }
+}
+
 // gram += x^T x in this stripe, sample after sample; the products of a sample in FP32, their sum in
-// double.
+// double. The block on the diagonal is a product of its own, so that it has the same bits whether
+// what is above it is asked for or not.
 void AddStripe(std::span<const Matrix<float>> samples, const GramStripe& stripe,
                Matrix<double>& gram) {
-  const size_t width = std::min(kGramStripe, gram.cols() - stripe.col), height = stripe.col + width;
-  Matrix<float> product(height, width);
+  const size_t col = stripe.col, width = std::min(kGramBlock, gram.cols() - col);
+  Matrix<float> above(stripe.above ? col : 0, width), block(width, width);
   for (const Matrix<float>& x : samples) {
-    MultiplyFirstTransposed(x.view().Cols(0, height), x.view().Cols(stripe.col, width),
-                            product.view());
-    for (size_t i = 0; i < height; ++i) {
-      for (size_t j = 0; j < width; ++j)
-        gram(i, stripe.col + j) += static_cast<double>(product(i, j));
-    }
+    const MatrixView<const float> own = x.view().Cols(col, width);
+    if (above.rows() > 0)
+      AddProduct(x.view().Cols(0, col), own, 0, col, above.view(), gram);
+    AddProduct(own, own, col, col, block.view(), gram);
   }
 }
 
@@ -56,11 +68,11 @@ void MirrorUpperTriangle(Matrix<double>& gram) {
   }
 }
 
-InputStatistics EmptyStatistics(size_t channels, const DataNeeds& needs) {
+InputStatistics EmptyStatistics(size_t channels, const DataNeeds& needs, GramPart gram) {
   InputStatistics statistics;
   if (needs.channel_max) statistics.channel_max.assign(channels, 0);
   if (needs.channel_mean) statistics.channel_mean.assign(channels, 0);
-  if (needs.gram) {
+  if (gram != GramPart::kNone) {
     statistics.gram = Matrix<double>(channels, channels);
     std::fill_n(statistics.gram.data(), channels * channels, 0.0);
   }
@@ -69,9 +81,24 @@ InputStatistics EmptyStatistics(size_t channels, const DataNeeds& needs) {
 
 }  // namespace
 
-size_t SamplesRead(const CalibrationData& data, const DataNeeds& needs) {
-  const bool all = needs.channel_max || needs.channel_mean || needs.gram;
-  return all ? data.samples.size() : std::min(kKeptSamples, data.samples.size());
+TextRead ReadBy(const CalibrationData& data, const DataNeeds& needs) {
+  const size_t samples = data.samples.size(), length = data.samples.at(0).size();
+  if (needs.Any()) return {samples, length};
+  return {std::min(samples, kKeptSamples), KeptRows(samples, length, kReportTokens)};
+}
+
+GramPart GramOf(const BlockPlan& block, Tap tap, const DataNeeds& needs) {
+  GramPart part = GramPart::kNone;
+  for (const LinearIndex reader : block.layout.Readers(tap)) {
+    const std::optional<WeightScheme>& scheme = block[reader].scheme;
+    if (!scheme) continue;
+    if (needs.gram) return GramPart::kAll;
+    if (!needs.gram_blocks) continue;
+    const bool inside =
+        scheme->granularity == Granularity::kGroup && kGramBlock % scheme->group == 0;
+    part = std::max(part, inside ? GramPart::kBlocks : GramPart::kAll);
+  }
+  return part;
 }
 
 // What one sample adds to a tap's statistics.
@@ -108,19 +135,28 @@ struct Calibrator::Batch {
 };
 
 Calibrator::Calibrator(const ModelConfig& config, const ModelWeights& weights,
-                       const CalibrationData& data, size_t samples, size_t threads)
+                       const CalibrationData& data, const TextRead& read, size_t threads,
+                       size_t memory)
     : config_(config),
-      tokens_(data.samples.at(0).size()),
+      tokens_(read.length),
       threads_(threads),
-      store_(samples, tokens_, config.hidden, data.activation_budget),
+      store_(read.samples, tokens_, config.hidden, memory),
       workspaces_(threads),
       scratch_(threads) {
-  QR_CHECK_LE(samples, data.samples.size());
-  for (size_t s = 0; s < samples; ++s) {
-    QR_CHECK_EQ(data.samples[s].size(), tokens_);
-    Embed(weights, data.samples[s], store_.sample(s));
+  QR_CHECK_LE(read.samples, data.samples.size());
+  for (size_t s = 0; s < read.samples; ++s) {
+    QR_CHECK_EQ(data.samples[s].size(), data.samples[0].size());
+    Embed(weights, std::span(data.samples[s]).first(tokens_), store_.sample(s));
   }
 }
+
+Calibrator::Calibrator(const Calibrator& other)
+    : config_(other.config_),
+      tokens_(other.tokens_),
+      threads_(other.threads_),
+      store_(other.store_),
+      workspaces_(threads_),
+      scratch_(threads_) {}
 
 void Calibrator::Forward(const Part& part, const Pass& pass, Batch& batch,
                          std::array<InputStatistics, kTaps>& statistics,
@@ -132,9 +168,11 @@ void Calibrator::Forward(const Part& part, const Pass& pass, Batch& batch,
       if (std::find(pass.taps.begin(), pass.taps.end(), tap) == pass.taps.end()) return;
       const size_t at = static_cast<size_t>(tap);
       batch.partials[at][i].Observe(x, pass.needs);
-      if (pass.needs.gram) CopyRows(x, Shaped(batch.inputs[at][i], x.rows(), x.cols()));
-      if (pass.needs.kept && sample < kKeptSamples) {
-        CopyRows(x, Shaped(statistics[at].kept[sample], x.rows(), x.cols()));
+      if (pass.grams[at] != GramPart::kNone)
+        CopyRows(x, Shaped(batch.inputs[at][i], x.rows(), x.cols()));
+      if (sample < statistics[at].kept.size()) {
+        const size_t rows = KeptRows(samples(), x.rows(), pass.needs.kept);
+        CopyRows(x, Shaped(statistics[at].kept[sample], rows, x.cols()));
       }
     };
     MatrixView<float> h = store_.sample(sample);
@@ -149,24 +187,25 @@ void Calibrator::Forward(const Part& part, const Pass& pass, Batch& batch,
   });
 }
 
-void Calibrator::Run(const Part& part, const Pass& pass,
-                     std::array<InputStatistics, kTaps>& statistics,
-                     const std::function<void()>& on_sample) {
+Calibrator::Seconds Calibrator::Run(const Part& part, const Pass& pass,
+                                    std::array<InputStatistics, kTaps>& statistics,
+                                    const std::function<void()>& on_sample) {
   for (const Tap tap : pass.taps) {
-    InputStatistics& of_tap = statistics[static_cast<size_t>(tap)];
-    of_tap = EmptyStatistics(pass.layout.Channels(tap), pass.needs);
+    const size_t at = static_cast<size_t>(tap);
+    InputStatistics& of_tap = statistics[at];
+    of_tap = EmptyStatistics(pass.layout.Channels(tap), pass.needs, pass.grams[at]);
     of_tap.tokens = samples() * tokens_;
-    if (pass.needs.kept) of_tap.kept.resize(std::min(kKeptSamples, samples()));
+    if (pass.needs.kept > 0) of_tap.kept.resize(std::min(kKeptSamples, samples()));
   }
-  const std::vector<GramStripe> stripes =
-      pass.needs.gram ? GramStripes(pass.layout, pass.taps) : std::vector<GramStripe>();
+  const std::vector<GramStripe> stripes = GramStripes(pass);
+  Seconds seconds;
   Batch batch;
   for (batch.first = 0; batch.first < samples(); batch.first += kSampleBatch) {
     batch.count = std::min(kSampleBatch, samples() - batch.first);
     for (auto& inputs : batch.inputs) inputs.resize(batch.count);
     Clock::time_point start = Clock::now();
     Forward(part, pass, batch, statistics, on_sample);
-    forward_seconds_ += Since(start);
+    seconds.forward += Since(start);
     start = Clock::now();
     for (const Tap tap : pass.taps) {
       const size_t at = static_cast<size_t>(tap);
@@ -175,13 +214,14 @@ void Calibrator::Run(const Part& part, const Pass& pass,
     ParallelFor(stripes.size(), threads_, [&](size_t i, size_t) {
       AddStripe(batch.inputs[stripes[i].tap], stripes[i], statistics[stripes[i].tap].gram);
     });
-    statistics_seconds_ += Since(start);
+    seconds.statistics += Since(start);
   }
   for (const Tap tap : pass.taps) {
     InputStatistics& of_tap = statistics[static_cast<size_t>(tap)];
     for (double& mean : of_tap.channel_mean) mean /= static_cast<double>(of_tap.tokens);
     MirrorUpperTriangle(of_tap.gram);
   }
+  return seconds;
 }
 
 }  // namespace quantref

@@ -9,6 +9,7 @@
 #include "harness/method/activation_store.h"
 #include "harness/method/calibrated_block.h"
 #include "harness/model/block.h"
+#include "harness/model/plan_model.h"
 #include "harness/model/weights.h"
 
 namespace quantref {
@@ -21,25 +22,38 @@ struct CalibrationData {
   size_t activation_budget = DefaultActivationBudget();  // bytes of hidden states held in memory
 };
 
-// How many of the first samples' inputs are kept as they are (DataNeeds::kept, and for the output
-// errors of the layer report).
-inline constexpr size_t kKeptSamples = 4;
-
 // Samples that are forwarded, side by side, before their products are summed: their inputs are held
 // meanwhile.
 inline constexpr size_t kSampleBatch = 8;
 
-// How many samples a method with these needs goes through: all, or the kept ones alone.
-size_t SamplesRead(const CalibrationData& data, const DataNeeds& needs);
+// What of the calibration text is read: the first tokens of each of the first samples.
+struct TextRead {
+  size_t samples = 0, length = 0;
+  bool operator==(const TextRead&) const = default;
+};
+
+// By a method with these needs: all of it; by one without any, for the layer report alone, the
+// kReportTokens tokens that it compares outputs of.
+TextRead ReadBy(const CalibrationData& data, const DataNeeds& needs);
+
+// Which of a tap's products x x^T are summed.
+enum class GramPart { kNone, kBlocks, kAll };
+
+// What these needs ask for, of a tap whose readers are planned so: nothing where none of them is
+// quantized. kBlocks: squares of GramBlock columns on the diagonal, which hold those of every scale.
+GramPart GramOf(const BlockPlan& block, Tap tap, const DataNeeds& needs);
+inline constexpr size_t kGramBlock = 256;
 
 // Takes the hidden states of all samples through a model, part by part, and collects what methods
 // want to know on the way. Sums over tokens run in a fixed order: within a sample, then sample
 // after sample; so results do not depend on the number of threads.
 class Calibrator {
  public:
-  // Only the first `samples` samples are used. Reads the embeddings.
+  // Reads the embeddings of what `read` says. `memory`: bytes of hidden states that it may hold in
+  // memory.
   Calibrator(const ModelConfig& config, const ModelWeights& weights, const CalibrationData& data,
-             size_t samples, size_t threads);
+             const TextRead& read, size_t threads, size_t memory);
+  Calibrator(const Calibrator& other);  // with hidden states of its own, as the other's are
 
   // A part of the model: h, in place, showing the inputs of taps to the observer.
   using Part = std::function<void(MatrixView<float> h, Workspace& work, const Observer& observer)>;
@@ -49,17 +63,21 @@ class Calibrator {
     const BlockLayout& layout;  // of the block that the part is of
     std::span<const Tap> taps;
     DataNeeds needs{};
+    std::array<GramPart, kTaps> grams{};  // by Tap
     bool advance = false;
+  };
+
+  // Wall time of passes, and of the products of what they collect.
+  struct Seconds {
+    double forward = 0, statistics = 0;
   };
 
   // Runs the part on every sample. Statistics of the pass's taps are replaced; on_sample is called
   // after each sample, one at a time, and may throw to stop.
-  void Run(const Part& part, const Pass& pass, std::array<InputStatistics, kTaps>& statistics,
-           const std::function<void()>& on_sample);
+  Seconds Run(const Part& part, const Pass& pass, std::array<InputStatistics, kTaps>& statistics,
+              const std::function<void()>& on_sample);
 
   size_t samples() const { return store_.samples(); }
-  double forward_seconds() const { return forward_seconds_; }
-  double statistics_seconds() const { return statistics_seconds_; }
 
  private:
   struct Partial;
@@ -73,7 +91,6 @@ class Calibrator {
   ActivationStore store_;
   std::vector<Workspace> workspaces_;   // one a thread
   std::vector<Matrix<float>> scratch_;  // of hidden states that do not move on, one a thread
-  double forward_seconds_ = 0, statistics_seconds_ = 0;
 };
 
 }  // namespace quantref

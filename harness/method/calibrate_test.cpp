@@ -7,6 +7,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
+#include "harness/method/round_linear.h"
 #include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -20,7 +21,7 @@ using Statistics = std::array<InputStatistics, kTaps>;
 
 constexpr size_t kSamples = 11, kSampleTokens = 9;  // more than one batch, and a part of the next
 constexpr DataNeeds kEverything = {
-    .channel_max = true, .channel_mean = true, .gram = true, .kept = true};
+    .channel_max = true, .channel_mean = true, .gram = true, .kept = 1000};
 
 struct CalibratedTexts {
   explicit CalibratedTexts(const TinyModel& shape = {}) {
@@ -37,16 +38,22 @@ struct CalibratedTexts {
     }
   }
 
+  Calibrator MakeCalibrator(const TextRead& read, size_t threads) const {
+    return {config, weights, data, read, threads, data.activation_budget};
+  }
+
   // Block 0's inputs, by way of the Calibrator.
-  Statistics Collect(const DataNeeds& needs, size_t threads) const {
+  Statistics Collect(const DataNeeds& needs, size_t threads, GramPart gram = GramPart::kAll) const {
     const RopeTable rope(config, kSampleTokens);
-    Calibrator calibrator(config, weights, data, data.samples.size(), threads);
+    Calibrator calibrator = MakeCalibrator({kSamples, kSampleTokens}, threads);
+    std::array<GramPart, kTaps> grams;
+    grams.fill(needs.gram || needs.gram_blocks ? gram : GramPart::kNone);
     Statistics statistics;
     calibrator.Run(
         [&](MatrixView<float> h, Workspace& work, const Observer& observer) {
           BlockForward({config, 0, rope}, weights.blocks[0], h, work, observer);
         },
-        {LayoutOf(config, 0), kAllTaps, needs, false}, statistics, {});
+        {LayoutOf(config, 0), kAllTaps, needs, grams, false}, statistics, {});
     return statistics;
   }
 
@@ -97,7 +104,6 @@ TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibra
                          grams[at](i, j) += value * static_cast<double>(x(t, j));
                      }
                    }
-                   if (s >= kKeptSamples) return;
                    const Matrix<float>& kept = statistics[at].kept.at(s);
                    REQUIRE(kept.rows() == x.rows());
                    for (size_t t = 0; t < x.rows(); ++t) {
@@ -110,7 +116,7 @@ TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibra
     const InputStatistics& input = statistics[at];
     const size_t n = LayoutOf(fixture.config, 0).Channels(kAllTaps[at]);
     CHECK(input.tokens == kSamples * kSampleTokens);
-    CHECK(input.kept.size() == kKeptSamples);
+    CHECK(input.kept.size() == kSamples);
     REQUIRE(input.channel_max.size() == n);
     REQUIRE(input.gram.rows() == n);
     double worst = 0;
@@ -137,6 +143,95 @@ TEST_CASE("calibrate: only what is asked for is there", "[calibrate]") {
   }
 }
 
+TEST_CASE("calibrate: blocks on the diagonal have the bits that the whole matrix has there",
+          "[calibrate]") {
+  const CalibratedTexts fixture({.hidden = 40, .intermediate = 2 * kGramBlock + 70});
+  const DataNeeds blocks = {.gram_blocks = true};
+  const Statistics whole = fixture.Collect(blocks, 2);
+  const Statistics part = fixture.Collect(blocks, 2, GramPart::kBlocks);
+  for (size_t tap = 0; tap < kTaps; ++tap) {
+    const Matrix<double>&all = whole[tap].gram, &some = part[tap].gram;
+    REQUIRE(some.rows() == all.rows());
+    bool same = true;
+    for (size_t i = 0; i < all.rows(); ++i) {
+      for (size_t j = 0; j < all.cols(); ++j)
+        same = same && some(i, j) == (i / kGramBlock == j / kGramBlock ? all(i, j) : 0);
+    }
+    CHECK(same);
+  }
+}
+
+TEST_CASE("calibrate: which products are summed", "[calibrate]") {
+  ModelConfig config;
+  config.layers.resize(1);
+  std::vector<PlannedLinear> linears(kLinears);
+  const BlockPlan block{LayoutOf(config, 0), linears};
+  const auto part = [&](Tap tap, const DataNeeds& needs) { return GramOf(block, tap, needs); };
+  const DataNeeds all = {.gram = true}, blocks = {.gram_blocks = true};
+  CHECK(part(Tap::kMlpHidden, all | blocks) == GramPart::kNone);  // nobody there is quantized
+  const auto give = [&](LinearIndex linear, const WeightScheme& scheme) {
+    linears[block.layout.PositionOf(linear)].scheme = scheme;
+  };
+  give(kDown, {.granularity = Granularity::kGroup, .group = 128});
+  give(kO, {.granularity = Granularity::kRow});
+  give(kUp, {.granularity = Granularity::kGroup, .group = 96});
+  CHECK(part(Tap::kMlpHidden, all) == GramPart::kAll);
+  CHECK(part(Tap::kMlpHidden, blocks) == GramPart::kBlocks);
+  CHECK(part(Tap::kMlpHidden, {.channel_max = true}) == GramPart::kNone);
+  CHECK(part(Tap::kAttentionOutput, blocks) == GramPart::kAll);
+  CHECK(part(Tap::kMlpInput, blocks) == GramPart::kAll);  // 96 columns may lie across an edge
+}
+
+TEST_CASE("calibrate: kept inputs are the first tokens of the first samples", "[calibrate]") {
+  const CalibratedTexts fixture;
+  const Statistics all = fixture.Collect({.kept = 1000}, 2), few = fixture.Collect({.kept = 30}, 2);
+  const Matrix<float>&whole = all[0].kept.at(4), &part = few[0].kept.at(4);
+  CHECK(few[0].kept.size() == kSamples);
+  CHECK(part.rows() == 3);  // 11 samples of 3 are the least that hold 30
+  CHECK(std::equal(part.data(), part.data() + 3 * part.cols(), whole.data()));
+  // Who asked for less gets less.
+  CHECK(all[0].Kept(30)[4].rows() == 3);
+  CHECK(all[0].Kept(1)[0].rows() == 1);
+  CHECK(all[0].Kept(1 << 20)[0].rows() == kSampleTokens);
+  CHECK(KeptRows(128, 2048, 2048) == 2048 / kKeptSamples);
+  CHECK(KeptRows(4, 2048, 2048) == 512);
+  CHECK(KeptRows(1, 512, 2048) == 512);
+}
+
+TEST_CASE("calibrate: what is read for a layer report alone", "[calibrate]") {
+  CalibrationData data;
+  data.samples.assign(32, std::vector<uint32_t>(2048));
+  CHECK(ReadBy(data, {.channel_max = true}) == TextRead{32, 2048});
+  CHECK(ReadBy(data, {.gram_blocks = true}) == TextRead{32, 2048});
+  CHECK(ReadBy(data, {}) == TextRead{kKeptSamples, kReportTokens / kKeptSamples});
+  data.samples.resize(3);
+  CHECK(ReadBy(data, {}) == TextRead{3, (kReportTokens + 2) / 3});
+}
+
+TEST_CASE("calibrate: a copy goes its own way", "[calibrate]") {
+  CalibratedTexts fixture;
+  for (const size_t budget : {size_t{0}, size_t{1} << 30}) {
+    fixture.data.activation_budget = budget;
+    const RopeTable rope(fixture.config, kSampleTokens);
+    Calibrator calibrator = fixture.MakeCalibrator({3, kSampleTokens}, 2);
+    const auto mean = [&](Calibrator& of, bool advance) {
+      Statistics statistics;
+      of.Run(
+          [&](MatrixView<float> h, Workspace& work, const Observer& observer) {
+            BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h, work, observer);
+          },
+          {LayoutOf(fixture.config, 0), kAllTaps, {.channel_mean = true}, {}, advance}, statistics,
+          {});
+      return statistics[0].channel_mean;
+    };
+    Calibrator copy(calibrator);
+    const std::vector<double> before = mean(calibrator, true);
+    CHECK(mean(copy, false) == before);
+    CHECK(mean(calibrator, false) != before);
+    CHECK(mean(copy, false) == before);
+  }
+}
+
 TEST_CASE("calibrate: the same bits for any number of threads, in memory or in a file",
           "[calibrate]") {
   CalibratedTexts fixture(
@@ -151,14 +246,15 @@ TEST_CASE("calibrate: the same bits for any number of threads, in memory or in a
 TEST_CASE("calibrate: hidden states move on only when they are told to", "[calibrate]") {
   const CalibratedTexts fixture;
   const RopeTable rope(fixture.config, kSampleTokens);
-  Calibrator calibrator(fixture.config, fixture.weights, fixture.data, 3, 2);
+  Calibrator calibrator = fixture.MakeCalibrator({3, kSampleTokens}, 2);
   const Calibrator::Part block = [&](MatrixView<float> h, Workspace& work,
                                      const Observer& observer) {
     BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h, work, observer);
   };
   const auto first_inputs = [&](bool advance) {
     Statistics statistics;
-    calibrator.Run(block, {LayoutOf(fixture.config, 0), kAllTaps, {.channel_mean = true}, advance},
+    calibrator.Run(block,
+                   {LayoutOf(fixture.config, 0), kAllTaps, {.channel_mean = true}, {}, advance},
                    statistics, {});
     return statistics[0].channel_mean;
   };

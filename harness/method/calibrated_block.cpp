@@ -33,11 +33,40 @@ void Divide(std::vector<float>& gain, std::span<const float> scales) {
   for (size_t j = 0; j < gain.size(); ++j) gain[j] /= scales[j];
 }
 
+template <typename T>
+Matrix<T> CopyOf(const Matrix<T>& from) {
+  Matrix<T> to(from.rows(), from.cols());
+  std::copy_n(from.data(), from.rows() * from.cols(), to.data());
+  return to;
+}
+
 }  // namespace
 
 DataNeeds DataNeeds::operator|(const DataNeeds& other) const {
-  return {channel_max || other.channel_max, channel_mean || other.channel_mean, gram || other.gram,
-          kept || other.kept, true_sequential || other.true_sequential};
+  return {.channel_max = channel_max || other.channel_max,
+          .channel_mean = channel_mean || other.channel_mean,
+          .gram = gram || other.gram,
+          .gram_blocks = gram_blocks || other.gram_blocks,
+          .kept = std::max(kept, other.kept),
+          .true_sequential = true_sequential || other.true_sequential};
+}
+
+size_t KeptRows(size_t samples, size_t length, size_t tokens) {
+  const size_t from = std::min(samples, kKeptSamples);
+  return from == 0 ? 0 : std::min(length, (tokens + from - 1) / from);
+}
+
+std::vector<MatrixView<const float>> InputStatistics::Kept(size_t asked) const {
+  std::vector<MatrixView<const float>> views;
+  for (const Matrix<float>& x : kept)
+    views.push_back(x.view().Rows(0, KeptRows(kept.size(), x.rows(), asked)));
+  return views;
+}
+
+InputStatistics InputStatistics::Copy() const {
+  InputStatistics copy{tokens, channel_max, channel_mean, CopyOf(gram), {}};
+  for (const Matrix<float>& x : kept) copy.kept.push_back(CopyOf(x));
+  return copy;
 }
 
 void InputStatistics::DivideChannels(std::span<const float> scales) {

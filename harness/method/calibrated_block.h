@@ -18,22 +18,39 @@ namespace quantref {
 struct DataNeeds {
   bool channel_max = false, channel_mean = false;  // of |x|, by channel
   bool gram = false;                               // the Hessian of GPTQ, up to a factor
-  bool kept = false;                               // the inputs themselves, of the first samples
+  bool gram_blocks = false;  // of it what lies on the diagonal, as wide as a scale of the weights
+  size_t kept = 0;           // the inputs themselves, of so many tokens (InputStatistics::kept)
   // The linears of a block are rounded tap by tap, and what later ones read passes through the
   // earlier ones as they were rounded.
   bool true_sequential = false;
 
-  bool Any() const { return channel_max || channel_mean || gram || kept; }
+  bool Any() const { return channel_max || channel_mean || gram || gram_blocks || kept > 0; }
   DataNeeds operator|(const DataNeeds& other) const;
 };
+
+// Inputs are kept of the first samples, up to so many: of each the same number of tokens from its
+// beginning, so that attention can be tried out on them. As calibration samples lie at random
+// places of the text, these are a random sample of its tokens, by the samples' seed.
+inline constexpr size_t kKeptSamples = 16;
+
+// Tokens of each of the kept samples, for so many in all: as many as there are, where they are not
+// enough.
+size_t KeptRows(size_t samples, size_t length, size_t tokens);
 
 // The inputs x of one tap, over all calibration tokens; only what was asked for is filled.
 struct InputStatistics {
   size_t tokens = 0;
   std::vector<float> channel_max;    // max |x_j|
   std::vector<double> channel_mean;  // mean |x_j|
-  Matrix<double> gram;               // sum of x x^T, (channels, channels), both triangles
-  std::vector<Matrix<float>> kept;   // (T, channels) of the first samples
+  // Sum of x x^T, (channels, channels), both triangles; where no more is asked for, the blocks on
+  // its diagonal, and 0 elsewhere.
+  Matrix<double> gram;
+  std::vector<Matrix<float>> kept;  // (T, channels) of each kept sample
+
+  // Of the kept inputs, those that who asked for so many tokens gets, whoever asked for more.
+  std::vector<MatrixView<const float>> Kept(size_t asked) const;
+
+  InputStatistics Copy() const;
 
   // As if every x_j had been x_j / scales[j].
   void DivideChannels(std::span<const float> scales);

@@ -36,7 +36,7 @@ Matrix<float> Decoded(const TestBlock& test, size_t linear) {
 TEST_CASE("calibrated block: needs are joined", "[calibrated_block]") {
   CHECK_FALSE(DataNeeds().Any());
   CHECK_FALSE(DataNeeds{.true_sequential = true}.Any());
-  CHECK(DataNeeds{.kept = true}.Any());
+  CHECK(DataNeeds{.kept = 1}.Any());
   const DataNeeds both = DataNeeds{.channel_max = true, .true_sequential = true} |
                          DataNeeds{.channel_mean = true, .gram = true};
   CHECK(both.channel_max);

@@ -1,5 +1,7 @@
 #include "harness/method/method.h"
 
+#include <algorithm>
+
 #include "harness/base/check.h"
 
 namespace quantref {
@@ -40,6 +42,17 @@ DataNeeds Method::Needs(const std::vector<PlannedLinear>& plan) const {
   DataNeeds needs = TransformNeeds() | RounderNeeds(plan);
   needs.channel_max = needs.channel_max || (activations && !activations->dynamic);
   return needs;
+}
+
+bool TransformAlike(const Method& a, const BlockPlan& of_a, const Method& b,
+                    const BlockPlan& of_b) {
+  if (a.transforms != b.transforms || a.activations != b.activations) return false;
+  for (const Transform* transform : a.transforms) {
+    if (!(a.KnobsOf(*transform) == b.KnobsOf(*transform))) return false;
+  }
+  return std::equal(of_a.linears.begin(), of_a.linears.end(), of_b.linears.begin(),
+                    of_b.linears.end(),
+                    [](const auto& x, const auto& y) { return x.scheme == y.scheme; });
 }
 
 }  // namespace quantref

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "harness/method/quantizer.h"
+#include "harness/model/plan_model.h"
 #include "harness/quant/plan.h"
 
 namespace quantref {
@@ -28,5 +29,9 @@ struct Method {
   DataNeeds RounderNeeds(const std::vector<PlannedLinear>& plan) const;
   DataNeeds Needs(const std::vector<PlannedLinear>& plan) const;
 };
+
+// Whether the transforms of both do the same to a block that is planned so by the one and so by the
+// other, where both read the same inputs.
+bool TransformAlike(const Method& a, const BlockPlan& of_a, const Method& b, const BlockPlan& of_b);
 
 }  // namespace quantref

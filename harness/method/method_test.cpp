@@ -50,16 +50,16 @@ class FakeTransform final : public Transform {
 // The needs that are asked for, by their initials.
 std::string Letters(const DataNeeds& needs) {
   return std::string(needs.channel_max ? "x" : "") + (needs.channel_mean ? "m" : "") +
-         (needs.gram ? "g" : "") + (needs.kept ? "k" : "") + (needs.true_sequential ? "s" : "");
+         (needs.gram ? "g" : "") + (needs.kept > 0 ? "k" : "") + (needs.true_sequential ? "s" : "");
 }
 
 PlannedLinear Planned(const std::string& rounder) { return {{"w", 1, 1}, WeightScheme{}, rounder}; }
 
 const FakeRounder kPlain("plain", {});
 const FakeRounder kMax("max", {.channel_max = true});
-const FakeRounder kSequential("sequential", {.kept = true, .true_sequential = true});
+const FakeRounder kSequential("sequential", {.kept = 1, .true_sequential = true});
 const FakeTransform kMean("mean", {.channel_mean = true});
-const FakeTransform kKeeping("keeping", {.kept = true});
+const FakeTransform kKeeping("keeping", {.kept = 1});
 
 Method WithRounder(const Rounder& rounder) {
   Method method;

@@ -13,195 +13,320 @@ namespace quantref {
 namespace {
 
 using Statistics = std::array<InputStatistics, kTaps>;
+using Cells = std::vector<CellAtWork*>;
 
+Statistics CopyOf(const Statistics& statistics) {
+  Statistics copy;
+  for (size_t tap = 0; tap < kTaps; ++tap) copy[tap] = statistics[tap].Copy();
+  return copy;
+}
+
+void Spend(const Cells& cells, double QuantizeSeconds::*stage, double seconds) {
+  for (CellAtWork* cell : cells) {
+    cell->result.seconds.*stage += seconds;
+    if (cells.size() > 1) cell->result.seconds.shared += seconds;
+  }
+}
+
+// As parts in which any two are alike, the smaller ones first.
+template <typename Alike>
+std::vector<Cells> Parts(const Cells& cells, const Alike& alike) {
+  std::vector<Cells> parts;
+  for (CellAtWork* cell : cells) {
+    const auto part = std::find_if(parts.begin(), parts.end(),
+                                   [&](const Cells& p) { return alike(*p.front(), *cell); });
+    part == parts.end() ? parts.push_back({cell}) : part->push_back(cell);
+  }
+  std::stable_sort(parts.begin(), parts.end(),
+                   [](const Cells& a, const Cells& b) { return a.size() < b.size(); });
+  return parts;
+}
+
+// Cells go on together as long as they read the same hidden states. Where they part, one after the
+// other takes a copy of these through its own block and to the end, the largest part last, which
+// needs no copy.
 class Driver {
  public:
-  Driver(const ModelConfig& config, const std::vector<PlannedLinear>& plan, const Method& method,
-         const CalibrationData& data, const QuantizeOptions& options, bool tied,
-         QuantizedModel& result)
+  Driver(const ModelConfig& config, const ModelWeights& weights, const CellFamily& family,
+         size_t threads, const QuantizeCallbacks& callbacks, QuantizeProgress& progress,
+         const std::function<void(CellAtWork&)>& finish)
       : config_(config),
-        plan_(plan),
-        method_(method),
-        data_(data),
-        options_(options),
-        tied_(tied),
-        result_(result),
-        rope_(config, data.samples.at(0).size()),
-        rounder_needs_(method.RounderNeeds(plan)) {
-    rounder_needs_.kept = true;  // for the report
-    rounder_needs_.channel_max |= method.activations && !method.activations->dynamic;
-    transform_needs_ = method.TransformNeeds();
-    transform_needs_.channel_max |= rounder_needs_.channel_max;
-    samples_ = SamplesRead(data, method.Needs(plan));
-    for (size_t layer = 0; layer < config.layers.size(); ++layer)
-      total_ += samples_ * PassesOfABlock() + LayoutOf(config, layer).linears.size();
-  }
+        reference_(weights),
+        family_(family),
+        threads_(threads),
+        callbacks_(callbacks),
+        progress_(progress),
+        finish_(finish),
+        rope_(config, family.read.length) {}
 
   void Run() {
-    const ModelWeights reference = result_.weights;
-    if (plan_.front().scheme) {
-      RoundAndReport(plan_.front(), {.threads = options_.threads}, result_.weights.embedding);
+    Cells cells;
+    for (const std::unique_ptr<CellAtWork>& cell : family_.cells) cells.push_back(cell.get());
+    cells = Those(cells, [](CellAtWork& cell) { cell.RoundEmbedding(); });
+    const std::vector<Cells> parts = Parts(cells, [&](const CellAtWork& a, const CellAtWork& b) {
+      return !sequential() || SameEmbedding(a, b);
+    });
+    for (const Cells& part : parts) {
+      const ModelWeights& read = sequential() ? part.front()->result.weights : reference_;
+      Calibrator calibrator(config_, read, family_.data, family_.read, threads_,
+                            family_.data.activation_budget /
+                                MostStores(family_.cells.size(), sequential()));
+      Walk(calibrator, part, 0);
     }
-    Calibrator calibrator(config_, data_.sequential ? result_.weights : reference, data_, samples_,
-                          options_.threads);
-    for (size_t b = 0; b < config_.layers.size(); ++b) QuantizeBlock(calibrator, b);
-    if (HeadIsQuantized()) QuantizeHead(calibrator);
-    result_.seconds.forward = calibrator.forward_seconds();
-    result_.seconds.statistics = calibrator.statistics_seconds();
   }
 
  private:
-  bool HeadIsQuantized() const {
-    return tied_ ? plan_.front().scheme.has_value() : plan_.back().scheme.has_value();
+  bool sequential() const { return family_.data.sequential; }
+  bool Reads(const CellAtWork& cell, size_t block) const {
+    return block + 1 < config_.layers.size() || cell.HeadIsQuantized();
   }
-  bool Reads(size_t block) const { return block + 1 < config_.layers.size() || HeadIsQuantized(); }
-
-  size_t PassesOfABlock() const {
-    const size_t collecting =
-        rounder_needs_.true_sequential ? kTaps + !method_.transforms.empty() : 1;
-    return collecting + (data_.sequential || rounder_needs_.true_sequential);
+  bool AnyReads(const Cells& cells, size_t block) const {
+    return std::any_of(cells.begin(), cells.end(),
+                       [&](const CellAtWork* cell) { return Reads(*cell, block); });
   }
-
-  void Progress(std::string_view what, size_t units = 1) {
-    done_ = std::min(done_ + units, total_);
-    if (options_.progress) options_.progress(done_, total_, what);
-  }
-
   BlockShape ShapeOf(size_t block) const { return {config_, block, rope_}; }
 
+  static bool SameEmbedding(const CellAtWork& a, const CellAtWork& b) {
+    const Weight &x = a.result.weights.embedding.weight, &y = b.result.weights.embedding.weight;
+    return x.SharesStorage(y) ||
+           (x.quantized() && y.quantized() && x.CodesSha256() == y.CodesSha256());
+  }
+
+  // Those for which it can be done. An error that is not for all is reported and the cell dropped.
+  template <typename F>
+  Cells Those(const Cells& cells, const F& do_it) {
+    Cells done;
+    for (CellAtWork* cell : cells) {
+      if (Try({cell}, [&] { do_it(*cell); })) done.push_back(cell);
+    }
+    return done;
+  }
+
+  // Whether what concerns all of these cells can be done.
+  template <typename F>
+  bool Try(const Cells& cells, const F& do_it) {
+    try {
+      do_it();
+      return true;
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& error) {
+      if (!callbacks_.failed) throw;
+      for (CellAtWork* cell : cells) {
+        callbacks_.failed(cell->number, error);
+        cell->DoneAll(family_.read.samples, progress_);
+      }
+      return false;
+    }
+  }
+
+  // From the block on to the end.
+  void Walk(Calibrator& calibrator, Cells cells, size_t block) {
+    for (; block < config_.layers.size(); ++block) {
+      cells = QuantizeBlock(calibrator, cells, block);
+      Cells going;
+      for (CellAtWork* cell : cells) Reads(*cell, block) ? going.push_back(cell) : Finish(*cell);
+      cells = std::move(going);
+      if (cells.empty()) return;
+      if (!sequential()) continue;
+      std::vector<Cells> parts = Parts(cells, [&](const CellAtWork& a, const CellAtWork& b) {
+        return SameBlock(a.result.weights.blocks[block], b.result.weights.blocks[block]);
+      });
+      cells = std::move(parts.back());
+      parts.pop_back();
+      for (const Cells& part : parts) {
+        Calibrator copy(calibrator);
+        Advance(copy, part, block);
+        Walk(copy, part, block + 1);
+      }
+      Advance(calibrator, cells, block);
+    }
+    QuantizeHeads(calibrator, cells);
+  }
+
+  void Finish(CellAtWork& cell) {
+    cell.DoneAll(family_.read.samples, progress_);
+    finish_(cell);
+  }
+
   // Where the hidden states do not move on, the block's way ends at the last tap that is read.
-  Calibrator::Part BlockPart(const BlockWeights& weights, std::optional<Tap> last) const {
-    return [this, &weights, last](MatrixView<float> h, Workspace& work, const Observer& observer) {
-      if (last) return ObserveBlock(ShapeOf(block_), weights, *last, h, work, observer);
-      BlockForward(ShapeOf(block_), weights, h, work, observer);
+  Calibrator::Part BlockPart(size_t block, const BlockWeights& weights,
+                             std::optional<Tap> last) const {
+    return [this, block, &weights, last](MatrixView<float> h, Workspace& work,
+                                         const Observer& observer) {
+      if (last) return ObserveBlock(ShapeOf(block), weights, *last, h, work, observer);
+      BlockForward(ShapeOf(block), weights, h, work, observer);
     };
   }
 
-  void RunPass(Calibrator& calibrator, const BlockWeights& weights, std::span<const Tap> taps,
-               const DataNeeds& needs, bool advance, Statistics& statistics) {
+  // What of the tap's products is asked for by these cells, each with its own needs.
+  template <typename NeedsOf>
+  GramPart Gram(const Cells& cells, size_t block, Tap tap, const NeedsOf& needs_of) const {
+    GramPart part = GramPart::kNone;
+    for (const CellAtWork* cell : cells) {
+      const BlockPlan plan = PlanOfBlock(config_, cell->task.plan, block);
+      part = std::max(part, GramOf(plan, tap, needs_of(*cell)));
+    }
+    return part;
+  }
+
+  // One pass for all of these cells.
+  template <typename NeedsOf>
+  void RunPass(Calibrator& calibrator, const Cells& cells, size_t block,
+               const BlockWeights& weights, std::span<const Tap> taps, const NeedsOf& needs_of,
+               bool advance, Statistics& statistics) {
+    const BlockLayout layout = LayoutOf(config_, block);
+    Calibrator::Pass pass{.layout = layout, .taps = taps, .advance = advance};
+    for (const CellAtWork* cell : cells) pass.needs = pass.needs | needs_of(*cell);
+    for (const Tap tap : taps)
+      pass.grams[static_cast<size_t>(tap)] = Gram(cells, block, tap, needs_of);
     const std::optional<Tap> last = advance ? std::nullopt : std::optional(taps.back());
-    const BlockLayout layout = LayoutOf(config_, block_);
-    calibrator.Run(BlockPart(weights, last), {layout, taps, needs, advance}, statistics,
-                   [this] { Progress(fmt::format("layers.{}, forward", block_)); });
+    const std::string what = fmt::format("layers.{}, forward", block);
+    const auto on_sample = [&] {
+      for (CellAtWork* cell : cells) cell->Done(1, progress_, what);
+    };
+    const Calibrator::Seconds seconds =
+        calibrator.Run(BlockPart(block, weights, last), pass, statistics, on_sample);
+    Spend(cells, &QuantizeSeconds::forward, seconds.forward);
+    Spend(cells, &QuantizeSeconds::statistics, seconds.statistics);
   }
 
-  void QuantizeBlock(Calibrator& calibrator, size_t b) {
-    block_ = b;
-    const BlockWeights reference = result_.weights.blocks[b];
-    const BlockPlan plan = PlanOfBlock(config_, plan_, b);
-    CalibratedBlock block{ShapeOf(b), reference, {}, {}, method_.activations, {}, {}};
-    for (const LinearRow& row : plan.layout.linears)
-      block.schemes[row.index] = plan[row.index].scheme;
-    if (rounder_needs_.true_sequential) {
-      if (!method_.transforms.empty()) {
-        RunPass(calibrator, reference, kAllTaps, transform_needs_, false, block.inputs);
-        ApplyTransforms(block);
-      }
-      for (const Tap tap : kAllTaps) {
-        RunPass(calibrator, block.weights, std::span(&tap, 1), rounder_needs_, false, block.inputs);
-        RoundReaders(plan, tap, block);
-      }
-    } else {
-      RunPass(calibrator, reference, kAllTaps, transform_needs_ | rounder_needs_, !data_.sequential,
-              block.inputs);
-      ApplyTransforms(block);
-      for (const Tap tap : kAllTaps) RoundReaders(plan, tap, block);
+  // Through the kernels where the quantized model's products will multiply the codes themselves;
+  // decoded, they are the same numbers in either layout.
+  void Advance(Calibrator& calibrator, const Cells& cells, size_t block) {
+    BlockWeights weights = cells.front()->result.weights.blocks[block];
+    for (Linear& linear : weights.linears) {
+      if (linear.weight.quantized() && MultipliesCodes(linear.activations, family_.read.length))
+        linear.weight = linear.weight.WithKernels();
     }
-    StoreKept(plan.layout, reference, block);
-    BlockWeights& result = result_.weights.blocks[b];
-    result = options_.products == Products::kKernel ? WithKernels(block.weights) : block.weights;
-    if (!Reads(b)) return;
-    // Through the kernels, as the quantized model will run.
-    if (data_.sequential) {
-      RunPass(calibrator, WithKernels(result), {}, {}, true, block.inputs);
-    } else if (rounder_needs_.true_sequential) {
-      RunPass(calibrator, reference, {}, {}, true, block.inputs);
+    Statistics none;
+    RunPass(calibrator, cells, block, weights, {}, NoNeeds, true, none);
+  }
+  static DataNeeds NoNeeds(const CellAtWork&) { return {}; }
+
+  // Returns those that could be quantized. Where blocks read what the reference gives, the hidden
+  // states move on.
+  Cells QuantizeBlock(Calibrator& calibrator, const Cells& cells, size_t block) {
+    const BlockWeights& reference = reference_.blocks[block];
+    Cells together, done;
+    for (CellAtWork* cell : cells) {
+      if (!cell->rounder_needs.true_sequential) {
+        together.push_back(cell);
+      } else if (Try({cell}, [&] { QuantizeTapByTap(calibrator, *cell, block); })) {
+        done.push_back(cell);
+      }
+    }
+    const bool advance = !sequential() && AnyReads(cells, block);
+    if (!together.empty()) {
+      Statistics inputs;
+      const auto needs = [](const CellAtWork& c) { return c.transform_needs | c.rounder_needs; };
+      RunPass(calibrator, together, block, reference, kAllTaps, needs, advance, inputs);
+      QuantizeTogether(together, block, std::move(inputs), done);
+    } else if (advance) {
+      Statistics none;
+      RunPass(calibrator, done, block, reference, {}, NoNeeds, true, none);
+    }
+    return done;
+  }
+
+  // Transforms once where they are alike; those without any first, which leave the statistics.
+  void QuantizeTogether(const Cells& cells, size_t block, Statistics inputs, Cells& done) {
+    std::vector<Cells> groups = Parts(cells, [&](const CellAtWork& a, const CellAtWork& b) {
+      return a.TransformsAlike(b, block);
+    });
+    std::stable_partition(groups.begin(), groups.end(), [](const Cells& group) {
+      return group.front()->task.method.transforms.empty();
+    });
+    for (const Cells& group : groups) {
+      const bool last = &group == &groups.back();
+      const bool changes = !group.front()->task.method.transforms.empty();
+      CalibratedBlock calibrated =
+          group.front()->Planned(ShapeOf(block), reference_.blocks[block]);
+      calibrated.inputs = changes && !last ? CopyOf(inputs) : std::move(inputs);
+      const bool transformed = Try(group, [&] { ApplyTransforms(group, calibrated); });
+      const auto round = [&](CellAtWork& cell) {
+        BlockWeights made = calibrated.weights;
+        for (const Tap tap : kAllTaps) cell.RoundReaders(tap, calibrated, made, progress_);
+        cell.Take(calibrated, reference_.blocks[block], std::move(made));
+      };
+      const Cells rounded = transformed ? Those(group, round) : Cells();
+      done.insert(done.end(), rounded.begin(), rounded.end());
+      if (!changes && !last) inputs = std::move(calibrated.inputs);
     }
   }
 
-  void ApplyTransforms(CalibratedBlock& block) {
+  // Each tap's readers see the block's earlier linears as they were rounded.
+  void QuantizeTapByTap(Calibrator& calibrator, CellAtWork& cell, size_t block) {
+    const BlockWeights& reference = reference_.blocks[block];
+    CalibratedBlock calibrated = cell.Planned(ShapeOf(block), reference);
+    const Cells own = {&cell};
+    if (!cell.task.method.transforms.empty()) {
+      RunPass(calibrator, own, block, reference, kAllTaps,
+              [](const CellAtWork& c) { return c.transform_needs; }, false, calibrated.inputs);
+      ApplyTransforms(own, calibrated);
+    }
+    BlockWeights made = calibrated.weights;
+    for (const Tap tap : kAllTaps) {
+      RunPass(calibrator, own, block, made, std::span(&tap, 1),
+              [](const CellAtWork& c) { return c.rounder_needs; }, false, calibrated.inputs);
+      cell.RoundReaders(tap, calibrated, made, progress_);
+    }
+    cell.Take(calibrated, reference, std::move(made));
+  }
+
+  void ApplyTransforms(const Cells& cells, CalibratedBlock& block) {
     const Clock::time_point start = Clock::now();
-    for (const Transform* transform : method_.transforms) {
-      Progress(fmt::format("layers.{}, {}", block_, transform->name()), 0);
-      transform->Apply(block, method_.KnobsOf(*transform), options_.threads);
+    const Method& method = cells.front()->task.method;
+    for (const Transform* transform : method.transforms) {
+      progress_.Add(0, fmt::format("layers.{}, {}", block.shape.layer, transform->name()));
+      transform->Apply(block, method.KnobsOf(*transform), threads_);
     }
-    result_.seconds.transform += Since(start);
+    Spend(cells, &QuantizeSeconds::transform, Since(start));
   }
 
-  void RoundReaders(const BlockPlan& plan, Tap tap, CalibratedBlock& block) {
-    const InputStatistics& inputs = block.input(tap);
-    for (const LinearIndex reader : plan.layout.Readers(tap)) {
-      Linear& linear = block.weights.linears[reader];
-      if (block.schemes[reader]) {
-        RoundAndReport(plan[reader],
-                       {.inputs = &inputs,
-                        .limits = block.limits[reader].view(),
-                        .activations = block.FormatFor(inputs.channel_max),
-                        .note = block.notes[reader],
-                        .threads = options_.threads},
-                       linear);
-      }
-      Progress(linear.name);
-    }
-  }
-
-  void RoundAndReport(const PlannedLinear& planned, const LinearContext& context, Linear& linear) {
-    const Clock::time_point start = Clock::now();
-    result_.layers.push_back(RoundLinear(planned, method_, context, linear));
-    result_.seconds.round += result_.layers.back().seconds;
-    result_.seconds.report += Since(start) - result_.layers.back().seconds;
-  }
-
-  static void StoreKept(const BlockLayout& layout, const BlockWeights& reference,
-                        CalibratedBlock& block) {
-    for (const LinearRow& row : layout.linears) {
-      if (!block.schemes[row.index])
-        StoreAsBefore(reference.linears[row.index], block.weights.linears[row.index]);
-    }
-  }
-
-  // The head reads the final norm's output. A tied one has the embedding's codes.
-  void QuantizeHead(Calibrator& calibrator) {
+  void QuantizeHeads(Calibrator& calibrator, const Cells& cells) {
     const Calibrator::Part final_norm = [this](MatrixView<float> h, Workspace&,
                                                const Observer& observer) {
-      FinalNorm(config_, result_.weights, h);
+      FinalNorm(config_, reference_, h);
       observer(Tap::kAttentionInput, h);  // as wide as a block's input
     };
     constexpr Tap kTap = Tap::kAttentionInput;
+    constexpr size_t kAt = static_cast<size_t>(kTap);
     const BlockLayout layout = LayoutOf(config_, 0);
+    Calibrator::Pass pass{.layout = layout, .taps = std::span(&kTap, 1), .advance = true};
+    for (const CellAtWork* cell : cells) pass.needs = pass.needs | cell->rounder_needs;
+    if (pass.needs.gram) pass.grams[kAt] = GramPart::kAll;
     Statistics statistics;
-    calibrator.Run(final_norm, {layout, std::span(&kTap, 1), rounder_needs_, true}, statistics, {});
-    const InputStatistics& inputs = statistics[static_cast<size_t>(kTap)];
-    const CalibratedBlock none{ShapeOf(0), {}, {}, {}, method_.activations, {}, {}};
-    const std::optional<ActivationFormat> format = none.FormatFor(inputs.channel_max);
-    if (tied_) {
-      result_.weights.head.activations = format;
-      return;
-    }
-    RoundAndReport(plan_.back(),
-                   {.inputs = &inputs, .activations = format, .threads = options_.threads},
-                   result_.weights.head);
+    const Calibrator::Seconds seconds = calibrator.Run(final_norm, pass, statistics, {});
+    Spend(cells, &QuantizeSeconds::forward, seconds.forward);
+    Spend(cells, &QuantizeSeconds::statistics, seconds.statistics);
+    for (CellAtWork* cell :
+         Those(cells, [&](CellAtWork& c) { c.RoundHead(ShapeOf(0), statistics[kAt]); }))
+      Finish(*cell);
   }
 
   const ModelConfig& config_;
-  const std::vector<PlannedLinear>& plan_;
-  const Method& method_;
-  const CalibrationData& data_;
-  const QuantizeOptions& options_;
-  const bool tied_;
-  QuantizedModel& result_;
+  const ModelWeights& reference_;
+  const CellFamily& family_;
+  const size_t threads_;
+  const QuantizeCallbacks& callbacks_;
+  QuantizeProgress& progress_;
+  const std::function<void(CellAtWork&)>& finish_;
   const RopeTable rope_;
-  DataNeeds rounder_needs_, transform_needs_;
-  size_t samples_ = 0, done_ = 0, total_ = 0;
-  size_t block_ = 0;  // that is at work
 };
 
 }  // namespace
 
-void QuantizeBlocks(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
-                    const Method& method, const CalibrationData& data,
-                    const QuantizeOptions& options, bool tied, QuantizedModel& result) {
-  Driver(config, plan, method, data, options, tied, result).Run();
+size_t MostStores(size_t tasks, bool sequential) {
+  size_t stores = 1;
+  for (; sequential && tasks > 1; tasks /= 2) ++stores;
+  return stores;
+}
+
+void QuantizeBlocks(const ModelConfig& config, const ModelWeights& weights,
+                    const CellFamily& family, size_t threads, const QuantizeCallbacks& callbacks,
+                    QuantizeProgress& progress, const std::function<void(CellAtWork&)>& finish) {
+  Driver(config, weights, family, threads, callbacks, progress, finish).Run();
 }
 
 }  // namespace quantref

@@ -1,14 +1,25 @@
 #pragma once
 
-#include "harness/method/quantize_model.h"
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "harness/method/calibrate.h"
+#include "harness/method/cell_at_work.h"
 
 namespace quantref {
 
-// QuantizeModel with calibration: the one block-sequential driver. `result` holds the model's
-// weights and gets the quantized ones; the plan's linears are the embedding, those of the blocks,
-// and the head unless it is tied.
-void QuantizeBlocks(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
-                    const Method& method, const CalibrationData& data,
-                    const QuantizeOptions& options, bool tied, QuantizedModel& result);
+// Cells that read the same of one calibration text.
+struct CellFamily {
+  const CalibrationData& data;
+  TextRead read;
+  std::vector<std::unique_ptr<CellAtWork>> cells;
+};
+
+// QuantizeModels with calibration: the one block-sequential driver, of a model with these weights.
+// `finish` gets each cell when its last layer is quantized.
+void QuantizeBlocks(const ModelConfig& config, const ModelWeights& weights,
+                    const CellFamily& family, size_t threads, const QuantizeCallbacks& callbacks,
+                    QuantizeProgress& progress, const std::function<void(CellAtWork&)>& finish);
 
 }  // namespace quantref

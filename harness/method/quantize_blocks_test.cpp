@@ -83,15 +83,15 @@ Method MethodOf(const Rounder& rounder) {
 std::vector<double> MeanInputs(const BlocksOfModel& fixture,
                                const std::vector<BlockWeights>& blocks, size_t block, Tap tap) {
   const RopeTable rope(fixture.config, kBlockTokens);
-  Calibrator calibrator(fixture.config, fixture.weights, fixture.data, fixture.data.samples.size(),
-                        1);
+  Calibrator calibrator(fixture.config, fixture.weights, fixture.data,
+                        {fixture.data.samples.size(), kBlockTokens}, 1, size_t{1} << 30);
   std::array<InputStatistics, kTaps> statistics;
   for (size_t b = 0; b <= block; ++b) {
     calibrator.Run(
         [&](MatrixView<float> h, Workspace& work, const Observer& observer) {
           BlockForward({fixture.config, b, rope}, blocks[b], h, work, observer);
         },
-        {LayoutOf(fixture.config, b), kAllTaps, {.channel_mean = true}, true}, statistics, {});
+        {LayoutOf(fixture.config, b), kAllTaps, {.channel_mean = true}, {}, true}, statistics, {});
   }
   return statistics[static_cast<size_t>(tap)].channel_mean;
 }
@@ -330,7 +330,7 @@ TEST_CASE("quantize_blocks: output errors are those of the kept inputs", "[quant
   const Matrix<float> after = quantized.weights.blocks[0].linears[kQ].weight.Decode();
   double squares = 0, errors = 0;
   size_t outputs = 0;
-  for (size_t s = 0; s < kKeptSamples; ++s) {
+  for (size_t s = 0; s < fixture.data.samples.size(); ++s) {
     Matrix<float> h(kBlockTokens, fixture.config.hidden);
     Embed(fixture.weights, fixture.data.samples[s], h.view());
     RmsNorm(h.view(), fixture.weights.blocks[0].norms[kAttentionNorm], fixture.config.rms_eps,

@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <optional>
 
 #include "harness/base/check.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
+#include "harness/method/cell_at_work.h"
 #include "harness/method/quantize_blocks.h"
 
 namespace quantref {
@@ -20,26 +23,26 @@ bool HeadIsTied(const ModelWeights& weights) {
   return weights.head.weight.SharesStorage(weights.embedding.weight);
 }
 
+// Of activations that are rounded by what is in them alone.
+std::optional<ActivationFormat> DynamicFormat(const Method& method) {
+  if (!method.activations) return std::nullopt;
+  return ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
+}
+
 // Linears that need nothing of each other, in parallel.
-std::vector<LayerReport> RoundAll(const std::vector<PlannedLinear>& plan, const Method& method,
-                                  const QuantizeOptions& options,
-                                  const std::vector<Linear*>& linears) {
+std::vector<LayerReport> RoundAll(const QuantizeTask& task, size_t threads,
+                                  const std::vector<Linear*>& linears, QuantizeProgress& progress) {
   std::vector<size_t> chosen;
-  for (size_t i = 0; i < plan.size(); ++i) {
-    if (plan[i].scheme) chosen.push_back(i);
+  for (size_t i = 0; i < task.plan.size(); ++i) {
+    if (task.plan[i].scheme) chosen.push_back(i);
   }
-  LinearContext context;
-  if (method.activations) {
-    context.activations =
-        ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
-  }
+  const LinearContext context{.activations = DynamicFormat(task.method)};
   std::vector<LayerReport> layers(chosen.size());
   std::mutex mutex;
-  size_t done = 0;
-  ParallelFor(chosen.size(), options.threads, [&](size_t i, size_t) {
-    layers[i] = RoundLinear(plan[chosen[i]], method, context, *linears[chosen[i]]);
+  ParallelFor(chosen.size(), threads, [&](size_t i, size_t) {
+    layers[i] = RoundLinear(task.plan[chosen[i]], task.method, context, *linears[chosen[i]]);
     const std::lock_guard lock(mutex);
-    if (options.progress) options.progress(++done, chosen.size(), layers[i].name);
+    progress.Add(1, layers[i].name);
   });
   return layers;
 }
@@ -61,33 +64,100 @@ void TakeToKernels(size_t threads, bool tied, QuantizedModel& result) {
   if (tied) weights.head.weight = weights.embedding.weight;
 }
 
+// What is left to do when the matrices are rounded.
+void Complete(const QuantizeTask& task, size_t threads, bool tied, QuantizedModel& result) {
+  const Clock::time_point start = Clock::now();
+  if (tied) result.weights.head.weight = result.weights.embedding.weight;
+  if (task.products == Products::kKernel) TakeToKernels(threads, tied, result);
+  result.seconds.round += Since(start);
+}
+
+QuantizedModel QuantizeUncalibrated(const ModelWeights& weights, const QuantizeTask& task,
+                                    size_t threads, QuantizeProgress& progress) {
+  QR_CHECK(task.method.transforms.empty() && !task.method.Needs(task.plan).Any());
+  QuantizedModel result{weights};
+  const bool tied = HeadIsTied(weights);
+  const Clock::time_point start = Clock::now();
+  result.layers = RoundAll(task, threads, AllLinears(result.weights), progress);
+  result.seconds.round = Since(start);
+  result.weights.embedding.activations.reset();  // it is looked up, not multiplied
+  if (tied && result.weights.embedding.weight.quantized())
+    result.weights.head.activations = DynamicFormat(task.method);
+  Complete(task, threads, tied, result);
+  return result;
+}
+
+// Tasks that calibrate, by what they read.
+std::vector<CellFamily> Families(const ModelConfig& config, const ModelWeights& weights,
+                                 std::span<const QuantizeTask> tasks, size_t threads) {
+  std::vector<CellFamily> families;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (tasks[i].calibration == nullptr) continue;
+    const CalibrationData& data = *tasks[i].calibration;
+    auto cell = std::make_unique<CellAtWork>(config, weights, tasks[i], i, threads);
+    const TextRead read = ReadBy(data, cell->own_needs());
+    const auto same = std::find_if(families.begin(), families.end(), [&](const CellFamily& f) {
+      return &f.data == &data && f.read == read;
+    });
+    CellFamily& family =
+        same != families.end() ? *same : families.emplace_back(CellFamily{data, read, {}});
+    family.cells.push_back(std::move(cell));
+  }
+  return families;
+}
+
 }  // namespace
+
+void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
+                    std::span<const QuantizeTask> tasks, size_t threads,
+                    const QuantizeCallbacks& callbacks) {
+  const bool tied = HeadIsTied(weights);
+  const std::vector<const Linear*> linears = AllLinears(weights);
+  QuantizeProgress progress(callbacks);
+  for (const QuantizeTask& task : tasks) {
+    QR_CHECK_EQ(task.plan.size(), linears.size());
+    for (size_t i = 0; i < linears.size(); ++i)
+      QR_CHECK_EQ(task.plan[i].shape.name, linears[i]->name);
+    if (task.calibration == nullptr) {
+      progress.Expect(static_cast<size_t>(
+          std::count_if(task.plan.begin(), task.plan.end(),
+                        [](const PlannedLinear& linear) { return linear.scheme.has_value(); })));
+    }
+  }
+  const std::vector<CellFamily> families = Families(config, weights, tasks, threads);
+  for (const CellFamily& family : families) {
+    for (const auto& cell : family.cells) progress.Expect(cell->Units(family.read.samples));
+  }
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (tasks[i].calibration != nullptr) continue;
+    std::optional<QuantizedModel> made;
+    try {
+      made = QuantizeUncalibrated(weights, tasks[i], threads, progress);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& error) {
+      if (!callbacks.failed) throw;
+      callbacks.failed(i, error);
+    }
+    if (made) callbacks.finished(i, std::move(*made));
+  }
+  const auto finish = [&](CellAtWork& cell) {
+    Complete(cell.task, threads, tied, cell.result);
+    callbacks.finished(cell.number, std::move(cell.result));
+  };
+  for (const CellFamily& family : families)
+    QuantizeBlocks(config, weights, family, threads, callbacks, progress, finish);
+}
 
 QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weights,
                              const std::vector<PlannedLinear>& plan, const Method& method,
                              const CalibrationData* calibration, const QuantizeOptions& options) {
-  QuantizedModel result{weights};
-  const bool tied = HeadIsTied(weights);
-  const std::vector<Linear*> linears = AllLinears(result.weights);
-  QR_CHECK_EQ(plan.size(), linears.size());
-  for (size_t i = 0; i < plan.size(); ++i) QR_CHECK_EQ(plan[i].shape.name, linears[i]->name);
-  if (calibration != nullptr) {
-    QuantizeBlocks(config, plan, method, *calibration, options, tied, result);
-  } else {
-    QR_CHECK(method.transforms.empty() && !method.Needs(plan).Any());
-    const Clock::time_point start = Clock::now();
-    result.layers = RoundAll(plan, method, options, linears);
-    result.seconds.round = Since(start);
-    result.weights.embedding.activations.reset();  // it is looked up, not multiplied
-  }
-  if (tied) {
-    result.weights.head.weight = result.weights.embedding.weight;
-    if (calibration == nullptr && result.weights.head.weight.quantized() && method.activations) {
-      result.weights.head.activations =
-          ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
-    }
-  }
-  if (options.products == Products::kKernel) TakeToKernels(options.threads, tied, result);
+  QuantizedModel result;
+  const QuantizeTask task{plan, method, calibration, options.products, {}};
+  QuantizeModels(config, weights, std::span(&task, 1), options.threads,
+                 {.progress = options.progress,
+                  .finished = [&](size_t, QuantizedModel made) { result = std::move(made); },
+                  .failed = {}});
   return result;
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "harness/base/error.h"
 #include "harness/method/calibrate.h"
 #include "harness/method/method.h"
 #include "harness/method/round_linear.h"
@@ -13,12 +15,15 @@
 
 namespace quantref {
 
-// Wall time by stage.
+// Wall time by stage. What was done once for several models counts whole for each of them.
 struct QuantizeSeconds {
   double forward = 0;     // of the model over the calibration text
   double statistics = 0;  // products of the inputs (Gram matrices)
   double transform = 0, round = 0;
   double report = 0;  // the errors of the layer report
+  double shared = 0;  // of all that, what was done for other models at the same time
+
+  double Total() const { return forward + statistics + transform + round + report; }
 };
 
 struct QuantizedModel {
@@ -44,6 +49,37 @@ struct QuantizeOptions {
 QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weights,
                              const std::vector<PlannedLinear>& plan, const Method& method,
                              const CalibrationData* calibration, const QuantizeOptions& options);
+
+// One of several models that are quantized together.
+struct QuantizeTask {
+  const std::vector<PlannedLinear>& plan;
+  const Method& method;
+  const CalibrationData* calibration = nullptr;  // the same object where tasks read the same text
+  Products products = Products::kSimulated;
+  std::string name{};  // for progress
+};
+
+// What is said of tasks while they are at work, by their number; one call at a time.
+struct QuantizeCallbacks {
+  std::function<void(size_t done, size_t total, std::string_view what)> progress{};
+  // As soon as a task is through. Those that share much are through at about the same time.
+  std::function<void(size_t task, QuantizedModel model)> finished{};
+  // Called in the handler of an error that keeps this task alone from being done: returns for the
+  // others to go on, or throws. Without it every error is all tasks'.
+  std::function<void(size_t task, const Error& error)> failed{};
+};
+
+// QuantizeModel for each task, with the same bits as alone, whatever the others are; but what
+// several ask for of the same inputs is done once: passes over the calibration text, sums, searches.
+// Tasks of one calibration text read the same inputs in every block where it is not `sequential`;
+// where it is, in the first block, and on as long as their quantized blocks are the same. Hidden
+// states are held as often as MostStores says.
+void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
+                    std::span<const QuantizeTask> tasks, size_t threads,
+                    const QuantizeCallbacks& callbacks);
+
+// How many copies of a calibration text's hidden states so many tasks hold at most at a time.
+size_t MostStores(size_t tasks, bool sequential);
 
 // SHA-256 over what quantizing may change, in the model's order: packed matrices, norms, matrices
 // that are no longer the checkpoint's, and how activations are rounded.

@@ -67,8 +67,9 @@ class Rounder : public Plugin {
 struct SearchWork {
   double rounded = 0;   // weights rounded to nearest
   double products = 0;  // FP32 operations in matrix products, forward passes apart
-  // Passes of the kept inputs through the module that ScaleSearch takes for the tap.
+  // Passes of so many tokens' inputs through the module that ScaleSearch takes for the tap.
   std::array<double, kTaps> forwards{};
+  size_t tokens = 0;
   size_t candidates = 1;  // that can be tried at the same time
 };
 
@@ -76,6 +77,8 @@ struct SearchWork {
 // into another (Fold), and limits beyond which weights are clipped.
 class Transform : public Plugin {
  public:
+  // Reads what needs() asks for and nothing else that may be there, so that a block comes out the
+  // same whatever else was collected, for other methods.
   virtual void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const = 0;
 
   // What Apply searches in a block that is planned so.

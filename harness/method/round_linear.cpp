@@ -63,15 +63,15 @@ void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
 // Compares the outputs before (the FP32 weights, exact inputs) and after on the kept inputs.
 void ReportOutputs(MatrixView<const float> weights, const Linear& linear,
                    const LinearContext& context, LayerReport& report) {
-  const std::vector<Matrix<float>>& kept = context.inputs->kept;
+  const std::vector<MatrixView<const float>> kept = context.inputs->Kept(kReportTokens);
   if (kept.empty()) return;
   std::vector<double> squares(kept.size()), errors(kept.size());
   ParallelFor(kept.size(), context.threads, [&](size_t i, size_t) {
     Matrix<float> before(kept[i].rows(), weights.rows()), after(kept[i].rows(), weights.rows());
-    MultiplyTransposed(kept[i].view(), weights, before.view());
+    MultiplyTransposed(kept[i], weights, before.view());
     Linear product{linear.name, linear.weight, {}, linear.activations};
     LinearScratch scratch;
-    ApplyLinear(product, kept[i].view(), after.view(), scratch);
+    ApplyLinear(product, kept[i], after.view(), scratch);
     const float *x = before.data(), *y = after.data();
     const size_t outputs = before.rows() * before.cols();
     squares[i] = SumOf(outputs, [&](size_t at) { return Square(x[at]); });

@@ -8,6 +8,9 @@
 
 namespace quantref {
 
+// Calibration tokens whose outputs the layer report compares, where there are so many.
+inline constexpr size_t kReportTokens = 2048;
+
 // What happened to one linear. "Before" and "after" are rounding's: the weights before it are those
 // that the transforms left.
 struct LayerReport {

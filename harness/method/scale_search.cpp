@@ -23,30 +23,32 @@ double SquaredDifference(MatrixView<const float> a, MatrixView<const float> b) {
   return sum;
 }
 
-// In the form that products with so many tokens are fastest in.
+// The values of the scaled weights as they are rounded, in FP32: no codes are made to be thrown away.
 Weight ScaledColumns(const Weight& weight, std::span<const float> scales,
-                     const std::optional<WeightScheme>& scheme,
-                     const std::optional<ActivationFormat>& activations, size_t tokens) {
+                     const std::optional<WeightScheme>& scheme) {
   Matrix<float> values = weight.Decode();
   QR_CHECK_EQ(values.cols(), scales.size());
   for (size_t r = 0; r < values.rows(); ++r) {
     for (size_t c = 0; c < values.cols(); ++c) values(r, c) *= scales[c];
   }
-  if (!scheme) return Weight(std::move(values));
-  const Weight rounded(std::make_shared<PackedMatrix>(RoundToNearest(values.view(), *scheme)));
-  return MultipliesCodes(activations, tokens) ? rounded.WithKernels() : Weight(rounded.Decode());
+  if (scheme) RoundValues(values.view(), *scheme, {}, values.view());
+  return Weight(std::move(values));
 }
 
 }  // namespace
 
-ScaleSearch::ScaleSearch(const CalibratedBlock& block, const ScalingGroup& group)
-    : block_(block), group_(group) {
-  Workspace work;
-  for (const Matrix<float>& x : block.input(group.tap).kept) {
-    outputs_.emplace_back(x.rows(), block.shape.config.hidden);
-    Run(block.weights, x.view(), outputs_.back().view(), work);
-  }
-  QR_CHECK(!outputs_.empty());
+ScaleSearch::ScaleSearch(const CalibratedBlock& block, const ScalingGroup& group, size_t tokens,
+                         size_t threads)
+    : block_(block),
+      group_(group),
+      inputs_(block.input(group.tap).Kept(tokens)),
+      outputs_(inputs_.size()) {
+  QR_CHECK(!inputs_.empty());
+  ParallelFor(inputs_.size(), threads, [&](size_t i, size_t) {
+    Workspace work;
+    outputs_[i] = Matrix<float>(inputs_[i].rows(), block.shape.config.hidden);
+    Run(block.weights, inputs_[i], outputs_[i].view(), work);
+  });
 }
 
 void ScaleSearch::Run(const BlockWeights& weights, MatrixView<const float> x, MatrixView<float> y,
@@ -71,8 +73,7 @@ BlockWeights ScaleSearch::Trial(std::span<const float> scales) const {
   BlockWeights trial = block_.weights;
   for (const LinearIndex consumer : group_.consumers) {
     Linear& linear = trial.linears[consumer];
-    linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[consumer], format,
-                                  outputs_.front().rows());
+    linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[consumer]);
     if (block_.schemes[consumer]) linear.activations = format;
   }
   return trial;
@@ -85,12 +86,11 @@ double ScaleSearch::Error(std::span<const float> scales) const {
   } catch (const quantref::Error&) {
     return std::numeric_limits<double>::infinity();
   }
-  const InputStatistics& input = block_.input(group_.tap);
   double sum = 0, count = 0;
   Workspace work;
   Matrix<float> x, y;
   for (size_t i = 0; i < outputs_.size(); ++i) {
-    const Matrix<float>& kept = input.kept[i];
+    const MatrixView<const float> kept = inputs_[i];
     Shaped(x, kept.rows(), kept.cols());
     for (size_t t = 0; t < kept.rows(); ++t) {
       for (size_t j = 0; j < kept.cols(); ++j) x(t, j) = kept(t, j) / scales[j];
@@ -113,7 +113,7 @@ size_t ScaleSearch::Best(std::span<const std::vector<float>> candidates, size_t 
 }
 
 void AddScaleSearch(const BlockPlan& block, const ScalingGroup& group, size_t candidates,
-                    SearchWork& work) {
+                    size_t tokens, SearchWork& work) {
   double weights = 0;
   for (const LinearIndex consumer : group.consumers) {
     const auto& [shape, scheme, method] = block[consumer];
@@ -123,6 +123,7 @@ void AddScaleSearch(const BlockPlan& block, const ScalingGroup& group, size_t ca
   work.rounded += static_cast<double>(candidates) * weights;
   work.forwards[static_cast<size_t>(group.tap)] += static_cast<double>(candidates + 1);
   work.candidates = std::max(work.candidates, candidates);
+  work.tokens = std::max(work.tokens, tokens);
 }
 
 }  // namespace quantref

@@ -8,6 +8,10 @@
 
 namespace quantref {
 
+// Tokens that a search looks at where its knobs do not say: ratios are stable from there on
+// (quantizers/README.md).
+inline constexpr size_t kSearchTokens = 2048;
+
 // The question that both AWQ (Lin et al. 2023, eq. 4) and a searched SmoothQuant ask: how much
 // does the output of the module around a scaling group change on the kept inputs when the group's
 // consumers are rounded to nearest with their columns scaled by s, and their inputs, divided by s,
@@ -15,8 +19,10 @@ namespace quantref {
 // linear itself for o and for down. All else stays as it is.
 class ScaleSearch {
  public:
-  // The block must outlive it and has kept inputs.
-  ScaleSearch(const CalibratedBlock& block, const ScalingGroup& group);
+  // The block must outlive it and has kept inputs, of which the search takes those of so many
+  // tokens.
+  ScaleSearch(const CalibratedBlock& block, const ScalingGroup& group,
+              size_t tokens = kSearchTokens, size_t threads = 1);
 
   // The mean squared difference of the outputs; infinite where the scaled weights are too large for
   // FP16 scales. Safe to call from several threads.
@@ -33,11 +39,12 @@ class ScaleSearch {
 
   const CalibratedBlock& block_;
   const ScalingGroup group_;
+  std::vector<MatrixView<const float>> inputs_;
   std::vector<Matrix<float>> outputs_;  // of the block as it is, by kept sample
 };
 
-// Adds what Best of so many candidates does in a block that is planned so.
+// Adds what Best of so many candidates on so many tokens does in a block that is planned so.
 void AddScaleSearch(const BlockPlan& block, const ScalingGroup& group, size_t candidates,
-                    SearchWork& work);
+                    size_t tokens, SearchWork& work);
 
 }  // namespace quantref

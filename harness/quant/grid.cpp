@@ -9,6 +9,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/quant/scale_shape.h"
 
 namespace quantref {
 namespace {
@@ -16,33 +17,33 @@ namespace {
 float Cut(float weight, float limit) { return std::clamp(weight, -limit, limit); }
 
 // One limit for each scale, in the layout of the matrix's.
-void CheckLimits(MatrixView<const float> limits, const PackedMatrix& packed) {
+void CheckLimits(MatrixView<const float> limits, const ScaleShape& shape) {
   if (limits.empty()) return;
-  QR_CHECK_EQ(limits.rows(), packed.scale_rows());
-  QR_CHECK_EQ(limits.cols(), packed.scale_cols());
+  QR_CHECK_EQ(limits.rows(), shape.rows);
+  QR_CHECK_EQ(limits.cols(), shape.cols);
 }
 
 // The ranges of every scale of the matrix, in the order of PackedMatrix's scales.
 std::vector<ValueRange> FindRanges(MatrixView<const float> weights, MatrixView<const float> limits,
-                                   const PackedMatrix& packed) {
+                                   const ScaleShape& shape) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  std::vector<ValueRange> ranges(packed.scale_rows() * packed.scale_cols(),
-                                 {kInfinity, -kInfinity});
+  const size_t rows_each = weights.rows() / shape.rows, cols_each = weights.cols() / shape.cols;
+  std::vector<ValueRange> ranges(shape.rows * shape.cols, {kInfinity, -kInfinity});
   for (size_t r = 0; r < weights.rows(); ++r) {
-    ValueRange* row_ranges = &ranges[r / packed.rows_per_scale() * packed.scale_cols()];
+    ValueRange* row_ranges = &ranges[r / rows_each * shape.cols];
     for (size_t c = 0; c < weights.cols(); ++c) {
       const float w = weights(r, c);
       if (!std::isfinite(w)) {
         throw Error(fmt::format("expected finite weights, found {} at row {}, column {}", w, r, c),
                     "weights");
       }
-      ValueRange& range = row_ranges[c / packed.cols_per_scale()];
+      ValueRange& range = row_ranges[c / cols_each];
       range.lo = std::min(range.lo, w);
       range.hi = std::max(range.hi, w);
     }
   }
   for (size_t i = 0; i < ranges.size() && !limits.empty(); ++i) {
-    const float limit = limits(i / packed.scale_cols(), i % packed.scale_cols());
+    const float limit = limits(i / shape.cols, i % shape.cols);
     ranges[i] = {Cut(ranges[i].lo, limit), Cut(ranges[i].hi, limit)};
   }
   return ranges;
@@ -98,19 +99,38 @@ float WidestRange(const WeightScheme& scheme, int exponent) {
   return half * static_cast<float>(Codes(scheme).max - Codes(scheme).min);
 }
 
-void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits,
-                 PackedMatrix& packed) {
-  CheckLimits(limits, packed);
-  const WeightScheme& scheme = packed.scheme();
-  const std::vector<ValueRange> ranges = FindRanges(weights, limits, packed);
+namespace {
+
+// What the scales of a matrix are to be: its exponent, and the grid of each in the order of
+// PackedMatrix's scales.
+struct ChosenGrids {
+  int exponent;
+  std::vector<Grid> grids;
+};
+
+ChosenGrids FindGrids(MatrixView<const float> weights, const WeightScheme& scheme,
+                      MatrixView<const float> limits, const ScaleShape& shape) {
+  CheckLimits(limits, shape);
+  const std::vector<ValueRange> ranges = FindRanges(weights, limits, shape);
   std::vector<float> wanted(ranges.size());
   std::transform(ranges.begin(), ranges.end(), wanted.begin(),
                  [&](const ValueRange& range) { return WantedScale(range, scheme); });
-  packed.set_exponent(ChooseExponent(wanted, scheme.format->scale));
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    packed.set_grid(i / packed.scale_cols(), i % packed.scale_cols(),
-                    ChooseGrid(ranges[i], scheme, packed.exponent()));
-  }
+  ChosenGrids chosen{ChooseExponent(wanted, scheme.format->scale), {}};
+  for (const ValueRange& range : ranges)
+    chosen.grids.push_back(ChooseGrid(range, scheme, chosen.exponent));
+  return chosen;
+}
+
+}  // namespace
+
+void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits,
+                 PackedMatrix& packed) {
+  const size_t cols = packed.scale_cols();
+  const ChosenGrids chosen =
+      FindGrids(weights, packed.scheme(), limits, {packed.scale_rows(), cols});
+  packed.set_exponent(chosen.exponent);
+  for (size_t i = 0; i < chosen.grids.size(); ++i)
+    packed.set_grid(i / cols, i % cols, chosen.grids[i]);
 }
 
 PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme,
@@ -131,6 +151,24 @@ PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme&
     packed.SetCodes(r, codes);
   }
   return packed;
+}
+
+void RoundValues(MatrixView<const float> weights, const WeightScheme& scheme,
+                 MatrixView<const float> limits, MatrixView<float> values) {
+  QR_CHECK(values.rows() == weights.rows() && values.cols() == weights.cols());
+  const ScaleShape shape = ShapeOfScales(weights.rows(), weights.cols(), scheme);
+  const ChosenGrids chosen = FindGrids(weights, scheme, limits, shape);
+  const size_t rows_each = weights.rows() / shape.rows, cols_each = weights.cols() / shape.cols;
+  for (size_t r = 0; r < weights.rows(); ++r) {
+    const size_t scale_row = r / rows_each;
+    for (size_t s = 0, c = 0; s < shape.cols; ++s) {
+      const Grid& grid = chosen.grids[scale_row * shape.cols + s];
+      const float limit =
+          limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, s);
+      for (const size_t end = c + cols_each; c < end; ++c)
+        values(r, c) = grid.Nearest(Cut(weights(r, c), limit)).value;
+    }
+  }
 }
 
 }  // namespace quantref

@@ -70,4 +70,9 @@ void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits
 PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme& scheme,
                             MatrixView<const float> limits = {});
 
+// The values that RoundToNearest's codes stand for, without making the codes: for searches, which
+// only ask what rounding would do. `values` has the shape of the weights and may be these.
+void RoundValues(MatrixView<const float> weights, const WeightScheme& scheme,
+                 MatrixView<const float> limits, MatrixView<float> values);
+
 }  // namespace quantref

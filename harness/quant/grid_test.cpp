@@ -30,6 +30,32 @@ Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
   return matrix;
 }
 
+TEST_CASE("grid: values that searches round are those that codes stand for") {
+  const Matrix<float> weights = RandomMatrix(6, 32, 3);
+  std::vector<WeightScheme> schemes = testing::AllSchemes({2, 3, 4, 8}, 16);
+  for (const WeightScheme& scheme : testing::TableSchemes(16)) schemes.push_back(scheme);
+  for (const WeightScheme& scheme : schemes) {
+    INFO(SchemeName(scheme));
+    const PackedMatrix packed(6, 32, scheme);
+    Matrix<float> limits(packed.scale_rows(), packed.scale_cols());
+    std::fill_n(limits.data(), limits.rows() * limits.cols(), 0.02f);
+    for (const bool limited : {false, true}) {
+      const MatrixView<const float> cut = limited ? limits.view() : MatrixView<float>();
+      const PackedMatrix rounded = RoundToNearest(weights.view(), scheme, cut);
+      Matrix<float> values(6, 32), in_place(6, 32);
+      std::copy_n(weights.data(), 6 * 32, in_place.data());
+      RoundValues(weights.view(), scheme, cut, values.view());
+      RoundValues(in_place.view(), scheme, cut, in_place.view());
+      std::vector<float> row(32);
+      for (size_t r = 0; r < 6; ++r) {
+        rounded.DecodeRow(r, row);
+        CHECK(std::equal(row.begin(), row.end(), values.row(r)));
+        CHECK(std::equal(row.begin(), row.end(), in_place.row(r)));
+      }
+    }
+  }
+}
+
 TEST_CASE("grid: of int it is affine.h") {
   Rng rng(1);
   for (const WeightScheme& scheme : testing::AllSchemes({2, 3, 4, 8}, 16)) {

@@ -4,12 +4,12 @@
 
 #include <bit>
 #include <cmath>
-#include <tuple>
 #include <utility>
 
 #include "harness/base/check.h"
 #include "harness/base/sha256.h"
 #include "harness/quant/grid.h"
+#include "harness/quant/scale_shape.h"
 
 namespace quantref {
 namespace {
@@ -20,8 +20,10 @@ size_t RowBytes(size_t cols, const WeightScheme& scheme) {
   return (cols * static_cast<size_t>(scheme.bits) + 7) / 8;
 }
 
-// (rows, cols) of the grid of scales.
-std::pair<size_t, size_t> ScaleGrid(size_t rows, size_t cols, const WeightScheme& scheme) {
+}  // namespace
+
+ScaleShape ShapeOfScales(size_t rows, size_t cols, const WeightScheme& scheme) {
+  if (scheme.granularity == Granularity::kGroup) QR_CHECK_EQ(cols % scheme.group, 0u);
   switch (scheme.granularity) {
     case Granularity::kTensor:
       return {1, 1};
@@ -36,10 +38,8 @@ std::pair<size_t, size_t> ScaleGrid(size_t rows, size_t cols, const WeightScheme
   return {};
 }
 
-}  // namespace
-
 size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, bool ordered) {
-  const auto [scale_rows, scale_cols] = ScaleGrid(rows, cols, scheme);
+  const auto [scale_rows, scale_cols] = ShapeOfScales(rows, cols, scheme);
   const size_t scale_bits = 8 * ScaleBytes(scheme.format->scale);
   const size_t zero_bits = scheme.HasZeros() ? static_cast<size_t>(scheme.bits) : 0;
   const size_t order_bits = ordered ? cols * static_cast<size_t>(std::bit_width(cols - 1)) : 0;
@@ -69,8 +69,9 @@ PackedMatrix::PackedMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
   QR_CHECK(rows > 0 && cols > 0);
   QR_CHECK(scheme.bits >= kMinBits && scheme.bits <= kMaxBits);
   if (!scheme.format->affine()) QR_CHECK_EQ(scheme.bits, scheme.format->bits());
-  if (scheme.granularity == Granularity::kGroup) QR_CHECK_EQ(cols % scheme.group, 0u);
-  std::tie(scale_rows_, scale_cols_) = ScaleGrid(rows, cols, scheme);
+  const ScaleShape shape = ShapeOfScales(rows, cols, scheme);
+  scale_rows_ = shape.rows;
+  scale_cols_ = shape.cols;
   row_bytes_ = RowBytes(cols, scheme);
   codes_.resize(rows * row_bytes_ + kReadBeyond);
   const size_t scales = scale_rows_ * scale_cols_;

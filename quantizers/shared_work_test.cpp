@@ -1,0 +1,244 @@
+#include <catch2/catch.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/method/quantize_model.h"
+#include "harness/model/plan_model.h"
+#include "harness/quant/grid.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+#include "quantizers/registry.h"
+
+// QuantizeModels: cells that share work come out as they do alone, whatever the others are.
+
+namespace quantref {
+namespace {
+
+using testing::TempDir;
+
+constexpr size_t kSharedTokens = 24, kSharedSamples = 20;  // more samples than inputs are kept of
+
+// Counts how often a transform is applied.
+class CountedTransform final : public Transform {
+ public:
+  std::string_view name() const override { return "counted"; }
+  std::string_view summary() const override { return "for this test"; }
+  DataNeeds needs(const Knobs&) const override { return {.channel_mean = true}; }
+  void Apply(CalibratedBlock& block, const Knobs&, size_t) const override {
+    ++calls;
+    const ScalingGroup group = block.shape.layout().ScalingGroups().front();
+    Fold(block, group, std::vector<float>(block.shape.layout().Channels(group.tap), 0.7f));
+  }
+  mutable int calls = 0;
+};
+
+struct SharedModel {
+  explicit SharedModel(bool tied = false) {
+    const TempDir dir;
+    testing::WriteTinyModel(dir.path(), {.layers = 3, .kv_heads = 4, .tied = tied});
+    config = ReadConfig(dir / "config.json");
+    weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
+    Rng rng(1);
+    for (size_t s = 0; s < kSharedSamples; ++s) {
+      std::vector<uint32_t>& ids = data.samples.emplace_back();
+      for (size_t t = 0; t < kSharedTokens; ++t)
+        ids.push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
+    }
+  }
+  ModelConfig config;
+  ModelWeights weights;
+  CalibrationData data;
+};
+
+struct SharedCell {
+  std::string name;
+  Method method;
+  std::vector<PlannedLinear> plan;
+  Products products = Products::kSimulated;
+};
+
+// "smoothquant+gptq" under a plan of so many bits, whose first block has its own.
+SharedCell MakeSharedCell(const SharedModel& model, const std::string& name, int bits,
+                          int first = 0) {
+  SharedCell cell{name, {}, {}};
+  const size_t plus = name.find('+');
+  if (plus != name.npos) cell.method.transforms = {FindTransform(name.substr(0, plus))};
+  cell.method.rounder = FindRounder(name.substr(plus == name.npos ? 0 : plus + 1));
+  QuantizeSpec spec;
+  spec.weights = {.bits = bits, .granularity = Granularity::kGroup, .group = 16};
+  if (first > 0) {
+    SchemeOverride other;
+    other.match = "layers.0.*";
+    other.bits = first;
+    spec.overrides = {other};
+  }
+  cell.plan = PlanModel(spec, model.config);
+  return cell;
+}
+
+struct SharedOutcome {
+  std::string hash;
+  std::vector<std::optional<double>> errors;
+  QuantizeSeconds seconds;
+};
+
+std::vector<SharedOutcome> QuantizeShared(const SharedModel& model,
+                                          const std::vector<SharedCell>& cells, size_t threads) {
+  std::vector<QuantizeTask> tasks;
+  for (const SharedCell& cell : cells)
+    tasks.push_back({cell.plan, cell.method, &model.data, cell.products, cell.name});
+  std::vector<SharedOutcome> outcomes(cells.size());
+  size_t done = 0, total = 0, finished = 0;
+  QuantizeModels(model.config, model.weights, tasks, threads,
+                 {.progress =
+                      [&](size_t d, size_t t, std::string_view) {
+                        CHECK(d >= done);
+                        done = d, total = t;
+                      },
+                  .finished =
+                      [&](size_t task, QuantizedModel made) {
+                        ++finished;
+                        outcomes[task] = {HashQuantized(made.weights), {}, made.seconds};
+                        for (const LayerReport& layer : made.layers)
+                          outcomes[task].errors.push_back(layer.output_mse);
+                      },
+                  .failed = {}});
+  CHECK(finished == cells.size());
+  CHECK(done == total);
+  return outcomes;
+}
+
+std::vector<SharedCell> SomeSharedCells(const SharedModel& model) {
+  std::vector<SharedCell> cells;
+  for (const char* name : {"rtn", "gptq", "awq+rtn", "awq+gptq", "smoothquant+rtn"})
+    cells.push_back(MakeSharedCell(model, name, 3));
+  cells.push_back(MakeSharedCell(model, "awq+rtn", 4));
+  cells.push_back(MakeSharedCell(model, "gptq", 2, 3));  // parts from "gptq" behind the first block
+  cells.push_back(MakeSharedCell(model, "gptq", 3));
+  cells.back().products = Products::kKernel;
+  cells.push_back(MakeSharedCell(model, "awq+gptq", 3));  // tap by tap
+  Knobs knobs(cells.back().method.rounder->knobs());
+  knobs.Set("true_sequential", 1);
+  cells.back().method.knobs.insert_or_assign("gptq", knobs);
+  cells.push_back(MakeSharedCell(model, "smoothquant+gptq", 4));
+  cells.back().method.activations = ActivationScheme{8, false, false};
+  return cells;
+}
+
+TEST_CASE("shared work: a cell comes out as alone, whatever its neighbours", "[shared_work]") {
+  for (const bool sequential : {true, false}) {
+    SharedModel model;
+    model.data.sequential = sequential;
+    const std::vector<SharedCell> cells = SomeSharedCells(model);
+    const std::vector<SharedOutcome> together = QuantizeShared(model, cells, 2);
+    std::vector<SharedCell> reversed(cells.rbegin(), cells.rend());
+    const std::vector<SharedOutcome> other_order = QuantizeShared(model, reversed, 1);
+    for (size_t i = 0; i < cells.size(); ++i) {
+      INFO(cells[i].name << " " << i << (sequential ? "" : ", reading the reference"));
+      const SharedOutcome alone = QuantizeShared(model, {cells[i]}, 1).front();
+      CHECK(together[i].hash == alone.hash);
+      CHECK(together[i].errors == alone.errors);
+      CHECK(other_order[cells.size() - 1 - i].hash == alone.hash);
+      CHECK(alone.seconds.shared == 0);
+      CHECK(together[i].seconds.shared <= together[i].seconds.Total());
+    }
+    CHECK(together[0].seconds.shared == 0);  // rtn reads for its report alone
+    CHECK(together[1].seconds.shared > 0);
+    model.data.activation_budget = 0;
+    CHECK(QuantizeShared(model, cells, 2)[2].hash == together[2].hash);
+  }
+}
+
+TEST_CASE("shared work: quantized embeddings and heads", "[shared_work]") {
+  for (const bool tied : {true, false}) {
+    SharedModel model(tied);
+    std::vector<SharedCell> cells;
+    for (const char* name : {"gptq", "awq+gptq", "smoothquant+gptq"}) {
+      SharedCell& cell = cells.emplace_back(MakeSharedCell(model, name, 4));
+      QuantizeSpec spec;
+      spec.keep.clear();
+      spec.weights = {
+          .bits = cells.size() == 2 ? 3 : 4, .granularity = Granularity::kGroup, .group = 16};
+      cell.plan = PlanModel(spec, model.config);
+    }
+    const std::vector<SharedOutcome> together = QuantizeShared(model, cells, 2);
+    for (size_t i = 0; i < cells.size(); ++i) {
+      INFO(cells[i].name << (tied ? ", tied" : ""));
+      CHECK(together[i].hash == QuantizeShared(model, {cells[i]}, 2).front().hash);
+    }
+  }
+}
+
+TEST_CASE("shared work: a transform is applied once to what is the same", "[shared_work]") {
+  SharedModel model;
+  const CountedTransform counted;
+  std::vector<SharedCell> cells = {MakeSharedCell(model, "rtn", 4),
+                                   MakeSharedCell(model, "gptq", 4),
+                                   MakeSharedCell(model, "rtn", 3)};
+  for (SharedCell& cell : cells) cell.method.transforms = {&counted};
+  const auto calls = [&](std::vector<size_t> chosen) {
+    counted.calls = 0;
+    std::vector<SharedCell> some;
+    for (const size_t i : chosen) some.push_back(cells[i]);
+    QuantizeShared(model, some, 1);
+    return counted.calls;
+  };
+  CHECK(calls({0}) == 3);
+  CHECK(calls({0, 1}) == 5);     // the first block together
+  CHECK(calls({0, 0}) == 3);     // all of them: one and the same cell
+  CHECK(calls({0, 1, 2}) == 8);  // other bits are searched for by themselves
+  model.data.sequential = false;
+  CHECK(calls({0, 1}) == 3);
+  CHECK(calls({0, 1, 2}) == 6);
+}
+
+// Cannot round anything in the last block.
+class FailsInLastBlock final : public Rounder {
+ public:
+  std::string_view name() const override { return "failing"; }
+  std::string_view summary() const override { return "for this test"; }
+  DataNeeds needs(const Knobs&) const override { return {.channel_mean = true}; }
+  Rounded Round(const RoundInput& input) const override {
+    if (input.name.starts_with("layers.2.")) throw Error("odd weights", "here");
+    return {RoundToNearest(input.weights, input.scheme)};
+  }
+};
+
+TEST_CASE("shared work: one cell's error is not the others'", "[shared_work]") {
+  for (const bool sequential : {true, false}) {
+    SharedModel model;
+    model.data.sequential = sequential;
+    const FailsInLastBlock failing;
+    std::vector<SharedCell> cells = {MakeSharedCell(model, "gptq", 4),
+                                     MakeSharedCell(model, "rtn", 4),
+                                     MakeSharedCell(model, "awq+gptq", 4)};
+    cells[1].method.rounder = &failing;
+    std::vector<QuantizeTask> tasks;
+    for (const SharedCell& cell : cells) tasks.push_back({cell.plan, cell.method, &model.data});
+    std::map<size_t, std::string> hashes;
+    std::vector<size_t> failed;
+    const QuantizeCallbacks callbacks{
+        .finished = [&](size_t task,
+                        QuantizedModel made) { hashes[task] = HashQuantized(made.weights); },
+        .failed = [&](size_t task, const Error&) { failed.push_back(task); }};
+    QuantizeModels(model.config, model.weights, tasks, 2, callbacks);
+    CHECK(failed == std::vector<size_t>{1});
+    REQUIRE(hashes.size() == 2);
+    CHECK(hashes[0] == QuantizeShared(model, {cells[0]}, 1).front().hash);
+    CHECK(hashes[2] == QuantizeShared(model, {cells[2]}, 1).front().hash);
+    CHECK_THROWS_AS(QuantizeShared(model, cells, 1), Error);
+  }
+}
+
+TEST_CASE("shared work: hidden states are held as often as is said", "[shared_work]") {
+  CHECK(MostStores(1, true) == 1);
+  CHECK(MostStores(2, true) == 2);
+  CHECK(MostStores(3, true) == 2);
+  CHECK(MostStores(4, true) == 3);
+  CHECK(MostStores(9, false) == 1);
+}
+
+}  // namespace
+}  // namespace quantref
