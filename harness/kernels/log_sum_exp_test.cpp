@@ -9,6 +9,7 @@
 #include "harness/kernels/isa.h"
 #include "harness/kernels/kernels_testing.h"
 #include "harness/kernels/vector_ops.h"
+#include "harness/testing/testing.h"
 
 // Every perplexity goes through this one function: it is held against long double.
 

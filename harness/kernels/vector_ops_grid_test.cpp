@@ -8,6 +8,7 @@
 #include "harness/kernels/isa.h"
 #include "harness/kernels/kernels_testing.h"
 #include "harness/kernels/vector_ops.h"
+#include "harness/testing/testing.h"
 
 // The operations that round activations. All are exact, or rounded element by element.
 

@@ -10,6 +10,7 @@
 #include "harness/kernels/isa.h"
 #include "harness/kernels/kernels_testing.h"
 #include "harness/kernels/vector_ops.h"
+#include "harness/testing/testing.h"
 
 // The operations with sums and exponentials: within a stated bound of a reference in double or long
 // double for every instruction set of this CPU, and bit-identical between them.

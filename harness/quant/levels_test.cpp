@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/base/rng.h"
+#include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {

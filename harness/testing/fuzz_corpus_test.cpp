@@ -13,12 +13,12 @@ namespace {
 
 TEST_CASE("fuzz targets answer every kept input") {
   REQUIRE(!testing::FuzzTargets().empty());
-  for (const testing::FuzzTarget& target : testing::FuzzTargets()) {
-    const auto corpus = testing::SourceDir() / target.folder / "testdata/fuzz" / target.name;
+  for (const testing::FuzzTarget& fuzzed : testing::FuzzTargets()) {
+    const auto corpus = testing::SourceDir() / fuzzed.folder / "testdata/fuzz" / fuzzed.name;
     size_t inputs = 0;
     for (const auto& entry : std::filesystem::directory_iterator(corpus)) {
       INFO(entry.path());
-      CHECK_NOTHROW(testing::RunFuzzTarget(target, ReadFile(entry.path(), size_t{1} << 20)));
+      CHECK_NOTHROW(testing::RunFuzzTarget(fuzzed, ReadFile(entry.path(), size_t{1} << 20)));
       ++inputs;
     }
     INFO(corpus);
