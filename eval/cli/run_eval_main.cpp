@@ -62,6 +62,13 @@ void PrintList(const std::string& kind) {
   } else if (kind == "models") {
     for (const std::string& model : BundledModels())
       rows.push_back({model, FindModel(model).string()});
+    for (const FetchableModel& model : FetchableModels()) {
+      rows.push_back(
+          {model.name, model.IsThere()
+                           ? model.path.string()
+                           : fmt::format("{}, {} MB: scripts/fetch_model {}", model.about,
+                                         model.bytes / 1'000'000, model.name)});
+    }
   } else if (kind == "datasets") {
     for (const DatasetInfo& dataset : KnownDatasets()) {
       std::string splits;

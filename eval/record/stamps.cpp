@@ -46,6 +46,7 @@ std::string FlagLine(const RecordFields& fields, const RecordField& field) {
     return SampleLine(fields.Text("dataset.name"), fields.TextOr("dataset.split", ""));
   if (field.path == "calibration.contaminated") return ContaminatedLine(fields);
   if (field.path == "throughput.busy") return kBusy;
+  if (field.path == "model.decoded") return DecodedLine(fields.TextOr("model.gguf.stored", ""));
   return field.path == "simulated_vs_kernel.failed" ? std::string(field.stamp.text) + "\n" : "";
 }
 
@@ -160,6 +161,13 @@ std::string SampleLine(std::string_view dataset, std::string_view split) {
       "Its figures compare with nothing published; get the real text with "
       "scripts/fetch_wikitext.\n",
       dataset, split);
+}
+
+std::string DecodedLine(std::string_view stored) {
+  return fmt::format(
+      "The reference is a QUANTIZED file, decoded{}: differences are to that, not to the model it "
+      "was made of\n",
+      stored.empty() ? "" : fmt::format(" ({})", stored));
 }
 
 }  // namespace quantref

@@ -23,14 +23,15 @@ struct Stamp {
 std::vector<Stamp> StampsOf(const RecordFields& fields);
 
 // The same at length, as sentences beside a table of the record's run, each with its line's end:
-// those that come from one section of the record ("protocol", "dataset", "calibration", "layers",
-// "throughput", "simulated_vs_kernel").
+// those that come from one section of the record ("model", "protocol", "dataset", "calibration",
+// "layers", "throughput", "simulated_vs_kernel").
 std::vector<std::string> StampLines(const RecordFields& fields, std::string_view section);
 
 // These sentences where there is no record yet; "" where there is nothing to say.
 std::string PartialLine(size_t windows, size_t all_windows, bool stopped_early);
 std::string UnknownTokensLine(std::string_view text, double token_share, double byte_share);
 std::string SampleLine(std::string_view dataset, std::string_view split);  // of what stood in
+std::string DecodedLine(std::string_view stored);  // of a GGUF file; GgufFacts::Summary
 
 inline constexpr char kSyntheticStamp[] = "SYNTHETIC WEIGHTS: speed only";
 

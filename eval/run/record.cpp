@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/run/record_parts.h"
+#include "harness/model/gguf_facts.h"
 
 namespace quantref {
 namespace {
@@ -199,6 +200,19 @@ RecordJson CalibrationJson(const GroupResult& group, const CellResult& cell) {
   return json;
 }
 
+RecordJson GgufJson(const Checkpoint& checkpoint) {
+  const GgufFacts facts = DescribeGguf(checkpoint);
+  RecordJson json = {{"architecture", facts.architecture},
+                     {"stored", facts.Summary()},
+                     {"bits", facts.bits},
+                     {"layer_bits", facts.layer_bits}};
+  for (const GgufFacts::Type& type : facts.types) {
+    json["types"].push_back(
+        {{"name", type.name}, {"matrices", type.matrices}, {"weights", type.weights}});
+  }
+  return json;
+}
+
 RecordJson ModelJson(const GroupResult& group, WeightType type) {
   RecordJson json = {{"name", group.model->name},
                      {"sha256", group.model->weights.checkpoint->Sha256()},
@@ -208,6 +222,11 @@ RecordJson ModelJson(const GroupResult& group, WeightType type) {
                      {"vocabulary", group.model->config.vocab},
                      {"parameters", group.model->config.Parameters()},
                      {"dtype", type == WeightType::kFp16 ? "fp16" : "native"}};
+  const Checkpoint& checkpoint = *group.model->weights.checkpoint;
+  if (checkpoint.gguf() != nullptr) {
+    json["gguf"] = GgufJson(checkpoint);
+    if (DescribeGguf(checkpoint).quantized) json["decoded"] = true;
+  }
   if (group.outliers) {
     json["outliers"] = {{"channels", group.outliers->channels},
                         {"scale", group.outliers->scale},

@@ -28,7 +28,6 @@
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
-#include "harness/io/checkpoint.h"
 #include "harness/kernels/blas_memory.h"
 #include "harness/model/config.h"
 #include "harness/model/load_model.h"
@@ -88,7 +87,7 @@ void CheckModels(const std::vector<RunConfig>& configs) {
     if (config.model.synthetic || known) continue;
     checked.push_back(&config.model);
     try {
-      CheckModelFolder(FindModel(config.model.name), config.model.weight_type);
+      CheckModelFiles(FindModel(config.model.name), config.model.weight_type);
       usable = true;
     } catch (const Error&) {
       if (config.study.empty()) throw;
@@ -114,7 +113,7 @@ void CheckPlan(const RunConfig& config, const CellConfig& cell, const ModelConfi
 void CheckPlans(const RunOptions& options, const std::vector<RunConfig>& configs) {
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) continue;
-    const ModelConfig shape = ReadConfig(FindModel(config.model.name) / "config.json");
+    const ModelConfig shape = ReadModelConfig(FindModel(config.model.name));
     for (const CellConfig& cell : config.cells) {
       if (options.Wants(cell.label)) CheckPlan(config, cell, shape);
     }
@@ -127,8 +126,9 @@ void CheckRoom(const std::vector<RunConfig>& configs) {
   const std::vector<MemoryLimit> limits = MemoryLimits();
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) continue;
-    const uint64_t files = Checkpoint::FileBytesIn(FindModel(config.model.name));
-    CheckLimits({.files = static_cast<double>(files),
+    const ModelBytes bytes = BytesToLoad(FindModel(config.model.name), config.model.weight_type);
+    CheckLimits({.files = static_cast<double>(bytes.files),
+                 .memory = static_cast<double>(bytes.decoded),
                  .reserved = ReservedBytes(1) + static_cast<double>(kBlasLibraryBytes)},
                 limits, "a run of " + config.model.name);
   }

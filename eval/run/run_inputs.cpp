@@ -33,7 +33,7 @@ std::optional<uint32_t> ChooseBos(const Model& model, BosRule rule) {
   if (rule == BosRule::kTokenizer) return model.adds_bos ? model.bos_id : std::nullopt;
   if (!model.bos_id) {
     throw Error(
-        fmt::format("neither config.json nor tokenizer.model of {} names a BOS token", model.name),
+        fmt::format("neither the config nor the tokenizer of {} names a BOS token", model.name),
         "accuracy.bos", "tokenizer or never");
   }
   return model.bos_id;

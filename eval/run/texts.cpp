@@ -13,6 +13,7 @@
 #include "eval/support/text_table.h"
 #include "eval/table/headline.h"
 #include "harness/base/machine.h"
+#include "harness/model/gguf_facts.h"
 
 namespace quantref {
 namespace {
@@ -27,6 +28,9 @@ MeasuredOn PlannedOn(const GroupResult& group) {
   for (const Window& window : group.windows) on.scored += window.scored();
   on.notice = PartialLine(on.windows, group.all_windows, false);
   const UnknownShare unknown = MeasureUnknown(*group.stream, group.windows);
+  const Checkpoint& checkpoint = *group.model->weights.checkpoint;
+  if (const GgufFacts facts = DescribeGguf(checkpoint); facts.quantized)
+    on.notice += DecodedLine(facts.Summary());
   if (unknown.TooMuch()) on.notice += UnknownTokensLine("test", unknown.tokens, unknown.bytes);
   if (text.substituted_sample) on.notice += SampleLine(text.dataset, text.split);
   on.threads = group.environment.threads;

@@ -1,9 +1,13 @@
 #include "eval/support/resources.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "eval/support/nearest.h"
 #include "harness/base/error.h"
+#include "harness/io/gguf_parts.h"
+#include "harness/io/json_file.h"
 
 namespace quantref {
 namespace {
@@ -40,16 +44,58 @@ std::vector<std::string> BundledModels() {
   return names;
 }
 
+fs::path CacheDir() {
+  const auto variable = [](const char* name) -> fs::path {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  // The XDG specification has relative paths ignored.
+  const fs::path cache = variable("XDG_CACHE_HOME"), home = variable("HOME");
+  if (cache.is_absolute()) return cache / "quantref";
+  return home.empty() ? fs::path() : home / ".cache" / "quantref";
+}
+
+bool FetchableModel::IsThere() const {
+  std::error_code error;
+  return !path.empty() && fs::file_size(path, error) == bytes && !error;
+}
+
+std::vector<FetchableModel> FetchableModels() {
+  const fs::path list = Resource("reference", "harness/reference") / "fetchable.json";
+  const fs::path cache = CacheDir();
+  std::vector<FetchableModel> models;
+  for (const auto& [name, entry] : ReadJsonFile(list).items()) {
+    const auto text = [&](const char* key) { return entry.at(key).get<std::string>(); };
+    models.push_back({name, text("about"), text("licence"),
+                      cache.empty() ? cache : cache / "models" / name / text("file"),
+                      entry.at("bytes").get<uint64_t>()});
+  }
+  return models;
+}
+
 fs::path FindModel(const std::string& name_or_path) {
-  const std::vector<std::string> bundled = BundledModels();
-  if (std::find(bundled.begin(), bundled.end(), name_or_path) != bundled.end()) {
+  std::vector<std::string> names = BundledModels();
+  if (std::find(names.begin(), names.end(), name_or_path) != names.end()) {
     return Resource("reference", "harness/reference") / name_or_path;
   }
-  std::error_code ignored;  // a name too long for the file system is no folder either
+  std::string hint =
+      "a model is a folder with config.json, *.safetensors and a tokenizer, or a .gguf file";
+  for (const FetchableModel& model : FetchableModels()) {
+    names.push_back(model.name);
+    if (model.name != name_or_path) continue;
+    if (model.IsThere()) return model.path;
+    hint = "scripts/fetch_model " + model.name + " downloads it, " +
+           std::to_string(model.bytes / 1'000'000) + " MB, to " + model.path.string();
+  }
+  std::error_code ignored;  // a name too long for the file system is no file either
   if (fs::is_directory(name_or_path, ignored)) return name_or_path;
-  throw Error("no bundled model and no folder of this name" + DidYouMean(name_or_path, bundled),
-              "model: " + name_or_path,
-              "a model folder holds config.json, *.safetensors and tokenizer.model");
+  if (fs::path(name_or_path).extension() == kGgufSuffix && fs::exists(name_or_path, ignored))
+    return name_or_path;
+  const bool fetchable = std::find(names.begin(), names.end(), name_or_path) != names.end();
+  throw Error(fetchable ? "the model is not there yet"
+                        : "no bundled model, no folder and no .gguf file of this name" +
+                              DidYouMean(name_or_path, names),
+              "model: " + name_or_path, hint);
 }
 
 }  // namespace quantref

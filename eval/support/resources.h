@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -11,9 +12,24 @@ namespace quantref {
 std::filesystem::path SampleDir();
 std::filesystem::path ConfigDir();
 
-// A bundled model's name ("wikilm-28m") or a folder's path, as a folder. Throws Error naming the
-// bundled models where it is neither.
+// Where downloads are kept: $XDG_CACHE_HOME/quantref or ~/.cache/quantref; "" without a home.
+std::filesystem::path CacheDir();
+
+// A bundled model's name ("wikilm-28m") as its folder, the name of one that was fetched
+// ("smollm2-135m") as its file in the cache, or the path of a folder or a GGUF file. Throws Error
+// naming the models that there are where it is none of these, and saying how to fetch one that can
+// be.
 std::filesystem::path FindModel(const std::string& name_or_path);
 std::vector<std::string> BundledModels();
+
+// A model that scripts/fetch_model downloads, from harness/reference/fetchable.json.
+struct FetchableModel {
+  std::string name, about, licence;
+  std::filesystem::path path;  // where it is looked for; "" without a home
+  uint64_t bytes;
+
+  bool IsThere() const;  // in its size
+};
+std::vector<FetchableModel> FetchableModels();
 
 }  // namespace quantref

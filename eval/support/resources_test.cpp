@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,9 +44,55 @@ TEST_CASE("resources: what is neither a bundled model nor a folder is an error")
   CHECK_ERROR(FindModel("wikilm-28"), "model: wikilm-28", "did you mean 'wikilm-28m'?");
   CHECK_ERROR(FindModel("gpt"), "model: gpt", "wikilm-28m", "wikilm-2m", "config.json");
   CHECK_ERROR(FindModel(""), "model: ");
-  CHECK_ERROR(FindModel((dir / "none").string()), "no folder of this name");
-  CHECK_ERROR(FindModel((dir / "file").string()), "no folder of this name");
-  CHECK_ERROR(FindModel(std::string(5000, 'x')), "no folder of this name");
+  CHECK_ERROR(FindModel((dir / "none").string()), "no folder and no .gguf file");
+  CHECK_ERROR(FindModel((dir / "file").string()), "no folder and no .gguf file");
+  CHECK_ERROR(FindModel(std::string(5000, 'x')), "no folder and no .gguf file");
+}
+
+// HOME and XDG_CACHE_HOME as they were before.
+class CacheHome {
+ public:
+  explicit CacheHome(const std::string& value) { Set(value.c_str()); }
+  ~CacheHome() { Set(before_ ? before_->c_str() : nullptr); }
+  CacheHome(const CacheHome&) = delete;
+  CacheHome& operator=(const CacheHome&) = delete;
+
+ private:
+  static void Set(const char* value) {
+    value == nullptr ? ::unsetenv("XDG_CACHE_HOME") : ::setenv("XDG_CACHE_HOME", value, 1);
+  }
+  const char* const found_ = std::getenv("XDG_CACHE_HOME");
+  const std::optional<std::string> before_ =
+      found_ == nullptr ? std::nullopt : std::optional<std::string>(found_);
+};
+
+TEST_CASE("resources: a model that can be fetched is a name when it is in the cache") {
+  const testing::TempDir cache;
+  const CacheHome home(cache.path().string());
+  const std::vector<FetchableModel> models = FetchableModels();
+  REQUIRE(models.size() == 2);
+  for (const FetchableModel& model : models) {
+    INFO(model.name);
+    CHECK_FALSE(model.about.empty());
+    CHECK_FALSE(model.licence.empty());
+    CHECK(model.path.parent_path() == cache / "quantref/models/" / model.name);
+    CHECK_FALSE(model.IsThere());
+    CHECK_ERROR(FindModel(model.name), "model: " + model.name, "not there yet",
+                "scripts/fetch_model " + model.name, model.path.string());
+    testing::WriteFile(model.path, "half of it");
+    CHECK_FALSE(model.IsThere());
+    fs::resize_file(model.path, model.bytes);
+    CHECK(model.IsThere());
+    CHECK(FindModel(model.name) == model.path);
+  }
+  CHECK_ERROR(FindModel("smolm2-135m"), "did you mean 'smollm2-135m'?");
+}
+
+TEST_CASE("resources: a GGUF file is a model by its path") {
+  const testing::TempDir dir;
+  testing::WriteFile(dir / "m.gguf", "x");
+  CHECK(FindModel((dir / "m.gguf").string()) == dir / "m.gguf");
+  CHECK_ERROR(FindModel((dir / "none.gguf").string()), "no .gguf file");
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ std::string Headline(const Result& result) {
                                fields.Number("model.outliers.channels"));
   on.windows = stored.window_scored.size();
   on.scored = static_cast<size_t>(result.table.scored);
-  on.notice = Joined(StampLines(fields, "protocol")) + Joined(StampLines(fields, "dataset"));
+  on.notice = Joined(StampLines(fields, "model")) + Joined(StampLines(fields, "protocol")) +
+              Joined(StampLines(fields, "dataset"));
   on.threads = static_cast<size_t>(fields.NumberOr("environment.threads", 1));
   on.isa = stored.Fact("environment.isa");
   on.blas = stored.Fact("environment.blas");

@@ -11,6 +11,7 @@
 
 #include "eval/support/nearest.h"
 #include "eval/support/public_name.h"
+#include "eval/support/resources.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
@@ -179,12 +180,7 @@ DatasetOptions DatasetOptions::FromEnvironment() {
   DatasetOptions options;
   options.data_dir = Environment("QUANTREF_DATA");
   options.url_override = Environment("QUANTREF_WIKITEXT_URL");
-  // The XDG specification has relative paths ignored.
-  if (const fs::path cache = Environment("XDG_CACHE_HOME"); cache.is_absolute()) {
-    options.cache_dir = cache / "quantref";
-  } else if (const fs::path home = Environment("HOME"); !home.empty()) {
-    options.cache_dir = home / ".cache" / "quantref";
-  }
+  options.cache_dir = CacheDir();
   return options;
 }
 

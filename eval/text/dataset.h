@@ -39,9 +39,8 @@ struct DatasetOptions {
   Cancelled cancelled;               // stops a download; may be empty
   ArchiveSource wikitext = WikitextSource();
 
-  // data_dir from $QUANTREF_DATA; cache_dir $XDG_CACHE_HOME/quantref or ~/.cache/quantref (""
-  // without a home); the URL from $QUANTREF_WIKITEXT_URL. The rest, sample_dir too, is the
-  // caller's.
+  // data_dir from $QUANTREF_DATA; cache_dir is CacheDir(); the URL from $QUANTREF_WIKITEXT_URL. The
+  // rest, sample_dir too, is the caller's.
   static DatasetOptions FromEnvironment();
 };
 

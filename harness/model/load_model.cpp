@@ -4,15 +4,19 @@
 
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
+#include "harness/model/gguf_config.h"
 
 namespace quantref {
 namespace {
+
+// Whether a checkpoint's tensor belongs to one of the model's blocks.
+bool IsInBlock(const std::string& name) { return name.starts_with("model.layers."); }
 
 std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& tokenizer,
                                    const std::filesystem::path& dir) {
   const std::optional<uint32_t> of_tokenizer = tokenizer.bos_id();
   if (of_tokenizer && config.bos_id && *of_tokenizer != *config.bos_id) {
-    throw Error(fmt::format("config.json says bos_token_id {}, tokenizer.model says {}",
+    throw Error(fmt::format("the config says bos_token_id {}, the tokenizer says {}",
                             *config.bos_id, *of_tokenizer),
                 dir.string(), "texts may begin with BOS: make the two agree");
   }
@@ -28,8 +32,8 @@ std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& t
 void CheckVocabulary(const ModelConfig& config, const Tokenizer& tokenizer,
                      const std::filesystem::path& dir) {
   if (tokenizer.vocab_size() <= config.vocab) return;
-  throw Error(fmt::format("config.json says vocab_size {}, tokenizer.model has {} pieces",
-                          config.vocab, tokenizer.vocab_size()),
+  throw Error(fmt::format("the embedding has {} rows, the tokenizer {} pieces", config.vocab,
+                          tokenizer.vocab_size()),
               dir.string(), "the tokenizer belongs to another model");
 }
 
@@ -44,35 +48,61 @@ void HashAndRead(ModelWeights& weights, WeightType type, size_t threads) {
   });
 }
 
-// LoadModel but for the look at every weight. What no setting can mend is found first.
-Model OpenModel(const std::string& name, const std::filesystem::path& dir, WeightType type) {
+// What a model is read from, opened.
+struct OpenedFiles {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  ModelConfig config;
+  Tokenizer tokenizer;
+  InputFile config_file;
+};
+
+OpenedFiles OpenGguf(const std::filesystem::path& path) {
+  std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::Open(path);
+  const GgufFile& keys = *checkpoint->gguf();
+  ModelConfig config = ReadGgufConfig(*checkpoint);
+  Tokenizer tokenizer = Tokenizer::FromGguf(ReadGgufVocabulary(keys), path.string());
+  return {std::move(checkpoint), std::move(config), std::move(tokenizer), {}};
+}
+
+OpenedFiles OpenFolder(const std::filesystem::path& dir) {
   if (!std::filesystem::is_directory(dir)) {
-    throw Error("expected a folder with config.json, *.safetensors and tokenizer.model, found none",
-                dir.string());
+    throw Error(
+        "expected a folder with config.json, *.safetensors and a tokenizer, or a .gguf file, found "
+        "none",
+        dir.string());
   }
   InputFile config_file;
   ModelConfig config = ReadConfig(dir / "config.json", &config_file);
   Tokenizer tokenizer = Tokenizer::Load(dir);
-  CheckVocabulary(config, tokenizer, dir);
-  const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, dir);
+  return {Checkpoint::Open(dir), std::move(config), std::move(tokenizer), std::move(config_file)};
+}
+
+// LoadModel but for the look at every weight. What no setting can mend is found first.
+Model OpenModel(const std::string& name, const std::filesystem::path& path, WeightType type) {
+  const std::optional<std::filesystem::path> gguf = Checkpoint::FindGguf(path);
+  OpenedFiles opened = gguf ? OpenGguf(*gguf) : OpenFolder(path);
+  const ModelConfig& config = opened.config;
+  const Tokenizer& tokenizer = opened.tokenizer;
+  CheckVocabulary(config, tokenizer, path);
+  const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, path);
   // Families of SentencePiece models add it unless they are told not to.
   const bool adds_bos = bos_id && tokenizer.adds_bos().value_or(true);
-  ModelWeights weights = MapWeights(config, Checkpoint::Open(dir), type);
+  ModelWeights weights = MapWeights(config, opened.checkpoint, type);
   return {.name = name,
-          .dir = dir,
-          .config = std::move(config),
-          .tokenizer = std::move(tokenizer),
+          .dir = path,
+          .config = std::move(opened.config),
+          .tokenizer = std::move(opened.tokenizer),
           .bos_id = bos_id,
           .adds_bos = adds_bos,
           .weights = std::move(weights),
-          .config_file = std::move(config_file)};
+          .config_file = std::move(opened.config_file)};
 }
 
 }  // namespace
 
-Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
+Model LoadModel(const std::string& name, const std::filesystem::path& path, WeightType type,
                 size_t threads) {
-  Model model = OpenModel(name, dir, type);
+  Model model = OpenModel(name, path, type);
   HashAndRead(model.weights, type, threads);
   for (const InputFile& file : model.files()) file.CheckLoaded();
   return model;
@@ -86,8 +116,28 @@ std::vector<InputFile> Model::files() const {
   return files;
 }
 
-ModelConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type) {
-  return OpenModel("", dir, type).config;
+ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type) {
+  return OpenModel("", path, type).config;
+}
+
+ModelConfig ReadModelConfig(const std::filesystem::path& path) {
+  const std::optional<std::filesystem::path> gguf = Checkpoint::FindGguf(path);
+  return gguf ? ReadGgufConfig(*Checkpoint::Open(*gguf)) : ReadConfig(path / "config.json");
+}
+
+ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type) {
+  ModelBytes bytes{Checkpoint::FileBytesIn(path), 0};
+  const std::optional<std::filesystem::path> gguf = Checkpoint::FindGguf(path);
+  if (!gguf) return bytes;
+  const auto checkpoint = Checkpoint::Open(*gguf);
+  for (const std::string& name : checkpoint->names()) {
+    const Tensor& tensor = checkpoint->Get(name);
+    if (tensor.dtype != DType::kBlocks || !IsInBlock(name)) continue;
+    const GgmlTypeRow& row = GgmlRow(tensor.blocks);
+    bytes.decoded += tensor.bytes / row.bytes * row.elements *
+                     DTypeBytes(type == WeightType::kFp16 ? DType::kF16 : DType::kF32);
+  }
+  return bytes;
 }
 
 }  // namespace quantref

@@ -7,17 +7,17 @@
 #include <vector>
 
 #include "harness/io/input_file.h"
-#include "harness/tokenizer/tokenizer.h"
 #include "harness/model/config.h"
 #include "harness/model/weights.h"
+#include "harness/tokenizer/tokenizer.h"
 
 namespace quantref {
 
-// Everything of a model folder: config.json, *.safetensors, tokenizer.model, checked against each
-// other.
+// Everything of a model: of a folder config.json, *.safetensors and the tokenizer, checked against
+// each other; or a GGUF file's weights and keys.
 struct Model {
   std::string name;
-  std::filesystem::path dir;
+  std::filesystem::path dir;  // or the GGUF file
   ModelConfig config;
   Tokenizer tokenizer;
   std::optional<uint32_t> bos_id;  // nothing: it has no such token
@@ -30,15 +30,24 @@ struct Model {
   std::vector<InputFile> files() const;
 };
 
-// Throws Error where a file is wrong or the tokenizer and the config disagree: on BOS, or by more
-// pieces than the embedding has rows. It may have more rows than there are pieces: for tokens that
-// were added, or to be a multiple of something. Throws InputChanged where
-// a file was changed meanwhile.
-Model LoadModel(const std::string& name, const std::filesystem::path& dir, WeightType type,
+// `path`: of the folder, or of the GGUF file. Throws Error where a file is wrong or the tokenizer
+// and the config disagree: on BOS, or by more pieces than the embedding has rows. It may have more
+// rows than there are pieces: for tokens that were added, or to be a multiple of something. Throws
+// InputChanged where a file was changed meanwhile.
+Model LoadModel(const std::string& name, const std::filesystem::path& path, WeightType type,
                 size_t threads);
 
 // What of LoadModel's errors can be had without reading the weights: family, tokenizer, and whether
 // all tensors are there in their shapes. Returns the config.
-ModelConfig CheckModelFolder(const std::filesystem::path& dir, WeightType type);
+ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type);
+
+// The config alone.
+ModelConfig ReadModelConfig(const std::filesystem::path& path);
+
+// What loading takes, at most: the files that are mapped, and weights that are decoded to memory.
+struct ModelBytes {
+  uint64_t files = 0, decoded = 0;
+};
+ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type);
 
 }  // namespace quantref

@@ -72,7 +72,7 @@ TEST_CASE("load_model: a tokenizer of another vocabulary", "[load_model]") {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), {});
   testing::CopyTokenizer(dir.path());
-  CHECK_ERROR(Load(dir.path()), dir.path().string(), "vocab_size 64", "8192 pieces",
+  CHECK_ERROR(Load(dir.path()), dir.path().string(), "64 rows", "8192 pieces",
               "another model");
 }
 
@@ -93,14 +93,14 @@ TEST_CASE("load_model: what no setting can mend is found without reading the wei
           "[load_model]") {
   const TempDir dir;
   WriteModelFolder(dir.path(), testing::TinyConfig(kModel));
-  CHECK(CheckModelFolder(dir.path(), WeightType::kNative).hidden == 8);
+  CHECK(CheckModelFiles(dir.path(), WeightType::kNative).hidden == 8);
   testing::WriteFile(dir / "tokenizer.model", "IQ== 0\nIg== 1\nIw== 2\n");
-  CHECK_ERROR(CheckModelFolder(dir.path(), WeightType::kNative), "tiktoken");
+  CHECK_ERROR(CheckModelFiles(dir.path(), WeightType::kNative), "tiktoken");
   fs::remove(dir / "model.safetensors");  // the tokenizer is said first
-  CHECK_ERROR(CheckModelFolder(dir.path(), WeightType::kNative), "tiktoken");
+  CHECK_ERROR(CheckModelFiles(dir.path(), WeightType::kNative), "tiktoken");
   fs::remove(dir / "tokenizer.model");
   testing::CopyTokenizer(dir.path());
-  CHECK_ERROR(CheckModelFolder(dir.path(), WeightType::kNative), "model.safetensors");
+  CHECK_ERROR(CheckModelFiles(dir.path(), WeightType::kNative), "model.safetensors");
 }
 
 TEST_CASE("load_model: another BOS than the tokenizer's", "[load_model]") {
@@ -108,7 +108,7 @@ TEST_CASE("load_model: another BOS than the tokenizer's", "[load_model]") {
   nlohmann::json config = testing::TinyConfig(kModel);
   config["bos_token_id"] = 2;
   WriteModelFolder(dir.path(), config);
-  CHECK_ERROR(Load(dir.path()), dir.path().string(), "bos_token_id 2", "tokenizer.model says 1");
+  CHECK_ERROR(Load(dir.path()), dir.path().string(), "bos_token_id 2", "the tokenizer says 1");
 }
 
 TEST_CASE("load_model: texts begin with BOS unless the tokenizer says no, or has none",

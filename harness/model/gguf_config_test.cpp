@@ -1,0 +1,327 @@
+#include "harness/model/gguf_config.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "harness/base/half.h"
+#include "harness/model/load_model.h"
+#include "harness/model/transformer.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_gguf.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref {
+namespace {
+
+using nlohmann::json;
+using testing::GgufBuilder;
+using testing::TempDir;
+using testing::TinyModel;
+
+constexpr uint32_t kQ4_1 = 3, kQ8_0 = 8;
+
+struct Loaded {
+  ModelConfig config;
+  ModelWeights weights;
+};
+
+Loaded LoadGguf(const GgufBuilder& builder, WeightType type = WeightType::kNative) {
+  const TempDir dir;
+  builder.Write(dir / "model.gguf");
+  const auto checkpoint = Checkpoint::Open(dir / "model.gguf");
+  ModelConfig config = ReadGgufConfig(*checkpoint);
+  ModelWeights weights = LoadWeights(config, checkpoint, type, 2);
+  return {std::move(config), std::move(weights)};
+}
+
+Loaded LoadFolder(const TinyModel& model, WeightType type = WeightType::kNative) {
+  const TempDir dir;
+  testing::WriteTinyModel(dir.path(), model);
+  const ModelConfig config = ReadConfig(dir / "config.json");
+  return {config, LoadWeights(config, Checkpoint::Open(dir.path()), type, 2)};
+}
+
+bool SameNumbers(const Weight& a, const Weight& b) {
+  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  const Matrix<float> of_a = a.Decode(), of_b = b.Decode();
+  return std::equal(of_a.data(), of_a.data() + a.rows() * a.cols(), of_b.data());
+}
+
+void CheckSameWeights(const ModelWeights& a, const ModelWeights& b) {
+  const auto of_a = AllLinears(a), of_b = AllLinears(b);
+  REQUIRE(of_a.size() == of_b.size());
+  for (size_t i = 0; i < of_a.size(); ++i) {
+    INFO(of_a[i]->name);
+    CHECK(of_a[i]->name == of_b[i]->name);
+    CHECK(SameNumbers(of_a[i]->weight, of_b[i]->weight));
+    CHECK(of_a[i]->weight.stored_in_16_bits() == of_b[i]->weight.stored_in_16_bits());
+    CHECK(of_a[i]->bias == of_b[i]->bias);
+  }
+  for (size_t layer = 0; layer < a.blocks.size(); ++layer)
+    CHECK(a.blocks[layer].norms == b.blocks[layer].norms);
+  CHECK(a.final_norm == b.final_norm);
+}
+
+json ConfigOf(const GgufBuilder& builder) {
+  const TempDir dir;
+  builder.Write(dir / "model.gguf");
+  return GgufConfigJson(*Checkpoint::Open(dir / "model.gguf"));
+}
+
+TEST_CASE("gguf_config: a model in plain numbers is that of its safetensors", "[gguf_config]") {
+  for (const TinyModel& model :
+       {TinyModel{}, TinyModel{.tied = true, .dtype = "F16"}, TinyModel{.dtype = "BF16"},
+        TinyModel{
+            .heads = 3, .kv_heads = 3, .head_dim = 6, .attention_bias = true, .mlp_bias = true}}) {
+    INFO(model.dtype);
+    for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
+      const Loaded gguf = LoadGguf(testing::TinyGguf(model), type);
+      const Loaded folder = LoadFolder(model, type);
+      CheckSameWeights(gguf.weights, folder.weights);
+      CHECK(gguf.config.rms_eps == folder.config.rms_eps);
+      CHECK(gguf.config.rope_theta == folder.config.rope_theta);
+      CHECK(gguf.config.tied_head == folder.config.tied_head);
+      CHECK(gguf.config.bos_id == folder.config.bos_id);
+      CHECK(gguf.config.context == folder.config.context);
+      CHECK(gguf.config.Parameters() == folder.config.Parameters());
+      CHECK(gguf.config.sha256.size() == 64);
+    }
+  }
+}
+
+const TinyModel kOfBlocks{.hidden = 64, .intermediate = 96, .tied = true};
+
+TEST_CASE("gguf_config: blocks are decoded once, but not those of embedding and head",
+          "[gguf_config]") {
+  for (const uint32_t type : {kQ4_1, kQ8_0}) {
+    const GgufBuilder file = testing::TinyGgufOfBlocks(kOfBlocks, type, 1);
+    const Loaded native = LoadGguf(file);
+    size_t in_blocks = 0;
+    for (const BlockWeights& block : native.weights.blocks) {
+      for (const Linear& linear : block.linears) {
+        if (linear.name.empty()) continue;
+        CHECK(linear.weight.dense().has_value());
+        CHECK_FALSE(linear.weight.quantized());
+        CHECK_FALSE(linear.weight.owned());
+        CHECK_FALSE(linear.weight.stored_in_16_bits());
+        in_blocks += linear.weight.rows() * linear.weight.cols();
+      }
+    }
+    CHECK(OwnBytes(native.weights) == 4 * in_blocks);
+    const Weight& embedding = native.weights.embedding.weight;
+    CHECK(embedding.in_blocks());
+    CHECK_FALSE(embedding.quantized());
+    CHECK_FALSE(embedding.dense().has_value());
+    CHECK(native.weights.head.weight.SharesStorage(embedding));
+    CHECK(embedding.StorageBits() == 64 * 64 / 32 * (type == kQ8_0 ? 34 : 20) * 8);
+
+    const Loaded halves = LoadGguf(file, WeightType::kFp16);
+    CHECK(OwnBytes(halves.weights) == 2 * in_blocks);
+    CHECK(halves.weights.embedding.weight.in_blocks());
+    CHECK(halves.weights.head.weight.SharesStorage(halves.weights.embedding.weight));
+    const Matrix<float> exact = embedding.Decode(),
+                        rounded = halves.weights.embedding.weight.Decode();
+    for (size_t i = 0; i < 64 * 64; ++i) CHECK(rounded.data()[i] == RoundToHalf(exact.data()[i]));
+    for (size_t i = 0; i < native.weights.blocks.size(); ++i) {
+      const Linear& wide = native.weights.blocks[i].linears[kQ];
+      CHECK(SameNumbers(wide.weight.InHalf("q"), halves.weights.blocks[i].linears[kQ].weight));
+    }
+  }
+}
+
+TEST_CASE("gguf_config: numbers that FP16 holds are kept in it", "[gguf_config]") {
+  const TempDir dir;
+  std::vector<std::byte> blocks(34, std::byte{3});
+  blocks[0] = std::byte{0}, blocks[1] = std::byte{0x3c};  // 1 times 3
+  Tensor tensor{"w", DType::kBlocks, {1, 32}, blocks.data(), blocks.size()};
+  tensor.blocks = GgmlType::kQ8_0;
+  const Weight decoded = Weight(tensor).Decoded();
+  CHECK(decoded.stored_in_16_bits());
+  CHECK(decoded.Decode()(0, 31) == 3);
+  blocks[0] = std::byte{1};  // 11 bits times 7 bits
+  blocks[2] = std::byte{127};
+  CHECK_FALSE(Weight(tensor).Decoded().stored_in_16_bits());
+}
+
+TEST_CASE("gguf_config: a forward pass is that of the decoded numbers", "[gguf_config]") {
+  const Loaded gguf = LoadGguf(testing::TinyGgufOfBlocks(kOfBlocks, kQ8_0, 5));
+  ModelWeights dense = gguf.weights;
+  dense.embedding.weight = dense.head.weight = Weight(dense.embedding.weight.Decode());
+  const std::vector<uint32_t> ids = {1, 5, 9, 33, 2, 60, 17};
+  Matrix<float> logits[2];
+  for (const ModelWeights* weights : {&gguf.weights, &std::as_const(dense)}) {
+    const Transformer transformer(gguf.config, *weights, ids.size());
+    Workspace work;
+    const Matrix<float> hidden = transformer.Hidden(ids, work);
+    Matrix<float>& of = logits[weights == &dense ? 1 : 0];
+    of = Matrix<float>(ids.size(), gguf.config.vocab);
+    transformer.Logits(hidden.view(), of.view(), work);
+  }
+  for (size_t i = 0; i < ids.size() * gguf.config.vocab; ++i)
+    CHECK(logits[0].data()[i] == Approx(logits[1].data()[i]).margin(1e-5));
+}
+
+TEST_CASE("gguf_config: what loading takes is known before", "[gguf_config]") {
+  const TempDir dir;
+  const GgufBuilder file = testing::TinyGgufOfBlocks(kOfBlocks, kQ8_0, 1);
+  file.Write(dir / "model.gguf");
+  const Loaded native = LoadGguf(file);
+  const ModelBytes bytes = BytesToLoad(dir / "model.gguf", WeightType::kNative);
+  CHECK(bytes.files == file.Bytes().size());
+  CHECK(bytes.decoded == OwnBytes(native.weights));
+  CHECK(BytesToLoad(dir.path(), WeightType::kFp16).decoded == bytes.decoded / 2);
+  const TempDir folder;
+  testing::WriteTinyModel(folder.path(), {});
+  CHECK(BytesToLoad(folder.path(), WeightType::kNative).decoded == 0);
+  CHECK(ReadModelConfig(folder.path()).hidden == 32);
+  CHECK(ReadModelConfig(dir.path()).hidden == 64);
+}
+
+TEST_CASE("gguf_config: keys become those of config.json", "[gguf_config]") {
+  const json config = ConfigOf(testing::TinyGguf({.tied = true}));
+  const json expected = {
+      {"model_type", "llama"},          {"hidden_act", "silu"},     {"hidden_activation", "silu"},
+      {"num_hidden_layers", 2},         {"hidden_size", 32},        {"intermediate_size", 48},
+      {"num_attention_heads", 4},       {"num_key_value_heads", 2}, {"head_dim", 8},
+      {"max_position_embeddings", 512}, {"rms_norm_eps", 1e-5},     {"rope_theta", 10000.0},
+      {"tie_word_embeddings", true},    {"vocab_size", 64},         {"bos_token_id", 1},
+      {"attention_bias", false},        {"mlp_bias", false}};
+  CHECK(config == expected);
+}
+
+TEST_CASE("gguf_config: a sliding window makes a Mistral of it", "[gguf_config]") {
+  const json config = ConfigOf(testing::TinyGguf({}).U32("llama.attention.sliding_window", 7));
+  CHECK(config["model_type"] == "mistral");
+  CHECK(config["sliding_window"] == 7);
+}
+
+TEST_CASE("gguf_config: rotary factors and scaling", "[gguf_config]") {
+  const auto scaling = [](const GgufBuilder& builder) { return ConfigOf(builder)["rope_scaling"]; };
+  const std::vector<float> factors = {1, 1, 2.5f, 8};
+  const json of_llama3 =
+      scaling(testing::TinyGguf({}).AddFloats("rope_freqs.weight", {4}, factors));
+  CHECK(of_llama3["rope_type"] == "longrope");
+  CHECK(of_llama3["short_factor"] == json(factors));
+  CHECK(of_llama3["long_factor"] == json(factors));
+  CHECK(of_llama3["attention_factor"] == 1);
+  CHECK(of_llama3["original_max_position_embeddings"] == 512);
+
+  const std::vector<float> longer = {1, 2, 3, 4};
+  const json of_phi = scaling(testing::TinyGguf({})
+                                  .AddFloats("rope_factors_short.weight", {4}, factors)
+                                  .AddFloats("rope_factors_long.weight", {4}, longer)
+                                  .U32("llama.rope.scaling.original_context_length", 128)
+                                  .F32("llama.rope.scaling.attn_factor", 1.19f));
+  CHECK(of_phi["short_factor"] == json(factors));
+  CHECK(of_phi["long_factor"] == json(longer));
+  CHECK(of_phi["attention_factor"] == 1.19);
+  CHECK(of_phi["original_max_position_embeddings"] == 128);
+
+  CHECK(scaling(testing::TinyGguf({})
+                    .Text("llama.rope.scaling.type", "linear")
+                    .F32("llama.rope.scaling.factor", 8)) ==
+        json{{"rope_type", "linear"}, {"factor", 8.0}});
+  CHECK(scaling(testing::TinyGguf({}).F32("llama.rope.scale_linear", 2))["factor"] == 2);
+  CHECK(scaling(testing::TinyGguf({}).Text("llama.rope.scaling.type", "none")).is_null());
+  CHECK(scaling(testing::TinyGguf({})
+                    .Text("llama.rope.scaling.type", "yarn")
+                    .F32("llama.rope.scaling.factor", 4)
+                    .U32("llama.rope.scaling.original_context_length", 128))["rope_type"] ==
+        "yarn");
+  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).Text("llama.rope.scaling.type", "odd")), "\"odd\"");
+  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).Add("rope_freqs.weight", 1, {4}, "12345678")),
+              "rope_freqs.weight", "F32");
+}
+
+// The keys of another architecture than llama, with an embedding and nothing more.
+GgufBuilder Other(const std::string& architecture) {
+  const std::vector<float> row(4, 0);
+  return GgufBuilder()
+      .Text("general.architecture", architecture)
+      .U32(architecture + ".block_count", 26)
+      .U32(architecture + ".embedding_length", 4)
+      .U32(architecture + ".attention.head_count", 2)
+      .AddFloats("token_embd.weight", {4, 1}, row);
+}
+
+TEST_CASE("gguf_config: other architectures", "[gguf_config]") {
+  const json gemma = ConfigOf(Other("gemma3")
+                                  .U32("gemma3.attention.key_length", 256)
+                                  .U32("gemma3.attention.sliding_window", 512)
+                                  .F32("gemma3.rope.freq_base_swa", 10000));
+  CHECK(gemma["model_type"] == "gemma3_text");
+  CHECK(gemma["hidden_activation"] == "gelu_pytorch_tanh");
+  CHECK(gemma["query_pre_attn_scalar"] == 256);
+  CHECK(gemma["sliding_window"] == 512);
+  CHECK(gemma["rope_local_base_freq"] == 10000);
+  CHECK(gemma["tie_word_embeddings"] == true);
+  const json gemma2 = ConfigOf(Other("gemma2")
+                                   .F32("gemma2.attn_logit_softcapping", 50)
+                                   .F32("gemma2.final_logit_softcapping", 30));
+  CHECK(gemma2["model_type"] == "gemma2");
+  CHECK(gemma2["attn_logit_softcapping"] == 50);
+  CHECK(gemma2["final_logit_softcapping"] == 30);
+  CHECK(ConfigOf(Other("qwen2"))["model_type"] == "qwen2");
+  CHECK(ConfigOf(Other("qwen3"))["attention_bias"] == false);
+  const json phi = ConfigOf(Other("phi3").U32("phi3.rope.dimension_count", 1));
+  CHECK(phi["model_type"] == "phi3");
+  CHECK(phi["partial_rotary_factor"] == 0.5);
+}
+
+TEST_CASE("gguf_config: what is not known is refused by name", "[gguf_config]") {
+  CHECK_ERROR(ConfigOf(Other("mamba")), "model.gguf", "\"mamba\"", "not supported", "llama, qwen2");
+  CHECK_ERROR(ConfigOf(GgufBuilder().U32("k", 1)), "general.architecture", "found none");
+  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).F32("llama.logit_scale", 0.5f)), "llama.logit_scale",
+              "not supported");
+  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).U32("llama.expert_count", 8)), "mixture of experts");
+  CHECK(ConfigOf(testing::TinyGguf({}).U32("llama.expert_count", 0))["model_type"] == "llama");
+  CHECK_ERROR(ConfigOf(Other("qwen2").U32("qwen2.attention.value_length", 3)), "value_length (3)");
+  const TempDir dir;
+  GgufBuilder().Text("general.architecture", "llama").Write(dir / "model.gguf");
+  CHECK_ERROR(ReadModelConfig(dir / "model.gguf"), "model.gguf", "embed_tokens");
+}
+
+TEST_CASE("gguf_config: blocks of other types and shapes are refused by name", "[gguf_config]") {
+  const TinyModel model{.hidden = 256, .intermediate = 256, .tied = true};
+  testing::FileTensors tensors = testing::TinyTensors(model);
+  tensors.erase("model.layers.0.mlp.up_proj.weight");
+  GgufBuilder file = testing::TinyGguf(model, tensors);
+  CHECK_ERROR(LoadGguf(file), "model.layers.0.mlp.up_proj.weight");
+  GgufBuilder grids = file;
+  grids.Add("blk.0.ffn_up.weight", 16, {256, 256}, std::string(256 * 66, '\0'));
+  CHECK_ERROR(LoadGguf(grids), "IQ2_XXS", "Q6_K", "convert the model");
+  GgufBuilder integers = file;
+  integers.Add("blk.0.ffn_up.weight", 24, {256, 256}, std::string(256 * 256, '\0'));
+  CHECK_ERROR(LoadGguf(integers), "expected F32, F16 or BF16, found I8");
+  file.Add("blk.0.ffn_up.weight", 8, {64, 256}, std::string(256 * 68, '\0'));
+  CHECK_ERROR(LoadGguf(file), "shape (256, 256), found (256, 64)");
+}
+
+TEST_CASE("gguf_config: the vocabulary's keys", "[gguf_config]") {
+  const TempDir dir;
+  GgufBuilder file;
+  testing::AddLetterTokenizer(file);
+  const std::vector<std::string> merges = {"a b", "ab c"};
+  file.U32("tokenizer.ggml.bos_token_id", 1).Texts("tokenizer.ggml.merges", merges);
+  file.Write(dir / "model.gguf");
+  const GgufVocabulary vocabulary = ReadGgufVocabulary(GgufFile::Open(dir / "model.gguf"));
+  CHECK(vocabulary.model == "llama");
+  CHECK(vocabulary.pre == "default");
+  CHECK(vocabulary.tokens.size() == testing::kLetterPieces);
+  CHECK(vocabulary.tokens[6] == "a");
+  CHECK(vocabulary.scores.size() == testing::kLetterPieces);
+  CHECK(vocabulary.token_types[0] == 2);
+  CHECK(vocabulary.merges == merges);
+  CHECK(vocabulary.bos_id == 1u);
+  CHECK(vocabulary.unknown_id == 0u);
+  CHECK(vocabulary.add_bos == true);
+  CHECK_FALSE(vocabulary.add_space_prefix.has_value());
+  GgufBuilder().U32("k", 1).Write(dir / "none.gguf");
+  CHECK_ERROR(ReadGgufVocabulary(GgufFile::Open(dir / "none.gguf")), "none.gguf",
+              "tokenizer.ggml.model");
+}
+
+}  // namespace
+}  // namespace quantref

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "harness/testing/gguf_builder.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref::testing {
+
+// The tiny model as llama.cpp's converter writes it: the same numbers under GGUF's names, the rows
+// of q and k in its order. Of other types than F32, F16 and BF16 the matrices are random blocks
+// (Q8_0, Q4_1) in their place, whose scales are small; norms and biases stay.
+GgufBuilder TinyGguf(const TinyModel& model);
+GgufBuilder TinyGguf(const TinyModel& model, const FileTensors& tensors);
+GgufBuilder TinyGgufOfBlocks(const TinyModel& model, uint32_t type, uint64_t seed);
+
+// Keys tokenizer.ggml.* of a SentencePiece vocabulary like WriteLetterTokenizer's; texts begin with
+// its BOS, 1.
+void AddLetterTokenizer(GgufBuilder& builder);
+
+}  // namespace quantref::testing
