@@ -103,8 +103,10 @@ Keys ModelKeys() {
   for (const SyntheticShape& shape : SyntheticShapes()) shapes.emplace_back(shape.name);
   return {
       Required(Text("name", "", "of the experiment; records are named after it")),
-      Swept(Text("model", "wikilm-28m", "a bundled model, or a Hugging Face folder; or a map")),
-      Swept(Text("model.name", "wikilm-28m", "a bundled model, or a Hugging Face folder")),
+      Swept(Text("model", "wikilm-28m",
+                 "a bundled or fetched model, a Hugging Face folder, a .gguf file; or a map")),
+      Swept(Text("model.name", "wikilm-28m",
+                 "a bundled or fetched model, a Hugging Face folder, a .gguf file")),
       Choice("model.dtype", "native", {"native", "fp16"},
              "weights as the checkpoint has them, or rounded to FP16 first"),
       Choice("model.outliers", "none", {"none"},

@@ -19,7 +19,7 @@ void Try(const F& read) {
 
 // Every tensor lies inside the file, where its type may, and is found by its name; every key can be
 // asked for in every way.
-void Run(std::string_view input) {
+void FuzzGguf(std::string_view input) {
   const testing::InputFile file(input);
   const GgufFile opened = GgufFile::Open(file.path());
   const std::byte* const begin = opened.file().bytes().data();
@@ -46,7 +46,7 @@ void Run(std::string_view input) {
   QR_CHECK_LE(AsTransformers(opened, opened).size(), opened.tensors().size());
 }
 
-const testing::AddFuzzTarget target({"harness/io", "gguf", Run});
+const testing::AddFuzzTarget gguf_target({"harness/io", "gguf", FuzzGguf});
 
 }  // namespace
 }  // namespace quantref

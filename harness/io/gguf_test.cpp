@@ -20,11 +20,11 @@ using testing::TempDir;
 constexpr uint32_t kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kF32 = 6, kBool = 7, kString = 8,
                    kArray = 9, kU64 = 10, kI64 = 11, kF64 = 12;
 
-GgufFile Open(const std::string& bytes) {
+GgufFile OpenGguf(const std::string& bytes) {
   const testing::InputFile file(bytes);
   return GgufFile::Open(file.path());
 }
-GgufFile Open(const GgufBuilder& builder) { return Open(builder.Bytes()); }
+GgufFile OpenGguf(const GgufBuilder& builder) { return OpenGguf(builder.Bytes()); }
 
 GgufBuilder TwoTensors() {
   const std::vector<float> floats = {1, 2, 3, 4, 5, 6};
@@ -35,7 +35,7 @@ GgufBuilder TwoTensors() {
 }
 
 TEST_CASE("gguf: tensors have their shapes turned round", "[gguf]") {
-  const GgufFile file = Open(TwoTensors());
+  const GgufFile file = OpenGguf(TwoTensors());
   REQUIRE(file.tensors().size() == 2);
   const Tensor& a = file.tensors()[0];
   CHECK(a.name == "a");
@@ -62,21 +62,21 @@ TEST_CASE("gguf: keys of every type", "[gguf]") {
   const std::vector<std::string> texts = {"x", "", "yz"};
   const std::vector<float> floats = {0.5f, -2};
   const std::vector<int32_t> integers = {7, -1};
-  const GgufFile file = Open(GgufBuilder()
-                                 .Raw("u8", kU8, number(200, 1))
-                                 .Raw("i8", kI8, number(0xff, 1))
-                                 .Raw("u16", kU16, number(65535, 2))
-                                 .Raw("i16", kI16, number(0x8000, 2))
-                                 .U32("u32", 4'000'000'000)
-                                 .Raw("u64", kU64, number(~uint64_t{0}, 8))
-                                 .Raw("i64", kI64, number(12, 8))
-                                 .Raw("f64", kF64, number(0x3ff0000000000000, 8))
-                                 .F32("f32", 1e-5f)
-                                 .Bool("bool", true)
-                                 .Text("text", "hello")
-                                 .Texts("texts", texts)
-                                 .Floats("floats", floats)
-                                 .Integers("integers", integers));
+  const GgufFile file = OpenGguf(GgufBuilder()
+                                     .Raw("u8", kU8, number(200, 1))
+                                     .Raw("i8", kI8, number(0xff, 1))
+                                     .Raw("u16", kU16, number(65535, 2))
+                                     .Raw("i16", kI16, number(0x8000, 2))
+                                     .U32("u32", 4'000'000'000)
+                                     .Raw("u64", kU64, number(~uint64_t{0}, 8))
+                                     .Raw("i64", kI64, number(12, 8))
+                                     .Raw("f64", kF64, number(0x3ff0000000000000, 8))
+                                     .F32("f32", 1e-5f)
+                                     .Bool("bool", true)
+                                     .Text("text", "hello")
+                                     .Texts("texts", texts)
+                                     .Floats("floats", floats)
+                                     .Integers("integers", integers));
   CHECK(file.Count("u8") == 200);
   CHECK(file.Number("i8") == -1);
   CHECK_ERROR(file.Count("i8"), "whole number", "\"i8\"", "found -1");
@@ -107,12 +107,12 @@ TEST_CASE("gguf: keys of every type", "[gguf]") {
 }
 
 TEST_CASE("gguf: version 2 is read, others and other files are refused", "[gguf]") {
-  CHECK(Open(TwoTensors().OverrideVersion(2)).tensors().size() == 2);
-  CHECK_ERROR(Open(TwoTensors().OverrideVersion(1)), "version 2 or 3", "found 1");
-  CHECK_ERROR(Open(TwoTensors().OverrideVersion(0x03000000)), "big-endian");
-  CHECK_ERROR(Open(std::string("GGML....")), "expected a GGUF file", "GGML");
-  CHECK_ERROR(Open(std::string("<!DOCTYPE html>")), "expected a GGUF file", "web page");
-  CHECK_ERROR(Open(std::string("GG")), "expected a GGUF file");
+  CHECK(OpenGguf(TwoTensors().OverrideVersion(2)).tensors().size() == 2);
+  CHECK_ERROR(OpenGguf(TwoTensors().OverrideVersion(1)), "version 2 or 3", "found 1");
+  CHECK_ERROR(OpenGguf(TwoTensors().OverrideVersion(0x03000000)), "big-endian");
+  CHECK_ERROR(OpenGguf(std::string("GGML....")), "expected a GGUF file", "GGML");
+  CHECK_ERROR(OpenGguf(std::string("<!DOCTYPE html>")), "expected a GGUF file", "web page");
+  CHECK_ERROR(OpenGguf(std::string("GG")), "expected a GGUF file");
 }
 
 TEST_CASE("gguf: a file that is cut anywhere is refused", "[gguf]") {
@@ -120,24 +120,24 @@ TEST_CASE("gguf: a file that is cut anywhere is refused", "[gguf]") {
   const size_t data_end = bytes.size() - 28;  // the last tensor's padding
   for (size_t length = 1; length < data_end; ++length) {
     INFO(length);
-    CHECK_THROWS_AS(Open(bytes.substr(0, length)), Error);
+    CHECK_THROWS_AS(OpenGguf(bytes.substr(0, length)), Error);
   }
-  CHECK(Open(bytes.substr(0, data_end)).tensors().size() == 2);
+  CHECK(OpenGguf(bytes.substr(0, data_end)).tensors().size() == 2);
 }
 
 TEST_CASE("gguf: counts that lie are refused before anything is made of them", "[gguf]") {
   const uint64_t huge = std::numeric_limits<uint64_t>::max();
   for (const uint64_t count : {huge, uint64_t{1} << 40, uint64_t{1} << 32}) {
-    CHECK_ERROR(Open(TwoTensors().OverrideTensorCount(count)), "tensors", "has room",
+    CHECK_ERROR(OpenGguf(TwoTensors().OverrideTensorCount(count)), "tensors", "has room",
                 std::to_string(count));
-    CHECK_ERROR(Open(TwoTensors().OverrideKeyCount(count)), "keys", "has room");
+    CHECK_ERROR(OpenGguf(TwoTensors().OverrideKeyCount(count)), "keys", "has room");
     const std::string array =
         GgufBuilder::Number(kString, 4) + GgufBuilder::Number(count, 8) + "abc";
-    CHECK_ERROR(Open(GgufBuilder().Raw("k", kArray, array)), "elements of the key \"k\"");
+    CHECK_ERROR(OpenGguf(GgufBuilder().Raw("k", kArray, array)), "elements of the key \"k\"");
     const std::string text = GgufBuilder::Number(count, 8) + "abc";
-    CHECK_ERROR(Open(GgufBuilder().Raw("k", kString, text)), "the key \"k\"", "cut short");
-    CHECK_ERROR(Open(GgufBuilder().Add("t", 0, {count, count}, "")), "tensor \"t\"", "shape");
-    CHECK_ERROR(Open(TwoTensors().OverridePlace("b", count & ~uint64_t{31})), "tensor \"b\"",
+    CHECK_ERROR(OpenGguf(GgufBuilder().Raw("k", kString, text)), "the key \"k\"", "cut short");
+    CHECK_ERROR(OpenGguf(GgufBuilder().Add("t", 0, {count, count}, "")), "tensor \"t\"", "shape");
+    CHECK_ERROR(OpenGguf(TwoTensors().OverridePlace("b", count & ~uint64_t{31})), "tensor \"b\"",
                 "cut short");
   }
 }
@@ -145,48 +145,48 @@ TEST_CASE("gguf: counts that lie are refused before anything is made of them", "
 TEST_CASE("gguf: arrays of arrays and unknown types of values are refused", "[gguf]") {
   const std::string nested = GgufBuilder::Number(kArray, 4) + GgufBuilder::Number(1, 8) +
                              GgufBuilder::Number(kU8, 4) + GgufBuilder::Number(1, 8) + "x";
-  CHECK_ERROR(Open(GgufBuilder().Raw("k", kArray, nested)), "the key \"k\"", "found arrays");
-  CHECK_ERROR(Open(GgufBuilder().Raw("k", 13, "xxxx")), "type from 0 to 12", "found 13");
-  CHECK_ERROR(Open(GgufBuilder().Raw("k", kBool, "\2")), "0 or 1", "found 2");
+  CHECK_ERROR(OpenGguf(GgufBuilder().Raw("k", kArray, nested)), "the key \"k\"", "found arrays");
+  CHECK_ERROR(OpenGguf(GgufBuilder().Raw("k", 13, "xxxx")), "type from 0 to 12", "found 13");
+  CHECK_ERROR(OpenGguf(GgufBuilder().Raw("k", kBool, "\2")), "0 or 1", "found 2");
   const std::string bools = GgufBuilder::Number(kBool, 4) + GgufBuilder::Number(2, 8) + "\1\3";
-  CHECK_ERROR(Open(GgufBuilder().Raw("k", kArray, bools)), "0 or 1", "found 3");
+  CHECK_ERROR(OpenGguf(GgufBuilder().Raw("k", kArray, bools)), "0 or 1", "found 3");
 }
 
 TEST_CASE("gguf: names are there, short enough, and once", "[gguf]") {
-  CHECK_ERROR(Open(GgufBuilder().U32("k", 1).U32("k", 2)), "key \"k\" once");
-  CHECK_ERROR(Open(GgufBuilder().U32("", 1)), "found one of 0");
-  CHECK_ERROR(Open(GgufBuilder().U32(std::string(65536, 'k'), 1)), "found one of 65536");
-  CHECK_ERROR(Open(TwoTensors().Add("a", 0, {1}, "1234")), "tensor \"a\" once");
-  CHECK_ERROR(Open(GgufBuilder().Add("", 0, {1}, "1234")), "1 to 64 bytes");
-  CHECK_ERROR(Open(GgufBuilder().Add(std::string(65, 't'), 0, {1}, "1234")), "1 to 64 bytes");
+  CHECK_ERROR(OpenGguf(GgufBuilder().U32("k", 1).U32("k", 2)), "key \"k\" once");
+  CHECK_ERROR(OpenGguf(GgufBuilder().U32("", 1)), "found one of 0");
+  CHECK_ERROR(OpenGguf(GgufBuilder().U32(std::string(65536, 'k'), 1)), "found one of 65536");
+  CHECK_ERROR(OpenGguf(TwoTensors().Add("a", 0, {1}, "1234")), "tensor \"a\" once");
+  CHECK_ERROR(OpenGguf(GgufBuilder().Add("", 0, {1}, "1234")), "1 to 64 bytes");
+  CHECK_ERROR(OpenGguf(GgufBuilder().Add(std::string(65, 't'), 0, {1}, "1234")), "1 to 64 bytes");
 }
 
 TEST_CASE("gguf: tensors' types, shapes and places are checked", "[gguf]") {
   const auto one = [](uint32_t type, std::vector<uint64_t> shape) {
     return GgufBuilder().Add("t", type, std::move(shape), std::string(1024, '\0'));
   };
-  CHECK_ERROR(Open(one(4, {32})), "tensor \"t\"", "Q4_2, which ggml has removed");
-  CHECK_ERROR(Open(one(36, {32})), "IQ4_NL_4_4");
-  CHECK_ERROR(Open(one(9, {32})), "Q8_1", "activations");
-  CHECK_ERROR(Open(one(139, {32})), "139", "fork");
-  CHECK_ERROR(Open(one(43, {32})), "found 43");
-  CHECK_ERROR(Open(one(12, {128})), "whole blocks of Q4_K (256 elements)", "128 columns");
-  CHECK_ERROR(Open(one(0, {})), "1 to 4 dimensions", "found 0");
-  CHECK_ERROR(Open(one(0, {1, 1, 1, 1, 1})), "found 5");
-  CHECK_ERROR(Open(one(0, {4, 0})), "at least 1");
-  CHECK(Open(one(16, {256})).tensors()[0].type_name() == "IQ2_XXS");
-  CHECK_ERROR(Open(TwoTensors().OverridePlace("a", 4)), "tensor \"a\"", "multiple of 32");
-  CHECK_ERROR(Open(TwoTensors().OverridePlace("a", 0)), "overlap");
+  CHECK_ERROR(OpenGguf(one(4, {32})), "tensor \"t\"", "Q4_2, which ggml has removed");
+  CHECK_ERROR(OpenGguf(one(36, {32})), "IQ4_NL_4_4");
+  CHECK_ERROR(OpenGguf(one(9, {32})), "Q8_1", "activations");
+  CHECK_ERROR(OpenGguf(one(139, {32})), "139", "fork");
+  CHECK_ERROR(OpenGguf(one(43, {32})), "found 43");
+  CHECK_ERROR(OpenGguf(one(12, {128})), "whole blocks of Q4_K (256 elements)", "128 columns");
+  CHECK_ERROR(OpenGguf(one(0, {})), "1 to 4 dimensions", "found 0");
+  CHECK_ERROR(OpenGguf(one(0, {1, 1, 1, 1, 1})), "found 5");
+  CHECK_ERROR(OpenGguf(one(0, {4, 0})), "at least 1");
+  CHECK(OpenGguf(one(16, {256})).tensors()[0].type_name() == "IQ2_XXS");
+  CHECK_ERROR(OpenGguf(TwoTensors().OverridePlace("a", 4)), "tensor \"a\"", "multiple of 32");
+  CHECK_ERROR(OpenGguf(TwoTensors().OverridePlace("a", 0)), "overlap");
   for (const uint32_t alignment : {0u, 1u, 4u, 24u, 1u << 21})
-    CHECK_ERROR(Open(TwoTensors().U32("general.alignment", alignment)), "power of two");
-  CHECK_ERROR(Open(TwoTensors().F32("general.alignment", 32)), "another type");
-  CHECK(Open(TwoTensors().U32("general.alignment", 8)).Find("b") != nullptr);
+    CHECK_ERROR(OpenGguf(TwoTensors().U32("general.alignment", alignment)), "power of two");
+  CHECK_ERROR(OpenGguf(TwoTensors().F32("general.alignment", 32)), "another type");
+  CHECK(OpenGguf(TwoTensors().U32("general.alignment", 8)).Find("b") != nullptr);
 }
 
 TEST_CASE("gguf: a file without tensors may end with its keys", "[gguf]") {
   std::string bytes = GgufBuilder().U32("k", 1).Bytes();
   bytes.resize(4 + 4 + 8 + 8 + 8 + 1 + 4 + 4);
-  CHECK(Open(bytes).Count("k") == 1);
+  CHECK(OpenGguf(bytes).Count("k") == 1);
 }
 
 TEST_CASE("gguf: names are those of transformers", "[gguf]") {
@@ -218,13 +218,13 @@ TEST_CASE("gguf: names are those of transformers", "[gguf]") {
 TEST_CASE("gguf: what the converter did is told", "[gguf]") {
   const auto tensors = [](const std::string& architecture, uint32_t heads) {
     static std::vector<GgufFile> files;
-    files.push_back(Open(GgufBuilder()
-                             .Text("general.architecture", architecture)
-                             .U32("llama.attention.head_count", heads)
-                             .Add("blk.0.attn_q.weight", 0, {1, 8}, std::string(32, '\0'))
-                             .Add("blk.0.attn_k.bias", 0, {8}, std::string(32, '\0'))
-                             .Add("blk.0.attn_norm.weight", 0, {1}, std::string(4, '\0'))
-                             .Add("rope_freqs.weight", 0, {1}, std::string(4, '\0'))));
+    files.push_back(OpenGguf(GgufBuilder()
+                                 .Text("general.architecture", architecture)
+                                 .U32("llama.attention.head_count", heads)
+                                 .Add("blk.0.attn_q.weight", 0, {1, 8}, std::string(32, '\0'))
+                                 .Add("blk.0.attn_k.bias", 0, {8}, std::string(32, '\0'))
+                                 .Add("blk.0.attn_norm.weight", 0, {1}, std::string(4, '\0'))
+                                 .Add("rope_freqs.weight", 0, {1}, std::string(4, '\0'))));
     return AsTransformers(files.back(), files.back());
   };
   const std::vector<Tensor> llama = tensors("llama", 2);

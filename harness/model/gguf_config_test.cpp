@@ -64,7 +64,7 @@ void CheckSameWeights(const ModelWeights& a, const ModelWeights& b) {
   CHECK(a.final_norm == b.final_norm);
 }
 
-json ConfigOf(const GgufBuilder& builder) {
+json JsonOf(const GgufBuilder& builder) {
   const TempDir dir;
   builder.Write(dir / "model.gguf");
   return GgufConfigJson(*Checkpoint::Open(dir / "model.gguf"));
@@ -180,7 +180,7 @@ TEST_CASE("gguf_config: what loading takes is known before", "[gguf_config]") {
 }
 
 TEST_CASE("gguf_config: keys become those of config.json", "[gguf_config]") {
-  const json config = ConfigOf(testing::TinyGguf({.tied = true}));
+  const json config = JsonOf(testing::TinyGguf({.tied = true}));
   const json expected = {
       {"model_type", "llama"},          {"hidden_act", "silu"},     {"hidden_activation", "silu"},
       {"num_hidden_layers", 2},         {"hidden_size", 32},        {"intermediate_size", 48},
@@ -192,13 +192,13 @@ TEST_CASE("gguf_config: keys become those of config.json", "[gguf_config]") {
 }
 
 TEST_CASE("gguf_config: a sliding window makes a Mistral of it", "[gguf_config]") {
-  const json config = ConfigOf(testing::TinyGguf({}).U32("llama.attention.sliding_window", 7));
+  const json config = JsonOf(testing::TinyGguf({}).U32("llama.attention.sliding_window", 7));
   CHECK(config["model_type"] == "mistral");
   CHECK(config["sliding_window"] == 7);
 }
 
 TEST_CASE("gguf_config: rotary factors and scaling", "[gguf_config]") {
-  const auto scaling = [](const GgufBuilder& builder) { return ConfigOf(builder)["rope_scaling"]; };
+  const auto scaling = [](const GgufBuilder& builder) { return JsonOf(builder)["rope_scaling"]; };
   const std::vector<float> factors = {1, 1, 2.5f, 8};
   const json of_llama3 =
       scaling(testing::TinyGguf({}).AddFloats("rope_freqs.weight", {4}, factors));
@@ -230,13 +230,13 @@ TEST_CASE("gguf_config: rotary factors and scaling", "[gguf_config]") {
                     .F32("llama.rope.scaling.factor", 4)
                     .U32("llama.rope.scaling.original_context_length", 128))["rope_type"] ==
         "yarn");
-  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).Text("llama.rope.scaling.type", "odd")), "\"odd\"");
-  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).Add("rope_freqs.weight", 1, {4}, "12345678")),
+  CHECK_ERROR(JsonOf(testing::TinyGguf({}).Text("llama.rope.scaling.type", "odd")), "\"odd\"");
+  CHECK_ERROR(JsonOf(testing::TinyGguf({}).Add("rope_freqs.weight", 1, {4}, "12345678")),
               "rope_freqs.weight", "F32");
 }
 
 // The keys of another architecture than llama, with an embedding and nothing more.
-GgufBuilder Other(const std::string& architecture) {
+GgufBuilder Skeleton(const std::string& architecture) {
   const std::vector<float> row(4, 0);
   return GgufBuilder()
       .Text("general.architecture", architecture)
@@ -247,37 +247,38 @@ GgufBuilder Other(const std::string& architecture) {
 }
 
 TEST_CASE("gguf_config: other architectures", "[gguf_config]") {
-  const json gemma = ConfigOf(Other("gemma3")
-                                  .U32("gemma3.attention.key_length", 256)
-                                  .U32("gemma3.attention.sliding_window", 512)
-                                  .F32("gemma3.rope.freq_base_swa", 10000));
+  const json gemma = JsonOf(Skeleton("gemma3")
+                                .U32("gemma3.attention.key_length", 256)
+                                .U32("gemma3.attention.sliding_window", 512)
+                                .F32("gemma3.rope.freq_base_swa", 10000));
   CHECK(gemma["model_type"] == "gemma3_text");
   CHECK(gemma["hidden_activation"] == "gelu_pytorch_tanh");
   CHECK(gemma["query_pre_attn_scalar"] == 256);
   CHECK(gemma["sliding_window"] == 512);
   CHECK(gemma["rope_local_base_freq"] == 10000);
   CHECK(gemma["tie_word_embeddings"] == true);
-  const json gemma2 = ConfigOf(Other("gemma2")
-                                   .F32("gemma2.attn_logit_softcapping", 50)
-                                   .F32("gemma2.final_logit_softcapping", 30));
+  const json gemma2 = JsonOf(Skeleton("gemma2")
+                                 .F32("gemma2.attn_logit_softcapping", 50)
+                                 .F32("gemma2.final_logit_softcapping", 30));
   CHECK(gemma2["model_type"] == "gemma2");
   CHECK(gemma2["attn_logit_softcapping"] == 50);
   CHECK(gemma2["final_logit_softcapping"] == 30);
-  CHECK(ConfigOf(Other("qwen2"))["model_type"] == "qwen2");
-  CHECK(ConfigOf(Other("qwen3"))["attention_bias"] == false);
-  const json phi = ConfigOf(Other("phi3").U32("phi3.rope.dimension_count", 1));
+  CHECK(JsonOf(Skeleton("qwen2"))["model_type"] == "qwen2");
+  CHECK(JsonOf(Skeleton("qwen3"))["attention_bias"] == false);
+  const json phi = JsonOf(Skeleton("phi3").U32("phi3.rope.dimension_count", 1));
   CHECK(phi["model_type"] == "phi3");
   CHECK(phi["partial_rotary_factor"] == 0.5);
 }
 
 TEST_CASE("gguf_config: what is not known is refused by name", "[gguf_config]") {
-  CHECK_ERROR(ConfigOf(Other("mamba")), "model.gguf", "\"mamba\"", "not supported", "llama, qwen2");
-  CHECK_ERROR(ConfigOf(GgufBuilder().U32("k", 1)), "general.architecture", "found none");
-  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).F32("llama.logit_scale", 0.5f)), "llama.logit_scale",
+  CHECK_ERROR(JsonOf(Skeleton("mamba")), "model.gguf", "\"mamba\"", "not supported",
+              "llama, qwen2");
+  CHECK_ERROR(JsonOf(GgufBuilder().U32("k", 1)), "general.architecture", "found none");
+  CHECK_ERROR(JsonOf(testing::TinyGguf({}).F32("llama.logit_scale", 0.5f)), "llama.logit_scale",
               "not supported");
-  CHECK_ERROR(ConfigOf(testing::TinyGguf({}).U32("llama.expert_count", 8)), "mixture of experts");
-  CHECK(ConfigOf(testing::TinyGguf({}).U32("llama.expert_count", 0))["model_type"] == "llama");
-  CHECK_ERROR(ConfigOf(Other("qwen2").U32("qwen2.attention.value_length", 3)), "value_length (3)");
+  CHECK_ERROR(JsonOf(testing::TinyGguf({}).U32("llama.expert_count", 8)), "mixture of experts");
+  CHECK(JsonOf(testing::TinyGguf({}).U32("llama.expert_count", 0))["model_type"] == "llama");
+  CHECK_ERROR(JsonOf(Skeleton("qwen2").U32("qwen2.attention.value_length", 3)), "value_length (3)");
   const TempDir dir;
   GgufBuilder().Text("general.architecture", "llama").Write(dir / "model.gguf");
   CHECK_ERROR(ReadModelConfig(dir / "model.gguf"), "model.gguf", "embed_tokens");
