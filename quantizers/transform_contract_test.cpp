@@ -288,7 +288,7 @@ TEST_CASE("transform contract: what it does not ask for, it does not read", "[co
         if (!needs.channel_max) input.channel_max.clear();
         if (!needs.channel_mean) input.channel_mean.clear();
         if (!needs.gram && !needs.gram_blocks) input.gram = {};
-        if (!needs.gram) EraseBetweenGroups(Settings().front().scheme.group, input.gram);
+        if (!needs.gram) EraseBetweenGroups(AllSettings().front().scheme.group, input.gram);
         if (needs.kept == 0) input.kept.clear();
       }
       transform->Apply(all->block, knobs, 1);
