@@ -61,10 +61,11 @@ bool FetchableModel::IsThere() const {
 }
 
 std::vector<FetchableModel> FetchableModels() {
-  const fs::path list = Resource("reference", "harness/reference") / "fetchable.json";
+  const nlohmann::json list =
+      ReadJsonFile(Resource("reference", "harness/reference") / "fetchable.json");
   const fs::path cache = CacheDir();
   std::vector<FetchableModel> models;
-  for (const auto& [name, entry] : ReadJsonFile(list).items()) {
+  for (const auto& [name, entry] : list.items()) {
     const auto text = [&](const char* key) { return entry.at(key).get<std::string>(); };
     models.push_back({name, text("about"), text("licence"),
                       cache.empty() ? cache : cache / "models" / name / text("file"),
