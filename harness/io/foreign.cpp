@@ -1,39 +1,12 @@
 #include "harness/io/foreign.h"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 
 #include "harness/base/error.h"
 
 namespace quantref {
 namespace {
-
-bool IsBase64(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '+' || c == '/' || c == '=';
-}
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-// "IQ== 0": a token's bytes in base64 and its rank.
-bool IsTiktokenLine(std::string_view line) {
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  const size_t space = line.find(' ');
-  if (space == std::string_view::npos || space == 0 || space % 4 != 0) return false;
-  const std::string_view token = line.substr(0, space), rank = line.substr(space + 1);
-  return !rank.empty() && std::all_of(token.begin(), token.end(), IsBase64) &&
-         std::all_of(rank.begin(), rank.end(), IsDigit);
-}
-
-bool IsTiktoken(std::string_view contents) {
-  constexpr int kLines = 3;
-  for (int i = 0; i < kLines; ++i) {
-    const size_t end = contents.find('\n');
-    if (end == std::string_view::npos || !IsTiktokenLine(contents.substr(0, end))) return false;
-    contents.remove_prefix(end + 1);
-  }
-  return true;
-}
 
 bool StartsWithIgnoringCase(std::string_view text, std::string_view start) {
   return text.size() >= start.size() &&
@@ -72,10 +45,6 @@ std::optional<ForeignFile> RecognizeForeign(std::string_view contents) {
   }
   if (contents.starts_with("\x1f\x8b"sv)) {
     return ForeignFile{"a gzip archive", "unpack it"};
-  }
-  if (IsTiktoken(contents)) {
-    return ForeignFile{"a tiktoken vocabulary (byte-level BPE, as LLaMA 3 has it)",
-                       "only SentencePiece tokenizers (tokenizer.model) are supported"};
   }
   return std::nullopt;
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/model/gguf_config.h"
@@ -21,20 +23,21 @@ std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& t
                 dir.string(), "texts may begin with BOS: make the two agree");
   }
   if (tokenizer.adds_bos().value_or(false) && !of_tokenizer && !config.bos_id) {
-    throw Error(
-        "tokenizer_config.json adds a BOS token, which neither config.json nor "
-        "tokenizer.model names",
-        dir.string(), "set bos_token_id in config.json");
+    throw Error("the tokenizer adds a BOS token, which neither it nor the config names",
+                dir.string(), "set bos_token_id in config.json");
   }
   return of_tokenizer ? of_tokenizer : config.bos_id;
 }
 
 void CheckVocabulary(const ModelConfig& config, const Tokenizer& tokenizer,
                      const std::filesystem::path& dir) {
-  if (tokenizer.vocab_size() <= config.vocab) return;
-  throw Error(fmt::format("the embedding has {} rows, the tokenizer {} pieces", config.vocab,
-                          tokenizer.vocab_size()),
-              dir.string(), "the tokenizer belongs to another model");
+  // Control tokens may lie beyond the embedding: no text becomes one.
+  const size_t bos_end = tokenizer.bos_id() ? size_t{*tokenizer.bos_id()} + 1 : 0;
+  const size_t pieces = std::max(tokenizer.facts().text_ids_end, bos_end);
+  if (pieces <= config.vocab) return;
+  throw Error(
+      fmt::format("the embedding has {} rows, the tokenizer {} pieces", config.vocab, pieces),
+      dir.string(), "the tokenizer belongs to another model");
 }
 
 // Both read all of the files, so beside each other.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "harness/io/file.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -72,8 +73,7 @@ TEST_CASE("load_model: a tokenizer of another vocabulary", "[load_model]") {
   const TempDir dir;
   testing::WriteTinyModel(dir.path(), {});
   testing::CopyTokenizer(dir.path());
-  CHECK_ERROR(Load(dir.path()), dir.path().string(), "64 rows", "8192 pieces",
-              "another model");
+  CHECK_ERROR(Load(dir.path()), dir.path().string(), "64 rows", "8192 pieces", "another model");
 }
 
 TEST_CASE("load_model: an embedding may have more rows than the tokenizer has pieces",
@@ -131,6 +131,28 @@ TEST_CASE("load_model: texts begin with BOS unless the tokenizer says no, or has
   testing::WriteFile(without / "tokenizer_config.json", R"({"add_bos_token": true})");
   CHECK_ERROR(Load(without.path()), without.path().string(), "adds a BOS token",
               "set bos_token_id in config.json");
+}
+
+TEST_CASE("load_model: a tokenizer.json, whose control tokens may lie beyond the embedding",
+          "[load_model]") {
+  const TempDir dir;
+  nlohmann::json config = testing::TinyConfig({.vocab = 420});
+  config.erase("bos_token_id");
+  testing::WriteTinyModel(dir.path(), {.vocab = 420});
+  testing::WriteFile(dir / "config.json", config.dump());
+  const fs::path data = testing::SourceDir() / "harness/tokenizer/testdata";
+  nlohmann::json tokenizer = nlohmann::json::parse(ReadFile(data / "qwen2.json", 1 << 20));
+  const auto load = [&](const nlohmann::json& added) {
+    tokenizer["added_tokens"].push_back(added);
+    testing::WriteFile(dir / "tokenizer.json", tokenizer.dump());
+    return Load(dir.path());
+  };
+  const Model model = load({{"id", 420}, {"content", "<x>"}, {"special", true}});
+  CHECK(model.tokenizer.facts().kind == "BPE of tokenizer.json");
+  CHECK_FALSE(model.adds_bos);
+  CHECK(model.files().size() == 3);
+  CHECK_ERROR(load({{"id", 421}, {"content", "<y>"}, {"special", false}}), "has 420 rows",
+              "the tokenizer 422 pieces");
 }
 
 TEST_CASE("load_model: each missing file is named", "[load_model]") {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <unordered_set>
 
 #include "harness/base/error.h"
 #include "harness/io/json_file.h"
@@ -39,7 +38,7 @@ BpeBuilder::BpeBuilder(std::vector<FileToken> tokens, TokenText form, std::strin
   made_.unit = form == TokenText::kCharacters ? BpeVocabulary::Unit::kCharacters
                                               : BpeVocabulary::Unit::kBytes;
   ids_.reserve(tokens_.size());
-  std::unordered_set<uint32_t> seen(tokens_.size());
+  seen_.reserve(tokens_.size());
   for (const FileToken& token : tokens_) {
     const auto fail = [&](const std::string& what) {
       Fail("token " + std::to_string(token.id) + ", " + Quoted(token.text) + ", " + what);
@@ -47,12 +46,12 @@ BpeBuilder::BpeBuilder(std::vector<FileToken> tokens, TokenText form, std::strin
     if (token.id >= kMostIds) fail("has an id beyond any vocabulary");
     if (token.text.size() > kLongestToken) fail("is too long");
     if (form != TokenText::kBytes && FindInvalidUtf8(token.text)) fail("is not UTF-8");
-    if (!seen.insert(token.id).second) fail("has the id of another one");
+    if (!seen_.insert(token.id).second) fail("has the id of another one");
+    ids_end_ = std::max(ids_end_, token.id + 1);
     if (token.text.empty()) continue;  // no text becomes it
     if (!ids_.emplace(token.text, token.id).second) fail("has the text of another one");
-    next_symbol_ = std::max(next_symbol_, token.id + 1);
   }
-  made_.first_untokened = next_symbol_;
+  made_.first_untokened = next_symbol_ = ids_end_;
   for (const auto& [text, id] : ids_) {
     const auto bytes = form == TokenText::kAlphabet ? BytesOfAlphabet(text) : std::string(text);
     if (form == TokenText::kCharacters) {
@@ -67,13 +66,19 @@ BpeBuilder::BpeBuilder(std::vector<FileToken> tokens, TokenText form, std::strin
 
 void BpeBuilder::Fail(const std::string& what) const { throw Error(what, path_); }
 
+std::optional<uint32_t> BpeBuilder::Find(std::string_view text) const {
+  const auto found = ids_.find(text);
+  if (found == ids_.end()) return std::nullopt;
+  return found->second;
+}
+
 uint32_t BpeBuilder::TokenOf(const std::string& text, const std::string& where) const {
   const auto found = ids_.find(text);
   if (found == ids_.end()) Fail(where + ": " + Quoted(text) + " is no token");
   return found->second;
 }
 
-void BpeBuilder::MergeByList(const std::vector<std::pair<std::string, std::string>>& merges) {
+void BpeBuilder::MergeByList(const std::vector<TokenPair>& merges) {
   made_.merges.Reserve(merges.size());
   for (uint32_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct FileToken {
   uint32_t id = 0;
   float score = 0;  // of kinds that have them: the highest merges first
 };
+
+using TokenPair = std::pair<std::string, std::string>;
 
 // How a vocabulary's tokens are written, and so what pieces begin as.
 enum class TokenText {
@@ -34,7 +37,7 @@ class BpeBuilder {
   BpeBuilder(std::vector<FileToken> tokens, TokenText form, std::string path);
 
   // By a list: left and right, the first to merge first; both and what they make must be tokens.
-  void MergeByList(const std::vector<std::pair<std::string, std::string>>& merges);
+  void MergeByList(const std::vector<TokenPair>& merges);
   // Every pair that makes a token merges, that of the highest score first. Characters that are no
   // token themselves merge, too.
   void MergeByScore();
@@ -43,6 +46,10 @@ class BpeBuilder {
   void SpellByBytes();  // characters without a token become "<0x..>", where all of theirs are there
   void TakeWhole();     // a piece that is a token is not merged
   void SetUnknown(std::optional<uint32_t> id, bool fuse);
+
+  std::optional<uint32_t> Find(std::string_view text) const;  // as files have it
+  bool HasId(uint32_t id) const { return seen_.contains(id); }
+  uint32_t ids_end() const { return ids_end_; }  // all ids are below
 
   BpeBuilder(const BpeBuilder&) = delete;
   BpeBuilder& operator=(const BpeBuilder&) = delete;
@@ -58,7 +65,9 @@ class BpeBuilder {
   TokenText form_;
   std::vector<FileToken> tokens_;
   std::unordered_map<std::string_view, uint32_t> ids_;  // by tokens_' texts
-  uint32_t next_symbol_ = 0;                            // for characters that are no token
+  std::unordered_set<uint32_t> seen_;                   // ids
+  uint32_t ids_end_ = 0;
+  uint32_t next_symbol_ = 0;  // for characters that are no token
   BpeVocabulary made_;
 };
 

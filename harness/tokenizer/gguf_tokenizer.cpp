@@ -59,7 +59,7 @@ class GgufReader {
     TokenizerFacts facts;
     facts.kind = "GGUF " + vocabulary_.model;
     facts.path = where_;
-    facts.vocab_size = vocabulary_.tokens.size();
+    facts.vocab_size = facts.text_ids_end = vocabulary_.tokens.size();
     facts.bos_id = vocabulary_.bos_id;
     facts.unknown_id = pipeline.bpe.unknown;
     facts.adds_bos = vocabulary_.add_bos.value_or(adds_bos);
@@ -134,8 +134,8 @@ class GgufReader {
     return tokens;
   }
 
-  std::vector<std::pair<std::string, std::string>> Merges() const {
-    std::vector<std::pair<std::string, std::string>> merges;
+  std::vector<TokenPair> Merges() const {
+    std::vector<TokenPair> merges;
     for (const std::string& merge : vocabulary_.merges) {
       const size_t space = merge.find(' ', 1);
       if (space == std::string::npos || space + 1 == merge.size()) {

@@ -77,7 +77,7 @@ void ComposeStretch(std::string_view text, Span stretch, TextTracer& tracer) {
   const std::string composed = Composed(whole);
   if (composed == whole) return tracer.Keep(stretch);
   std::string made;
-  std::vector<std::pair<size_t, std::string>> parts;  // where each begins, and what it becomes
+  std::vector<std::pair<Span, std::string>> parts;  // and what each becomes
   size_t begin = stretch.begin, end = ClusterEnd(text, begin, stretch.end);
   while (true) {
     const std::string part = Composed(text.substr(begin, end - begin));
@@ -88,13 +88,19 @@ void ComposeStretch(std::string_view text, Span stretch, TextTracer& tracer) {
       continue;
     }
     made += part;
-    parts.emplace_back(begin, part);
+    parts.emplace_back(Span{begin, end}, part);
     if (next == end) break;
     begin = end;
     end = next;
   }
   if (made != composed) return tracer.Put(composed, stretch.begin);
-  for (const auto& [at, part] : parts) tracer.Put(part, at);
+  for (const auto& [span, part] : parts) {
+    if (text.substr(span.begin, span.size()) == part) {
+      tracer.Keep(span);
+    } else {
+      tracer.Put(part, span.begin);
+    }
+  }
 }
 
 TracedText Apply(const ComposeText&, TracedText text) {

@@ -107,14 +107,6 @@ bool IsSafeModel(std::string_view model) {
   });
 }
 
-// No SentencePiece model is: as a tag, the brace would open a group.
-bool IsJsonObject(std::string_view contents) {
-  const size_t brace = contents.find_first_not_of(" \t\r\n");
-  if (brace == std::string_view::npos || contents[brace] != '{') return false;
-  const size_t next = contents.find_first_not_of(" \t\r\n", brace + 1);
-  return next != std::string_view::npos && contents[next] == '"';
-}
-
 // Loads the model. What the library has against it; nothing where it takes it.
 std::optional<std::string> LoadReason(sentencepiece::SentencePieceProcessor& processor,
                                       const std::string& model) {
@@ -167,7 +159,7 @@ std::optional<uint32_t> KnownId(int id) {
 
 }  // namespace
 
-Tokenizer SentencePieceTokenizer(FileContents file) {
+Tokenizer SentencePieceTokenizer(FileContents file, const TokenizerConfig& config) {
   const std::string path = file.file.path().string();
   const std::string& contents = file.bytes;
   const auto refuse = [&](const std::string& reason) {
@@ -177,7 +169,6 @@ Tokenizer SentencePieceTokenizer(FileContents file) {
   };
   if (contents.empty()) refuse("the file is empty");
   RefuseForeign(contents, "a SentencePiece model", path);
-  if (IsJsonObject(contents)) refuse("JSON, as tokenizer.json and tekken.json are");
   if (!IsSafeModel(contents)) refuse("malformed, or with a corrupt character map");
   // The library would write what it reports as a status to stderr, too.
   constexpr int kFatalOnly = 3;
@@ -187,9 +178,10 @@ Tokenizer SentencePieceTokenizer(FileContents file) {
   TokenizerFacts facts = {.kind = "SentencePiece",
                           .path = path,
                           .vocab_size = static_cast<size_t>(encoder->processor.GetPieceSize()),
+                          .text_ids_end = static_cast<size_t>(encoder->processor.GetPieceSize()),
                           .bos_id = KnownId(encoder->processor.bos_id()),
                           .unknown_id = KnownId(encoder->processor.unk_id()),
-                          .adds_bos = std::nullopt,
+                          .adds_bos = config.add_bos,
                           .sha256 = file.file.sha256(),
                           .files = {std::move(file.file)}};
   return {std::move(facts), std::move(encoder)};

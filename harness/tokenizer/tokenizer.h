@@ -18,9 +18,10 @@ class TextEncoder;
 
 // What is known of a tokenizer beside how it encodes.
 struct TokenizerFacts {
-  std::string kind;       // "SentencePiece", "BPE of tokenizer.json"
-  std::string path;       // of the file that errors name
-  size_t vocab_size = 0;  // ids are below
+  std::string kind;         // "SentencePiece", "BPE of tokenizer.json"
+  std::string path;         // of the file that errors name
+  size_t vocab_size = 0;    // ids are below, of control tokens, too
+  size_t text_ids_end = 0;  // those that text becomes are below
   std::optional<uint32_t> bos_id;
   // What stands for text that no token spells; nothing in a tokenizer that spells all.
   std::optional<uint32_t> unknown_id;

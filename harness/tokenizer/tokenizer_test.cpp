@@ -151,18 +151,31 @@ TEST_CASE("tokenizer: tokenizer_config.json says whether texts begin with BOS", 
   CHECK_FALSE(with("{}").has_value());
   CHECK_ERROR(with(R"({"add_bos_token": "yes"})"), "tokenizer_config.json", "add_bos_token",
               "true or false");
-  CHECK_ERROR(with("[]"), "tokenizer_config.json", "a JSON object");
+  CHECK_ERROR(with("[]"), "tokenizer_config.json", "an object");
 }
 
-TEST_CASE("tokenizer: other tokenizers and missing files are refused", "[tokenizer]") {
+TEST_CASE("tokenizer: a folder without one, and a file that is not there", "[tokenizer]") {
   const TempDir dir;
-  CHECK_ERROR(Tokenizer::Load(dir.path()), "tokenizer.model", "no such file");
+  CHECK_ERROR(Tokenizer::Load(dir.path()), "tokenizer.model", "no such file", "vocab.json");
   CHECK_ERROR(Tokenizer::Load(dir / "none" / "tokenizer.model"), "tokenizer.model", "no such file");
-  testing::WriteFile(dir / "tokenizer.json", "{}");
-  const std::string message = "only SentencePiece tokenizers (tokenizer.model) are supported";
-  CHECK_ERROR(Tokenizer::Load(dir.path()), "found only tokenizer.json", message);
-  CHECK_ERROR(Tokenizer::Load(dir / "tokenizer.model"), "found only tokenizer.json", message);
-  CHECK_ERROR(Tokenizer::Load(dir / "tokenizer.json"), "tokenizer.json");
+}
+
+TEST_CASE("tokenizer: of several files in a folder SentencePiece's comes first, tiktoken's last",
+          "[tokenizer]") {
+  const fs::path data = testing::SourceDir() / "harness/tokenizer/testdata";
+  const TempDir dir;
+  const auto kind = [&] { return Tokenizer::Load(dir.path()).facts().kind; };
+  testing::WriteFile(dir / "own.tiktoken", "IQ== 0\nIg== 1\nIw== 2\n");
+  CHECK_ERROR(kind(), "own.tiktoken", "a tiktoken vocabulary of 3 ranks");
+  testing::WriteFile(dir / "other.tiktoken", "");
+  CHECK_ERROR(kind(), "expected one tiktoken file");
+  fs::copy_file(data / "gpt2.json", dir / "tokenizer.json");
+  CHECK(kind() == "BPE of tokenizer.json");
+  testing::WriteFile(dir / "tokenizer.model", "IQ== 0\nIg== 1\nIw== 2\n");
+  CHECK(kind() == "BPE of tokenizer.json");
+  fs::remove(dir / "tokenizer.model");
+  testing::CopyTokenizer(dir.path());
+  CHECK(kind() == "SentencePiece");
 }
 
 TEST_CASE("tokenizer: a corrupt model is an Error and nothing is printed", "[tokenizer]") {
@@ -180,13 +193,12 @@ TEST_CASE("tokenizer: a corrupt model is an Error and nothing is printed", "[tok
 }
 
 TEST_CASE("tokenizer: what else is named tokenizer.model is called by its name", "[tokenizer]") {
-  CHECK_ERROR(EncodedWith("IQ== 0\nIg== 1\nIw== 2\nJA== 3\n"), "expected a SentencePiece model",
-              "found a tiktoken vocabulary");
+  CHECK_ERROR(EncodedWith("IQ== 0\nIg== 1\nIw== 2\nJA== 3\n"), "found a tiktoken vocabulary of 4",
+              "Llama 3 (128000)");
   CHECK_ERROR(
       EncodedWith("version https://git-lfs.github.com/spec/v1\noid sha256:9e55\nsize 499\n"),
       "found a Git LFS pointer", "git lfs pull");
-  CHECK_ERROR(EncodedWith("{\n  \"version\": \"1.0\",\n  \"added_tokens\": []}"),
-              "JSON, as tokenizer.json and tekken.json are");
+  CHECK_ERROR(EncodedWith("{\n  \"config\": {},\n  \"vocab\": []}"), "tekken.json");
   CHECK_ERROR(EncodedWith("<!doctype html><html>Sign in</html>"), "found a web page");
   CHECK_ERROR(EncodedWith("IQ== zero\nIg== 1\nIw== 2\n"), "bytes that are none");
 }
