@@ -162,7 +162,7 @@ TEST_CASE("run_eval input: a tokenizer that is another model's, none, or damaged
   const std::string model = ReadFile(path, size_t{1} << 24);
   testing::WriteTinyModel(lab / "model", {.vocab = testing::kTokenizerPieces - 1, .context = 64});
   CheckRefused(lab, {lab.config()},
-               {"./model", "vocab_size 8191", "8192 pieces", "tokenizer belongs to another model"});
+               {"./model", "8191 rows", "8192 pieces", "tokenizer belongs to another model"});
   WriteFile(path, model.substr(0, model.size() / 2));
   CheckRefused(lab, {lab.config()}, {"model/tokenizer.model"});
   fs::remove(path);
@@ -202,7 +202,7 @@ TEST_CASE("run_eval input: configs that are wrong") {
   check("accuracy: {protocol: gptq2048}", {"bad.yaml:2: accuracy.protocol", "'gptq-2048'"});
   check("accuracy: {dataset: wikitext2}", {"wikitext2", "'wikitext-2'"});
   check("model: wikilm-2n", {"model: wikilm-2n", "'wikilm-2m'"});
-  check("model: " + std::string(5000, 'x'), {"no folder of this name"});
+  check("model: " + std::string(5000, 'x'), {"no .gguf file"});
   check("name: [", {"bad.yaml:", "not valid YAML"});
   check("quantize: &q {weights: *q}", {"bad.yaml:2", "nested too deeply"});
   CheckRefused(lab, {"none.yaml"}, {"none.yaml", "No such file"});

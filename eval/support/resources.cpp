@@ -65,7 +65,9 @@ std::vector<FetchableModel> FetchableModels() {
       ReadJsonFile(Resource("reference", "harness/reference") / "fetchable.json");
   const fs::path cache = CacheDir();
   std::vector<FetchableModel> models;
-  for (const auto& [name, entry] : list.items()) {
+  for (const auto& item : list.items()) {
+    const std::string& name = item.key();
+    const nlohmann::json& entry = item.value();
     const auto text = [&](const char* key) { return entry.at(key).get<std::string>(); };
     models.push_back({name, text("about"), text("licence"),
                       cache.empty() ? cache : cache / "models" / name / text("file"),

@@ -34,7 +34,8 @@ void FuzzGguf(std::string_view input) {
     QR_CHECK_EQ(reinterpret_cast<uintptr_t>(tensor.data) % 8, 0u);
     QR_CHECK(opened.Find(tensor.name) == &tensor);
   }
-  for (const auto& [key, value] : opened.values()) {
+  for (const auto& entry : opened.values()) {
+    const std::string_view key = entry.first;
     Try([&] { opened.Count(key); });
     Try([&] { opened.Number(key); });
     Try([&] { opened.Bool(key); });

@@ -42,6 +42,7 @@ constexpr KeyPair kCounts[] = {
     {"attention.head_count_kv", "num_key_value_heads"},
     {"attention.key_length", "head_dim"},
     {"attention.sliding_window", "sliding_window"},
+    {"attention.sliding_window_pattern", "sliding_window_pattern"},
     {"context_length", "max_position_embeddings"},
 };
 constexpr KeyPair kNumbers[] = {

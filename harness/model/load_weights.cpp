@@ -55,7 +55,7 @@ class Loader {
   void RefuseLeftOvers() const {
     for (const std::string& name : checkpoint_.names()) {
       if (taken_.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
-      throw Error(fmt::format("tensor {} belongs to nothing that the config describes", name),
+      throw Error(fmt::format("tensor {} belongs to nothing that {} describes", name, ConfigName()),
                   checkpoint_.dir().string(),
                   "parts that its family does not have here (experts, adapters, other norms) are "
                   "not supported");
@@ -65,7 +65,7 @@ class Loader {
   const Tensor& Take(const std::string& file_name, const std::vector<size_t>& shape) {
     const Tensor& tensor = checkpoint_.Get(file_name);
     if (tensor.shape != shape) {
-      throw Error(fmt::format("tensor {}: the config asks for shape {}, found {}", file_name,
+      throw Error(fmt::format("tensor {}: {} asks for shape {}, found {}", file_name, ConfigName(),
                               ShapeName(shape), ShapeName(tensor.shape)),
                   checkpoint_.dir().string());
     }
@@ -75,6 +75,10 @@ class Loader {
   }
 
  private:
+  std::string_view ConfigName() const {
+    return checkpoint_.gguf() == nullptr ? "config.json" : "the file's keys";
+  }
+
   void RequireDecodable(const Tensor& tensor) const {
     const bool blocks = tensor.dtype == DType::kBlocks;
     const bool plain =
