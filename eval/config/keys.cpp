@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "eval/record/schema.h"
-#include "harness/model/synthetic.h"
+#include "eval/config/read_quantize.h"
+#include "eval/config/sections.h"
+#include "eval/config/sweep.h"
 #include "harness/quant/format.h"
 #include "quantizers/registry.h"
 
@@ -16,10 +19,8 @@ namespace {
 
 using Kind = ConfigKey::Kind;
 using Keys = std::vector<ConfigKey>;
+using Json = nlohmann::ordered_json;
 
-constexpr double kMostSamples = 1 << 20, kMostTokens = 1 << 16;
-constexpr double kMostWindow = 1 << 24;
-constexpr double kMostSeed = 9223372036854775807.0;
 constexpr double kNoMost = std::numeric_limits<double>::infinity();
 constexpr std::string_view kMethod = "quantize.methods[]";
 
@@ -78,11 +79,6 @@ ConfigKey Required(ConfigKey key) {
   return key;
 }
 
-ConfigKey Above(ConfigKey key) {
-  key.above_least = true;
-  return key;
-}
-
 ConfigKey OrWords(ConfigKey key, std::vector<std::string> words) {
   key.words = std::move(words);
   return key;
@@ -93,34 +89,6 @@ ConfigKey OrList(ConfigKey key) {
   return key;
 }
 
-ConfigKey Swept(ConfigKey key) {
-  key.swept = true;
-  return key;
-}
-
-Keys ModelKeys() {
-  std::vector<std::string> shapes;
-  for (const SyntheticShape& shape : SyntheticShapes()) shapes.emplace_back(shape.name);
-  return {
-      Required(Text("name", "", "of the experiment; records are named after it")),
-      Swept(Text("model", "wikilm-28m",
-                 "a bundled or fetched model, a Hugging Face folder, a .gguf file; or a map")),
-      Swept(Text("model.name", "wikilm-28m",
-                 "a bundled or fetched model, a Hugging Face folder, a .gguf file")),
-      Choice("model.dtype", "native", {"native", "fp16"},
-             "weights as the checkpoint has them, or rounded to FP16 first"),
-      Choice("model.outliers", "none", {"none"},
-             "a map: the activation outliers of a very large model, at the same function"),
-      Above(Number("model.outliers.channels", "0.01", 0, 1,
-                   "share of the hidden channels that get them")),
-      Number("model.outliers.scale", "50", 1e-4, 1e4, "how loud they are"),
-      Count("model.outliers.seed", "0", 0, kMostSeed, "which channels"),
-      Swept(Choice("model.synthetic", "", shapes,
-                   "in place of name: a shape with random weights, for throughput alone")),
-      Count("model.seed", "0", 0, kMostSeed, "of those weights"),
-  };
-}
-
 // What a matrix is rounded to, in the section and for what an override matches.
 Keys SchemeKeys(const std::string& place, bool defaults) {
   const auto otherwise = [&](const char* value) { return defaults ? value : ""; };
@@ -128,11 +96,11 @@ Keys SchemeKeys(const std::string& place, bool defaults) {
   for (const NumberFormat* format : NumberFormats()) formats.emplace_back(format->name);
   return {
       Choice(place + "format", otherwise("int"), formats, "what codes stand for"),
-      Count(place + "bits", otherwise("4"), 2, 8, "of a code", "bits"),
-      OrWords(Count(place + "group", otherwise("128"), 0, 1 << 20,
+      Count(place + "bits", otherwise("4"), kMinBits, kMaxBits, "of a code", "bits"),
+      OrWords(Count(place + "group", otherwise("128"), 0, kMostGroup,
                     "inputs that share a scale; row or 0: one scale an output row", "inputs"),
               {"row"}),
-      Choice(place + "granularity", otherwise("group"), {"tensor", "row", "column", "group"},
+      Choice(place + "granularity", otherwise("group"), GranularityNames(),
              "what one scale holds for"),
       Flag(place + "symmetric", otherwise("false"), "no zero point"),
       Flag(place + "full_range", otherwise("false"), "symmetric: use the code -2^(bits-1) too"),
@@ -153,7 +121,7 @@ Keys QuantizeKeys() {
   const Keys rest = {
       Choice("quantize.activations", "none", {"none"},
              "a map: inputs of quantized matrices are rounded, symmetrically"),
-      Swept(Count("quantize.activations.bits", "8", 2, 8, "of a code", "bits")),
+      Count("quantize.activations.bits", "8", kMinBits, kMaxBits, "of a code", "bits"),
       Choice("quantize.activations.granularity", "token", {"token", "tensor"},
              "one scale a token, or one for the window"),
       Flag("quantize.activations.dynamic", "true",
@@ -169,11 +137,6 @@ Keys QuantizeKeys() {
   std::copy(rest.begin(), rest.end(), std::back_inserter(keys));
   const Keys overrides = SchemeKeys("quantize.overrides[].", false);
   std::copy(overrides.begin(), overrides.end(), std::back_inserter(keys));
-  for (ConfigKey& key : keys) {
-    key.swept = key.swept || key.name == "quantize.weights.format" ||
-                key.name == "quantize.weights.bits" || key.name == "quantize.weights.group" ||
-                key.name == "quantize.weights.symmetric";
-  }
   return keys;
 }
 
@@ -202,74 +165,118 @@ Keys PluginKeys() {
   return keys;
 }
 
-Keys CalibrationKeys() {
-  return {
-      Text("calibration.dataset", "wikitext-2", "the text that methods calibrate on"),
-      Text("calibration.split", "validation", "of the data set"),
-      Swept(Count("calibration.samples", "128", 1, kMostSamples, "at random places", "windows")),
-      Swept(Count("calibration.length", "2048", 1, kMostSamples,
-                  "of each, cut to the model's context", "tokens")),
-      OrList(Count("calibration.seeds", "[0]", 0, kMostSeed, "which windows; each is a cell")),
-      Count("calibration.seed", "", 0, kMostSeed, "short for seeds with one value"),
-      Flag("calibration.sequential", "true",
-           "blocks are calibrated on what the quantized ones before them give"),
-      Flag("calibration.allow_overlap", "false",
-           "go on, stamped, where the samples hold too much of the test text"),
+// A number as people write it: 1e-9.
+std::string Plain(double value) {
+  std::string text = fmt::format("{}", value);
+  if (const size_t at = text.find("e-0"); at != text.npos) text.erase(at + 2, 1);
+  return text;
+}
+
+// The rows of a section; their defaults are the values of what it visits.
+class KeyLister : public KeyVisitor {
+ public:
+  KeyLister(Keys& keys, std::string prefix) : keys_(keys), prefix_(std::move(prefix)) {}
+
+  void Text(ConfigKey key, std::string& value) override { Add(std::move(key), Kind::kText, value); }
+  void Flag(ConfigKey key, bool& value) override {
+    Add(std::move(key), Kind::kFlag, value ? "true" : "false");
+  }
+  void Count(ConfigKey key, size_t& value) override {
+    const bool is_word = !key.words.empty() && value == 0;
+    const std::string otherwise = is_word ? key.words[0] : fmt::format("{}", value);
+    Add(std::move(key), Kind::kCount, otherwise);
+  }
+  void Number(ConfigKey key, double& value) override {
+    Add(std::move(key), Kind::kNumber, Plain(value));
+  }
+  void Counts(ConfigKey key, std::vector<size_t>& values) override {
+    key.list = true;
+    Add(std::move(key), Kind::kCount, fmt::format("[{}]", fmt::join(values, ", ")));
+  }
+  void Word(ConfigKey key, std::string& word) override { Add(std::move(key), Kind::kChoice, word); }
+  void Special(ConfigKey key, const std::function<void(YamlReader&)>&,
+               const std::function<void(Json&)>& write) override {
+    Json json;
+    write(json);
+    std::vector<std::string> items;
+    for (const Json& item : json)
+      items.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+    const Kind kind = key.kind;
+    Add(std::move(key), kind, items.empty() ? "" : fmt::format("[{}]", fmt::join(items, ", ")));
+  }
+
+ protected:
+  bool EnterMap(ConfigKey key, bool) override {
+    prefixes_.push_back(prefix_);
+    const std::string below = prefix_ + key.name + ".";
+    Add(std::move(key), Kind::kChoice, "none");
+    prefix_ = below;
+    return true;
+  }
+  void LeaveMap() override {
+    prefix_ = prefixes_.back();
+    prefixes_.pop_back();
+  }
+
+ private:
+  void Add(ConfigKey key, Kind kind, const std::string& otherwise) {
+    key.name = prefix_ + key.name;
+    key.kind = kind;
+    if (!key.required) key.otherwise = otherwise;
+    keys_.push_back(std::move(key));
+  }
+
+  Keys& keys_;
+  std::string prefix_;                 // "accuracy."
+  std::vector<std::string> prefixes_;  // of the maps around this one
+};
+
+Keys ModelKeys() {
+  RunConfig::ModelChoice checkpoint, synthetic;
+  synthetic.name.clear();
+  Keys keys = {
+      Required(Text("name", "", "of the experiment; records are named after it")),
+      Text("model", checkpoint.name,
+           "a bundled or fetched model, a Hugging Face folder, a .gguf file; or a map"),
   };
+  KeyLister lister(keys, "model.");
+  VisitModel(lister, checkpoint);
+  VisitSynthetic(lister, synthetic);
+  return keys;
+}
+
+Keys CalibrationKeys() {
+  Keys keys;
+  KeyLister lister(keys, "calibration.");
+  CalibrationSpec calibration;
+  VisitCalibration(lister, calibration);
+  return keys;
 }
 
 Keys AccuracyKeys() {
-  return {
-      Text("accuracy.dataset", "wikitext-2", "a data set, or the path of a UTF-8 text file"),
-      Text("accuracy.split", "test", "of the data set"),
-      Swept(Text(
-          "accuracy.protocol", "gptq-2048",
-          "gptq-N, llamacpp-N, full-stride: how the text becomes windows, which tokens count")),
-      OrWords(Count("accuracy.window", "protocol", 2, kMostWindow,
-                    "the protocol's, or this many whatever its name says", "tokens"),
-              {"protocol"}),
-      Choice("accuracy.bos", "tokenizer", {"tokenizer", "always", "never"},
-             "whether texts begin with BOS: as the tokenizer says"),
-      OrList(Choice("accuracy.metrics", "[ppl, kl, top1]", {"ppl", "kl", "top1"},
-                    "ppl alone saves the pass over the vocabulary")),
-      Choice("accuracy.order", "random", {"random", "text"},
-             "in which windows are measured; no figure depends on it"),
-      Choice("accuracy.stop", "none", {"none"},
-             "a map: windows in random order until the intervals are narrow"),
-      Required(Above(Number("accuracy.stop.delta_nll_halfwidth", "", 0, kNoMost,
-                            "half the width of the 95 % interval to stop at", "nats a token"))),
-      Count("accuracy.stop.min_windows", "32", 8, 4294967296.0, "before the first look", "windows"),
-      Count("accuracy.stop.seed", "0", 0, kMostSeed, "of the order"),
-      Choice("accuracy.path", "kernel", {"kernel", "simulated"},
-             "products by the kernels that are timed, or from decoded weights"),
-      Above(Number("accuracy.max_path_gap", "1e-9", 0, kNoMost,
-                   "the most that kernels may change logits, mean KL", "nats")),
-      Above(Number("accuracy.max_linear_gap", "1e-5", 0, kNoMost,
-                   "the most that they may change any linear, relatively")),
-  };
+  Keys keys;
+  KeyLister lister(keys, "accuracy.");
+  RunConfig config;
+  VisitAccuracy(lister, config.accuracy, config.path);
+  return keys;
 }
 
 Keys ThroughputKeys() {
-  return {
-      Choice("throughput", "true", {"none", "false", "true"},
-             "what is timed: a map, or nothing (none, false)"),
-      Flag("throughput.kernels", "true", "each distinct linear, beside FP16 and OpenBLAS"),
-      Flag("throughput.standard_shapes", "true", "and shapes of 7B to 8B models"),
-      OrList(Count("throughput.tokens", "[1, 8, 32, 128, 512]", 1, kMostTokens, "of those products",
-                   "tokens")),
-      Count("throughput.prefill", "512", 0, kMostTokens, "that models process at once", "tokens"),
-      Count("throughput.decode", "64", 0, kMostTokens, "that follow one by one", "tokens"),
-      Count("throughput.repetitions", "5", 1, kMostRepetitions, "of each, interleaved", "samples"),
-      OrList(Count("throughput.threads", "[1]", 1, 1024, "each number is measured apart")),
-  };
+  Keys keys = {Choice("throughput", "true", {"none", "false", "true"},
+                      "what is timed: a map, or nothing (none, false)")};
+  KeyLister lister(keys, "throughput.");
+  ThroughputSpec throughput;
+  VisitThroughput(lister, throughput);
+  return keys;
 }
 
 Keys OtherKeys() {
-  return {
-      Choice("offline", "error", {"sample", "error"},
-             "without the data set: measure on the bundled text, or fail"),
-      Maps("exclude", "of a study: points, or methods of points, that are left out"),
-  };
+  Keys keys;
+  KeyLister lister(keys, "");
+  bool sample_when_offline = RunConfig{}.sample_when_offline;
+  VisitOffline(lister, sample_when_offline);
+  keys.push_back(Maps("exclude", "of a study: points, or methods of points, that are left out"));
+  return keys;
 }
 
 // What the map at `prefix` ("a.b.") has as keys, added to `children`.
@@ -286,12 +293,18 @@ void AddChildren(std::string_view prefix, std::vector<ConfigChild>& children) {
 
 }  // namespace
 
+size_t CountLimit(double bound) {
+  constexpr size_t kMost = ~size_t{0} / 2;
+  return bound >= kMostSeed ? kMost : static_cast<size_t>(bound);
+}
+
 const std::vector<ConfigKey>& ConfigKeys() {
   static const Keys all = [] {
     Keys keys;
     for (const auto& section : {ModelKeys(), QuantizeKeys(), PluginKeys(), CalibrationKeys(),
                                 AccuracyKeys(), ThroughputKeys(), OtherKeys()})
       keys.insert(keys.end(), section.begin(), section.end());
+    for (ConfigKey& key : keys) key.swept = IsSwept(key.name);
     return keys;
   }();
   return all;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -8,8 +9,9 @@
 namespace quantref {
 
 // Every key that a config may have, as data: what `run_eval --list keys` shows, what the JSON
-// schema for editors is made of, and what unknown keys are told by. The readers (run_config.cpp)
-// decide what is valid; tests hold the two against each other, and against configs/README.md.
+// schema for editors is made of, and what unknown keys are told by. Most are rows of sections.h, by
+// which they are read and written out, too; those of `quantize` have a reader of their own, which
+// tests hold against the rows here. Another test holds all against configs/README.md.
 struct ConfigKey {
   enum class Kind { kText, kChoice, kFlag, kCount, kNumber, kMaps };
   // Dotted: "quantize.weights.bits". "[]" stands behind the name of a list of maps:
@@ -26,10 +28,15 @@ struct ConfigKey {
   // below this one.
   std::vector<std::string> words{};
   bool list = false;   // a list of such values, or one of them
-  bool swept = false;  // a list makes the config a study
+  bool swept = false;  // a list makes the config a study (sweep.h says which)
 
   std::string Values() const;  // "2 to 8", "kernel, simulated", "true, false"
 };
+
+inline constexpr double kMostSeed = 9223372036854775807.0;
+
+// Such a bound as a whole number: up to 2^63-1, which a double rounds.
+size_t CountLimit(double bound);
 
 const std::vector<ConfigKey>& ConfigKeys();
 

@@ -14,20 +14,16 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kMaxGroup = size_t{1} << 20;
-
-const std::vector<std::string> kGranularities = {"tensor", "row", "column", "group"};
-
 Granularity ParseGranularity(const std::string& name) {
-  const auto found = std::find(kGranularities.begin(), kGranularities.end(), name);
-  return static_cast<Granularity>(found - kGranularities.begin());
+  const std::vector<std::string>& names = GranularityNames();
+  return static_cast<Granularity>(std::find(names.begin(), names.end(), name) - names.begin());
 }
 
 // `group: N` or `group: row` (also 0) and `granularity`, which must not contradict each other.
 void ReadReach(YamlReader& yaml, std::optional<Granularity>& granularity,
                std::optional<size_t>& group) {
   if (yaml.Has("granularity"))
-    granularity = ParseGranularity(yaml.Choice("granularity", kGranularities, ""));
+    granularity = ParseGranularity(yaml.Choice("granularity", GranularityNames(), ""));
   if (!yaml.Has("group")) return;
   const std::string text = yaml.Scalar("group", "a group size or 'row'");
   if (text.find_first_not_of("0123456789") != std::string::npos && text != "row")
@@ -43,7 +39,7 @@ void ReadReach(YamlReader& yaml, std::optional<Granularity>& granularity,
               fmt::format("no group size beside granularity: {}", GranularityName(*granularity)));
   }
   size_t size = 0;
-  yaml.Set("group", size, 1, kMaxGroup);
+  yaml.Set("group", size, 1, kMostGroup);
   group = size;
   granularity = Granularity::kGroup;
 }
@@ -285,6 +281,11 @@ CellConfig ReadMethod(const YamlEntry& entry, YamlReader& section, const CellCon
 }
 
 }  // namespace
+
+const std::vector<std::string>& GranularityNames() {
+  static const std::vector<std::string> names = {"tensor", "row", "column", "group"};
+  return names;
+}
 
 void ReadQuantize(YamlReader yaml, RunConfig& config) {
   ReadCell(yaml, config.general);

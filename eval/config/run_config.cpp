@@ -5,141 +5,41 @@
 #include <algorithm>
 
 #include "eval/config/check.h"
+#include "eval/config/key_reader.h"
 #include "eval/config/read_quantize.h"
-#include "eval/config/read_throughput.h"
+#include "eval/config/sections.h"
 #include "eval/config/sweep.h"
-#include "eval/stats/stats.h"
 #include "eval/support/nearest.h"
 #include "eval/support/yaml_reader.h"
-#include "eval/text/calibration_spec.h"
 #include "eval/text/protocol.h"
 #include "harness/base/error.h"
-#include "harness/model/synthetic.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
 namespace {
 
-constexpr size_t kMaxSeed = static_cast<size_t>(-1) / 2;
-
-OutlierSpec ReadOutliers(YamlReader yaml) {
-  OutlierSpec outliers;
-  yaml.Set("channels", outliers.channels);
-  if (!(outliers.channels > 0 && outliers.channels <= 1))
-    yaml.Fail("channels", "a share of the channels: above 0, at most 1");
-  yaml.Set("scale", outliers.scale);
-  if (!(outliers.scale >= 1e-4 && outliers.scale <= 1e4))
-    yaml.Fail("scale", "a factor from 0.0001 to 10000");
-  yaml.Set("seed", outliers.seed, 0, kMaxSeed);
+// Reads a map by its rows. What the rows do not tell is the caller's to check.
+template <typename Visit>
+void ReadSection(YamlReader& yaml, Visit visit) {
+  KeyReader reader(yaml);
+  visit(reader);
   yaml.RefuseUnknownKeys();
-  return outliers;
-}
-
-void ReadSynthetic(YamlReader& model, RunConfig::ModelChoice& choice) {
-  std::vector<std::string> shapes;
-  for (const SyntheticShape& shape : SyntheticShapes()) shapes.emplace_back(shape.name);
-  choice.synthetic = true;
-  choice.name = model.Choice("synthetic", shapes, "");
-  model.Set("seed", choice.seed, 0, kMaxSeed);
-  for (const char* key : {"name", "dtype", "outliers"}) {
-    if (model.Has(key))
-      model.Fail(key, "no such key beside synthetic: a shape with random weights");
-  }
-  model.RefuseUnknownKeys();
 }
 
 void ReadModel(YamlReader& yaml, RunConfig::ModelChoice& choice) {
   if (!yaml.IsMap("model")) return yaml.Set("model", choice.name);
   YamlReader model = yaml.Map("model");
-  if (model.Has("synthetic")) return ReadSynthetic(model, choice);
-  model.Set("name", choice.name);
-  const bool fp16 = model.Choice("dtype", {"native", "fp16"}, "native") == "fp16";
-  choice.weight_type = fp16 ? WeightType::kFp16 : WeightType::kNative;
-  if (model.IsMap("outliers")) {
-    choice.outliers = ReadOutliers(model.Map("outliers"));
-  } else {
-    model.Choice("outliers", {"none"}, "none");
+  choice.synthetic = model.Has("synthetic");
+  if (!choice.synthetic)
+    return ReadSection(model, [&](KeyVisitor& reader) { VisitModel(reader, choice); });
+  for (const char* key : {"name", "dtype", "outliers"}) {
+    if (model.Has(key))
+      model.Fail(key, "no such key beside synthetic: a shape with random weights");
   }
-  model.RefuseUnknownKeys();
+  ReadSection(model, [&](KeyVisitor& reader) { VisitSynthetic(reader, choice); });
 }
 
-std::vector<size_t> ReadSeeds(YamlReader& yaml) {
-  size_t seed = 0;
-  if (yaml.Has("seed") && !yaml.IsScalar("seed"))
-    yaml.Fail("seed", "one seed", "for several: seeds: [0, 1]");
-  yaml.Set("seed", seed, 0, kMaxSeed);
-  if (!yaml.Has("seeds")) return {seed};
-  if (yaml.Has("seed")) yaml.Fail("seeds", "either seed or seeds");
-  std::vector<size_t> seeds;
-  yaml.Set("seeds", seeds, 0, kMaxSeed);
-  for (size_t i = 0; i < seeds.size(); ++i) {
-    if (std::count(seeds.begin(), seeds.end(), seeds[i]) > 1)
-      yaml.Fail("seeds", "a list of different seeds");
-  }
-  if (seeds.empty()) yaml.Fail("seeds", "a list of at least one seed");
-  return seeds;
-}
-
-void ReadCalibration(YamlReader yaml, CalibrationSpec& calibration) {
-  yaml.Set("dataset", calibration.dataset);
-  yaml.Set("split", calibration.split);
-  yaml.Set("samples", calibration.samples, 1, size_t{1} << 20);
-  yaml.Set("length", calibration.length, 1, size_t{1} << 20);
-  calibration.seeds = ReadSeeds(yaml);
-  yaml.Set("sequential", calibration.sequential);
-  yaml.Set("allow_overlap", calibration.allow_overlap);
-  yaml.RefuseUnknownKeys();
-}
-
-Metrics ReadMetrics(YamlReader& yaml) {
-  static const std::vector<std::string> known = {"ppl", "kl", "top1"};
-  std::vector<std::string> names = known;
-  yaml.Set("metrics", names);
-  for (const std::string& name : names) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw Error(fmt::format("unknown metric '{}'{}", name, DidYouMean(name, known)),
-                yaml.Where("metrics"));
-  }
-  const auto has = [&](const char* name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
-  if (!has("ppl")) yaml.Fail("metrics", "a list with ppl", "perplexity is always measured");
-  return {.kl = has("kl"), .top1 = has("top1")};
-}
-
-StopRule ReadStop(YamlReader yaml) {
-  StopRule stop;
-  yaml.Set("delta_nll_halfwidth", stop.delta_nll_halfwidth);
-  if (!(stop.delta_nll_halfwidth > 0)) {
-    yaml.Fail("delta_nll_halfwidth", "a positive number of nats, like 0.002");
-  }
-  yaml.Set("min_windows", stop.min_windows, kMinBlocks, size_t{1} << 32);
-  yaml.Set("seed", stop.seed, 0, kMaxSeed);
-  yaml.RefuseUnknownKeys();
-  return stop;
-}
-
-// A bound of 0 would ask for equal bits, which no two ways of adding up give.
-void ReadGap(YamlReader& yaml, const char* key, double& gap) {
-  yaml.Set(key, gap);
-  if (!(gap > 0)) yaml.Fail(key, "a positive number");
-}
-
-void ReadPath(YamlReader& yaml, RunConfig::Path& path) {
-  path.kernels = yaml.Choice("path", {"kernel", "simulated"}, "kernel") == "kernel";
-  ReadGap(yaml, "max_path_gap", path.max_gap);
-  ReadGap(yaml, "max_linear_gap", path.max_linear_gap);
-}
-
-void ReadProtocol(YamlReader& yaml, RunConfig::Accuracy& accuracy) {
-  constexpr size_t kLongestWindow = size_t{1} << 24;
-  yaml.Set("protocol", accuracy.protocol);
-  if (yaml.Has("window") && yaml.Scalar("window", "'protocol' or a number of tokens") != "protocol")
-    yaml.Set("window", accuracy.window, 2, kLongestWindow);
-  const std::string bos = yaml.Choice("bos", {"tokenizer", "always", "never"}, "tokenizer");
-  accuracy.bos = bos == "always"  ? BosRule::kAlways
-                 : bos == "never" ? BosRule::kNever
-                                  : BosRule::kTokenizer;
+void CheckProtocol(YamlReader& yaml, const RunConfig::Accuracy& accuracy) {
   try {
     accuracy.ChosenProtocol();
   } catch (const Error& error) {
@@ -148,23 +48,23 @@ void ReadProtocol(YamlReader& yaml, RunConfig::Accuracy& accuracy) {
   }
 }
 
-void ReadAccuracy(YamlReader yaml, RunConfig::Accuracy& accuracy, RunConfig::Path& path) {
-  yaml.Set("dataset", accuracy.dataset);
-  yaml.Set("split", accuracy.split);
-  ReadProtocol(yaml, accuracy);
-  accuracy.metrics = ReadMetrics(yaml);
-  accuracy.order = yaml.Choice("order", {"random", "text"}, "random") == "text"
-                       ? OrderRule::kText
-                       : OrderRule::kRandom;
-  if (yaml.IsMap("stop")) {
-    accuracy.stop = ReadStop(yaml.Map("stop"));
-    if (accuracy.order == OrderRule::kText)
-      yaml.Fail("order", "random", "a stop rule looks at windows from anywhere in the text");
-  } else {
-    yaml.Choice("stop", {"none"}, "none");
+void ReadAccuracy(YamlReader yaml, RunConfig& config) {
+  ReadSection(yaml,
+              [&](KeyVisitor& reader) { VisitAccuracy(reader, config.accuracy, config.path); });
+  CheckProtocol(yaml, config.accuracy);
+  if (config.accuracy.stop && config.accuracy.order == OrderRule::kText)
+    yaml.Fail("order", "random", "a stop rule looks at windows from anywhere in the text");
+}
+
+void ReadThroughput(YamlReader& yaml, ThroughputSpec& spec) {
+  if (!yaml.IsMap("throughput")) {
+    spec.measure = yaml.Choice("throughput", {"none", "false", "true"}, "true") == "true";
+    return;
   }
-  ReadPath(yaml, path);
-  yaml.RefuseUnknownKeys();
+  YamlReader section = yaml.Map("throughput");
+  ReadSection(section, [&](KeyVisitor& reader) { VisitThroughput(reader, spec); });
+  if (!spec.kernels && spec.prefill == 0 && spec.decode == 0)
+    yaml.Fail("throughput", "kernels, prefill or decode to measure", "or throughput: none");
 }
 
 // Random weights say nothing of accuracy, and there is no text that they could be calibrated on.
@@ -220,12 +120,13 @@ RunConfig ReadConfig(const YAML::Node& tree, const std::string& file, const Swee
   ReadModel(yaml, config.model);
   ReadQuantize(yaml.Map("quantize"), config);
   config.calibration.asked = yaml.Has("calibration");
-  ReadCalibration(yaml.Map("calibration"), config.calibration);
-  ReadAccuracy(yaml.Map("accuracy"), config.accuracy, config.path);
-  config.throughput = ReadThroughput(yaml);
+  YamlReader calibration = yaml.Map("calibration");
+  ReadSection(calibration,
+              [&](KeyVisitor& reader) { VisitCalibration(reader, config.calibration); });
+  ReadAccuracy(yaml.Map("accuracy"), config);
+  ReadThroughput(yaml, config.throughput);
   CheckSynthetic(yaml, config);
-  config.sample_when_offline = yaml.Choice("offline", {"sample", "error"}, "error") == "sample";
-  yaml.RefuseUnknownKeys();
+  ReadSection(yaml, [&](KeyVisitor& reader) { VisitOffline(reader, config.sample_when_offline); });
   return config;
 }
 

@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/config/run_config.h"
+#include "eval/config/sections.h"
 #include "eval/support/public_name.h"
-#include "eval/text/calibration_spec.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
@@ -93,70 +93,83 @@ Json QuantizeJson(const RunConfig& config) {
   return json;
 }
 
-Json ModelJson(const RunConfig::ModelChoice& model) {
-  if (model.synthetic) return {{"synthetic", model.name}, {"seed", model.seed}};
-  Json json = {{"name", PublicName(model.name)},
-               {"dtype", model.weight_type == WeightType::kFp16 ? "fp16" : "native"},
-               {"outliers", "none"}};
-  if (model.outliers) {
-    json["outliers"] = {{"channels", model.outliers->channels},
-                        {"scale", model.outliers->scale},
-                        {"seed", model.outliers->seed}};
+// The section as an object, its keys in the order of their rows.
+class KeyWriter : public KeyVisitor {
+ public:
+  Json Written() const { return maps_.back().object; }
+
+  void Text(ConfigKey key, std::string& value) override { Put(key, value); }
+  void Path(ConfigKey key, std::string& value) override { Put(key, PublicName(value)); }
+  void Flag(ConfigKey key, bool& value) override { Put(key, value); }
+  void Count(ConfigKey key, size_t& value) override {
+    const bool is_word = !key.words.empty() && value == 0;
+    Put(key, is_word ? Json(key.words[0]) : Json(value));
   }
-  return json;
+  void Number(ConfigKey key, double& value) override { Put(key, value); }
+  void Counts(ConfigKey key, std::vector<size_t>& values) override { Put(key, values); }
+  void Word(ConfigKey key, std::string& word) override { Put(key, word); }
+  void Special(ConfigKey key, const std::function<void(YamlReader&)>&,
+               const std::function<void(Json&)>& write) override {
+    Json json;
+    write(json);
+    if (!json.is_null()) Put(key, json);
+  }
+
+ protected:
+  bool EnterMap(ConfigKey key, bool present) override {
+    if (present) {
+      maps_.push_back({key.name, Json::object()});
+    } else {
+      Put(key, key.words[0]);
+    }
+    return present;
+  }
+  void LeaveMap() override {
+    const Map inner = std::move(maps_.back());
+    maps_.pop_back();
+    maps_.back().object[inner.key] = inner.object;
+  }
+
+ private:
+  struct Map {
+    std::string key;
+    Json object;
+  };
+
+  void Put(const ConfigKey& key, Json json) { maps_.back().object[key.name] = std::move(json); }
+
+  std::vector<Map> maps_ = {{"", Json::object()}};  // the section, and maps that are entered
+};
+
+Json ModelJson(RunConfig::ModelChoice model) {
+  KeyWriter writer;
+  model.synthetic ? VisitSynthetic(writer, model) : VisitModel(writer, model);
+  return writer.Written();
 }
 
-Json CalibrationJson(const CalibrationSpec& calibration) {
-  return {{"dataset", PublicName(calibration.dataset)},
-          {"split", calibration.split},
-          {"samples", calibration.samples},
-          {"length", calibration.length},
-          {"seeds", calibration.seeds},
-          {"sequential", calibration.sequential},
-          {"allow_overlap", calibration.allow_overlap}};
+Json CalibrationJson(CalibrationSpec calibration) {
+  KeyWriter writer;
+  VisitCalibration(writer, calibration);
+  return writer.Written();
 }
 
-Json StopJson(const std::optional<StopRule>& stop) {
-  if (!stop) return "none";
-  return {{"delta_nll_halfwidth", stop->delta_nll_halfwidth},
-          {"min_windows", stop->min_windows},
-          {"seed", stop->seed}};
+Json AccuracyJson(RunConfig::Accuracy accuracy, RunConfig::Path path) {
+  KeyWriter writer;
+  VisitAccuracy(writer, accuracy, path);
+  return writer.Written();
 }
 
-const char* BosRuleName(BosRule rule) {
-  if (rule == BosRule::kAlways) return "always";
-  return rule == BosRule::kNever ? "never" : "tokenizer";
-}
-
-Json MetricsJson(const Metrics& metrics) {
-  Json json = {"ppl"};
-  if (metrics.kl) json.push_back("kl");
-  if (metrics.top1) json.push_back("top1");
-  return json;
-}
-
-Json AccuracyJson(const RunConfig& config) {
-  const RunConfig::Accuracy& accuracy = config.accuracy;
-  const Json window = accuracy.window == 0 ? Json("protocol") : Json(accuracy.window);
-  return {{"dataset", PublicName(accuracy.dataset)},
-          {"split", accuracy.split},
-          {"protocol", accuracy.protocol},
-          {"window", window},
-          {"bos", BosRuleName(accuracy.bos)},
-          {"metrics", MetricsJson(accuracy.metrics)},
-          {"order", accuracy.order == OrderRule::kText ? "text" : "random"},
-          {"stop", StopJson(accuracy.stop)},
-          {"path", config.path.kernels ? "kernel" : "simulated"},
-          {"max_path_gap", config.path.max_gap},
-          {"max_linear_gap", config.path.max_linear_gap}};
-}
-
-Json ThroughputJson(const ThroughputSpec& spec) {
+Json ThroughputJson(ThroughputSpec spec) {
   if (!spec.measure) return "none";
-  return {{"kernels", spec.kernels}, {"standard_shapes", spec.standard_shapes},
-          {"tokens", spec.tokens},   {"prefill", spec.prefill},
-          {"decode", spec.decode},   {"repetitions", spec.repetitions},
-          {"threads", spec.threads}};
+  KeyWriter writer;
+  VisitThroughput(writer, spec);
+  return writer.Written();
+}
+
+Json OfflineJson(bool sample_when_offline) {
+  KeyWriter writer;
+  VisitOffline(writer, sample_when_offline);
+  return writer.Written();
 }
 
 Json ResolvedJson(const RunConfig& config) {
@@ -165,10 +178,10 @@ Json ResolvedJson(const RunConfig& config) {
                {"quantize", QuantizeJson(config)}};
   if (!config.model.synthetic) {  // the sections that such a model refuses
     json["calibration"] = CalibrationJson(config.calibration);
-    json["accuracy"] = AccuracyJson(config);
+    json["accuracy"] = AccuracyJson(config.accuracy, config.path);
   }
   json["throughput"] = ThroughputJson(config.throughput);
-  json["offline"] = config.sample_when_offline ? "sample" : "error";
+  json.update(OfflineJson(config.sample_when_offline));
   return json;
 }
 

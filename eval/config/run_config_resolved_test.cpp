@@ -1,6 +1,7 @@
 // The resolved form of a config: what a record holds and its hash is of.
 
 #include <catch2/catch.hpp>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
@@ -50,22 +51,38 @@ void CollectKeys(const OrderedJson& json, const std::string& prefix, std::set<st
   }
 }
 
-// The keys in the table of configs/README.md: `a.b`, or `a.b`, `.c`, which stands for `a.c`.
-std::set<std::string> DocumentedKeys() {
+// What stands in backquotes.
+Strings Quoted(const std::string& text) {
+  const std::regex quoted("`([^`]*)`");
+  Strings found;
+  for (std::sregex_iterator at(text.begin(), text.end(), quoted), end; at != end; ++at)
+    found.push_back((*at)[1]);
+  return found;
+}
+
+// The keys in the tables of configs/README.md with their defaults ("" where the table names none):
+// `a.b`, or `a.b`, `.c`, which stands for `a.c`.
+std::map<std::string, std::string> DocumentedDefaults() {
   std::string readme = ReadFile(testing::SourceDir() / "configs/README.md", 1 << 20);
   readme.erase(0, readme.find("\n## Keys"));
-  std::set<std::string> keys;
-  const std::regex row("\n\\| (`[^|]*)\\|"), name("`([^`]*)`");
+  std::map<std::string, std::string> defaults;
+  const std::regex row("\n\\| (`[^|]*)\\|([^|]*)\\|");
   for (std::sregex_iterator it(readme.begin(), readme.end(), row), end; it != end; ++it) {
-    const std::string cell = (*it)[1];
+    const Strings names = Quoted((*it)[1]), values = Quoted((*it)[2]);
     std::string section;
-    for (std::sregex_iterator at(cell.begin(), cell.end(), name); at != end; ++at) {
-      std::string key = (*at)[1];
-      if (key.starts_with('.')) key = section + key;
+    for (size_t i = 0; i < names.size(); ++i) {
+      const std::string key = names[i].starts_with('.') ? section + names[i] : names[i];
       section = key.substr(0, key.rfind('.'));
-      keys.insert(key == "model" ? "model.name" : key);
+      defaults.emplace(key == "model" ? "model.name" : key,
+                       values.size() == names.size() ? values[i] : "");
     }
   }
+  return defaults;
+}
+
+std::set<std::string> DocumentedKeys() {
+  std::set<std::string> keys;
+  for (const auto& [key, value] : DocumentedDefaults()) keys.insert(key);
   return keys;
 }
 
@@ -92,6 +109,18 @@ TEST_CASE("config: the table of keys is that of the README") {
   CHECK(known.erase("model") == 1);             // in the README's table it stands for its name
   CHECK(known.erase("calibration.seed") == 1);  // short for the other
   CHECK(known == DocumentedKeys());
+}
+
+TEST_CASE("config: the README's defaults are those of the keys") {
+  size_t checked = 0;
+  for (const auto& [name, documented] : DocumentedDefaults()) {
+    const ConfigKey* key = FindConfigKey(name);
+    if (key == nullptr || key->otherwise.empty() || documented.empty()) continue;
+    INFO(name);
+    CHECK(documented == key->otherwise);
+    ++checked;
+  }
+  CHECK(checked > 45);
 }
 
 TEST_CASE("config: the resolved text says what was read") {

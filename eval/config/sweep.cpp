@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -181,6 +182,11 @@ bool Next(const std::vector<Axis>& axes, Places& choice) {
 }
 
 }  // namespace
+
+bool IsSwept(std::string_view key) {
+  return std::any_of(std::begin(kSweptKeys), std::end(kSweptKeys),
+                     [&](const SweptKey& swept) { return swept.key == key; });
+}
 
 void ForEachPoint(
     YAML::Node root, const std::string& file,

@@ -4,12 +4,16 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace quantref {
 
 // A config with lists where one value belongs is a study: a grid of configs, its points. The keys
 // that may be lists are `kSweptKeys` in sweep.cpp; configs/README.md has them too.
+
+// Whether a list at this dotted key is an axis of a study.
+bool IsSwept(std::string_view key);
 
 // A point of a study, or the whole of a config that is none.
 struct SweepPoint {

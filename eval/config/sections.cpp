@@ -1,0 +1,258 @@
+#include "eval/config/sections.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "eval/record/schema.h"
+#include "eval/stats/stats.h"
+#include "eval/support/nearest.h"
+#include "eval/support/yaml_reader.h"
+#include "harness/base/error.h"
+#include "harness/model/synthetic.h"
+
+namespace quantref {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr double kMostSamples = 1 << 20, kMostTimedTokens = 1 << 16, kMostThreads = 1024;
+constexpr double kLongestWindow = 1 << 24, kMostMinWindows = 4294967296.0;
+
+void VisitOutliers(KeyVisitor& visitor, OutlierSpec& outliers) {
+  visitor.Number({.name = "channels",
+                  .about = "share of the hidden channels that get them",
+                  .most = 1,
+                  .above_least = true},
+                 outliers.channels);
+  visitor.Number({.name = "scale", .about = "how loud they are", .least = 1e-4, .most = 1e4},
+                 outliers.scale);
+  visitor.Count({.name = "seed", .about = "which channels", .most = kMostSeed}, outliers.seed);
+}
+
+// `seed` is short for `seeds` with one value.
+std::vector<size_t> ReadSeeds(YamlReader& yaml) {
+  const auto most = static_cast<size_t>(CountLimit(kMostSeed));
+  size_t seed = 0;
+  if (yaml.Has("seed") && !yaml.IsScalar("seed"))
+    yaml.Fail("seed", "one seed", "for several: seeds: [0, 1]");
+  yaml.Set("seed", seed, 0, most);
+  if (!yaml.Has("seeds")) return {seed};
+  if (yaml.Has("seed")) yaml.Fail("seeds", "either seed or seeds");
+  std::vector<size_t> seeds;
+  yaml.Set("seeds", seeds, 0, most);
+  for (const size_t one : seeds) {
+    if (std::count(seeds.begin(), seeds.end(), one) > 1)
+      yaml.Fail("seeds", "a list of different seeds");
+  }
+  if (seeds.empty()) yaml.Fail("seeds", "a list of at least one seed");
+  return seeds;
+}
+
+const std::vector<std::string>& MetricNames() {
+  static const std::vector<std::string> names = {"ppl", "kl", "top1"};
+  return names;
+}
+
+Metrics ReadMetrics(YamlReader& yaml) {
+  const std::vector<std::string>& known = MetricNames();
+  std::vector<std::string> names = known;
+  yaml.Set("metrics", names);
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    throw Error(fmt::format("unknown metric '{}'{}", name, DidYouMean(name, known)),
+                yaml.Where("metrics"));
+  }
+  const auto has = [&](const char* name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (!has("ppl")) yaml.Fail("metrics", "a list with ppl", "perplexity is always measured");
+  return {.kl = has("kl"), .top1 = has("top1")};
+}
+
+Json MetricsJson(const Metrics& metrics) {
+  Json json = {"ppl"};
+  if (metrics.kl) json.push_back("kl");
+  if (metrics.top1) json.push_back("top1");
+  return json;
+}
+
+void VisitStop(KeyVisitor& visitor, StopRule& stop) {
+  visitor.Number({.name = "delta_nll_halfwidth",
+                  .required = true,
+                  .about = "half the width of the 95 % interval to stop at",
+                  .above_least = true,
+                  .unit = "nats a token"},
+                 stop.delta_nll_halfwidth);
+  visitor.Count({.name = "min_windows",
+                 .about = "before the first look",
+                 .least = kMinBlocks,
+                 .most = kMostMinWindows,
+                 .unit = "windows"},
+                stop.min_windows);
+  visitor.Count({.name = "seed", .about = "of the order", .most = kMostSeed}, stop.seed);
+}
+
+// How the text becomes windows, and which of them are measured.
+void VisitWindows(KeyVisitor& visitor, RunConfig::Accuracy& accuracy) {
+  visitor.Text({.name = "protocol",
+                .about = "gptq-N, llamacpp-N, full-stride: how the text becomes windows, which "
+                         "tokens count"},
+               accuracy.protocol);
+  visitor.Count({.name = "window",
+                 .about = "the protocol's, or this many whatever its name says",
+                 .least = 2,
+                 .most = kLongestWindow,
+                 .unit = "tokens",
+                 .words = {"protocol"}},
+                accuracy.window);
+  visitor.Choice({.name = "bos", .about = "whether texts begin with BOS: as the tokenizer says"},
+                 accuracy.bos,
+                 {{"tokenizer", BosRule::kTokenizer},
+                  {"always", BosRule::kAlways},
+                  {"never", BosRule::kNever}});
+  visitor.Special(
+      {.name = "metrics",
+       .kind = ConfigKey::Kind::kChoice,
+       .about = "ppl alone saves the pass over the vocabulary",
+       .words = MetricNames(),
+       .list = true},
+      [&](YamlReader& yaml) { accuracy.metrics = ReadMetrics(yaml); },
+      [&](Json& json) { json = MetricsJson(accuracy.metrics); });
+  visitor.Choice(
+      {.name = "order", .about = "in which windows are measured; no figure depends on it"},
+      accuracy.order, {{"random", OrderRule::kRandom}, {"text", OrderRule::kText}});
+  visitor.MapOrNone(
+      {.name = "stop", .about = "a map: windows in random order until the intervals are narrow"},
+      accuracy.stop, VisitStop);
+}
+
+// A bound of 0 would ask for equal bits, which no two ways of adding up give.
+void VisitPath(KeyVisitor& visitor, RunConfig::Path& path) {
+  visitor.Choice(
+      {.name = "path", .about = "products by the kernels that are timed, or from decoded weights"},
+      path.kernels, {{"kernel", true}, {"simulated", false}});
+  visitor.Number({.name = "max_path_gap",
+                  .about = "the most that kernels may change logits, mean KL",
+                  .above_least = true,
+                  .unit = "nats"},
+                 path.max_gap);
+  visitor.Number({.name = "max_linear_gap",
+                  .about = "the most that they may change any linear, relatively",
+                  .above_least = true},
+                 path.max_linear_gap);
+}
+
+}  // namespace
+
+void VisitModel(KeyVisitor& visitor, RunConfig::ModelChoice& model) {
+  visitor.Path(
+      {.name = "name", .about = "a bundled or fetched model, a Hugging Face folder, a .gguf file"},
+      model.name);
+  visitor.Choice(
+      {.name = "dtype", .about = "weights as the checkpoint has them, or rounded to FP16 first"},
+      model.weight_type, {{"native", WeightType::kNative}, {"fp16", WeightType::kFp16}});
+  visitor.MapOrNone(
+      {.name = "outliers",
+       .about = "a map: the activation outliers of a very large model, at the same function"},
+      model.outliers, VisitOutliers);
+}
+
+void VisitSynthetic(KeyVisitor& visitor, RunConfig::ModelChoice& model) {
+  std::vector<std::string> shapes;
+  for (const SyntheticShape& shape : SyntheticShapes()) shapes.emplace_back(shape.name);
+  visitor.Word({.name = "synthetic",
+                .about = "in place of name: a shape with random weights, for throughput alone",
+                .words = shapes},
+               model.name);
+  visitor.Count({.name = "seed", .about = "of those weights", .most = kMostSeed}, model.seed);
+}
+
+void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration) {
+  visitor.Path({.name = "dataset", .about = "the text that methods calibrate on"},
+               calibration.dataset);
+  visitor.Text({.name = "split", .about = "of the data set"}, calibration.split);
+  visitor.Count({.name = "samples",
+                 .about = "at random places",
+                 .least = 1,
+                 .most = kMostSamples,
+                 .unit = "windows"},
+                calibration.samples);
+  visitor.Count({.name = "length",
+                 .about = "of each, cut to the model's context",
+                 .least = 1,
+                 .most = kMostSamples,
+                 .unit = "tokens"},
+                calibration.length);
+  visitor.Special(
+      {.name = "seeds",
+       .kind = ConfigKey::Kind::kCount,
+       .about = "which windows; each is a cell",
+       .most = kMostSeed,
+       .list = true},
+      [&](YamlReader& yaml) { calibration.seeds = ReadSeeds(yaml); },
+      [&](Json& json) { json = calibration.seeds; });
+  visitor.Special(
+      {.name = "seed",
+       .kind = ConfigKey::Kind::kCount,
+       .about = "short for seeds with one value",
+       .most = kMostSeed},
+      [](YamlReader&) {}, [](Json&) {});
+  visitor.Flag({.name = "sequential",
+                .about = "blocks are calibrated on what the quantized ones before them give"},
+               calibration.sequential);
+  visitor.Flag({.name = "allow_overlap",
+                .about = "go on, stamped, where the samples hold too much of the test text"},
+               calibration.allow_overlap);
+}
+
+void VisitAccuracy(KeyVisitor& visitor, RunConfig::Accuracy& accuracy, RunConfig::Path& path) {
+  visitor.Path({.name = "dataset", .about = "a data set, or the path of a UTF-8 text file"},
+               accuracy.dataset);
+  visitor.Text({.name = "split", .about = "of the data set"}, accuracy.split);
+  VisitWindows(visitor, accuracy);
+  VisitPath(visitor, path);
+}
+
+void VisitThroughput(KeyVisitor& visitor, ThroughputSpec& throughput) {
+  visitor.Flag({.name = "kernels", .about = "each distinct linear, beside FP16 and OpenBLAS"},
+               throughput.kernels);
+  visitor.Flag({.name = "standard_shapes", .about = "and shapes of 7B to 8B models"},
+               throughput.standard_shapes);
+  visitor.Counts({.name = "tokens",
+                  .about = "of those products",
+                  .least = 1,
+                  .most = kMostTimedTokens,
+                  .unit = "tokens"},
+                 throughput.tokens);
+  visitor.Count({.name = "prefill",
+                 .about = "that models process at once",
+                 .most = kMostTimedTokens,
+                 .unit = "tokens"},
+                throughput.prefill);
+  visitor.Count({.name = "decode",
+                 .about = "that follow one by one",
+                 .most = kMostTimedTokens,
+                 .unit = "tokens"},
+                throughput.decode);
+  visitor.Count({.name = "repetitions",
+                 .about = "of each, interleaved",
+                 .least = 1,
+                 .most = kMostRepetitions,
+                 .unit = "samples"},
+                throughput.repetitions);
+  visitor.Counts({.name = "threads",
+                  .about = "each number is measured apart",
+                  .least = 1,
+                  .most = kMostThreads},
+                 throughput.threads);
+}
+
+void VisitOffline(KeyVisitor& visitor, bool& sample_when_offline) {
+  visitor.Choice(
+      {.name = "offline", .about = "without the data set: measure on the bundled text, or fail"},
+      sample_when_offline, {{"sample", true}, {"error", false}});
+}
+
+}  // namespace quantref

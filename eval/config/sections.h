@@ -1,0 +1,17 @@
+#pragma once
+
+#include "eval/config/key_visitor.h"
+#include "eval/config/run_config.h"
+
+namespace quantref {
+
+// The sections of a config, key by key: a new key is a row here and a member of the struct. What a
+// section asks of several keys together is run_config.cpp's. `quantize` has a reader of its own.
+void VisitModel(KeyVisitor& visitor, RunConfig::ModelChoice& model);      // a checkpoint
+void VisitSynthetic(KeyVisitor& visitor, RunConfig::ModelChoice& model);  // random weights
+void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration);
+void VisitAccuracy(KeyVisitor& visitor, RunConfig::Accuracy& accuracy, RunConfig::Path& path);
+void VisitThroughput(KeyVisitor& visitor, ThroughputSpec& throughput);
+void VisitOffline(KeyVisitor& visitor, bool& sample_when_offline);  // of the whole config
+
+}  // namespace quantref
