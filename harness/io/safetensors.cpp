@@ -9,6 +9,7 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/io/foreign.h"
+#include "harness/io/json_fields.h"
 #include "harness/io/json_file.h"
 
 namespace quantref {
@@ -24,14 +25,6 @@ std::string AllDTypeNames() {
   std::string names;
   for (const DTypeRow& row : DTypes()) names += (names.empty() ? "" : ", ") + std::string(row.name);
   return names;
-}
-
-// The value as found, for messages.
-std::string Shown(const json& value) {
-  constexpr size_t kLongest = 100;
-  std::string text = value.dump(-1, ' ', true);  // ASCII only, so that it can be cut anywhere
-  if (text.size() > kLongest) text.replace(kLongest, std::string::npos, "...");
-  return text;
 }
 
 // a * b, or nothing if it does not fit.
@@ -76,9 +69,8 @@ class HeaderReader {
   json ParseHeader();
   void CheckMetadata(const json& metadata) const;
   Tensor ReadTensor(const std::string& name, const json& info) const;
-  DType ReadDType(const std::string& name, const json& info) const;
-  std::vector<size_t> ReadNumbers(const std::string& name, const json& info, const char* key) const;
-  Extent ReadOffsets(const std::string& name, const json& info) const;
+  DType ReadDType(const JsonFields& fields) const;
+  Extent ReadOffsets(const JsonFields& fields) const;
   size_t BytesOf(const Tensor& tensor) const;
   void CheckCoverage(const std::vector<Tensor>& tensors) const;
 
@@ -120,24 +112,21 @@ json HeaderReader::ParseHeader() {
 void HeaderReader::CheckMetadata(const json& metadata) const {
   const std::string where = where_ + ", __metadata__";
   if (!metadata.is_object()) {
-    throw Error("expected a map of strings, found " + Shown(metadata), where);
+    throw Error("expected a map of strings, found " + ShownJson(metadata), where);
   }
   for (const auto& [key, value] : metadata.items()) {
     if (!value.is_string()) {
-      throw Error("expected a string for the key " + Quoted(key) + ", found " + Shown(value),
+      throw Error("expected a string for the key " + Quoted(key) + ", found " + ShownJson(value),
                   where);
     }
   }
 }
 
 Tensor HeaderReader::ReadTensor(const std::string& name, const json& info) const {
-  if (!info.is_object()) {
-    throw Error("expected a map with dtype, shape and data_offsets, found " + Shown(info),
-                At(name));
-  }
-  Tensor tensor{name, ReadDType(name, info), ReadNumbers(name, info, "shape"), nullptr, 0};
+  const JsonFields fields(info, At(name));
+  Tensor tensor{name, ReadDType(fields), fields.Counts("shape"), nullptr, 0};
   tensor.bytes = BytesOf(tensor);
-  const Extent extent = ReadOffsets(name, info);
+  const Extent extent = ReadOffsets(fields);
   if (extent.end - extent.begin != tensor.bytes) {
     throw Error("expected " + std::to_string(tensor.bytes) + " bytes (shape times the size of " +
                     std::string(DTypeName(tensor.dtype)) + "), found data_offsets that span " +
@@ -148,58 +137,32 @@ Tensor HeaderReader::ReadTensor(const std::string& name, const json& info) const
   return tensor;
 }
 
-DType HeaderReader::ReadDType(const std::string& name, const json& info) const {
-  const auto field = info.find("dtype");
-  if (field == info.end()) throw Error("expected a dtype, found none", At(name));
-  if (!field->is_string()) {
-    throw Error("expected a string as dtype, found " + Shown(*field), At(name));
-  }
-  const auto& text = field->get_ref<const std::string&>();
+DType HeaderReader::ReadDType(const JsonFields& fields) const {
+  const std::string text = fields.Text("dtype");
   const auto row = std::ranges::find(DTypes(), std::string_view(text), &DTypeRow::name);
   if (row == DTypes().end()) {
     throw Error("unknown dtype: expected one of " + AllDTypeNames() + "; found " + Quoted(text),
-                At(name));
+                fields.where());
   }
   return row->dtype;
 }
 
-std::vector<size_t> HeaderReader::ReadNumbers(const std::string& name, const json& info,
-                                              const char* key) const {
-  const auto field = info.find(key);
-  if (field == info.end()) throw Error(std::string("expected ") + key + ", found none", At(name));
-  if (!field->is_array()) {
-    throw Error(std::string("expected a list of numbers as ") + key + ", found " + Shown(*field),
-                At(name));
-  }
-  std::vector<size_t> numbers;
-  for (const json& number : *field) {
-    // The parser gives this type exactly to the whole numbers in [0, 2^64).
-    if (!number.is_number_unsigned()) {
-      throw Error(std::string("expected whole numbers from 0 to 2^64-1 in ") + key + ", found " +
-                      Shown(number),
-                  At(name));
-    }
-    numbers.push_back(number.get<size_t>());
-  }
-  return numbers;
-}
-
-HeaderReader::Extent HeaderReader::ReadOffsets(const std::string& name, const json& info) const {
-  const std::vector<size_t> offsets = ReadNumbers(name, info, "data_offsets");
+HeaderReader::Extent HeaderReader::ReadOffsets(const JsonFields& fields) const {
+  const std::vector<uint64_t> offsets = fields.Counts("data_offsets");
   if (offsets.size() != 2) {
     throw Error("expected 2 data_offsets (begin, end), found " + std::to_string(offsets.size()),
-                At(name));
+                fields.where());
   }
   const Extent extent{offsets[0], offsets[1]};
   if (extent.begin > extent.end) {
     throw Error("expected data_offsets with begin <= end, found begin " +
                     std::to_string(extent.begin) + " and end " + std::to_string(extent.end),
-                At(name));
+                fields.where());
   }
   if (extent.end > data_.size()) {
     throw Error("cut short: expected data up to data_offsets end " + std::to_string(extent.end) +
                     ", found " + std::to_string(data_.size()) + " bytes of data in the file",
-                At(name), "download or copy the file again");
+                fields.where(), "download or copy the file again");
   }
   return extent;
 }
@@ -210,7 +173,7 @@ size_t HeaderReader::BytesOf(const Tensor& tensor) const {
     if (bytes) bytes = Product(*bytes, dimension);
   }
   if (!bytes) {
-    throw Error("expected a shape of fewer than 2^64 bytes, found " + Shown(json(tensor.shape)),
+    throw Error("expected a shape of fewer than 2^64 bytes, found " + ShownJson(json(tensor.shape)),
                 At(tensor.name));
   }
   return *bytes;

@@ -156,12 +156,14 @@ TEST_CASE("safetensors: metadata must be a map of strings", "[safetensors]") {
 
 TEST_CASE("safetensors: a tensor's fields must be there and of the right type", "[safetensors]") {
   const std::string tensor = "tensor \"weights\"";
-  CHECK_ERROR(OpenedWithPatch(R"({"weights": 7})"), tensor, "expected a map", "found 7");
-  CHECK_ERROR(OpenedWithPatch(R"({"weights": {"dtype": null}})"), tensor, "dtype, found none");
+  CHECK_ERROR(OpenedWithPatch(R"({"weights": 7})"), tensor, "expected an object", "found 7");
+  CHECK_ERROR(OpenedWithPatch(R"({"weights": {"dtype": null}})"), tensor,
+              "\"dtype\", found nothing");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"dtype": 3}})"), tensor, "dtype", "found 3");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"dtype": "F33"}})"), tensor, "unknown dtype", "BF16",
               "found \"F33\"");
-  CHECK_ERROR(OpenedWithPatch(R"({"weights": {"shape": null}})"), tensor, "shape, found none");
+  CHECK_ERROR(OpenedWithPatch(R"({"weights": {"shape": null}})"), tensor,
+              "\"shape\", found nothing");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"shape": "5"}})"), tensor, "shape", "found \"5\"");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"shape": [1, -5]}})"), tensor, "shape", "found -5");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"shape": [1, 5.0]}})"), tensor, "shape", "found 5.0");
@@ -170,7 +172,7 @@ TEST_CASE("safetensors: a tensor's fields must be there and of the right type", 
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"shape": [18446744073709551616]}})"), tensor,
               "2^64-1", "found 1.8446");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"data_offsets": null}})"), tensor,
-              "data_offsets, found none");
+              "\"data_offsets\", found nothing");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"data_offsets": {"a": 0}}})"), tensor,
               "data_offsets");
   CHECK_ERROR(OpenedWithPatch(R"({"weights": {"data_offsets": [0]}})"), tensor, "found 1");
