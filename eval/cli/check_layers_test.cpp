@@ -24,6 +24,8 @@ void PlantGoodTree(const TempDir& tree) {
   WriteFile(tree / "harness/base/a.h", "#pragma once\n#include <string>\n");
   WriteFile(tree / "harness/io/b.cpp", "#include \"harness/base/a.h\"\n");
   WriteFile(tree / "harness/io/b_test.cpp", "#include \"harness/testing/t.h\"\n");
+  WriteFile(tree / "harness/io/io_testing.h", "#include \"harness/testing/t.h\"\n");
+  WriteFile(tree / "harness/io/c_test.cpp", "#include \"harness/io/io_testing.h\"\n");
   WriteFile(tree / "harness/testing/t.h", "#include \"harness/base/a.h\"\n");
   WriteFile(tree / "harness/io/b_bench.cpp", "#include \"harness/bench/c.h\"\n");
   WriteFile(tree / "harness/bench/c.h", "#include \"harness/bench/d.h\"\n");
@@ -74,6 +76,7 @@ TEST_CASE(
 TEST_CASE("check_layers fails on quantizers that know each other and on files of no layer") {
   CheckCaught("quantizers/gptq.cpp", "quantizers/rtn.h");
   CheckCaught("harness/io/bad.cpp", "harness/testing/testing.h");
+  CheckCaught("harness/io/bad.cpp", "harness/io/io_testing.h");
   CheckCaught("harness/io/bad_test.cpp", "harness/bench/bench.h");
   CheckCaught("eval/run/bad.cpp", "scripts/thing.h");
 }
