@@ -41,13 +41,15 @@ struct Scratch {
   std::shared_ptr<Subject::Memory> memory;
   std::vector<std::unique_ptr<Subject::Reader>> readers;
   Matrix<float> reference_logits, logits;
+  Matrix<double> probabilities;  // of the reference, where several models are compared with it
 
-  void Prepare(std::span<const Subject* const> models) {
+  void Prepare(std::span<const Subject* const> models, bool compare) {
     if (!readers.empty()) return;
     for (const Subject* model : models) readers.push_back(model->MakeReader(memory));
     const size_t vocab = models[0]->vocabulary();
     reference_logits = Matrix<float>(LogitTile(vocab), vocab);
     if (models.size() > 1) logits = Matrix<float>(LogitTile(vocab), vocab);
+    if (models.size() > 2 && compare) probabilities = Matrix<double>(LogitTile(vocab), vocab);
   }
 };
 
@@ -70,7 +72,7 @@ class WindowPass {
         hashes_(hash ? models.size() : 0),
         scores_(models.size()),
         seconds_(models.size()) {
-    scratch_.Prepare(models);
+    scratch_.Prepare(models, compare);
   }
 
   // after_model() is called once a model's forward pass is done.
@@ -97,7 +99,9 @@ class WindowPass {
     Hash(0, of_reference);
     std::vector<ReferencePosition> reference;
     for (size_t i = 0; i < tile.count; ++i) {
-      reference.emplace_back(of_reference.row_span(i), ids_[tile.first + i]);
+      const Matrix<double>& kept = scratch_.probabilities;
+      const std::span<double> room(kept.data() + i * kept.cols(), kept.cols());
+      reference.emplace_back(of_reference.row_span(i), ids_[tile.first + i], room);
       scores_[0].Add({.nll = reference.back().nll}, reference.back().nll);
     }
     seconds_[0] += Since(start);
@@ -149,12 +153,18 @@ double NegativeLogLikelihood(std::span<const float> logits, uint32_t target) {
   return Ops().log_sum_exp(logits.data(), logits.size()) - static_cast<double>(logits[target]);
 }
 
-ReferencePosition::ReferencePosition(std::span<const float> row, uint32_t true_token)
+ReferencePosition::ReferencePosition(std::span<const float> row, uint32_t true_token,
+                                     std::span<double> room)
     : logits(row),
+      probabilities(room),
       target(true_token),
       log_sum(Ops().log_sum_exp(row.data(), row.size())),
       nll(log_sum - static_cast<double>(row[true_token])),
-      top(Ops().arg_max(row.data(), row.size())) {}
+      top(Ops().arg_max(row.data(), row.size())) {
+  if (room.empty()) return;
+  QR_DCHECK_EQ(room.size(), row.size());
+  Ops().probabilities(row.data(), log_sum, room.data(), room.size());
+}
 
 PositionScore Compare(const ReferencePosition& reference, std::span<const float> logits) {
   QR_DCHECK_EQ(logits.size(), reference.logits.size());
@@ -165,8 +175,11 @@ PositionScore Compare(const ReferencePosition& reference, std::span<const float>
   score.nll = log_sum - static_cast<double>(logits[reference.target]);
   // sum p (log p - log q) with log p = a - log_sum_a, log q = b - log_sum_b. Rounding may leave a
   // tiny negative number.
+  const float* const of_reference = reference.logits.data();
   const double difference =
-      ops.mean_difference(reference.logits.data(), reference.log_sum, logits.data(), n);
+      reference.probabilities.empty()
+          ? ops.mean_difference(of_reference, reference.log_sum, logits.data(), n)
+          : ops.weighted_difference(reference.probabilities.data(), of_reference, logits.data(), n);
   const double kl = difference + (log_sum - reference.log_sum);
   score.kl = kl < 0 ? 0 : kl;  // keeps a NaN
   score.probability_change = std::exp(-score.nll) - std::exp(-reference.nll);

@@ -67,6 +67,18 @@ TEST_CASE("a position's scores are the textbook's") {
   }
 }
 
+TEST_CASE("probabilities that are kept change no bit of a comparison") {
+  Rng rng(12);
+  for (const size_t n : {1u, 7u, 31u, 40u, 8193u}) {
+    const std::vector<float> a = RandomLogits(n, 4, rng), b = RandomLogits(n, 4, rng);
+    std::vector<double> room(n);
+    const PositionScore kept = Compare(ReferencePosition(a, 0, room), b);
+    const PositionScore made = Compare(ReferencePosition(a, 0), b);
+    CHECK(kept.kl == made.kl);
+    CHECK(kept.nll == made.nll);
+  }
+}
+
 TEST_CASE("equal logits diverge by exactly nothing; ties take the first of the largest") {
   Rng rng(3);
   const std::vector<float> logits = RandomLogits(8192, 6, rng);

@@ -154,5 +154,35 @@ TEST_CASE("log_sum_exp: what is not finite stays so", "[log_sum_exp]") {
   }
 }
 
+// The terms of sum p (a - b) with p = exp(a - log-sum-exp of a).
+TEST_CASE("mean_difference: against long double, with probabilities kept or not, every size",
+          "[log_sum_exp]") {
+  Rng rng(4);
+  for (const size_t n : NastySizes()) {
+    for (const double deviation : {1e-3, 3.0, 100.0}) {
+      const Floats a = NormalFloats(n, deviation, rng), b = NormalFloats(n, deviation, rng);
+      const double log_sum = Run(kScalarOps, a);
+      long double expected = 0, magnitude = 0;
+      for (size_t i = 0; i < n; ++i) {
+        const long double p = std::exp(static_cast<long double>(a[i]) - log_sum);
+        expected += p * (static_cast<long double>(a[i]) - b[i]);
+        magnitude += std::fabs(p * (static_cast<long double>(a[i]) - b[i]));
+      }
+      const double scalar = kScalarOps.mean_difference(a.data(), log_sum, b.data(), n);
+      CHECK(std::fabs(static_cast<double>(scalar - expected)) <=
+            1e-13 * static_cast<double>(magnitude));
+      for (const Isa isa : AvailableIsas()) {
+        INFO(IsaName(isa) << ", " << n << " elements, deviation " << deviation);
+        const VectorOps& ops = OpsFor(isa);
+        GuardedArray<float> x(a), y(b);
+        GuardedArray<double> p(n);
+        CHECK(SameBits(ops.mean_difference(x.data(), log_sum, y.data(), n), scalar));
+        ops.probabilities(x.data(), log_sum, p.data(), n);
+        CHECK(SameBits(ops.weighted_difference(p.data(), x.data(), y.data(), n), scalar));
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quantref

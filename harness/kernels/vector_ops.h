@@ -80,6 +80,11 @@ struct VectorOps {
   // are equal.
   double (*mean_difference)(const float* a, double log_sum_a, const float* b, size_t n);
 
+  // p[i] = exp(x[i] - log_sum) in double, where log_sum = log_sum_exp(x); and sum_i p[i] (a[i] -
+  // b[i]), which has the bits of mean_difference where p are a's: for several rows against one.
+  void (*probabilities)(const float* x, double log_sum, double* p, size_t n);
+  double (*weighted_difference)(const double* p, const float* a, const float* b, size_t n);
+
   // The index of the first largest element. n > 0, no NaN.
   size_t (*arg_max)(const float* x, size_t n);
 };
