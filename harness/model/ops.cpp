@@ -107,9 +107,9 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, MatrixView<floa
 
 }  // namespace
 
-// Where no instruction multiplies bytes by fours (VNNI, AMX), each of the three digits of an FP32
-// activation costs as much as an FP32 product, and this many tokens are worth decoding for
-// (README.md has the figures).
+// Where no instruction multiplies bytes by fours (VNNI, AMX), the three digits of an FP32 activation
+// cost more than an FP32 product, and this many tokens are worth decoding for (README.md has the
+// figures).
 bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens) {
   constexpr size_t kTokensToDecodeFor = 96;
   return activations || tokens < kTokensToDecodeFor || ActiveIsa() != Isa::kAvx2;
