@@ -74,6 +74,13 @@ void ApplyThin(const DenseRows& w, MatrixView<const float> x, MatrixView<float> 
   });
 }
 
+// Between kThinTokens and ThinTokens dense weights take the thin kernel, whose bits do not depend
+// on how weights are stored: so do the same weights where they have to be decoded first.
+void MultiplyDecoded(MatrixView<const float> x, MatrixView<const float> rows, MatrixView<float> y) {
+  if (x.rows() <= kThinTokens || x.rows() > ThinTokens()) return MultiplyTransposed(x, rows, y);
+  MultiplyThin(x, {rows.data(), DenseRows::Type::kFp32, rows.rows(), rows.cols()}, y);
+}
+
 void ApplyDecoded(const Weight& weight, MatrixView<const float> x, MatrixView<float> y,
                   LinearScratch& scratch) {
   const size_t cols = weight.cols(), panel_rows = std::min(PanelRows(cols), weight.rows());
@@ -89,7 +96,7 @@ void ApplyDecoded(const Weight& weight, MatrixView<const float> x, MatrixView<fl
     if (panel.rows() * panel.cols() < count * cols) panel = Matrix<float>(count, cols);
     const MatrixView<float> rows(panel.data(), count, cols);
     weight.DecodeRows(of_panel + at, rows);
-    MultiplyTransposed(x, rows, y.Cols(of_panel + at, count));
+    MultiplyDecoded(x, rows, y.Cols(of_panel + at, count));
   });
 }
 
@@ -107,9 +114,9 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, MatrixView<floa
 
 }  // namespace
 
-// Where no instruction multiplies bytes by fours (VNNI, AMX), the three digits of an FP32 activation
-// cost more than an FP32 product, and this many tokens are worth decoding for (README.md has the
-// figures).
+// Where no instruction multiplies bytes by fours (VNNI, AMX), the three digits of an FP32
+// activation cost more than an FP32 product, and this many tokens are worth decoding for (README.md
+// has the figures).
 bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens) {
   constexpr size_t kTokensToDecodeFor = 96;
   return activations || tokens < kTokensToDecodeFor || ActiveIsa() != Isa::kAvx2;
