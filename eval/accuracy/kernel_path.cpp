@@ -88,18 +88,22 @@ Matrix<float> CheckLinears(const Transformer& simulated, const Transformer& kern
   return h;
 }
 
-// As many tokens as the gate compares, but so few that the codes themselves are multiplied: with
-// more, some instruction sets decode panels for both ways, which would compare nothing.
+// For all linears.
 size_t GapTokens(const ModelWeights& kernel, size_t window) {
   size_t tokens = std::min(window, kGapPositions);
   for (const Linear* linear : AllLinears(kernel)) {
-    if (linear->weight.tiled() == nullptr) continue;
-    while (tokens > 1 && !MultipliesCodes(linear->activations, tokens)) --tokens;
+    if (linear->weight.tiled() != nullptr) tokens = GapTokens(linear->activations, tokens);
   }
   return tokens;
 }
 
 }  // namespace
+
+size_t GapTokens(const std::optional<ActivationFormat>& activations, size_t window) {
+  size_t tokens = std::min(window, kGapPositions);
+  while (tokens > 1 && !MultipliesCodes(activations, tokens)) --tokens;
+  return tokens;
+}
 
 KernelPath PathOf(const ModelWeights& weights) {
   KernelPath path{0, DecodedEachCall(weights)};

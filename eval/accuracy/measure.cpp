@@ -5,6 +5,7 @@
 
 #include "eval/accuracy/summary.h"
 #include "harness/base/check.h"
+#include "harness/base/error.h"
 #include "harness/base/rng.h"
 
 namespace quantref {
@@ -50,6 +51,19 @@ std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t first
   return journal;
 }
 
+// Returns how many windows there were.
+size_t TakeJournaled(std::span<const size_t> stretch, const ScoreTable& journaled,
+                     Measurement& result) {
+  size_t taken = 0;
+  for (size_t window : stretch) {
+    if (!journaled[0][window]) continue;
+    for (size_t m = 0; m < journaled.size(); ++m) result.scores[m][window] = journaled[m][window];
+    ++taken;
+  }
+  result.resumed_windows += taken;
+  return taken;
+}
+
 }  // namespace
 
 std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
@@ -73,6 +87,7 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
   result.first_window = options.stop ? order.front() : 0;
 
   ScoreTable journaled = result.scores;
+  result.journal_name = options.fingerprint.substr(0, kJournalName);
   result.journal = OpenJournal(options, result.first_window, journaled);
 
   const size_t total = windows.size() * models.size();
@@ -97,25 +112,23 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
 
   const size_t first_look =
       options.stop ? std::max(options.stop->min_windows, kMinBlocks) : windows.size();
-  for (size_t end = std::min(first_look, windows.size()); before < windows.size();) {
-    const std::span<const size_t> stretch = std::span(order).subspan(before, end - before);
-    for (size_t window : stretch) {
-      if (!journaled[0][window]) continue;
-      for (size_t m = 0; m < models.size(); ++m) result.scores[m][window] = journaled[m][window];
-      ++result.resumed_windows;
-      ++measured;
-    }
-    while (next_look <= measured) next_look *= 2;
-    Evaluate(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
-             result.scores, result.seconds);
-    before = end;
-    end = std::min(end + kWindowsPerLook, windows.size());
-    if (options.stop && before < windows.size() &&
-        NarrowEnough(result.scores, windows, options.stop->delta_nll_halfwidth)) {
-      result.stopped_early = true;
+  for (size_t end = std::min(first_look, windows.size()); before < windows.size();) try {
+      const std::span<const size_t> stretch = std::span(order).subspan(before, end - before);
+      measured += TakeJournaled(stretch, journaled, result);
+      while (next_look <= measured) next_look *= 2;
+      Evaluate(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
+               result.scores, result.seconds);
+      before = end;
+      end = std::min(end + kWindowsPerLook, windows.size());
+      if (options.stop && before < windows.size() &&
+          NarrowEnough(result.scores, windows, options.stop->delta_nll_halfwidth)) {
+        result.stopped_early = true;
+        break;
+      }
+    } catch (const Interrupted&) {
+      result.interrupted = true;
       break;
     }
-  }
   return result;
 }
 

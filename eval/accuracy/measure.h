@@ -35,6 +35,9 @@ enum class OrderRule { kRandom, kText };
 std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
                                 const std::optional<StopRule>& stop);
 
+// Characters of a fingerprint that names of journals have.
+inline constexpr size_t kJournalName = 16;
+
 // People are shown what there is after so many windows, and each time that they have doubled.
 inline constexpr size_t kFirstLook = 8;
 
@@ -61,12 +64,15 @@ struct Measurement {
   size_t resumed_windows = 0;   // taken from the journal
   size_t first_window = 0;      // of the text, or of a stop rule's order: its logits are hashed
   bool stopped_early = false;
+  bool interrupted = false;          // by the user, before all was measured
+  std::string journal_name;          // the same for runs that can go on with each other
   std::shared_ptr<Journal> journal;  // to be removed once the results are recorded; ours till then
 };
 
 // Evaluates the models (the first is the reference) on the windows, all or until the stop rule is
 // satisfied. Whatever was journaled before comes from the journal; the scores are the same bits as
-// in one go.
+// in one go. Where the user interrupts it while windows are measured, the result has those that all
+// models were taken through.
 Measurement Measure(std::span<const Subject* const> models, const Protocol& protocol,
                     const TokenStream& stream, std::span<const Window> windows,
                     const MeasureOptions& options);

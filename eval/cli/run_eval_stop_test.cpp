@@ -63,31 +63,6 @@ ProcessResult Interrupt(const RunEvalLab& lab, int signal) {
   return process.Wait();
 }
 
-TEST_CASE("run_eval: the first Ctrl-C stops it in order, and --resume goes on to the same bits") {
-  const RunEvalLab whole;
-  REQUIRE(whole.Run(LongRun("2")).exit_code == 0);
-  for (const int signal : {SIGINT, SIGTERM}) {
-    const RunEvalLab lab;
-    const ProcessResult stopped = Interrupt(lab, signal);
-    INFO(stopped.err);
-    CHECK(stopped.exit_code == 2);
-    CHECK(stopped.out == "");
-    CHECK(Contains(stopped.err, "run_eval: interrupt: stopped by the user"));
-    CHECK(Contains(stopped.err, "finished windows are kept: go on with --resume"));
-    CHECK(OnlyTheJournal(lab));
-
-    Strings arguments = LongRun("1");
-    arguments.push_back("--resume");
-    const ProcessResult resumed = lab.Run(arguments);
-    INFO(resumed.err);
-    REQUIRE(resumed.exit_code == 0);
-    CHECK(lab.RecordFiles().size() == 2);  // the journal is gone
-    CHECK(lab.Record("rtn")["seconds"]["resumed_windows"].get<int>() >= 1);
-    for (const char* method : {"fp16", "rtn"})
-      CHECK(lab.Record(method)["accuracy"] == whole.Record(method)["accuracy"]);
-  }
-}
-
 // One whose single steps take minutes; loading takes a small part of the time that is waited.
 TEST_CASE("run_eval: interrupted in a step of quantizing it ends, and says that nothing is kept") {
   const RunEvalLab lab;

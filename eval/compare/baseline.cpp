@@ -31,8 +31,16 @@ std::map<CellName, StoredRecord> NewestCells(std::span<const std::string> paths,
     }
     for (StoredRecord& record : set.records) {
       const auto [at, is_new] = newest.try_emplace(record.cell, record);
-      if (!is_new && at->second.created <= record.created) at->second = std::move(record);
+      const bool older = at->second.created <= record.created;
+      const bool counts =
+          at->second.Interrupted() == record.Interrupted() ? older : !record.Interrupted();
+      if (!is_new && counts) at->second = std::move(record);
     }
+  }
+  for (const auto& [name, record] : newest) {
+    if (!record.Interrupted()) continue;
+    throw Error("expected a complete record, found one of an interrupted run", record.file.string(),
+                "complete it with run_eval --resume, or remove it");
   }
   return newest;
 }

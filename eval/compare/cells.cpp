@@ -35,6 +35,11 @@ std::string HarnessChange(const StoredRecord& a, const StoredRecord& b) {
 
 // Why two records cannot be compared; "" where they can.
 std::string WhyNotComparable(const StoredRecord& a, const StoredRecord& b) {
+  for (const StoredRecord* record : {&a, &b}) {
+    if (!record->Interrupted()) continue;
+    return fmt::format("the run of the {} was interrupted (run_eval --resume completes it)",
+                       record == &a ? "baseline" : "candidate");
+  }
   const std::vector<Change> identity = IdentityChanges(a, b);
   if (!identity.empty()) {
     std::string why = Differs(identity.front());

@@ -116,9 +116,14 @@ bool IsOf(FieldType type, JsonValue value) {
 }
 
 struct Rules {
-  bool written;    // by this program
-  bool synthetic;  // the record has no text
+  bool written;      // by this program
+  bool synthetic;    // the record has no text
+  bool interrupted;  // its run
 };
+
+Rules RulesOf(const RecordFields& record, bool written) {
+  return {written, record.Flag("model.synthetic"), record.Flag("protocol.interrupted")};
+}
 
 bool MustBeThere(Presence presence, const Rules& rules) {
   switch (presence) {
@@ -126,6 +131,8 @@ bool MustBeThere(Presence presence, const Rules& rules) {
       return true;
     case Presence::kRequiredOfText:
       return !rules.synthetic;
+    case Presence::kRequiredOfComplete:
+      return !rules.synthetic && !rules.interrupted;
     case Presence::kWritten:
       return rules.written;
     case Presence::kWrittenOfText:
@@ -169,12 +176,8 @@ void CheckMap(const RecordFields& map, const Node& node, const Rules& rules) {
 
 }  // namespace
 
-void CheckRecord(const RecordFields& record) {
-  CheckMap(record, Tree(), {.written = false, .synthetic = record.Flag("model.synthetic")});
-}
+void CheckRecord(const RecordFields& record) { CheckMap(record, Tree(), RulesOf(record, false)); }
 
-void CheckWritten(const RecordFields& record) {
-  CheckMap(record, Tree(), {.written = true, .synthetic = record.Flag("model.synthetic")});
-}
+void CheckWritten(const RecordFields& record) { CheckMap(record, Tree(), RulesOf(record, true)); }
 
 }  // namespace quantref

@@ -196,7 +196,11 @@ std::vector<StoredRecord> ReadFolder(const fs::path& folder, size_t threads) {
 }  // namespace
 
 bool IsNewer(const StoredRecord& a, const StoredRecord& b) {
-  return std::tie(a.created, a.id) > std::tie(b.created, b.id);
+  const auto key = [](const StoredRecord& record) {
+    return std::tuple(!record.Interrupted(), std::string_view(record.created),
+                      std::string_view(record.id));
+  };
+  return key(a) > key(b);
 }
 
 bool IsBefore(const StoredRecord& a, const StoredRecord& b) {

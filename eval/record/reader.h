@@ -109,11 +109,13 @@ struct StoredRecord {
 
   // The fact, or "none". `path` must be one that is kept.
   const std::string& Fact(std::string_view path) const;
+  bool Interrupted() const { return Fact("protocol.interrupted") == "true"; }
   bool HasAccuracy() const { return !window_nll.empty(); }
   double MeanNll() const;  // of a record that has accuracy
 };
 
-// By time; of the same second by id, so that the order is the same everywhere.
+// By time; of the same second by id, so that the order is the same everywhere. One of an
+// interrupted run is older than any complete one: it never stands in the place of that.
 bool IsNewer(const StoredRecord& a, const StoredRecord& b);
 // By cell, the newest of a cell first.
 bool IsBefore(const StoredRecord& a, const StoredRecord& b);

@@ -35,9 +35,10 @@ bool IsSingle(FieldType type);  // one value: text, flag, count, number
 
 // Of the records (or of the items of the list) that have the map around the field.
 enum class Presence {
-  kRequired,        // all
-  kRequiredOfText,  // all that read a text: synthetic models have none
-  kWritten,         // all that are written; what reads them does without, since older ones lack it
+  kRequired,            // all
+  kRequiredOfText,      // all that read a text: synthetic models have none
+  kRequiredOfComplete,  // these, but for those of interrupted runs
+  kWritten,  // all that are written; what reads them does without, since older ones lack it
   kWrittenOfText,
   kOptional,  // those where it was measured, or where there is something to say
 };

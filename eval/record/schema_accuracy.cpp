@@ -129,7 +129,7 @@ const Rows& Windows() {
        "SHA-256 over every quantized matrix, the norms, what else a transform changed, and how "
        "activations are rounded; absent for the reference",
        0, Stage::kPackedWeights},
-      {"hashes.first_window_logits", kText, kRequiredOfText, "",
+      {"hashes.first_window_logits", kText, kRequiredOfComplete, "",
        "of the cell's logits in the text's first window, or the first of a stop rule's order", 0,
        Stage::kLogits},
   };

@@ -19,6 +19,8 @@ const char* PresenceText(Presence presence) {
       return "always";
     case Presence::kRequiredOfText:
       return "with a text";
+    case Presence::kRequiredOfComplete:
+      return "with a text, of complete runs";
     case Presence::kWritten:
       return "always; older records may lack it";
     case Presence::kWrittenOfText:

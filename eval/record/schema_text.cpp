@@ -45,9 +45,16 @@ const Rows& ProtocolRows() {
       {"protocol.cut_from_windows", kCount, kOptional, "",
        "where not all windows were measured: of how many"},
       {"protocol.stopped_early", kFlag, kOptional, "",
-       "there: by `accuracy.stop`, else by `--windows`", Role::kAsked},
+       "there: by `accuracy.stop`, else by `--windows` or an interrupt", Role::kAsked},
       {"protocol.window_index", kCounts, kOptional, "",
        "there: the places of the measured windows in the text, rising"},
+      Stamped({"protocol.interrupted", kFlag, kOptional, "",
+               "`true` where the user ended the run before all that it was to measure was measured",
+               Role::kAsked},
+              {'I', "INTERRUPTED: what was measured until then"}),
+      {"protocol.journal", kText, kOptional, "",
+       "there: of the journal with which `--resume` goes on; complete records of it replace these",
+       Role::kAsked},
   };
   return rows;
 }

@@ -40,6 +40,16 @@ std::string ContaminatedLine(const RecordFields& fields) {
       100 * fields.NotNegative("calibration.overlap_with_test"), kOverlapRun);
 }
 
+std::string InterruptedLine(const RecordFields& fields) {
+  const size_t windows = fields.Count("protocol.windows");
+  const std::string when =
+      fields.Has("protocol.cut_from_windows")
+          ? fmt::format("after {} of {} windows", windows,
+                        fields.Count("protocol.cut_from_windows"))
+          : fmt::format("after the last of {} windows, before all was measured", windows);
+  return fmt::format("INTERRUPTED {}; comparable with no other run; --resume completes it\n", when);
+}
+
 // What is said at length of a flag that is a stamp.
 std::string FlagLine(const RecordFields& fields, const RecordField& field) {
   if (field.path == "dataset.substituted_sample")
@@ -47,6 +57,7 @@ std::string FlagLine(const RecordFields& fields, const RecordField& field) {
   if (field.path == "calibration.contaminated") return ContaminatedLine(fields);
   if (field.path == "throughput.busy") return kBusy;
   if (field.path == "model.decoded") return DecodedLine(fields.TextOr("model.gguf.stored", ""));
+  if (field.path == "protocol.interrupted") return InterruptedLine(fields);
   return field.path == "simulated_vs_kernel.failed" ? std::string(field.stamp.text) + "\n" : "";
 }
 
@@ -66,7 +77,9 @@ void AddPartial(const RecordFields& fields, Stamps& stamps) {
   const size_t all = fields.Count("protocol.cut_from_windows");
   stamps.push_back({"protocol",
                     {'P', fmt::format("partial: {} of {} windows", windows, all), false},
-                    PartialLine(windows, all, fields.Flag("protocol.stopped_early"))});
+                    fields.Flag("protocol.interrupted")
+                        ? ""
+                        : PartialLine(windows, all, fields.Flag("protocol.stopped_early"))});
 }
 
 void AddUnknown(const RecordFields& fields, const std::string& section, Stamps& stamps) {

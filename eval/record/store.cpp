@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
 
 #include "eval/record/check.h"
+#include "eval/record/reader.h"
 #include "eval/support/say.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
@@ -21,6 +23,8 @@ namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kPartialEnd = ".partial.json";
 
 // Among the temporary files, or where the program was started.
 fs::path NewFolder() {
@@ -57,8 +61,10 @@ Record FinishRecord(nlohmann::ordered_json fields) {
   QR_CHECK_EQ(WhyWrong(json), "");
   std::string time = fields["created"].get<std::string>();
   std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
-  return {fmt::format("{}-{}-{}-{}.json", fields["config"]["name"].get<std::string>(),
-                      fields["method"].get<std::string>(), time, id.substr(0, 8)),
+  const bool interrupted = fields.value("/protocol/interrupted"_json_pointer, false);
+  return {fmt::format("{}-{}-{}-{}{}", fields["config"]["name"].get<std::string>(),
+                      fields["method"].get<std::string>(), time, id.substr(0, 8),
+                      interrupted ? kPartialEnd : ".json"),
           std::move(json)};
 }
 
@@ -75,6 +81,24 @@ std::vector<fs::path> WriteRecords(std::span<const Record> records, const fs::pa
     throw;
   }
   return written;
+}
+
+void RemoveInterrupted(const fs::path& folder, const std::string& journal,
+                       std::span<const Record> kept) {
+  std::error_code error;
+  std::vector<fs::path> superseded;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.ends_with(kPartialEnd) || name.starts_with('.')) continue;
+    if (std::ranges::find(kept, name, &Record::file_name) != kept.end()) continue;
+    try {
+      if (ReadRecord(entry->path()).Fact("protocol.journal") == journal)
+        superseded.push_back(entry->path());
+    } catch (const Error&) {
+    }
+  }
+  for (const fs::path& path : superseded) fs::remove(path, error);
 }
 
 void PrepareRecordFolder(const fs::path& folder) {

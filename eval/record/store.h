@@ -8,7 +8,8 @@
 
 namespace quantref {
 
-// A record as JSON text, with the name of its file: <config>-<method>-<time>-<id>.json.
+// A record as JSON text, with the name of its file: <config>-<method>-<time>-<id>.json; of an
+// interrupted run <config>-<method>-<time>-<id>.partial.json.
 struct Record {
   std::string file_name, json;
 };
@@ -21,6 +22,11 @@ Record FinishRecord(nlohmann::ordered_json fields);
 // cannot be written none is left, so that the run can go on from its journal.
 std::vector<std::filesystem::path> WriteRecords(std::span<const Record> records,
                                                 const std::filesystem::path& folder);
+
+// Of the folder's records of interrupted runs, removes those of this journal but for the ones that
+// are `kept`. What cannot be read or removed stays.
+void RemoveInterrupted(const std::filesystem::path& folder, const std::string& journal,
+                       std::span<const Record> kept);
 
 // Makes the folder and checks that it can be written to, so that a run does not find out at its
 // end.

@@ -101,7 +101,10 @@ double CellTime::Measure(std::span<const Window> windows, bool compare) const {
 
 double CellTime::Gate(std::span<const Window> windows) const {
   if (load_ == nullptr || !load_->kernels) return 0;
-  const size_t positions = std::min(windows.front().length, kGapPositions);
+  std::optional<ActivationFormat> rounded;
+  if (const auto& scheme = load_->method->activations)
+    rounded = ActivationFormat{scheme->bits, scheme->per_token, std::nullopt};
+  const size_t positions = GapTokens(rounded, windows.front().length);
   double linears = 0;  // of both kinds, beside each other
   for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
     for (const PlannedLinear& linear : Block(layer).linears) {

@@ -65,6 +65,7 @@ std::string WhyOther(const StoredRecord& record, const SoughtCell& cell, bool an
     if (record.Fact(field->path) != Known(cell, field->path))
       return fmt::format("a record of another {}", field->path);
   }
+  if (record.Interrupted()) return "a record of an interrupted run";
   if (!SameWindows(record, cell.windows)) return "a record of other windows";
   if (record.Fact("simulated_vs_kernel.failed") == "true")
     return "its record failed the gate between the paths";

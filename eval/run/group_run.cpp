@@ -13,6 +13,7 @@
 #include "eval/run/group_summary.h"
 #include "eval/run/texts.h"
 #include "eval/speed/speed.h"
+#include "eval/stats/stats.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
@@ -108,6 +109,7 @@ std::vector<Record> GroupRun::Run() {
     std::vector<Record> made = RunPass(pass);
     std::move(made.begin(), made.end(), std::back_inserter(records));
     pass.clear();  // the memory is the next pass's
+    if (interrupted_) break;
   }
   return records;
 }
@@ -127,19 +129,71 @@ std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
   const auto recorded = [](const GroupCell& cell) { return cell.Recorded(); };
   if (std::none_of(cells.begin(), cells.end(), recorded)) return {};  // none could be made
   const InterruptNote note("finished windows are kept: go on with --resume");
+  const MoreGrace grace;
   GroupResult shared = Describe(group_, ScoreCells(group_, cells));
-  MeasureGaps(group_, shared.measurement.first_window, cells);
-  shared.throughput_seconds = MeasureSpeed(group_, cells);
+  if (!shared.measurement.interrupted) MeasureRest(shared, cells);
+  try {
+    if (!shared.measurement.interrupted) return KeepResults(shared, cells);
+  } catch (const Interrupted&) {
+  }
+  return KeepWhatThereIs(shared, cells);
+}
+
+// What comes behind the windows.
+void GroupRun::MeasureRest(GroupResult& shared, Pass& cells) const {
+  try {
+    MeasureGaps(group_, shared.measurement.first_window, cells);
+    ShowAccuracy(shared, cells);
+    shared.throughput_seconds = MeasureSpeed(group_, cells);
+  } catch (const Interrupted&) {
+    shared.measurement.interrupted = true;
+  }
+}
+
+// Before the stopwatch begins, which may take its time.
+void GroupRun::ShowAccuracy(const GroupResult& shared, const Pass& cells) const {
+  const RunOptions& options = group_.options;
+  const bool timed = std::any_of(cells.begin(), cells.end(), [](const GroupCell& cell) {
+    return cell.config->throughput.measure;
+  });
+  if (!timed || options.quiet) return;
+  const TableView view{LineWidth(STDERR_FILENO), options.columns};
+  std::vector<Record> records;
+  for (const CellResult& result : Summarize(group_, shared, cells))
+    records.push_back(MakeRecord(shared, result));
+  SayText(ResultText(ResultsOf(records), view) + "\nthroughput comes next\n");
+}
+
+std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass& cells) {
   const std::vector<CellResult> results = Summarize(group_, shared, cells);
   group_.CheckInputs();
   std::vector<Record> all;
   for (const CellResult& result : results) all.push_back(MakeRecord(shared, result));
   const std::vector<Record> records = Unrecorded(cells, all);
   KeepRecords(records, group_.options.out, group_.options.quiet);
-  shared.measurement.journal->Remove();
+  RemoveInterrupted(group_.options.out, shared.measurement.journal_name, records);
+  if (!shared.measurement.interrupted) shared.measurement.journal->Remove();
   PrintTables(all);
   CheckGaps(results);
   return records;
+}
+
+// The user has interrupted it.
+std::vector<Record> GroupRun::KeepWhatThereIs(const GroupResult& shared, const Pass& cells) {
+  const LastWork last;
+  interrupted_ = true;
+  const size_t measured = MeasuredIndices(shared).size();
+  if (measured < std::min(kMinBlocks, group_.windows.size())) {
+    Say("{} finished: no records are made of fewer than {}, which give no interval\n",
+        Plural(measured, "window"), kMinBlocks);
+    return {};
+  }
+  try {
+    return KeepResults(shared, cells);
+  } catch (const Error& error) {
+    Say("no records of what was measured: {}\n", error.what());
+    return {};
+  }
 }
 
 void GroupRun::PrintTables(const std::vector<Record>& records) const {

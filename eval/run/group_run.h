@@ -29,8 +29,10 @@ class GroupRun {
 
   Cost PrintPlan();  // and what all of it costs
 
-  // Quantizes, measures, writes the records and prints the tables.
+  // Quantizes, measures, writes the records and prints the tables. Interrupted while it measures it
+  // does so with what there is, keeps the journal, and leaves out what else was to come.
   std::vector<Record> Run();
+  bool interrupted() const { return interrupted_; }
 
   // Whether the kernels gave other logits than they may somewhere.
   bool gate_failed() const { return gate_failed_; }
@@ -39,6 +41,10 @@ class GroupRun {
  private:
   std::vector<Record> RunPass(Pass& cells);
   std::vector<Record> MeasurePass(Pass& cells);
+  void MeasureRest(GroupResult& shared, Pass& cells) const;
+  void ShowAccuracy(const GroupResult& shared, const Pass& cells) const;
+  std::vector<Record> KeepResults(const GroupResult& shared, const Pass& cells);
+  std::vector<Record> KeepWhatThereIs(const GroupResult& shared, const Pass& cells);
   void PrintTables(const std::vector<Record>& records) const;
   void CheckGaps(const std::vector<CellResult>& cells);
 
@@ -46,7 +52,7 @@ class GroupRun {
   ModelLoader& models_;
   GroupPlan plan_;
   GroupCost cost_{group_};
-  bool gate_failed_ = false;
+  bool gate_failed_ = false, interrupted_ = false;
 };
 
 }  // namespace quantref

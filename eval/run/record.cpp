@@ -40,6 +40,10 @@ RecordJson ProtocolJson(const GroupResult& group) {
                      {"windows", measured.windows.size()},   {"scored", scored},
                      {"token_sha256", group.stream->sha256}, {"window_scored", scored_each}};
   PutUnknown(json, MeasureUnknown(*group.stream, measured.windows));
+  if (group.measurement.interrupted) {
+    json["interrupted"] = true;
+    json["journal"] = group.measurement.journal_name;
+  }
   if (measured.windows.size() == group.all_windows) return json;
   json["cut_from_windows"] = group.all_windows;
   json["stopped_early"] = group.measurement.stopped_early;
@@ -245,10 +249,10 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   record["protocol"] = ProtocolJson(group);
   if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(group, cell);
   record["accuracy"] = AccuracyJson(group, cell);
+  const auto& first = group.measurement.scores[cell.model][group.measurement.first_window];
+  record["hashes"] = RecordJson::object();
   if (!cell.packed_sha256.empty()) record["hashes"]["packed_weights"] = cell.packed_sha256;
-  const size_t first = group.measurement.first_window;
-  record["hashes"]["first_window_logits"] =
-      group.measurement.scores[cell.model][first]->logits_sha256;
+  if (first) record["hashes"]["first_window_logits"] = first->logits_sha256;
   if (!cell.layers.empty()) record["layers"] = LayersJson(cell.layers);
   if (cell.speed) PutSpeed(record, *cell.speed, group.environment);
   PutEnvironment(record, group.environment);

@@ -159,6 +159,7 @@ struct Outcome {
   Cost cost;            // of a dry run
   size_t failed_cells = 0;
   bool gate_failed = false;
+  bool interrupted = false;  // while something was measured: what there is of it is among these
 
   void Add(const std::vector<Record>& made) {
     for (const Record& record : made) records += (records.empty() ? "" : ",\n") + record.json;
@@ -212,6 +213,7 @@ void RunGroup(const RunOptions& options, const Group& group, size_t threads, Mod
   }
   options.dry_run ? outcome.cost.Add(run.PrintPlan()) : outcome.Add(run.Run());
   outcome.failed_cells += run.failed_cells();
+  outcome.interrupted = run.interrupted();
   outcome.gate_failed = outcome.gate_failed || run.gate_failed();
 }
 
@@ -237,6 +239,7 @@ int RunEval(const RunOptions& options) {
   size_t unplanned = 0;
   for (const Group& group : groups) unplanned += CountCells(options, group);
   for (const Group& group : groups) {
+    if (outcome.interrupted) break;
     ThrowIfCancelled();
     unplanned -= CountCells(options, group);
     eta.SetUnplanned(unplanned);

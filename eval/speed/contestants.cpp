@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/huge_memory.h"
 #include "harness/kernels/check_products.h"
@@ -61,6 +62,7 @@ Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t r
   }
   if (first != nullptr) copies_.push_back({"", *first, {}, format.activations});
   while (copies_.size() < copies) {
+    ThrowIfCancelled();
     copies_.push_back({"",
                        Weight(std::make_shared<const TiledMatrix>(
                            TiledMatrix::Random(rows, cols, format.key.scheme, rng))),
@@ -79,6 +81,7 @@ void Contestant::AddDense(size_t rows, size_t cols, size_t copies, Rng& rng) {
     std::memcpy(dense_.get() + at, &numbers, std::min(sizeof(numbers), bytes - at));
   }
   for (size_t c = 0; c < copies; ++c) {
+    ThrowIfCancelled();
     uint8_t* at = dense_.get() + c * bytes;
     if (c > 0) std::memcpy(at, dense_.get(), bytes);
     const Tensor tensor{"", word.type, {rows, cols}, reinterpret_cast<const std::byte*>(at), bytes};

@@ -9,6 +9,9 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <set>
+#include <string>
 
 #include "eval/support/guarded.h"
 #include "harness/base/cancel.h"
@@ -18,7 +21,7 @@ namespace {
 
 // All that handlers touch.
 std::atomic<const char*> program_name{""}, note{nullptr}, note_of_signal{nullptr};
-std::atomic<bool> said{false};
+std::atomic<bool> said{false}, more_grace{false};
 std::atomic<int64_t> interrupted_at{0};  // nanoseconds; 0: not yet
 static_assert(std::atomic<const char*>::is_always_lock_free);
 static_assert(std::atomic<int64_t>::is_always_lock_free);
@@ -36,10 +39,10 @@ void Write(const char* text) {
   [[maybe_unused]] const auto written = write(STDERR_FILENO, text, std::strlen(text));
 }
 
-void StartGrace() {
-  constexpr auto kMicroseconds = static_cast<suseconds_t>(kGraceSeconds * 1e6);
+void StartGrace(double seconds) {
+  const auto microseconds = static_cast<suseconds_t>(seconds * 1e6);
   itimerval grace{};
-  grace.it_value = {kMicroseconds / 1'000'000, kMicroseconds % 1'000'000};
+  grace.it_value = {microseconds / 1'000'000, microseconds % 1'000'000};
   setitimer(ITIMER_REAL, &grace, nullptr);
 }
 
@@ -55,7 +58,7 @@ void HandleInterrupt(int number) {
   } else {
     note_of_signal = note.load();
     SetCancelRequested(true);
-    StartGrace();
+    StartGrace(more_grace ? kMoreGraceSeconds : kGraceSeconds);
     Write("\nstopping");
     if (const char* kept = note_of_signal) {
       Write("; ");
@@ -69,6 +72,13 @@ void HandleInterrupt(int number) {
 void HandleEndOfGrace(int) {
   SayInterrupted();
   _exit(kExitWrongInput);
+}
+
+// A copy that is never freed, the same for the same text.
+const char* Kept(std::string_view text) {
+  static auto& texts = *new std::set<std::string, std::less<>>();
+  const auto known = texts.find(text);
+  return (known != texts.end() ? known : texts.emplace(text).first)->c_str();
 }
 
 void Handle(int number, void (*handler)(int)) {
@@ -89,7 +99,16 @@ void CatchSignals(const char* program) {
   signal(SIGPIPE, SIG_IGN);
 }
 
-InterruptNote::InterruptNote(const char* kept) : outer_(note.exchange(kept)) {}
+MoreGrace::MoreGrace() { more_grace = true; }
+MoreGrace::~MoreGrace() { more_grace = false; }
+
+LastWork::LastWork() {
+  StartGrace(kLastSeconds);
+  SetCancelRequested(false);
+}
+LastWork::~LastWork() { SetCancelRequested(true); }
+
+InterruptNote::InterruptNote(std::string_view kept) : outer_(note.exchange(Kept(kept))) {}
 InterruptNote::~InterruptNote() { note = outer_; }
 
 void SayInterrupted() {

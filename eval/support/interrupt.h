@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string_view>
+
 namespace quantref {
 
 // From here on the first SIGINT or SIGTERM asks the work to end (harness/base/cancel.h) and says so
@@ -10,11 +12,35 @@ namespace quantref {
 inline constexpr double kGraceSeconds = 1.2;
 void CatchSignals(const char* program);
 
+// While one of these stands the work has so many seconds in the place of kGraceSeconds: for work
+// that leaves something behind only if it comes to the end of its step.
+inline constexpr double kMoreGraceSeconds = 10;
+class MoreGrace {
+ public:
+  MoreGrace();
+  ~MoreGrace();
+  MoreGrace(const MoreGrace&) = delete;
+  MoreGrace& operator=(const MoreGrace&) = delete;
+};
+
+// For who must put away what there is when the work has ended because of an interrupt: while this
+// stands nothing is cancelled, and kLastSeconds are left in the place of kGraceSeconds. Afterwards
+// the work is as unwanted as before.
+inline constexpr double kLastSeconds = 60;
+class LastWork {
+ public:
+  LastWork();
+  ~LastWork();
+  LastWork(const LastWork&) = delete;
+  LastWork& operator=(const LastWork&) = delete;
+};
+
 // While one of these stands the message of an interrupt says what becomes of the work. The
-// innermost counts. `kept` is not copied.
+// innermost counts. Copies of the text stay for as long as the process lives, where a handler may
+// read them: not for thousands.
 class InterruptNote {
  public:
-  explicit InterruptNote(const char* kept);
+  explicit InterruptNote(std::string_view kept);
   ~InterruptNote();
   InterruptNote(const InterruptNote&) = delete;
   InterruptNote& operator=(const InterruptNote&) = delete;

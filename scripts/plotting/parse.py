@@ -197,6 +197,7 @@ def read_record(value, where):
         calibration=_calibration(fields),
         decode=_decode(fields),
         busy=fields.flag("throughput.busy"),
+        interrupted=fields.flag("protocol.interrupted"),
         errors=_errors(fields),
         stamps=_stamps(fields),
     )

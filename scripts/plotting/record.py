@@ -96,6 +96,7 @@ class Record:
     calibration: str = None  # of methods that read one
     decode: tuple = ()
     busy: bool = False
+    interrupted: bool = False  # its run, before all was measured
     errors: dict = field(default_factory=dict)  # matrix to relative error of its outputs
     stamps: dict = field(default_factory=dict)  # letter to meaning
 

@@ -49,5 +49,10 @@ def read_records(paths):
 
 
 def newest(records):
-    """The newest record of each cell, of records by time."""
-    return list({record.cell(): record for record in records}.values())
+    """The newest record of each cell, of records by time: of interrupted runs only where no other is."""
+    found = {}
+    for record in records:
+        other = found.get(record.cell())
+        if other is None or not record.interrupted or other.interrupted:
+            found[record.cell()] = record
+    return list(found.values())

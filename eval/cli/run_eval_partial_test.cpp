@@ -1,0 +1,168 @@
+// Ctrl-C and SIGTERM while windows are measured: records and a table of what there is, which nobody
+// can take for those of a complete run, and which --resume replaces.
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "eval/testing/run_eval_lab.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contains;
+using testing::Process;
+using testing::ProcessResult;
+using testing::RecordJson;
+using testing::RunEvalLab;
+using Strings = std::vector<std::string>;
+
+constexpr size_t kAll = 14;
+
+Strings SmokeRun(std::initializer_list<std::string> more = {}) {
+  Strings arguments = {(testing::SourceDir() / "configs/smoke.yaml").string(),
+                       "--windows",
+                       std::to_string(kAll),
+                       "--threads",
+                       "1",
+                       "--set",
+                       "throughput=none"};
+  arguments.insert(arguments.end(), more);
+  return arguments;
+}
+
+// Sends the signal as soon as it says so.
+ProcessResult InterruptAt(const RunEvalLab& lab, const Strings& arguments, const std::string& said,
+                          int signal) {
+  Process process(lab.Command(arguments), lab.Options());
+  REQUIRE(process.WaitForError(said));
+  process.Signal(signal);
+  return process.Wait();
+}
+
+size_t CountEnding(const RunEvalLab& lab, std::string_view end) {
+  const Strings names = lab.RecordFiles();
+  return static_cast<size_t>(
+      std::ranges::count_if(names, [&](const std::string& name) { return name.ends_with(end); }));
+}
+
+// Every window that there is has the bits that it has in the whole run.
+void CheckPartOf(const RecordJson& whole, const RecordJson& part) {
+  const RecordJson& protocol = part["protocol"];
+  CHECK(protocol["interrupted"] == true);
+  const auto index = protocol["window_index"].get<std::vector<size_t>>();
+  CHECK(index.size() >= 8);
+  CHECK(index.size() < kAll);
+  CHECK(protocol["windows"] == index.size());
+  for (size_t i = 0; i < index.size(); ++i) {
+    CHECK(part["accuracy"]["window_nll"][i] == whole["accuracy"]["window_nll"][index[i]]);
+    CHECK(protocol["window_scored"][i] == whole["protocol"]["window_scored"][index[i]]);
+  }
+}
+
+void CheckSame(const RunEvalLab& whole, const RunEvalLab& lab) {
+  for (const char* method : {"fp16", "rtn"}) {
+    for (const char* part : {"accuracy", "hashes", "protocol"})
+      CHECK(lab.Record(method)[part] == whole.Record(method)[part]);
+  }
+}
+
+TEST_CASE("run_eval: Ctrl-C gives records and a table of what there is, --resume the whole") {
+  const RunEvalLab whole;
+  REQUIRE(whole.Run(SmokeRun()).exit_code == 0);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const RunEvalLab lab;
+    const ProcessResult stopped = InterruptAt(lab, SmokeRun(), "after 8 of 14 windows", signal);
+    INFO(stopped.err);
+    INFO(stopped.out);
+    CHECK(stopped.exit_code == 2);
+    CHECK(Contains(stopped.err, "run_eval: interrupt: stopped by the user"));
+    CHECK(Contains(stopped.err, "finished windows are kept: go on with --resume"));
+    CHECK(Contains(stopped.out, "INTERRUPTED after "));
+    CHECK_FALSE(Contains(stopped.out, "the first"));
+    CHECK(Contains(stopped.out, "rtn"));
+    CHECK(CountEnding(lab, ".partial.json") == 2);
+    CHECK(lab.RecordFiles().size() == 3);
+    const std::string journal = lab.Record("rtn")["protocol"]["journal"];
+    CHECK(fs::exists(lab.records() / (".journal-" + journal + ".tmp")));
+    for (const char* method : {"fp16", "rtn"})
+      CheckPartOf(whole.Record(method), lab.Record(method));
+
+    const ProcessResult resumed = lab.Run(SmokeRun({"--resume"}));
+    INFO(resumed.err);
+    REQUIRE(resumed.exit_code == 0);
+    CHECK_FALSE(Contains(resumed.out, "INTERRUPTED"));
+    CHECK(lab.RecordFiles().size() == 2);  // neither the journal nor what it replaces
+    CHECK(CountEnding(lab, ".partial.json") == 0);
+    CHECK(lab.Record("rtn")["seconds"]["resumed_windows"].get<int>() >= 8);
+    CheckSame(whole, lab);
+  }
+}
+
+TEST_CASE("run_eval: interrupted records are no baseline and are compared with nothing") {
+  const RunEvalLab whole, lab;
+  REQUIRE(whole.Run(SmokeRun()).exit_code == 0);
+  REQUIRE(InterruptAt(lab, SmokeRun(), "after 8 of 14 windows", SIGINT).exit_code == 2);
+  const auto compare = [&](const Strings& arguments) {
+    Strings command = {testing::Program("compare_results")};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return testing::RunProcess(command);
+  };
+  const std::string complete = whole.records().string(), part = lab.records().string();
+  const std::string baseline = (lab / "baseline.json").string();
+  const ProcessResult written = compare({part, "--write-baseline", baseline});
+  CHECK(written.exit_code == 2);
+  CHECK(Contains(written.err, "one of an interrupted run"));
+  CHECK_FALSE(fs::exists(baseline));
+  for (const auto& [a, b] : {std::pair(complete, part), std::pair(part, complete), {part, part}}) {
+    const ProcessResult compared = compare({a, b});
+    INFO(compared.out);
+    CHECK(Contains(compared.out, "not comparable"));
+    CHECK(Contains(compared.out, "was interrupted"));
+    CHECK(compare({a, b, "--gate"}).exit_code != 0);
+  }
+  // One that is complete stands for its cell, however old it is.
+  for (const auto& entry : fs::directory_iterator(whole.records()))
+    fs::copy_file(entry.path(), lab.records() / entry.path().filename());
+  CHECK_FALSE(Contains(compare({complete, part}).out, "not comparable"));
+  CHECK(compare({part, "--write-baseline", baseline}).exit_code == 0);
+}
+
+TEST_CASE("run_eval: of fewer windows than an interval needs it makes no records, and says so") {
+  const RunEvalLab lab;
+  Process process(lab.Command(SmokeRun()), lab.Options());
+  process.WaitForWork(0.2);
+  process.Signal(SIGTERM);
+  const ProcessResult stopped = process.Wait();
+  INFO(stopped.err);
+  CHECK(stopped.exit_code == 2);
+  CHECK(CountEnding(lab, ".json") == 0);
+}
+
+TEST_CASE("run_eval: interrupted once more, and before the throughput, its records are replaced") {
+  const RunEvalLab lab;
+  REQUIRE(InterruptAt(lab, SmokeRun(), "after 8 of 14 windows", SIGINT).exit_code == 2);
+  Strings timed = SmokeRun({"--resume"});
+  const auto none = std::ranges::find(timed, "throughput=none");
+  *none = "throughput={standard_shapes: true, repetitions: 20}";
+  const ProcessResult stopped = InterruptAt(lab, timed, "throughput comes next", SIGINT);
+  INFO(stopped.err);
+  CHECK(stopped.exit_code == 2);
+  CHECK(Contains(stopped.err, "PPL"));  // the accuracies stood there before
+  CHECK(Contains(stopped.out, "INTERRUPTED"));
+  CHECK(CountEnding(lab, ".partial.json") == 2);
+  const RecordJson record = lab.Record("rtn");
+  CHECK(record["protocol"]["windows"] == kAll);
+  CHECK_FALSE(record.contains("throughput"));
+  CHECK(record.contains("simulated_vs_kernel"));
+  REQUIRE(lab.Run(SmokeRun({"--resume"})).exit_code == 0);
+  CHECK(lab.RecordFiles().size() == 2);
+}
+
+}  // namespace
+}  // namespace quantref
