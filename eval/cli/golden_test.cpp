@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
+#include "eval/support/resources.h"
 #include "eval/text/dataset.h"
 #include "harness/base/machine.h"
 #include "harness/io/file.h"
@@ -75,11 +76,13 @@ double WorstDifference(const std::vector<double>& found, const std::vector<doubl
   return worst;
 }
 
-void CheckGolden(const fs::path& model_dir, const std::string& text, const Golden& golden) {
-  INFO(model_dir.filename() << ", " << golden.protocol);
-  const Model model = LoadModel("golden", model_dir, WeightType::kNative, CoreCount());
+void CheckGolden(const fs::path& path, const std::string& text, const Golden& golden,
+                 WeightType type = WeightType::kNative) {
+  INFO(path.filename() << ", " << golden.protocol);
+  const Model model = LoadModel("golden", path, type, CoreCount());
   const Protocol protocol = FindProtocol(golden.protocol);
-  const TokenStream stream = Tokenize(protocol, text, model.tokenizer, model.bos_id);
+  const TokenStream stream =
+      Tokenize(protocol, text, model.tokenizer, model.adds_bos ? model.bos_id : std::nullopt);
   CHECK(stream.ids.size() == golden.tokens);
   REQUIRE(stream.sha256 == golden.token_sha256);
   std::vector<Window> windows = MakeWindows(protocol, stream.ids.size(), model.config.context);
@@ -210,6 +213,32 @@ TEST_CASE("golden: a model that others trained") {
                .tokens = golden["tokens"],
                .token_sha256 = golden["token_sha256"],
                .window_mean_nll = golden["window_mean_nll"]});
+}
+
+// Weights as Python's gguf decodes them, exactly or rounded to FP16, in transformers (float64 and
+// float32) and NumPy (float32).
+TEST_CASE("golden: SmolLM2-135M of its GGUF file, where it was fetched", "[long]") {
+  fs::path file;
+  for (const FetchableModel& model : FetchableModels()) {
+    if (model.name == "smollm2-135m" && model.IsThere()) file = model.path;
+  }
+  const std::optional<std::string> text = WikitextIfHere();
+  if (file.empty()) WARN("skipped: scripts/fetch_model smollm2-135m");
+  if (file.empty() || !text) return;
+  Golden golden = {
+      .protocol = "gptq-2048",
+      .tokens = 304978,
+      .token_sha256 = "aa72485a43ad244db418ec90db75b81905cf39905a80d72a8f56121c2a8593f3",
+      .window_mean_nll = {2.7177326680834666, 3.1540275945078644}};
+  CheckGolden(file, *text, golden, WeightType::kFp16);
+  golden.window_mean_nll = {2.7177882, 3.1539232};
+  CheckGolden(file, *text, golden);
+  CheckGolden(file, *text,
+              {.protocol = "llamacpp-512",
+               .tokens = 303415,
+               .token_sha256 = "18e663b61dd00f49796c8a6ae498b7dbe009cac4a2eaf3c67fa7d81baf47d945",
+               .window_mean_nll = {2.5614693305865455, 3.5626503667019067, 3.2196522242221364}},
+              WeightType::kFp16);
 }
 
 }  // namespace
