@@ -29,6 +29,9 @@ constexpr double kProbeSeconds = 4;
 // and of the journal for each model and window, beside a KL a position.
 constexpr double kRecordBytes = 5000, kLayerBytes = 420, kWindowBytes = 105, kAgainstBytes = 190;
 constexpr double kFrameBytes = 150;
+// Of memory, roughly: the program, its libraries with what they touch of their buffers, texts and
+// tokenizer. Limits know it as what is used already.
+constexpr double kProgramBytes = 7e7;
 
 Matrix<float> UniformMatrix(size_t rows, size_t cols) {
   Matrix<float> matrix(rows, cols);
@@ -196,7 +199,8 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     cost.quantize_seconds += cell.quantize;
   }
   cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, threads));
-  cost.memory_bytes = EstimateMemory(model, windows.size(), longest, cells, threads);
+  cost.memory_bytes =
+      kProgramBytes + EstimateMemory(model, windows.size(), longest, cells, threads);
   const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
   cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +

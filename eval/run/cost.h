@@ -23,10 +23,11 @@ struct Cost {
   double seconds = 0;             // to measure windows, and the gate between the paths
   double quantize_seconds = 0;    // passes over the calibration text, searches and rounding
   double throughput_seconds = 0;  // of kernels and models, roughly
-  double memory_bytes = 0;   // peak resident: mapped weights and those made of them, packed copies,
-                             // the threads' buffers, hidden states of the calibration text
-  double record_bytes = 0;   // on disk, roughly
-  double journal_bytes = 0;  // on disk until the records are written
+  double memory_bytes = 0;    // peak resident: the program, mapped weights and those made of them,
+                              // packed copies, the threads' buffers, hidden states of the
+                              // calibration text and what is collected of them
+  double record_bytes = 0;    // on disk, roughly
+  double journal_bytes = 0;   // on disk until the records are written
   std::vector<Cell> cells{};  // the reference, then the quantized ones
 
   // Of this and then another: times and records add up, of what is gone again the larger counts.
@@ -56,7 +57,7 @@ double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>&
 // Whether cells read the same inputs as far as their blocks are the same.
 bool ReadAlike(const CellLoad& a, const CellLoad& b);
 
-// Cost::memory_bytes of the reference and these cells, measured together.
+// Cost::memory_bytes of the reference and these cells, measured together, without the program.
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                       std::span<const CellLoad> cells, size_t threads);
 
