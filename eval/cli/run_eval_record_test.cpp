@@ -70,6 +70,7 @@ TEST_CASE("record: every cell has what every cell has") {
                           "model.config_sha256",
                           "model.tokenizer_sha256",
                           "model.tokenizer_pieces",
+                          "model.tokenizer_kind",
                           "model.vocabulary",
                           "model.parameters",
                           "model.dtype",

@@ -72,6 +72,7 @@ const Rows& ModelRows() {
       {"model.tokenizer_sha256", kText, kRequiredOfText, "", "of the tokenizer's file",
        Role::kIdentity | Role::kKnown, Stage::kTokens},
       {"model.tokenizer_pieces", kCount, kWrittenOfText, "", "that it has"},
+      {"model.tokenizer_kind", kText, kWrittenOfText, "", "of which kind, and read from what"},
       {"model.vocabulary", kCount, kWrittenOfText, "",
        "rows of the embedding, of which there may be more: perplexity is over all of them"},
       {"model.parameters", kCount, kWritten, "", "of the whole model", Role::kSpeedIdentity},

@@ -223,6 +223,7 @@ RecordJson ModelJson(const GroupResult& group, WeightType type) {
                      {"config_sha256", group.model->config.sha256},
                      {"tokenizer_sha256", group.model->tokenizer.sha256()},
                      {"tokenizer_pieces", group.model->tokenizer.vocab_size()},
+                     {"tokenizer_kind", group.model->tokenizer.facts().kind},
                      {"vocabulary", group.model->config.vocab},
                      {"parameters", group.model->config.Parameters()},
                      {"dtype", type == WeightType::kFp16 ? "fp16" : "native"}};

@@ -150,7 +150,7 @@ TEST_CASE("load_model: a tokenizer.json, whose control tokens may lie beyond the
   const Model model = load({{"id", 420}, {"content", "<x>"}, {"special", true}});
   CHECK(model.tokenizer.facts().kind == "BPE of tokenizer.json");
   CHECK_FALSE(model.adds_bos);
-  CHECK(model.files().size() == 3);
+  CHECK(model.files().back().path().filename() == "tokenizer.json");
   CHECK_ERROR(load({{"id", 421}, {"content", "<y>"}, {"special", false}}), "has 420 rows",
               "the tokenizer 422 pieces");
 }
