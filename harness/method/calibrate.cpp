@@ -146,7 +146,7 @@ Calibrator::Calibrator(const ModelConfig& config, const ModelWeights& weights,
   QR_CHECK_LE(read.samples, data.samples.size());
   for (size_t s = 0; s < read.samples; ++s) {
     QR_CHECK_EQ(data.samples[s].size(), data.samples[0].size());
-    Embed(weights, std::span(data.samples[s]).first(tokens_), store_.sample(s));
+    Embed(config, weights, std::span(data.samples[s]).first(tokens_), store_.sample(s));
   }
 }
 

@@ -85,7 +85,7 @@ TEST_CASE("calibrate: statistics are those of the inputs, one by one", "[calibra
   Workspace work;
   for (size_t s = 0; s < kSamples; ++s) {
     Matrix<float> h(kSampleTokens, fixture.config.hidden);
-    Embed(fixture.weights, fixture.data.samples[s], h.view());
+    Embed(fixture.config, fixture.weights, fixture.data.samples[s], h.view());
     BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
                    const size_t at = static_cast<size_t>(tap), n = x.cols();

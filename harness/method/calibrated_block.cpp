@@ -18,14 +18,15 @@ void MultiplyColumns(Linear& linear, std::span<const float> scales) {
   linear.weight = Weight(std::move(values));
 }
 
-void DivideRows(Linear& linear, std::span<const float> scales) {
+void DivideRows(Linear& linear, size_t first, std::span<const float> scales) {
   Matrix<float> values = linear.weight.Decode();
-  QR_CHECK_EQ(values.rows(), scales.size());
-  for (size_t r = 0; r < values.rows(); ++r) {
-    for (float& value : values.view().row_span(r)) value /= scales[r];
+  QR_CHECK_LE(first + scales.size(), values.rows());
+  for (size_t r = 0; r < scales.size(); ++r) {
+    for (float& value : values.view().row_span(first + r)) value /= scales[r];
   }
   linear.weight = Weight(std::move(values));
-  for (size_t r = 0; r < linear.bias.size(); ++r) linear.bias[r] /= scales[r];
+  if (linear.bias.empty()) return;
+  for (size_t r = 0; r < scales.size(); ++r) linear.bias[first + r] /= scales[r];
 }
 
 void Divide(std::vector<float>& gain, std::span<const float> scales) {
@@ -107,9 +108,12 @@ std::optional<ActivationFormat> CalibratedBlock::FormatFor(
 void ScaleChannels(BlockWeights& block, const ScalingGroup& group, std::span<const float> scales) {
   for (const float scale : scales) QR_CHECK(scale > 0 && std::isfinite(scale));
   if (group.of_norm()) {
-    Divide(block.norms[std::get<NormIndex>(group.producer)], scales);
+    const NormIndex norm = std::get<NormIndex>(group.producer);
+    Divide(block.norms[norm], scales);
+    if (!block.norm_biases[norm].empty()) Divide(block.norm_biases[norm], scales);
   } else {
-    DivideRows(block.linears[std::get<LinearIndex>(group.producer)], scales);
+    const LinearRows& rows = std::get<LinearRows>(group.producer);
+    DivideRows(block.linears[rows.linear], rows.first, scales);
   }
   for (const LinearIndex consumer : group.consumers)
     MultiplyColumns(block.linears[consumer], scales);
@@ -126,7 +130,7 @@ void StoreAsBefore(const Linear& before, Linear& linear) {
 
 void Fold(CalibratedBlock& block, const ScalingGroup& group, std::span<const float> scales) {
   const auto is_clipped = [&](LinearIndex linear) { return block.limits[linear].rows() > 0; };
-  bool clipped = !group.of_norm() && is_clipped(std::get<LinearIndex>(group.producer));
+  bool clipped = !group.of_norm() && is_clipped(std::get<LinearRows>(group.producer).linear);
   for (const LinearIndex consumer : group.consumers) clipped |= is_clipped(consumer);
   if (clipped) {
     throw Error("a transform scales weights that an earlier one has clipped", "quantize.methods",

@@ -119,7 +119,7 @@ TEST_CASE("calibrated block: what a linear's scales change", "[calibrated_block]
   std::vector<float> scales(48, 1);
   scales[7] = 0.5f;
   const ScalingGroup group = test.groups().back();
-  REQUIRE(group.producer == Producer(kUp));
+  REQUIRE(group.producer == Producer(LinearRows{kUp}));
   ScaleChannels(test.block.weights, group, scales);
   CHECK(Decoded(test, kUp)(7, 3) == 2 * Decoded(before, kUp)(7, 3));
   CHECK(Decoded(test, kUp)(8, 3) == Decoded(before, kUp)(8, 3));

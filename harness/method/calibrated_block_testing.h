@@ -129,7 +129,7 @@ class TestBlock {
   std::string ProducerName(const ScalingGroup& group) const {
     const BlockLayout parts = layout();
     if (!group.of_norm()) {
-      const std::string_view name = parts.row(std::get<LinearIndex>(group.producer)).name;
+      const std::string_view name = parts.row(std::get<LinearRows>(group.producer).linear).name;
       return std::string(name.substr(name.find('.') + 1));
     }
     for (const NormRow& norm : parts.norms) {

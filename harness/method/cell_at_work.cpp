@@ -139,7 +139,7 @@ void CellAtWork::RoundAndReport(const PlannedLinear& planned, const LinearContex
 }
 
 bool SameBlock(const BlockWeights& a, const BlockWeights& b) {
-  if (a.norms != b.norms) return false;
+  if (a.norms != b.norms || a.norm_biases != b.norm_biases) return false;
   for (size_t i = 0; i < kLinears; ++i) {
     const Linear &x = a.linears[i], &y = b.linears[i];
     if (x.bias != y.bias || !SameFormat(x.activations, y.activations)) return false;

@@ -66,7 +66,7 @@ std::vector<std::vector<float>> ChannelMax(const Transformer& model, Tap tap) {
   std::vector<std::vector<float>> maxima;
   const RopeTable rope(model.config(), kTextTokens);
   Matrix<float> h(kTextTokens, kHidden);
-  Embed(model.weights(), Ids(), h.view());
+  Embed(model.config(), model.weights(), Ids(), h.view());
   Workspace work;
   for (size_t layer = 0; layer < model.weights().blocks.size(); ++layer) {
     std::vector<float>& largest =

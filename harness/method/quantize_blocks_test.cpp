@@ -197,7 +197,7 @@ TEST_CASE("quantize_blocks: activations are rounded where weights are", "[quanti
   Workspace work;
   for (const std::vector<uint32_t>& ids : fixture.data.samples) {
     Matrix<float> h(kBlockTokens, fixture.config.hidden);
-    Embed(fixture.weights, ids, h.view());
+    Embed(fixture.config, fixture.weights, ids, h.view());
     BlockForward({fixture.config, 0, rope}, fixture.weights.blocks[0], h.view(), work,
                  [&](Tap tap, MatrixView<const float> x) {
                    if (tap != Tap::kAttentionInput) return;
@@ -332,7 +332,7 @@ TEST_CASE("quantize_blocks: output errors are those of the kept inputs", "[quant
   size_t outputs = 0;
   for (size_t s = 0; s < fixture.data.samples.size(); ++s) {
     Matrix<float> h(kBlockTokens, fixture.config.hidden);
-    Embed(fixture.weights, fixture.data.samples[s], h.view());
+    Embed(fixture.config, fixture.weights, fixture.data.samples[s], h.view());
     RmsNorm(h.view(), fixture.weights.blocks[0].norms[kAttentionNorm], fixture.config.rms_eps,
             h.view());
     for (size_t t = 0; t < kBlockTokens; ++t) {

@@ -185,8 +185,10 @@ std::string LinearHashes(const Linear& linear) {
 std::string HashQuantized(const ModelWeights& weights) {
   std::string lines = LinearHashes(weights.embedding);
   for (const BlockWeights& block : weights.blocks) {
-    for (const std::vector<float>& gain : block.norms) {
-      if (!gain.empty()) lines += Sha256Hex(std::span<const float>(gain)) + "\n";
+    for (const auto* vectors : {&block.norms, &block.norm_biases}) {
+      for (const std::vector<float>& values : *vectors) {
+        if (!values.empty()) lines += Sha256Hex(std::span<const float>(values)) + "\n";
+      }
     }
     for (const Linear& linear : block.linears) lines += LinearHashes(linear);
   }

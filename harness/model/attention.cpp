@@ -228,7 +228,9 @@ size_t PartsOfHead(Team* team, size_t kv_heads) {
 }  // namespace
 
 AttentionShape AttentionOf(const ModelConfig& config, size_t layer) {
-  return {config.heads, config.kv_heads, config.head_dim, config.layers.at(layer).sliding_window};
+  return {config.heads,           config.kv_heads,
+          config.head_dim,        config.layers.at(layer).sliding_window,
+          config.attention_scale, config.attention_softcap};
 }
 
 void CausalAttention(const AttentionShape& shape, MatrixView<const float> q,

@@ -1,5 +1,6 @@
 #include "harness/model/block.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "harness/base/check.h"
@@ -10,6 +11,44 @@ namespace {
 
 void AddTo(MatrixView<float> h, MatrixView<const float> x, Team* team) {
   ForTokens(team, h.rows(), [&](size_t t) { Ops().add(h.row(t), x.row(t), h.cols()); });
+}
+
+void CopyRows(MatrixView<const float> from, MatrixView<float> to, Team* team) {
+  ForTokens(team, from.rows(), [&](size_t t) { std::copy_n(from.row(t), from.cols(), to.row(t)); });
+}
+
+// One of the block's norms, of x into y, which may be the same.
+void ApplyNorm(const BlockShape& shape, const BlockWeights& block, NormIndex norm,
+               MatrixView<const float> x, MatrixView<float> y, Team* team) {
+  const double eps = shape.config.rms_eps;
+  if (block.norm_biases[norm].empty()) return RmsNorm(x, block.norms[norm], eps, y, team);
+  LayerNorm(x, block.norms[norm], block.norm_biases[norm], eps, y, team);
+}
+
+// q (T, heads * head_dim), k and v (T, kv_heads * head_dim) of the module's input x.
+void Project(const BlockWeights& block, MatrixView<const float> x, MatrixView<float> q,
+             MatrixView<float> k, MatrixView<float> v, bool fused, Workspace& work) {
+  if (!fused) {
+    ApplyLinear(block.linears[kQ], x, q, work.linear);
+    ApplyLinear(block.linears[kK], x, k, work.linear);
+    ApplyLinear(block.linears[kV], x, v, work.linear);
+    return;
+  }
+  const MatrixView<float> all = Shaped(work.fused, x.rows(), q.cols() + k.cols() + v.cols());
+  ApplyLinear(block.linears[kQ], x, all, work.linear);
+  CopyRows(all.Cols(0, q.cols()), q, work.team());
+  CopyRows(all.Cols(q.cols(), k.cols()), k, work.team());
+  CopyRows(all.Cols(q.cols() + k.cols(), v.cols()), v, work.team());
+}
+
+// What attention compares: queries or keys, normed and rotated as the family has it.
+void Prepare(const BlockShape& shape, const std::vector<float>& gain, MatrixView<float> x,
+             size_t first, Team* team) {
+  const Family& family = *shape.config.family;
+  if (family.qk_norms) NormHeads(gain, shape.config.rms_eps, x, team);
+  if (family.learned_positions) return;
+  const bool local = shape.config.layers[shape.layer].local_rope;
+  ApplyRope(shape.rope, shape.config.head_dim, x, first, team, local);
 }
 
 // The heads' outputs side by side, (T, heads * head_dim), in the workspace.
@@ -29,26 +68,50 @@ MatrixView<const float> AttentionHeads(const BlockShape& shape, const BlockWeigh
   const MatrixView<float> k = keys.Rows(before, tokens), v = values.Rows(before, tokens);
   const MatrixView<float> attention = Shaped(work.attention, tokens, q_size);
 
-  ApplyLinear(block.linears[kQ], x, q, work.linear);
-  ApplyLinear(block.linears[kK], x, k, work.linear);
-  ApplyLinear(block.linears[kV], x, v, work.linear);
-  ApplyRope(shape.rope, attends.head_dim, q, before, work.team());
-  ApplyRope(shape.rope, attends.head_dim, k, before, work.team());
+  Project(block, x, q, k, v, shape.config.family->fused, work);
+  Prepare(shape, block.norms[kQNorm], q, before, work.team());
+  Prepare(shape, block.norms[kKNorm], k, before, work.team());
   CausalAttention(attends, q, keys, values, work.attending, attention, work.team());
   return attention;
+}
+
+// up = act(gate) * up, or act(up) where there is no gate.
+void Activate(const Family& family, MatrixView<const float> gate, MatrixView<float> up,
+              Team* team) {
+  using Activation = Family::Activation;
+  const VectorOps& ops = Ops();
+  if (!family.gated) {
+    QR_CHECK(family.activation == Activation::kRelu);
+    return ForTokens(team, up.rows(), [&](size_t t) { ops.relu(up.row(t), up.cols()); });
+  }
+  QR_CHECK(family.activation != Activation::kRelu);
+  const auto multiply =
+      family.activation == Activation::kSilu ? ops.silu_multiply : ops.gelu_multiply;
+  ForTokens(team, up.rows(),
+            [&](size_t t) { multiply(gate.row(t), up.row(t), up.row(t), up.cols()); });
 }
 
 // What the last linear of the MLP reads, (T, intermediate), in the workspace.
 MatrixView<const float> MlpHidden(const BlockShape& shape, const BlockWeights& block,
                                   MatrixView<const float> x, Workspace& work) {
-  const size_t tokens = x.rows();
-  const MatrixView<float> gate = Shaped(work.gate, tokens, shape.config.intermediate);
-  const MatrixView<float> up = Shaped(work.up, tokens, shape.config.intermediate);
-
-  ApplyLinear(block.linears[kGate], x, gate, work.linear);
-  ApplyLinear(block.linears[kUp], x, up, work.linear);
-  ForTokens(work.team(), tokens,
-            [&](size_t t) { Ops().silu_multiply(gate.row(t), up.row(t), up.row(t), up.cols()); });
+  const Family& family = *shape.config.family;
+  const size_t tokens = x.rows(), size = shape.config.intermediate;
+  const MatrixView<float> up = Shaped(work.up, tokens, size);
+  MatrixView<const float> gate = up;  // not read where there is none
+  if (family.fused) {
+    const MatrixView<float> both = Shaped(work.fused, tokens, 2 * size);
+    ApplyLinear(block.linears[kGate], x, both, work.linear);
+    gate = both.Cols(0, size);
+    CopyRows(both.Cols(size, size), up, work.team());
+  } else {
+    if (family.gated) {
+      const MatrixView<float> own = Shaped(work.gate, tokens, size);
+      ApplyLinear(block.linears[kGate], x, own, work.linear);
+      gate = own;
+    }
+    ApplyLinear(block.linears[kUp], x, up, work.linear);
+  }
+  Activate(family, gate, up, work.team());
   return up;
 }
 
@@ -58,25 +121,27 @@ void Forward(const BlockShape& shape, const BlockWeights& block, MatrixView<floa
              std::optional<Tap> last) {
   const MatrixView<float> x = Shaped(work.x, h.rows(), h.cols());
   const MatrixView<float> y = Shaped(work.y, h.rows(), h.cols());
-  const double eps = shape.config.rms_eps;
+  const bool post_norms = shape.config.family->post_norms;
   Team* const team = work.team();
   const auto ends_at = [&](Tap tap, MatrixView<const float> input) {
     if (observer) observer(tap, input);
     return tap == last;
   };
 
-  RmsNorm(h, block.norms[kAttentionNorm], eps, x, team);
+  ApplyNorm(shape, block, kAttentionNorm, h, x, team);
   if (ends_at(Tap::kAttentionInput, x)) return;
   const MatrixView<const float> heads = AttentionHeads(shape, block, x, work, past);
   if (ends_at(Tap::kAttentionOutput, heads)) return;
   ApplyLinear(block.linears[kO], heads, y, work.linear);
+  if (post_norms) ApplyNorm(shape, block, kPostAttentionNorm, y, y, team);
   AddTo(h, y, team);
 
-  RmsNorm(h, block.norms[kMlpNorm], eps, x, team);
+  ApplyNorm(shape, block, kMlpNorm, h, x, team);
   if (ends_at(Tap::kMlpInput, x)) return;
   const MatrixView<const float> hidden = MlpHidden(shape, block, x, work);
   if (ends_at(Tap::kMlpHidden, hidden)) return;
   ApplyLinear(block.linears[kDown], hidden, y, work.linear);
+  if (post_norms) ApplyNorm(shape, block, kPostMlpNorm, y, y, team);
   AddTo(h, y, team);
 }
 

@@ -23,7 +23,7 @@ struct Workspace {
   explicit Workspace(Team* team = nullptr) { linear.team = team; }
   Team* team() const { return linear.team; }
 
-  Matrix<float> hidden, x, y, q, k, v, attention, gate, up;
+  Matrix<float> hidden, x, y, q, k, v, fused, attention, gate, up;
   std::vector<AttentionScratch> attending;  // one a worker
   LinearScratch linear;
 };
@@ -40,8 +40,8 @@ struct BlockShape {
 // Sees the inputs x (T, channels) of a tap's readers, before any rounding of activations.
 using Observer = std::function<void(Tap tap, MatrixView<const float> x)>;
 
-// y (T, hidden) = the attention module of its (normed) input x (T, hidden): q, k, v, rope, causal
-// attention, o.
+// y (T, hidden) = the attention module of its (normed) input x (T, hidden): q, k, v, their norms,
+// rope, causal attention, o. What comes behind a module, as a norm of its output, is the block's.
 void AttentionForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
                       MatrixView<float> y, Workspace& work);
 

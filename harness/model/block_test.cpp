@@ -88,7 +88,7 @@ TEST_CASE("block: the blocks one after the other are the transformer", "[block]"
     std::vector<uint32_t> ids(kBlockTokens);
     for (size_t t = 0; t < kBlockTokens; ++t) ids[t] = static_cast<uint32_t>(7 * t % shape.vocab);
     Matrix<float> h(kBlockTokens, shape.hidden);
-    Embed(model.weights(), ids, h.view());
+    Embed(model.config(), model.weights(), ids, h.view());
     Workspace work, other_work;
     std::vector<Matrix<float>> seen;
     for (size_t layer = 0; layer < shape.layers; ++layer) {

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
 #include <vector>
 
+#include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/io/json_file.h"
+#include "harness/model/config_reader.h"
 #include "harness/model/layout.h"
 
 namespace quantref {
@@ -17,210 +20,187 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr size_t kMostContext = 1 << 24;
+// Which blocks of a model slide: none (the key says nothing), all, those from max_window_layers on
+// where use_sliding_window is set, or all but every sliding_window_pattern-th.
+enum class Windows { kNone, kAll, kFromLayer, kPattern };
 
-// Typed access to one JSON object, with errors that name the file and the key.
-class Reader {
- public:
-  Reader(const Json& object, std::string where) : object_(object), where_(std::move(where)) {}
-
-  bool Has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
-
-  size_t Count(const char* key, size_t largest) const {
-    const Json& value = Required(key, "a whole number");
-    if (!value.is_number_unsigned() || value.get<uint64_t>() == 0 ||
-        value.get<uint64_t>() > largest) {
-      Fail(key, fmt::format("a whole number from 1 to {}", largest), value);
-    }
-    return value.get<size_t>();
-  }
-  double Positive(const char* key) const {
-    const Json& value = Required(key, "a positive number");
-    if (!value.is_number() || !(value.get<double>() > 0) || !std::isfinite(value.get<double>())) {
-      Fail(key, "a positive number", value);
-    }
-    return value.get<double>();
-  }
-  bool Bool(const char* key, bool otherwise) const {
-    if (!Has(key)) return otherwise;
-    if (!object_[key].is_boolean()) Fail(key, "true or false", object_[key]);
-    return object_[key].get<bool>();
-  }
-  std::string String(const char* key) const {
-    const Json& value = Required(key, "a string");
-    if (!value.is_string()) Fail(key, "a string", value);
-    return value.get<std::string>();
-  }
-  Reader Object(const char* key) const {
-    const Json& value = Required(key, "an object");
-    if (!value.is_object()) Fail(key, "an object", value);
-    return {value, fmt::format("{}, {}", where_, key)};
-  }
-  const Json& operator[](const char* key) const { return object_[key]; }
-
-  [[noreturn]] void Fail(const char* key, const std::string& expected, const Json& found) const {
-    throw Error(
-        fmt::format("expected {} for \"{}\", found {}", expected, key, found.dump().substr(0, 80)),
-        where_);
-  }
-  [[noreturn]] void Unsupported(
-      const std::string& feature,
-      const char* hint =
-          "LLaMA-family models with RMSNorm, rotary embeddings and a SiLU-gated MLP are") const {
-    throw Error(fmt::format("{} is not supported", feature), where_, hint);
-  }
-
- private:
-  const Json& Required(const char* key, const char* expected) const {
-    if (!Has(key))
-      throw Error(fmt::format("expected {} for \"{}\", found nothing", expected, key), where_);
-    return object_[key];
-  }
-
-  const Json& object_;
-  std::string where_;
+// How a family's config.json says what it says.
+struct Keys {
+  std::string_view model_type;
+  std::vector<std::string_view> architectures;
+  Windows windows = Windows::kNone;
+  const char* intermediate = "intermediate_size";
+  const char* activation = "hidden_act";
+  // What transformers takes where a key is missing, and a file may therefore leave out.
+  const char* defaults = "{}";
 };
 
-void RefusePartialRotary(const Reader& json) {
-  if (json.Has("partial_rotary_factor") && json.Positive("partial_rotary_factor") != 1.0) {
-    json.Unsupported("partial_rotary_factor other than 1");
-  }
+const std::vector<Keys>& AllKeys() {
+  static const std::vector<Keys> all = {
+      {"llama", {"LlamaForCausalLM"}},
+      {"mistral",
+       {"MistralForCausalLM"},
+       Windows::kAll,
+       "intermediate_size",
+       "hidden_act",
+       R"({"sliding_window": 4096})"},
+      {"qwen2", {"Qwen2ForCausalLM"}, Windows::kFromLayer},
+      {"qwen3",
+       {"Qwen3ForCausalLM"},
+       Windows::kFromLayer,
+       "intermediate_size",
+       "hidden_act",
+       R"({"head_dim": 128})"},
+      {"phi3", {"Phi3ForCausalLM"}, Windows::kAll},
+      {"gemma2",
+       {"Gemma2ForCausalLM"},
+       Windows::kPattern,
+       "intermediate_size",
+       "hidden_activation",
+       R"({"tie_word_embeddings": true, "head_dim": 256, "query_pre_attn_scalar": 256,
+           "hidden_activation": "gelu_pytorch_tanh", "sliding_window": 4096,
+           "sliding_window_pattern": 2, "final_logit_softcapping": 30.0,
+           "attn_logit_softcapping": 50.0, "rms_norm_eps": 1e-6, "bos_token_id": 2,
+           "vocab_size": 256000, "num_attention_heads": 8, "num_key_value_heads": 4,
+           "max_position_embeddings": 8192})"},
+      {"gemma3_text",
+       {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"},
+       Windows::kPattern,
+       "intermediate_size",
+       "hidden_activation",
+       R"({"tie_word_embeddings": true, "head_dim": 256, "query_pre_attn_scalar": 256,
+           "hidden_activation": "gelu_pytorch_tanh", "sliding_window": 4096,
+           "sliding_window_pattern": 6, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+           "bos_token_id": 2, "vocab_size": 262208, "num_attention_heads": 8,
+           "num_key_value_heads": 4, "max_position_embeddings": 131072})"},
+      {"opt",
+       {"OPTForCausalLM"},
+       Windows::kNone,
+       "ffn_dim",
+       "activation_function",
+       R"({"tie_word_embeddings": true, "activation_function": "relu", "rms_norm_eps": 1e-5})"},
+  };
+  return all;
 }
 
-void RefuseUnsupported(const Reader& json) {
+const Keys& KeysOf(const Family& family) {
+  const std::vector<Keys>& all = AllKeys();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Keys& keys) {
+    return keys.model_type == family.model_type;
+  });
+  QR_CHECK(found != all.end());
+  return *found;
+}
+
+// The names under which an activation goes.
+std::vector<std::string_view> NamesOf(Family::Activation activation) {
+  using Activation = Family::Activation;
+  if (activation == Activation::kSilu) return {"silu", "swish"};
+  if (activation == Activation::kRelu) return {"relu"};
+  return {"gelu_pytorch_tanh"};
+}
+
+bool IsAmong(const std::vector<std::string_view>& names, const Json& value) {
+  return value.is_string() &&
+         std::find(names.begin(), names.end(), value.get<std::string>()) != names.end();
+}
+
+void RefuseUnless(const ConfigReader& json, const char* key, bool expected) {
+  if (json.Bool(key, expected) != expected)
+    json.Unsupported(fmt::format("\"{}\": {}", key, !expected));
+}
+
+void RefuseUnsupported(const ConfigReader& json, const Family& family, const Keys& keys) {
   if (json.Has("quantization_config"))
     json.Unsupported("a checkpoint that is already quantized (quantization_config)");
   if (json.Has("architectures")) {
     const Json& names = json["architectures"];
-    const bool ok = names.is_array() && names.size() == 1 &&
-                    (names[0] == "LlamaForCausalLM" || names[0] == "MistralForCausalLM");
+    const bool ok = names.is_array() && names.size() == 1 && IsAmong(keys.architectures, names[0]);
     if (!ok) json.Unsupported("architectures " + names.dump());
   }
-  const std::string activation = json.Has("hidden_act") ? json.String("hidden_act") : "silu";
-  if (activation != "silu" && activation != "swish")
-    json.Unsupported("hidden_act \"" + activation + "\"");
-  RefusePartialRotary(json);
-}
-
-double PositiveOr(const Reader& json, const char* key, double otherwise) {
-  return json.Has(key) ? json.Positive(key) : otherwise;
-}
-
-// What cosines and sines are multiplied by, where config.json does not give it itself.
-double YarnAttentionFactor(const Reader& scaling, double factor) {
-  const auto of = [factor](double scale) {
-    return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1;
-  };
-  if (scaling.Has("attention_factor")) return scaling.Positive("attention_factor");
-  if (!scaling.Has("mscale") || !scaling.Has("mscale_all_dim")) return of(1);
-  return of(scaling.Positive("mscale")) / of(scaling.Positive("mscale_all_dim"));
-}
-
-void ReadLlama3(const Reader& scaling, RopeScaling& result) {
-  result.low_freq_factor = scaling.Positive("low_freq_factor");
-  result.high_freq_factor = scaling.Positive("high_freq_factor");
-  result.original_context = scaling.Positive("original_max_position_embeddings");
-  if (result.high_freq_factor <= result.low_freq_factor) {
-    scaling.Fail("high_freq_factor",
-                 fmt::format("more than low_freq_factor ({})", result.low_freq_factor),
-                 scaling["high_freq_factor"]);
+  const std::vector<std::string_view> names = NamesOf(family.activation);
+  if (json.Has(keys.activation)) {
+    const std::string activation = json.String(keys.activation);
+    if (std::find(names.begin(), names.end(), activation) == names.end())
+      json.Unsupported(fmt::format("{} \"{}\"", keys.activation, activation));
+  }
+  RefuseUnless(json, "use_bidirectional_attention", false);
+  RefuseUnless(json, "lm_head_bias", false);
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+    if (!family.capped && json.Has(key)) json.Unsupported(key);
   }
 }
 
-void ReadYarn(const Reader& scaling, double context, RopeScaling& result) {
-  result.original_context = PositiveOr(scaling, "original_max_position_embeddings", context);
-  if (result.original_context < 1) {
-    scaling.Fail("original_max_position_embeddings", "at least 1",
-                 scaling["original_max_position_embeddings"]);
-  }
-  result.factor = scaling.Has("original_max_position_embeddings")
-                      ? PositiveOr(scaling, "factor", context / result.original_context)
-                      : scaling.Positive("factor");
-  result.attention_factor = YarnAttentionFactor(scaling, result.factor);
-  result.beta_fast = PositiveOr(scaling, "beta_fast", result.beta_fast);
-  result.beta_slow = PositiveOr(scaling, "beta_slow", result.beta_slow);
-  result.truncate = scaling.Bool("truncate", true);
-  if (result.beta_fast < result.beta_slow) {
-    scaling.Fail("beta_fast", fmt::format("at least beta_slow ({})", result.beta_slow),
-                 scaling["beta_fast"]);
+// OPT's variants, of which some models have one.
+void RefuseVariants(const ConfigReader& json, const ModelConfig& config) {
+  RefuseUnless(json, "do_layer_norm_before", true);
+  RefuseUnless(json, "enable_bias", true);
+  RefuseUnless(json, "layer_norm_elementwise_affine", true);
+  RefuseUnless(json, "_remove_final_layer_norm", false);
+  if (json.Has("word_embed_proj_dim") &&
+      json.Count("word_embed_proj_dim", 1 << 17) != config.hidden) {
+    json.Unsupported(fmt::format("a word_embed_proj_dim of {} with a hidden_size of {}",
+                                 json["word_embed_proj_dim"].dump(), config.hidden));
   }
 }
 
-// `context`: max_position_embeddings.
-RopeScaling ReadRopeScaling(const Reader& scaling, size_t context) {
-  using Kind = RopeScaling::Kind;
-  static const std::map<std::string, Kind> kinds = {{"default", Kind::kNone},
-                                                    {"linear", Kind::kLinear},
-                                                    {"llama3", Kind::kLlama3},
-                                                    {"dynamic", Kind::kDynamic},
-                                                    {"yarn", Kind::kYarn}};
-  const char* key = scaling.Has("rope_type") ? "rope_type" : "type";
-  const std::string type = scaling.String(key);
-  const auto kind = kinds.find(type);
-  if (kind == kinds.end()) scaling.Unsupported(fmt::format("{} \"{}\"", key, type));
-  RopeScaling result;
-  result.kind = kind->second;
-  if (result.kind == Kind::kNone) return result;
-  if (result.kind == Kind::kYarn) {
-    ReadYarn(scaling, static_cast<double>(context), result);
-    return result;
+size_t CountOr(const ConfigReader& json, const char* key, size_t otherwise) {
+  return json.Has(key) ? json.Count(key, kMostContext) : otherwise;
+}
+
+// Which blocks slide, by the family's rule.
+std::vector<bool> SlidingByRule(const ConfigReader& json, Windows windows, size_t layers) {
+  std::vector<bool> slides(layers, windows == Windows::kAll);
+  if (windows == Windows::kFromLayer && json.Bool("use_sliding_window", false)) {
+    const size_t first = json.Has("max_window_layers") && json["max_window_layers"] == 0
+                             ? 0
+                             : CountOr(json, "max_window_layers", 28);
+    for (size_t i = first; i < layers; ++i) slides[i] = true;
   }
-  result.factor = scaling.Positive("factor");
-  if (result.kind == Kind::kDynamic) {
-    if (result.factor < 1) scaling.Fail("factor", "at least 1", scaling["factor"]);
-    result.original_context = static_cast<double>(context);
+  if (windows == Windows::kPattern) {
+    const char* const key =
+        json.Has("_sliding_window_pattern") ? "_sliding_window_pattern" : "sliding_window_pattern";
+    const size_t pattern = json.Count(key, kMostContext);
+    for (size_t i = 0; i < layers; ++i) slides[i] = (i + 1) % pattern != 0;
   }
-  if (result.kind == Kind::kLlama3) ReadLlama3(scaling, result);
-  return result;
+  return slides;
 }
 
-void ReadRope(const Reader& json, ModelConfig& config) {
-  if (json.Has("rope_theta")) config.rope_theta = json.Positive("rope_theta");
-  if (json.Has("rope_scaling"))
-    config.rope_scaling = ReadRopeScaling(json.Object("rope_scaling"), config.context);
-  if (json.Has("rope_parameters")) {  // what newer files have in place of the two
-    const Reader parameters = json.Object("rope_parameters");
-    if (parameters.Has("rope_theta")) config.rope_theta = parameters.Positive("rope_theta");
-    if (parameters.Has("rope_type") || parameters.Has("type")) {
-      config.rope_scaling = ReadRopeScaling(parameters, config.context);
-    }
-    RefusePartialRotary(parameters);
+// As layer_types lists them, where it is there.
+std::vector<bool> SlidingLayers(const ConfigReader& json, Windows windows, size_t layers) {
+  const std::vector<bool> by_rule = SlidingByRule(json, windows, layers);
+  if (!json.Has("layer_types")) return by_rule;
+  const Json& types = json["layer_types"];
+  if (!types.is_array() || types.size() != layers)
+    json.Fail("layer_types", fmt::format("a list of {} names", layers), types);
+  std::vector<bool> slides(layers);
+  for (size_t i = 0; i < layers; ++i) {
+    slides[i] = types[i] == "sliding_attention";
+    if (!slides[i] && types[i] != "full_attention")
+      json.Unsupported(fmt::format("layer_types[{}] {}", i, types[i].dump()));
   }
+  const bool decides = windows == Windows::kFromLayer || windows == Windows::kPattern;
+  if (!decides && slides != by_rule && json.Has("sliding_window"))
+    json.Unsupported("layer_types beside sliding_window");
+  return slides;
 }
 
-// The context that dynamic and yarn scaling make of the original one.
-size_t StretchedContext(const ModelConfig& config) {
-  const RopeScaling& scaling = config.rope_scaling;
-  using Kind = RopeScaling::Kind;
-  if (scaling.kind != Kind::kDynamic && scaling.kind != Kind::kYarn) return config.context;
-  const double stretched = std::min(scaling.original_context * scaling.factor, 1.0 * kMostContext);
-  return std::max(config.context, static_cast<size_t>(stretched));
-}
-
-// The biases are all of a module or none.
-std::array<bool, kLinears> ReadBiases(const Reader& json) {
-  const bool attention = json.Bool("attention_bias", false), mlp = json.Bool("mlp_bias", false);
-  std::array<bool, kLinears> bias{};
-  for (const LinearIndex linear : {kQ, kK, kV, kO}) bias[linear] = attention;
-  for (const LinearIndex linear : {kGate, kUp, kDown}) bias[linear] = mlp;
-  return bias;
-}
-
-// Only Mistral's attention slides, and it does where its config.json does not say so.
-size_t ReadSlidingWindow(const Reader& json, const ModelConfig& config, bool named) {
-  constexpr size_t kMistrals = 4096;
-  const bool slides = config.model_type == "mistral";
-  if (!json.Has("sliding_window")) return slides && !named ? kMistrals : 0;
-  const size_t window = json.Count("sliding_window", kMostContext);
-  if (!slides && window < config.context) {
+void ReadWindows(const ConfigReader& json, Windows windows, ModelConfig& config) {
+  const size_t window = CountOr(json, "sliding_window", 0);
+  if (windows == Windows::kNone && window != 0 && window < config.context) {
     json.Unsupported(
         fmt::format("a sliding_window of {} with model_type \"{}\"", window, config.model_type),
         "transformers passes over it there: set it to null for that, or the type to mistral");
   }
-  return slides ? window : 0;
+  const std::vector<bool> slides = SlidingLayers(json, windows, config.layers.size());
+  for (size_t i = 0; i < slides.size(); ++i) {
+    LayerConfig& layer = config.layers[i];
+    layer.sliding_window = slides[i] ? window : 0;
+    layer.local_rope = slides[i] && config.family->model_type == "gemma3_text";
+  }
 }
 
-void ReadHeads(const Reader& json, ModelConfig& config) {
+void ReadHeads(const ConfigReader& json, ModelConfig& config) {
   config.heads = json.Count("num_attention_heads", 1 << 12);
   config.kv_heads =
       json.Has("num_key_value_heads") ? json.Count("num_key_value_heads", 1 << 12) : config.heads;
@@ -237,8 +217,58 @@ void ReadHeads(const Reader& json, ModelConfig& config) {
     json.Fail("num_attention_heads", fmt::format("a divisor of hidden_size ({})", config.hidden),
               json["num_attention_heads"]);
   }
-  if (config.head_dim % 2 != 0)
+  if (config.head_dim % 2 != 0 && !config.family->learned_positions)
     json.Unsupported(fmt::format("an odd head_dim ({})", config.head_dim));
+}
+
+// What only families with capped scores have.
+void ReadScores(const ConfigReader& json, ModelConfig& config) {
+  if (!config.family->capped) return;
+  config.attention_scale = 1 / std::sqrt(json.Positive("query_pre_attn_scalar"));
+  config.attention_softcap = json.PositiveOr("attn_logit_softcapping", 0);
+  config.final_softcap = json.PositiveOr("final_logit_softcapping", 0);
+}
+
+void ReadBos(const ConfigReader& json, ModelConfig& config) {
+  if (!json.Has("bos_token_id")) return;
+  const Json& bos = json["bos_token_id"];
+  if (!bos.is_number_unsigned() || bos.get<uint64_t>() >= config.vocab) {
+    json.Fail("bos_token_id", fmt::format("a token id below vocab_size ({})", config.vocab), bos);
+  }
+  config.bos_id = bos.get<uint32_t>();
+}
+
+ModelConfig ReadShape(const ConfigReader& json, const Family& family, const Keys& keys) {
+  ModelConfig config;
+  config.family = &family;
+  config.model_type = json.String("model_type");
+  RefuseUnsupported(json, family, keys);
+  config.hidden = json.Count("hidden_size", 1 << 17);
+  config.intermediate = json.Count(keys.intermediate, 1 << 20);
+  config.layers.resize(json.Count("num_hidden_layers", 1 << 12));
+  config.vocab = json.Count("vocab_size", 1 << 22);
+  config.context = json.Count("max_position_embeddings", kMostContext);
+  ReadHeads(json, config);
+  config.rms_eps = json.Positive("rms_norm_eps");
+  if (family.learned_positions) {
+    RefuseVariants(json, config);
+  } else {
+    ReadRope(json, family.model_type == "phi3", config);
+  }
+  config.tied_head = json.Bool("tie_word_embeddings", false);
+  config.context = StretchedContext(config);
+  const bool attention_bias = json.Bool("attention_bias", false);
+  for (LayerConfig& layer : config.layers)
+    layer.bias = BiasesOf(family, attention_bias, json.Bool("mlp_bias", false));
+  ReadWindows(json, keys.windows, config);
+  ReadScores(json, config);
+  ReadBos(json, config);
+  return config;
+}
+
+// The names that a model goes by whose text part is another's: a model that reads pictures, too.
+std::string_view TextType(std::string_view model_type) {
+  return model_type == "gemma3" ? "gemma3_text" : model_type;
 }
 
 }  // namespace
@@ -253,33 +283,40 @@ ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
 
 ModelConfig ConfigFromJson(const nlohmann::json& document, const std::string& where) {
   if (!document.is_object()) throw Error("expected a JSON object", where);
-  const Reader json(document, where);
-  ModelConfig config;
-  config.model_type = json.String("model_type");
-  if (config.model_type != "llama" && config.model_type != "mistral") {
-    json.Unsupported("model_type \"" + config.model_type + "\"");
+  const ConfigReader file(document, where);
+  const std::string model_type = file.String("model_type");
+  const Family* const family = FindFamily(TextType(model_type));
+  if (family == nullptr) file.Unsupported("model_type \"" + model_type + "\"");
+  const Keys& keys = KeysOf(*family);
+  Json whole = Json::parse(keys.defaults);
+  if (!file.Has("text_config") || model_type == family->model_type) {
+    whole.update(document);
+    return ReadShape({whole, where}, *family, keys);
   }
-  RefuseUnsupported(json);
-  config.hidden = json.Count("hidden_size", 1 << 17);
-  config.intermediate = json.Count("intermediate_size", 1 << 20);
-  config.layers.resize(json.Count("num_hidden_layers", 1 << 12));
-  config.vocab = json.Count("vocab_size", 1 << 22);
-  config.context = json.Count("max_position_embeddings", kMostContext);
-  ReadHeads(json, config);
-  config.rms_eps = json.Positive("rms_norm_eps");
-  ReadRope(json, config);
-  config.tied_head = json.Bool("tie_word_embeddings", false);
-  config.context = StretchedContext(config);
-  const size_t window = ReadSlidingWindow(json, config, document.contains("sliding_window"));
-  for (LayerConfig& layer : config.layers) layer = {window, ReadBiases(json)};
-  if (json.Has("bos_token_id")) {
-    const Json& bos = json["bos_token_id"];
-    if (!bos.is_number_unsigned() || bos.get<uint64_t>() >= config.vocab) {
-      json.Fail("bos_token_id", fmt::format("a token id below vocab_size ({})", config.vocab), bos);
-    }
-    config.bos_id = bos.get<uint32_t>();
-  }
-  return config;
+  RefuseUnsupported(file, *family, keys);
+  file.Object("text_config");  // or an Error
+  whole.update(document["text_config"]);
+  whole["model_type"] = model_type;
+  return ReadShape({whole, where + ", text_config"}, *family, keys);
+}
+
+std::array<bool, kLinears> BiasesOf(const Family& family, bool attention, bool mlp) {
+  std::array<bool, kLinears> bias{};
+  if (family.biases == Family::Biases::kAll) bias.fill(true);
+  if (family.biases == Family::Biases::kQkv) bias[kQ] = bias[kK] = bias[kV] = true;
+  if (family.biases != Family::Biases::kAsked) return bias;
+  for (const LinearIndex linear : {kQ, kK, kV, kO}) bias[linear] = attention;
+  for (const LinearIndex linear : {kGate, kUp, kDown}) bias[linear] = mlp;
+  return bias;
+}
+
+bool ModelConfig::HasLocalRope() const {
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const LayerConfig& layer) { return layer.local_rope; });
+}
+
+float ModelConfig::EmbeddingScale() const {
+  return family->scaled_embedding ? std::sqrt(static_cast<float>(hidden)) : 1.0f;
 }
 
 double ModelConfig::ForwardFlops(size_t tokens, size_t scored) const {
@@ -296,12 +333,14 @@ double ModelConfig::ForwardFlops(size_t tokens, size_t scored) const {
 }
 
 size_t ModelConfig::Parameters() const {
-  size_t count = (tied_head ? 1 : 2) * vocab * hidden + hidden;
+  const bool norms_have_biases = family->norm == Family::Norm::kLayer;
+  size_t count = (tied_head ? 1 : 2) * vocab * hidden + (norms_have_biases ? 2 : 1) * hidden;
+  if (family->learned_positions) count += (context + kPositionOffset) * hidden;
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     const BlockLayout layout = LayoutOf(*this, layer);
     count += layout.Weights();
     for (const LinearRow& row : layout.linears) count += row.bias ? row.rows : 0;
-    for (const NormRow& norm : layout.norms) count += norm.size;
+    for (const NormRow& norm : layout.norms) count += (norm.bias ? 2 : 1) * norm.size;
   }
   return count;
 }

@@ -13,7 +13,7 @@ void FuzzConfig(std::string_view input) {
   const ModelConfig config = ReadConfig(file.path());
   QR_CHECK_LT(0u, config.kv_heads);
   QR_CHECK_EQ(config.heads % config.kv_heads, 0u);
-  QR_CHECK_EQ(config.head_dim % 2, 0u);
+  QR_CHECK_EQ(config.RotaryDim() % 2 == 0 || config.family->learned_positions, true);
   QR_CHECK_LE(config.vocab * config.hidden, config.Parameters());
   const double flops = config.ForwardFlops(config.context, config.context);
   QR_CHECK(std::isfinite(flops) && flops > 0);

@@ -7,52 +7,25 @@
 #include <vector>
 
 #include "harness/base/sha256.h"
+#include "harness/model/config_testing.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
 
 using nlohmann::json;
+using testing::Biases;
+using testing::kValidConfig;
+using testing::ReadPatched;
+using testing::ReadText;
 using testing::TempDir;
 using Kind = RopeScaling::Kind;
 
-// Every number differs from every other and from every default.
-const char kValid[] = R"({
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-  "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 3,
-  "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 6,
-  "max_position_embeddings": 300, "rms_norm_eps": 2e-5, "rope_theta": 5000.0,
-  "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true,
-  "vocab_size": 500, "bos_token_id": 7, "eos_token_id": 2, "torch_dtype": "float16"
-})";
-
-ModelConfig ReadText(const std::string& text) {
-  const TempDir dir;
-  testing::WriteFile(dir / "config.json", text);
-  return ReadConfig(dir / "config.json");
-}
-
-// The valid file, patched (RFC 7386: null removes a key).
-ModelConfig ReadPatched(const json& patch) {
-  json document = json::parse(kValid);
-  document.merge_patch(patch);
-  return ReadText(document.dump());
-}
-ModelConfig ReadPatched(const char* patch) { return ReadPatched(json::parse(patch)); }
-
 // The valid file without its last brace, and the text instead of it.
 ModelConfig ReadExtended(const std::string& text) {
-  std::string document = kValid;
+  std::string document = kValidConfig;
   document.erase(document.rfind('}'));
   return ReadText(document + ", " + text + "}");
-}
-
-size_t Biases(const ModelConfig& config) {
-  size_t count = 0;
-  for (const LayerConfig& layer : config.layers) {
-    for (const bool bias : layer.bias) count += bias;
-  }
-  return count;
 }
 
 // Of all layers alike.
@@ -63,7 +36,7 @@ size_t Window(const ModelConfig& config) {
 }
 
 TEST_CASE("config: every field is read", "[config]") {
-  const ModelConfig config = ReadText(kValid);
+  const ModelConfig config = ReadText(kValidConfig);
   CHECK(config.model_type == "llama");
   CHECK(config.hidden == 96);
   CHECK(config.intermediate == 160);
@@ -87,7 +60,7 @@ TEST_CASE("config: what may be absent, or null, has its default", "[config]") {
       "head_dim",       "attention_bias",      "mlp_bias",       "tie_word_embeddings",
       "bos_token_id",   "eos_token_id",        "torch_dtype",    "rope_scaling",
       "sliding_window", "quantization_config", "rope_parameters"};
-  json absent = json::parse(kValid), null = absent;
+  json absent = json::parse(kValidConfig), null = absent;
   for (const char* key : optional) {
     absent.erase(key);
     null[key] = nullptr;
@@ -182,7 +155,7 @@ TEST_CASE("config: the sliding window is Mistral's, 4096 where the key is missin
   const json mistral = {{"model_type", "mistral"}, {"architectures", {"MistralForCausalLM"}}};
   const auto window = [&](const char* more) {
     json patch = mistral;
-    json document = json::parse(kValid);
+    json document = json::parse(kValidConfig);
     document.merge_patch(patch);
     document.update(json::parse(more));  // keeps a null
     return Window(ReadText(document.dump()));
@@ -191,7 +164,7 @@ TEST_CASE("config: the sliding window is Mistral's, 4096 where the key is missin
   CHECK(window(R"({"sliding_window": 5000})") == 5000);
   CHECK(window(R"({"sliding_window": null})") == 0);
   CHECK(window("{}") == 4096);
-  CHECK(Window(ReadText(kValid)) == 0);
+  CHECK(Window(ReadText(kValidConfig)) == 0);
   CHECK(Window(ReadPatched(R"({"sliding_window": 300})")) == 0);  // shorter than no text
 }
 
@@ -227,10 +200,14 @@ TEST_CASE("config: what would change the numbers is refused by its name", "[conf
       {R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"},
       {R"({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}})",
        "partial_rotary_factor"},
-      {R"({"rope_scaling": {"type": "longrope"}})", "type \"longrope\""},
-      {R"({"rope_scaling": {"rope_type": "longrope"}})", "rope_type \"longrope\""},
+      {R"({"rope_scaling": {"type": "su"}})", "type \"su\""},
+      {R"({"rope_scaling": {"rope_type": "mrope"}})", "rope_type \"mrope\""},
       {R"({"rope_parameters": {"rope_type": "proportional"}})", "rope_type \"proportional\""},
-      {R"({"rope_parameters": {"type": "longrope"}})", "type \"longrope\""},
+      {R"({"rope_parameters": {"type": "su"}})", "type \"su\""},
+      {R"({"final_logit_softcapping": 30.0})", "final_logit_softcapping"},
+      {R"({"use_bidirectional_attention": true})", "\"use_bidirectional_attention\": true"},
+      {R"({"layer_types": ["full_attention", "linear_attention", "full_attention"]})",
+       "layer_types[1] \"linear_attention\""},
       {R"({"sliding_window": 299})", "a sliding_window of 299 with model_type \"llama\""},
       {R"({"head_dim": 7})", "odd head_dim (7)"},
   };
@@ -251,7 +228,7 @@ TEST_CASE("config: counts are whole numbers of a plausible size", "[config]") {
     for (const char* value : {"0", "-1", "12.0", "1.5", "\"12\"", "true", "[12]", "{}", "1e3",
                               "100000000000", "18446744073709551615", "18446744073709551616"}) {
       INFO(key << ": " << value);
-      json document = json::parse(kValid);
+      json document = json::parse(kValidConfig);
       document[key] = json::parse(value);
       CHECK_ERROR(ReadText(document.dump()), "config.json", "whole number", "\"" + key + "\"");
     }
@@ -267,7 +244,7 @@ TEST_CASE("config: positive numbers", "[config]") {
   for (const std::string key : {"rms_norm_eps", "rope_theta", "partial_rotary_factor"}) {
     for (const char* value : {"0", "0.0", "-1e-5", "\"1e-5\"", "true", "[1]", "{}"}) {
       INFO(key << ": " << value);
-      json document = json::parse(kValid);
+      json document = json::parse(kValidConfig);
       document[key] = json::parse(value);
       CHECK_ERROR(ReadText(document.dump()), "config.json", "positive number", "\"" + key + "\"");
     }
@@ -341,7 +318,7 @@ TEST_CASE("config: a pointer to the file and a page in its place are named", "[c
 }
 
 TEST_CASE("config: its hash is the file's", "[config]") {
-  CHECK(ReadText(kValid).sha256 == Sha256Hex(std::string_view(kValid)));
+  CHECK(ReadText(kValidConfig).sha256 == Sha256Hex(std::string_view(kValidConfig)));
 }
 
 TEST_CASE("config: files that are no config", "[config]") {

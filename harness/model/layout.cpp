@@ -8,27 +8,72 @@
 
 namespace quantref {
 
-BlockLayout LayoutOf(const ModelConfig& config, size_t layer) {
+namespace {
+
+std::vector<NormRow> NormRowsOf(const ModelConfig& config) {
+  const Family& family = *config.family;
+  const bool bias = family.norm == Family::Norm::kLayer;
+  const size_t d = config.hidden;
+  std::vector<NormRow> norms = {{kAttentionNorm, family.attention_norm, d, bias}};
+  if (family.qk_norms) {
+    norms.push_back({kQNorm, "self_attn.q_norm", config.head_dim, bias});
+    norms.push_back({kKNorm, "self_attn.k_norm", config.head_dim, bias});
+  }
+  if (family.post_norms) norms.push_back({kPostAttentionNorm, family.post_attention_norm, d, bias});
+  norms.push_back({kMlpNorm, family.mlp_norm, d, bias});
+  if (family.post_norms) norms.push_back({kPostMlpNorm, family.post_mlp_norm, d, bias});
+  return norms;
+}
+
+// What a softmax magnifies is not clipped: q and k, and a matrix that they are part of.
+std::vector<LinearRow> LinearRowsOf(const ModelConfig& config, const LayerConfig& layer) {
+  const Family& family = *config.family;
   const size_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
   const size_t d = config.hidden, m = config.intermediate;
-  const auto& bias = config.layers.at(layer).bias;
-  BlockLayout layout;
-  layout.norms = {{kAttentionNorm, "input_layernorm", d},
-                  {kMlpNorm, "post_attention_layernorm", d}};
-  layout.linears = {
-      {kQ, "self_attn.q_proj", q, d, Tap::kAttentionInput, bias[kQ], false},
-      {kK, "self_attn.k_proj", kv, d, Tap::kAttentionInput, bias[kK], false},
-      {kV, "self_attn.v_proj", kv, d, Tap::kAttentionInput, bias[kV], true},
-      {kO, "self_attn.o_proj", d, q, Tap::kAttentionOutput, bias[kO], true},
-      {kGate, "mlp.gate_proj", m, d, Tap::kMlpInput, bias[kGate], true},
-      {kUp, "mlp.up_proj", m, d, Tap::kMlpInput, bias[kUp], true},
-      {kDown, "mlp.down_proj", d, m, Tap::kMlpHidden, bias[kDown], true},
+  std::vector<LinearRow> linears;
+  const auto add = [&](LinearIndex index, std::string_view name, size_t rows, size_t cols, Tap tap,
+                       bool clippable) {
+    linears.push_back({index, name, rows, cols, tap, layer.bias[index], clippable});
   };
-  // v's channels are those of o's input only where query heads do not share them.
-  const bool own_values = config.heads == config.kv_heads;
-  layout.producers = {kAttentionNorm, own_values ? std::optional<Producer>(kV) : std::nullopt,
-                      kMlpNorm, kUp};
-  return layout;
+  if (family.fused) {
+    add(kQ, "self_attn.qkv_proj", q + 2 * kv, d, Tap::kAttentionInput, false);
+  } else {
+    add(kQ, "self_attn.q_proj", q, d, Tap::kAttentionInput, false);
+    add(kK, "self_attn.k_proj", kv, d, Tap::kAttentionInput, false);
+    add(kV, "self_attn.v_proj", kv, d, Tap::kAttentionInput, true);
+  }
+  add(kO, family.o, d, q, Tap::kAttentionOutput, true);
+  if (family.fused) {
+    add(kGate, "mlp.gate_up_proj", 2 * m, d, Tap::kMlpInput, true);
+  } else {
+    if (family.gated) add(kGate, "mlp.gate_proj", m, d, Tap::kMlpInput, true);
+    add(kUp, family.up, m, d, Tap::kMlpInput, true);
+  }
+  add(kDown, family.down, d, m, Tap::kMlpHidden, true);
+  return linears;
+}
+
+// v's channels are those of o's input only where query heads do not share them.
+std::optional<Producer> ValueRows(const ModelConfig& config) {
+  if (config.heads != config.kv_heads) return std::nullopt;
+  const size_t behind_k = (config.heads + config.kv_heads) * config.head_dim;
+  return config.family->fused ? LinearRows{kQ, behind_k} : LinearRows{kV};
+}
+
+// A gate is a factor of up's channels; without one the activation is between, and ReLU alone lets
+// positive factors pass.
+std::optional<Producer> UpRows(const ModelConfig& config) {
+  const Family& family = *config.family;
+  if (!family.gated && family.activation != Family::Activation::kRelu) return std::nullopt;
+  return family.fused ? LinearRows{kGate, config.intermediate} : LinearRows{kUp};
+}
+
+}  // namespace
+
+BlockLayout LayoutOf(const ModelConfig& config, size_t layer) {
+  return {NormRowsOf(config),
+          LinearRowsOf(config, config.layers.at(layer)),
+          {kAttentionNorm, ValueRows(config), kMlpNorm, UpRows(config)}};
 }
 
 size_t BlockLayout::PositionOf(LinearIndex linear) const {

@@ -22,11 +22,12 @@ inline constexpr size_t kTaps = 4;
 inline constexpr std::array<Tap, kTaps> kAllTaps = {Tap::kAttentionInput, Tap::kAttentionOutput,
                                                     Tap::kMlpInput, Tap::kMlpHidden};
 
-// One norm's gain.
+// One norm's gain, and its bias where it has one.
 struct NormRow {
   NormIndex index;
   std::string_view name;  // below "layers.N.", as the checkpoint has it: "input_layernorm"
   size_t size;
+  bool bias = false;
 };
 
 // One matrix, (rows, cols) = (outputs, inputs).
@@ -39,9 +40,17 @@ struct LinearRow {
   bool clippable;  // whether its largest weights may be cut: not where a softmax magnifies outputs
 };
 
+// Rows of a linear from `first` on: of a fused matrix those of its last part.
+struct LinearRows {
+  LinearIndex linear;
+  size_t first = 0;
+
+  bool operator==(const LinearRows&) const = default;
+};
+
 // Whose output channel j reaches channel j of a tap, and nothing else, by way of factors that do
-// not depend on it: a norm's gain, or the rows (and bias) of a linear.
-using Producer = std::variant<NormIndex, LinearIndex>;
+// not depend on it: a norm's gain (and bias), or the rows (and bias) of a linear.
+using Producer = std::variant<NormIndex, LinearRows>;
 
 // Channels that can be scaled without changing the model: the producer's output channel j divided
 // by s_j, and column j of every consumer times s_j.

@@ -74,10 +74,11 @@ TEST_CASE("layout: the module around a tap's readers", "[layout]") {
 TEST_CASE("layout: v is a producer only where heads do not share it", "[layout]") {
   for (const bool shared : {false, true}) {
     const auto groups = LayoutOf(Config(shared ? 2 : 4), 0).ScalingGroups();
-    std::vector<std::pair<Tap, Producer>> found, expected = {{Tap::kAttentionInput, kAttentionNorm},
-                                                             {Tap::kAttentionOutput, kV},
-                                                             {Tap::kMlpInput, kMlpNorm},
-                                                             {Tap::kMlpHidden, kUp}};
+    std::vector<std::pair<Tap, Producer>> found,
+        expected = {{Tap::kAttentionInput, kAttentionNorm},
+                    {Tap::kAttentionOutput, LinearRows{kV}},
+                    {Tap::kMlpInput, kMlpNorm},
+                    {Tap::kMlpHidden, LinearRows{kUp}}};
     if (shared) expected.erase(expected.begin() + 1);
     for (const ScalingGroup& group : groups) {
       found.emplace_back(group.tap, group.producer);

@@ -34,7 +34,15 @@ void RequireFinite(const std::string& name, std::span<const float> values,
 // Vectors are rounded to FP16 where `type` asks for it, matrices are left as they are.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, WeightType type) : checkpoint_(checkpoint), type_(type) {}
+  Loader(const Family& family, const Checkpoint& checkpoint, WeightType type)
+      : family_(family), checkpoint_(checkpoint), type_(type), prefix_(family.prefixes.front()) {
+    for (const std::string_view prefix : family.prefixes) {
+      const std::string embedding = std::string(prefix) + kEmbeddingName + ".weight";
+      if (checkpoint.Find(embedding) == nullptr) continue;
+      prefix_ = prefix;
+      break;
+    }
+  }
 
   Linear TakeLinear(const std::string& name, size_t rows, size_t cols, bool bias) {
     Linear linear{name, Weight(Take(FileName(name) + ".weight", {rows, cols})), {}};
@@ -42,19 +50,39 @@ class Loader {
     return linear;
   }
 
-  // What is not the head lives below "model." in the file.
-  static std::string FileName(const std::string& name) {
-    return name == kHeadName ? name : "model." + name;
+  // What is not the head lives below the prefix; of the head, what precedes the model's.
+  std::string FileName(const std::string& name) const {
+    if (name != kHeadName) return prefix_ + name;
+    return prefix_ == "language_model.model." ? "language_model." + name : name;
   }
 
+  // Gains as they are multiplied.
   std::vector<float> TakeNorm(const std::string& name, size_t size) {
-    return TakeVector(FileName(name) + ".weight", size);
+    std::vector<float> gain = TakeVector(FileName(name) + ".weight", size);
+    if (family_.norm != Family::Norm::kRmsPlusOne) return gain;
+    for (float& value : gain) value += 1;
+    return gain;
+  }
+  std::vector<float> TakeNormBias(const std::string& name, size_t size) {
+    return TakeVector(FileName(name) + ".bias", size);
+  }
+
+  // A matrix that is not multiplied: rounded as vectors are.
+  std::shared_ptr<const Matrix<float>> TakeTable(const std::string& name, size_t rows,
+                                                 size_t cols) {
+    const std::string file_name = FileName(name) + ".weight";
+    const Weight weight(Take(file_name, {rows, cols}));
+    auto values = std::make_shared<Matrix<float>>(weight.Decode());
+    RequireFinite(file_name, {values->data(), rows * cols}, checkpoint_.dir());
+    if (type_ == WeightType::kFp16) *values = weight.InHalf(file_name).Decode();
+    return values;
   }
 
   // Rotary frequency buffers, which old exporters wrote, say nothing that config.json does not.
   void RefuseLeftOvers() const {
     for (const std::string& name : checkpoint_.names()) {
-      if (taken_.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
+      if (taken_.contains(name) || name.ends_with(".rotary_emb.inv_freq") || IsForeign(name))
+        continue;
       throw Error(fmt::format("tensor {} belongs to nothing that {} describes", name, ConfigName()),
                   checkpoint_.dir().string(),
                   "parts that its family does not have here (experts, adapters, other norms) are "
@@ -105,16 +133,26 @@ class Loader {
     return {values.data(), values.data() + size};
   }
 
+  bool IsForeign(const std::string& name) const {
+    return std::any_of(family_.foreign.begin(), family_.foreign.end(),
+                       [&](std::string_view part) { return name.starts_with(part); });
+  }
+
+  const Family& family_;
   const Checkpoint& checkpoint_;
   WeightType type_;
+  std::string prefix_;
   std::set<std::string> taken_;
 };
 
 BlockWeights TakeBlock(Loader& loader, const ModelConfig& config, size_t layer) {
   const BlockLayout layout = LayoutOf(config, layer);
   BlockWeights block;
-  for (const NormRow& norm : layout.norms)
-    block.norms[norm.index] = loader.TakeNorm(NameInModel(layer, norm.name), norm.size);
+  for (const NormRow& norm : layout.norms) {
+    const std::string name = NameInModel(layer, norm.name);
+    block.norms[norm.index] = loader.TakeNorm(name, norm.size);
+    if (norm.bias) block.norm_biases[norm.index] = loader.TakeNormBias(name, norm.size);
+  }
   for (const LinearRow& row : layout.linears) {
     block.linears[row.index] =
         loader.TakeLinear(NameInModel(layer, row.name), row.rows, row.cols, row.bias);
@@ -124,8 +162,8 @@ BlockWeights TakeBlock(Loader& loader, const ModelConfig& config, size_t layer) 
 
 // A tied model's file may hold the head once more; then it must be the embedding.
 void CheckTiedHead(Loader& loader, const ModelConfig& config, const Checkpoint& checkpoint) {
-  const std::string of_head = Loader::FileName(kHeadName) + ".weight";
-  const std::string of_embedding = Loader::FileName(kEmbeddingName) + ".weight";
+  const std::string of_head = loader.FileName(kHeadName) + ".weight";
+  const std::string of_embedding = loader.FileName(kEmbeddingName) + ".weight";
   if (checkpoint.Find(of_head) == nullptr) return;
   const Tensor& head = loader.Take(of_head, {config.vocab, config.hidden});
   const Tensor& embedding = checkpoint.Get(of_embedding);
@@ -161,12 +199,20 @@ Weight Held(const Linear& linear, WeightType type, bool looked_up) {
 
 ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
                         WeightType type) {
-  Loader loader(*checkpoint, type);
+  const Family& family = *config.family;
+  Loader loader(family, *checkpoint, type);
   ModelWeights weights;
   weights.embedding = loader.TakeLinear(kEmbeddingName, config.vocab, config.hidden, false);
   for (size_t layer = 0; layer < config.layers.size(); ++layer)
     weights.blocks.push_back(TakeBlock(loader, config, layer));
-  weights.final_norm = loader.TakeNorm("norm", config.hidden);
+  const std::string final_norm(family.final_norm);
+  weights.final_norm = loader.TakeNorm(final_norm, config.hidden);
+  if (family.norm == Family::Norm::kLayer)
+    weights.final_norm_bias = loader.TakeNormBias(final_norm, config.hidden);
+  if (family.learned_positions) {
+    weights.positions =
+        loader.TakeTable("embed_positions", config.context + kPositionOffset, config.hidden);
+  }
   if (config.tied_head) {
     CheckTiedHead(loader, config, *checkpoint);
     weights.head = {kHeadName, weights.embedding.weight, {}};

@@ -147,16 +147,36 @@ void RmsNorm(MatrixView<const float> x, std::span<const float> gain, double eps,
   });
 }
 
+void LayerNorm(MatrixView<const float> x, std::span<const float> gain, std::span<const float> bias,
+               double eps, MatrixView<float> y, Team* team) {
+  QR_CHECK_EQ(x.cols(), gain.size());
+  QR_CHECK_EQ(x.cols(), bias.size());
+  ForTokens(team, x.rows(), [&](size_t t) {
+    Ops().layer_norm(x.row(t), gain.data(), bias.data(), static_cast<float>(eps), y.row(t),
+                     x.cols());
+  });
+}
+
+void NormHeads(std::span<const float> gain, double eps, MatrixView<float> x, Team* team) {
+  QR_CHECK_EQ(x.cols() % gain.size(), 0u);
+  ForTokens(team, x.rows(), [&](size_t t) {
+    for (size_t at = 0; at < x.cols(); at += gain.size()) {
+      float* const head = x.row(t) + at;
+      Ops().rms_norm(head, gain.data(), static_cast<float>(eps), head, gain.size());
+    }
+  });
+}
+
 void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first,
-               Team* team) {
+               Team* team, bool local) {
   QR_CHECK_LE(table.first, first);
   QR_CHECK_LE(first + x.rows(), table.length());
+  const Matrix<float>& cosines = local ? table.local_cosines : table.cosines;
+  const Matrix<float>& sines = local ? table.local_sines : table.sines;
   const size_t in_table = first - table.first;
   ForTokens(team, x.rows(), [&](size_t t) {
-    const float* const cosines = table.cosines.row(in_table + t);
-    const float* const sines = table.sines.row(in_table + t);
     for (size_t at = 0; at < x.cols(); at += head_dim) {
-      Ops().rope(x.row(t) + at, cosines, sines, head_dim / 2);
+      Ops().rope(x.row(t) + at, cosines.row(in_table + t), sines.row(in_table + t), cosines.cols());
     }
   });
 }

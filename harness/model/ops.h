@@ -60,8 +60,16 @@ size_t PanelRows(size_t in);
 void RmsNorm(MatrixView<const float> x, std::span<const float> gain, double eps,
              MatrixView<float> y, Team* team = nullptr);
 
-// Rotates each head of x (T, heads * head_dim); row t is at position first + t.
+// y = LayerNorm(x) * gain + bias, likewise.
+void LayerNorm(MatrixView<const float> x, std::span<const float> gain, std::span<const float> bias,
+               double eps, MatrixView<float> y, Team* team = nullptr);
+
+// In place, RMSNorm * gain of each head of x (T, heads * head_dim); the gain is as wide as a head.
+void NormHeads(std::span<const float> gain, double eps, MatrixView<float> x, Team* team = nullptr);
+
+// Rotates each head of x (T, heads * head_dim), or its first channels, as many as the table has
+// angles for; row t is at position first + t. local: by the table's local angles.
 void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first = 0,
-               Team* team = nullptr);
+               Team* team = nullptr, bool local = false);
 
 }  // namespace quantref

@@ -15,7 +15,7 @@ double DynamicBase(const ModelConfig& config, size_t length) {
   const RopeScaling& scaling = config.rope_scaling;
   const double stretch = scaling.factor * static_cast<double>(length) / scaling.original_context -
                          (scaling.factor - 1);
-  const double dim = static_cast<double>(config.head_dim);
+  const double dim = static_cast<double>(config.RotaryDim());
   return config.rope_theta * std::pow(stretch, dim / (dim - 2));
 }
 
@@ -44,7 +44,7 @@ class YarnRamp {
       high_ = std::ceil(high_);
     }
     low_ = std::max(low_, 0.0);
-    high_ = std::min(high_, static_cast<double>(config.head_dim) - 1);
+    high_ = std::min(high_, static_cast<double>(config.RotaryDim()) - 1);
     if (low_ == high_) high_ += 0.001;
   }
 
@@ -56,7 +56,7 @@ class YarnRamp {
  private:
   // The (fractional) pair that turns so often in the original context.
   static double PairOfTurns(const ModelConfig& config, double turns) {
-    return static_cast<double>(config.head_dim) *
+    return static_cast<double>(config.RotaryDim()) *
            std::log(config.rope_scaling.original_context / (turns * 2 * std::numbers::pi)) /
            (2 * std::log(config.rope_theta));
   }
@@ -64,7 +64,7 @@ class YarnRamp {
   double factor_, low_ = 0, high_ = 0;
 };
 
-double Scaled(const ModelConfig& config, double plain, size_t pair) {
+double Scaled(const ModelConfig& config, double plain, size_t pair, bool beyond) {
   const RopeScaling& scaling = config.rope_scaling;
   switch (scaling.kind) {
     case Kind::kLinear:
@@ -73,6 +73,8 @@ double Scaled(const ModelConfig& config, double plain, size_t pair) {
       return Llama3Frequency(scaling, plain);
     case Kind::kYarn:
       return YarnRamp(config).Frequency(plain, pair);
+    case Kind::kLongRope:  // arXiv 2402.13753
+      return plain / (beyond ? scaling.long_factors : scaling.short_factors).at(pair);
     case Kind::kNone:
     case Kind::kDynamic:
       break;
@@ -83,27 +85,35 @@ double Scaled(const ModelConfig& config, double plain, size_t pair) {
 }  // namespace
 
 size_t CommonRopeLength(const ModelConfig& config, size_t longest) {
-  if (config.rope_scaling.kind != Kind::kDynamic) return longest;
-  return std::min(longest, static_cast<size_t>(config.rope_scaling.original_context));
+  const RopeScaling& scaling = config.rope_scaling;
+  const bool depends =
+      scaling.kind == Kind::kDynamic ||
+      (scaling.kind == Kind::kLongRope && scaling.short_factors != scaling.long_factors);
+  if (!depends) return longest;
+  return std::min(longest, static_cast<size_t>(scaling.original_context));
 }
 
 std::vector<double> RopeFrequencies(const ModelConfig& config, size_t length) {
-  const double base =
-      length > CommonRopeLength(config, length) ? DynamicBase(config, length) : config.rope_theta;
-  std::vector<double> frequencies(config.head_dim / 2);
+  const bool beyond = length > CommonRopeLength(config, length);
+  const bool stretched = beyond && config.rope_scaling.kind == Kind::kDynamic;
+  const double base = stretched ? DynamicBase(config, length) : config.rope_theta;
+  const double dim = static_cast<double>(config.RotaryDim());
+  std::vector<double> frequencies(config.RotaryDim() / 2);
   for (size_t i = 0; i < frequencies.size(); ++i) {
-    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim);
-    frequencies[i] = Scaled(config, std::pow(base, -exponent), i);
+    const double exponent = 2.0 * static_cast<double>(i) / dim;
+    frequencies[i] = Scaled(config, std::pow(base, -exponent), i, beyond);
   }
   return frequencies;
 }
 
-RopeTable::RopeTable(const ModelConfig& config, size_t length, size_t first_position)
-    : first(first_position),
-      cosines(length - first_position, config.head_dim / 2),
-      sines(length - first_position, config.head_dim / 2) {
-  const double factor = config.rope_scaling.attention_factor;
+namespace {
+
+void FillAngles(const ModelConfig& config, size_t length, size_t first, Matrix<float>& cosines,
+                Matrix<float>& sines) {
   const std::vector<double> frequencies = RopeFrequencies(config, length);
+  cosines = Matrix<float>(length - first, frequencies.size());
+  sines = Matrix<float>(length - first, frequencies.size());
+  const double factor = config.rope_scaling.attention_factor;
   for (size_t i = 0; i < frequencies.size(); ++i) {
     for (size_t row = 0; row < cosines.rows(); ++row) {
       const double angle = static_cast<double>(first + row) * frequencies[i];
@@ -111,6 +121,18 @@ RopeTable::RopeTable(const ModelConfig& config, size_t length, size_t first_posi
       sines(row, i) = static_cast<float>(factor * std::sin(angle));
     }
   }
+}
+
+}  // namespace
+
+RopeTable::RopeTable(const ModelConfig& config, size_t length, size_t first_position)
+    : first(first_position) {
+  FillAngles(config, length, first, cosines, sines);
+  if (!config.HasLocalRope()) return;
+  ModelConfig local = config;
+  local.rope_theta = config.local_rope_theta;
+  local.rope_scaling = {};
+  FillAngles(local, length, first, local_cosines, local_sines);
 }
 
 }  // namespace quantref

@@ -10,8 +10,9 @@ namespace quantref {
 
 // Rotary embeddings: by which angle each position turns each pair of a head's channels.
 
-// Radians a position, for each of the head_dim / 2 pairs, in a sequence of `length` tokens. The
-// length matters to `dynamic` scaling alone, and there only beyond the original context.
+// Radians a position, for each of the RotaryDim() / 2 pairs, in a sequence of `length` tokens. The
+// length matters to `dynamic` and `longrope` scaling alone: whether it is beyond the original
+// context.
 std::vector<double> RopeFrequencies(const ModelConfig& config, size_t length);
 
 // Sequences of up to this many tokens have their angles in common: `longest`, or less where the
@@ -19,14 +20,15 @@ std::vector<double> RopeFrequencies(const ModelConfig& config, size_t length);
 size_t CommonRopeLength(const ModelConfig& config, size_t longest);
 
 // Cosines and sines of the angles at the positions from `first` up to a sequence's end,
-// (length - first, head_dim / 2) each, times the attention factor.
+// (length - first, RotaryDim() / 2) each, times the attention factor; and those of the blocks with
+// local_rope_theta, if there are any.
 struct RopeTable {
   RopeTable(const ModelConfig& config, size_t length, size_t first = 0);
 
   size_t length() const { return first + cosines.rows(); }
 
   size_t first;
-  Matrix<float> cosines, sines;
+  Matrix<float> cosines, sines, local_cosines, local_sines;
 };
 
 }  // namespace quantref

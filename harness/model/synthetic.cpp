@@ -22,6 +22,8 @@ struct Shape {
   size_t vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, context;
   double rope_theta;
   bool tied;
+  std::string_view family = "llama";
+  size_t window = 0;  // of all blocks but every sixth, which see everything
 };
 
 // mistral-7b: that of v0.2, without a sliding window. tiny: for tests.
@@ -32,17 +34,30 @@ constexpr Shape kShapes[] = {
     {"llama-3-8b", 128256, 4096, 14336, 32, 32, 8, 128, 8192, 5e5, false},
     {"llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, 64, 131072, 5e5, true},
     {"mistral-7b", 32000, 4096, 14336, 32, 32, 8, 128, 32768, 1e6, false},
+    {"smollm2-135m", 49152, 576, 1536, 30, 9, 3, 64, 8192, 1e5, true},
+    {"qwen2.5-0.5b", 151936, 896, 4864, 24, 14, 2, 64, 32768, 1e6, true, "qwen2"},
+    {"qwen3-0.6b", 151936, 1024, 3072, 28, 16, 8, 128, 40960, 1e6, true, "qwen3"},
+    {"gemma-3-270m", 262144, 640, 2048, 18, 4, 1, 256, 32768, 1e6, true, "gemma3_text", 512},
+    {"phi-3-mini", 32064, 3072, 8192, 32, 32, 32, 96, 4096, 1e4, false, "phi3"},
+    {"opt-125m", 50272, 768, 3072, 12, 12, 12, 64, 2048, 1e4, true, "opt"},
     {"wikilm-28m", 8192, 512, 1408, 8, 8, 4, 64, 2048, 1e4, true},
     {"tiny", 128, 64, 96, 2, 4, 2, 16, 128, 1e4, false},
 };
 
 ModelConfig ConfigOf(const Shape& shape) {
   ModelConfig config;
-  config.model_type = "llama";
+  config.family = FindFamily(shape.family);
+  config.model_type = shape.family;
   config.vocab = shape.vocab;
   config.hidden = shape.hidden;
   config.intermediate = shape.intermediate;
   config.layers.resize(shape.layers);
+  for (size_t i = 0; i < shape.layers; ++i) {
+    LayerConfig& layer = config.layers[i];
+    layer.bias = BiasesOf(*config.family, false, false);
+    layer.local_rope = shape.window > 0 && (i + 1) % 6 != 0;
+    layer.sliding_window = layer.local_rope ? shape.window : 0;
+  }
   config.heads = shape.heads;
   config.kv_heads = shape.kv_heads;
   config.head_dim = shape.head_dim;
@@ -132,13 +147,25 @@ SyntheticWeights MakeSyntheticFrame(const ModelConfig& config, uint64_t seed, si
   if (config.tied_head) weights.head.weight = weights.embedding.weight;
   for (size_t i = 0; i < 2; ++i) ends[i]->name = names[i];
   weights.final_norm.assign(config.hidden, 1.0f);
+  if (config.family->norm == Family::Norm::kLayer) weights.final_norm_bias.assign(config.hidden, 0);
+  if (config.family->learned_positions) {
+    const auto positions =
+        std::make_shared<Matrix<float>>(config.context + kPositionOffset, config.hidden);
+    std::fill_n(positions->data(), positions->rows() * positions->cols(), 0.0f);
+    weights.positions = positions;
+  }
   weights.blocks.resize(config.layers.size());
   for (size_t layer = 0; layer < weights.blocks.size(); ++layer) {
     const BlockLayout layout = LayoutOf(config, layer);
     BlockWeights& block = weights.blocks[layer];
-    for (const NormRow& norm : layout.norms) block.norms[norm.index].assign(norm.size, 1.0f);
-    for (const LinearRow& row : layout.linears)
+    for (const NormRow& norm : layout.norms) {
+      block.norms[norm.index].assign(norm.size, 1.0f);
+      if (norm.bias) block.norm_biases[norm.index].assign(norm.size, 0.0f);
+    }
+    for (const LinearRow& row : layout.linears) {
       block.linears[row.index].name = NameInModel(layer, row.name);
+      if (row.bias) block.linears[row.index].bias.assign(row.rows, 0.0f);
+    }
   }
   return frame;
 }

@@ -47,6 +47,12 @@ TEST_CASE("synthetic: the shapes are those of the models") {
   CHECK(thousands("llama-3-8b") == 8030261);
   CHECK(thousands("llama-3.2-1b") == 1235814);
   CHECK(thousands("mistral-7b") == 7241732);
+  CHECK(thousands("smollm2-135m") == 134515);
+  CHECK(thousands("qwen2.5-0.5b") == 494032);
+  CHECK(thousands("qwen3-0.6b") == 596049);
+  CHECK(thousands("gemma-3-270m") == 268098);
+  CHECK(thousands("phi-3-mini") == 3821079);
+  CHECK(thousands("opt-125m") == 125239);
   const ModelConfig bundled = ReadConfig(testing::ReferenceModel("wikilm-28m") / "config.json");
   CHECK(FindSyntheticShape("wikilm-28m").Parameters() == bundled.Parameters());
 }

@@ -1,6 +1,7 @@
 #include "harness/model/transformer.h"
 
 #include "harness/base/check.h"
+#include "harness/kernels/isa.h"
 
 namespace quantref {
 
@@ -13,23 +14,32 @@ Transformer::Transformer(const ModelConfig& config, ModelWeights weights, size_t
   QR_CHECK_LE(max_tokens, config.context);
 }
 
-void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
-           Team* team) {
+void Embed(const ModelConfig& config, const ModelWeights& weights, std::span<const uint32_t> ids,
+           MatrixView<float> h, size_t first, Team* team) {
+  const bool scaled = config.family->scaled_embedding;
+  const float scale = config.EmbeddingScale();
   ForTokens(team, ids.size(), [&](size_t t) {
     QR_CHECK_LT(ids[t], weights.embedding.weight.rows());
     weights.embedding.weight.DecodeRows(ids[t], h.Rows(t, 1));
+    if (scaled) Ops().scale(h.row(t), scale, h.cols());
+    if (weights.positions != nullptr)
+      Ops().add(h.row(t), weights.positions->view().row(first + t + kPositionOffset), h.cols());
   });
 }
 
 void FinalNorm(const ModelConfig& config, const ModelWeights& weights, MatrixView<float> h,
                Team* team) {
-  RmsNorm(h, weights.final_norm, config.rms_eps, h, team);
+  if (weights.final_norm_bias.empty()) {
+    RmsNorm(h, weights.final_norm, config.rms_eps, h, team);
+  } else {
+    LayerNorm(h, weights.final_norm, weights.final_norm_bias, config.rms_eps, h, team);
+  }
 }
 
 void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
                           KvCache* cache, const ModelObserver& observer) const {
   const size_t before = cache == nullptr ? 0 : cache->tokens, length = before + ids.size();
-  Embed(weights_, ids, h, work.team());
+  Embed(config_, weights_, ids, h, before, work.team());
   if (length <= rope_.length()) {
     RunBlocks(rope_, h, work, cache, observer);
   } else {
@@ -73,6 +83,12 @@ MatrixView<const float> Transformer::Extend(std::span<const uint32_t> ids, KvCac
 void Transformer::Logits(MatrixView<const float> hidden, MatrixView<float> logits,
                          Workspace& work) const {
   ApplyLinear(weights_.head, hidden, logits, work.linear);
+  if (config_.final_softcap == 0) return;
+  const double cap = config_.final_softcap;
+  ForTokens(work.team(), logits.rows(), [&](size_t t) {
+    Ops().soft_cap(logits.row(t), static_cast<float>(1 / cap), static_cast<float>(cap),
+                   logits.cols());
+  });
 }
 
 }  // namespace quantref

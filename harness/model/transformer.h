@@ -14,9 +14,10 @@ namespace quantref {
 // The two ends of a forward pass around its blocks, for who takes the blocks one by one; whoever
 // does not goes through Transformer.
 //
-// h (T, hidden): the embeddings of the ids. ids < vocab.
-void Embed(const ModelWeights& weights, std::span<const uint32_t> ids, MatrixView<float> h,
-           Team* team = nullptr);
+// h (T, hidden): the embeddings of the ids, scaled or with learned positions as the family has it;
+// the first id is at position `first`. ids < vocab.
+void Embed(const ModelConfig& config, const ModelWeights& weights, std::span<const uint32_t> ids,
+           MatrixView<float> h, size_t first = 0, Team* team = nullptr);
 // In place: what the head reads, of the last block's output h (T, hidden).
 void FinalNorm(const ModelConfig& config, const ModelWeights& weights, MatrixView<float> h,
                Team* team = nullptr);
@@ -43,9 +44,10 @@ class Transformer {
   // The same for ids that stand behind the cache's tokens, at positions cache.tokens and on; their
   // keys and values join the cache, which must have room for them and be of this model. A whole
   // window has the bits of Hidden; a text in several calls agrees with it up to rounding. Not so
-  // beyond the original context of `dynamic` rope scaling: cached keys keep the angles of the text
-  // as long as it was then, as they do in transformers. The view is of work.hidden and lasts until
-  // its next use; one token after another allocates nothing (beyond that context, its angles).
+  // beyond the original context of `dynamic` and `longrope` scaling: cached keys keep the angles of
+  // the text as long as it was then, as they do in transformers. The view is of work.hidden and
+  // lasts until its next use; one token after another allocates nothing (beyond that context, its
+  // angles).
   MatrixView<const float> Extend(std::span<const uint32_t> ids, KvCache& cache,
                                  Workspace& work) const;
 

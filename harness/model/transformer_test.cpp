@@ -70,22 +70,25 @@ TEST_CASE("transformer: the golden checkpoints' logits and losses", "[transforme
     Workspace work;
     const Matrix<float> hidden = model.Hidden(ids, work);
     const Matrix<float> logits = Logits(model, hidden.view(), work);
-    double worst_logit = 0, worst_nll = 0;
+    double worst_logit = 0, worst_nll = 0, sum_of_errors = 0;
     for (size_t t = 0; t < ids.size(); ++t) {
       for (size_t c = 0; c < expected_logits[t].size(); ++c) {
         const double error = std::fabs(static_cast<double>(logits(t, c)) - expected_logits[t][c]);
         if (!(error <= worst_logit)) worst_logit = error;
       }
       if (t + 1 == ids.size()) break;
-      const double error = std::fabs(Nll(logits.view().row_span(t), ids[t + 1]) - expected_nll[t]);
-      if (!(error <= worst_nll)) worst_nll = error;
+      const double error = Nll(logits.view().row_span(t), ids[t + 1]) - expected_nll[t];
+      sum_of_errors += error;
+      if (!(std::fabs(error) <= worst_nll)) worst_nll = std::fabs(error);
     }
-    // Logits reach 7, of which FP32 keeps a relative 6e-8 in every operation: 7e-6 was seen. Other
-    // machines add up in other orders. Wrong angles or heads err by 1e-3 and more.
-    CHECK(worst_logit < 2e-5);
+    // Logits reach 7, of which FP32 keeps a relative 6e-8 in every operation: 2.3e-5 was seen,
+    // where transformers' own norms and angles are FP32. Other machines add up in other orders.
+    // Wrong angles or heads err by 1e-3 and more.
+    CHECK(worst_logit < 5e-5);
     CHECK(worst_nll < 2e-5);
+    CHECK(std::fabs(sum_of_errors) / static_cast<double>(ids.size() - 1) < 5e-6);
   }
-  CHECK(checkpoints == 7);
+  CHECK(checkpoints == 15);
 }
 
 TEST_CASE("transformer: same ids, same bits, whatever the workspace did before", "[transformer]") {

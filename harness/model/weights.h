@@ -134,7 +134,8 @@ struct Linear {
 
 // By the indices of config.h; empty where the block's layout has no such part.
 struct BlockWeights {
-  std::array<std::vector<float>, kNorms> norms;  // gains
+  std::array<std::vector<float>, kNorms> norms;  // gains, as they are multiplied: 1 + w of some
+  std::array<std::vector<float>, kNorms> norm_biases;
   std::array<Linear, kLinears> linears;
 };
 
@@ -147,7 +148,9 @@ struct ModelWeights {
   std::shared_ptr<const Checkpoint> checkpoint;  // keeps the mapped memory
   Linear embedding;  // (vocab, hidden), named "embed_tokens"; has no bias
   std::vector<BlockWeights> blocks;
-  std::vector<float> final_norm;
+  std::vector<float> final_norm, final_norm_bias;  // as those of blocks
+  // Learned ones: (context + kPositionOffset, hidden), rounded as vectors are; else nullptr.
+  std::shared_ptr<const Matrix<float>> positions{};
   Linear head;  // (vocab, hidden); the embedding's weight where the head is tied
 };
 

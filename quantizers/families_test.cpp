@@ -1,0 +1,110 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/method/quantize_model.h"
+#include "harness/model/families_testing.h"
+#include "harness/model/plan_model.h"
+#include "quantizers/registry.h"
+
+// What methods do to models of all families: scales fold wherever the layout says so, and every
+// method rounds every block.
+
+namespace quantref {
+namespace {
+
+using testing::GoldenModel;
+using testing::GoldenModels;
+
+Matrix<float> LogitsOf(const GoldenModel& golden, const ModelWeights& weights) {
+  const Transformer model(golden.config, weights, golden.ids.size());
+  Workspace work;
+  const Matrix<float> hidden = model.Hidden(golden.ids, work);
+  Matrix<float> logits(hidden.rows(), golden.config.vocab);
+  model.Logits(hidden.view(), logits.view(), work);
+  return logits;
+}
+
+// The root mean square of the difference, over that of `a`.
+double DifferenceOf(const Matrix<float>& a, const Matrix<float>& b) {
+  double squares = 0, error = 0;
+  for (size_t i = 0; i < a.rows() * a.cols(); ++i) {
+    const double x = static_cast<double>(a.data()[i]), y = static_cast<double>(b.data()[i]);
+    squares += x * x;
+    error += (x - y) * (x - y);
+  }
+  return std::sqrt(error / squares);
+}
+
+TEST_CASE("families: scales fold where the layout says so", "[families]") {
+  for (const GoldenModel& golden : GoldenModels()) {
+    const Matrix<float> expected = LogitsOf(golden, golden.weights);
+    for (const ScalingGroup& group : LayoutOf(golden.config, 0).ScalingGroups()) {
+      INFO(golden.name << ", tap " << static_cast<int>(group.tap));
+      ModelWeights scaled = golden.weights;
+      Rng rng(3);
+      for (size_t layer = 0; layer < scaled.blocks.size(); ++layer) {
+        std::vector<float> scales;
+        for (size_t j = 0; j < LayoutOf(golden.config, layer).Channels(group.tap); ++j)
+          scales.push_back(static_cast<float>(std::exp(rng.Normal())));
+        ScaleChannels(scaled.blocks[layer], group, scales);
+      }
+      CHECK(DifferenceOf(expected, LogitsOf(golden, scaled)) < 2e-5);
+    }
+  }
+}
+
+// "smoothquant+gptq"
+Method MethodOf(const std::string& names) {
+  Method method;
+  std::istringstream parts(names);
+  for (std::string name; std::getline(parts, name, '+');) {
+    if (const Transform* transform = FindTransform(name)) {
+      method.transforms.push_back(transform);
+    } else {
+      method.rounder = FindRounder(name);
+    }
+  }
+  return method;
+}
+
+QuantizedModel QuantizeGolden(const GoldenModel& golden, const Method& method, size_t threads) {
+  QuantizeSpec spec;
+  spec.weights = {.bits = 8, .group = 8};
+  CalibrationData data;
+  Rng rng(4);
+  data.samples = {golden.ids, golden.ids, golden.ids};
+  for (size_t s = 1; s < data.samples.size(); ++s) {
+    for (uint32_t& id : data.samples[s]) id = static_cast<uint32_t>(rng.Below(golden.config.vocab));
+  }
+  return QuantizeModel(golden.config, golden.weights, PlanModel(spec, golden.config), method, &data,
+                       {.threads = threads});
+}
+
+TEST_CASE("families: every method takes every family, and eight bits change little", "[families]") {
+  for (const GoldenModel& golden : GoldenModels()) {
+    const Matrix<float> expected = LogitsOf(golden, golden.weights);
+    size_t linears = 0;
+    for (size_t layer = 0; layer < golden.config.layers.size(); ++layer)
+      linears += LayoutOf(golden.config, layer).linears.size();
+    for (const char* names : {"rtn", "gptq", "awq+rtn", "smoothquant+rtn", "awq+gptq"}) {
+      INFO(golden.name << ", " << names);
+      Method method = MethodOf(names);
+      const QuantizedModel found = QuantizeGolden(golden, method, 2);
+      CHECK(found.layers.size() >= linears);
+      CHECK(DifferenceOf(expected, LogitsOf(golden, found.weights)) < 0.1);
+      method.activations = ActivationScheme{};
+      const QuantizedModel rounded = QuantizeGolden(golden, method, 1);
+      CHECK(DifferenceOf(expected, LogitsOf(golden, rounded.weights)) < 0.3);
+    }
+    const QuantizedModel alone = QuantizeGolden(golden, MethodOf("awq+gptq"), 1);
+    const QuantizedModel together = QuantizeGolden(golden, MethodOf("awq+gptq"), 3);
+    CHECK(HashQuantized(alone.weights) == HashQuantized(together.weights));
+  }
+}
+
+}  // namespace
+}  // namespace quantref
