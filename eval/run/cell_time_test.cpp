@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
+#include "harness/model/attention.h"
 #include "harness/model/plan_model.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -57,15 +58,16 @@ struct Cell {
 TEST_CASE("cell time: attention counts every query with the keys that its tile sees") {
   Cell cell;
   const auto forward = [&](size_t tokens) { return cell.Measure({{0, tokens, tokens}}); };
-  // Of 512 tokens the first tile of 256 sees 256 keys and the second 512, and so on.
-  const double pairs = 256.0 * 256 * (1 + 2 + 3 + 4) - 2 * 256.0 * 256 * (1 + 2);
-  CHECK(forward(1024) - 2 * forward(512) == Approx(2 * 4 * pairs * cell.rates.Pair()));
+  // Of ten tiles the first sees the keys of one tile, the second of two, and so on.
+  constexpr size_t kHalf = 10 * kQueryTile, kWhole = 20 * kQueryTile;
+  const double tile = static_cast<double>(kQueryTile * kQueryTile);
+  const double pairs = tile * (20 * 21 / 2) - 2 * tile * (10 * 11 / 2);
+  CHECK(forward(kWhole) - 2 * forward(kHalf) == Approx(2 * 4 * pairs * cell.rates.Pair()));
   cell.Slide(1);
-  CHECK(forward(1024) == Approx(2 * forward(512)));
-  cell.Slide(257);  // each tile but the first sees one more
-  const double before = 256.0 * 256 * 4, more = 256.0 * 256 * 3;
-  CHECK(forward(1024) - 1024 * 2 * cell.rates.BlockToken() ==
-        Approx(2 * 4 * (before + more) * cell.rates.Pair()));
+  CHECK(forward(kWhole) == Approx(2 * forward(kHalf)));
+  cell.Slide(kQueryTile + 1);  // each tile but the first sees one more
+  CHECK(forward(kWhole) - kWhole * 2 * cell.rates.BlockToken() ==
+        Approx(2 * 4 * (20 + 19) * tile * cell.rates.Pair()));
 }
 
 TEST_CASE("cell time: windows take turns on the threads") {
