@@ -215,29 +215,46 @@ TEST_CASE("golden: a model that others trained") {
                .window_mean_nll = golden["window_mean_nll"]});
 }
 
+// The path of a model that was fetched, or nothing (with a warning).
+std::optional<fs::path> FetchedIfHere(const std::string& name) {
+  for (const FetchableModel& model : FetchableModels()) {
+    if (model.name == name && model.IsThere()) return model.path;
+  }
+  WARN("skipped: scripts/fetch_model " + name);
+  return std::nullopt;
+}
+
 // Weights as Python's gguf decodes them, exactly or rounded to FP16, in transformers (float64 and
 // float32) and NumPy (float32).
 TEST_CASE("golden: SmolLM2-135M of its GGUF file, where it was fetched", "[long]") {
-  fs::path file;
-  for (const FetchableModel& model : FetchableModels()) {
-    if (model.name == "smollm2-135m" && model.IsThere()) file = model.path;
-  }
+  const std::optional<fs::path> file = FetchedIfHere("smollm2-135m");
   const std::optional<std::string> text = WikitextIfHere();
-  if (file.empty()) WARN("skipped: scripts/fetch_model smollm2-135m");
-  if (file.empty() || !text) return;
+  if (!file || !text) return;
   Golden golden = {
       .protocol = "gptq-2048",
       .tokens = 304978,
       .token_sha256 = "aa72485a43ad244db418ec90db75b81905cf39905a80d72a8f56121c2a8593f3",
       .window_mean_nll = {2.7177326680834666, 3.1540275945078644}};
-  CheckGolden(file, *text, golden, WeightType::kFp16);
+  CheckGolden(*file, *text, golden, WeightType::kFp16);
   golden.window_mean_nll = {2.7177882, 3.1539232};
-  CheckGolden(file, *text, golden);
-  CheckGolden(file, *text,
+  CheckGolden(*file, *text, golden);
+  CheckGolden(*file, *text,
               {.protocol = "llamacpp-512",
                .tokens = 303415,
                .token_sha256 = "18e663b61dd00f49796c8a6ae498b7dbe009cac4a2eaf3c67fa7d81baf47d945",
                .window_mean_nll = {2.5614693305865455, 3.5626503667019067, 3.2196522242221364}},
+              WeightType::kFp16);
+}
+
+TEST_CASE("golden: Gemma 3 270M of its GGUF file, where it was fetched", "[long]") {
+  const std::optional<fs::path> file = FetchedIfHere("gemma-3-270m");
+  const std::optional<std::string> text = WikitextIfHere();
+  if (!file || !text) return;
+  CheckGolden(*file, *text,
+              {.protocol = "gptq-2048",
+               .tokens = 292283,
+               .token_sha256 = "78788e344131b1ff5312a1ecd00bfef6a9627b9cf24d6a4ffdc8018e14ae8e0e",
+               .window_mean_nll = {2.5423250223729053}},
               WeightType::kFp16);
 }
 
