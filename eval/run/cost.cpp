@@ -29,9 +29,9 @@ constexpr double kProbeSeconds = 4;
 // and of the journal for each model and window, beside a KL a position.
 constexpr double kRecordBytes = 5000, kLayerBytes = 420, kWindowBytes = 105, kAgainstBytes = 190;
 constexpr double kFrameBytes = 150;
-// Of memory, roughly: the program, its libraries with what they touch of their buffers, texts and
-// tokenizer. Limits know it as what is used already.
-constexpr double kProgramBytes = 7e7;
+// Of memory, roughly: the program, its libraries with what they touch of their buffers, texts with
+// what they are compared by, and the tokenizer. Limits know it as what is used already.
+constexpr double kProgramBytes = 1.1e8;
 
 Matrix<float> UniformMatrix(size_t rows, size_t cols) {
   Matrix<float> matrix(rows, cols);
