@@ -15,6 +15,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/io/binary.h"
 #include "harness/io/file.h"
 
 namespace quantref {
@@ -32,30 +33,14 @@ uint32_t Crc32(std::string_view bytes) {
       crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
 }
 
-template <typename T>
-void Put(std::string& bytes, const T& value) {
-  bytes.append(reinterpret_cast<const char*>(&value), sizeof(T));
-}
-
-// Reads from the front; gives false, and reads nothing, where too little is left.
-template <typename T>
-bool Take(std::string_view& bytes, T& value) {
-  if (bytes.size() < sizeof(T)) return false;
-  std::memcpy(&value, bytes.data(), sizeof(T));
-  bytes.remove_prefix(sizeof(T));
-  return true;
-}
-
 std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
   std::string payload;
   Put(payload, uint64_t{window});
   Put(payload, uint64_t{scores.size()});
   for (const WindowScores& model : scores) {
     for (const auto sum : kWindowSums) Put(payload, model.*sum);
-    Put(payload, uint64_t{model.kl_values.size()});
-    for (double kl : model.kl_values) Put(payload, kl);
-    Put(payload, uint64_t{model.logits_sha256.size()});
-    payload += model.logits_sha256;
+    PutList(payload, model.kl_values);
+    PutList(payload, model.logits_sha256);
   }
   return payload;
 }
@@ -69,14 +54,8 @@ bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
     for (const auto sum : kWindowSums) {
       if (!Take(payload, scores.*sum)) return false;
     }
-    uint64_t values = 0;
-    if (!Take(payload, values) || values > payload.size() / sizeof(double)) return false;
-    scores.kl_values.resize(values);
-    for (double& kl : scores.kl_values) Take(payload, kl);
-    uint64_t hash_size = 0;
-    if (!Take(payload, hash_size) || hash_size > payload.size()) return false;
-    scores.logits_sha256 = payload.substr(0, hash_size);
-    payload.remove_prefix(hash_size);
+    if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.logits_sha256))
+      return false;
   }
   return payload.empty();
 }

@@ -21,10 +21,12 @@ namespace {
 // What of the matrix products' rate a timed forward pass keeps (measured by forward_bench; see
 // harness/model/README.md).
 constexpr double kForwardShare = 0.7;
-// Of throughput, roughly: what one core reads, a kernel's shortest sample with what prepares it,
-// how many are timed side by side (the kernel, FP16, OpenBLAS), and the probes of the machine.
-constexpr double kReadBytesPerSecond = 1e10, kShortestSample = 0.005, kContestants = 3;
-constexpr double kProbeSeconds = 4;
+// Of throughput, roughly (speed/kernels.cpp): what one core reads, a kernel's shortest sample and
+// how long all of one case's may take, up to how many tokens weights are streamed, of which as many
+// codes are made at random as fill memory, and the probes of the machine.
+constexpr double kReadBytesPerSecond = 1e10, kShortestSample = 0.002, kContenderSeconds = 1.5;
+constexpr size_t kReadingTokens = 8;
+constexpr double kStreamedCodes = 1.3e8, kMadeCodesPerSecond = 3e8, kProbeSeconds = 4;
 // Of records, roughly: what stands in each once, for each layer, window and other cell of the run;
 // and of the journal for each model and window, beside a KL a position.
 constexpr double kRecordBytes = 5000, kLayerBytes = 420, kWindowBytes = 105, kAgainstBytes = 190;
@@ -209,35 +211,65 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
   return cost;
 }
 
-Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models) {
+void AddFormats(const std::vector<PlannedLinear>& plan,
+                const std::optional<ActivationScheme>& activations,
+                std::set<std::string>& formats) {
+  for (const PlannedLinear& linear : plan) {
+    if (linear.scheme)
+      formats.insert(HashedScheme(*linear.scheme) +
+                     (activations ? ActivationName(*activations) : ""));
+  }
+}
+
+namespace {
+
+// Of one shape's kernels on one number of threads, as speed/kernels.cpp takes its samples.
+double ShapeSeconds(double weights, const ThroughputSpec& spec, size_t formats, size_t threads) {
+  const double rate = GflopsNow() * 1e9 * static_cast<double>(threads);
+  const double read = 2 * weights / kReadBytesPerSecond;
+  double seconds = static_cast<double>(formats) * kStreamedCodes / kMadeCodesPerSecond;
+  for (const size_t tokens : spec.tokens) {
+    const double product = std::max(2 * weights * static_cast<double>(tokens) / rate, read);
+    const double sample = std::max(product, kShortestSample);
+    const double affordable = std::max(3.0, kContenderSeconds / sample);
+    const double samples = std::min(static_cast<double>(spec.repetitions), affordable);
+    const bool few = tokens <= kReadingTokens;  // from the cache, and from memory
+    const double contenders =
+        static_cast<double>(formats + 1) * (few ? 2 : 1) + (threads == 1 ? 1 : 0);
+    seconds += contenders * (2 * product + samples * (sample + (few ? product : 0)));
+  }
+  return seconds;
+}
+
+// Prefill and decode of one model, once.
+double ModelSeconds(const ModelConfig& config, const ThroughputSpec& spec) {
+  double seconds = 0;
+  if (spec.prefill > 0)
+    seconds += config.ForwardFlops(spec.prefill, 1) / (GflopsNow() * 1e9 * kForwardShare);
+  // A decoded token reads every weight once.
+  return seconds + static_cast<double>(spec.decode * 2 * config.Parameters()) / kReadBytesPerSecond;
+}
+
+}  // namespace
+
+Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models,
+                       size_t formats) {
   Cost cost;
   if (!spec.measure) return cost;
-  const double rate = GflopsNow() * 1e9;
-  double each = 0;  // of one model, one repetition, one thread
-  if (spec.prefill > 0) each += config.ForwardFlops(spec.prefill, 1) / (rate * kForwardShare);
-  // A decoded token reads every weight once.
-  each += static_cast<double>(spec.decode * 2 * config.Parameters()) / kReadBytesPerSecond;
+  std::vector<double> shapes;  // weights
   if (spec.kernels) {
-    double products = 0;
     for (const auto& [rows, cols] : DistinctShapes(config))
-      products += static_cast<double>(rows * cols);
-    if (spec.standard_shapes) products += 4096.0 * (4096 + 2 * 11008 + 14336);
-    double tokens = 0;
-    for (const size_t count : spec.tokens) tokens += static_cast<double>(count);
-    each += kContestants * 2 * products * tokens / rate;
+      shapes.push_back(static_cast<double>(rows * cols));
+    if (spec.standard_shapes)
+      for (const double rows : {4096, 11008, 11008, 14336}) shapes.push_back(4096 * rows);
   }
-  const double samples = static_cast<double>(models * spec.repetitions);
-  cost.throughput_seconds = each * samples;
-  if (spec.kernels) {
-    const double shapes =
-        static_cast<double>(DistinctShapes(config).size() + (spec.standard_shapes ? 4 : 0));
-    cost.throughput_seconds +=
-        kShortestSample * shapes * samples * static_cast<double>(spec.tokens.size()) * kContestants;
+  for (const size_t threads : spec.threads) {
+    cost.throughput_seconds += kProbeSeconds;
+    cost.throughput_seconds += static_cast<double>(models * (spec.repetitions + 1)) *
+                               ModelSeconds(config, spec) / static_cast<double>(threads);
+    for (const double weights : shapes)
+      cost.throughput_seconds += ShapeSeconds(weights, spec, formats, threads);
   }
-  double threads = 0;
-  for (const size_t count : spec.threads) threads += 1 / static_cast<double>(count);
-  cost.throughput_seconds *= threads;
-  cost.throughput_seconds += kProbeSeconds * static_cast<double>(spec.threads.size());
   return cost;
 }
 

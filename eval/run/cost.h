@@ -1,6 +1,9 @@
 #pragma once
 
+#include <optional>
+#include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "eval/run/rates.h"
@@ -65,9 +68,14 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
 Cost EstimateCost(const Model& model, std::span<const Window> windows,
                   std::span<const CellLoad> cells, bool compare, size_t threads, Rates& rates);
 
-// Of `models` models timed together: throughput_seconds. FP32 rates for all, so that faster kernels
-// make it less.
-Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models);
+// What tells the kernels of a plan's matrices apart, beside FP16's.
+void AddFormats(const std::vector<PlannedLinear>& plan,
+                const std::optional<ActivationScheme>& activations, std::set<std::string>& formats);
+
+// Of `models` models timed together, with so many of these formats: throughput_seconds. FP32 rates
+// for all, so that faster kernels make it less.
+Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models,
+                       size_t formats);
 
 // The rate of one core's FP32 products at (rows, size) x (size, size), the median of a few, in
 // GFLOP/s.

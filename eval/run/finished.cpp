@@ -77,6 +77,10 @@ std::string WhyOther(const StoredRecord& record, const SoughtCell& cell, bool an
 
 }  // namespace
 
+std::string OwnConfigText(const std::string& resolved, const std::string& method) {
+  return OwnConfig(resolved, method).dump();
+}
+
 std::string WhyOtherProgram(const Program& of_record, const Program& own) {
   if (own.sha256 != "none" && of_record.sha256 == own.sha256) return "";
   if (!IsTold(own)) return "this program is of a changed tree, so that no commit tells what it is";

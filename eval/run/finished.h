@@ -35,6 +35,9 @@ struct Program {
 // why they do not.
 std::string WhyOtherProgram(const Program& of_record, const Program& own);
 
+// A resolved config without the methods of other cells: what they are changes nothing of this one.
+std::string OwnConfigText(const std::string& resolved, const std::string& method);
+
 inline constexpr char kNoRecord[] = "no record";
 
 // The records of a folder that need not be made once more: of a study, or of a run that is resumed.

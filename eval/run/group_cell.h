@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,7 @@ struct GroupCell {
   size_t model = 0;                             // its row in the measurement
   QuantizedModel quantized{};
   std::string weights_sha256{};  // HashQuantized
+  std::filesystem::path kept{};  // in which file (kept_cells.h); "": in none
   KernelPath path{};             // of the quantized weights, where the config asks for the kernels
   std::optional<PathGap> gap{};
   std::optional<CellSpeed> speed{};

@@ -1,9 +1,17 @@
 #include "eval/run/group_context.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
+#include <optional>
+
+#include "eval/run/environment.h"
 #include "eval/support/say.h"
 #include "harness/base/cancel.h"
+#include "harness/base/parallel.h"
+#include "harness/kernels/gemm.h"
+#include "harness/kernels/isa.h"
 
 namespace quantref {
 
@@ -26,6 +34,13 @@ void GroupContext::Tolerate(const RunConfig& config, const Error& error, const s
   ++failed_cells;
 }
 
+std::string OriginText(const GroupContext& group) {
+  const Model& model = *group.model;
+  return fmt::format("{}\n{} {} {}\n{} {} {}\n", ProgramSha256(),
+                     model.weights.checkpoint->Sha256(), model.config.sha256,
+                     model.tokenizer.sha256(), IsaName(ActiveIsa()), BlasVersion(), BlasCoreType());
+}
+
 void LoadInputs(ModelLoader& models, GroupContext& group) {
   const RunConfig& config = group.config();
   const RunOptions& options = group.options;
@@ -33,8 +48,14 @@ void LoadInputs(ModelLoader& models, GroupContext& group) {
   group.model = models.Load(config.model);
   const ModelConfig& shape = group.model->config;
   group.protocol = FitToContext(config.accuracy.ChosenProtocol(), shape.context);
-  group.stream = Tokenize(group.protocol, group.text.bytes, group.model->tokenizer,
-                          ChooseBos(*group.model, config.accuracy.bos));
+  // Side by side: of a small model that is most of the time until it begins.
+  std::vector<std::function<void()>> tokenizing =
+      group.calibrations.Prepare(group.configs, *group.model, options.quiet);
+  const std::optional<uint32_t> bos = ChooseBos(*group.model, config.accuracy.bos);
+  tokenizing.emplace_back([&group, bos] {
+    group.stream = Tokenize(group.protocol, group.text.bytes, group.model->tokenizer, bos);
+  });
+  ParallelFor(tokenizing.size(), group.threads, [&](size_t i, size_t) { tokenizing[i](); });
   group.windows = MakeWindows(group.protocol, group.stream.ids.size(), shape.context);
   group.all_windows = group.windows.size();
   if (options.windows > 0 && options.windows < group.windows.size())

@@ -1,6 +1,8 @@
 #include "eval/run/group_cost.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "eval/accuracy/reference_name.h"
 #include "harness/model/synthetic.h"
@@ -57,9 +59,13 @@ Cost GroupCost::Of(const Pass& pass) {
     const size_t busy = std::min(group_.threads, group_.windows.size());
     rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(), busy);
   }
-  Cost cost = EstimateCost(*group_.model, group_.windows, Loads(group_, pass),
+  const std::vector<CellLoad> loads = Loads(group_, pass);
+  Cost cost = EstimateCost(*group_.model, group_.windows, loads,
                            group_.config().accuracy.metrics.Compare(), group_.threads, *rates_);
   cost.memory_bytes += Fp16CopyBytes(group_, pass);
+  for (const CellLoad& load : loads) {
+    if (load.samples > 0) cost.journal_bytes += load.weight_bytes;  // kept until the records stand
+  }
   for (const double seconds : Speed(pass)) cost.throughput_seconds += seconds;
   return cost;
 }
@@ -72,27 +78,33 @@ std::vector<double> GroupCost::Speed(const Pass& pass) const {
     const ThroughputSpec& spec = cell.config->throughput;
     if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
     told.push_back(spec);
-    const auto models = std::count_if(pass.begin(), pass.end(), [&](const GroupCell& other) {
-      return other.spec != nullptr && other.config->throughput == spec;
-    });
+    size_t models = yardsticks;
+    std::set<std::string> formats;
+    for (const GroupCell& other : pass) {
+      if (other.spec == nullptr || other.config->throughput != spec) continue;
+      ++models;
+      AddFormats(other.plan, other.spec->activations, formats);
+    }
     seconds.push_back(
-        EstimateSpeedCost(group_.model->config, spec, yardsticks + static_cast<size_t>(models))
-            .throughput_seconds);
+        EstimateSpeedCost(group_.model->config, spec, models, formats.size()).throughput_seconds);
   }
   return seconds;
 }
 
-void GroupCost::PlanEta(std::span<const Pass> passes) {
+Cost GroupCost::PlanEta(std::span<const Pass> passes) {
   std::vector<RunEta::Stage> stages;
   size_t cells = 0;
+  Cost total;
   for (const Pass& pass : passes) {
     const Cost cost = Of(pass);
+    total.Add(cost);
     if (cost.cells.size() > 1) stages.push_back({RunEta::Kind::kQuantize, cost.quantize_seconds});
     stages.push_back({RunEta::Kind::kMeasure, cost.seconds});
     for (const double seconds : Speed(pass)) stages.push_back({RunEta::Kind::kSpeed, seconds});
     cells += pass.size();
   }
   group_.eta.Plan(stages, cells);
+  return total;
 }
 
 }  // namespace quantref

@@ -29,8 +29,9 @@ class GroupCost {
   // Seconds of each throughput spec that something is timed by, in their order.
   std::vector<double> Speed(const Pass& pass) const;
 
-  // Tells the run's end what the passes' stages are expected to take, in their order.
-  void PlanEta(std::span<const Pass> passes);
+  // Tells the run's end what the passes' stages are expected to take, in their order. Returns what
+  // all of them cost.
+  Cost PlanEta(std::span<const Pass> passes);
 
  private:
   const GroupContext& group_;

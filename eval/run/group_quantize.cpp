@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include "eval/run/kept_cells.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/cancel.h"
@@ -12,10 +14,24 @@
 namespace quantref {
 namespace {
 
-const char* QuantizingNote(bool resumed) {
-  return resumed ? "quantizing is not kept; windows of the run before still are, for --resume"
-                 : "nothing of this is kept: no window is measured yet";
-}
+// What the message of an interrupt says while cells become final one by one.
+class QuantizingNote {
+ public:
+  QuantizingNote(bool resumed, size_t cells) : cells_(cells) {
+    note_.emplace(resumed
+                      ? "quantizing is not kept; windows of the run before still are, for --resume"
+                      : "nothing of this is kept: no window is measured yet");
+  }
+  void CountKept() {
+    note_.emplace(
+        fmt::format("{} of {} cells are quantized and kept: go on with --resume", ++kept_, cells_));
+  }
+
+ private:
+  const size_t cells_;
+  size_t kept_ = 0;
+  std::optional<InterruptNote> note_;
+};
 
 QuantizeTask TaskOf(const GroupCell& cell) {
   return {.plan = cell.plan,
@@ -25,14 +41,9 @@ QuantizeTask TaskOf(const GroupCell& cell) {
           .name = cell.label};
 }
 
-void Take(QuantizedModel model, GroupCell& cell) {
-  cell.quantized = std::move(model);
-  cell.weights_sha256 = HashQuantized(cell.quantized.weights);
-  if (cell.config->path.kernels) cell.path = PathOf(cell.quantized.weights);
-}
-
 // All at once, so that they share what they read alike. Returns those that could not be made.
-std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<GroupCell*>& cells) {
+std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<GroupCell*>& cells,
+                                       QuantizingNote& note) {
   std::vector<QuantizeTask> tasks;
   for (const GroupCell* cell : cells) tasks.push_back(TaskOf(*cell));
   ProgressBar bar(cells.size() == 1
@@ -47,7 +58,13 @@ std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<Gr
             group.CheckInputs();
             bar.Update(done, total, what);
           },
-      .finished = [&](size_t task, QuantizedModel model) { Take(std::move(model), *cells[task]); },
+      .finished =
+          [&](size_t task, QuantizedModel model) {
+            GroupCell& cell = *cells[task];
+            cell.quantized = std::move(model);
+            cell.weights_sha256 = HashQuantized(cell.quantized.weights);
+            if (KeepCell(group, cell)) note.CountKept();
+          },
       .failed =
           [&](size_t task, const Error& error) {
             group.Tolerate(*cells[task]->config, error, cells[task]->label);
@@ -60,8 +77,7 @@ std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<Gr
 }  // namespace
 
 void QuantizeCells(GroupContext& group, Pass& cells) {
-  const InterruptNote note(QuantizingNote(group.options.resume));
-  std::vector<GroupCell*> quantized;
+  std::vector<GroupCell*> quantized, left;
   for (GroupCell& cell : cells) {
     if (cell.spec != nullptr) {
       quantized.push_back(&cell);
@@ -70,11 +86,16 @@ void QuantizeCells(GroupContext& group, Pass& cells) {
     cell.quantized.weights = group.model->weights;
     cell.weights_sha256 = HashQuantized(cell.quantized.weights);
   }
-  if (quantized.empty()) return;
-  const std::vector<const GroupCell*> failed = Quantize(group, quantized);
+  QuantizingNote note(group.options.resume, quantized.size());
+  for (GroupCell* cell : quantized)
+    TakeKept(group, *cell) ? note.CountKept() : left.push_back(cell);
+  std::vector<const GroupCell*> failed;
+  if (!left.empty()) failed = Quantize(group, left, note);
   size_t rows = 1;  // behind the reference's
   for (GroupCell* cell : quantized) {
-    if (std::find(failed.begin(), failed.end(), cell) == failed.end()) cell->model = rows++;
+    if (std::find(failed.begin(), failed.end(), cell) != failed.end()) continue;
+    cell->model = rows++;
+    if (cell->config->path.kernels) cell->path = PathOf(cell->quantized.weights);
   }
   std::erase_if(cells, [&](const GroupCell& cell) {
     return std::find(failed.begin(), failed.end(), &cell) != failed.end();

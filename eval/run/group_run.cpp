@@ -11,6 +11,7 @@
 #include "eval/run/group_quantize.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_summary.h"
+#include "eval/run/kept_cells.h"
 #include "eval/run/texts.h"
 #include "eval/speed/speed.h"
 #include "eval/stats/stats.h"
@@ -102,7 +103,8 @@ std::vector<Record> GroupRun::Run() {
   const RunOptions& options = group_.options;
   if (!options.quiet) {
     SayText(FinishedText(plan_.cells, options.out.string()));
-    cost_.PlanEta(plan_.passes);
+    SayText(LeftBehindText(group_, plan_.cells));
+    SayExpected();
   }
   std::vector<Record> records;
   for (Pass& pass : plan_.passes) {
@@ -112,6 +114,14 @@ std::vector<Record> GroupRun::Run() {
     if (interrupted_) break;
   }
   return records;
+}
+
+// What all of it will take, with what it has taken until it was known.
+void GroupRun::SayExpected() {
+  Cost cost = cost_.PlanEta(plan_.passes);
+  if (plan_.passes.empty()) return;
+  cost.load_seconds = group_.load_seconds;
+  SayText(Wrapped(CostText("expected", cost), LineWidth(STDERR_FILENO)));
 }
 
 std::vector<Record> GroupRun::RunPass(Pass& cells) {
@@ -172,7 +182,10 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   const std::vector<Record> records = Unrecorded(cells, all);
   KeepRecords(records, group_.options.out, group_.options.quiet);
   RemoveInterrupted(group_.options.out, shared.measurement.journal_name, records);
-  if (!shared.measurement.interrupted) shared.measurement.journal->Remove();
+  if (!shared.measurement.interrupted) {
+    shared.measurement.journal->Remove();
+    RemoveKept(cells);
+  }
   PrintTables(all);
   CheckGaps(results);
   return records;

@@ -39,6 +39,7 @@ class GroupRun {
   size_t failed_cells() const { return group_.failed_cells; }  // of studies, that were not made
 
  private:
+  void SayExpected();
   std::vector<Record> RunPass(Pass& cells);
   std::vector<Record> MeasurePass(Pass& cells);
   void MeasureRest(GroupResult& shared, Pass& cells) const;

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "eval/accuracy/reference_name.h"
-#include "eval/run/environment.h"
 #include "eval/run/texts.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
@@ -18,8 +17,6 @@
 #include "harness/base/cancel.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
-#include "harness/kernels/gemm.h"
-#include "harness/kernels/isa.h"
 
 namespace quantref {
 namespace {
@@ -28,10 +25,8 @@ namespace {
 // to matter. The thread count is not among it, nor how many windows were asked for: a journal's are
 // good for more and for fewer.
 std::string Fingerprint(const GroupContext& group, const Pass& cells) {
-  std::string text = fmt::format(
-      "{}\n{} {} {}\n{} {}\n{} {} {}\n", ProgramSha256(), group.model->weights.checkpoint->Sha256(),
-      group.model->config.sha256, group.model->tokenizer.sha256(), group.stream.sha256,
-      group.all_windows, IsaName(ActiveIsa()), BlasVersion(), BlasCoreType());
+  std::string text =
+      OriginText(group) + fmt::format("{} {}\n", group.stream.sha256, group.all_windows);
   for (const RunConfig* config : group.configs) text += config->ResolvedForScores() + "\n";
   // The reference too: outliers change it.
   for (const GroupCell& cell : cells) {

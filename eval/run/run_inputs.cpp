@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <tuple>
 
 #include "eval/record/stamps.h"
@@ -57,27 +58,52 @@ const CalibrationSet& CalibrationSets::Draw(const RunConfig& config, size_t seed
         drawn.asked == static_cast<const CalibrationSamples&>(config.calibration))
       return drawn.set;
   }
-  const std::optional<uint32_t> bos = ChooseBos(model, config.accuracy.bos);
-  drawn_.push_back(
-      {config.calibration, seed,
-       DrawCalibration(config.calibration, seed, TextOf(config, quiet), model, bos, test)});
+  Source& source = SourceOf(config, quiet);
+  if (!source.stream) {
+    source.stream =
+        CalibrationTokens(source.text, model.tokenizer, ChooseBos(model, config.accuracy.bos));
+  }
+  drawn_.push_back({config.calibration, seed,
+                    DrawCalibration(config.calibration, seed, source.text, *source.stream,
+                                    model.config.context, test)});
   const CalibrationSet& set = drawn_.back().set;
   if (!quiet) SayText(CalibrationWarning(set));
   return set;
 }
 
+std::vector<std::function<void()>> CalibrationSets::Prepare(
+    const std::vector<const RunConfig*>& configs, const Model& model, bool quiet) {
+  std::vector<std::function<void()>> tokenizing;
+  std::set<Source*> sources;
+  for (const RunConfig* config : configs) {
+    if (!config->calibration.asked) continue;
+    try {
+      Source& source = SourceOf(*config, quiet);
+      if (!sources.insert(&source).second) continue;
+      const std::optional<uint32_t> bos = ChooseBos(model, config->accuracy.bos);
+      tokenizing.emplace_back([&source, &model, bos] {
+        source.stream = CalibrationTokens(source.text, model.tokenizer, bos);
+      });
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error&) {
+    }
+  }
+  return tokenizing;
+}
+
 // All seeds draw from one reading.
-const Text& CalibrationSets::TextOf(const RunConfig& config, bool quiet) {
+CalibrationSets::Source& CalibrationSets::SourceOf(const RunConfig& config, bool quiet) {
   const auto& [dataset, split] = std::tie(config.calibration.dataset, config.calibration.split);
-  const auto known = texts_.find({dataset, split});
-  if (known != texts_.end()) return known->second;
-  return texts_.emplace(std::pair(dataset, split), LoadRunText(dataset, split, config, quiet))
-      .first->second;
+  const auto known = sources_.find({dataset, split});
+  if (known != sources_.end()) return known->second;
+  Source source{LoadRunText(dataset, split, config, quiet), std::nullopt};
+  return sources_.emplace(std::pair(dataset, split), std::move(source)).first->second;
 }
 
 std::vector<InputFile> CalibrationSets::files() const {
   std::vector<InputFile> files;
-  for (const auto& [name, text] : texts_) files.push_back(text.file);
+  for (const auto& [name, source] : sources_) files.push_back(source.text.file);
   return files;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,7 +40,8 @@ class ModelLoader {
   std::shared_ptr<const Model> latest_;
 };
 
-// Draws calibration samples of one model's tokens, each set once.
+// Draws calibration samples of one model's tokens, each set once. All configs have one rule for
+// BOS.
 class CalibrationSets {
  public:
   // The set stays where it is for as long as this lives. `test`: as DrawCalibration's. Says loudly
@@ -47,10 +49,19 @@ class CalibrationSets {
   const CalibrationSet& Draw(const RunConfig& config, size_t seed, const Model& model,
                              const TestText& test, bool quiet);
 
+  // Reads the texts that the configs ask for ahead of Draw, and returns what is left to be done for
+  // it, in parallel: their tokens. What cannot be had Draw will say.
+  std::vector<std::function<void()>> Prepare(const std::vector<const RunConfig*>& configs,
+                                             const Model& model, bool quiet);
+
   std::vector<InputFile> files() const;  // that were read for them
 
  private:
-  const Text& TextOf(const RunConfig& config, bool quiet);
+  struct Source {
+    Text text;
+    std::optional<TokenStream> stream;
+  };
+  Source& SourceOf(const RunConfig& config, bool quiet);
 
   struct Drawn {
     CalibrationSamples asked;
@@ -58,7 +69,7 @@ class CalibrationSets {
     CalibrationSet set;
   };
   std::deque<Drawn> drawn_;
-  std::map<std::pair<std::string, std::string>, Text> texts_;  // by data set and split
+  std::map<std::pair<std::string, std::string>, Source> sources_;  // by data set and split
 };
 
 }  // namespace quantref

@@ -120,6 +120,13 @@ void SyntheticRun::PlanMemory() {
       config_.file, "fewer cells at a time (--methods), fewer bits, or a smaller model");
 }
 
+Cost SyntheticRun::ExpectedCost() const {
+  std::set<std::string> formats;
+  for (const Cell& cell : cells_) AddFormats(cell.plan, cell.spec->activations, formats);
+  const size_t models = cells_.size() + (left_out_.empty() ? 1 : 0);
+  return EstimateSpeedCost(shape_, config_.throughput, models, formats.size());
+}
+
 Cost SyntheticRun::PrintPlan() const {
   std::vector<std::vector<std::string>> rows;
   if (left_out_.empty()) rows.push_back({config_.name, kFp16Name, "-"});
@@ -129,7 +136,7 @@ Cost SyntheticRun::PrintPlan() const {
     rows.push_back(
         {config_.name, cell.spec->label, fmt::format("{} of {}", quantized, cell.plan.size())});
   }
-  Cost cost = EstimateSpeedCost(shape_, config_.throughput, rows.size());
+  Cost cost = ExpectedCost();
   cost.memory_bytes = static_cast<double>(bytes_);
   PrintWhole(fmt::format(
       "\n{} · {}\n{}{}{}\nexpected: about {} to measure, {:.1f} GB of memory of {:.1f} free\n",
@@ -207,9 +214,7 @@ void SyntheticRun::PrintTable(const std::vector<Record>& records) const {
 std::vector<Record> SyntheticRun::Run() {
   const size_t models = cells_.size() + (left_out_.empty() ? 1 : 0);
   if (!options_.quiet) {
-    eta_.Plan({{RunEta::Kind::kSpeed,
-                EstimateSpeedCost(shape_, config_.throughput, models).throughput_seconds}},
-              models);
+    eta_.Plan({{RunEta::Kind::kSpeed, ExpectedCost().throughput_seconds}}, models);
   }
   const InterruptNote note("nothing of this model is kept: speeds are measured in one go");
   MakeWeights();

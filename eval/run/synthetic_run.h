@@ -26,6 +26,7 @@ class SyntheticRun {
   std::vector<Record> Run();
 
  private:
+  Cost ExpectedCost() const;
   struct Cell {
     const CellConfig* spec;
     std::vector<PlannedLinear> plan;

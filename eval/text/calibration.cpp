@@ -81,9 +81,13 @@ bool IsContaminated(const CalibrationSet& set, std::span<const size_t> windows) 
   return set.is_test_text || OverlapShare(set, windows) > kMostOverlap;
 }
 
+TokenStream CalibrationTokens(const Text& text, const Tokenizer& tokenizer,
+                              std::optional<uint32_t> bos) {
+  return Tokenize(FindProtocol("gptq-2048"), text.bytes, tokenizer, bos);
+}
+
 CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, const Text& text,
-                               const Model& model, std::optional<uint32_t> bos,
-                               const TestText& test) {
+                               const TokenStream& stream, size_t context, const TestText& test) {
   CalibrationSet set;
   set.dataset = text.dataset;
   set.split = text.split;
@@ -91,11 +95,10 @@ CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, 
   set.substituted_sample = text.substituted_sample;
   set.is_test_text = IsTestText(text, test.text);
   set.seed = seed;
-  set.length = std::min(calibration.length, model.config.context);
+  set.length = std::min(calibration.length, context);
   set.asked_samples = calibration.samples;
   set.asked_length = calibration.length;
   set.data.sequential = calibration.sequential;
-  const TokenStream stream = Tokenize(FindProtocol("gptq-2048"), text.bytes, model.tokenizer, bos);
   set.text_tokens = stream.ids.size();
   if (set.text_tokens < set.length) {
     throw Error(fmt::format("expected a text of at least one sample of {} tokens, found {}",

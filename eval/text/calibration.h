@@ -12,7 +12,7 @@
 #include "eval/text/overlap.h"
 #include "eval/text/protocol.h"
 #include "harness/method/calibrate.h"
-#include "harness/model/load_model.h"
+#include "harness/tokenizer/tokenizer.h"
 
 namespace quantref {
 
@@ -49,13 +49,16 @@ inline constexpr double kMostOverlap = 0.01;
 double OverlapShare(const CalibrationSet& set, std::span<const size_t> windows);
 bool IsContaminated(const CalibrationSet& set, std::span<const size_t> windows);
 
-// Draws the samples as GPTQ's scripts do: the text's rows joined as in gptq-2048, BOS once before
-// it where `bos` is one, and windows at uniformly random places (they may overlap). A context
-// shorter than `length` shortens them, and there are no more of them than fit in the text side by
-// side. Throws Error where the text is shorter than one sample.
+// What samples are drawn from, as in GPTQ's scripts: the text's rows joined as in gptq-2048, BOS
+// once before it where `bos` is one.
+TokenStream CalibrationTokens(const Text& text, const Tokenizer& tokenizer,
+                              std::optional<uint32_t> bos);
+
+// Draws windows at uniformly random places (they may overlap) of the text's CalibrationTokens. A
+// model's context shorter than `length` shortens them, and there are no more of them than fit in
+// the text side by side. Throws Error where the text is shorter than one sample.
 CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, const Text& text,
-                               const Model& model, std::optional<uint32_t> bos,
-                               const TestText& test);
+                               const TokenStream& stream, size_t context, const TestText& test);
 
 // Throws Error where the set is contaminated for the windows that may be measured.
 void RefuseContaminated(const CalibrationSet& set);

@@ -13,6 +13,7 @@
 #include "eval/text/calibration_spec.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
+#include "harness/model/load_model.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -59,8 +60,9 @@ CalibrationSet DrawOf(const Calibration& calibration, size_t seed, const Text& t
   std::vector<Window> measured =
       MakeWindows(FindProtocol("gptq-2048"), stream.ids.size(), kContext);
   if (windows > 0) measured.resize(windows);
-  return DrawCalibration(calibration, seed, text, TinyModelWithTokenizer(), 1,
-                         {test, stream, measured});
+  const Model& model = TinyModelWithTokenizer();
+  return DrawCalibration(calibration, seed, text, CalibrationTokens(text, model.tokenizer, 1),
+                         model.config.context, {test, stream, measured});
 }
 
 CalibrationSet Draw(const Calibration& calibration, size_t seed) {

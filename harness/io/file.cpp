@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "harness/base/error.h"
+#include "harness/io/file_pieces.h"
 #include "harness/io/open_file.h"
 
 namespace quantref {
@@ -87,13 +88,15 @@ class TemporaryFile {
   const fs::path& path() const { return path_; }
   void Renamed() { path_.clear(); }
 
-  void WriteAndSync(std::string_view contents, const fs::path& target) {
+  void Write(std::string_view contents, const fs::path& target) {
     while (!contents.empty()) {
       const ssize_t written = ::write(fd_, contents.data(), contents.size());
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) ThrowWrite("cannot write", target, errno);
       contents.remove_prefix(static_cast<size_t>(written));
     }
+  }
+  void Sync(const fs::path& target) {
     if (::fsync(fd_) != 0) ThrowWrite("cannot write to the disk", target, errno);
     // Network file systems report some failed writes only here.
     if (::close(std::exchange(fd_, -1)) != 0) ThrowWrite("cannot write", target, errno);
@@ -134,13 +137,20 @@ std::string ReadFile(const fs::path& path, size_t max_bytes) {
 }
 
 void WriteFileAtomically(const fs::path& name, std::string_view contents, bool may_replace) {
+  WriteFileAtomically(
+      name, [&](const ByteSink& sink) { sink(contents); }, may_replace);
+}
+
+void WriteFileAtomically(const fs::path& name,
+                         const std::function<void(const ByteSink& sink)>& write, bool may_replace) {
   if (!name.has_filename()) throw Error("expected the name of a file", name.string());
   // A rename would put a file in its place, /dev/null's too.
   if (std::error_code error; may_replace && fs::is_other(fs::status(name, error)))
     throw Error("expected a file or a new name, found a device or pipe", name.string());
   const fs::path path = may_replace ? LinkTarget(name) : name;
   TemporaryFile temporary(path);
-  temporary.WriteAndSync(contents, path);
+  write([&](std::string_view bytes) { temporary.Write(bytes, path); });
+  temporary.Sync(path);
   if (may_replace) {
     if (::rename(temporary.path().c_str(), path.c_str()) != 0) {
       ThrowWrite("cannot replace the file", path, errno);

@@ -1,0 +1,363 @@
+#include "harness/method/kept_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "harness/base/check.h"
+#include "harness/base/parallel.h"
+#include "harness/io/binary.h"
+#include "harness/quant/format.h"
+#include "harness/quant/grid.h"
+#include "harness/quant/scale.h"
+
+namespace quantref {
+namespace {
+
+// How a matrix is written.
+enum class Form : uint8_t {
+  kOriginal,  // nothing: the checkpoint has it
+  kPacked,    // codes, to be kept in the reference layout
+  kTiled,     // the same, in the kernels'
+  kFp16,      // numbers that are not the checkpoint's
+  kFp32,
+  kNone,  // cannot be
+};
+
+constexpr std::array kSeconds = {&QuantizeSeconds::forward,   &QuantizeSeconds::statistics,
+                                 &QuantizeSeconds::transform, &QuantizeSeconds::round,
+                                 &QuantizeSeconds::report,    &QuantizeSeconds::shared};
+static_assert(sizeof(QuantizeSeconds) == kSeconds.size() * sizeof(double));
+
+// All linears, whose weights share storage where the head is tied: that one is of the embedding.
+template <typename Weights>
+auto LinearsOf(Weights& weights) {
+  auto linears = AllLinears(weights);
+  if (linears.back() != &weights.head) linears.push_back(&weights.head);
+  return linears;
+}
+
+// The plan's entry of the i-th of these.
+const PlannedLinear& PlannedOf(const std::vector<PlannedLinear>& plan, size_t i) {
+  return i < plan.size() ? plan[i] : plan.front();
+}
+
+Form FormOf(const Linear& linear, const Linear& original, const PlannedLinear& planned) {
+  const Weight& weight = linear.weight;
+  if (weight.SharesStorage(original.weight)) return Form::kOriginal;
+  const PackedMatrix* packed = weight.packed();
+  const TiledMatrix* tiled = weight.tiled();
+  if (packed != nullptr || tiled != nullptr) {
+    const WeightScheme& scheme = packed != nullptr ? packed->scheme() : tiled->scheme();
+    if (planned.scheme != scheme) return Form::kNone;
+    return packed != nullptr ? Form::kPacked : Form::kTiled;
+  }
+  const std::optional<DenseRows> dense = weight.dense();
+  if (!dense || !weight.owned() || dense->type == DenseRows::Type::kBf16) return Form::kNone;
+  return dense->type == DenseRows::Type::kFp16 ? Form::kFp16 : Form::kFp32;
+}
+
+// Codes one behind the other, from the least significant bit of the first byte on; a row ends on a
+// whole byte.
+size_t RowBytes(size_t cols, int bits) { return (cols * static_cast<size_t>(bits) + 7) / 8; }
+
+void PutRow(std::span<const uint8_t> codes, int bits, uint8_t* row) {
+  for (size_t j = 0; j < codes.size(); ++j) {
+    const size_t at = j * static_cast<size_t>(bits);
+    const unsigned shifted = static_cast<unsigned>(codes[j]) << (at % 8);
+    row[at / 8] |= static_cast<uint8_t>(shifted & 0xff);
+    if (shifted > 0xff) row[at / 8 + 1] |= static_cast<uint8_t>(shifted >> 8);
+  }
+}
+
+void TakeRow(const uint8_t* row, int bits, std::span<uint8_t> codes) {
+  for (size_t j = 0; j < codes.size(); ++j) {
+    const size_t at = j * static_cast<size_t>(bits);
+    const bool two = at % 8 + static_cast<size_t>(bits) > 8;
+    const unsigned pair = row[at / 8] | (two ? static_cast<unsigned>(row[at / 8 + 1]) << 8 : 0);
+    codes[j] = static_cast<uint8_t>(pair >> (at % 8) & ((1u << bits) - 1));
+  }
+}
+
+void PutCodes(const PackedMatrix& matrix, std::string& bytes) {
+  const WeightScheme& scheme = matrix.scheme();
+  const ScaleType type = scheme.format->scale;
+  const size_t row_bytes = RowBytes(matrix.cols(), scheme.bits);
+  std::vector<uint8_t> rows(matrix.rows() * row_bytes), codes(matrix.cols()), scales, zeros;
+  for (size_t r = 0; r < matrix.rows(); ++r) {
+    matrix.GetCodes(r, codes);
+    PutRow(codes, scheme.bits, &rows[r * row_bytes]);
+  }
+  scales.resize(matrix.scale_rows() * matrix.scale_cols() * ScaleBytes(type));
+  uint8_t* scale = scales.data();
+  for (size_t r = 0; r < matrix.scale_rows(); ++r) {
+    for (size_t c = 0; c < matrix.scale_cols(); ++c, scale += ScaleBytes(type)) {
+      const Grid grid = matrix.grid(r, c);
+      StoreScale(scheme.format->affine() ? grid.affine().scale : grid.scale(), type,
+                 matrix.exponent(), scale);
+      if (scheme.HasZeros()) zeros.push_back(static_cast<uint8_t>(grid.affine().zero));
+    }
+  }
+  Put(bytes, int32_t{matrix.exponent()});
+  PutList(bytes, matrix.order());
+  PutList(bytes, rows);
+  PutList(bytes, scales);
+  PutList(bytes, zeros);
+}
+
+void PutActivations(const std::optional<ActivationFormat>& format, std::string& bytes) {
+  Put(bytes, static_cast<uint8_t>(format.has_value()));
+  if (!format) return;
+  Put(bytes, int32_t{format->bits});
+  Put(bytes, static_cast<uint8_t>(format->per_token));
+  Put(bytes, static_cast<uint8_t>(format->static_scale.has_value()));
+  Put(bytes, format->static_scale.value_or(0));
+}
+
+void PutLinear(const Linear& linear, Form form, std::string& bytes) {
+  Put(bytes, form);
+  if (form == Form::kPacked) PutCodes(*linear.weight.packed(), bytes);
+  if (form == Form::kTiled) PutCodes(linear.weight.tiled()->Unpack(), bytes);
+  if (form == Form::kFp16 || form == Form::kFp32) {
+    const Matrix<float> values = linear.weight.Decode();
+    PutList(bytes, std::span<const float>(values.data(), values.rows() * values.cols()));
+  }
+  PutList(bytes, linear.bias);
+  PutActivations(linear.activations, bytes);
+}
+
+void PutReport(const LayerReport& layer, std::string& bytes) {
+  for (const std::string* text :
+       {&layer.name, &layer.method, &layer.asked, &layer.packed_sha256, &layer.note})
+    PutList(bytes, *text);
+  for (const double value :
+       {layer.effective_bits, layer.weight_mse, layer.clipped_share, layer.seconds})
+    Put(bytes, value);
+  for (const auto& error : {layer.output_mse, layer.output_error}) {
+    Put(bytes, static_cast<uint8_t>(error.has_value()));
+    Put(bytes, error.value_or(0));
+  }
+  Put(bytes, layer.scale_min);
+  Put(bytes, layer.scale_max);
+}
+
+// Reads from the front of the bytes, as long as they are right.
+class KeptReader {
+ public:
+  explicit KeptReader(std::string_view bytes) : rest_(bytes) {}
+
+  bool good() const { return good_; }
+  bool AtEnd() const { return good_ && rest_.empty(); }
+  void Require(bool condition) { good_ = good_ && condition; }
+
+  template <typename T>
+  T Number() {
+    T value{};
+    Require(good_ && Take(rest_, value));
+    return value;
+  }
+  template <typename List>
+  List Some() {
+    List list;
+    Require(good_ && TakeList(rest_, list));
+    return list;
+  }
+  bool Flag() {
+    const auto flag = Number<uint8_t>();
+    Require(flag <= 1);
+    return flag == 1;
+  }
+
+ private:
+  std::string_view rest_;
+  bool good_ = true;
+};
+
+bool IsOrder(std::span<const uint32_t> order, size_t cols) {
+  if (order.empty()) return true;
+  std::vector<bool> seen(cols);
+  for (const uint32_t column : order) {
+    if (column >= cols || seen[column]) return false;
+    seen[column] = true;
+  }
+  return order.size() == cols;
+}
+
+// False where they are none of such a matrix.
+bool SetGrids(std::span<const uint8_t> scales, std::span<const uint8_t> zeros,
+              PackedMatrix& matrix) {
+  const WeightScheme& scheme = matrix.scheme();
+  const size_t bytes = ScaleBytes(scheme.format->scale);
+  const size_t count = matrix.scale_rows() * matrix.scale_cols();
+  if (scales.size() != count * bytes || zeros.size() != (scheme.HasZeros() ? count : 0))
+    return false;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t row = i / matrix.scale_cols(), col = i % matrix.scale_cols();
+    const float scale = LoadScale(&scales[i * bytes], scheme.format->scale, matrix.exponent());
+    if (!(scale >= 0 && std::isfinite(scale))) return false;
+    if (!scheme.format->affine()) {
+      matrix.set_grid(row, col, Grid(scale, scheme));
+      continue;
+    }
+    const int zero = scheme.HasZeros() ? zeros[i] : 1 << (scheme.bits - 1);
+    if (zero >= 1 << scheme.bits) return false;
+    matrix.set_affine(row, col, {scale, zero});
+  }
+  return true;
+}
+
+Weight TakeCodes(const PlannedLinear& planned, KeptReader& reader) {
+  const auto& [name, rows, cols] = planned.shape;
+  const auto exponent = reader.Number<int32_t>();
+  auto order = reader.Some<std::vector<uint32_t>>();
+  const auto packed = reader.Some<std::vector<uint8_t>>();
+  const auto scales = reader.Some<std::vector<uint8_t>>();
+  const auto zeros = reader.Some<std::vector<uint8_t>>();
+  reader.Require(planned.scheme && -kMostExponent <= exponent && exponent <= kMostExponent &&
+                 IsOrder(order, cols) &&
+                 packed.size() == rows * RowBytes(cols, planned.scheme->bits));
+  if (!reader.good()) return {};
+  const auto matrix = std::make_shared<PackedMatrix>(rows, cols, *planned.scheme);
+  matrix->set_exponent(exponent);
+  matrix->set_order(std::move(order));
+  std::vector<uint8_t> codes(cols);
+  for (size_t r = 0; r < rows; ++r) {
+    TakeRow(&packed[r * RowBytes(cols, planned.scheme->bits)], planned.scheme->bits, codes);
+    matrix->SetCodes(r, codes);
+  }
+  reader.Require(SetGrids(scales, zeros, *matrix));
+  return reader.good() ? Weight(matrix) : Weight();
+}
+
+Weight TakeNumbers(const PlannedLinear& planned, bool halves, KeptReader& reader) {
+  const auto values = reader.Some<std::vector<float>>();
+  const auto& [name, rows, cols] = planned.shape;
+  reader.Require(values.size() == rows * cols);
+  if (!reader.good()) return {};
+  if (halves) return Weight::RoundedToHalf({values.data(), rows, cols}, name);
+  Matrix<float> matrix(rows, cols);
+  std::copy(values.begin(), values.end(), matrix.data());
+  return Weight(std::move(matrix));
+}
+
+std::optional<ActivationFormat> TakeActivations(KeptReader& reader) {
+  if (!reader.Flag()) return std::nullopt;
+  ActivationFormat format;
+  format.bits = reader.Number<int32_t>();
+  reader.Require(format.bits >= kMinBits && format.bits <= kMaxBits);
+  format.per_token = reader.Flag();
+  const bool is_static = reader.Flag();
+  const auto scale = reader.Number<float>();
+  if (is_static) format.static_scale = scale;
+  return format;
+}
+
+// Returns whether the codes are to go into the kernels' layout.
+bool TakeLinear(const PlannedLinear& planned, Linear& linear, KeptReader& reader) {
+  const Form form = reader.Number<Form>();
+  reader.Require(form < Form::kNone);
+  if (form == Form::kPacked || form == Form::kTiled) linear.weight = TakeCodes(planned, reader);
+  if (form == Form::kFp16 || form == Form::kFp32)
+    linear.weight = TakeNumbers(planned, form == Form::kFp16, reader);
+  linear.bias = reader.Some<std::vector<float>>();
+  reader.Require(linear.bias.empty() || linear.bias.size() == planned.shape.rows);
+  linear.activations = TakeActivations(reader);
+  return form == Form::kTiled;
+}
+
+LayerReport TakeReport(const std::vector<PlannedLinear>& plan, KeptReader& reader) {
+  LayerReport layer;
+  for (std::string* text :
+       {&layer.name, &layer.method, &layer.asked, &layer.packed_sha256, &layer.note})
+    *text = reader.Some<std::string>();
+  for (double* value :
+       {&layer.effective_bits, &layer.weight_mse, &layer.clipped_share, &layer.seconds})
+    *value = reader.Number<double>();
+  for (auto* error : {&layer.output_mse, &layer.output_error}) {
+    const bool there = reader.Flag();
+    const auto value = reader.Number<double>();
+    if (there) *error = value;
+  }
+  layer.scale_min = reader.Number<float>();
+  layer.scale_max = reader.Number<float>();
+  const auto planned = std::find_if(plan.begin(), plan.end(), [&](const PlannedLinear& linear) {
+    return linear.shape.name == layer.name;
+  });
+  reader.Require(planned != plan.end() && planned->scheme);
+  if (reader.good()) layer.scheme = *planned->scheme;
+  return layer;
+}
+
+void TakeNorms(ModelWeights& weights, KeptReader& reader) {
+  const auto take = [&](std::vector<float>& gains) {
+    const size_t size = gains.size();
+    gains = reader.Some<std::vector<float>>();
+    reader.Require(gains.size() == size);
+  };
+  for (BlockWeights& block : weights.blocks) {
+    for (std::vector<float>& gains : block.norms) take(gains);
+  }
+  take(weights.final_norm);
+}
+
+}  // namespace
+
+bool WriteModel(const ModelWeights& original, const std::vector<PlannedLinear>& plan,
+                const QuantizedModel& model, const ByteSink& sink) {
+  const std::vector<const Linear*> linears = LinearsOf(model.weights);
+  const std::vector<const Linear*> originals = LinearsOf(original);
+  QR_CHECK_EQ(linears.size(), originals.size());
+  std::vector<Form> forms;
+  for (size_t i = 0; i < linears.size(); ++i)
+    forms.push_back(FormOf(*linears[i], *originals[i], PlannedOf(plan, i)));
+  if (std::ranges::count(forms, Form::kNone) > 0) return false;
+  // A tied head's are the embedding's.
+  const bool tied = linears.size() > plan.size();
+  if (tied) forms.back() = Form::kOriginal;
+
+  std::string bytes;
+  for (const auto part : kSeconds) Put(bytes, model.seconds.*part);
+  Put(bytes, uint64_t{model.layers.size()});
+  for (const LayerReport& layer : model.layers) PutReport(layer, bytes);
+  for (const BlockWeights& block : model.weights.blocks) {
+    for (const std::vector<float>& gains : block.norms) PutList(bytes, gains);
+  }
+  PutList(bytes, model.weights.final_norm);
+  sink(bytes);
+  for (size_t i = 0; i < linears.size(); ++i) {
+    bytes.clear();
+    PutLinear(*linears[i], forms[i], bytes);
+    sink(bytes);
+  }
+  return true;
+}
+
+std::optional<QuantizedModel> ReadModel(std::string_view bytes, const ModelWeights& original,
+                                        const std::vector<PlannedLinear>& plan, size_t threads) {
+  QuantizedModel model{original};
+  KeptReader reader(bytes);
+  for (const auto part : kSeconds) model.seconds.*part = reader.Number<double>();
+  const auto layers = reader.Number<uint64_t>();
+  reader.Require(layers <= plan.size());
+  for (uint64_t i = 0; reader.good() && i < layers; ++i)
+    model.layers.push_back(TakeReport(plan, reader));
+  TakeNorms(model.weights, reader);
+  const std::vector<Linear*> linears = LinearsOf(model.weights);
+  std::vector<size_t> tiled;
+  for (size_t i = 0; reader.good() && i < linears.size(); ++i) {
+    if (TakeLinear(PlannedOf(plan, i), *linears[i], reader)) tiled.push_back(i);
+  }
+  if (!reader.AtEnd()) return std::nullopt;
+  ParallelFor(tiled.size(), threads, [&](size_t i, size_t) {
+    linears[tiled[i]]->weight = linears[tiled[i]]->weight.WithKernels();
+  });
+  if (linears.size() > plan.size()) model.weights.head.weight = model.weights.embedding.weight;
+  return model;
+}
+
+}  // namespace quantref
