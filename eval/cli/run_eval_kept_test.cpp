@@ -34,7 +34,7 @@ Strings Calibrated(std::initializer_list<std::string> more = {}) {
       "--set",
       "throughput=none",
       "--set",
-      "quantize={methods: [gptq, awq], weights: {bits: 4, group: 32}, awq: {grid: 40}}",
+      "quantize={methods: [gptq, awq], weights: {bits: 4, group: 32}, awq: {grid: 100}}",
       "--set",
       "calibration={dataset: sample, split: validation, samples: 2, length: 256}"};
   arguments.insert(arguments.end(), more);
@@ -53,6 +53,9 @@ ProcessResult EndBehindTheFirstCell(const RunEvalLab& lab, int signal) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (KeptFiles(lab).empty() && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  // The message counts a cell once its folder is synchronized, a moment after its file has its
+  // name.
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
   process.Signal(signal);
   return process.Wait();
 }
