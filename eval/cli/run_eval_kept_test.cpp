@@ -34,7 +34,7 @@ Strings Calibrated(std::initializer_list<std::string> more = {}) {
       "--set",
       "throughput=none",
       "--set",
-      "quantize={methods: [gptq, awq], weights: {bits: 4, group: 32}, awq: {grid: 100}}",
+      "quantize={methods: [gptq, awq], weights: {bits: 4, group: 32}, awq: {grid: 60}}",
       "--set",
       "calibration={dataset: sample, split: validation, samples: 2, length: 256}"};
   arguments.insert(arguments.end(), more);
