@@ -8,6 +8,7 @@
 #include "harness/base/check.h"
 #include "harness/base/huge_memory.h"
 #include "harness/kernels/check_products.h"
+#include "harness/model/ops.h"
 
 namespace quantref {
 namespace {
@@ -96,8 +97,13 @@ void Contestant::Run(MatrixView<const float> x, MatrixView<float> y, LinearScrat
 
 bool Contestant::IsRight(MatrixView<const float> x, MatrixView<const float> y, Rng& rng) const {
   const Weight& weight = copies_[last_].weight;
-  if (weight.tiled() != nullptr)
+  if (weight.tiled() != nullptr && MultipliesCodes(format_.activations, x.rows()))
     return EqualsReference(x, format_.activations, *weight.tiled(), y, rng);
+  if (weight.tiled() != nullptr) {  // read as decoded panels, in FP32 products
+    const Matrix<float> decoded = weight.Decode();
+    const DenseRows rows{decoded.data(), DenseRows::Type::kFp32, decoded.rows(), decoded.cols()};
+    return SampledError(x, rows, y, rng) <= ErrorBound(weight.cols());
+  }
   const std::optional<DenseRows> dense = weight.dense();
   QR_CHECK(dense.has_value());
   return SampledError(x, *dense, y, rng) <= ErrorBound(weight.cols());
