@@ -132,7 +132,7 @@ TEST_CASE("throughput: a wrong product is found, whatever the weights", "[throug
         DenseFormat(DenseRows::Type::kFp32)}) {
     Contestant contestant(format, nullptr, kRows, kCols, 3, rng);
     CHECK(contestant.copies() == 3);
-    for (const size_t tokens : {1, 20}) {
+    for (const size_t tokens : {1, 20, 128}) {
       Matrix<float> x(tokens, kCols), y(tokens, kRows);
       for (size_t i = 0; i < tokens * kCols; ++i) x.data()[i] = static_cast<float>(rng.Normal());
       LinearScratch scratch;
