@@ -19,8 +19,8 @@ class QuantizingNote {
  public:
   QuantizingNote(bool resumed, size_t cells) : cells_(cells) {
     note_.emplace(resumed
-                      ? "quantizing is not kept; windows of the run before still are, for --resume"
-                      : "nothing of this is kept: no window is measured yet");
+                      ? "nothing new is kept: no cell is final yet; what earlier runs kept stays"
+                      : "nothing of this is kept: no cell is final and no window measured yet");
   }
   void CountKept() {
     note_.emplace(

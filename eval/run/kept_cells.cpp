@@ -78,13 +78,13 @@ bool TakeKept(const GroupContext& group, GroupCell& cell) {
   const fs::path path = FileOf(group, key);
   std::error_code error;
   if (!fs::exists(path, error)) return false;
-  std::string why = "it is damaged";
+  std::string why = "it is damaged, or not of this model";
   try {
     if (auto kept = ReadKept(group, cell, path, key)) {
       std::tie(cell.quantized, cell.weights_sha256) = std::move(*kept);
       cell.kept = path;
       if (!group.options.quiet)
-        Say("{} {}: quantized by the interrupted run\n", cell.config->name, cell.label);
+        Say("{} {}: quantized by an earlier run\n", cell.config->name, cell.label);
       return true;
     }
   } catch (const Interrupted&) {
@@ -135,7 +135,7 @@ void RemoveKept(const Pass& cells) noexcept {
 std::string LeftBehindText(const GroupContext& group, const std::vector<GroupCell>& cells) {
   std::set<fs::path> own;
   for (const GroupCell& cell : cells) {
-    if (IsKept(cell)) own.insert(FileOf(group, KeyOf(group, cell)).filename());
+    if (IsKept(cell) && !cell.finished) own.insert(FileOf(group, KeyOf(group, cell)).filename());
   }
   double bytes = 0;
   std::error_code error;
@@ -149,8 +149,8 @@ std::string LeftBehindText(const GroupContext& group, const std::vector<GroupCel
   }
   if (bytes == 0) return "";
   return fmt::format(
-      "{:.1f} MB in {}/{}*{} are quantized cells of other interrupted runs: remove them where none "
-      "will be resumed\n",
+      "{:.1f} MB in {}/{}*{} are quantized cells of other runs: remove them where none is at work "
+      "or will be resumed\n",
       bytes / 1e6, group.options.out.string(), kCellStart, kCellEnd);
 }
 

@@ -294,13 +294,15 @@ LayerReport TakeReport(const std::vector<PlannedLinear>& plan, KeptReader& reade
 }
 
 void TakeNorms(ModelWeights& weights, KeptReader& reader) {
-  const auto take = [&](std::vector<float>& gains) {
-    const size_t size = gains.size();
-    gains = reader.Some<std::vector<float>>();
-    reader.Require(gains.size() == size);
+  const auto take = [&](std::vector<float>& numbers) {
+    const size_t size = numbers.size();
+    numbers = reader.Some<std::vector<float>>();
+    reader.Require(numbers.size() == size);
   };
   for (BlockWeights& block : weights.blocks) {
-    for (std::vector<float>& gains : block.norms) take(gains);
+    for (auto* vectors : {&block.norms, &block.norm_biases}) {
+      for (std::vector<float>& numbers : *vectors) take(numbers);
+    }
   }
   take(weights.final_norm);
 }
@@ -325,7 +327,9 @@ bool WriteModel(const ModelWeights& original, const std::vector<PlannedLinear>& 
   Put(bytes, uint64_t{model.layers.size()});
   for (const LayerReport& layer : model.layers) PutReport(layer, bytes);
   for (const BlockWeights& block : model.weights.blocks) {
-    for (const std::vector<float>& gains : block.norms) PutList(bytes, gains);
+    for (const auto* vectors : {&block.norms, &block.norm_biases}) {
+      for (const std::vector<float>& numbers : *vectors) PutList(bytes, numbers);
+    }
   }
   PutList(bytes, model.weights.final_norm);
   sink(bytes);

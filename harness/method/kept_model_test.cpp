@@ -1,6 +1,7 @@
 #include "harness/method/kept_model.h"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -130,6 +131,23 @@ TEST_CASE("kept_model: what was written is read, to the same hash and the same n
     CHECK(got[i]->bias == expected[i]->bias);
   }
   CHECK(read->weights.head.weight.SharesStorage(read->weights.embedding.weight) == tied);
+}
+
+TEST_CASE("kept_model: biases of norms, which transforms divide, are kept") {
+  const std::filesystem::path folder = testing::SourceDir() / "harness/model/testdata/opt_f16";
+  const ModelConfig config = ReadConfig(folder / "config.json");
+  const ModelWeights weights =
+      LoadWeights(config, Checkpoint::Open(folder), WeightType::kNative, 1);
+  const std::vector<PlannedLinear> plan = PlanModel(KeptSpec(true), config);
+  QuantizedModel model{weights};
+  std::vector<float>& biases = model.weights.blocks[0].norm_biases[0];
+  REQUIRE_FALSE(biases.empty());
+  biases[1] += 2;
+  std::string bytes;
+  REQUIRE(WriteModel(weights, plan, model, [&](std::string_view piece) { bytes += piece; }));
+  const auto read = ReadModel(bytes, weights, plan, 1);
+  REQUIRE(read);
+  CHECK(read->weights.blocks[0].norm_biases == model.weights.blocks[0].norm_biases);
 }
 
 TEST_CASE("kept_model: what is cut short, too long or of another plan is refused") {
