@@ -202,14 +202,17 @@ class GgufConfig {
     Json scaling = Json::object();
     if (const auto context = file_.Count(Key("rope.scaling.original_context_length")))
       scaling["original_max_position_embeddings"] = *context;
-    if (ReadFactors(scaling)) {
-      config_["rope_scaling"] = scaling;
-      return;
-    }
     auto factor = file_.Number(Key("rope.scaling.factor"));
     if (!factor) factor = file_.Number(Key("rope.scale_linear"));
     const std::string type(
         file_.Text(Key("rope.scaling.type")).value_or(factor ? "linear" : "none"));
+    if (ReadFactors(scaling)) {
+      // What else the file asks for would have to be done beside the factors.
+      if (type != "none" && type != "longrope" && (type != "linear" || factor.value_or(1) != 1))
+        Unsupported(fmt::format("{} \"{}\" beside factors", Key("rope.scaling.type"), type));
+      config_["rope_scaling"] = scaling;
+      return;
+    }
     if (type == "none" || (type == "linear" && factor.value_or(1) == 1)) return;
     if (type != "linear" && type != "yarn")
       Unsupported(fmt::format("{} \"{}\"", Key("rope.scaling.type"), type));

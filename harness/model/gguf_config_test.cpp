@@ -231,6 +231,10 @@ TEST_CASE("gguf_config: rotary factors and scaling", "[gguf_config]") {
                     .U32("llama.rope.scaling.original_context_length", 128))["rope_type"] ==
         "yarn");
   CHECK_ERROR(JsonOf(testing::TinyGguf({}).Text("llama.rope.scaling.type", "odd")), "\"odd\"");
+  CHECK_ERROR(JsonOf(testing::TinyGguf({})
+                         .AddFloats("rope_freqs.weight", {4}, factors)
+                         .F32("llama.rope.scaling.factor", 4)),
+              "\"linear\" beside factors");
   CHECK_ERROR(JsonOf(testing::TinyGguf({}).Add("rope_freqs.weight", 1, {4}, "12345678")),
               "rope_freqs.weight", "F32");
 }
