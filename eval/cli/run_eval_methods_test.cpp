@@ -36,7 +36,7 @@ std::string Config(const std::string& quantize, const std::string& calibration =
 constexpr char kInt3[] = "weights: {bits: 3, group: 16}";
 
 ProcessResult MeasureConfig(const RunEvalLab& lab, const std::string& config,
-                        const Strings& arguments = {}) {
+                            const Strings& arguments = {}) {
   WriteCalibrationText(lab);
   WriteFile(lab / "methods.yaml", config);
   Strings all = {"methods.yaml"};
@@ -89,7 +89,7 @@ TEST_CASE("run_eval: calibrated results do not depend on threads and neighbours"
   const std::string quantize = std::string("methods: [awq+gptq], ") + kInt3;
   REQUIRE(MeasureConfig(lab, Config(quantize), {"--threads", "1", "--out", "one"}).exit_code == 0);
   REQUIRE(MeasureConfig(lab, Config(std::string("methods: [gptq, awq+gptq], ") + kInt3),
-                    {"--threads", "4", "--out", "four"})
+                        {"--threads", "4", "--out", "four"})
               .exit_code == 0);
   const auto hashes = [&](const std::string& folder) {
     for (const auto& entry : fs::directory_iterator(lab / folder)) {
@@ -188,7 +188,8 @@ TEST_CASE("run_eval: calibrating on the test text is refused, or stamped", "[met
   CHECK(refused.err.find("the calibration text is the text that is measured") != std::string::npos);
   CHECK(refused.err.find("calibration.allow_overlap") != std::string::npos);
   CHECK(lab.RecordFiles().empty());
-  const ProcessResult allowed = MeasureConfig(lab, config, {"--set", "calibration.allow_overlap=true"});
+  const ProcessResult allowed =
+      MeasureConfig(lab, config, {"--set", "calibration.allow_overlap=true"});
   CHECK(allowed.exit_code == 0);
   CHECK(allowed.out.find("CONTAMINATED: ") != std::string::npos);
   CHECK(lab.Record("gptq")["calibration"]["contaminated"] == true);
@@ -250,7 +251,8 @@ TEST_CASE("run_eval: too short a calibration text, and one that is not there", "
   WriteFile(lab / "short.txt", "a few words\n");
   std::string config = Config("methods: [gptq]");
   config.replace(config.find("./calibration.txt"), 17, "./short.txt");
-  const ProcessResult too_short = MeasureConfig(lab, config, {"--set", "quantize.weights.group=16"});
+  const ProcessResult too_short =
+      MeasureConfig(lab, config, {"--set", "quantize.weights.group=16"});
   CHECK(too_short.exit_code == 2);
   CHECK(too_short.err.find("at least one sample of 64 tokens") != std::string::npos);
   config.replace(config.find("./short.txt"), 11, "./none.txt");

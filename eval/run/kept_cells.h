@@ -14,7 +14,7 @@ namespace quantref {
 // all that its weights depend on: program, checkpoint, config but for other cells' methods,
 // calibration tokens, ISA.
 
-// Puts what an interrupted run kept of the cell into it, where this run is to go on with one. False
+// Puts what an earlier run kept of the cell into it, where this run is to go on with one. False
 // where there is nothing, or, which is said, where it is damaged.
 bool TakeKept(const GroupContext& group, GroupCell& cell);
 

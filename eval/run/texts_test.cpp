@@ -29,7 +29,7 @@ TEST_CASE("texts: a look says of how much it is, and gives what intervals there 
   CHECK(Contains(text, "fp16"));
   CHECK(Contains(text, "rtn"));
   CHECK(Contains(text, "21.9"));  // exp of 247 nats over 80 tokens
-  CHECK(Contains(text, "1.01"));   // exp(0.01) - 1 in percent
+  CHECK(Contains(text, "1.01"));  // exp(0.01) - 1 in percent
 }
 
 }  // namespace

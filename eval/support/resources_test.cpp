@@ -49,7 +49,7 @@ TEST_CASE("resources: what is neither a bundled model nor a folder is an error")
   CHECK_ERROR(FindModel(std::string(5000, 'x')), "no folder and no .gguf file");
 }
 
-// HOME and XDG_CACHE_HOME as they were before.
+// XDG_CACHE_HOME, as it was before at the end.
 class CacheHome {
  public:
   explicit CacheHome(const std::string& value) { Set(value.c_str()); }

@@ -7,9 +7,9 @@
 
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
-#include "harness/tokenizer/tokenizer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
+#include "harness/tokenizer/tokenizer.h"
 
 namespace quantref {
 namespace {
