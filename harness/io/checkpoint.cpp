@@ -24,12 +24,6 @@ namespace {
 constexpr std::string_view kSingleFile = "model.safetensors";
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 
-// A link whose target is missing counts as present: then opening it says what is wrong.
-bool IsPresent(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
-}
-
 std::vector<std::string> FileNames(const fs::path& dir) {
   std::vector<std::string> names;
   try {
@@ -216,6 +210,13 @@ const Tensor& Checkpoint::Get(std::string_view name) const {
                 dir_.string(), "check that the weights and config.json belong to the same model");
   }
   return *tensor;
+}
+
+const Tensor* Checkpoint::FindStored(std::string_view name) const {
+  for (const GgufFile& file : gguf_) {
+    if (const Tensor* const tensor = file.Find(name)) return tensor;
+  }
+  return nullptr;
 }
 
 uint64_t Checkpoint::FileBytes() const {

@@ -34,6 +34,8 @@ class Checkpoint {
 
   const Tensor* Find(std::string_view name) const;  // nullptr if there is none
   const Tensor& Get(std::string_view name) const;   // Error if there is none
+  // A tensor of a GGUF model under the name that its files have; nullptr if there is none.
+  const Tensor* FindStored(std::string_view name) const;
 
   const std::vector<std::string>& names() const { return names_; }  // of all tensors, sorted
   const std::filesystem::path& dir() const { return dir_; }         // or the GGUF file

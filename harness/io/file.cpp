@@ -165,4 +165,9 @@ void WriteFileAtomically(const fs::path& name,
   SyncFolder(FolderOf(path));
 }
 
+bool IsPresent(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
+}
+
 }  // namespace quantref

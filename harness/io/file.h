@@ -20,4 +20,7 @@ std::string ReadFile(const std::filesystem::path& path, size_t max_bytes);
 void WriteFileAtomically(const std::filesystem::path& name, std::string_view contents,
                          bool may_replace);
 
+// A link whose target is missing counts as present: then opening it says what is wrong.
+bool IsPresent(const std::filesystem::path& path);
+
 }  // namespace quantref

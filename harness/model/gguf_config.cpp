@@ -164,7 +164,7 @@ class GgufConfig {
 
   // A tensor of factors by which rotary frequencies are divided; empty where the file has none.
   std::vector<float> Factors(std::string_view name) const {
-    const Tensor* const stored = file_.Find(name);
+    const Tensor* const stored = checkpoint_.FindStored(name);
     if (stored == nullptr) return {};
     if (stored->dtype != DType::kF32 || stored->shape.size() != 1) {
       throw Error("expected a list of F32 numbers, found another type or shape",

@@ -197,6 +197,22 @@ TEST_CASE("gguf_config: a sliding window makes a Mistral of it", "[gguf_config]"
   CHECK(config["sliding_window"] == 7);
 }
 
+TEST_CASE("gguf_config: rotary factors may lie in another part", "[gguf_config]") {
+  const TempDir dir;
+  const std::vector<float> factors = {1, 1, 2.5f, 8};
+  testing::TinyGguf({})
+      .U32("split.no", 0)
+      .U32("split.count", 2)
+      .Write(dir / "m-00001-of-00002.gguf");
+  GgufBuilder()
+      .U32("split.no", 1)
+      .U32("split.count", 2)
+      .AddFloats("rope_freqs.weight", {4}, factors)
+      .Write(dir / "m-00002-of-00002.gguf");
+  const json config = GgufConfigJson(*Checkpoint::Open(dir.path()));
+  CHECK(config["rope_scaling"]["short_factor"] == json(factors));
+}
+
 TEST_CASE("gguf_config: rotary factors and scaling", "[gguf_config]") {
   const auto scaling = [](const GgufBuilder& builder) { return JsonOf(builder)["rope_scaling"]; };
   const std::vector<float> factors = {1, 1, 2.5f, 8};
