@@ -48,7 +48,7 @@ std::map<CellName, StoredRecord> NewestCells(std::span<const std::string> paths,
 // How many cells the baseline has that the file is already; 0 where there is no file.
 size_t Replaced(const fs::path& file) {
   std::error_code error;
-  if (!fs::exists(fs::symlink_status(file, error))) return 0;
+  if (!IsPresent(file)) return 0;
   const RecordSet old = ReadRecords(file, 1);
   if (!old.is_set || fs::is_directory(file, error))
     throw Error("expected a new file or a baseline, found something else", file.string(),

@@ -49,10 +49,6 @@ struct GgmlTypeRow {
   GgmlType type;
   std::string_view name;  // ggml's: "Q4_K"
   size_t elements, bytes;
-
-  double BitsPerElement() const {
-    return 8 * static_cast<double>(bytes) / static_cast<double>(elements);
-  }
 };
 
 const GgmlTypeRow& GgmlRow(GgmlType type);

@@ -40,7 +40,8 @@ TextRead ReadBy(const CalibrationData& data, const DataNeeds& needs);
 enum class GramPart { kNone, kBlocks, kAll };
 
 // What these needs ask for, of a tap whose readers are planned so: nothing where none of them is
-// quantized. kBlocks: squares of GramBlock columns on the diagonal, which hold those of every scale.
+// quantized. kBlocks: squares of kGramBlock columns on the diagonal, which hold those of every
+// scale.
 GramPart GramOf(const BlockPlan& block, Tap tap, const DataNeeds& needs);
 inline constexpr size_t kGramBlock = 256;
 

@@ -46,9 +46,8 @@ class CellAtWork {
 
   // What progress it will report, of so many samples.
   size_t Units(size_t samples) const;
-  // Takes note of units that are done; the last call takes what never came.
   void Done(size_t units, QuantizeProgress& progress, std::string_view what);
-  void DoneAll(size_t samples, QuantizeProgress& progress);
+  void DoneAll(size_t samples, QuantizeProgress& progress);  // what is left, done or not
 
   // The block as it is planned, without statistics.
   CalibratedBlock Planned(const BlockShape& shape, const BlockWeights& reference) const;

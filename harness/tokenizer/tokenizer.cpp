@@ -7,6 +7,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/io/file.h"
 #include "harness/tokenizer/sentencepiece.h"
 #include "harness/tokenizer/text_encoder.h"
 #include "harness/tokenizer/tiktoken.h"
@@ -20,11 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxFileBytes = size_t{256} << 20;
-
-bool IsThere(const fs::path& file) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(file, ignored));  // a broken link is, and fails by name
-}
 
 FileContents ReadTokenizerFile(const fs::path& file) { return ReadInput(file, kMaxFileBytes); }
 
@@ -62,7 +58,7 @@ fs::path TiktokenOf(const fs::path& folder) {
 
 Tokenizer TokenizerOfVocabMerges(const fs::path& folder, const TokenizerConfig& config) {
   const fs::path added = folder / "added_tokens.json";
-  if (IsThere(added) && config.added.empty()) {
+  if (IsPresent(added) && config.added.empty()) {
     throw Error(
         "added_tokens.json without added_tokens_decoder of tokenizer_config.json: which of "
         "its tokens are special is not known",
@@ -74,16 +70,16 @@ Tokenizer TokenizerOfVocabMerges(const fs::path& folder, const TokenizerConfig& 
 
 Tokenizer TokenizerOfFolder(const fs::path& folder, const TokenizerConfig& config) {
   const fs::path model = folder / "tokenizer.model", json = folder / "tokenizer.json";
-  if (IsThere(model)) {
+  if (IsPresent(model)) {
     FileContents file = ReadTokenizerFile(model);
     // tokenizer.json says how text is split, tiktoken's file does not.
-    if (!IsThere(json) || !LooksLikeTiktoken(file.bytes))
+    if (!IsPresent(json) || !LooksLikeTiktoken(file.bytes))
       return TokenizerOfFile(std::move(file), config);
   }
-  if (IsThere(json)) return TokenizerOfFile(ReadTokenizerFile(json), config);
+  if (IsPresent(json)) return TokenizerOfFile(ReadTokenizerFile(json), config);
   if (const fs::path ranks = TiktokenOf(folder); !ranks.empty())
     return TokenizerOfFile(ReadTokenizerFile(ranks), config);
-  if (IsThere(folder / "vocab.json") && IsThere(folder / "merges.txt"))
+  if (IsPresent(folder / "vocab.json") && IsPresent(folder / "merges.txt"))
     return TokenizerOfVocabMerges(folder, config);
   throw Error(
       "expected a tokenizer, found no such file", (folder / "tokenizer.model").string(),
@@ -99,7 +95,7 @@ Tokenizer::Tokenizer(TokenizerFacts facts, std::shared_ptr<const TextEncoder> en
 Tokenizer Tokenizer::Load(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) return TokenizerOfFolder(path, ReadTokenizerConfig(path));
-  if (!IsThere(path)) throw Error("expected a tokenizer, found no such file", path.string());
+  if (!IsPresent(path)) throw Error("expected a tokenizer, found no such file", path.string());
   return TokenizerOfFile(ReadTokenizerFile(path), ReadTokenizerConfig(path.parent_path()));
 }
 

@@ -1,8 +1,8 @@
 #include "harness/tokenizer/tokenizer_config.h"
 
 #include <charconv>
-#include <system_error>
 
+#include "harness/io/file.h"
 #include "harness/io/json_file.h"
 #include "harness/io/json_reader.h"
 #include "harness/tokenizer/json_node.h"
@@ -37,8 +37,7 @@ TokenizerConfig ReadTokenizerConfig(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "tokenizer_config.json";
   TokenizerConfig config;
   config.path = file.string();
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return config;
+  if (!IsPresent(file)) return config;
   const JsonDocument document = JsonDocument::Read(file);
   const JsonNode root(document.root(), "", config.path);
   root.Map();

@@ -3,7 +3,7 @@
 Each variant is a folder like those of make_tiny_checkpoints.py: config.json as transformers saves it
 (or as older versions did), model.safetensors, expected.json with input_ids, logits and nll. The
 figures are transformers' in float64, attention by its definition ("eager"), from the weights as
-stored. Needs torch and transformers.
+stored. Needs torch, transformers and safetensors.
 """
 import argparse
 import json
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-import safetensors_io
 from make_tiny_checkpoints import DEFAULT_OUT, LOGITS_KEPT, VOCAB, write_json
 
 POSITIONS = 40
@@ -163,7 +163,7 @@ def random_weights(model: torch.nn.Module, dtype: torch.dtype, rng: np.random.Ge
         parameter.data = torch.tensor(values).to(dtype).to(torch.float64)
 
 
-def stored_tensors(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, np.ndarray]:
+def stored_tensors(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     tied = model.config.tie_word_embeddings
     tensors = {}
     for name, parameter in model.named_parameters():
@@ -191,8 +191,6 @@ def write_variant(out: Path, variant: Variant, seed: int) -> None:
     # What says nothing of the numbers.
     dropped += ["transformers_version", "id2label", "label2id", "_name_or_path", "dtype"]
     write_json(folder / "config.json", {k: v for k, v in saved.items() if k not in dropped})
-    from safetensors.torch import save_file
-
     save_file(stored_tensors(model, dtype), str(folder / "model.safetensors"))
     rows = [json.dumps([round(x, 9) for x in row]) for row in logits[:, :LOGITS_KEPT].tolist()]
     text = '{\n"input_ids": ' + json.dumps(ids.tolist())
