@@ -67,11 +67,12 @@ void SearchLimits(CalibratedBlock& block, const ClipGrid& clip, size_t threads) 
   }
 }
 
-// The diagonal blocks of the Gram matrix, each divided by the mean of its diagonal, which brings
-// the sums of any number of tokens into FP32's range.
-std::vector<Matrix<float>> DiagonalBlocks(MatrixView<const double> gram, size_t width) {
+// The diagonal blocks of the Gram matrix, one for each scale of a row, each divided by the mean of
+// its diagonal, which brings the sums of any number of tokens into FP32's range.
+std::vector<Matrix<float>> DiagonalBlocks(MatrixView<const double> gram, const ScaleShape& shape) {
   std::vector<Matrix<float>> blocks;
-  for (size_t first = 0; first < gram.rows(); first += width) {
+  for (size_t s = 0; s < shape.cols; ++s) {
+    const size_t first = shape.Begin(s), width = shape.Size(s);
     double trace = 0;
     for (size_t i = first; i < first + width; ++i) trace += gram(i, i);
     const double factor = trace > 0 ? static_cast<double>(width) / trace : 0.0;
@@ -107,17 +108,17 @@ class TileSearch {
         scheme_(scheme),
         gram_(gram),
         limits_(limits),
-        width_(weights.cols() / gram.size()),
+        shape_(ShapeOfScales(weights.rows(), weights.cols(), scheme)),
         largest_(limits.rows(), limits.cols()),
         trial_(limits.rows(), limits.cols()),
         least_(limits.rows(), limits.cols()),
         change_(weights.rows(), weights.cols()),
-        product_(weights.rows(), width_) {}
+        product_(weights.rows(), shape_.cols_each) {}
 
   void Run(const ClipGrid& clip) {
     for (size_t r = 0; r < limits_.rows(); ++r) {
       for (size_t g = 0; g < limits_.cols(); ++g) {
-        largest_(r, g) = AbsMax(weights_.row_span(r).subspan(g * width_, width_));
+        largest_(r, g) = AbsMax(weights_.row_span(r).subspan(shape_.Begin(g), shape_.Size(g)));
         limits_(r, g) = largest_(r, g);
         least_(r, g) = std::numeric_limits<double>::infinity();
       }
@@ -142,10 +143,12 @@ class TileSearch {
       for (size_t c = 0; c < weights_.cols(); ++c) change_(r, c) = weights_(r, c) - change_(r, c);
     }
     for (size_t g = 0; g < limits_.cols(); ++g) {
-      const MatrixView<const float> change = change_.view().Cols(g * width_, width_);
-      MultiplyTransposed(change, gram_[g].view(), product_.view());
+      const size_t width = shape_.Size(g);
+      const MatrixView<const float> change = change_.view().Cols(shape_.Begin(g), width);
+      const MatrixView<float> product = product_.view().Cols(0, width);
+      MultiplyTransposed(change, gram_[g].view(), product);
       for (size_t r = 0; r < limits_.rows(); ++r) {
-        const double error = Dot(change.row_span(r), product_.view().row_span(r));
+        const double error = Dot(change.row_span(r), product.row_span(r));
         if (!(error < least_(r, g))) continue;
         least_(r, g) = error;
         limits_(r, g) = trial_(r, g);
@@ -157,7 +160,7 @@ class TileSearch {
   const WeightScheme& scheme_;
   const std::vector<Matrix<float>>& gram_;
   MatrixView<float> limits_;
-  size_t width_;  // weights that share a limit
+  const ScaleShape shape_;  // weights that share a limit
   Matrix<float> largest_, trial_;
   Matrix<double> least_;
   Matrix<float> change_, product_;
@@ -194,7 +197,7 @@ SearchWork Awq::Searches(const BlockPlan& block, const Knobs& knobs) const {
     const auto& [shape, scheme, method] = block[row.index];
     if (!knobs.Flag("clip") || !row.clippable || !HasLimits(scheme)) continue;
     const double weights = static_cast<double>(shape.rows * shape.cols);
-    const size_t width = scheme->granularity == Granularity::kRow ? shape.cols : scheme->group;
+    const size_t width = ShapeOfScales(shape.rows, shape.cols, *scheme).cols_each;
     work.rounded += steps * weights;
     work.products += steps * 2 * weights * static_cast<double>(width);
   }
@@ -219,8 +222,8 @@ Matrix<float> AwqLimits(MatrixView<const float> weights, const WeightScheme& sch
   QR_CHECK(scheme.granularity == Granularity::kRow || scheme.granularity == Granularity::kGroup);
   QR_CHECK_EQ(gram.rows(), weights.cols());
   QR_CHECK(0 < clip.steps && clip.steps <= clip.grid);
-  const size_t width = scheme.granularity == Granularity::kRow ? weights.cols() : scheme.group;
-  const std::vector<Matrix<float>> blocks = DiagonalBlocks(gram, width);
+  const std::vector<Matrix<float>> blocks =
+      DiagonalBlocks(gram, ShapeOfScales(weights.rows(), weights.cols(), scheme));
   Matrix<float> limits(weights.rows(), blocks.size());
   constexpr size_t kTileRows = 64;
   ParallelFor((weights.rows() + kTileRows - 1) / kTileRows, threads, [&](size_t tile, size_t) {

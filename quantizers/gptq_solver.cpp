@@ -65,11 +65,12 @@ class TileSolver {
         options_(options),
         packed_(packed),
         scheme_(packed.scheme()),
+        shape_(packed.scales()),
         block_(FittingBlock()),
         tile_(std::min(kTileRows, weights.rows()), weights.cols()),
         errors_(tile_.rows(), std::min(block_, weights.cols())),
         codes_(tile_.rows(), weights.cols()),
-        grids_(tile_.rows() * packed.scale_cols()) {
+        grids_(tile_.rows() * shape_.cols) {
     for (size_t p = 0; p < weights.cols(); ++p) {
       place_.push_back(options.regroup ? static_cast<uint32_t>(p) : factor.order[p]);
     }
@@ -83,15 +84,16 @@ class TileSolver {
   void Load(size_t first, size_t count);
   void RoundBlock(size_t first_row, size_t r, size_t end_row, size_t from, size_t end);
   void RoundWeight(size_t r, size_t from, size_t p, size_t end);
-  Grid GroupGrid(size_t row, const float* weights, size_t position) const;
+  Grid GroupGrid(size_t row, const float* weights, size_t s) const;
   void Store(size_t first, size_t count);
-  Grid* RowGrids(size_t r) { return &grids_[r * packed_.scale_cols()]; }
+  Grid* RowGrids(size_t r) { return &grids_[r * shape_.cols]; }
 
   const MatrixView<const float> weights_, limits_;
   const GptqFactor& factor_;
   const GptqOptions& options_;
   PackedMatrix& packed_;
   const WeightScheme scheme_;
+  const ScaleShape shape_;
   const size_t block_;
   const VectorOps& ops_ = Ops();
   std::vector<uint32_t> place_;  // by position in processing order: that in the packed row
@@ -104,7 +106,7 @@ class TileSolver {
 // With regroup no group may begin where updates are outstanding: groups make up the block or blocks
 // the group.
 size_t TileSolver::FittingBlock() const {
-  const size_t group = scheme_.group;
+  const size_t group = shape_.cols_each;
   if (!options_.regroup || group % options_.block == 0) return options_.block;
   return std::max(options_.block / group, size_t{1}) * group;
 }
@@ -131,19 +133,17 @@ void TileSolver::Load(size_t first, size_t count) {
   for (size_t r = 0; r < count; ++r) {
     const float* row = weights_.row(first + r);
     for (size_t p = 0; p < weights_.cols(); ++p) tile_(r, p) = row[factor_.order[p]];
-    const size_t scale_row = (first + r) / packed_.rows_per_scale();
-    for (size_t s = 0; s < packed_.scale_cols(); ++s) {
-      RowGrids(r)[s] = packed_.grid(scale_row, s);
-    }
+    const size_t scale_row = shape_.RowOf(first + r);
+    for (size_t s = 0; s < shape_.cols; ++s) RowGrids(r)[s] = packed_.grid(scale_row, s);
   }
 }
 
 // One column after another; rows are independent, so several hide each other's latency.
 void TileSolver::RoundBlock(size_t first_row, size_t r, size_t end_row, size_t from, size_t end) {
-  const size_t step = packed_.cols_per_scale();
   for (size_t p = from; p < end; ++p) {
-    for (size_t i = r; options_.regroup && p % step == 0 && i < end_row; ++i) {
-      RowGrids(i)[p / step] = GroupGrid(first_row + i, tile_.row(i), p);
+    const size_t s = shape_.ColOf(p);
+    for (size_t i = r; options_.regroup && p == shape_.Begin(s) && i < end_row; ++i) {
+      RowGrids(i)[s] = GroupGrid(first_row + i, tile_.row(i), s);
     }
     for (size_t i = r; i < end_row; ++i) RoundWeight(i, from, p, end);
   }
@@ -155,32 +155,33 @@ void TileSolver::RoundWeight(size_t r, size_t from, size_t p, size_t end) {
   if (!std::isfinite(w[p])) {
     throw Error("the updated weights diverge", "gptq", "use a larger quantize.gptq.damp");
   }
-  const Grid::Point point = RowGrids(r)[place_[p] / packed_.cols_per_scale()].Nearest(w[p]);
+  const Grid::Point point = RowGrids(r)[shape_.ColOf(place_[p])].Nearest(w[p]);
   const float error = w[p] - point.value;
   codes_(r, place_[p]) = static_cast<uint8_t>(point.code);
   errors_(r, p - from) = error;
   ops_.subtract_scaled(w + p + 1, error, factor_.ratios.row(p) + p + 1, end - p - 1);
 }
 
-// For the group that begins at the position.
-Grid TileSolver::GroupGrid(size_t row, const float* weights, size_t position) const {
+// For group s of the row, whose weights by position are as updated.
+Grid TileSolver::GroupGrid(size_t row, const float* weights, size_t s) const {
   // Updated weights may have grown beyond any grid.
   const float widest = WidestRange(scheme_, packed_.exponent());
   ValueRange range{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
-  for (size_t p = position; p < position + scheme_.group; ++p) {
+  for (size_t p = shape_.Begin(s); p < shape_.End(s); ++p) {
     float limit = widest;
-    if (!limits_.empty()) limit = std::min(limit, limits_(row, factor_.order[p] / scheme_.group));
+    if (!limits_.empty()) limit = std::min(limit, limits_(row, shape_.ColOf(factor_.order[p])));
     const float cut = std::clamp(weights[p], -limit, limit);
     range = {std::min(range.lo, cut), std::max(range.hi, cut)};
   }
   if (!options_.mse_clip) return ChooseGrid(range, scheme_, packed_.exponent());
-  return SearchGrid({weights + position, scheme_.group}, range, scheme_, packed_.exponent());
+  return SearchGrid({weights + shape_.Begin(s), shape_.Size(s)}, range, scheme_,
+                    packed_.exponent());
 }
 
 void TileSolver::Store(size_t first, size_t count) {
   for (size_t r = 0; r < count; ++r) {
     packed_.SetCodes(first + r, codes_.view().row_span(r));
-    for (size_t s = 0; options_.regroup && s < packed_.scale_cols(); ++s) {
+    for (size_t s = 0; options_.regroup && s < shape_.cols; ++s) {
       packed_.set_grid(first + r, s, RowGrids(r)[s]);
     }
   }

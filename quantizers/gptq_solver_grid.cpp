@@ -46,14 +46,14 @@ Grid SearchGrid(std::span<const float> weights, ValueRange range, const WeightSc
 void SearchGrids(MatrixView<const float> weights, MatrixView<const float> limits, size_t threads,
                  PackedMatrix& packed) {
   ChooseGrids(weights, limits, packed);  // for its checks and the exponent
-  const size_t rows = packed.rows_per_scale(), cols = packed.cols_per_scale();
-  ParallelFor(packed.scale_rows() * packed.scale_cols(), threads, [&](size_t i, size_t) {
-    const size_t scale_row = i / packed.scale_cols(), scale_col = i % packed.scale_cols();
+  const ScaleShape& shape = packed.scales();
+  ParallelFor(shape.count(), threads, [&](size_t i, size_t) {
+    const size_t scale_row = i / shape.cols, scale_col = i % shape.cols;
     std::vector<float> sharing;
-    sharing.reserve(rows * cols);
-    for (size_t r = scale_row * rows; r < (scale_row + 1) * rows; ++r) {
-      const float* row = weights.row(r) + scale_col * cols;
-      sharing.insert(sharing.end(), row, row + cols);
+    sharing.reserve(shape.rows_each * shape.Size(scale_col));
+    for (size_t r = scale_row * shape.rows_each; r < (scale_row + 1) * shape.rows_each; ++r) {
+      const float* row = weights.row(r);
+      sharing.insert(sharing.end(), row + shape.Begin(scale_col), row + shape.End(scale_col));
     }
     const auto [lo, hi] = std::minmax_element(sharing.begin(), sharing.end());
     const float limit =

@@ -49,7 +49,7 @@ void CheckOnGrid(const PackedMatrix& packed) {
   for (size_t r = 0; r < packed.rows(); ++r) {
     packed.GetCodes(r, codes);
     for (size_t p = 0; p < packed.cols(); ++p) {
-      const Grid grid = packed.grid(r / packed.rows_per_scale(), p / packed.cols_per_scale());
+      const Grid grid = packed.grid(packed.scales().RowOf(r), packed.scales().ColOf(p));
       const size_t c = packed.order().empty() ? p : packed.order()[p];
       const float value = packed.scheme().format->levels[codes[p]] * grid.scale();
       if (decoded(r, c) != value) FAIL("row " << r << ", column " << c);

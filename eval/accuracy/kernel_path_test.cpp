@@ -133,6 +133,22 @@ TEST_CASE("kernel path: both paths agree within the limits") {
   }
 }
 
+// 32 inputs are 20 and 12, 48 are 20, 20 and 8.
+TEST_CASE("kernel path: groups that do not divide are the kernels' too") {
+  QuantizeSpec spec = Spec({.bits = 4, .granularity = Granularity::kGroup, .group = 20});
+  spec.keep = {};
+  for (const auto& activations :
+       {std::optional<ActivationScheme>(), std::optional<ActivationScheme>(ActivationScheme{})}) {
+    const Quantized model(spec, activations, {.tied = true});
+    CHECK(PathOf(model.weights).simulated.empty());
+    const PathGap gap = Gap(model, model.weights);
+    INFO(gap.linear_error);
+    CHECK(gap.linear_error > 0);
+    CHECK(kLimits.LinearsHold(gap));
+    if (!activations) CHECK(kLimits.LogitsHold(gap));
+  }
+}
+
 TEST_CASE("kernel path: the same weights on the same path have no gap") {
   const Quantized model(Spec(kInt4));
   const PathGap gap = Gap(model, model.weights, Products::kSimulated);

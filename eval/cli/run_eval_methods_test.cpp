@@ -246,6 +246,31 @@ TEST_CASE("run_eval: a method that quantizes nothing is the reference, not a cel
   CHECK_FALSE(lab.Record("fp16").contains("scheme"));
 }
 
+// 32 inputs in groups of 20 are 20 and 12, 48 are 20, 20 and 8; a group may be longer than a row.
+TEST_CASE("run_eval: groups need not divide a model's inputs", "[methods]") {
+  const RunEvalLab lab;
+  const std::string config = Config(
+      "methods: [rtn, gptq, awq+gptq], weights: {bits: 3, group: 20}, overrides: "
+      "[{match: \"*.v_proj\", group: 4096}]");
+  const ProcessResult plan = MeasureConfig(lab, config, {"--dry-run"});
+  INFO(plan.err);
+  CHECK(plan.exit_code == 0);
+  const ProcessResult result = MeasureConfig(lab, config);
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  for (const char* method : {"rtn", "gptq", "awq+gptq"}) {
+    const RecordJson record = lab.Record(method);
+    CHECK(record["scheme"]["group"] == 20);
+    for (const RecordJson& layer : record["layers"]) {
+      const auto name = layer["name"].get<std::string>();
+      const bool wide = name.ends_with("down_proj"), one = name.ends_with("v_proj");
+      const double cols = wide ? 48 : 32, groups = one ? 1 : wide ? 3 : 2;
+      INFO(method << " " << name);
+      CHECK(layer["bits"].get<double>() == 3 + groups * (16 + 3) / cols);
+    }
+  }
+}
+
 TEST_CASE("run_eval: too short a calibration text, and one that is not there", "[methods]") {
   const RunEvalLab lab;
   WriteFile(lab / "short.txt", "a few words\n");

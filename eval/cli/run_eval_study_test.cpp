@@ -258,10 +258,16 @@ TEST_CASE("run_eval: --dry-run adds up the groups of a study") {
 
 TEST_CASE("run_eval: a point that cannot be is refused by name before anything is measured") {
   const StudyLab lab;
-  const ProcessResult result = lab.Study({"--set", "quantize.weights.group=[16, 10]"});
+  fs::copy(lab / "model", lab / "shallow", fs::copy_options::recursive);
+  RecordJson config = RecordJson::parse(testing::FileText(lab / "model/config.json"));
+  config["num_hidden_layers"] = 1;
+  testing::WriteFile(lab / "shallow/config.json", config.dump());
+  const ProcessResult result =
+      lab.Study({"--set", "model=[./model, ./shallow]", "--set", "quantize.keep=[layers.1.mlp.*]"});
   INFO(result.err);
   CHECK(result.exit_code == 2);
-  for (const char* part : {"group 10 does not divide", "for rtn of s-int3-g10", "exclude"}) {
+  for (const char* part :
+       {"'layers.1.mlp.*' matches no weight", "for rtn of s-shallow-int3-g16", "exclude"}) {
     INFO(part);
     CHECK(Contains(result.err, part));
   }
@@ -284,10 +290,10 @@ TEST_CASE("run_eval: what cannot be measured of a study does not keep the rest f
 
   fs::remove_all(lab / "model");
   const ProcessResult none =
-      lab.Study({"--set", "model=[./broken]", "--set", "quantize.weights.group=[10]"});
+      lab.Study({"--set", "model=[./broken]", "--set", "quantize.keep=[layers.9.*]"});
   CHECK(none.exit_code == 2);
-  CHECK(Contains(none.err, "model.safetensors"));  // and not that 10 divides nothing
-  CHECK_FALSE(Contains(none.err, "group 10"));
+  CHECK(Contains(none.err, "model.safetensors"));  // and not that there is no such layer
+  CHECK_FALSE(Contains(none.err, "layers.9"));
 
   const StudyLab methods(
       std::string("name: s\n"

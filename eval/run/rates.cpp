@@ -233,7 +233,7 @@ size_t SampleCols(const PlannedLinear& planned) {
   const size_t cols = planned.shape.cols;
   if (cols <= kCols || planned.scheme->granularity != Granularity::kGroup)
     return std::min(cols, kCols);
-  const size_t group = planned.scheme->group;
+  const size_t group = ShapeOfScales(planned.shape.rows, cols, *planned.scheme).cols_each;
   return group >= kCols ? group : kCols / group * group;
 }
 

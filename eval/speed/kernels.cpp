@@ -129,11 +129,7 @@ void KernelBench::AddStandardShapes() {
   }
   for (const auto& [rows, cols] : kStandardShapes) {
     Shape& shape = ShapeOf(rows, cols);
-    for (const Shape::Entry& entry : all.formats) {
-      const KernelKey& key = entry.format.key;
-      const bool grouped = !key.dense && key.scheme.granularity == Granularity::kGroup;
-      if (!grouped || cols % key.scheme.group == 0) shape.Add(entry);
-    }
+    for (const Shape::Entry& entry : all.formats) shape.Add(entry);
     for (const Shape::Wanted& one : all.wanted) shape.Want(one);
   }
 }

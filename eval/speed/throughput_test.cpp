@@ -127,9 +127,9 @@ TEST_CASE("throughput: a wrong product is found, whatever the weights", "[throug
   Rng rng(2);
   constexpr size_t kRows = 40, kCols = 48;
   for (const KernelFormat& format :
-       {KernelFormat{{.scheme = kInt4}}, KernelFormat{{.scheme = kInt4}, kInt8Inputs},
-        DenseFormat(DenseRows::Type::kFp16), DenseFormat(DenseRows::Type::kBf16),
-        DenseFormat(DenseRows::Type::kFp32)}) {
+       {KernelFormat{{.scheme = kInt4}}, KernelFormat{{.scheme = {.bits = 4, .group = 20}}},
+        KernelFormat{{.scheme = kInt4}, kInt8Inputs}, DenseFormat(DenseRows::Type::kFp16),
+        DenseFormat(DenseRows::Type::kBf16), DenseFormat(DenseRows::Type::kFp32)}) {
     Contestant contestant(format, nullptr, kRows, kCols, 3, rng);
     CHECK(contestant.copies() == 3);
     for (const size_t tokens : {1, 20, 128}) {

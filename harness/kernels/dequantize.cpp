@@ -26,18 +26,19 @@ void DecodeRows(const PackedMatrix& matrix, size_t first, MatrixView<float> valu
   QR_CHECK_LE(first + values.rows(), matrix.rows());
   const VectorOps& ops = Ops();
   const bool affine = matrix.scheme().format->affine();
-  const size_t step = matrix.cols_per_scale();
+  const ScaleShape& shape = matrix.scales();
   const std::span<const uint32_t> order = matrix.order();
   std::vector<uint8_t> codes(matrix.cols());
   std::vector<float> by_position(order.size());
   for (size_t r = 0; r < values.rows(); ++r) {
     ops.unpack_codes(matrix.packed_row(first + r), matrix.scheme().bits, codes.size(),
                      codes.data());
-    const size_t scale_row = (first + r) / matrix.rows_per_scale();
+    const size_t scale_row = shape.RowOf(first + r);
     float* decoded = order.empty() ? values.row(r) : by_position.data();
-    for (size_t s = 0; s < matrix.scale_cols(); ++s) {
-      DecodeGroup(ops, matrix.grid(scale_row, s), affine, {&codes[s * step], step},
-                  decoded + s * step);
+    for (size_t s = 0; s < shape.cols; ++s) {
+      const size_t begin = shape.Begin(s);
+      DecodeGroup(ops, matrix.grid(scale_row, s), affine, {&codes[begin], shape.Size(s)},
+                  decoded + begin);
     }
     for (size_t p = 0; p < order.size(); ++p) values(r, order[p]) = decoded[p];
   }

@@ -92,6 +92,24 @@ TEST_CASE("dequantize: groups of every size", "[dequantize]") {
   }
 }
 
+TEST_CASE("dequantize: groups that do not divide", "[dequantize]") {
+  Rng rng(7);
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    for (bool symmetric : {false, true}) {
+      for (const auto& [cols, group] : testing::kRaggedSizes) {
+        const WeightScheme scheme{bits, Granularity::kGroup, group, symmetric};
+        PackedMatrix matrix = RandomMatrix(cols, scheme, rng);
+        CheckRows(matrix, 0, kRows, 0);
+        std::vector<uint32_t> order(cols);
+        std::iota(order.begin(), order.end(), 0u);
+        Shuffle<uint32_t>(order, rng);
+        matrix.set_order(order);
+        CheckRows(matrix, 1, 3, 3);
+      }
+    }
+  }
+}
+
 TEST_CASE("dequantize: any rows, into any stride", "[dequantize]") {
   Rng rng(3);
   for (Granularity granularity :

@@ -27,7 +27,8 @@ using bench::Library;
 using bench::ProductSpec;
 
 constexpr size_t kTokens[] = {1, 8, 32, 128, 512};
-constexpr size_t kShapes[][2] = {{512, 512},    {1408, 512},   {4096, 4096},
+// 576 inputs in groups of 128: the last is the half of one.
+constexpr size_t kShapes[][2] = {{512, 512},    {576, 576},    {1408, 512},  {4096, 4096},
                                  {11008, 4096}, {4096, 11008}, {14336, 4096}};
 constexpr size_t kStreamedRows = 11008, kTeam = 2, kReadings = 3;
 

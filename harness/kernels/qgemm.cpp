@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "harness/base/check.h"
+#include "harness/kernels/qgemm_rows.h"
 
 namespace quantref {
 namespace {
@@ -42,7 +43,7 @@ void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<Activa
   const QgemmWeights& plain = w.plain();
   const QgemmOps& ops = QgemmOpsFor(isa);
   const size_t tokens = x.rows(), digits = format ? 1 : kMaxDigits, rows = tokens * digits;
-  inputs_ = {.values = Grown(values_, rows * plain.groups * plain.steps * plain.step),
+  inputs_ = {.values = Grown(values_, rows * RowTerms(plain)),
              .sums = Grown(sums_, rows * plain.groups),
              .scales = Grown(scales_, tokens),
              .tokens = tokens,

@@ -44,12 +44,13 @@ __m512i ZeroBytes(const uint8_t* zeros) {
   return _mm512_mullo_epi32(z, _mm512_set1_epi32(0x01010101));
 }
 
-// Some groups of `blocks` blocks each as code - zero.
+// Groups [first, end) of a panel, whose codes are at `from`, as code - zero.
 template <int kBits>
-void UnpackCentred(const uint8_t* from, const uint8_t* zeros, size_t groups, size_t blocks,
-                   uint8_t* to) {
-  for (size_t g = 0; g < groups; ++g, zeros += kPanelRows) {
-    const __m512i zero = ZeroBytes(zeros);
+void UnpackCentred(const QgemmWeights& w, const uint8_t* panel, size_t first, size_t end,
+                   const uint8_t* from, uint8_t* to) {
+  for (size_t g = first; g < end; ++g) {
+    const __m512i zero = ZeroBytes(panel + w.zeros_at + g * kPanelRows);
+    const size_t blocks = StepsOf(w, g) * w.step / kBlockTerms;
     for (size_t b = 0; b < blocks; ++b, from += kRowBytes * kBits) {
 #pragma GCC unroll 8
       for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r, to += kRowBytes)
@@ -58,24 +59,24 @@ void UnpackCentred(const uint8_t* from, const uint8_t* zeros, size_t groups, siz
   }
 }
 
-size_t GroupBytes(const QgemmWeights& w) {
-  return w.steps * w.step / kBlockTerms * kRowBytes * static_cast<size_t>(w.bits);
+// Of the packed codes of so many inputs of a panel, whole blocks.
+size_t CodeBytes(const QgemmWeights& w, size_t terms) {
+  return terms / kBlockTerms * kRowBytes * static_cast<size_t>(w.bits);
 }
 
 const uint8_t* PackedCodes(const QgemmWeights& w, size_t panel, size_t group) {
-  return w.panels + panel * w.panel_bytes + group * GroupBytes(w);
+  return w.panels + panel * w.panel_bytes + CodeBytes(w, group * w.steps * w.step);
 }
 
-// A panel's codes of some groups, one a byte: centred in `to`, or 8 bits where they lie.
-const uint8_t* UnpackedCodes(const QgemmWeights& w, size_t panel, size_t group, size_t groups,
+// A panel's codes of groups [first, end), one a byte: centred in `to`, or 8 bits where they lie.
+const uint8_t* UnpackedCodes(const QgemmWeights& w, size_t panel, size_t first, size_t end,
                              uint8_t* to) {
-  const size_t blocks = w.steps * w.step / kBlockTerms;
-  const uint8_t* from = PackedCodes(w, panel, group);
-  const uint8_t* zeros = w.panels + panel * w.panel_bytes + w.zeros_at + group * kPanelRows;
+  const uint8_t* from = PackedCodes(w, panel, first);
+  const uint8_t* begin = w.panels + panel * w.panel_bytes;
   if (w.bits == 8) return from;
-  if (w.bits == 4) UnpackCentred<4>(from, zeros, groups, blocks, to);
-  if (w.bits == 3) UnpackCentred<3>(from, zeros, groups, blocks, to);
-  if (w.bits == 2) UnpackCentred<2>(from, zeros, groups, blocks, to);
+  if (w.bits == 4) UnpackCentred<4>(w, begin, first, end, from, to);
+  if (w.bits == 3) UnpackCentred<3>(w, begin, first, end, from, to);
+  if (w.bits == 2) UnpackCentred<2>(w, begin, first, end, from, to);
   return to;
 }
 
@@ -104,17 +105,16 @@ void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, Stretch stretch
       const bool there = p + i < end;
       stretch.panels[i] = w.panels + (there ? p + i : p) * w.panel_bytes;
       stretch.outputs[i] = FirstOf(there ? w.rows - (p + i) * kPanelRows : 0);
-      stretch.codes[i] = !there
-                             ? stretch.codes[0]
-                             : UnpackedCodes(w, p + i, stretch.first, stretch.end - stretch.first,
-                                             unpacked + i * UnpackedBytes(gemm));
+      stretch.codes[i] = !there ? stretch.codes[0]
+                                : UnpackedCodes(w, p + i, stretch.first, stretch.end,
+                                                unpacked + i * UnpackedBytes(gemm));
     }
     const size_t next = p + 2 < end ? p + 2 : p, last = Smaller(next + 1, end - 1);
     const uint8_t* const following[2] = {PackedCodes(w, next, stretch.first),
                                          PackedCodes(w, last, stretch.first)};
-    const size_t groups = stretch.end - stretch.first;
-    Prefetch prefetch(following, groups * GroupBytes(w),
-                      groups * w.steps * Larger(1, (end_row - row) / (2 * BlockRows(kDigits))));
+    const size_t terms = StoredTerms(w, stretch.first, stretch.end);
+    Prefetch prefetch(following, CodeBytes(w, terms),
+                      terms / w.step * Larger(1, (end_row - row) / (2 * BlockRows(kDigits))));
     MultiplyStretch<kDigits, kCodes>(gemm, stretch, row, end_row, gemm.y + p * kPanelRows, corner,
                                      prefetch);
   }

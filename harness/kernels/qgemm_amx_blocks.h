@@ -175,7 +175,7 @@ template <size_t kBlocks, size_t kDigits, Codes kCodes>
 void MultiplyBlocks(const Qgemm& gemm, const Stretch& stretch, const RowBlock blocks[2],
                     Corner& corner) {
   const QgemmWeights& w = gemm.weights;
-  const size_t filled = w.steps * w.step, row_bytes = w.groups * filled;
+  const size_t filled = w.steps * w.step, row_bytes = RowTerms(w);
   const size_t heights[2] = {blocks[0].height, blocks[1].height};
   for (size_t g = stretch.first; g < stretch.end; ++g) {
     const int8_t* values[2];
@@ -183,7 +183,7 @@ void MultiplyBlocks(const Qgemm& gemm, const Stretch& stretch, const RowBlock bl
       values[b] = gemm.inputs.values + blocks[b].first * row_bytes + g * filled * heights[b];
     const size_t at = (g - stretch.first) * filled * kPanelRows;
     MultiplyGroup<kBlocks, kCodes>(values, heights, stretch.codes[0] + at, stretch.codes[1] + at,
-                                   w.step, w.steps, corner.sums[0]);
+                                   w.step, StepsOf(w, g), corner.sums[0]);
     const GroupFactors<kDigits, kCodes> factors(gemm, stretch, g, blocks[0].first);
     for (size_t b = 0; b < kBlocks; ++b) {
       for (size_t row = 0; row < heights[b]; row += kDigits) {
@@ -212,7 +212,7 @@ class Pipeline {
         corner_(corner),
         prefetch_(prefetch) {
     const QgemmWeights& w = gemm.weights;
-    const size_t filled = w.steps * w.step, row_bytes = w.groups * filled;
+    const size_t filled = w.steps * w.step, row_bytes = RowTerms(w);
     for (size_t b = 0; b < 2; ++b) {
       values_[b] =
           gemm.inputs.values + blocks[b].first * row_bytes + stretch.first * filled * kHeight;
@@ -221,13 +221,12 @@ class Pipeline {
   }
 
   void Run() {
-    const size_t steps = gemm_.weights.steps;
     for (size_t g = stretch_.first; g < stretch_.end; ++g) {
       if (g == stretch_.first) {
         Group<false, false, 1>(g);
       } else if (g == stretch_.first + 1) {
         Group<true, false, 1>(g);
-      } else if (steps == 1) {
+      } else if (StepsOf(gemm_.weights, g) == 1) {
         Group<true, true, 1>(g);
       } else {
         Group<true, true, 2>(g);
@@ -318,7 +317,8 @@ class Pipeline {
     } else {
       Step<true, kStore, 0, 0>(sums, nullptr, nullptr);
     }
-    for (; s < gemm_.weights.steps; ++s) Step<false, kStore, 0, 0>(sums, nullptr, nullptr);
+    for (const size_t steps = StepsOf(gemm_.weights, g); s < steps; ++s)
+      Step<false, kStore, 0, 0>(sums, nullptr, nullptr);
   }
 
   const Qgemm& gemm_;

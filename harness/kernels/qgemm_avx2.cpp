@@ -146,7 +146,8 @@ inline void SumGroup(const QgemmWeights& w, const Tile& tile, size_t g, __m256i*
   const uint8_t* values = tile.values + g * group_terms * tile.height * ValueBytes(kBits);
   size_t in_panel = g * group_terms / kBlockTerms * kBlockBytes;
   for (size_t i = 0; i < kHalves * kRows; ++i) sums[i] = _mm256_setzero_si256();
-  for (size_t s = 0; s < w.steps; ++s, values += tile.height * w.step * ValueBytes(kBits)) {
+  const size_t steps = StepsOf(w, g);
+  for (size_t s = 0; s < steps; ++s, values += tile.height * w.step * ValueBytes(kBits)) {
     for (size_t at = 0; at < w.step; at += kBlockTerms, in_panel += kBlockBytes) {
       AskForBlock<kBits, kPanels>(w, tile.panels, in_panel);
       const uint8_t* halves[kHalves];
@@ -277,12 +278,10 @@ void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, size_t tokens, 
   }
 }
 
-size_t RowBytes(const QgemmWeights& w) { return w.groups * w.steps * w.step; }
-
 // Rows of activations that stay near: whole blocks of them.
 size_t StretchRows(const Qgemm& gemm) {
   const size_t block_rows = BlockRows(gemm.inputs.digits);
-  const size_t blocks = kInputBytes / (block_rows * RowBytes(gemm.weights));
+  const size_t blocks = kInputBytes / (block_rows * RowTerms(gemm.weights));
   return (blocks == 0 ? 1 : blocks) * block_rows;
 }
 
@@ -295,7 +294,7 @@ void MultiplyStretch(const Qgemm& gemm, size_t first, size_t end, size_t begin, 
     for (size_t row = begin; row < stop;) {
       const RowBlock block = BlockOf(gemm.inputs, row);
       const size_t rows = Smaller(most, block.first + block.height - row);
-      const size_t at = (block.first - begin) * RowBytes(w) + (row - block.first) * w.step;
+      const size_t at = (block.first - begin) * RowTerms(w) + (row - block.first) * w.step;
       MultiplyPanels(gemm, p, Smaller(p + kMostPanels, end), rows / digits,
                      {nullptr, values + at * ValueBytes(w.bits), block.height, row / digits});
       row += rows;
@@ -305,7 +304,7 @@ void MultiplyStretch(const Qgemm& gemm, size_t first, size_t end, size_t begin, 
 
 void MultiplyOp(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) {
   const size_t rows = gemm.inputs.tokens * gemm.inputs.digits, stretch = StretchRows(gemm);
-  const size_t row_bytes = RowBytes(gemm.weights);
+  const size_t row_bytes = RowTerms(gemm.weights);
   for (size_t begin = 0; begin < rows; begin += stretch) {
     const size_t stop = Smaller(begin + stretch, rows);
     const int8_t* bytes = gemm.inputs.values + begin * row_bytes;
@@ -319,7 +318,7 @@ void MultiplyOp(const Qgemm& gemm, size_t first, size_t end, uint8_t* scratch) {
 size_t ScratchBytesOp(const Qgemm& gemm) {
   if (gemm.weights.bits != 8) return 0;
   const size_t rows = Smaller(StretchRows(gemm), gemm.inputs.tokens * gemm.inputs.digits);
-  return rows * RowBytes(gemm.weights) * sizeof(int16_t);
+  return rows * RowTerms(gemm.weights) * sizeof(int16_t);
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ void MultiplyPanels(const Qgemm& gemm, size_t panel, const Rows& rows, size_t to
       for (__m512i& sum : of_panel) sum = _mm512_setzero_si512();
     if (g + kGroupsAhead < 2 * w.groups) AskForFactors(w, streams, g + kGroupsAhead);
     AddGroup<kBits, kRows, kPanels>(streams, rows.values + g * w.steps * rows.height * w.step,
-                                    rows.height, w.step, w.steps, sums);
+                                    rows.height, w.step, StepsOf(w, g), sums);
     const int32_t* pairs = rows.sums + g * all_rows;
     for (size_t p = 0; p < kPanels; ++p) {
       const __m512 scale = GroupScales(w, streams.panels[p], g);
@@ -165,9 +165,8 @@ void MultiplyTokens(const Qgemm& gemm, const PanelKernel& kernel, size_t first, 
   const QgemmInputs& x = gemm.inputs;
   const size_t row = token * x.digits;
   const RowBlock block = BlockOf(x, row);
-  const Rows rows = {
-      x.values + block.first * w.groups * w.steps * w.step + (row - block.first) * w.step,
-      block.height, x.sums + row};
+  const Rows rows = {x.values + block.first * RowTerms(w) + (row - block.first) * w.step,
+                     block.height, x.sums + row};
   size_t p = first;
   if (kernel.six != nullptr)
     for (; p + 6 <= end; p += 6) kernel.six(gemm, p, rows, token);
@@ -284,7 +283,7 @@ void MultiplyVnni(const Qgemm& gemm, size_t first, size_t end) {
       x.digits == 1 ? KernelsFor<1>(w.bits) : KernelsFor<kMaxDigits>(w.bits);
   const size_t block_tokens = BlockRows(x.digits) / x.digits;
   const size_t most = x.digits == 1 ? kMostTokens : block_tokens;
-  const size_t block_bytes = BlockRows(x.digits) * w.groups * w.steps * w.step;
+  const size_t block_bytes = BlockRows(x.digits) * RowTerms(w);
   const size_t stretch = Larger(1, kInputBytes / block_bytes) * block_tokens;
   // Where tokens are many, some panels stay in the cache while all tokens of a stretch pass.
   for (size_t begin = 0; begin < x.tokens; begin += stretch) {

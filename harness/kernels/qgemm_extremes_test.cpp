@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
+#include "harness/kernels/qgemm_rows.h"
 #include "harness/kernels/qgemm_testing.h"
 
 // Codes, zero points and activations at their ends; arrays that end where no access may go on.
@@ -44,10 +45,10 @@ TEST_CASE("sums are exact at the extremes of codes, zero points, activations and
 }
 
 // Rows whose codes and zero points are at their ends, apart or together, or anywhere.
-TiledMatrix ExtremeCodes(int bits, size_t group, Rng& rng) {
+TiledMatrix ExtremeCodes(int bits, size_t cols, size_t group, Rng& rng) {
   const auto most = static_cast<uint8_t>((1 << bits) - 1);
   const auto any = [&] { return static_cast<uint8_t>(rng.Below(most + size_t{1})); };
-  PackedMatrix packed(40, 2 * group, {.bits = bits, .group = group});
+  PackedMatrix packed(40, cols, {.bits = bits, .group = group});
   std::vector<uint8_t> codes(packed.cols());
   for (size_t r = 0; r < packed.rows(); ++r) {
     for (size_t k = 0; k < codes.size(); ++k) {
@@ -55,7 +56,7 @@ TiledMatrix ExtremeCodes(int bits, size_t group, Rng& rng) {
       codes[k] = ends[r % 4];
     }
     packed.SetCodes(r, codes);
-    for (size_t g = 0; g < 2; ++g) {
+    for (size_t g = 0; g < packed.scale_cols(); ++g) {
       const uint8_t zeros[] = {most, 0, any()};
       packed.set_affine(r, g, {0.125f, zeros[r / 4 % 3]});
     }
@@ -81,11 +82,12 @@ Matrix<float> ExtremeTokens(size_t tokens, size_t cols) {
 TEST_CASE("every instruction set gives the scalar kernel's bits: extremes, on tiles too") {
   Rng rng(15);
   for (const int bits : {2, 3, 4, 8}) {
-    for (const size_t group : {32, 64, 96, 128}) {
-      const TiledMatrix w = ExtremeCodes(bits, group, rng);
+    for (const auto& [cols, group] :
+         {testing::ColsAndGroup{64, 32}, {128, 64}, {192, 96}, {256, 128}, {200, 128}}) {
+      const TiledMatrix w = ExtremeCodes(bits, cols, group, rng);
       for (const size_t tokens : {1, 5, 17, 40}) {
         for (const Format& format : {kFloats, kBytes})
-          CheckAllIsas(w, ExtremeTokens(tokens, 2 * group).view(), format);
+          CheckAllIsas(w, ExtremeTokens(tokens, cols).view(), format);
       }
     }
   }
@@ -100,7 +102,7 @@ void CheckBounds(const TiledMatrix& w, size_t tokens, size_t digits, Isa isa, Rn
   const size_t panels = (weights.rows + kPanelRows - 1) / kPanelRows, rows = tokens * digits;
   testing::GuardedArray<uint8_t> codes(std::span(weights.panels, panels * weights.panel_bytes));
   weights.panels = codes.data();
-  testing::GuardedArray<int8_t> values(rows * weights.groups * weights.steps * weights.step);
+  testing::GuardedArray<int8_t> values(rows * RowTerms(weights));
   testing::GuardedArray<int32_t> sums(rows * weights.groups);
   testing::GuardedArray<float> scales(tokens);
   const QgemmInputs inputs = {values.data(), sums.data(), scales.data(), tokens, digits};
@@ -127,11 +129,12 @@ TEST_CASE("products touch nothing beyond their arrays") {
   for (const Isa isa : testing::AvailableIsas()) {
     for (const int bits : {2, 3, 4, 8}) {
       for (const size_t rows : {1, 16, 17, 33, 65}) {
-        for (const size_t group : {8, 32, 96}) {
+        for (const auto& [cols, group] :
+             {testing::ColsAndGroup{16, 8}, {64, 32}, {192, 96}, {100, 32}, {150, 128}}) {
           const TiledMatrix w =
-              TiledMatrix::Random(rows, 2 * group, {.bits = bits, .group = group}, rng);
+              TiledMatrix::Random(rows, cols, {.bits = bits, .group = group}, rng);
           for (const size_t tokens : {1, 3, 5, 8, 9, 16, 17, 33}) {
-            CAPTURE(IsaName(isa), bits, rows, group, tokens);
+            CAPTURE(IsaName(isa), bits, rows, cols, group, tokens);
             for (const size_t digits : {size_t{1}, kMaxDigits})
               CheckBounds(w, tokens, digits, isa, rng);
           }

@@ -18,8 +18,9 @@ inline constexpr size_t kMaxGroup = 32736;
 
 // A quantized (rows, cols) matrix in the kernels' layout: panels of kPanelRows rows (the last
 // filled up with zeros), each 64-byte aligned:
-//   codes   group after group; a group is `steps` steps of `step` inputs, filled up with codes 0
-//           that meet activations 0; a step is one or two blocks of kBlockTerms inputs.
+//   codes   group after group; a group is `steps` steps of `step` inputs, the last of them, which
+//           may have fewer inputs, `last_steps`; filled up with codes that meet activations 0; a
+//           step is one or two blocks of kBlockTerms inputs.
 //   scales  FP16, kPanelRows for each group
 //   zeros   one byte each, kPanelRows for each group
 // A block is 8 rows of 64 bytes when unpacked: byte 4 i + j of row r is the code of output i, input
@@ -34,8 +35,9 @@ struct QgemmWeights {
   size_t panel_bytes;
   size_t scales_at, zeros_at;  // bytes from the panel's begin
   int bits;                    // 2, 3, 4 or 8
-  size_t groups, group;        // inputs that share a scale; groups * group == cols
+  size_t groups, group;        // inputs that share a scale; the last group has what is left of cols
   size_t step, steps;          // 32 or 64; steps * step >= group
+  size_t last_steps;           // of the last group: as few as hold its inputs
 };
 
 // Activations as integers: x = scale[token] * X, where X is one digit (8 bits or less) or three,

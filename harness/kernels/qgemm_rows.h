@@ -2,12 +2,27 @@
 
 #include "harness/kernels/qgemm_kernels.h"
 
-// Where rows of activations lie. Included by files compiled for other instruction sets; its
-// functions are static, so that no other file can be given a copy of them.
+// Where groups end and rows of activations lie. Included by files compiled for other instruction
+// sets; its functions are static, so that no other file can be given a copy of them.
 
 namespace quantref {
 
 static inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+// Inputs of a group, and its steps. Only the last group is shorter than others, so all of them
+// begin where steps * step inputs each put them.
+static inline size_t TermsOf(const QgemmWeights& w, size_t group) {
+  return Smaller(w.group, w.cols - group * w.group);
+}
+static inline size_t StepsOf(const QgemmWeights& w, size_t group) {
+  return group + 1 < w.groups ? w.steps : w.last_steps;
+}
+
+// Inputs of the groups [first, end) as they are stored, filled up; and of a row.
+static inline size_t StoredTerms(const QgemmWeights& w, size_t first, size_t end) {
+  return ((end - first - 1) * w.steps + StepsOf(w, end - 1)) * w.step;
+}
+static inline size_t RowTerms(const QgemmWeights& w) { return StoredTerms(w, 0, w.groups); }
 
 // Rows of a block of activations: 16, or with three digits the 15 of five tokens.
 static inline size_t BlockRows(size_t digits) { return 16 / digits * digits; }

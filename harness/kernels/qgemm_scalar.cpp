@@ -36,9 +36,9 @@ int32_t Dot(const Qgemm& gemm, const uint8_t* panel, size_t g, size_t output, si
   const uint8_t* group = panel + g * filled / kBlockTerms * 64 * static_cast<size_t>(w.bits);
   const int32_t zero = panel[w.zeros_at + g * kPanelRows + output];
   const RowBlock block = BlockOf(gemm.inputs, row);
-  const int8_t* values = gemm.inputs.values + block.first * w.groups * filled;
+  const int8_t* values = gemm.inputs.values + block.first * RowTerms(w);
   int32_t sum = 0;
-  for (size_t k = 0; k < w.group; ++k) {
+  for (size_t k = 0, terms = TermsOf(w, g); k < terms; ++k) {
     const size_t step = g * w.steps + k / w.step;
     const int8_t value = values[(step * block.height + (row - block.first)) * w.step + k % w.step];
     sum += value * (CodeOf(w, group, output, k) - zero);

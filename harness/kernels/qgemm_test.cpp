@@ -22,12 +22,12 @@ float Definition(const PackedMatrix& w, std::span<const float> x, float scale, f
                  size_t row) {
   std::vector<uint8_t> codes(w.cols());
   w.GetCodes(row, codes);
-  const size_t group = w.cols_per_scale();
+  const ScaleShape& shape = w.scales();
   float c = 0;
-  for (size_t g = 0; g < w.cols() / group; ++g) {
-    const Affine affine = w.affine(row / w.rows_per_scale(), g);
+  for (size_t g = 0; g < shape.cols; ++g) {
+    const Affine affine = w.affine(shape.RowOf(row), g);
     int64_t digits[kMaxDigits] = {};
-    for (size_t k = g * group; k < (g + 1) * group; ++k) {
+    for (size_t k = shape.Begin(g); k < shape.End(g); ++k) {
       const float value = x[w.order().empty() ? k : w.order()[k]] / scale;
       int64_t code = scale > 0 ? std::llrint(std::fmax(-limit, std::fmin(limit, value))) : 0;
       for (int64_t& digit : digits) {
@@ -50,25 +50,29 @@ float LargestOf(std::span<const float> x) {
   return largest;
 }
 
+void CheckDefinition(const WeightScheme& scheme, size_t cols, Rng& rng) {
+  for (const Format& format : {kFloats, kBytes, Format(ActivationFormat{.bits = 4})}) {
+    CAPTURE(SchemeName(scheme), cols, format.has_value());
+    const TiledMatrix w = TiledMatrix::Random(17, cols, scheme, rng);
+    const PackedMatrix packed = w.Unpack();
+    const Matrix<float> x = NormalMatrix(7, cols, rng);
+    const Matrix<float> y = Product(w, x.view(), format, Isa::kScalar);
+    const float limit = format ? format->Limit() : kWideLimit;
+    for (size_t t = 0; t < 7; ++t) {
+      const float scale = LargestOf(x.view().row_span(t)) / limit;
+      for (size_t o = 0; o < 17; ++o)
+        REQUIRE(y(t, o) == Definition(packed, x.view().row_span(t), scale, limit, o));
+    }
+  }
+}
+
 TEST_CASE("the scalar kernel is the definition") {
   Rng rng(1);
   for (const int bits : {2, 3, 4, 6, 8}) {
-    for (const size_t group : {8, 32, 64, 100}) {
-      for (const Format& format : {kFloats, kBytes, Format(ActivationFormat{.bits = 4})}) {
-        CAPTURE(bits, group, format.has_value());
-        const WeightScheme scheme{.bits = bits, .group = group};
-        const TiledMatrix w = TiledMatrix::Random(17, 2 * group, scheme, rng);
-        const PackedMatrix packed = w.Unpack();
-        const Matrix<float> x = NormalMatrix(7, 2 * group, rng);
-        const Matrix<float> y = Product(w, x.view(), format, Isa::kScalar);
-        const float limit = format ? format->Limit() : kWideLimit;
-        for (size_t t = 0; t < 7; ++t) {
-          const float scale = LargestOf(x.view().row_span(t)) / limit;
-          for (size_t o = 0; o < 17; ++o)
-            REQUIRE(y(t, o) == Definition(packed, x.view().row_span(t), scale, limit, o));
-        }
-      }
-    }
+    for (const size_t group : {8, 32, 64, 100})
+      CheckDefinition({.bits = bits, .group = group}, 2 * group, rng);
+    for (const auto& [cols, group] : testing::kRaggedSizes)
+      CheckDefinition({.bits = bits, .group = group}, cols, rng);
   }
 }
 
@@ -121,14 +125,31 @@ TEST_CASE("every instruction set gives the scalar kernel's bits: groups and toke
   }
 }
 
+// The codes behind the last group's inputs are random too, and must not count.
+TEST_CASE("every instruction set gives the scalar kernel's bits: groups that do not divide") {
+  Rng rng(17);
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const auto& [cols, group] : testing::kRaggedSizes) {
+      const WeightScheme scheme{.bits = bits, .group = group, .symmetric = cols % 2 == 1};
+      const TiledMatrix w = TiledMatrix::Random(40, cols, scheme, rng);
+      for (const size_t tokens : {1, 2, 5, 9, 33, 50}) {
+        const Matrix<float> x = NormalMatrix(tokens, cols, rng);
+        for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
+      }
+    }
+  }
+}
+
 // More inputs than the AMX kernel takes in one stretch, and more tokens than it keeps near.
 TEST_CASE("every instruction set gives the scalar kernel's bits: stretches and blocks") {
   Rng rng(4);
   const TiledMatrix grouped = TiledMatrix::Random(35, 5120, {.bits = 4, .group = 128}, rng);
   const TiledMatrix by_row =
       TiledMatrix::Random(20, 9000, {.bits = 8, .granularity = Granularity::kRow}, rng);
+  const TiledMatrix ragged = TiledMatrix::Random(35, 4900, {.bits = 3, .group = 96}, rng);
   for (const Format& format : {kFloats, kBytes}) {
     CheckAllIsas(grouped, NormalMatrix(67, 5120, rng).view(), format);
+    CheckAllIsas(ragged, NormalMatrix(67, 4900, rng).view(), format);
     CheckAllIsas(by_row, NormalMatrix(130, 9000, rng).view(), format);
   }
 }

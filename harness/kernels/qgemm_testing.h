@@ -7,6 +7,7 @@
 
 #include "harness/kernels/kernels_testing.h"
 #include "harness/kernels/qgemm.h"
+#include "harness/quant/quant_testing.h"
 
 // What the tests of the integer kernels share. Only tests include this.
 

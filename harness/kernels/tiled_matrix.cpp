@@ -9,6 +9,7 @@
 #include "harness/base/half.h"
 #include "harness/base/huge_memory.h"
 #include "harness/kernels/isa.h"
+#include "harness/kernels/qgemm_rows.h"
 #include "harness/quant/affine.h"
 #include "harness/quant/format.h"
 
@@ -57,28 +58,39 @@ void SetCode(uint8_t* block, int bits, Place at, unsigned code) {
   }
 }
 
+// Everything but the panels themselves.
+QgemmWeights PanelLayout(size_t rows, size_t cols, const WeightScheme& scheme) {
+  const ScaleShape shape = ShapeOfScales(rows, cols, scheme);
+  QgemmWeights w{};
+  w.rows = rows;
+  w.cols = cols;
+  w.bits = scheme.bits > 4 ? 8 : scheme.bits;
+  w.group = shape.cols_each;
+  w.groups = shape.cols;
+  const size_t filled = RoundUp(w.group, kBlockTerms);
+  w.step = filled % (2 * kBlockTerms) == 0 ? 2 * kBlockTerms : kBlockTerms;
+  w.steps = filled / w.step;
+  w.last_steps = RoundUp(shape.Size(shape.cols - 1), w.step) / w.step;
+  w.scales_at = RowTerms(w) / kBlockTerms * kRowBytes * static_cast<size_t>(w.bits);
+  w.zeros_at = w.scales_at + w.groups * kPanelRows * sizeof(uint16_t);
+  w.panel_bytes = RoundUp(w.zeros_at + w.groups * kPanelRows, kRowBytes);
+  return w;
+}
+
+size_t PanelBytes(const QgemmWeights& w) {
+  return RoundUp(w.rows, kPanelRows) / kPanelRows * w.panel_bytes;
+}
+
 }  // namespace
 
 bool TiledMatrix::Supports(const WeightScheme& scheme, size_t cols) {
   if (!scheme.format->affine() || scheme.granularity == Granularity::kColumn) return false;
-  return (scheme.granularity == Granularity::kGroup ? scheme.group : cols) <= kMaxGroup;
+  return ShapeOfScales(1, cols, scheme).cols_each <= kMaxGroup;
 }
 
-TiledMatrix::TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme) : scheme_(scheme) {
+TiledMatrix::TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
+    : scheme_(scheme), plain_(PanelLayout(rows, cols, scheme)) {
   QR_CHECK(Supports(scheme, cols));
-  plain_.rows = rows;
-  plain_.cols = cols;
-  plain_.bits = scheme.bits > 4 ? 8 : scheme.bits;
-  plain_.group = scheme.granularity == Granularity::kGroup ? scheme.group : cols;
-  QR_CHECK_EQ(cols % plain_.group, 0u);
-  plain_.groups = cols / plain_.group;
-  const size_t filled = RoundUp(plain_.group, kBlockTerms);
-  plain_.step = filled % (2 * kBlockTerms) == 0 ? 2 * kBlockTerms : kBlockTerms;
-  plain_.steps = filled / plain_.step;
-  plain_.scales_at =
-      plain_.groups * filled / kBlockTerms * kRowBytes * static_cast<size_t>(plain_.bits);
-  plain_.zeros_at = plain_.scales_at + plain_.groups * kPanelRows * sizeof(uint16_t);
-  plain_.panel_bytes = RoundUp(plain_.zeros_at + plain_.groups * kPanelRows, kRowBytes);
   data_ = AllocateHuge(bytes());
   plain_.panels = data_.get();
 }
@@ -91,9 +103,8 @@ TiledMatrix::TiledMatrix(const PackedMatrix& packed)
   for (size_t row = 0; row < packed.rows(); ++row) {
     packed.GetCodes(row, codes);
     for (size_t g = 0; g < plain_.groups; ++g) {
-      const Affine affine =
-          packed.affine(row / packed.rows_per_scale(), packed.scale_cols() == 1 ? 0 : g);
-      SetGroup(row, g, std::span(codes).subspan(g * plain_.group, plain_.group),
+      const Affine affine = packed.affine(packed.scales().RowOf(row), g);
+      SetGroup(row, g, std::span(codes).subspan(g * plain_.group, TermsOf(plain_, g)),
                FloatToHalf(std::ldexp(affine.scale, -exponent_)),
                static_cast<uint8_t>(affine.zero));
     }
@@ -125,9 +136,9 @@ TiledMatrix TiledMatrix::Random(size_t rows, size_t cols, const WeightScheme& sc
 }
 
 uint8_t* TiledMatrix::Block(size_t panel, size_t group, size_t block) {
-  const size_t blocks = plain_.steps * plain_.step / kBlockTerms;
+  const size_t blocks = group * plain_.steps * plain_.step / kBlockTerms + block;
   return data_.get() + panel * plain_.panel_bytes +
-         (group * blocks + block) * kRowBytes * static_cast<size_t>(plain_.bits);
+         blocks * kRowBytes * static_cast<size_t>(plain_.bits);
 }
 
 void TiledMatrix::SetGroup(size_t row, size_t group, std::span<const uint8_t> codes, uint16_t scale,
@@ -159,13 +170,14 @@ void TiledMatrix::GetCodes(size_t row, std::span<uint8_t> codes) const {
 template <int kBits>
 void TiledMatrix::GetCodesOf(size_t row, std::span<uint8_t> codes) const {
   const uint8_t* block = plain_.panels + row / kPanelRows * plain_.panel_bytes;
-  const size_t output = row % kPanelRows, filled = plain_.steps * plain_.step;
+  const size_t output = row % kPanelRows;
   for (size_t g = 0; g < plain_.groups; ++g) {
+    const size_t terms = TermsOf(plain_, g), filled = StepsOf(plain_, g) * plain_.step;
     uint8_t* group = &codes[g * plain_.group];
     for (size_t first = 0; first < filled; first += kBlockTerms, block += kRowBytes * kBits) {
       uint32_t words[kBlockTerms / kDotTerms];
       for (size_t r = 0; r < std::size(words); ++r) words[r] = FourCodes<kBits>(block, output, r);
-      const size_t left = plain_.group - std::min(first, plain_.group);
+      const size_t left = terms - std::min(first, terms);
       if (left >= sizeof(words)) {
         std::memcpy(group + first, words, sizeof(words));  // of a size that the compiler knows
       } else {
@@ -190,9 +202,9 @@ PackedMatrix TiledMatrix::Unpack() const {
   for (size_t row = 0; row < rows(); ++row) {
     GetCodes(row, codes);
     packed.SetCodes(row, codes);
-    if (row % packed.rows_per_scale() != 0) continue;
+    if (row % packed.scales().rows_each != 0) continue;
     for (size_t g = 0; g < packed.scale_cols(); ++g)
-      packed.set_affine(row / packed.rows_per_scale(), g, GroupAffine(row, g));
+      packed.set_affine(packed.scales().RowOf(row), g, GroupAffine(row, g));
   }
   packed.set_order(order_);
   return packed;
@@ -209,15 +221,18 @@ void TiledMatrix::DecodeRows(size_t first, MatrixView<float> values) const {
     float* decoded = order_.empty() ? values.row(r) : by_position.data();
     for (size_t g = 0; g < plain_.groups; ++g) {
       const auto [scale, zero] = GroupAffine(first + r, g);
-      ops.decode_codes(&codes[g * plain_.group], plain_.group, scale, static_cast<float>(zero),
-                       decoded + g * plain_.group);
+      ops.decode_codes(&codes[g * plain_.group], TermsOf(plain_, g), scale,
+                       static_cast<float>(zero), decoded + g * plain_.group);
     }
     for (size_t p = 0; p < order_.size(); ++p) values(r, order_[p]) = decoded[p];
   }
 }
 
-size_t TiledMatrix::bytes() const {
-  return RoundUp(plain_.rows, kPanelRows) / kPanelRows * plain_.panel_bytes;
+size_t TiledMatrix::bytes() const { return PanelBytes(plain_); }
+
+size_t TiledMatrix::BytesOf(size_t rows, size_t cols, const WeightScheme& scheme) {
+  QR_CHECK(Supports(scheme, cols));
+  return PanelBytes(PanelLayout(rows, cols, scheme));
 }
 
 size_t TiledMatrix::StorageBits() const {

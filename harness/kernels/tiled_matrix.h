@@ -38,7 +38,9 @@ class TiledMatrix {
   int exponent() const { return exponent_; }  // as PackedMatrix's
   const QgemmWeights& plain() const { return plain_; }
 
-  size_t bytes() const;        // of the panels: what a product reads
+  size_t bytes() const;  // of the panels: what a product reads
+  // The same of a matrix that is not there.
+  static size_t BytesOf(size_t rows, size_t cols, const WeightScheme& scheme);
   size_t StorageBits() const;  // as PackedMatrix's: the format's, without filling
 
  private:

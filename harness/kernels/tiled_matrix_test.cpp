@@ -63,6 +63,26 @@ TEST_CASE("the kernels' layout holds what the reference layout holds, both ways"
   }
 }
 
+TEST_CASE("the kernels' layout holds groups that do not divide, and no more than their steps") {
+  Rng rng(5);
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    for (const auto& [cols, group] : testing::kRaggedSizes) {
+      CAPTURE(bits, cols, group);
+      const WeightScheme scheme{.bits = bits, .group = group};
+      PackedMatrix packed = RandomPacked(18, cols, scheme, rng);
+      CheckSame(TiledMatrix(packed), packed);
+      packed.set_order(RandomOrder(cols, rng));
+      const TiledMatrix tiled(packed);
+      CheckSame(tiled, packed);
+      CHECK(TiledMatrix::BytesOf(18, cols, scheme) == tiled.bytes());
+    }
+  }
+  // 576 inputs in groups of 128 take no more than 576: nine steps of 64 and five scales.
+  const TiledMatrix smollm = TiledMatrix::Random(16, 576, {}, rng);
+  CHECK(smollm.plain().scales_at == 576 * 16 / 2);
+  CHECK(smollm.plain().panel_bytes == 576 * 16 / 2 + 5 * 16 * 3 + 16);  // filled to 64 bytes
+}
+
 TEST_CASE("scales by row or for the whole, and permuted columns, keep their meaning") {
   Rng rng(2);
   for (const Granularity granularity : {Granularity::kRow, Granularity::kTensor}) {
@@ -112,6 +132,8 @@ TEST_CASE("the kernels take every granularity but scales by column, and groups t
   CHECK(supports(5, Granularity::kTensor));
   CHECK_FALSE(supports(128, Granularity::kColumn));
   CHECK_FALSE(supports(kMaxGroup + 1, Granularity::kRow));
+  CHECK(TiledMatrix::Supports({.group = kMaxGroup + 1}, 128));  // one group of 128
+  CHECK_FALSE(TiledMatrix::Supports({.group = kMaxGroup + 1}, kMaxGroup + 1));
   CHECK_FALSE(TiledMatrix::Supports(SchemeOf(testing::kUneven), 128));
 }
 

@@ -180,6 +180,8 @@ TEST_CASE("calibrate: which products are summed", "[calibrate]") {
   CHECK(part(Tap::kMlpHidden, {.channel_max = true}) == GramPart::kNone);
   CHECK(part(Tap::kAttentionOutput, blocks) == GramPart::kAll);
   CHECK(part(Tap::kMlpInput, blocks) == GramPart::kAll);  // 96 columns may lie across an edge
+  give(kUp, {.granularity = Granularity::kGroup, .group = 512});
+  CHECK(part(Tap::kMlpInput, blocks) == GramPart::kAll);
 }
 
 TEST_CASE("calibrate: kept inputs are the first tokens of the first samples", "[calibrate]") {

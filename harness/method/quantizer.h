@@ -33,7 +33,7 @@ class Plugin {
 struct RoundInput {
   std::string_view name;            // "layers.3.mlp.down_proj"
   MatrixView<const float> weights;  // (out, in), finite
-  WeightScheme scheme;              // applies to the shape (CheckApplies has passed)
+  WeightScheme scheme;              // CheckApplies has passed
   // What it reads on the calibration text, as far as needs() asks. nullptr: an embedding, whose
   // rows are looked up and never multiplied.
   const InputStatistics* inputs = nullptr;

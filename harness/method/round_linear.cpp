@@ -40,15 +40,16 @@ void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
   std::vector<float> decoded(weights.cols());
   double squares = 0;
   size_t clipped = 0;
+  const ScaleShape& shape = packed.scales();
   report.scale_min = std::numeric_limits<float>::infinity();
   for (size_t r = 0; r < weights.rows(); ++r) {
     DecodeRows(packed, r, MatrixView<float>(decoded.data(), 1, decoded.size()));
-    for (size_t s = 0, p = 0; s < packed.scale_cols(); ++s) {
-      const Grid grid = packed.grid(r / packed.rows_per_scale(), s);
+    for (size_t s = 0, p = 0; s < shape.cols; ++s) {
+      const Grid grid = packed.grid(shape.RowOf(r), s);
       report.scale_min = std::min(report.scale_min, grid.scale());
       report.scale_max = std::max(report.scale_max, grid.scale());
       const auto [least, most] = grid.Reach();
-      for (const size_t end = p + packed.cols_per_scale(); p < end; ++p) {
+      for (const size_t end = shape.End(s); p < end; ++p) {
         const size_t c = packed.order().empty() ? p : packed.order()[p];
         clipped += weights(r, c) > most || weights(r, c) < least;
         squares += Square(weights(r, c) - decoded[c]);

@@ -94,14 +94,16 @@ TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
   }
 }
 
-// On both sides of MultipliesCodes' rule, for codes of every width and groups that fill no block.
+// On both sides of MultipliesCodes' rule, for codes of every width and groups that fill no block or
+// no row.
 TEST_CASE("ops: ApplyLinear with quantized weights, in integers or by decoded panels", "[ops]") {
   for (const int bits : {2, 3, 4, 8}) {
-    for (const size_t tokens : {1, 95, 96, 97}) {
-      CAPTURE(bits, tokens);
+    for (const auto& [tokens, group] : std::initializer_list<std::pair<size_t, size_t>>{
+             {1, 40}, {95, 40}, {96, 40}, {97, 40}, {1, 50}, {95, 50}, {96, 50}}) {
+      CAPTURE(bits, tokens, group);
       constexpr size_t kIn = 3 * 40, kOut = 37;
       const Matrix<float> weights = RandomMatrix(kOut, kIn, 5), x = RandomMatrix(tokens, kIn, 6);
-      const WeightScheme scheme{.bits = bits, .group = 40};
+      const WeightScheme scheme{.bits = bits, .group = group};
       const Weight packed(
           std::make_shared<const PackedMatrix>(RoundToNearest(weights.view(), scheme)));
       const Linear linear{"w", packed.WithKernels(), {}};

@@ -121,15 +121,9 @@ size_t SyntheticBytes(const ModelConfig& config, const std::vector<PlannedLinear
   if (plan.empty()) return sizeof(uint16_t) * config.Parameters();
   size_t bytes = 0;
   for (const PlannedLinear& linear : plan) {
-    const size_t count = linear.shape.rows * linear.shape.cols;
-    if (!linear.scheme) {
-      bytes += sizeof(uint16_t) * count;
-      continue;
-    }
-    const bool grouped = linear.scheme->granularity == Granularity::kGroup;
-    const size_t group = grouped ? linear.scheme->group : linear.shape.cols;
-    const size_t bits = linear.scheme->bits > 4 ? 8 : static_cast<size_t>(linear.scheme->bits);
-    bytes += count * bits / 8 + count / group * 3;  // an FP16 scale and a byte of zero point
+    const auto& [name, rows, cols] = linear.shape;
+    bytes += linear.scheme ? TiledMatrix::BytesOf(rows, cols, *linear.scheme)
+                           : sizeof(uint16_t) * rows * cols;
   }
   return bytes;
 }

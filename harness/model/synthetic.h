@@ -24,7 +24,8 @@ struct SyntheticShape {
 std::span<const SyntheticShape> SyntheticShapes();
 const ModelConfig& FindSyntheticShape(std::string_view name);  // one of those
 
-// Bytes of a model under the plan; without one, of all in FP16.
+// Bytes of a model's matrices under the plan, quantized ones in the kernels' layout; without a
+// plan, of all parameters in FP16.
 size_t SyntheticBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan);
 
 // Weights that do not come from a checkpoint, with the memory that they lie in.

@@ -47,7 +47,7 @@ std::vector<Block> Blocks(const Matrix<float>& weights, const PackedMatrix& pack
   for (size_t r = 0; r < kFewRows; ++r) {
     packed.GetCodes(r, codes);
     for (size_t c = 0; c < kFewCols; ++c) {
-      const size_t scale_row = r / packed.rows_per_scale(), scale_col = c / packed.cols_per_scale();
+      const size_t scale_row = packed.scales().RowOf(r), scale_col = packed.scales().ColOf(c);
       Block& block = blocks[scale_row * packed.scale_cols() + scale_col];
       block.affine = packed.affine(scale_row, scale_col);
       block.exponent = packed.exponent();

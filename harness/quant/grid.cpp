@@ -9,7 +9,6 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
-#include "harness/quant/scale_shape.h"
 
 namespace quantref {
 namespace {
@@ -27,17 +26,16 @@ void CheckLimits(MatrixView<const float> limits, const ScaleShape& shape) {
 std::vector<ValueRange> FindRanges(MatrixView<const float> weights, MatrixView<const float> limits,
                                    const ScaleShape& shape) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const size_t rows_each = weights.rows() / shape.rows, cols_each = weights.cols() / shape.cols;
-  std::vector<ValueRange> ranges(shape.rows * shape.cols, {kInfinity, -kInfinity});
+  std::vector<ValueRange> ranges(shape.count(), {kInfinity, -kInfinity});
   for (size_t r = 0; r < weights.rows(); ++r) {
-    ValueRange* row_ranges = &ranges[r / rows_each * shape.cols];
+    ValueRange* row_ranges = &ranges[shape.RowOf(r) * shape.cols];
     for (size_t c = 0; c < weights.cols(); ++c) {
       const float w = weights(r, c);
       if (!std::isfinite(w)) {
         throw Error(fmt::format("expected finite weights, found {} at row {}, column {}", w, r, c),
                     "weights");
       }
-      ValueRange& range = row_ranges[c / cols_each];
+      ValueRange& range = row_ranges[shape.ColOf(c)];
       range.lo = std::min(range.lo, w);
       range.hi = std::max(range.hi, w);
     }
@@ -125,9 +123,8 @@ ChosenGrids FindGrids(MatrixView<const float> weights, const WeightScheme& schem
 
 void ChooseGrids(MatrixView<const float> weights, MatrixView<const float> limits,
                  PackedMatrix& packed) {
+  const ChosenGrids chosen = FindGrids(weights, packed.scheme(), limits, packed.scales());
   const size_t cols = packed.scale_cols();
-  const ChosenGrids chosen =
-      FindGrids(weights, packed.scheme(), limits, {packed.scale_rows(), cols});
   packed.set_exponent(chosen.exponent);
   for (size_t i = 0; i < chosen.grids.size(); ++i)
     packed.set_grid(i / cols, i % cols, chosen.grids[i]);
@@ -137,14 +134,15 @@ PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme&
                             MatrixView<const float> limits) {
   PackedMatrix packed(weights.rows(), weights.cols(), scheme);
   ChooseGrids(weights, limits, packed);
+  const ScaleShape& shape = packed.scales();
   std::vector<uint8_t> codes(weights.cols());
   for (size_t r = 0; r < weights.rows(); ++r) {
-    const size_t scale_row = r / packed.rows_per_scale();
-    for (size_t s = 0, c = 0; s < packed.scale_cols(); ++s) {
+    const size_t scale_row = shape.RowOf(r);
+    for (size_t s = 0, c = 0; s < shape.cols; ++s) {
       const Grid grid = packed.grid(scale_row, s);
       const float limit =
           limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, s);
-      for (const size_t end = c + packed.cols_per_scale(); c < end; ++c) {
+      for (const size_t end = shape.End(s); c < end; ++c) {
         codes[c] = static_cast<uint8_t>(grid.Nearest(Cut(weights(r, c), limit)).code);
       }
     }
@@ -158,14 +156,13 @@ void RoundValues(MatrixView<const float> weights, const WeightScheme& scheme,
   QR_CHECK(values.rows() == weights.rows() && values.cols() == weights.cols());
   const ScaleShape shape = ShapeOfScales(weights.rows(), weights.cols(), scheme);
   const ChosenGrids chosen = FindGrids(weights, scheme, limits, shape);
-  const size_t rows_each = weights.rows() / shape.rows, cols_each = weights.cols() / shape.cols;
   for (size_t r = 0; r < weights.rows(); ++r) {
-    const size_t scale_row = r / rows_each;
+    const size_t scale_row = shape.RowOf(r);
     for (size_t s = 0, c = 0; s < shape.cols; ++s) {
       const Grid& grid = chosen.grids[scale_row * shape.cols + s];
       const float limit =
           limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, s);
-      for (const size_t end = c + cols_each; c < end; ++c)
+      for (const size_t end = shape.End(s); c < end; ++c)
         values(r, c) = grid.Nearest(Cut(weights(r, c), limit)).value;
     }
   }

@@ -101,7 +101,7 @@ TEST_CASE(
       packed.GetCodes(r, codes);
       packed.DecodeRow(r, values);
       for (size_t c = 0; c < 48; ++c) {
-        const Grid grid = packed.grid(r / packed.rows_per_scale(), c / packed.cols_per_scale());
+        const Grid grid = packed.grid(packed.scales().RowOf(r), packed.scales().ColOf(c));
         const float quotient = weights(r, c) / grid.scale(), level = format.levels[codes[c]];
         const double distance =
             std::fabs(static_cast<double>(quotient) - static_cast<double>(level));
@@ -223,7 +223,7 @@ TEST_CASE("grid: every format that configs name is sound, and int is the default
     INFO(format->name);
     CHECK(FindFormat(format->name) == format);
     CHECK_FALSE(format->about.empty());
-    CHECK_NOTHROW(CheckApplies(SchemeOf(*format), "w", 2, 8 * format->group));
+    CHECK_NOTHROW(CheckApplies(SchemeOf(*format), "w"));
     if (format->affine()) continue;
     CHECK(format->levels.distinct() >= 2);
     CHECK((kMinBits <= format->bits() && format->bits() <= kMaxBits));
@@ -236,7 +236,7 @@ TEST_CASE("grid: every format that configs name is sound, and int is the default
 TEST_CASE("grid: a scheme has the bits of its format") {
   WeightScheme scheme = SchemeOf(kUneven);
   scheme.bits = 5;
-  CHECK_ERROR(CheckApplies(scheme, "w", 2, 16), "w: uneven has codes of 4 bits, found 5");
+  CHECK_ERROR(CheckApplies(scheme, "w"), "w: uneven has codes of 4 bits, found 5");
 }
 
 }  // namespace

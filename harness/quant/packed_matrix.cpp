@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <utility>
@@ -9,7 +10,6 @@
 #include "harness/base/check.h"
 #include "harness/base/sha256.h"
 #include "harness/quant/grid.h"
-#include "harness/quant/scale_shape.h"
 
 namespace quantref {
 namespace {
@@ -23,28 +23,30 @@ size_t RowBytes(size_t cols, const WeightScheme& scheme) {
 }  // namespace
 
 ScaleShape ShapeOfScales(size_t rows, size_t cols, const WeightScheme& scheme) {
-  if (scheme.granularity == Granularity::kGroup) QR_CHECK_EQ(cols % scheme.group, 0u);
+  QR_CHECK(rows > 0 && cols > 0);
   switch (scheme.granularity) {
     case Granularity::kTensor:
-      return {1, 1};
+      return {1, 1, rows, cols, cols};
     case Granularity::kRow:
-      return {rows, 1};
+      return {rows, 1, 1, cols, cols};
     case Granularity::kColumn:
-      return {1, cols};
-    case Granularity::kGroup:
-      return {rows, cols / scheme.group};
+      return {1, cols, rows, 1, cols};
+    case Granularity::kGroup: {
+      QR_CHECK(scheme.group > 0);
+      const size_t group = std::min(scheme.group, cols);
+      return {rows, (cols + group - 1) / group, 1, group, cols};
+    }
   }
   QR_CHECK(false);
   return {};
 }
 
 size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, bool ordered) {
-  const auto [scale_rows, scale_cols] = ShapeOfScales(rows, cols, scheme);
+  const size_t scales = ShapeOfScales(rows, cols, scheme).count();
   const size_t scale_bits = 8 * ScaleBytes(scheme.format->scale);
   const size_t zero_bits = scheme.HasZeros() ? static_cast<size_t>(scheme.bits) : 0;
   const size_t order_bits = ordered ? cols * static_cast<size_t>(std::bit_width(cols - 1)) : 0;
-  return rows * RowBytes(cols, scheme) * 8 + scale_rows * scale_cols * (scale_bits + zero_bits) +
-         order_bits;
+  return rows * RowBytes(cols, scheme) * 8 + scales * (scale_bits + zero_bits) + order_bits;
 }
 
 std::string HashedScheme(const WeightScheme& scheme) {
@@ -65,24 +67,22 @@ std::string HashedScheme(const WeightScheme& scheme) {
 }
 
 PackedMatrix::PackedMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
-    : scheme_(scheme), rows_(rows), cols_(cols), scale_rows_(1), scale_cols_(1) {
-  QR_CHECK(rows > 0 && cols > 0);
+    : scheme_(scheme),
+      rows_(rows),
+      cols_(cols),
+      shape_(ShapeOfScales(rows, cols, scheme)),
+      row_bytes_(RowBytes(cols, scheme)) {
   QR_CHECK(scheme.bits >= kMinBits && scheme.bits <= kMaxBits);
   if (!scheme.format->affine()) QR_CHECK_EQ(scheme.bits, scheme.format->bits());
-  const ScaleShape shape = ShapeOfScales(rows, cols, scheme);
-  scale_rows_ = shape.rows;
-  scale_cols_ = shape.cols;
-  row_bytes_ = RowBytes(cols, scheme);
   codes_.resize(rows * row_bytes_ + kReadBeyond);
-  const size_t scales = scale_rows_ * scale_cols_;
-  scales_.resize(scales * ScaleBytes(scheme.format->scale));
-  if (scheme.HasZeros()) zeros_.resize(scales);
+  scales_.resize(shape_.count() * ScaleBytes(scheme.format->scale));
+  if (scheme.HasZeros()) zeros_.resize(shape_.count());
 }
 
 size_t PackedMatrix::ScaleIndex(size_t scale_row, size_t scale_col) const {
-  QR_DCHECK_LT(scale_row, scale_rows_);
-  QR_DCHECK_LT(scale_col, scale_cols_);
-  return scale_row * scale_cols_ + scale_col;
+  QR_DCHECK_LT(scale_row, shape_.rows);
+  QR_DCHECK_LT(scale_col, shape_.cols);
+  return scale_row * shape_.cols + scale_col;
 }
 
 Grid PackedMatrix::grid(size_t scale_row, size_t scale_col) const {
@@ -166,7 +166,7 @@ void PackedMatrix::DecodeRow(size_t row, std::span<float> values) const {
   std::vector<uint8_t> codes(cols_);
   GetCodes(row, codes);
   for (size_t j = 0; j < cols_; ++j) {
-    const float value = grid(row / rows_per_scale(), j / cols_per_scale()).Decode(codes[j]);
+    const float value = grid(shape_.RowOf(row), shape_.ColOf(j)).Decode(codes[j]);
     values[order_.empty() ? j : order_[j]] = value;
   }
 }

@@ -7,6 +7,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/quant/scale.h"
+#include "harness/quant/scale_shape.h"
 #include "harness/quant/scheme.h"
 
 namespace quantref {
@@ -44,12 +45,9 @@ class PackedMatrix {
   size_t cols() const { return cols_; }
   const WeightScheme& scheme() const { return scheme_; }
 
-  // The grid of scales: (1, 1) for tensor, (rows, 1) for row, (1, cols) for column, (rows, cols /
-  // group) for group.
-  size_t scale_rows() const { return scale_rows_; }
-  size_t scale_cols() const { return scale_cols_; }
-  size_t rows_per_scale() const { return rows_ / scale_rows_; }
-  size_t cols_per_scale() const { return cols_ / scale_cols_; }
+  const ScaleShape& scales() const { return shape_; }  // which weights share one
+  size_t scale_rows() const { return shape_.rows; }
+  size_t scale_cols() const { return shape_.cols; }
 
   Grid grid(size_t scale_row, size_t scale_col) const;
   // The scale must be one that can be stored beside exponent().
@@ -88,7 +86,9 @@ class PackedMatrix {
   void SetScale(size_t i, float scale);
 
   WeightScheme scheme_;
-  size_t rows_, cols_, scale_rows_, scale_cols_, row_bytes_;
+  size_t rows_, cols_;
+  ScaleShape shape_;
+  size_t row_bytes_;
   int exponent_ = 0;
   std::vector<uint8_t> codes_;
   std::vector<uint8_t> scales_;  // as StoreScale writes them

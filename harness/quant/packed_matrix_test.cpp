@@ -112,13 +112,15 @@ TEST_CASE("packed_matrix: a new matrix is all zero", "[packed_matrix]") {
 TEST_CASE("packed_matrix: the grid of scales of every granularity", "[packed_matrix]") {
   const auto grid = [](Granularity granularity, size_t group) {
     const PackedMatrix m(6, 8, {.granularity = granularity, .group = group});
-    return std::vector<size_t>{m.scale_rows(), m.scale_cols(), m.rows_per_scale(),
-                               m.cols_per_scale()};
+    return std::vector<size_t>{m.scale_rows(), m.scale_cols(), m.scales().rows_each,
+                               m.scales().cols_each};
   };
   CHECK(grid(Granularity::kTensor, 128) == std::vector<size_t>{1, 1, 6, 8});
   CHECK(grid(Granularity::kRow, 128) == std::vector<size_t>{6, 1, 1, 8});
   CHECK(grid(Granularity::kColumn, 128) == std::vector<size_t>{1, 8, 6, 1});
   CHECK(grid(Granularity::kGroup, 4) == std::vector<size_t>{6, 2, 1, 4});
+  CHECK(grid(Granularity::kGroup, 3) == std::vector<size_t>{6, 3, 1, 3});
+  CHECK(grid(Granularity::kGroup, 128) == std::vector<size_t>{6, 1, 1, 8});
 }
 
 TEST_CASE("packed_matrix: scales and zeros are where they were put", "[packed_matrix]") {

@@ -64,8 +64,7 @@ std::vector<PlannedLinear> MakePlan(const QuantizeSpec& spec,
   std::vector<PlannedLinear> plan;
   for (const LinearShape& linear : linears) {
     plan.push_back(PlanOne(spec, linear));
-    if (plan.back().scheme)
-      CheckApplies(*plan.back().scheme, linear.name, linear.rows, linear.cols);
+    if (plan.back().scheme) CheckApplies(*plan.back().scheme, linear.name);
   }
   return plan;
 }

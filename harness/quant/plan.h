@@ -47,7 +47,7 @@ struct PlannedLinear {
 // Whether it leaves any linear to a rounder.
 bool QuantizesAny(const std::vector<PlannedLinear>& plan);
 
-// Throws Error for a pattern that matches no linear, and where a scheme does not apply to a shape.
+// Throws Error for a pattern that matches no linear, and for a scheme that applies to none.
 std::vector<PlannedLinear> MakePlan(const QuantizeSpec& spec,
                                     const std::vector<LinearShape>& linears);
 

@@ -1,9 +1,13 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
+#include "harness/base/half.h"
 #include "harness/quant/format.h"
 #include "harness/quant/scheme.h"
 
@@ -13,6 +17,14 @@ namespace quantref::testing {
 
 // A small matrix: rows of three groups.
 inline constexpr size_t kFewRows = 6, kFewCols = 24, kFewGroup = 8;
+
+// Inputs and groups that do not divide them, or are longer; and some that do.
+struct ColsAndGroup {
+  size_t cols, group;
+};
+inline constexpr ColsAndGroup kRaggedSizes[] = {
+    {576, 128}, {896, 128}, {100, 32}, {33, 32}, {31, 32}, {1, 32},   {1, 1},    {7, 3},
+    {65, 64},   {97, 96},   {35, 2},   {129, 7}, {40, 41}, {130, 64}, {300, 100}};
 
 // Every kind of scheme of these bits.
 inline std::vector<WeightScheme> AllSchemes(std::initializer_list<int> all_bits, size_t group) {
@@ -31,6 +43,35 @@ inline std::vector<WeightScheme> AllSchemes(std::initializer_list<int> all_bits,
   }
   return schemes;
 }
+
+// The grid of the weights that share a scale by the formulas of affine.h, in double but for the
+// scale, which is FP16: of `int`, the range always containing 0.
+struct DoubleGrid {
+  DoubleGrid() = default;
+  template <typename Number>
+  DoubleGrid(std::span<Number> weights, const WeightScheme& scheme) {
+    double lo = 0, hi = 0;
+    for (const Number w : weights) {
+      lo = std::min(lo, static_cast<double>(w));
+      hi = std::max(hi, static_cast<double>(w));
+    }
+    most = std::ldexp(1, scheme.bits) - 1;
+    least = scheme.symmetric ? 1 : 0;
+    const double middle = std::ldexp(1, scheme.bits - 1);
+    const double wanted = scheme.symmetric ? std::max(-lo, hi) / (middle - 1) : (hi - lo) / most;
+    scale = static_cast<double>(RoundToHalf(static_cast<float>(wanted)));
+    zero = scheme.symmetric ? middle : std::clamp(std::nearbyint(-lo / scale), 0.0, most);
+  }
+
+  // Where among the codes, before it is rounded; and where when it is.
+  double Place(double weight) const { return std::clamp(weight / scale + zero, least, most); }
+  double Code(double weight) const {
+    return std::clamp(std::nearbyint(weight / scale) + zero, least, most);
+  }
+  double Value(double weight) const { return scale * (Code(weight) - zero); }
+
+  double scale = 0, zero = 0, least = 0, most = 0;
+};
 
 // Formats with tables that no config knows. Uneven: 16 levels, not symmetric, not in order, two of
 // them 0, FP16 scales. Wide: 8 levels, FP32 scales.

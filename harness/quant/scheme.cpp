@@ -46,7 +46,7 @@ std::string SchemeName(const WeightScheme& scheme) {
                      scheme.symmetric ? "sym" : "asym", range);
 }
 
-void CheckApplies(const WeightScheme& scheme, const std::string& name, size_t rows, size_t cols) {
+void CheckApplies(const WeightScheme& scheme, const std::string& name) {
   if (scheme.bits < kMinBits || scheme.bits > kMaxBits) {
     throw Error(fmt::format("expected {} to {} bits, found {}", kMinBits, kMaxBits, scheme.bits),
                 name);
@@ -56,13 +56,8 @@ void CheckApplies(const WeightScheme& scheme, const std::string& name, size_t ro
         fmt::format("{} has codes of {} bits, found {}", scheme.format->name, own, scheme.bits),
         name);
   }
-  if (scheme.granularity != Granularity::kGroup) return;
-  if (scheme.group == 0 || cols % scheme.group != 0) {
-    throw Error(fmt::format("group {} does not divide the {} inputs of this ({}, {}) matrix",
-                            scheme.group, cols, rows, cols),
-                name,
-                "choose a group that divides it, or 'group: row', or an override for this layer");
-  }
+  if (scheme.granularity == Granularity::kGroup && scheme.group == 0)
+    throw Error("expected a group of at least 1 input, found 0", name);
 }
 
 }  // namespace quantref

@@ -16,8 +16,9 @@ enum class Granularity { kTensor, kRow, kColumn, kGroup };
 struct WeightScheme {
   int bits = 4;  // 2..8; those of the format where it has its own
   Granularity granularity = Granularity::kGroup;
-  size_t group =
-      128;  // consecutive inputs that share a scale; used by kGroup only, must divide `in`
+  // Consecutive inputs that share a scale, > 0; used by kGroup only. The last group of a row may be
+  // shorter (scale_shape.h).
+  size_t group = 128;
   // Of `int` alone:
   bool symmetric = false;                    // no zero point
   bool full_range = false;                   // symmetric only: use the code -2^(bits-1) too
@@ -42,8 +43,8 @@ std::string ReachName(const WeightScheme& scheme);
 // levels of its own, its name and the reach.
 std::string SchemeName(const WeightScheme& scheme);
 
-// Throws Error where the scheme cannot be applied to a (rows, cols) matrix of this name: bits out
-// of range or not the format's, or a group that does not divide cols.
-void CheckApplies(const WeightScheme& scheme, const std::string& name, size_t rows, size_t cols);
+// Throws Error where the scheme cannot be applied to a matrix of this name: bits out of range or
+// not the format's, or a group of no inputs.
+void CheckApplies(const WeightScheme& scheme, const std::string& name);
 
 }  // namespace quantref

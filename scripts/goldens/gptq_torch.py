@@ -31,6 +31,7 @@ import torch
 DEFAULT_OUT = Path(__file__).resolve().parents[2] / "quantizers/testdata/gptq.json"
 DAMP = 0.01
 ROWS, COLS, TOKENS, GROUP = 24, 64, 192, 16
+SHORT_ROWS, SHORT_COLS, SHORT_TOKENS, SHORT_GROUP = 40, 100, 128, 32  # its last group has 4 columns
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def gptq(weights: torch.Tensor, inputs: torch.Tensor, case: Case) -> dict:
     if case.act_order:
         order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
     factor = inverse_factor(hessian[order][:, order])
+    # Slices end where rows do: the last group has what is left.
     grids = [choose_grid(original[:, at : at + width], case) for at in range(0, cols, width)]
 
     w = original[:, order].clone()
@@ -194,6 +196,10 @@ def all_cases() -> list[Case]:
         options = {"act_order": act_order, "static_groups": static_groups, "symmetric": False}
         cases.append(Case(f"dead column {act_order}", 1, 0, 3, "group", **options))
         cases.append(Case(f"mse_clip {act_order}", 0, 1, 3, "group", mse_clip=True, **options))
+    for act_order, static_groups in product((False, True), (False, True)):
+        options = {"act_order": act_order, "static_groups": static_groups, "symmetric": act_order}
+        name = f"short group {act_order} {static_groups}"
+        cases.append(Case(name, 2, 2, 4, "group", group=SHORT_GROUP, **options))
     return cases
 
 
@@ -216,14 +222,16 @@ def main() -> None:
 
     inputs = [correlated_inputs(TOKENS, COLS, seed) for seed in (1, 2)]
     inputs[1][:, 21] = 0
+    inputs.append(correlated_inputs(SHORT_TOKENS, SHORT_COLS, 5))
     weights = [random_weights(ROWS, COLS, seed) for seed in (3, 4)]
+    weights.append(random_weights(SHORT_ROWS, SHORT_COLS, 6))
     cases = [
         asdict(case) | gptq(doubles(weights[case.weights]), doubles(inputs[case.inputs]), case)
         for case in all_cases()
     ]
     lists = {
-        "inputs": [{"tokens": TOKENS, "channels": COLS, "values": patterns(x)} for x in inputs],
-        "weights": [{"rows": ROWS, "cols": COLS, "values": patterns(w)} for w in weights],
+        "inputs": [{"tokens": len(x), "channels": x.shape[1], "values": patterns(x)} for x in inputs],
+        "weights": [{"rows": len(w), "cols": w.shape[1], "values": patterns(w)} for w in weights],
         "cases": cases,
     }
     blocks = [

@@ -1,0 +1,329 @@
+#include <algorithm>
+#include <array>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "harness/base/rng.h"
+#include "harness/method/kept_model.h"
+#include "harness/method/quantize_model.h"
+#include "harness/model/plan_model.h"
+#include "harness/model/transformer.h"
+#include "harness/quant/quant_testing.h"
+#include "harness/testing/testing.h"
+#include "harness/testing/tiny_model.h"
+#include "quantizers/awq.h"
+#include "quantizers/gptq.h"
+#include "quantizers/registry.h"
+#include "quantizers/statistics_testing.h"
+
+// Rows whose last group is shorter than the others, through every method.
+
+namespace quantref {
+namespace {
+
+using testing::DoubleGrid;
+
+// The inverse, by Gauss and Jordan, of a positive definite matrix.
+Matrix<double> InverseOf(const Matrix<double>& matrix) {
+  const size_t n = matrix.rows();
+  Matrix<double> left(n, n), inverse(n, n);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < n; ++j) {
+      left(i, j) = matrix(i, j);
+      inverse(i, j) = i == j;
+    }
+  }
+  for (size_t p = 0; p < n; ++p) {
+    const double pivot = left(p, p);
+    for (size_t j = 0; j < n; ++j) left(p, j) /= pivot, inverse(p, j) /= pivot;
+    for (size_t i = 0; i < n; ++i) {
+      const double factor = left(i, p);
+      if (i == p || factor == 0) continue;
+      for (size_t j = 0; j < n; ++j) {
+        left(i, j) -= factor * left(p, j);
+        inverse(i, j) -= factor * inverse(p, j);
+      }
+    }
+  }
+  return inverse;
+}
+
+// GPTQ as sections 3.2 and 3.3 of the paper say it, in double: column after column, every later one
+// updated at once, and the inverse of H itself without the column that is done.
+class GptqInDouble {
+ public:
+  GptqInDouble(const Matrix<double>& gram, bool act_order, bool static_groups,
+               const WeightScheme& scheme)
+      : static_groups_(static_groups), scheme_(scheme), order_(gram.rows()) {
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    if (act_order) {
+      std::stable_sort(order_.begin(), order_.end(),
+                       [&](size_t a, size_t b) { return gram(a, a) > gram(b, b); });
+    }
+    double mean = 0;
+    for (size_t i = 0; i < gram.rows(); ++i) mean += gram(i, i) / static_cast<double>(gram.rows());
+    Matrix<double> hessian(gram.rows(), gram.rows());
+    for (size_t i = 0; i < order_.size(); ++i) {
+      for (size_t j = 0; j < order_.size(); ++j)
+        hessian(i, j) = gram(order_[i], order_[j]) + (i == j ? 0.01 * mean : 0);
+    }
+    inverse_ = InverseOf(hessian);
+  }
+
+  // The codes of a row: by position where groups are made on the way, else by column.
+  std::vector<int> Round(std::span<const float> row) const {
+    const size_t n = row.size(), group = scheme_.group;
+    std::vector<double> w(n);
+    for (size_t p = 0; p < n; ++p) w[p] = static_cast<double>(row[order_[p]]);
+    Matrix<double> inverse(n, n);
+    std::copy_n(inverse_.data(), n * n, inverse.data());
+    std::vector<int> codes(n);
+    DoubleGrid grid;
+    for (size_t p = 0; p < n; ++p) {
+      if (static_groups_) {
+        const size_t first = order_[p] / group * group;
+        grid = DoubleGrid(row.subspan(first, std::min(group, n - first)), scheme_);
+      } else if (p % group == 0) {
+        grid = DoubleGrid(std::span(w).subspan(p, std::min(group, n - p)), scheme_);
+      }
+      codes[static_groups_ ? order_[p] : p] = static_cast<int>(grid.Code(w[p]));
+      const double error = (w[p] - grid.Value(w[p])) / inverse(p, p);
+      for (size_t k = p + 1; k < n; ++k) w[k] -= error * inverse(p, k);
+      for (size_t i = p + 1; i < n; ++i) {
+        const double factor = inverse(i, p) / inverse(p, p);
+        for (size_t j = p + 1; j < n; ++j) inverse(i, j) -= factor * inverse(p, j);
+      }
+    }
+    return codes;
+  }
+
+ private:
+  bool static_groups_;
+  WeightScheme scheme_;
+  std::vector<size_t> order_;
+  Matrix<double> inverse_;
+};
+
+struct CodeCount {
+  size_t all = 0, equal = 0;
+};
+
+// Compares every row's codes; a row may part where FP32 rounds a weight to the other side of a tie.
+void CompareGptq(size_t cols, const WeightScheme& scheme, bool act_order, bool static_groups,
+                 CodeCount& count) {
+  constexpr size_t kRows = 6;
+  const Matrix<float> weights = testing::NormalMatrix(kRows, cols, cols);
+  InputStatistics inputs;
+  inputs.gram = testing::GramOf(testing::CorrelatedInputs(2 * cols + 9, cols, 100 + cols));
+  const GptqInDouble expected(inputs.gram, act_order, static_groups, scheme);
+  for (const double block : {1.0, 40.0, 128.0}) {
+    Knobs knobs(Gptq().knobs());
+    knobs.Set("act_order", act_order ? 1 : 0);
+    knobs.Set("static_groups", static_groups ? 1 : 0);
+    knobs.Set("block", block);
+    const PackedMatrix packed = Gptq()
+                                    .Round({.name = "w",
+                                            .weights = weights.view(),
+                                            .scheme = scheme,
+                                            .inputs = &inputs,
+                                            .knobs = &knobs})
+                                    .packed;
+    std::vector<uint8_t> codes(cols);
+    for (size_t r = 0; r < kRows; ++r) {
+      const std::vector<int> row = expected.Round(weights.view().row_span(r));
+      packed.GetCodes(r, codes);
+      for (size_t c = 0; c < cols; ++c) count.equal += codes[c] == row[c];
+      count.all += cols;
+    }
+  }
+}
+
+TEST_CASE("short groups: gptq is the paper's, in double, for every order and block") {
+  CodeCount count;
+  for (const auto& [cols, group] : testing::kRaggedSizes) {
+    if (cols > 140) continue;
+    for (const bool symmetric : {false, true}) {
+      for (const bool act_order : {false, true}) {
+        for (const bool static_groups : {false, true}) {
+          const WeightScheme scheme{.bits = 4, .group = group, .symmetric = symmetric};
+          CodeCount own;
+          CompareGptq(cols, scheme, act_order, static_groups, own);
+          INFO(cols << " columns, " << SchemeName(scheme) << ", act_order " << act_order
+                    << ", static " << static_groups << ": " << own.equal << " of " << own.all);
+          CHECK(static_cast<double>(own.equal) >= 0.9 * static_cast<double>(own.all));
+          count.all += own.all;
+          count.equal += own.equal;
+        }
+      }
+    }
+  }
+  INFO(count.equal << " of " << count.all << " codes equal");
+  CHECK(static_cast<double>(count.equal) >= 0.999 * static_cast<double>(count.all));
+}
+
+TEST_CASE("short groups: gptq's grids that clip, and limits, end where the row does") {
+  const Matrix<float> weights = testing::NormalMatrix(8, 100, 1);
+  InputStatistics inputs;
+  inputs.gram = testing::GramOf(testing::CorrelatedInputs(250, 100, 2));
+  Matrix<float> limits(8, 4);
+  for (size_t r = 0; r < 8; ++r) {
+    for (size_t s = 0; s < 4; ++s) limits(r, s) = s == 3 ? 0.25f : 10;
+  }
+  const WeightScheme scheme{.bits = 4, .group = 32, .symmetric = true};
+  for (const bool clip : {false, true}) {
+    for (const bool static_groups : {false, true}) {
+      Knobs knobs(Gptq().knobs());
+      knobs.Set("act_order", 0);
+      knobs.Set("mse_clip", clip ? 1 : 0);
+      knobs.Set("static_groups", static_groups ? 1 : 0);
+      const PackedMatrix packed = Gptq()
+                                      .Round({.name = "w",
+                                              .weights = weights.view(),
+                                              .scheme = scheme,
+                                              .inputs = &inputs,
+                                              .limits = limits.view(),
+                                              .knobs = &knobs})
+                                      .packed;
+      for (size_t r = 0; r < 8; ++r) {
+        CHECK(packed.affine(r, 3).scale * 7 <= 0.2501f);
+        CHECK(packed.affine(r, 2).scale * 7 > 0.5f);
+      }
+    }
+  }
+}
+
+TEST_CASE("short groups: awq's limits are those of each group alone") {
+  const Matrix<float> weights = testing::NormalMatrix(70, 100, 3);  // more than one tile
+  const Matrix<double> gram = testing::GramOf(testing::CorrelatedInputs(250, 100, 4));
+  for (const bool symmetric : {false, true}) {
+    const WeightScheme scheme{.bits = 3, .group = 32, .symmetric = symmetric};
+    WeightScheme by_row = scheme;
+    by_row.granularity = Granularity::kRow;
+    const Matrix<float> limits = AwqLimits(weights.view(), scheme, gram.view(), {20, 10}, 2);
+    REQUIRE(limits.cols() == 4);
+    for (size_t s = 0; s < 4; ++s) {
+      const size_t first = 32 * s, size = std::min<size_t>(32, 100 - first);
+      const Matrix<float> alone =
+          AwqLimits(weights.view().Cols(first, size), by_row,
+                    gram.view().Rows(first, size).Cols(first, size), {20, 10}, 1);
+      for (size_t r = 0; r < 70; ++r) REQUIRE(limits(r, s) == alone(r, 0));
+    }
+  }
+}
+
+// A model whose linears have 40 and 70 inputs, all of it to be rounded in groups of 32.
+struct ShortGroups {
+  explicit ShortGroups(bool tied) {
+    const testing::TempDir dir;
+    testing::WriteTinyModel(
+        dir.path(), {.hidden = 40, .intermediate = 70, .heads = 5, .kv_heads = 1, .tied = tied});
+    config = ReadConfig(dir / "config.json");
+    weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
+    QuantizeSpec spec;
+    spec.weights = {.bits = 8, .group = 32};
+    spec.keep = {};
+    SchemeOverride& up = spec.overrides.emplace_back();  // and a group of one input
+    up.match = "*.up_proj";
+    up.group = 39;
+    plan = PlanModel(spec, config);
+    Rng rng(5);
+    for (std::vector<uint32_t>& sample : data.samples) {
+      for (size_t t = 0; t < 60; ++t)
+        sample.push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
+    }
+  }
+
+  QuantizedModel Quantize(const Method& method, size_t threads, Products products) const {
+    return QuantizeModel(config, weights, plan, method, &data,
+                         {.threads = threads, .products = products});
+  }
+
+  Matrix<float> Logits(const ModelWeights& of, Products products) const {
+    const Transformer model(config, of, 60, products);
+    Workspace work;
+    const Matrix<float> hidden = model.Hidden(data.samples[0], work);
+    Matrix<float> logits(hidden.rows(), config.vocab);
+    model.Logits(hidden.view(), logits.view(), work);
+    return logits;
+  }
+
+  ModelConfig config;
+  ModelWeights weights;
+  std::vector<PlannedLinear> plan;
+  CalibrationData data{.samples = std::vector<std::vector<uint32_t>>(3)};
+};
+
+double RelativeChange(const Matrix<float>& from, const Matrix<float>& to) {
+  double squares = 0, error = 0;
+  for (size_t i = 0; i < from.rows() * from.cols(); ++i) {
+    const double x = static_cast<double>(from.data()[i]), y = static_cast<double>(to.data()[i]);
+    squares += x * x;
+    error += (x - y) * (x - y);
+  }
+  return std::sqrt(error / squares);
+}
+
+void CheckBits(const ShortGroups& model, const QuantizedModel& quantized) {
+  for (const LayerReport& layer : quantized.layers) {
+    const auto planned =
+        std::find_if(model.plan.begin(), model.plan.end(),
+                     [&](const PlannedLinear& linear) { return linear.shape.name == layer.name; });
+    REQUIRE(planned != model.plan.end());
+    const auto cols = static_cast<double>(planned->shape.cols);
+    const double groups = std::ceil(cols / static_cast<double>(layer.scheme.group));
+    INFO(layer.name);
+    CHECK(layer.effective_bits == Approx(8 + groups * (16 + 8) / cols).epsilon(1e-12));
+  }
+}
+
+std::vector<Method> AllMethods() {
+  std::vector<Method> methods;
+  const std::vector<std::vector<const char*>> transforms = {
+      {}, {"awq"}, {"smoothquant"}, {"smoothquant", "awq"}};
+  for (const auto& names : transforms) {
+    for (const Rounder* rounder : Rounders()) {
+      Method method;
+      for (const char* name : names) method.transforms.push_back(FindTransform(name));
+      method.rounder = rounder;
+      methods.push_back(method);
+    }
+  }
+  return methods;
+}
+
+TEST_CASE("short groups: every method over a model, on both paths, kept and counted") {
+  for (const bool tied : {false, true}) {
+    const ShortGroups model(tied);
+    const Matrix<float> reference = model.Logits(model.weights, Products::kKernel);
+    for (Method method : AllMethods()) {
+      for (const bool rounded : {false, true}) {
+        if (rounded) method.activations = ActivationScheme{};
+        INFO(method.transforms.size() << " transforms, " << method.rounder->name() << ", tied "
+                                      << tied << ", activations rounded " << rounded);
+        const QuantizedModel packed = model.Quantize(method, 1, Products::kSimulated);
+        const QuantizedModel tiled = model.Quantize(method, 3, Products::kKernel);
+        CHECK(packed.layers.size() == model.plan.size());
+        CHECK(HashQuantized(packed.weights) == HashQuantized(tiled.weights));
+        CHECK(DecodedEachCall(tiled.weights).empty());
+        CHECK(MeasureBits(packed.weights).model == MeasureBits(tiled.weights).model);
+        CheckBits(model, tiled);
+        const Matrix<float> logits = model.Logits(tiled.weights, Products::kKernel);
+        CHECK(RelativeChange(reference, logits) < (rounded ? 0.2 : 0.05));
+        CHECK(RelativeChange(model.Logits(packed.weights, Products::kSimulated), logits) <
+              (rounded ? 0.02 : 1e-5));
+        std::string bytes;
+        REQUIRE(WriteModel(model.weights, model.plan, tiled,
+                           [&](std::string_view piece) { bytes += piece; }));
+        const auto kept = ReadModel(bytes, model.weights, model.plan, 2);
+        REQUIRE(kept);
+        CHECK(HashQuantized(kept->weights) == HashQuantized(tiled.weights));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quantref
