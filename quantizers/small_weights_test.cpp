@@ -28,7 +28,7 @@ Matrix<float> Weights(int exponent) {
 }
 
 // The squared error of the rounded weights, over that of weights of the size of 1.
-double Error(const Matrix<float>& weights, const PackedMatrix& packed, int exponent) {
+double MeanError(const Matrix<float>& weights, const PackedMatrix& packed, int exponent) {
   std::vector<float> row(kCols);
   double sum = 0;
   for (size_t r = 0; r < kRows; ++r) {
@@ -53,7 +53,7 @@ TEST_CASE("small weights: every rounder loses as little of them as of others", "
             WeightScheme{.bits = 8, .granularity = Granularity::kRow, .symmetric = true}}) {
         RoundInput input{"w", weights.view(), scheme, &inputs};
         input.knobs = &knobs;
-        const double expected = Error(weights, rounder->Round(input).packed, 0);
+        const double expected = MeanError(weights, rounder->Round(input).packed, 0);
         for (const int exponent : {-13, -21, -40}) {
           INFO(rounder->name() << ", " << SchemeName(scheme) << ", 2^" << exponent);
           const Matrix<float> small = Weights(exponent);
@@ -61,7 +61,7 @@ TEST_CASE("small weights: every rounder loses as little of them as of others", "
           const PackedMatrix packed = rounder->Round(input).packed;
           CHECK(packed.exponent() < 0);
           // A search may take the other of two grids that are as good as each other.
-          CHECK(Error(small, packed, exponent) == Approx(expected).epsilon(1e-3));
+          CHECK(MeanError(small, packed, exponent) == Approx(expected).epsilon(1e-3));
         }
       }
     }
