@@ -165,17 +165,16 @@ void TileSolver::RoundWeight(size_t r, size_t from, size_t p, size_t end) {
 // For group s of the row, whose weights by position are as updated.
 Grid TileSolver::GroupGrid(size_t row, const float* weights, size_t s) const {
   // Updated weights may have grown beyond any grid.
-  const float widest = WidestRange(scheme_, packed_.exponent());
-  ValueRange range{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  const ScaleUnit unit = packed_.unit(row, s);
+  const float widest = WidestRange(scheme_, unit);
+  RangeFinder finder;
   for (size_t p = shape_.Begin(s); p < shape_.End(s); ++p) {
     float limit = widest;
     if (!limits_.empty()) limit = std::min(limit, limits_(row, shape_.ColOf(factor_.order[p])));
-    const float cut = std::clamp(weights[p], -limit, limit);
-    range = {std::min(range.lo, cut), std::max(range.hi, cut)};
+    finder.Add(std::clamp(weights[p], -limit, limit));
   }
-  if (!options_.mse_clip) return ChooseGrid(range, scheme_, packed_.exponent());
-  return SearchGrid({weights + shape_.Begin(s), shape_.Size(s)}, range, scheme_,
-                    packed_.exponent());
+  if (!options_.mse_clip) return ChooseGrid(finder.Range(), scheme_, unit);
+  return SearchGrid({weights + shape_.Begin(s), shape_.Size(s)}, finder.Range(), scheme_, unit);
 }
 
 void TileSolver::Store(size_t first, size_t count) {

@@ -26,15 +26,16 @@ double Distance(std::span<const float> weights, const Grid& grid, float unit, do
 
 }  // namespace
 
-Grid SearchGrid(std::span<const float> weights, ValueRange range, const WeightScheme& scheme,
-                int exponent) {
-  const float unit = std::ldexp(1.0f, exponent);
-  Grid best = ChooseGrid(range, scheme, exponent);
-  double least = Distance(weights, best, unit, std::numeric_limits<double>::infinity());
+Grid SearchGrid(std::span<const float> weights, const ValueRange& range, const WeightScheme& scheme,
+                const ScaleUnit& unit) {
+  const float least_unit = std::ldexp(1.0f, unit.exponent);
+  Grid best = ChooseGrid(range, scheme, unit);
+  double least = Distance(weights, best, least_unit, std::numeric_limits<double>::infinity());
   for (int i = 1; i < kTried; ++i) {
     const float shrink = static_cast<float>(1 - static_cast<double>(i) / kSteps);
-    const Grid grid = ChooseGrid({shrink * range.lo, shrink * range.hi}, scheme, exponent);
-    const double distance = Distance(weights, grid, unit, least);
+    const Grid grid = ChooseGrid(
+        {shrink * range.lo, shrink * range.hi, shrink * range.mean_magnitude}, scheme, unit);
+    const double distance = Distance(weights, grid, least_unit, least);
     if (distance < least) {
       least = distance;
       best = grid;
@@ -55,12 +56,13 @@ void SearchGrids(MatrixView<const float> weights, MatrixView<const float> limits
       const float* row = weights.row(r);
       sharing.insert(sharing.end(), row + shape.Begin(scale_col), row + shape.End(scale_col));
     }
-    const auto [lo, hi] = std::minmax_element(sharing.begin(), sharing.end());
     const float limit =
         limits.empty() ? std::numeric_limits<float>::infinity() : limits(scale_row, scale_col);
-    const ValueRange range{std::clamp(*lo, -limit, limit), std::clamp(*hi, -limit, limit)};
-    packed.set_grid(scale_row, scale_col,
-                    SearchGrid(sharing, range, packed.scheme(), packed.exponent()));
+    RangeFinder finder;
+    for (const float weight : sharing) finder.Add(std::clamp(weight, -limit, limit));
+    packed.set_grid(
+        scale_row, scale_col,
+        SearchGrid(sharing, finder.Range(), packed.scheme(), packed.unit(scale_row, scale_col)));
   });
 }
 

@@ -12,9 +12,9 @@ namespace quantref {
 // span range * (1 - i / 100), i = 1..79, are tried; the one with the least sum over the weights of
 // |w - Q(w)|^2.4 is taken, the widest of equals. The numbers are those of the paper's code
 // (IST-DASLab/gptq, quant.py, Quantizer with mse=True); the paper itself has min-max grids only.
-// exponent: of the matrix, as ChooseGrid's.
-Grid SearchGrid(std::span<const float> weights, ValueRange range, const WeightScheme& scheme,
-                int exponent = 0);
+// unit: as ChooseGrid's.
+Grid SearchGrid(std::span<const float> weights, const ValueRange& range, const WeightScheme& scheme,
+                const ScaleUnit& unit = {});
 
 // ChooseGrids (harness/quant/grid.h) with SearchGrid for every scale: the widest range that is
 // tried is cut at the limits, the weights that the sum runs over are not.

@@ -89,6 +89,30 @@ TEST_CASE("table format: gptq loses less than rtn, in every order of columns and
   }
 }
 
+TEST_CASE("table format: every format that configs name, by gptq and by searched limits") {
+  const Matrix<float> weights = testing::NormalMatrix(20, 80, 8);
+  const Matrix<double> gram = testing::GramOf(testing::CorrelatedInputs(200, 80, 9));
+  for (const WeightScheme& scheme : testing::FormatSchemes(32)) {
+    INFO(SchemeName(scheme));
+    const PackedMatrix nearest = RoundToNearest(weights.view(), scheme);
+    const double rtn = testing::OutputError(weights.view(), nearest, gram);
+    for (const double static_groups : {0.0, 1.0}) {
+      for (const double mse_clip : {0.0, 1.0}) {
+        CAPTURE(static_groups, mse_clip);
+        const PackedMatrix packed =
+            RoundBy("gptq", weights.view(), scheme, gram,
+                    {{"static_groups", static_groups}, {"mse_clip", mse_clip}});
+        CHECK(testing::OutputError(weights.view(), packed, gram) < rtn);
+      }
+    }
+    if (scheme.granularity != Granularity::kRow && scheme.granularity != Granularity::kGroup)
+      continue;
+    const Matrix<float> limits = AwqLimits(weights.view(), scheme, gram.view(), {}, 2);
+    const PackedMatrix cut = RoundToNearest(weights.view(), scheme, limits.view());
+    CHECK(testing::OutputError(weights.view(), cut, gram) <= rtn * (1 + 1e-2));
+  }
+}
+
 TEST_CASE("table format: gptq of uncorrelated inputs is rtn") {
   const Matrix<float> weights = testing::NormalMatrix(5, 32, 5);
   Matrix<double> identity(32, 32);

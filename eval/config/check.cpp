@@ -11,6 +11,7 @@
 #include "eval/support/nearest.h"
 #include "eval/support/yaml_reader.h"
 #include "harness/base/error.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -122,6 +123,19 @@ void DropRival(YAML::Node& root, const std::string& key, const std::string& valu
   }
 }
 
+// What the format that is set leaves no choice of, for the file's format had another.
+void DropWhatFormatFixes(YAML::Node& root, const std::string& value) {
+  const NumberFormat* format = FindFormat(value);
+  YAML::Node map = NodeAt(root, "quantize.weights");
+  if (format == nullptr || !map.IsDefined() || !map.IsMap()) return;
+  std::vector<const char*> fixed;
+  if (!format->affine()) fixed = {"symmetric", "full_range", "zero_in_range"};
+  if (format->bits() > 0) fixed.push_back("bits");
+  if (format->fixed_group) fixed.insert(fixed.end(), {"group", "granularity"});
+  if (!format->allows_double_quant()) fixed.push_back("double_quant");
+  for (const char* key : fixed) map.remove(key);
+}
+
 }  // namespace
 
 void CheckConfigKeys(const YAML::Node& root, const std::string& file) {
@@ -133,7 +147,9 @@ void SetConfig(YAML::Node& root, const std::string& assignment) {
   for (size_t dot = key.find('.'); dot != std::string::npos; dot = key.find('.', dot + 1))
     Expand(root, key.substr(0, dot));
   SetYaml(root, assignment);
-  DropRival(root, key, assignment.substr(std::min(key.size() + 1, assignment.size())));
+  const std::string value = assignment.substr(std::min(key.size() + 1, assignment.size()));
+  DropRival(root, key, value);
+  if (key == "quantize.weights.format") DropWhatFormatFixes(root, value);
 }
 
 }  // namespace quantref

@@ -7,6 +7,7 @@
 #include "eval/config/keys.h"
 #include "eval/config/words.h"
 #include "eval/testing/read_config.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -108,6 +109,22 @@ TEST_CASE("config: --set of one of two keys that exclude each other") {
             .general.quantize.weights.group == 32);
   CHECK(With("quantize: {weights: {group: 64}}", {"quantize.weights.granularity=group"})
             .general.quantize.weights.group == 64);
+}
+
+TEST_CASE("config: --set of a format drops what it fixes") {
+  const auto weights = [](const std::string& file, const std::vector<std::string>& assignments) {
+    return With("quantize: {weights: {" + file + "}}", assignments).general.quantize.weights;
+  };
+  const std::string all = "bits: 3, group: 128, symmetric: true, full_range: true";
+  CHECK(weights(all, {"quantize.weights.format=mxfp4"}) == SchemeOf(*FindFormat("mxfp4")));
+  const WeightScheme nf4 = weights(all, {"quantize.weights.format=nf4"});
+  CHECK(nf4.bits == 4);
+  CHECK(nf4.group == 128);
+  CHECK(weights("format: nf4, double_quant: true", {"quantize.weights.format=int"}).bits == 4);
+  CHECK(weights(all, {"quantize.weights.format=float_zero"}).bits == 3);
+  CHECK(weights(all, {"quantize.weights.format=int"}).full_range);
+  CHECK_ERROR(weights(all, {"quantize.weights.format=mxfp4", "quantize.weights.group=64"}),
+              "--set quantize.weights.group", "expected 32, found '64'");
 }
 
 TEST_CASE("config: a study's values are the same however they are spelled") {

@@ -102,6 +102,8 @@ Keys SchemeKeys(const std::string& place, bool defaults) {
               {"row"}),
       Choice(place + "granularity", otherwise("group"), GranularityNames(),
              "what one scale holds for"),
+      Flag(place + "double_quant", otherwise("false"),
+           "FP32 scales (nf4, fp4, fp8) become 8-bit codes themselves"),
       Flag(place + "symmetric", otherwise("false"), "no zero point"),
       Flag(place + "full_range", otherwise("false"), "symmetric: use the code -2^(bits-1) too"),
       Flag(place + "zero_in_range", otherwise("true"), "asymmetric: the range always contains 0"),

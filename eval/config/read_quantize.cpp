@@ -60,6 +60,27 @@ void CheckKeysOf(const NumberFormat& format, YamlReader& yaml) {
   }
 }
 
+// Blocks that the format is defined for, and no others.
+void CheckFixedGroup(const NumberFormat& format, const std::optional<Granularity>& granularity,
+                     const std::optional<size_t>& group, YamlReader& yaml) {
+  const std::string hint = fmt::format("{} is defined for blocks of {}", format.name, format.group);
+  if (!format.fixed_group) return;
+  if (granularity && *granularity != Granularity::kGroup)
+    yaml.Fail(yaml.Has("group") ? "group" : "granularity",
+              yaml.Has("group") ? std::to_string(format.group) : "group", hint);
+  if (group && *group != format.group) yaml.Fail("group", std::to_string(format.group), hint);
+}
+
+void CheckDoubleQuant(const NumberFormat& format, bool double_quant, YamlReader& yaml) {
+  if (!double_quant || format.allows_double_quant()) return;
+  std::vector<std::string> allowed;
+  for (const NumberFormat* other : NumberFormats()) {
+    if (other->allows_double_quant()) allowed.emplace_back(other->name);
+  }
+  yaml.Fail("double_quant", fmt::format("false beside format: {}", format.name),
+            fmt::format("it quantizes FP32 scales: {}", fmt::join(allowed, ", ")));
+}
+
 struct BitLimits {
   int least, most;
 };
@@ -77,8 +98,11 @@ void ReadWeights(YamlReader yaml, WeightScheme& scheme) {
   std::optional<Granularity> granularity;
   std::optional<size_t> group;
   ReadReach(yaml, granularity, group);
+  CheckFixedGroup(*scheme.format, granularity, group, yaml);
   scheme.granularity = granularity.value_or(scheme.granularity);
   scheme.group = group.value_or(scheme.group);
+  yaml.Set("double_quant", scheme.double_quant);
+  CheckDoubleQuant(*scheme.format, scheme.double_quant, yaml);
   const bool before = scheme.symmetric;
   yaml.Set("symmetric", scheme.symmetric);
   if (scheme.symmetric != before) {  // an entry that leaves the section's symmetry
@@ -122,6 +146,9 @@ SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
   const BitLimits bits = BitsOf(format);
   ReadOptional(yaml, "bits", entry.bits, bits.least, bits.most);
   ReadReach(yaml, entry.granularity, entry.group);
+  CheckFixedGroup(format, entry.granularity, entry.group, yaml);
+  ReadOptional(yaml, "double_quant", entry.double_quant);
+  CheckDoubleQuant(format, entry.double_quant.value_or(false), yaml);
   ReadOptional(yaml, "symmetric", entry.symmetric);
   ReadOptional(yaml, "full_range", entry.full_range);
   ReadOptional(yaml, "zero_in_range", entry.zero_in_range);
@@ -135,7 +162,7 @@ SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
     yaml.Fail("zero_in_range", "true, as symmetric is true");
   if (entry.keep &&
       (entry.format != nullptr || entry.bits || entry.granularity || entry.symmetric ||
-       entry.full_range || entry.zero_in_range || !entry.method.empty())) {
+       entry.full_range || entry.zero_in_range || entry.double_quant || !entry.method.empty())) {
     yaml.Fail("keep", "false, as the entry has values for what it would keep");
   }
   return entry;

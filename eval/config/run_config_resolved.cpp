@@ -16,6 +16,7 @@ Json SchemeJson(const WeightScheme& scheme) {
   json["bits"] = scheme.bits;
   json["granularity"] = GranularityName(scheme.granularity);
   if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
+  if (scheme.format->allows_double_quant()) json["double_quant"] = scheme.double_quant;
   if (!scheme.format->affine()) return json;
   json["symmetric"] = scheme.symmetric;
   if (scheme.symmetric) json["full_range"] = scheme.full_range;
@@ -30,6 +31,7 @@ Json OverrideJson(const SchemeOverride& entry) {
   if (entry.bits) json["bits"] = *entry.bits;
   if (entry.granularity) json["granularity"] = GranularityName(*entry.granularity);
   if (entry.group) json["group"] = *entry.group;
+  if (entry.double_quant) json["double_quant"] = *entry.double_quant;
   if (entry.symmetric) json["symmetric"] = *entry.symmetric;
   if (entry.full_range) json["full_range"] = *entry.full_range;
   if (entry.zero_in_range) json["zero_in_range"] = *entry.zero_in_range;

@@ -93,11 +93,17 @@ const Rows& MethodRows() {
        "in a config"},
       Named({"scheme.name", kText, kWritten, "", "as tables show it: `int4 g128 asym`"}, "weights"),
       {"scheme.format", kText, kOptional, "", "what codes stand for; absent: `int`"},
-      Named({"scheme.bits", kCount, kWritten, "bits", "of a code"}, "bits"),
+      Named({"scheme.bits", kCount, kWritten, "bits", "of a stored code; `ternary` stores 2"},
+            "bits"),
       {"scheme.granularity", kText, kWritten, "",
        "what shares a scale: `tensor`, `row`, `column` or `group`"},
       {"scheme.symmetric", kFlag, kWritten, "", "no zero points"},
       Named({"scheme.group", kCount, kOptional, "weights", "in a group along the inputs"}, "group"),
+      {"scheme.scales", kText, kOptional, "",
+       "how scales are stored: `fp16`, `fp32`, `e8m0`, `e4m3` (over one FP32 number a matrix) or "
+       "`dynamic8`; absent for `int`, whose scales are FP16"},
+      {"scheme.double_quant", kFlag, kOptional, "",
+       "scales are 8-bit codes themselves, in blocks of 256 with an FP32 scale each"},
       {"scheme.full_range", kFlag, kOptional, "",
        "of symmetric codes: the lowest one is used, too"},
       {"scheme.zero_in_range", kFlag, kOptional, "",
@@ -140,7 +146,7 @@ const Rows& GapRows() {
               {'G', "GATE FAILED: kernels and decoded weights differ too much"}),
       Shown({"effective_bits", kNumber, kWritten, "bits",
              "stored per weight, scales and zero points included (and 8 bits a matrix whose scales "
-             "have a power of two), over the blocks' matrices and whatever else was quantized; "
+             "have a power of two, and the FP32 numbers that scales are relative to), over the blocks' matrices and whatever else was quantized; "
              "kept matrices of the blocks count with their 16 or 32"},
             {.name = "effective_bits", .header = "bits/weight", .digits = 3}),
       Shown({"model_effective_bits", kNumber, kWritten, "bits",

@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // The file: magic, key, HashQuantized, the model's bytes, SHA-256 of all before; hashes in hex.
-constexpr std::string_view kMagicOfCells = "QRCELL01";
+constexpr std::string_view kMagicOfCells = "QRCELL02";
 constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 

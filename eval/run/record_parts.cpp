@@ -23,6 +23,8 @@ RecordJson SchemeJson(const WeightScheme& scheme) {
                      {"symmetric", !scheme.HasZeros()}};
   if (scheme.format != &kIntFormat) json["format"] = scheme.format->name;
   if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
+  if (scheme.format != &kIntFormat) json["scales"] = ScaleTypeName(scheme.scale_type());
+  if (scheme.double_quant) json["double_quant"] = true;
   if (!scheme.format->affine()) return json;
   if (scheme.symmetric) json["full_range"] = scheme.full_range;
   if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;

@@ -10,13 +10,23 @@
 namespace quantref {
 namespace {
 
-void DecodeGroup(const VectorOps& ops, const Grid& grid, bool affine,
+constexpr size_t kMostProducts = 16;
+
+void DecodeGroup(const VectorOps& ops, const Grid& grid, const NumberFormat& format,
                  std::span<const uint8_t> codes, float* values) {
-  if (affine) {
-    const auto [scale, zero] = grid.affine();
-    return ops.decode_codes(codes.data(), codes.size(), scale, static_cast<float>(zero), values);
+  if (format.evenly_spaced()) {
+    const float zero = format.affine() ? static_cast<float>(grid.affine().zero) : grid.zero();
+    return ops.decode_codes(codes.data(), codes.size(), grid.scale(), zero, values);
   }
-  for (size_t i = 0; i < codes.size(); ++i) values[i] = grid.Decode(codes[i]);
+  // Products are made once for each code where that is less work.
+  float products[kMostProducts];
+  const size_t size = format.levels.size();
+  if (size > kMostProducts || size >= codes.size()) {
+    for (size_t i = 0; i < codes.size(); ++i) values[i] = grid.Decode(codes[i]);
+    return;
+  }
+  for (size_t code = 0; code < size; ++code) products[code] = grid.Decode(static_cast<int>(code));
+  for (size_t i = 0; i < codes.size(); ++i) values[i] = products[codes[i]];
 }
 
 }  // namespace
@@ -25,7 +35,6 @@ void DecodeRows(const PackedMatrix& matrix, size_t first, MatrixView<float> valu
   QR_CHECK_EQ(values.cols(), matrix.cols());
   QR_CHECK_LE(first + values.rows(), matrix.rows());
   const VectorOps& ops = Ops();
-  const bool affine = matrix.scheme().format->affine();
   const ScaleShape& shape = matrix.scales();
   const std::span<const uint32_t> order = matrix.order();
   std::vector<uint8_t> codes(matrix.cols());
@@ -37,8 +46,8 @@ void DecodeRows(const PackedMatrix& matrix, size_t first, MatrixView<float> valu
     float* decoded = order.empty() ? values.row(r) : by_position.data();
     for (size_t s = 0; s < shape.cols; ++s) {
       const size_t begin = shape.Begin(s);
-      DecodeGroup(ops, matrix.grid(scale_row, s), affine, {&codes[begin], shape.Size(s)},
-                  decoded + begin);
+      DecodeGroup(ops, matrix.grid(scale_row, s), *matrix.scheme().format,
+                  {&codes[begin], shape.Size(s)}, decoded + begin);
     }
     for (size_t p = 0; p < order.size(); ++p) values(r, order[p]) = decoded[p];
   }

@@ -142,7 +142,9 @@ TEST_CASE("dequantize: columns in an order of their own", "[dequantize]") {
 TEST_CASE("dequantize: formats with a table", "[dequantize]") {
   Rng rng(6);
   const std::vector<float> weights = testing::NormalFloats(kRows * 96, 0.02, rng);
-  for (const WeightScheme& scheme : testing::TableSchemes(32)) {
+  std::vector<WeightScheme> schemes = testing::TableSchemes(32);
+  for (const WeightScheme& scheme : testing::FormatSchemes(40)) schemes.push_back(scheme);
+  for (const WeightScheme& scheme : schemes) {
     PackedMatrix matrix =
         RoundToNearest(MatrixView<const float>(weights.data(), kRows, 96), scheme);
     CheckRows(matrix, 0, kRows, 0);

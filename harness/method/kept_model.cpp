@@ -62,52 +62,16 @@ Form FormOf(const Linear& linear, const Linear& original, const PlannedLinear& p
   return dense->type == DenseRows::Type::kFp16 ? Form::kFp16 : Form::kFp32;
 }
 
-// Codes one behind the other, from the least significant bit of the first byte on; a row ends on a
-// whole byte.
-size_t RowBytes(size_t cols, int bits) { return (cols * static_cast<size_t>(bits) + 7) / 8; }
-
-void PutRow(std::span<const uint8_t> codes, int bits, uint8_t* row) {
-  for (size_t j = 0; j < codes.size(); ++j) {
-    const size_t at = j * static_cast<size_t>(bits);
-    const unsigned shifted = static_cast<unsigned>(codes[j]) << (at % 8);
-    row[at / 8] |= static_cast<uint8_t>(shifted & 0xff);
-    if (shifted > 0xff) row[at / 8 + 1] |= static_cast<uint8_t>(shifted >> 8);
-  }
-}
-
-void TakeRow(const uint8_t* row, int bits, std::span<uint8_t> codes) {
-  for (size_t j = 0; j < codes.size(); ++j) {
-    const size_t at = j * static_cast<size_t>(bits);
-    const bool two = at % 8 + static_cast<size_t>(bits) > 8;
-    const unsigned pair = row[at / 8] | (two ? static_cast<unsigned>(row[at / 8 + 1]) << 8 : 0);
-    codes[j] = static_cast<uint8_t>(pair >> (at % 8) & ((1u << bits) - 1));
-  }
-}
-
 void PutCodes(const PackedMatrix& matrix, std::string& bytes) {
-  const WeightScheme& scheme = matrix.scheme();
-  const ScaleType type = scheme.format->scale;
-  const size_t row_bytes = RowBytes(matrix.cols(), scheme.bits);
-  std::vector<uint8_t> rows(matrix.rows() * row_bytes), codes(matrix.cols()), scales, zeros;
-  for (size_t r = 0; r < matrix.rows(); ++r) {
-    matrix.GetCodes(r, codes);
-    PutRow(codes, scheme.bits, &rows[r * row_bytes]);
-  }
-  scales.resize(matrix.scale_rows() * matrix.scale_cols() * ScaleBytes(type));
-  uint8_t* scale = scales.data();
-  for (size_t r = 0; r < matrix.scale_rows(); ++r) {
-    for (size_t c = 0; c < matrix.scale_cols(); ++c, scale += ScaleBytes(type)) {
-      const Grid grid = matrix.grid(r, c);
-      StoreScale(scheme.format->affine() ? grid.affine().scale : grid.scale(), type,
-                 matrix.exponent(), scale);
-      if (scheme.HasZeros()) zeros.push_back(static_cast<uint8_t>(grid.affine().zero));
-    }
-  }
-  Put(bytes, int32_t{matrix.exponent()});
+  const ScaleFrame& frame = matrix.frame();
+  Put(bytes, int32_t{frame.exponent});
+  Put(bytes, frame.divisor);
+  Put(bytes, frame.mean);
+  PutList(bytes, frame.absmax);
   PutList(bytes, matrix.order());
-  PutList(bytes, rows);
-  PutList(bytes, scales);
-  PutList(bytes, zeros);
+  PutList(bytes, matrix.codes());
+  PutList(bytes, matrix.scale_bytes());
+  PutList(bytes, matrix.zero_bytes());
 }
 
 void PutActivations(const std::optional<ActivationFormat>& format, std::string& bytes) {
@@ -188,49 +152,34 @@ bool IsOrder(std::span<const uint32_t> order, size_t cols) {
   return order.size() == cols;
 }
 
-// False where they are none of such a matrix.
-bool SetGrids(std::span<const uint8_t> scales, std::span<const uint8_t> zeros,
-              PackedMatrix& matrix) {
-  const WeightScheme& scheme = matrix.scheme();
-  const size_t bytes = ScaleBytes(scheme.format->scale);
-  const size_t count = matrix.scale_rows() * matrix.scale_cols();
-  if (scales.size() != count * bytes || zeros.size() != (scheme.HasZeros() ? count : 0))
-    return false;
-  for (size_t i = 0; i < count; ++i) {
-    const size_t row = i / matrix.scale_cols(), col = i % matrix.scale_cols();
-    const float scale = LoadScale(&scales[i * bytes], scheme.format->scale, matrix.exponent());
-    if (!(scale >= 0 && std::isfinite(scale))) return false;
-    if (!scheme.format->affine()) {
-      matrix.set_grid(row, col, Grid(scale, scheme));
-      continue;
-    }
-    const int zero = scheme.HasZeros() ? zeros[i] : 1 << (scheme.bits - 1);
-    if (zero >= 1 << scheme.bits) return false;
-    matrix.set_affine(row, col, {scale, zero});
-  }
-  return true;
+ScaleFrame TakeFrame(KeptReader& reader) {
+  ScaleFrame frame;
+  frame.exponent = reader.Number<int32_t>();
+  frame.divisor = reader.Number<float>();
+  frame.mean = reader.Number<float>();
+  frame.absmax = reader.Some<std::vector<float>>();
+  reader.Require(-kMostExponent <= frame.exponent && frame.exponent <= kMostExponent &&
+                 frame.divisor > 0 && std::isfinite(frame.divisor) && std::isfinite(frame.mean) &&
+                 std::ranges::all_of(frame.absmax, [](float x) { return std::isfinite(x); }));
+  return frame;
 }
 
 Weight TakeCodes(const PlannedLinear& planned, KeptReader& reader) {
   const auto& [name, rows, cols] = planned.shape;
-  const auto exponent = reader.Number<int32_t>();
+  ScaleFrame frame = TakeFrame(reader);
   auto order = reader.Some<std::vector<uint32_t>>();
-  const auto packed = reader.Some<std::vector<uint8_t>>();
+  const auto codes = reader.Some<std::vector<uint8_t>>();
   const auto scales = reader.Some<std::vector<uint8_t>>();
   const auto zeros = reader.Some<std::vector<uint8_t>>();
-  reader.Require(planned.scheme && -kMostExponent <= exponent && exponent <= kMostExponent &&
-                 IsOrder(order, cols) &&
-                 packed.size() == rows * RowBytes(cols, planned.scheme->bits));
+  reader.Require(planned.scheme && IsOrder(order, cols));
   if (!reader.good()) return {};
   const auto matrix = std::make_shared<PackedMatrix>(rows, cols, *planned.scheme);
-  matrix->set_exponent(exponent);
+  const size_t blocks = (matrix->scales().count() + kNestedBlock - 1) / kNestedBlock;
+  reader.Require(frame.absmax.size() == (planned.scheme->double_quant ? blocks : 0));
+  if (!reader.good()) return {};
+  matrix->set_frame(std::move(frame));
   matrix->set_order(std::move(order));
-  std::vector<uint8_t> codes(cols);
-  for (size_t r = 0; r < rows; ++r) {
-    TakeRow(&packed[r * RowBytes(cols, planned.scheme->bits)], planned.scheme->bits, codes);
-    matrix->SetCodes(r, codes);
-  }
-  reader.Require(SetGrids(scales, zeros, *matrix));
+  reader.Require(matrix->SetStored(codes, scales, zeros));
   return reader.good() ? Weight(matrix) : Weight();
 }
 

@@ -12,6 +12,7 @@
 #include "harness/method/calibrate.h"
 #include "harness/model/plan_model.h"
 #include "harness/quant/grid.h"
+#include "harness/quant/quant_testing.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 #include "harness/testing/tiny_spec.h"
@@ -131,6 +132,29 @@ TEST_CASE("kept_model: what was written is read, to the same hash and the same n
     CHECK(got[i]->bias == expected[i]->bias);
   }
   CHECK(read->weights.head.weight.SharesStorage(read->weights.embedding.weight) == tied);
+}
+
+TEST_CASE("kept_model: every format is read to the same hash, and damage does no harm") {
+  Rng rng(2);
+  for (const WeightScheme& scheme : testing::FormatSchemes(8)) {
+    INFO(SchemeName(scheme));
+    QuantizeSpec spec = KeptSpec(false);
+    spec.weights = scheme;
+    const MadeModel made = MakeKept({.attention_bias = true}, spec, Products::kSimulated, {});
+    const std::string bytes = KeptBytes(made);
+    const auto read = ReadModel(bytes, made.given.weights, made.plan, 1);
+    REQUIRE(read);
+    CHECK(HashQuantized(read->weights) == HashQuantized(made.model.weights));
+    CHECK(read->layers.front().scheme == scheme);
+    for (int i = 0; i < 50; ++i) {
+      std::string damaged = bytes;
+      damaged[rng.Below(damaged.size())] = static_cast<char>(rng.Below(256));
+      try {
+        ReadModel(damaged, made.given.weights, made.plan, 1);
+      } catch (const Error&) {
+      }
+    }
+  }
 }
 
 TEST_CASE("kept_model: biases of norms, which transforms divide, are kept") {

@@ -48,10 +48,10 @@ void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
       const Grid grid = packed.grid(shape.RowOf(r), s);
       report.scale_min = std::min(report.scale_min, grid.scale());
       report.scale_max = std::max(report.scale_max, grid.scale());
-      const auto [least, most] = grid.Reach();
+      const ValueRange reach = grid.Reach();
       for (const size_t end = shape.End(s); p < end; ++p) {
         const size_t c = packed.order().empty() ? p : packed.order()[p];
-        clipped += weights(r, c) > most || weights(r, c) < least;
+        clipped += weights(r, c) > reach.hi || weights(r, c) < reach.lo;
         squares += Square(weights(r, c) - decoded[c]);
       }
     }

@@ -30,9 +30,11 @@ struct CodeRange {
 };
 CodeRange Codes(const WeightScheme& scheme);
 
-// The smallest and largest of the weights that will share a scale.
+// The smallest and largest of the weights that will share a scale, and the mean of their magnitudes
+// where a format asks for it (ScaleRule::kAbsMean).
 struct ValueRange {
   float lo = 0, hi = 0;
+  float mean_magnitude = 0;
 };
 
 // What the scale of the range should be, before it is rounded.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 namespace quantref {
@@ -35,6 +37,9 @@ class LevelTable {
       doubled_midpoints_[rank] = static_cast<double>(by_code_[codes_[rank]]) +
                                  static_cast<double>(by_code_[codes_[rank + 1]]);
     }
+    below_.fill(std::numeric_limits<float>::infinity());
+    for (size_t rank = 0; few() && rank + 1 < distinct_; ++rank)
+      below_[rank] = AtMost(doubled_midpoints_[rank] / 2);
   }
 
   constexpr bool empty() const { return size_ == 0; }
@@ -51,22 +56,44 @@ class LevelTable {
   // The code of the level nearest to x, which is decided exactly. A NaN counts as the lowest.
   constexpr size_t Nearest(float x) const {
     const double doubled = 2.0 * static_cast<double>(x);
-    const auto begin = doubled_midpoints_.begin();
-    const auto end = begin + static_cast<ptrdiff_t>(distinct_ - 1);
-    const auto found = std::lower_bound(begin, end, doubled);
-    const size_t rank = static_cast<size_t>(found - begin);
-    const bool midway = found != end && *found == doubled;
+    const size_t rank = few() ? FewBelow(x) : MidpointsBelow(doubled);
+    const bool midway = rank + 1 < distinct_ && doubled_midpoints_[rank] == doubled;
     const bool up = midway && midpoint_ == Midpoint::kEvenCode && codes_[rank] % 2 != 0;
     return codes_[rank + (up ? 1 : 0)];
   }
 
  private:
-  static constexpr size_t kMost = 256;
+  static constexpr size_t kMost = 256, kFew = 16;
+
+  // The largest FP32 number that is not above it.
+  static constexpr float AtMost(double number) {
+    const float nearest = static_cast<float>(number);
+    if (static_cast<double>(nearest) <= number) return nearest;
+    if (nearest == 0) return -std::numeric_limits<float>::denorm_min();
+    const uint32_t bits = std::bit_cast<uint32_t>(nearest);
+    return std::bit_cast<float>(nearest > 0 ? bits - 1 : bits + 1);
+  }
+
+  constexpr bool few() const { return distinct_ <= kFew; }
+
+  // How many midpoints lie below x: all are compared, without a branch, where they are few.
+  constexpr size_t FewBelow(float x) const {
+    int32_t count = 0;
+    for (const float midpoint : below_) count += x > midpoint ? 1 : 0;
+    return static_cast<size_t>(count);
+  }
+  constexpr size_t MidpointsBelow(double doubled) const {
+    const auto begin = doubled_midpoints_.begin();
+    return static_cast<size_t>(
+        std::lower_bound(begin, begin + static_cast<ptrdiff_t>(distinct_ - 1), doubled) - begin);
+  }
+
   size_t size_ = 0, distinct_ = 0;
   Midpoint midpoint_ = Midpoint::kLower;
   std::array<float, kMost> by_code_{};
   std::array<uint8_t, kMost> codes_{};             // by rank
   std::array<double, kMost> doubled_midpoints_{};  // sums of two neighbours, exact
+  std::array<float, kFew> below_{};  // of few levels: the largest FP32 numbers up to the midpoints
 };
 
 }  // namespace quantref

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "harness/base/check.h"
+#include "harness/base/half.h"
 #include "harness/base/sha256.h"
 #include "harness/quant/grid.h"
 
@@ -18,6 +20,17 @@ constexpr size_t kReadBeyond = 8;  // decoders load whole 64-bit words
 
 size_t RowBytes(size_t cols, const WeightScheme& scheme) {
   return (cols * static_cast<size_t>(scheme.bits) + 7) / 8;
+}
+
+size_t ZeroBytes(const WeightScheme& scheme) {
+  if (!scheme.HasZeros()) return 0;
+  return scheme.format->zero == ZeroKind::kHalf ? sizeof(uint16_t) : sizeof(uint8_t);
+}
+
+uint16_t HalfAt(const uint8_t* bytes) {
+  uint16_t half = 0;
+  std::memcpy(&half, bytes, sizeof(half));
+  return half;
 }
 
 }  // namespace
@@ -43,10 +56,13 @@ ScaleShape ShapeOfScales(size_t rows, size_t cols, const WeightScheme& scheme) {
 
 size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, bool ordered) {
   const size_t scales = ShapeOfScales(rows, cols, scheme).count();
-  const size_t scale_bits = 8 * ScaleBytes(scheme.format->scale);
-  const size_t zero_bits = scheme.HasZeros() ? static_cast<size_t>(scheme.bits) : 0;
+  const size_t scale_bits = 8 * ScaleBytes(scheme.scale_type());
+  const size_t zero_bits = scheme.format->affine() && scheme.HasZeros()
+                               ? static_cast<size_t>(scheme.bits)
+                               : 8 * ZeroBytes(scheme);
   const size_t order_bits = ordered ? cols * static_cast<size_t>(std::bit_width(cols - 1)) : 0;
-  return rows * RowBytes(cols, scheme) * 8 + scales * (scale_bits + zero_bits) + order_bits;
+  return rows * RowBytes(cols, scheme) * 8 + scales * (scale_bits + zero_bits) +
+         FrameBits(scheme.scale_type(), scales) + order_bits;
 }
 
 std::string HashedScheme(const WeightScheme& scheme) {
@@ -59,10 +75,13 @@ std::string HashedScheme(const WeightScheme& scheme) {
                                          : (scheme.zero_in_range ? "asym" : "asym min-max");
     return fmt::format("int{} {} {}", scheme.bits, reach, range);
   }
+  const char* type = ScaleTypeName(scheme.scale_type());
+  if (scheme.format->evenly_spaced())
+    return fmt::format("{}{} {} {}", scheme.format->name, scheme.bits, reach, type);
   std::vector<float> levels;
   for (size_t code = 0; code < scheme.format->levels.size(); ++code)
     levels.push_back(scheme.format->levels[code]);
-  return fmt::format("{} {} {} {}", scheme.format->name, reach, ScaleTypeName(scheme.format->scale),
+  return fmt::format("{} {} {} {}", scheme.format->name, reach, type,
                      Sha256Hex(std::span<const float>(levels)));
 }
 
@@ -73,10 +92,10 @@ PackedMatrix::PackedMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
       shape_(ShapeOfScales(rows, cols, scheme)),
       row_bytes_(RowBytes(cols, scheme)) {
   QR_CHECK(scheme.bits >= kMinBits && scheme.bits <= kMaxBits);
-  if (!scheme.format->affine()) QR_CHECK_EQ(scheme.bits, scheme.format->bits());
+  if (!scheme.format->evenly_spaced()) QR_CHECK_EQ(scheme.bits, scheme.format->bits());
   codes_.resize(rows * row_bytes_ + kReadBeyond);
-  scales_.resize(shape_.count() * ScaleBytes(scheme.format->scale));
-  if (scheme.HasZeros()) zeros_.resize(shape_.count());
+  scales_.resize(shape_.count() * ScaleBytes(scheme.scale_type()));
+  zeros_.resize(shape_.count() * ZeroBytes(scheme));
 }
 
 size_t PackedMatrix::ScaleIndex(size_t scale_row, size_t scale_col) const {
@@ -87,12 +106,18 @@ size_t PackedMatrix::ScaleIndex(size_t scale_row, size_t scale_col) const {
 
 Grid PackedMatrix::grid(size_t scale_row, size_t scale_col) const {
   if (scheme_.format->affine()) return {affine(scale_row, scale_col), scheme_};
-  return {Scale(ScaleIndex(scale_row, scale_col)), scheme_};
+  const size_t i = ScaleIndex(scale_row, scale_col);
+  if (!scheme_.format->evenly_spaced()) return {Scale(i), scheme_};
+  return {Scale(i), HalfToFloat(HalfAt(&zeros_[i * sizeof(uint16_t)])), scheme_};
 }
 
 void PackedMatrix::set_grid(size_t scale_row, size_t scale_col, const Grid& grid) {
   if (scheme_.format->affine()) return set_affine(scale_row, scale_col, grid.affine());
-  SetScale(ScaleIndex(scale_row, scale_col), grid.scale());
+  const size_t i = ScaleIndex(scale_row, scale_col);
+  SetScale(i, grid.divisor());
+  if (!scheme_.format->evenly_spaced()) return;
+  const uint16_t zero = FloatToHalf(grid.zero());
+  std::memcpy(&zeros_[i * sizeof(zero)], &zero, sizeof(zero));
 }
 
 Affine PackedMatrix::affine(size_t scale_row, size_t scale_col) const {
@@ -112,18 +137,25 @@ void PackedMatrix::set_affine(size_t scale_row, size_t scale_col, const Affine& 
 }
 
 float PackedMatrix::Scale(size_t i) const {
-  const ScaleType type = scheme_.format->scale;
-  return LoadScale(&scales_[i * ScaleBytes(type)], type, exponent_);
+  const ScaleType type = scheme_.scale_type();
+  return LoadScale(&scales_[i * ScaleBytes(type)], type, frame_.UnitOf(i));
 }
 
 void PackedMatrix::SetScale(size_t i, float scale) {
-  const ScaleType type = scheme_.format->scale;
-  StoreScale(scale, type, exponent_, &scales_[i * ScaleBytes(type)]);
+  const ScaleType type = scheme_.scale_type();
+  StoreScale(scale, type, frame_.UnitOf(i), &scales_[i * ScaleBytes(type)]);
 }
 
 void PackedMatrix::set_exponent(int exponent) {
   QR_CHECK(-kMostExponent <= exponent && exponent <= kMostExponent);
-  exponent_ = exponent;
+  frame_.exponent = exponent;
+}
+
+void PackedMatrix::set_frame(ScaleFrame frame) {
+  set_exponent(frame.exponent);
+  if (scheme_.double_quant)
+    QR_CHECK_EQ(frame.absmax.size(), (shape_.count() + kNestedBlock - 1) / kNestedBlock);
+  frame_ = std::move(frame);
 }
 
 void PackedMatrix::set_order(std::vector<uint32_t> order) {
@@ -171,24 +203,56 @@ void PackedMatrix::DecodeRow(size_t row, std::span<float> values) const {
   }
 }
 
+bool PackedMatrix::SetStored(std::span<const uint8_t> codes, std::span<const uint8_t> scales,
+                             std::span<const uint8_t> zeros) {
+  if (codes.size() != rows_ * row_bytes_ || scales.size() != scales_.size() ||
+      zeros.size() != zeros_.size())
+    return false;
+  const ScaleType type = scheme_.scale_type();
+  for (size_t i = 0; i < shape_.count(); ++i) {
+    const float scale = LoadScale(&scales[i * ScaleBytes(type)], type, frame_.UnitOf(i));
+    if (!std::isfinite(scale) || (scale < 0 && !scheme_.double_quant)) return false;
+    if (zeros.empty()) continue;
+    const bool is_zero = scheme_.format->affine()
+                             ? zeros[i] < 1 << scheme_.bits
+                             : std::isfinite(HalfToFloat(HalfAt(&zeros[i * sizeof(uint16_t)])));
+    if (!is_zero) return false;
+  }
+  std::copy(codes.begin(), codes.end(), codes_.begin());
+  std::copy(scales.begin(), scales.end(), scales_.begin());
+  std::copy(zeros.begin(), zeros.end(), zeros_.begin());
+  return true;
+}
+
 size_t PackedMatrix::StorageBits() const {
   return PackedStorageBits(rows_, cols_, scheme_, !order_.empty()) +
-         (exponent_ != 0 ? kExponentBits : 0);
+         (exponent() != 0 ? kExponentBits : 0);
 }
 
 double PackedMatrix::EffectiveBits() const {
   return static_cast<double>(StorageBits()) / static_cast<double>(rows_ * cols_);
 }
 
+std::vector<float> PackedMatrix::FrameNumbers() const {
+  std::vector<float> numbers;
+  if (scheme_.scale_type() == ScaleType::kE4m3) numbers.push_back(frame_.divisor);
+  if (!scheme_.double_quant) return numbers;
+  numbers.push_back(frame_.mean);
+  numbers.insert(numbers.end(), frame_.absmax.begin(), frame_.absmax.end());
+  return numbers;
+}
+
 std::string PackedMatrix::Sha256() const {
   Sha256Stream sha;
+  const std::vector<float> frame = FrameNumbers();
   std::string head = fmt::format("{} {} {}\n", rows_, cols_, HashedScheme(scheme_));
-  if (exponent_ != 0) head += fmt::format("2^{}\n", exponent_);
+  if (exponent() != 0) head += fmt::format("2^{}\n", exponent());
   sha.Update(head.data(), head.size());
   sha.Update(codes_.data(), rows_ * row_bytes_);
   sha.Update(scales_.data(), scales_.size());
   sha.Update(zeros_.data(), zeros_.size());
   sha.Update(order_.data(), order_.size() * sizeof(order_[0]));
+  sha.Update(frame.data(), frame.size() * sizeof(frame[0]));
   return sha.HexDigest();
 }
 

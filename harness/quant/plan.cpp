@@ -33,6 +33,7 @@ WeightScheme Override(WeightScheme scheme, const SchemeOverride& with) {
   scheme.symmetric = with.symmetric.value_or(scheme.symmetric);
   scheme.full_range = with.full_range.value_or(scheme.full_range);
   scheme.zero_in_range = with.zero_in_range.value_or(scheme.zero_in_range);
+  scheme.double_quant = with.double_quant.value_or(scheme.double_quant);
   return scheme;
 }
 

@@ -19,7 +19,7 @@ struct SchemeOverride {
   std::optional<int> bits;
   std::optional<Granularity> granularity;
   std::optional<size_t> group;  // implies kGroup unless a granularity is given too
-  std::optional<bool> symmetric, full_range, zero_in_range;
+  std::optional<bool> symmetric, full_range, zero_in_range, double_quant;
   std::string method;  // the rounder; "": the general one
 };
 

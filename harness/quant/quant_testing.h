@@ -103,4 +103,23 @@ inline std::vector<WeightScheme> TableSchemes(size_t group) {
   return schemes;
 }
 
+// Of every format that configs name, `int` apart: what it allows of these.
+inline std::vector<WeightScheme> FormatSchemes(size_t group) {
+  std::vector<WeightScheme> schemes;
+  for (const NumberFormat* format : NumberFormats()) {
+    if (format->affine()) continue;
+    for (Granularity granularity :
+         {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
+      if (format->fixed_group && granularity != Granularity::kGroup) continue;
+      WeightScheme scheme = SchemeOf(*format);
+      scheme.granularity = granularity;
+      if (!format->fixed_group) scheme.group = group;
+      schemes.push_back(scheme);
+      scheme.double_quant = true;
+      if (format->allows_double_quant()) schemes.push_back(scheme);
+    }
+  }
+  return schemes;
+}
+
 }  // namespace quantref::testing

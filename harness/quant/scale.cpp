@@ -10,18 +10,87 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/half.h"
+#include "harness/quant/dynamic_map.h"
+#include "harness/quant/float8.h"
 
 namespace quantref {
+namespace {
 
-const char* ScaleTypeName(ScaleType type) { return type == ScaleType::kFp16 ? "fp16" : "fp32"; }
+constexpr int kE8m0Bias = 127, kMostE8m0 = 254;
 
-size_t ScaleBytes(ScaleType type) {
-  return type == ScaleType::kFp16 ? sizeof(uint16_t) : sizeof(float);
+[[noreturn]] void RefuseScale(float wanted, const char* type, float most) {
+  throw Error(fmt::format("a scale of {} does not fit {} (at most {})", wanted, type, most),
+              "weights");
 }
 
-float LargestScale(ScaleType type, int exponent) {
-  return type == ScaleType::kFp16 ? std::ldexp(kMaxHalf, exponent)
-                                  : std::numeric_limits<float>::max();
+uint16_t HalfOf(float wanted, int exponent) {
+  const float shifted = RoundToHalf(std::ldexp(wanted, -exponent));
+  if (!(shifted <= kMaxHalf)) RefuseScale(wanted, "FP16", std::ldexp(kMaxHalf, exponent));
+  return FloatToHalf(shifted);
+}
+
+uint8_t E8m0Of(float wanted) {
+  if (!std::isfinite(wanted)) RefuseScale(wanted, "E8M0", std::ldexp(1.0f, kE8m0Bias));
+  const int power = wanted > 0 ? std::ilogb(wanted) : -kE8m0Bias;
+  return static_cast<uint8_t>(std::clamp(power + kE8m0Bias, 0, kMostE8m0));
+}
+
+uint8_t E4m3Of(float wanted, float divisor) {
+  if (std::isnan(wanted)) RefuseScale(wanted, "E4M3", kLargestE4m3 / divisor);
+  return static_cast<uint8_t>(E4m3Levels().Nearest(divisor * wanted));
+}
+
+float Dynamic(size_t code, const ScaleUnit& unit) {
+  return DynamicMap()[code] * unit.factor + unit.offset;
+}
+
+// The code of the nearest number of the map, as bitsandbytes finds it. Of a scale that was loaded
+// the quotient may lie a rounding away from its code's number: then a neighbour loads as it.
+uint8_t DynamicOf(float wanted, const ScaleUnit& unit) {
+  if (!std::isfinite(wanted)) RefuseScale(wanted, "FP32", std::numeric_limits<float>::max());
+  const float quotient = unit.factor == 0 ? 0.0f : (wanted - unit.offset) / unit.factor;
+  const size_t nearest = DynamicMap().Nearest(quotient);
+  if (Dynamic(nearest, unit) == wanted) return static_cast<uint8_t>(nearest);
+  if (nearest > 0 && Dynamic(nearest - 1, unit) == wanted) return static_cast<uint8_t>(nearest - 1);
+  const bool above = nearest + 1 < DynamicMap().size() && Dynamic(nearest + 1, unit) == wanted;
+  return static_cast<uint8_t>(nearest + (above ? 1 : 0));
+}
+
+template <typename T>
+T Load(const uint8_t* bytes) {
+  T number{};
+  std::memcpy(&number, bytes, sizeof(number));
+  return number;
+}
+
+}  // namespace
+
+const char* ScaleTypeName(ScaleType type) {
+  constexpr const char* kNames[] = {"fp16", "fp32", "e8m0", "e4m3", "dynamic8"};
+  return kNames[static_cast<size_t>(type)];
+}
+
+size_t ScaleBytes(ScaleType type) {
+  if (type == ScaleType::kFp16) return sizeof(uint16_t);
+  return type == ScaleType::kFp32 ? sizeof(float) : sizeof(uint8_t);
+}
+
+ScaleUnit ScaleFrame::UnitOf(size_t scale) const {
+  if (absmax.empty()) return {exponent, divisor, mean};
+  return {exponent, absmax[scale / kNestedBlock], mean};
+}
+
+size_t FrameBits(ScaleType type, size_t scales) {
+  constexpr size_t kFloatBits = 8 * sizeof(float);
+  if (type == ScaleType::kE4m3) return kFloatBits;
+  if (type != ScaleType::kDynamic8) return 0;
+  return kFloatBits * (1 + (scales + kNestedBlock - 1) / kNestedBlock);
+}
+
+float LargestScale(ScaleType type, const ScaleUnit& unit) {
+  if (type == ScaleType::kFp16) return std::ldexp(kMaxHalf, unit.exponent);
+  if (type == ScaleType::kE8m0) return std::ldexp(1.0f, kE8m0Bias);
+  return std::numeric_limits<float>::max();
 }
 
 int ChooseExponent(std::span<const float> wanted, ScaleType type) {
@@ -43,38 +112,64 @@ int ChooseExponent(std::span<const float> wanted, ScaleType type) {
   return -std::max(shift, 0);
 }
 
-float RoundScale(float wanted, ScaleType type, int exponent) {
-  const float stored =
-      type == ScaleType::kFp16 ? RoundToHalf(std::ldexp(wanted, -exponent)) : wanted;
-  const float most = type == ScaleType::kFp16 ? kMaxHalf : std::numeric_limits<float>::max();
-  if (!(stored <= most)) {  // a NaN too
-    throw Error(fmt::format("a scale of {} does not fit {} (at most {})", wanted,
-                            type == ScaleType::kFp16 ? "FP16" : "FP32", std::ldexp(most, exponent)),
-                "weights");
+ScaleFrame ChooseNested(std::span<const float> wanted) {
+  ScaleFrame frame;
+  double sum = 0;
+  for (const float scale : wanted) sum += static_cast<double>(scale);
+  frame.mean = static_cast<float>(sum / static_cast<double>(wanted.size()));
+  frame.absmax.resize((wanted.size() + kNestedBlock - 1) / kNestedBlock);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    float& absmax = frame.absmax[i / kNestedBlock];
+    absmax = std::max(absmax, std::fabs(wanted[i] - frame.mean));
   }
-  return std::ldexp(stored, exponent);
+  return frame;
 }
 
-void StoreScale(float scale, ScaleType type, int exponent, uint8_t* bytes) {
-  if (type == ScaleType::kFp32) {
-    std::memcpy(bytes, &scale, sizeof(scale));
-    return;
+void StoreScale(float wanted, ScaleType type, const ScaleUnit& unit, uint8_t* bytes) {
+  switch (type) {
+    case ScaleType::kFp16: {
+      const uint16_t half = HalfOf(wanted, unit.exponent);
+      std::memcpy(bytes, &half, sizeof(half));
+      return;
+    }
+    case ScaleType::kFp32:
+      if (!std::isfinite(wanted)) RefuseScale(wanted, "FP32", std::numeric_limits<float>::max());
+      std::memcpy(bytes, &wanted, sizeof(wanted));
+      return;
+    case ScaleType::kE8m0:
+      *bytes = E8m0Of(wanted);
+      return;
+    case ScaleType::kE4m3:
+      *bytes = E4m3Of(wanted, unit.factor);
+      return;
+    case ScaleType::kDynamic8:
+      *bytes = DynamicOf(wanted, unit);
+      return;
   }
-  const float shifted = std::ldexp(scale, -exponent);
-  QR_DCHECK_EQ(RoundToHalf(shifted), shifted);
-  const uint16_t half = FloatToHalf(shifted);
-  std::memcpy(bytes, &half, sizeof(half));
+  QR_CHECK(false);
 }
 
-float LoadScale(const uint8_t* bytes, ScaleType type, int exponent) {
-  if (type == ScaleType::kFp32) {
-    float scale = 0;
-    std::memcpy(&scale, bytes, sizeof(scale));
-    return scale;
+float LoadScale(const uint8_t* bytes, ScaleType type, const ScaleUnit& unit) {
+  switch (type) {
+    case ScaleType::kFp16:
+      return std::ldexp(HalfToFloat(Load<uint16_t>(bytes)), unit.exponent);
+    case ScaleType::kFp32:
+      return Load<float>(bytes);
+    case ScaleType::kE8m0:
+      return std::ldexp(1.0f, *bytes - kE8m0Bias);
+    case ScaleType::kE4m3:
+      return E4m3Levels()[*bytes] / unit.factor;
+    case ScaleType::kDynamic8:
+      return Dynamic(*bytes, unit);
   }
-  uint16_t half = 0;
-  std::memcpy(&half, bytes, sizeof(half));
-  return std::ldexp(HalfToFloat(half), exponent);
+  QR_CHECK(false);
+  return 0;
+}
+
+float RoundScale(float wanted, ScaleType type, const ScaleUnit& unit) {
+  uint8_t bytes[sizeof(float)];
+  StoreScale(wanted, type, unit, bytes);
+  return LoadScale(bytes, type, unit);
 }
 
 }  // namespace quantref

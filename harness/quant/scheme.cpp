@@ -23,10 +23,14 @@ const char* GranularityName(Granularity granularity) {
   return "";
 }
 
-bool WeightScheme::HasZeros() const { return format->zero == ZeroKind::kCode && !symmetric; }
+bool WeightScheme::HasZeros() const { return format->zero != ZeroKind::kNone && !symmetric; }
+
+ScaleType WeightScheme::scale_type() const {
+  return double_quant ? ScaleType::kDynamic8 : format->scale;
+}
 
 WeightScheme SchemeOf(const NumberFormat& format) {
-  WeightScheme scheme{.group = format.group, .format = &format};
+  WeightScheme scheme{.granularity = format.granularity, .group = format.group, .format = &format};
   if (format.bits() > 0) scheme.bits = format.bits();
   return scheme;
 }
@@ -38,7 +42,11 @@ std::string ReachName(const WeightScheme& scheme) {
 
 std::string SchemeName(const WeightScheme& scheme) {
   const std::string_view name = scheme.format->name;
-  if (!scheme.format->affine()) return fmt::format("{} {}", name, ReachName(scheme));
+  if (!scheme.format->affine()) {
+    const std::string bits = scheme.format->evenly_spaced() ? std::to_string(scheme.bits) : "";
+    return fmt::format("{}{} {}{}", name, bits, ReachName(scheme),
+                       scheme.double_quant ? " dq" : "");
+  }
   const char* range = "";
   if (scheme.symmetric && scheme.full_range) range = " full";
   if (!scheme.symmetric && !scheme.zero_in_range) range = " min-max";
@@ -58,6 +66,18 @@ void CheckApplies(const WeightScheme& scheme, const std::string& name) {
   }
   if (scheme.granularity == Granularity::kGroup && scheme.group == 0)
     throw Error("expected a group of at least 1 input, found 0", name);
+  const NumberFormat& format = *scheme.format;
+  if (format.fixed_group &&
+      (scheme.granularity != Granularity::kGroup || scheme.group != format.group)) {
+    throw Error(fmt::format("{} has a scale for each {} inputs by definition, found {}",
+                            format.name, format.group, ReachName(scheme)),
+                name);
+  }
+  if (scheme.double_quant && !format.allows_double_quant()) {
+    throw Error(fmt::format("double_quant quantizes FP32 scales, and those of {} are {}",
+                            format.name, ScaleTypeName(format.scale)),
+                name);
+  }
 }
 
 }  // namespace quantref
