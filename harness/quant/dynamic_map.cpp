@@ -45,7 +45,7 @@ constexpr std::array<float, 256> Numbers() {
 
 const LevelTable& DynamicMap() {
   static constexpr std::array<float, 256> kNumbers = Numbers();
-  static constexpr LevelTable kMap(kNumbers, Midpoint::kLower);
+  static constexpr LevelTable kMap(kNumbers, Midpoint::kLowerOfFp32);
   return kMap;
 }
 

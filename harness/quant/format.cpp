@@ -37,7 +37,7 @@ constexpr float kNf4Levels[] = {-1.0f,
                                 1.0f};
 constexpr NumberFormat kNf4 = {.name = "nf4",
                                .about = "4-bit quantiles of a normal distribution (QLoRA)",
-                               .levels = {kNf4Levels, Midpoint::kLower},
+                               .levels = {kNf4Levels, Midpoint::kLowerOfFp32},
                                .scale = ScaleType::kFp32,
                                .group = 64,
                                .by_inverse = true};
@@ -49,7 +49,7 @@ constexpr float kFp4Levels[] = {0.0f / 12,  0.0625f / 12,  8.0f / 12,  12.0f / 1
                                 -4.0f / 12, -6.0f / 12,    -2.0f / 12, -3.0f / 12};
 constexpr NumberFormat kFp4 = {.name = "fp4",
                                .about = "the 4-bit float of bitsandbytes",
-                               .levels = {kFp4Levels, Midpoint::kLower},
+                               .levels = {kFp4Levels, Midpoint::kLowerOfFp32},
                                .scale = ScaleType::kFp32,
                                .group = 64,
                                .by_inverse = true};

@@ -169,6 +169,11 @@ TEST_CASE("formats: nf4 and fp4 take the lower level midway") {
   CHECK(nf4.Nearest(nf4[6] / 2) == 6);
   CHECK(fp4.Nearest(fp4[1] / 2) == 0);
   CHECK(fp4.Nearest(-fp4[1] / 2) == 9);
+  // Of twelfths the middle is half the sum in FP32: 7/12 and 5/12 of the largest weight lie there.
+  WeightScheme scheme = FormatScheme("fp4");
+  scheme.granularity = Granularity::kRow;
+  CHECK(RoundedRow({12, 7, 5, -7}, scheme) ==
+        std::vector<float>{12, 12 * fp4[5], 12 * fp4[4], 12 * fp4[10]});
 }
 
 TEST_CASE("formats: ternary has the mean magnitude and halves become 0") {

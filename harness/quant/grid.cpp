@@ -234,6 +234,7 @@ ChosenGrids FindGrids(MatrixView<const float> weights, const WeightScheme& schem
   std::vector<ValueRange> ranges = FindRanges(weights, limits, shape);
   if (scheme.format->rule == ScaleRule::kAbsMean) ranges = FindMeans(weights, limits, shape);
   ChosenGrids chosen{ChooseFrame(ranges, scheme), {}};
+  chosen.grids.reserve(ranges.size());
   for (size_t i = 0; i < ranges.size(); ++i)
     chosen.grids.push_back(ChooseGrid(ranges[i], scheme, chosen.frame.UnitOf(i)));
   return chosen;
@@ -263,7 +264,7 @@ PackedMatrix RoundToNearest(MatrixView<const float> weights, const WeightScheme&
   for (size_t r = 0; r < weights.rows(); ++r) {
     const size_t scale_row = shape.RowOf(r);
     for (size_t s = 0, c = 0; s < shape.cols; ++s) {
-      const Grid& grid = chosen.grids[scale_row * shape.cols + s];
+      const Grid grid = chosen.grids[scale_row * shape.cols + s];  // nothing written is part of it
       const float limit = LimitOf(limits, scale_row, s);
       for (const size_t end = shape.End(s); c < end; ++c) {
         codes[c] = static_cast<uint8_t>(grid.Nearest(Cut(weights(r, c), limit)).code);
@@ -282,7 +283,7 @@ void RoundValues(MatrixView<const float> weights, const WeightScheme& scheme,
   for (size_t r = 0; r < weights.rows(); ++r) {
     const size_t scale_row = shape.RowOf(r);
     for (size_t s = 0, c = 0; s < shape.cols; ++s) {
-      const Grid& grid = chosen.grids[scale_row * shape.cols + s];
+      const Grid grid = chosen.grids[scale_row * shape.cols + s];  // nothing written is part of it
       const float limit = LimitOf(limits, scale_row, s);
       for (const size_t end = shape.End(s); c < end; ++c)
         values(r, c) = grid.Nearest(Cut(weights(r, c), limit)).value;

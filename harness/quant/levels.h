@@ -10,9 +10,10 @@
 
 namespace quantref {
 
-// Which level a number takes that lies midway between two: the lower one (bitsandbytes' tables), or
-// the one whose code is even (OCP's and IEEE's floats).
-enum class Midpoint { kLower, kEvenCode };
+// Which level a number takes that lies midway between two: the lower one; the lower one, where
+// midway is half their FP32 sum (bitsandbytes' tables); or the one whose code is even (OCP's and
+// IEEE's floats).
+enum class Midpoint { kLower, kLowerOfFp32, kEvenCode };
 
 // The numbers that the codes of a format stand for, in units of the scale, where they are not
 // evenly spaced: up to 256 of them, by code, in any order, all finite. Of codes with equal levels
@@ -34,8 +35,10 @@ class LevelTable {
         begin, end, [this](uint8_t a, uint8_t b) { return !(by_code_[a] < by_code_[b]); });
     distinct_ = static_cast<size_t>(last - begin);
     for (size_t rank = 0; rank + 1 < distinct_; ++rank) {
-      doubled_midpoints_[rank] = static_cast<double>(by_code_[codes_[rank]]) +
-                                 static_cast<double>(by_code_[codes_[rank + 1]]);
+      const float low = by_code_[codes_[rank]], high = by_code_[codes_[rank + 1]];
+      doubled_midpoints_[rank] = midpoint == Midpoint::kLowerOfFp32
+                                     ? static_cast<double>(low + high)
+                                     : static_cast<double>(low) + static_cast<double>(high);
     }
     below_.fill(std::numeric_limits<float>::infinity());
     for (size_t rank = 0; few() && rank + 1 < distinct_; ++rank)
@@ -53,7 +56,8 @@ class LevelTable {
     return std::max(-Ranked(0), Ranked(distinct_ - 1));
   }
 
-  // The code of the level nearest to x, which is decided exactly. A NaN counts as the lowest.
+  // The code of the level nearest to x, which is decided exactly (but for kLowerOfFp32). A NaN
+  // counts as the lowest.
   constexpr size_t Nearest(float x) const {
     const double doubled = 2.0 * static_cast<double>(x);
     const size_t rank = few() ? FewBelow(x) : MidpointsBelow(doubled);
@@ -92,7 +96,7 @@ class LevelTable {
   Midpoint midpoint_ = Midpoint::kLower;
   std::array<float, kMost> by_code_{};
   std::array<uint8_t, kMost> codes_{};             // by rank
-  std::array<double, kMost> doubled_midpoints_{};  // sums of two neighbours, exact
+  std::array<double, kMost> doubled_midpoints_{};  // sums of two neighbours, exact or in FP32
   std::array<float, kFew> below_{};  // of few levels: the largest FP32 numbers up to the midpoints
 };
 

@@ -44,11 +44,14 @@ float Dynamic(size_t code, const ScaleUnit& unit) {
   return DynamicMap()[code] * unit.factor + unit.offset;
 }
 
-// The code of the nearest number of the map, as bitsandbytes finds it. Of a scale that was loaded
-// the quotient may lie a rounding away from its code's number: then a neighbour loads as it.
+// The code of the nearest number of the map, as bitsandbytes finds it on GPUs: from the product
+// with the inverse. (Its kernel for CPUs looks quotients up in steps of 2^-15, and takes a
+// neighbour now and then.) Of a scale that was loaded the quotient may lie a rounding away from its
+// code's number: then a neighbour loads as it.
 uint8_t DynamicOf(float wanted, const ScaleUnit& unit) {
   if (!std::isfinite(wanted)) RefuseScale(wanted, "FP32", std::numeric_limits<float>::max());
-  const float quotient = unit.factor == 0 ? 0.0f : (wanted - unit.offset) / unit.factor;
+  constexpr float kLeast = 1e-38f;  // its inverse is finite
+  const float quotient = (wanted - unit.offset) * (1 / std::max(unit.factor, kLeast));
   const size_t nearest = DynamicMap().Nearest(quotient);
   if (Dynamic(nearest, unit) == wanted) return static_cast<uint8_t>(nearest);
   if (nearest > 0 && Dynamic(nearest - 1, unit) == wanted) return static_cast<uint8_t>(nearest - 1);
