@@ -80,6 +80,7 @@ class WindowPass {
     for (size_t m = 0; m < models_.size(); ++m) {
       const Clock::time_point start = Clock::now();
       scratch_.readers[m]->Read(ids_);
+      scores_[m].outliers = scratch_.readers[m]->OutlierChannels();
       seconds_[m] += Since(start);
       after_model();
     }

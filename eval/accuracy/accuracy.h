@@ -58,8 +58,9 @@ struct WindowScores {
   double probability_change = 0, probability_change_squares = 0;
   double same_top = 0;  // a number of positions
   std::vector<double> kl_values;
-  std::string logits_sha256;  // of the FP32 logits, position by position; of
-                              // EvaluateOptions::hash_window only
+  std::vector<uint32_t> outliers;  // Subject::Reader::OutlierChannels
+  std::string logits_sha256;       // of the FP32 logits, position by position; of
+                                   // EvaluateOptions::hash_window only
 
   void Add(const PositionScore& score, double reference_nll);
   bool operator==(const WindowScores&) const = default;
@@ -75,9 +76,9 @@ inline constexpr std::array kWindowSums = {&WindowScores::nll,
                                            &WindowScores::probability_change_squares,
                                            &WindowScores::same_top};
 // One that the list lacks would be 0 after --resume.
-static_assert(sizeof(WindowScores) == kWindowSums.size() * sizeof(double) +
-                                          sizeof(WindowScores::kl_values) +
-                                          sizeof(WindowScores::logits_sha256));
+static_assert(sizeof(WindowScores) ==
+              kWindowSums.size() * sizeof(double) + sizeof(WindowScores::kl_values) +
+                  sizeof(WindowScores::outliers) + sizeof(WindowScores::logits_sha256));
 
 // [model][window of the text]; models[0] is the reference. A window that was not measured has no
 // entry.

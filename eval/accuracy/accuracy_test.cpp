@@ -126,7 +126,8 @@ TEST_CASE("Evaluate feeds each chunk of llamacpp-512 with BOS first and scores i
   const testing::TinyModels models({}, {}, 512);
   const Transformer& model = models.transformer(0);
   const TokenStream stream = Stream(1100);
-  const ScoreTable scores = Run({models.pointers()[0]}, FindProtocol("llamacpp-512"), stream, Threads(1));
+  const ScoreTable scores =
+      Run({models.pointers()[0]}, FindProtocol("llamacpp-512"), stream, Threads(1));
   REQUIRE(scores[0].size() == 2);
   std::vector<uint32_t> second(stream.ids.begin() + 512, stream.ids.begin() + 1024);
   second[0] = stream.ids[0];

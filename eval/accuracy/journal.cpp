@@ -40,6 +40,7 @@ std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
   for (const WindowScores& model : scores) {
     for (const auto sum : kWindowSums) Put(payload, model.*sum);
     PutList(payload, model.kl_values);
+    PutList(payload, model.outliers);
     PutList(payload, model.logits_sha256);
   }
   return payload;
@@ -54,7 +55,8 @@ bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
     for (const auto sum : kWindowSums) {
       if (!Take(payload, scores.*sum)) return false;
     }
-    if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.logits_sha256))
+    if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.outliers) ||
+        !TakeList(payload, scores.logits_sha256))
       return false;
   }
   return payload.empty();

@@ -1,13 +1,17 @@
 #include "eval/accuracy/kernel_path.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "eval/accuracy/subject.h"
 #include "eval/testing/tiny_models.h"
 #include "harness/base/rng.h"
 #include "harness/method/quantize_model.h"
 #include "harness/model/plan_model.h"
+#include "harness/quant/format.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -113,7 +117,11 @@ TEST_CASE("kernel path: a tied head goes through the kernels, the embedding is l
 TEST_CASE("kernel path: both paths agree within the limits") {
   for (const auto& activations :
        {std::optional<ActivationScheme>(), std::optional<ActivationScheme>(ActivationScheme{}),
-        std::optional<ActivationScheme>(ActivationScheme{.bits = 4, .per_token = false})}) {
+        std::optional<ActivationScheme>(ActivationScheme{.bits = 4, .per_token = false}),
+        std::optional<ActivationScheme>(ActivationScheme{.bits = 4, .group = 16}),
+        std::optional<ActivationScheme>(
+            ActivationScheme{.bits = 4, .group = 32, .format = FindFormat("mxfp4")})}) {
+    const bool codes = activations && DynamicFormat(activations)->HasIntegerProducts();
     for (const int bits : {2, 3, 4, 6, 8}) {
       WeightScheme scheme = kInt4;
       scheme.bits = bits;
@@ -122,7 +130,7 @@ TEST_CASE("kernel path: both paths agree within the limits") {
       INFO(bits << " bits, " << (activations ? activations->bits : 32) << " " << gap.kl_mean << " "
                 << gap.linear_error);
       CHECK(gap.window == 1);
-      CHECK(gap.positions == (activations || MultipliesCodes(std::nullopt, 200) ? 200 : 95));
+      CHECK(gap.positions == (codes || MultipliesCodes(std::nullopt, 200) ? 200 : 95));
       CHECK(kLimits.LinearsHold(gap));
       CHECK(gap.linear_error > 0);
       CHECK_FALSE(gap.worst_linear.empty());
@@ -146,6 +154,35 @@ TEST_CASE("kernel path: groups that do not divide are the kernels' too") {
     CHECK(gap.linear_error > 0);
     CHECK(kLimits.LinearsHold(gap));
     if (!activations) CHECK(kLimits.LogitsHold(gap));
+  }
+}
+
+TEST_CASE("kernel path: both agree beside outliers, and windows count them") {
+  const WeightScheme rows{.bits = 8, .granularity = Granularity::kRow, .symmetric = true};
+  for (const auto weights : {OutlierRule::Weights::kFp16, OutlierRule::Weights::kInt8}) {
+    const Quantized model(Spec(rows), ActivationScheme{.outliers = OutlierRule{2, weights}});
+    const PathGap gap = Gap(model, model.weights);
+    CHECK(kLimits.LinearsHold(gap));
+    CHECK(gap.linear_error > 0);
+    const Transformer transformer(model.config, model.weights, 200);
+    const TransformerSubject subject(transformer);
+    std::shared_ptr<Subject::Memory> memory;
+    const auto reader = subject.MakeReader(memory);
+    const TokenStream stream = testing::RandomStream(200, model.config.vocab, 1);
+    reader->Read(stream.ids);
+    const std::vector<uint32_t> counted = reader->OutlierChannels();
+    REQUIRE(counted.size() == model.config.layers.size() * kTaps);
+    Workspace work;
+    transformer.Hidden(stream.ids, work, [&](size_t layer, Tap tap, MatrixView<const float> x) {
+      uint32_t channels = 0;
+      for (size_t c = 0; c < x.cols(); ++c) {
+        bool loud = false;
+        for (size_t t = 0; t < x.rows(); ++t) loud = loud || std::fabs(x(t, c)) >= 2;
+        channels += loud;
+      }
+      CHECK(counted[OutlierPlace(layer, tap)] == channels);
+    });
+    CHECK(counted[OutlierPlace(0, Tap::kAttentionInput)] > 0);
   }
 }
 

@@ -11,11 +11,38 @@ struct ForwardMemory : Subject::Memory {
   Workspace work;
 };
 
+// The thresholds of the linears at each tap, at OutlierPlace; 0: none. Empty: none at all.
+std::vector<double> ThresholdsOf(const Transformer& model) {
+  std::vector<double> thresholds(model.config().layers.size() * kTaps);
+  bool some = false;
+  for (size_t layer = 0; layer < model.config().layers.size(); ++layer) {
+    for (const LinearRow& row : LayoutOf(model.config(), layer).linears) {
+      const auto& format = model.weights().blocks[layer].linears[row.index].activations;
+      if (!format || !format->outliers) continue;
+      thresholds[OutlierPlace(layer, row.tap)] = format->outliers->threshold;
+      some = true;
+    }
+  }
+  return some ? thresholds : std::vector<double>();
+}
+
 class WindowReader : public Subject::Reader {
  public:
   WindowReader(const Transformer& model, std::shared_ptr<ForwardMemory> memory)
-      : model_(model), memory_(std::move(memory)) {}
-  void Read(std::span<const uint32_t> ids) override { hidden_ = model_.Hidden(ids, memory_->work); }
+      : model_(model), memory_(std::move(memory)), thresholds_(ThresholdsOf(model)) {}
+  void Read(std::span<const uint32_t> ids) override {
+    outliers_.assign(thresholds_.size(), 0);
+    ModelObserver count;
+    if (!thresholds_.empty()) {
+      count = [&](size_t layer, Tap tap, MatrixView<const float> x) {
+        const size_t place = OutlierPlace(layer, tap);
+        if (thresholds_[place] == 0) return;
+        outliers_[place] = static_cast<uint32_t>(finder_.Find(x, thresholds_[place]).size());
+      };
+    }
+    hidden_ = model_.Hidden(ids, memory_->work, count);
+  }
+  std::vector<uint32_t> OutlierChannels() const override { return outliers_; }
   void Logits(size_t first, MatrixView<float> logits) override {
     model_.Logits(hidden_.view().Rows(first, logits.rows()), logits, memory_->work);
   }
@@ -23,6 +50,9 @@ class WindowReader : public Subject::Reader {
  private:
   const Transformer& model_;
   const std::shared_ptr<ForwardMemory> memory_;
+  const std::vector<double> thresholds_;
+  OutlierFinder finder_;
+  std::vector<uint32_t> outliers_;
   Matrix<float> hidden_;
 };
 

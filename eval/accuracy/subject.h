@@ -4,12 +4,18 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "harness/base/matrix.h"
 #include "harness/base/team.h"
 #include "harness/model/transformer.h"
 
 namespace quantref {
+
+// Where a block's tap stands in lists over all of them.
+inline size_t OutlierPlace(size_t layer, Tap tap) {
+  return layer * kTaps + static_cast<size_t>(tap);
+}
 
 // What is measured, as accuracy and the stopwatch see it: something that takes token ids and gives
 // logits. Ours is a transformer; another engine behind a process can be another. Const and safe to
@@ -29,6 +35,9 @@ class Subject {
     // logits (n, vocabulary) of positions [first, first + n) of the window that was read last:
     // position t predicts token t + 1. Same ids, same bits.
     virtual void Logits(size_t first, MatrixView<float> logits) = 0;
+    // Of the window that was read last, how many input channels of a block's tap were outliers
+    // (OutlierRule), at OutlierPlace; empty where nothing is rounded so.
+    virtual std::vector<uint32_t> OutlierChannels() const { return {}; }
   };
   // What readers of one thread share, who are used one at a time; the first makes it.
   struct Memory {

@@ -140,4 +140,15 @@ std::optional<Interval> PairedDifference(const MeasuredWindows& a, const Measure
   return MeanInterval(DifferenceBlocks(WindowNlls(a), WindowNlls(b), ScoredEach(a)));
 }
 
+OutlierShare SummarizeOutliers(const MeasuredWindows& measured, size_t place, size_t channels) {
+  OutlierShare share;
+  for (const WindowScores* scores : measured.scores) {
+    const double own =
+        static_cast<double>(scores->outliers.at(place)) / static_cast<double>(channels);
+    share.mean += own / static_cast<double>(measured.scores.size());
+    share.most = std::max(share.most, own);
+  }
+  return share;
+}
+
 }  // namespace quantref

@@ -40,6 +40,13 @@ Perplexity SummarizePerplexity(const MeasuredWindows& measured, const TokenStrea
 // Its part that is the mean NLL alone.
 Estimate MeanNll(const MeasuredWindows& measured);
 
+// Of the input channels of a tap, those that are outliers (OutlierRule): their share of so many
+// channels, on average over the windows and in the one that has most.
+struct OutlierShare {
+  double mean = 0, most = 0;
+};
+OutlierShare SummarizeOutliers(const MeasuredWindows& measured, size_t place, size_t channels);
+
 // A model beside the reference, position by position.
 struct Comparison {
   Estimate

@@ -74,6 +74,11 @@ ConfigKey Maps(std::string name, std::string about) {
           .list = true};
 }
 
+ConfigKey AboveLeast(ConfigKey key) {
+  key.above_least = true;
+  return key;
+}
+
 ConfigKey Required(ConfigKey key) {
   key.required = true;
   return key;
@@ -89,13 +94,17 @@ ConfigKey OrList(ConfigKey key) {
   return key;
 }
 
+std::vector<std::string> NamesOf(std::span<const NumberFormat* const> formats) {
+  std::vector<std::string> names;
+  for (const NumberFormat* format : formats) names.emplace_back(format->name);
+  return names;
+}
+
 // What a matrix is rounded to, in the section and for what an override matches.
 Keys SchemeKeys(const std::string& place, bool defaults) {
   const auto otherwise = [&](const char* value) { return defaults ? value : ""; };
-  std::vector<std::string> formats;
-  for (const NumberFormat* format : NumberFormats()) formats.emplace_back(format->name);
   return {
-      Choice(place + "format", otherwise("int"), formats, "what codes stand for"),
+      Choice(place + "format", otherwise("int"), NamesOf(NumberFormats()), "what codes stand for"),
       Count(place + "bits", otherwise("4"), kMinBits, kMaxBits, "of a code", "bits"),
       OrWords(Count(place + "group", otherwise("128"), 0, kMostGroup,
                     "inputs that share a scale; row or 0: one scale an output row", "inputs"),
@@ -123,11 +132,21 @@ Keys QuantizeKeys() {
   const Keys rest = {
       Choice("quantize.activations", "none", {"none"},
              "a map: inputs of quantized matrices are rounded, symmetrically"),
+      Choice("quantize.activations.format", "int", NamesOf(ActivationFormats()),
+             "what codes stand for"),
       Count("quantize.activations.bits", "8", kMinBits, kMaxBits, "of a code", "bits"),
-      Choice("quantize.activations.granularity", "token", {"token", "tensor"},
-             "one scale a token, or one for the window"),
+      Choice("quantize.activations.granularity", "token", {"token", "tensor", "group"},
+             "one scale a token, one for the window, or one for each group of a token's inputs"),
+      Count("quantize.activations.group", "128", 1, kMostGroup,
+            "inputs of a token that share a scale; implies granularity: group", "inputs"),
       Flag("quantize.activations.dynamic", "true",
            "false: the scale is that of the calibration text"),
+      AboveLeast(OrWords(
+          Number("quantize.activations.outlier_threshold", "none", 0, 1e6,
+                 "LLM.int8(): channels with an |x| as large are multiplied in floating point"),
+          {"none"})),
+      Choice("quantize.activations.outlier_weights", "fp16", {"fp16", "int8"},
+             "theirs: the original ones, kept in FP16, or those that the codes stand for"),
       OrList(Text("quantize.keep", "[embed_tokens, lm_head]",
                   "globs of matrices that stay as they are")),
       Maps("quantize.overrides", "other values for what a glob matches; the last match wins"),

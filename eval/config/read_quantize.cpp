@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "eval/config/read_activations.h"
 #include "eval/record/reference.h"
 #include "eval/support/nearest.h"
 #include "harness/base/error.h"
@@ -203,26 +204,6 @@ void ReadKnobs(YamlReader& yaml, CellConfig& cell) {
     for (const Knob& knob : plugin->knobs()) ReadKnob(section, knob, knobs);
     section.RefuseUnknownKeys();
   }
-}
-
-std::optional<ActivationScheme> ReadActivations(YamlReader& yaml,
-                                                std::optional<ActivationScheme> activations) {
-  if (!yaml.Has("activations")) return activations;
-  if (!yaml.IsMap("activations")) {
-    yaml.Choice("activations", {"none"}, "none");
-    return std::nullopt;
-  }
-  ActivationScheme scheme = activations.value_or(ActivationScheme{});
-  YamlReader section = yaml.Map("activations");
-  section.Set("bits", scheme.bits, kMinBits, kMaxBits);
-  section.Set("dynamic", scheme.dynamic);
-  const char* otherwise = scheme.dynamic && scheme.per_token ? "token" : "tensor";
-  scheme.per_token = section.Choice("granularity", {"token", "tensor"}, otherwise) == "token";
-  section.RefuseUnknownKeys();
-  if (scheme.per_token && !scheme.dynamic)
-    section.Fail("granularity", "tensor, as dynamic is false",
-                 "a scale of a token is known only when the token is");
-  return scheme;
 }
 
 // Overrides that a cell has from the section, beside weights of its own.

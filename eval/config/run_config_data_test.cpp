@@ -8,6 +8,7 @@
 #include "eval/config/run_config.h"
 #include "eval/testing/read_config.h"
 #include "eval/text/calibration_spec.h"
+#include "harness/quant/format.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -30,6 +31,71 @@ TEST_CASE("config: activations are none or a map") {
   const ActivationScheme fixed{.bits = 8, .per_token = false, .dynamic = false};
   CHECK(ReadActivations("{dynamic: false}") == fixed);  // a token's scale cannot be static
   CHECK(ReadActivations("{dynamic: false, granularity: tensor}") == fixed);
+}
+
+TEST_CASE("config: activations in groups and in other formats") {
+  const NumberFormat* const fp8 = FindFormat("fp8_e4m3");
+  const NumberFormat* const mxfp4 = FindFormat("mxfp4");
+  CHECK(ReadActivations("{bits: 4, group: 64}") == ActivationScheme{.bits = 4, .group = 64});
+  CHECK(ReadActivations("{granularity: group}") == ActivationScheme{.group = 128});
+  CHECK(ReadActivations("{format: fp8_e4m3}") == ActivationScheme{.format = fp8});
+  CHECK(ReadActivations("{format: fp8_e4m3, group: 128}") ==
+        ActivationScheme{.group = 128, .format = fp8});
+  CHECK(ReadActivations("{format: mxfp4}") ==
+        ActivationScheme{.bits = 4, .group = 32, .format = mxfp4});
+  CHECK(ReadActivations("{format: nvfp4}")->group == 16);
+  const RunConfig config = ReadConfigLine(
+      "quantize: {activations: {format: mxfp4}, methods: [{method: rtn, label: a, activations: "
+      "{format: int, bits: 4}}, {method: rtn, label: b, activations: {format: fp8_e4m3}}]}");
+  CHECK(config.cells[0].activations == ActivationScheme{.bits = 4});
+  CHECK(config.cells[1].activations == ActivationScheme{.format = fp8});
+  CheckBadLines({
+      {"quantize: {activations: {format: nf4}}", {"activations.format: unknown value 'nf4'"}},
+      {"quantize: {activations: {format: mxfp4, group: 64}}",
+       {"activations.group: expected groups of 32, for which mxfp4 is defined", "'64'"}},
+      {"quantize: {activations: {format: nvfp4, granularity: token}}",
+       {"activations.granularity: expected groups of 16"}},
+      {"quantize: {activations: {format: fp8_e4m3, bits: 4}}", {"activations.bits"}},
+      {"quantize: {activations: {format: fp8_e4m3, granularity: tensor}}",
+       {"activations.format: expected int, as scales are not those of single tokens"}},
+      {"quantize: {activations: {group: 0}}", {"activations.group"}},
+      {"quantize: {activations: {group: 64, granularity: token}}",
+       {"activations.group: expected no group size beside granularity: token"}},
+      {"quantize: {activations: {group: 64, dynamic: false}}", {"as dynamic is false"}},
+      {"quantize: {activations: {group: 64, outlier_threshold: 6}}",
+       {"outlier_threshold: expected none, as tokens have no integers under one scale"}},
+      {"quantize: {activations: {format: fp8_e4m3, outlier_threshold: 6}}", {"expected none"}},
+  });
+}
+
+TEST_CASE("config: outlier channels of activations") {
+  using Weights = OutlierRule::Weights;
+  const auto rule = [](const std::string& text) { return ReadActivations(text)->outliers; };
+  CHECK_FALSE(rule("{bits: 8}"));
+  CHECK_FALSE(rule("{outlier_threshold: none}"));
+  CHECK(rule("{outlier_threshold: 6.0}") == OutlierRule{6, Weights::kFp16});
+  CHECK(rule("{outlier_threshold: 4.5, outlier_weights: int8}") ==
+        OutlierRule{4.5, Weights::kInt8});
+  const RunConfig config = ReadConfigLine(
+      "quantize: {activations: {outlier_threshold: 5}, methods: [{method: rtn, label: a, "
+      "activations: {outlier_weights: int8}}, {method: rtn, label: b, activations: "
+      "{outlier_threshold: none}}]}");
+  CHECK(config.cells[0].activations->outliers == OutlierRule{5, Weights::kInt8});
+  CHECK_FALSE(config.cells[1].activations->outliers);
+  CheckBadLines({
+      {"quantize: {activations: {outlier_threshold: 0}}",
+       {"activations.outlier_threshold: expected a number above 0, at most 1e6, or 'none'", "'0'"}},
+      {"quantize: {activations: {outlier_threshold: 1e7}}", {"at most 1e6"}},
+      {"quantize: {activations: {outlier_threshold: six}}", {"outlier_threshold", "'six'"}},
+      {"quantize: {activations: {outlier_threshold: [6]}}", {"outlier_threshold: expected"}},
+      {"quantize: {activations: {outlier_weights: fp16}}",
+       {"outlier_weights: expected an outlier_threshold beside it"}},
+      {"quantize: {activations: {outlier_threshold: 6, outlier_weights: fp32}}",
+       {"outlier_weights: unknown value 'fp32'"}},
+      {"quantize: {activations: {outlier_threshold: 6, granularity: tensor}}",
+       {"outlier_threshold: expected none", "granularity: token"}},
+      {"quantize: {activations: {outlier_threshold: 6, dynamic: false}}", {"expected none"}},
+  });
 }
 
 TEST_CASE("config: activations that make no sense") {

@@ -41,9 +41,19 @@ Json OverrideJson(const SchemeOverride& entry) {
 
 Json ActivationsJson(const std::optional<ActivationScheme>& activations) {
   if (!activations) return "none";
-  return {{"bits", activations->bits},
-          {"granularity", activations->per_token ? "token" : "tensor"},
-          {"dynamic", activations->dynamic}};
+  Json json;
+  if (activations->format != &kIntFormat) json["format"] = activations->format->name;
+  json["bits"] = activations->bits;
+  json["granularity"] = activations->group > 0   ? "group"
+                        : activations->per_token ? "token"
+                                                 : "tensor";
+  if (activations->group > 0) json["group"] = activations->group;
+  json["dynamic"] = activations->dynamic;
+  if (const auto& outliers = activations->outliers) {
+    json["outlier_threshold"] = outliers->threshold;
+    json["outlier_weights"] = OutlierWeightsName(outliers->weights);
+  }
+  return json;
 }
 
 Json KnobsJson(const Knobs& knobs) {
@@ -83,6 +93,10 @@ Json MethodJson(const CellConfig& cell, const Json& general) {
   for (const auto& [key, value] : own.items()) {
     if (general.at(key) != value) json[key] = value;
   }
+  constexpr const char* kThreshold = "outlier_threshold";  // else it would be the section's
+  if (general.at("activations").contains(kThreshold) && own.at("activations").is_object() &&
+      !own.at("activations").contains(kThreshold))
+    json["activations"][kThreshold] = "none";
   return json;
 }
 

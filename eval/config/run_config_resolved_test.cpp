@@ -91,8 +91,7 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
   for (const RunConfig& config :
        {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys),
         ReadWeightScheme("granularity: row"), ReadConfigLine("model: {synthetic: tiny}"),
-        ReadConfigLine("throughput: none"),
-        ReadConfigLine("quantize: {weights: {format: nf4}}")}) {
+        ReadConfigLine("throughput: none"), ReadConfigLine("quantize: {weights: {format: nf4}}")}) {
     CollectKeys(OrderedJson::parse(config.Resolved()), "", resolved);
   }
   std::set<std::string> documented = DocumentedKeys();
@@ -144,26 +143,37 @@ TEST_CASE("config: the resolved text says what was read") {
 }
 
 TEST_CASE("config: the resolved text is a config that means the same") {
-  for (const RunConfig& config :
-       {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys), ReadWeightScheme("group: row"),
-        ReadWeightScheme("granularity: column, zero_in_range: false"),
-        ReadConfigLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
-        ReadConfigLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
-                       "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}"),
-        ReadConfigLine(
-            "quantize: {weights: {symmetric: true, full_range: true}, methods: [{method: rtn, "
-            "label: asym, weights: {symmetric: false}}]}"),
-        ReadConfigLine(
-            "quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
-            "weights: {symmetric: true}}]}"),
-        ReadConfigLine("model: {synthetic: llama-2-7b, seed: 3}"),
-        ReadConfigLine("throughput: none"),
-        ReadConfigLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),
-        ReadConfigLine("accuracy: {path: simulated, max_path_gap: 1e-7, max_linear_gap: 0.1}"),
-        ReadConfigLine("accuracy: {protocol: llamacpp-1024, window: 256, bos: always}"),
-        ReadConfigLine(
-            "quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
-            "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}")}) {
+  for (
+      const RunConfig& config :
+      {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys), ReadWeightScheme("group: row"),
+       ReadWeightScheme("granularity: column, zero_in_range: false"),
+       ReadConfigLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
+       ReadConfigLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
+                      "weights: {bits: 3}, awq: {clip: false}}], gptq: {damp: 0.5}}"),
+       ReadConfigLine(
+           "quantize: {weights: {symmetric: true, full_range: true}, methods: [{method: rtn, "
+           "label: asym, weights: {symmetric: false}}]}"),
+       ReadConfigLine(
+           "quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
+           "weights: {symmetric: true}}]}"),
+       ReadConfigLine("model: {synthetic: llama-2-7b, seed: 3}"),
+       ReadConfigLine("throughput: none"),
+       ReadConfigLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),
+       ReadConfigLine("accuracy: {path: simulated, max_path_gap: 1e-7, max_linear_gap: 0.1}"),
+       ReadConfigLine("accuracy: {protocol: llamacpp-1024, window: 256, bos: always}"),
+       ReadConfigLine("quantize: {activations: {dynamic: false}, methods: [{method: rtn, label: w, "
+                      "activations: none}, {method: rtn, label: a6, activations: {bits: 6}}]}"),
+       ReadConfigLine(
+           "quantize: {activations: {outlier_threshold: 6}, methods: [rtn, {method: rtn, label: b, "
+           "activations: {outlier_weights: int8}}, {method: rtn, label: w, activations: none}, "
+           "{method: rtn, label: plain, activations: {outlier_threshold: none}}]}"),
+       ReadConfigLine(
+           "quantize: {activations: {format: mxfp4}, methods: [rtn, {method: rtn, label: "
+           "i, activations: {format: int}}, {method: rtn, label: f, activations: "
+           "{format: fp8_e4m3, group: 64}}]}"),
+       ReadConfigLine("quantize: {activations: {bits: 4, group: 64}, methods: [rtn, {method: rtn, "
+                      "label: t, activations: {granularity: token}}, {method: rtn, label: e, "
+                      "activations: {format: fp8_e5m2}}]}")}) {
     CHECK(ReadConfigText(config.Resolved()).Resolved() == config.Resolved());
   }
 }
@@ -204,6 +214,13 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "quantize: {activations: {bits: 6}}",
                          "quantize: {activations: {granularity: tensor}}",
                          "quantize: {activations: {dynamic: false}}",
+                         "quantize: {activations: {outlier_threshold: 6}}",
+                         "quantize: {activations: {group: 64}}",
+                         "quantize: {activations: {group: 32}}",
+                         "quantize: {activations: {format: mxfp4}}",
+                         "quantize: {activations: {format: fp8_e4m3}}",
+                         "quantize: {activations: {outlier_threshold: 5}}",
+                         "quantize: {activations: {outlier_threshold: 6, outlier_weights: int8}}",
                          "model: {outliers: {scale: 10}}",
                          "calibration: {seeds: [0, 1]}",
                          "calibration: {sequential: false}",

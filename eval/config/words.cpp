@@ -54,6 +54,8 @@ constexpr FieldWord kWords[] = {
     {"abits", "quantize.activations.bits", ""},
     {"act_bits", "quantize.activations.bits", ""},
     {"input_activations", "quantize.activations", ""},
+    {"llm_int8_threshold", "quantize.activations.outlier_threshold", ""},
+    {"int8_threshold", "quantize.activations.outlier_threshold", ""},
     {"kv_bits", "", "the cache of keys and values is not quantized"},
     {"kv_cache_dtype", "", "the cache of keys and values is not quantized"},
     {"kv_cache_scheme", "", "the cache of keys and values is not quantized"},

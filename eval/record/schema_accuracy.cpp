@@ -138,6 +138,14 @@ const Rows& Windows() {
 
 const Rows& Layers() {
   static const Rows rows = {
+      {"outlier_channels", kMap, kOptional, "",
+       "input channels that `quantize.activations.outlier_threshold` takes out of the integer "
+       "products, found in each measured window; absent where it takes none"},
+      Shown({"outlier_channels.share", kNumber, kWritten, "",
+             "of all, on average over windows and quantized matrices"},
+            {.name = "outlier_share", .header = "outlier channels (%)", .factor = 100}),
+      {"outlier_channels.share_max", kNumber, kWritten, "",
+       "of the window and matrix that have most"},
       {"layers", kMaps, kOptional, "", "each quantized matrix, in the model's order"},
       {"layers[].name", kText, kRequired, "", "of the matrix"},
       {"layers[].method", kText, kWritten, "", "the rounder whose codes it has"},
@@ -145,7 +153,8 @@ const Rows& Layers() {
        "the cell's, where that is another (an embedding is looked up: `gptq` has no inputs to go "
        "by and leaves it to `rtn`; a tied head shares its fate)"},
       {"layers[].scheme", kText, kWritten, "", "as `scheme.name`"},
-      {"layers[].bits", kNumber, kWritten, "bits", "stored per weight"},
+      {"layers[].bits", kNumber, kWritten, "bits",
+       "stored per weight, FP16 weights that are kept for outliers included"},
       {"layers[].packed_sha256", kText, kWritten, "", "of the packed matrix"},
       {"layers[].weight_mse", kNumber, kWritten, "",
        "against the weights that the transforms left"},
@@ -156,6 +165,9 @@ const Rows& Layers() {
       {"layers[].scale_range", kInterval, kWritten, "", "the smallest and the largest scale"},
       {"layers[].clipped_share", kNumber, kWritten, "",
        "weights more than half a step beyond their grid's ends"},
+      {"layers[].outlier_share", kNumber, kOptional, "",
+       "of its input channels, those that `outlier_channels` speaks of, on average over windows"},
+      {"layers[].outlier_share_max", kNumber, kOptional, "", "likewise, of the window with most"},
       {"layers[].note", kText, kOptional, "",
        "what methods decided, and the power of two of scales that FP16 alone would lose"},
       {"layers[].seconds", kNumber, kWritten, "s", "of the rounder", Role::kMoment},

@@ -110,6 +110,10 @@ const Rows& MethodRows() {
        "of asymmetric codes: 0 is always within their range"},
       {"activations", kText, kOptional, "",
        "`none`, or how the inputs of quantized matrices are rounded; absent for the reference"},
+      {"activations_path", kText, kOptional, "",
+       "of rounded ones: `kernel`: their codes are multiplied in integers (but in "
+       "`simulated_linears`); `simulated`: they are rounded to the values that codes stand for, "
+       "which are multiplied as FP32 activations are"},
       {"path", kText, kOptional, "",
        "`kernel`: the quantized matrices are multiplied by the kernels that are timed; "
        "`simulated`: codes are decoded to FP32 and multiplied in FP32",
@@ -144,11 +148,14 @@ const Rows& GapRows() {
       Stamped({"simulated_vs_kernel.failed", kFlag, kOptional, "",
                "`true` beyond either: the run ended with exit code 1", Role::kAsked},
               {'G', "GATE FAILED: kernels and decoded weights differ too much"}),
-      Shown({"effective_bits", kNumber, kWritten, "bits",
-             "stored per weight, scales and zero points included (and 8 bits a matrix whose scales "
-             "have a power of two, and the FP32 numbers that scales are relative to), over the blocks' matrices and whatever else was quantized; "
-             "kept matrices of the blocks count with their 16 or 32"},
-            {.name = "effective_bits", .header = "bits/weight", .digits = 3}),
+      Shown(
+          {"effective_bits", kNumber, kWritten, "bits",
+           "stored per weight, scales and zero points included (and 8 bits a matrix whose scales "
+           "have a power of two, the FP32 numbers that scales are relative to, and the FP16 weights that "
+           "`outlier_weights: fp16` keeps), over the "
+           "blocks' matrices and whatever else was quantized; "
+           "kept matrices of the blocks count with their 16 or 32"},
+          {.name = "effective_bits", .header = "bits/weight", .digits = 3}),
       Shown({"model_effective_bits", kNumber, kWritten, "bits",
              "the same over every matrix of the model"},
             {.name = "model_effective_bits", .header = "bits/weight, whole model", .digits = 3}),

@@ -101,10 +101,8 @@ double CellTime::Measure(std::span<const Window> windows, bool compare) const {
 
 double CellTime::Gate(std::span<const Window> windows) const {
   if (load_ == nullptr || !load_->kernels) return 0;
-  std::optional<ActivationFormat> rounded;
-  if (const auto& scheme = load_->method->activations)
-    rounded = ActivationFormat{scheme->bits, scheme->per_token, std::nullopt};
-  const size_t positions = GapTokens(rounded, windows.front().length);
+  const size_t positions =
+      GapTokens(DynamicFormat(load_->method->activations), windows.front().length);
   double linears = 0;  // of both kinds, beside each other
   for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
     for (const PlannedLinear& linear : Block(layer).linears) {

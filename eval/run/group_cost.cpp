@@ -15,7 +15,8 @@ std::vector<CellLoad> Loads(const GroupContext& group, const Pass& pass) {
   for (const GroupCell& cell : pass) {
     if (cell.spec == nullptr) continue;
     CellLoad load{.plan = cell.plan, .method = &cell.method, .kernels = cell.config->path.kernels};
-    load.weight_bytes = PlannedBytes(group.model->config, cell.plan, cell.config->path.kernels);
+    load.weight_bytes = PlannedBytes(group.model->config, cell.plan, cell.config->path.kernels) +
+                        static_cast<double>(OutlierWeightBytes(cell.plan, cell.spec->activations));
     if (cell.calibration != nullptr) {
       const CalibrationData& data = cell.calibration->data;
       load.needs = cell.method.Needs(cell.plan);

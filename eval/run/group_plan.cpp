@@ -28,6 +28,7 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
   GroupCell cell{
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
   cell.plan = PlanModel(spec.quantize, group.model->config);
+  CheckActivations(cell.plan, group.model->config, spec.activations);
   if (!QuantizesAny(cell.plan)) {
     Say("{}", UnquantizedText(config.name, spec.label));
     return {};

@@ -1,11 +1,14 @@
 #include "eval/run/group_summary.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/summary.h"
 #include "eval/run/environment.h"
+#include "harness/model/plan_model.h"
 
 namespace quantref {
 namespace {
@@ -30,6 +33,23 @@ void Compare(const GroupContext& group, const GroupResult& shared, const Pass& c
           {other.calibration->seed, SummarizePerplexity(of_other, group.stream).nll.mean});
     }
   }
+}
+
+std::map<std::string, OutlierShare> OutliersOf(const GroupContext& group, const GroupResult& shared,
+                                               const GroupCell& cell) {
+  std::map<std::string, OutlierShare> shares;
+  if (!cell.spec->activations || !cell.spec->activations->outliers) return shares;
+  const MeasuredWindows measured = WindowsOf(shared, cell.model);
+  const ModelConfig& config = group.model->config;
+  for (size_t layer = 0; layer < config.layers.size(); ++layer) {
+    const BlockPlan plan = PlanOfBlock(config, cell.plan, layer);
+    for (const LinearRow& row : plan.layout.linears) {
+      if (!plan[row.index].scheme) continue;
+      shares[plan[row.index].shape.name] =
+          SummarizeOutliers(measured, OutlierPlace(layer, row.tap), row.cols);
+    }
+  }
+  return shares;
 }
 
 void PutQuantized(const GroupCell& cell, CellResult& result) {
@@ -76,6 +96,7 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
     result.speed = cell.speed;
     if (cell.spec != nullptr) {
       PutQuantized(cell, result);
+      result.outliers = OutliersOf(group, shared, cell);
       Compare(group, shared, cells, cell, result);
     }
     results.push_back(std::move(result));

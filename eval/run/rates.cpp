@@ -170,8 +170,9 @@ Linear InFormat(const LinearFormat& format, MatrixView<const float> values) {
   if (!format.scheme) return {"sample", Weight::RoundedToHalf(values, "sample"), {}, {}};
   const Weight weight(std::make_shared<PackedMatrix>(RoundToNearest(values, *format.scheme)));
   Linear linear{"sample", format.kernels ? weight.WithKernels() : weight, {}, {}};
-  if (const auto& scheme = format.activations)
-    linear.activations = ActivationFormat{scheme->bits, scheme->per_token, std::nullopt};
+  linear.activations = DynamicFormat(format.activations);
+  if (linear.activations && linear.activations->KeepsWeights())
+    linear.outlier_weights = OutlierWeights(Weight::RoundedToHalf(values, "sample"), "sample");
   return linear;
 }
 

@@ -149,9 +149,19 @@ RecordJson AccuracyJson(const GroupResult& group, const CellResult& cell) {
   return json;
 }
 
-RecordJson LayersJson(const std::vector<LayerReport>& layers) {
+// Over all quantized matrices, each counting once.
+RecordJson OutliersJson(const std::map<std::string, OutlierShare>& outliers) {
+  OutlierShare all;
+  for (const auto& [name, share] : outliers) {
+    all.mean += share.mean / static_cast<double>(outliers.size());
+    all.most = std::max(all.most, share.most);
+  }
+  return {{"share", all.mean}, {"share_max", all.most}};
+}
+
+RecordJson LayersJson(const CellResult& cell) {
   RecordJson json = RecordJson::array();
-  for (const LayerReport& layer : layers) {
+  for (const LayerReport& layer : cell.layers) {
     RecordJson entry = {{"name", layer.name},
                         {"method", layer.method},
                         {"scheme", SchemeName(layer.scheme)},
@@ -163,6 +173,10 @@ RecordJson LayersJson(const std::vector<LayerReport>& layers) {
     if (layer.output_error) entry["output_error"] = *layer.output_error;
     entry["scale_range"] = RecordJson::array({layer.scale_min, layer.scale_max});
     entry["clipped_share"] = layer.clipped_share;
+    if (const auto share = cell.outliers.find(layer.name); share != cell.outliers.end()) {
+      entry["outlier_share"] = share->second.mean;
+      entry["outlier_share_max"] = share->second.most;
+    }
     if (!layer.note.empty()) entry["note"] = layer.note;
     entry["seconds"] = layer.seconds;
     json.push_back(std::move(entry));
@@ -254,7 +268,8 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   record["hashes"] = RecordJson::object();
   if (!cell.packed_sha256.empty()) record["hashes"]["packed_weights"] = cell.packed_sha256;
   if (first) record["hashes"]["first_window_logits"] = first->logits_sha256;
-  if (!cell.layers.empty()) record["layers"] = LayersJson(cell.layers);
+  if (!cell.outliers.empty()) record["outlier_channels"] = OutliersJson(cell.outliers);
+  if (!cell.layers.empty()) record["layers"] = LayersJson(cell);
   if (cell.speed) PutSpeed(record, *cell.speed, group.environment);
   PutEnvironment(record, group.environment);
   record["seconds"] = {{"load", group.load_seconds}, {"evaluate", cell.evaluate_seconds}};

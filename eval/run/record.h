@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +60,8 @@ struct CellResult {
                            // reference ReferenceName
   size_t model;            // its row in the measurement's scores
   std::vector<LayerReport> layers{};
+  // By the names of `layers`; empty where activations are not rounded beside outliers.
+  std::map<std::string, OutlierShare> outliers{};
   std::string packed_sha256{};
   const CalibrationSet* calibration{};  // nullptr: none was read
   bool calibrates = false;              // the method did; else the layer report alone

@@ -81,6 +81,10 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
     record["scheme"] = SchemeJson(cell.spec->quantize.weights);
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
+    if (const auto format = DynamicFormat(cell.spec->activations)) {
+      const bool codes = format->HasIntegerProducts() && cell.kernel_linears > 0;
+      record["activations_path"] = codes ? "kernel" : "simulated";
+    }
     PutPath(record, cell);
   }
   record["effective_bits"] = cell.bits.blocks;

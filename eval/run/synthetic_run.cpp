@@ -80,6 +80,7 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
     if (!options.Wants(spec.label)) continue;
     std::vector<PlannedLinear> plan = PlanModel(spec.quantize, shape_);
     CheckKernelsTake(plan, config);
+    CheckActivations(plan, shape_, spec.activations);
     if (QuantizesAny(plan)) {
       cells_.push_back({&spec, std::move(plan)});
     } else {
@@ -98,6 +99,7 @@ void SyntheticRun::PlanMemory() {
       const bool of_frame = linear.shape.name == kEmbeddingName || linear.shape.name == kHeadName;
       if (linear.scheme || !of_frame) bytes_ += SyntheticBytes(shape_, {linear});
     }
+    bytes_ += OutlierWeightBytes(cell.plan, cell.spec->activations);
   }
   const size_t cache = KvCache::Bytes(shape_, CachedTokens(config_.throughput, shape_.context));
   bytes_ += cells_.size() * cache;

@@ -8,6 +8,7 @@
 #include "harness/base/check.h"
 #include "harness/base/huge_memory.h"
 #include "harness/kernels/check_products.h"
+#include "harness/kernels/quantize_activations.h"
 #include "harness/model/ops.h"
 
 namespace quantref {
@@ -30,16 +31,31 @@ WordOfNumbers WordOf(DenseRows::Type type) {
   return {DType::kF32, 0x807fffff807fffff, 0x3d0000003d000000};
 }
 
+// Weights as they are kept for outliers; which numbers they are does not matter.
+Weight RandomHalves(size_t rows, size_t cols, Rng& rng) {
+  Matrix<float> values(rows, cols);
+  for (size_t i = 0; i < rows * cols; ++i)
+    values.data()[i] = static_cast<float>(rng.Uniform() - 0.5) / 16;
+  return Weight::RoundedToHalf(values.view(), "outliers");
+}
+
+std::optional<DenseRows> KeptOutliers(const Linear& linear) {
+  if (linear.outlier_weights.rows() == 0) return std::nullopt;
+  return linear.outlier_weights.dense();
+}
+
 }  // namespace
 
 std::string OpName(const KernelKey& key) {
   if (key.dense) return DenseTypeName(*key.dense);
   const std::string scheme = SchemeName(key.scheme);  // "int4 g128 asym"
-  std::string name =
-      fmt::format("w{}a{}{}", key.scheme.bits, key.activations ? key.activations->bits : 16,
-                  scheme.substr(scheme.find(' ')));
-  if (key.activations && !key.activations->per_token)
-    name += key.activations->fixed_scale ? " tensor static" : " tensor";
+  const auto& rounded = key.activations;
+  const bool codes = rounded && DynamicFormat(rounded)->HasIntegerProducts();
+  std::string name = fmt::format("w{}a{}{}", key.scheme.bits, codes ? rounded->bits : 16,
+                                 scheme.substr(scheme.find(' ')));
+  if (rounded && !codes) name += " " + ActivationName(*rounded);
+  if (codes && !rounded->per_token) name += rounded->dynamic ? " tensor" : " tensor static";
+  if (codes && rounded->outliers) name += " " + OutlierName(*rounded->outliers);
   return name;
 }
 
@@ -50,7 +66,9 @@ std::optional<KernelFormat> FormatOf(const Linear& linear) {
   if (linear.weight.tiled() == nullptr) return std::nullopt;
   KernelFormat format{{.scheme = linear.weight.tiled()->scheme()}, linear.activations};
   if (const auto& rounded = linear.activations)
-    format.key.activations = {rounded->bits, rounded->per_token, rounded->static_scale.has_value()};
+    format.key.activations =
+        ActivationScheme{rounded->bits,     rounded->per_token, !rounded->static_scale,
+                         rounded->outliers, rounded->group,     rounded->format};
   return format;
 }
 
@@ -70,6 +88,8 @@ Contestant::Contestant(const KernelFormat& format, const Weight* first, size_t r
                        {},
                        format.activations});
   }
+  if (!format.activations || !format.activations->KeepsWeights()) return;
+  for (Linear& copy : copies_) copy.outlier_weights = RandomHalves(cols, rows, rng);
 }
 
 // The same numbers in every copy: what counts is that they lie elsewhere.
@@ -98,10 +118,17 @@ void Contestant::Run(MatrixView<const float> x, MatrixView<float> y, LinearScrat
 bool Contestant::IsRight(MatrixView<const float> x, MatrixView<const float> y, Rng& rng) const {
   const Weight& weight = copies_[last_].weight;
   if (weight.tiled() != nullptr && MultipliesCodes(format_.activations, x.rows()))
-    return EqualsReference(x, format_.activations, *weight.tiled(), y, rng);
+    return EqualsReference(x, format_.activations, *weight.tiled(), y, rng,
+                           KeptOutliers(copies_[last_]));
   if (weight.tiled() != nullptr) {  // read as decoded panels, in FP32 products
     const Matrix<float> decoded = weight.Decode();
     const DenseRows rows{decoded.data(), DenseRows::Type::kFp32, decoded.rows(), decoded.cols()};
+    Matrix<float> rounded;
+    if (format_.activations) {
+      rounded = Matrix<float>(x.rows(), x.cols());
+      QuantizeActivations(*format_.activations, x, rounded.view());
+      x = rounded.view();
+    }
     return SampledError(x, rows, y, rng) <= ErrorBound(weight.cols());
   }
   const std::optional<DenseRows> dense = weight.dense();

@@ -11,21 +11,17 @@ namespace quantref {
 
 // What tells the kernels of two linears apart, beside their shapes and their numbers.
 struct KernelKey {
-  // How activations are rounded; a scale that calibration fixed counts as such, whatever it is.
-  struct Activations {
-    int bits = 8;
-    bool per_token = true, fixed_scale = false;
-    bool operator==(const Activations&) const = default;
-  };
-
-  std::optional<DenseRows::Type> dense{};    // of numbers that are no codes, and that is all
-  WeightScheme scheme{};                     // else of the codes
-  std::optional<Activations> activations{};  // none: FP32
+  std::optional<DenseRows::Type> dense{};  // of numbers that are no codes, and that is all
+  WeightScheme scheme{};                   // else of the codes
+  // None: FP32. A scale that calibration fixed is not dynamic, whatever it is.
+  std::optional<ActivationScheme> activations{};
 
   bool operator==(const KernelKey&) const = default;
 };
 
-// As records and tables print it: "w4a16 g128 asym", "w8a8 row sym tensor static", "fp16".
+// As records and tables print it: "w4a16 g128 asym", "w8a8 row sym tensor static", "w8a8 row sym
+// fp16>=6", "fp16"; with a16 what is rounded to values that are multiplied as FP32 activations are,
+// "w4a16 g128 asym a-mxfp4 g32".
 std::string OpName(const KernelKey& key);
 
 }  // namespace quantref

@@ -42,6 +42,17 @@ Matrix<float> RandomInputs(size_t tokens, size_t cols, Rng& rng) {
   return x;
 }
 
+// Channels that exceed what kernels of this shape take for an outlier: a little less than one in a
+// hundred, each in some of the tokens.
+void PlantOutliers(double threshold, Matrix<float>& x) {
+  constexpr size_t kEvery = 128, kTokens = 4;
+  for (size_t c = 0; c < x.cols(); c += kEvery) {
+    for (size_t t = c / kEvery % kTokens; t < x.rows(); t += kTokens)
+      x(t, c) = static_cast<float>(2 * threshold);
+    x(0, c) = static_cast<float>(2 * threshold);  // of a single token, too
+  }
+}
+
 }  // namespace
 
 // A shape to measure: its formats but FP16, which always takes part, with a weight of the model's
@@ -189,6 +200,12 @@ void KernelBench::MeasureShape(const Shape& shape, std::span<const std::unique_p
   field.decoded = field.warm.back().weight().Decode();
   field.inputs =
       RandomInputs(*std::max_element(spec_.tokens.begin(), spec_.tokens.end()), shape.cols, rng_);
+  double threshold = 0;
+  for (const Shape::Entry& entry : shape.formats) {
+    if (const auto& rounded = entry.format.activations; rounded && rounded->outliers)
+      threshold = std::max(threshold, rounded->outliers->threshold);
+  }
+  if (threshold > 0) PlantOutliers(threshold, field.inputs);
   for (const Case& one : cases) {
     const std::string name = what(one);
     for (KernelTiming& timing :

@@ -148,6 +148,14 @@ std::string TimeText(const Result& result) {
                         fields.NumberOr("seconds.evaluate", 0));
 }
 
+// Of the input channels, those that LLM.int8() multiplies apart: "0.42, most 3.1".
+std::string OutlierText(const Result& result) {
+  const RecordFields fields = result.Fields();
+  if (!fields.Has("outlier_channels.share")) return "-";
+  return fmt::format("{:.2f}, most {:.1f}", 100 * fields.Number("outlier_channels.share"),
+                     100 * fields.NumberOr("outlier_channels.share_max", 0));
+}
+
 std::vector<TextColumn> ResultColumns(const Results& results) {
   std::vector<TextColumn> columns;
   const auto add = [&](const char* name, const char* header, int worth, bool left, auto&& text) {
@@ -174,6 +182,11 @@ std::vector<TextColumn> ResultColumns(const Results& results) {
   const Result* best = BestQuantized(results);
   add("change", "", 90, true, [&](const Result& result) { return Verdict(result, best); });
   AddDivergence(results, columns);
+  const auto has_outliers = [](const Result& r) {
+    return r.Fields().Has("outlier_channels.share");
+  };
+  if (std::ranges::any_of(results, has_outliers))
+    add("outliers", "outlier channels (%)", 35, false, OutlierText);
   AddSpeeds(results, columns);
   add("time", "time", 10, false, TimeText);
   return columns;
@@ -196,8 +209,8 @@ std::vector<TextColumn> Chosen(const std::vector<TextColumn>& columns,
 }  // namespace
 
 const std::vector<std::string>& ResultColumnNames() {
-  static const std::vector<std::string> names = {"weights", "bits",    "ppl",    "change", "kl",
-                                                 "top1",    "prefill", "decode", "time"};
+  static const std::vector<std::string> names = {
+      "weights", "bits", "ppl", "change", "kl", "top1", "outliers", "prefill", "decode", "time"};
   return names;
 }
 

@@ -163,6 +163,14 @@ std::vector<TextColumn> LayerColumns(const std::vector<RecordFields>& layers) {
   });
   add("clipped", 40, false,
       [](const auto& l) { return fmt::format("{:.2f} %", 100 * l.NumberOr("clipped_share", 0)); });
+  const auto has_outliers = [](const RecordFields& l) { return l.Has("outlier_share"); };
+  if (std::any_of(layers.begin(), layers.end(), has_outliers)) {
+    add("outlier channels", 45, false, [&](const auto& l) {
+      if (!has_outliers(l)) return std::string("-");
+      return fmt::format("{:.1f} %, most {:.1f}", 100 * l.Number("outlier_share"),
+                         100 * l.NumberOr("outlier_share_max", 0));
+    });
+  }
   add("time", 30, false,
       [](const auto& l) { return fmt::format("{:.2f} s", l.NumberOr("seconds", 0)); });
   add("note", 25, true, [](const auto& l) { return l.TextOr("note", ""); });

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "harness/base/half.h"
+#include "harness/kernels/outlier_product.h"
 #include "harness/kernels/qgemm.h"
+#include "harness/kernels/quantize_activations.h"
 
 namespace quantref {
 namespace {
@@ -53,17 +55,29 @@ double Value(const DenseRows& w, size_t row, size_t col) {
 }  // namespace
 
 bool EqualsReference(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
-                     const TiledMatrix& w, MatrixView<const float> y, Rng& rng) {
+                     const TiledMatrix& w, MatrixView<const float> y, Rng& rng,
+                     const std::optional<DenseRows>& outlier_weights) {
   const std::vector<size_t> tokens = Drawn(x.rows(), kTokens, rng);
   Matrix<float> sample(tokens.size(), x.cols()), expected(tokens.size(), w.rows());
   for (size_t i = 0; i < tokens.size(); ++i) std::copy_n(x.row(tokens[i]), x.cols(), sample.row(i));
+  const bool as_codes = format && format->HasIntegerProducts();
+  if (format && !as_codes) QuantizeActivations(*format, sample.view(), sample.view());
   QuantizedInputs inputs;
-  inputs.Pack(sample.view(), FormatOfAll(x, format), w, Isa::kScalar);
+  OutlierFinder finder;  // of all tokens, not of the sample's
+  std::span<const uint32_t> outliers;
+  if (format && format->outliers) outliers = finder.Find(x, format->outliers->threshold);
+  inputs.Pack(sample.view(), as_codes ? FormatOfAll(x, format) : std::nullopt, w, Isa::kScalar,
+              nullptr, outliers);
+  OutlierProduct product;
+  product.Pack(sample.view(), w, outliers, Isa::kScalar);
+  Matrix<float> scratch;
   const Qgemm gemm = {w.plain(), inputs.plain(), expected.data(), expected.cols()};
   const size_t panels = (w.rows() + kPanelRows - 1) / kPanelRows;
   for (const size_t panel : Drawn(panels, kPanels, rng)) {
     QgemmOpsFor(Isa::kScalar).multiply(gemm, panel, panel + 1, nullptr);
     const size_t first = panel * kPanelRows, count = std::min(kPanelRows, w.rows() - first);
+    if (!outliers.empty())
+      product.Add(w, outlier_weights, first, count, expected.view(), scratch, Isa::kScalar);
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (std::memcmp(expected.row(i) + first, y.row(tokens[i]) + first, count * sizeof(float)) !=
           0)

@@ -15,9 +15,10 @@ namespace quantref {
 
 // y (T, out) = Q(x (T, in)) W^T of the integer kernels: whether some tokens of some panels, the
 // first and the last among them, have the bits of the scalar reference. format: nullopt for FP32
-// activations.
+// activations. outlier_weights: as OutlierProduct's by_channel.
 bool EqualsReference(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
-                     const TiledMatrix& w, MatrixView<const float> y, Rng& rng);
+                     const TiledMatrix& w, MatrixView<const float> y, Rng& rng,
+                     const std::optional<DenseRows>& outlier_weights = std::nullopt);
 
 // y (T, out) = x W^T in FP32: the largest error, among some outputs, as a share of the sum of its
 // terms' magnitudes, against sums in double; NaN where one of them is.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "harness/base/check.h"
+#include "harness/kernels/outlier_product.h"
 #include "harness/kernels/qgemm_rows.h"
 
 namespace quantref {
@@ -12,6 +13,22 @@ namespace {
 QgemmRounding RoundingOf(const std::optional<ActivationFormat>& format) {
   if (!format) return {kWideLimit, false, 0};
   return {format->Limit(), format->static_scale.has_value(), format->static_scale.value_or(0)};
+}
+
+// rest = the row without its outliers; how that is rounded. A scale that is made of what is left
+// comes out while it is packed.
+QgemmRounding WithoutOutliers(const ActivationFormat& format, std::span<const uint32_t> outliers,
+                              std::span<const float> row, std::span<float> rest) {
+  const float absmax = LeaveOut(*format.outliers, outliers, row, rest);
+  const bool of_rest = format.outliers->weights == OutlierRule::Weights::kFp16;
+  return {format.Limit(), !of_rest, of_rest ? 0 : format.ScaleFor(absmax)};
+}
+
+// The row as the matrix has its inputs, in the buffer unless it stands so already.
+const float* InOrder(std::span<const uint32_t> order, const float* row, float* buffer) {
+  if (order.empty()) return row;
+  for (size_t p = 0; p < order.size(); ++p) buffer[p] = row[order[p]];
+  return buffer;
 }
 
 template <typename T>
@@ -38,8 +55,10 @@ const QgemmOps& QgemmOpsFor(Isa isa) {
 }
 
 void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
-                           const TiledMatrix& w, Isa isa, Team* team) {
+                           const TiledMatrix& w, Isa isa, Team* team,
+                           std::span<const uint32_t> outliers) {
   QR_CHECK_EQ(x.cols(), w.cols());
+  QR_CHECK(outliers.empty() || (format && format->outliers));
   const QgemmWeights& plain = w.plain();
   const QgemmOps& ops = QgemmOpsFor(isa);
   const size_t tokens = x.rows(), digits = format ? 1 : kMaxDigits, rows = tokens * digits;
@@ -55,17 +74,18 @@ void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<Activa
       absmax = std::max(absmax, OpsFor(isa).abs_max(x.row(t), x.cols()));
     rounding = {format->Limit(), true, format->ScaleFor(absmax)};
   }
-  const std::span<const uint32_t> order = w.order();
   const float weight_unit = std::ldexp(1.0f, w.exponent());
-  float* ordered = Grown(ordered_, order.size() * TeamThreads(team));
+  float* buffers = Grown(rows_, 2 * x.cols() * TeamThreads(team));
   RunOn(team, tokens, [&](size_t t, size_t worker) {
+    const std::span<float> rest(buffers + 2 * worker * x.cols(), x.cols());
     const float* row = x.row(t);
-    if (!order.empty()) {
-      float* by_position = ordered + worker * order.size();
-      for (size_t p = 0; p < order.size(); ++p) by_position[p] = row[order[p]];
-      row = by_position;
+    QgemmRounding own = rounding;
+    if (!outliers.empty()) {
+      own = WithoutOutliers(*format, outliers, x.row_span(t), rest);
+      row = rest.data();
     }
-    ops.pack_token(row, rounding, plain, inputs_, t);
+    row = InOrder(w.order(), row, rest.data() + x.cols());
+    ops.pack_token(row, own, plain, inputs_, t);
     inputs_.scales[t] *= weight_unit;
   });
 }

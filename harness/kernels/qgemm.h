@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "harness/base/matrix.h"
@@ -21,16 +23,18 @@ namespace quantref {
 // Packed activations; keeps its memory from call to call.
 class QuantizedInputs {
  public:
-  // x (T, in) for products with W (out, in). format: nullopt for FP32 activations.
+  // x (T, in) for products with W (out, in). format: nullopt for FP32 activations. outliers:
+  // channels of x, ascending, that are left out as the format's rule says (outlier_product.h).
   void Pack(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
-            const TiledMatrix& w, Isa isa = ActiveIsa(), Team* team = nullptr);
+            const TiledMatrix& w, Isa isa = ActiveIsa(), Team* team = nullptr,
+            std::span<const uint32_t> outliers = {});
   const QgemmInputs& plain() const { return inputs_; }
 
  private:
   QgemmInputs inputs_{};
   Matrix<int8_t> values_;
   Matrix<int32_t> sums_;
-  Matrix<float> scales_, ordered_;  // ordered_: a row for each worker
+  Matrix<float> scales_, rows_;  // rows_: as they are packed, where that is not as x has them
 };
 
 // y (T, out), from Pack's inputs for this matrix: of outputs [first, first + count), which begin at

@@ -1,12 +1,17 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "harness/base/matrix.h"
 #include "harness/quant/activation.h"
 
 namespace quantref {
 
-// out = the activations x (T, in) on the format's grid; out may be x.
+// out = the activations x (T, in) on the format's grid; out may be x. Of another format than `int`
+// the values of a group are NaN where one of its numbers is not finite. outliers: channels of x,
+// ascending, that stay as they are, as the format's rule says (outlier_product.h).
 void QuantizeActivations(const ActivationFormat& format, MatrixView<const float> x,
-                         MatrixView<float> out);
+                         MatrixView<float> out, std::span<const uint32_t> outliers = {});
 
 }  // namespace quantref

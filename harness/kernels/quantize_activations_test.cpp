@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "harness/base/rng.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -89,6 +90,24 @@ TEST_CASE("quantize_activations: equals the formula, token by token or over the 
   }
 }
 
+TEST_CASE("quantize_activations: outliers stay, and scales are those of the rest",
+          "[quantize_activations]") {
+  // 3 bits: codes -3..3. Channels 1 and 3 are left out.
+  const std::vector<float> x = {3, -9, 0.5f, 5, 0, 7, 6, -1};
+  const MatrixView<const float> view(x.data(), 2, 4);
+  const std::vector<uint32_t> channels = {1, 3};
+  std::vector<float> out(8);
+  const MatrixView<float> result(out.data(), 2, 4);
+  ActivationFormat format{3, true, std::nullopt, OutlierRule{6, OutlierRule::Weights::kFp16}};
+  QuantizeActivations(format, view, result, channels);
+  CHECK(out == std::vector<float>{3, -9, 0, 5, 0, 7, 6, -1});
+  format.outliers->weights = OutlierRule::Weights::kInt8;  // 5 is below the threshold: scale 5 / 3
+  out.assign(x.begin(), x.end());
+  QuantizeActivations(format, result, result, channels);
+  const float scale = 5.0f / 3;
+  CHECK(out == std::vector<float>{scale * 2, -9, 0, 5, 0, 7, 6, -1});
+}
+
 TEST_CASE("quantize_activations: worked by hand", "[quantize_activations]") {
   // 3 bits: codes -3..3. Rows with absmax 3 and 6: scales 1 and 2; over both: 2.
   const std::vector<float> x = {3, -1.5f, 0.5f, -0.4f, 2, -6, 3, 1};
@@ -101,6 +120,98 @@ TEST_CASE("quantize_activations: worked by hand", "[quantize_activations]") {
   CHECK(out == std::vector<float>{4, -2, 0, 0, 2, -6, 4, 0});
   QuantizeActivations({3, false, 1.0f}, view, result);
   CHECK(out == std::vector<float>{3, -2, 0, 0, 2, -3, 3, 1});
+}
+
+TEST_CASE("quantize_activations: in groups, each as a token of its own", "[quantize_activations]") {
+  Rng rng(2);
+  for (const int bits : {2, 4, 8}) {
+    for (const size_t group : {1, 16, 20, 100}) {
+      for (const size_t cols : {1, 16, 48, 65}) {
+        CAPTURE(bits, group, cols);
+        PaddedTokens x(3, cols, 2), out(3, cols, 1);
+        x.Randomize(rng);
+        QuantizeActivations({.bits = bits, .group = group}, x.view, out.view);
+        for (size_t begin = 0; begin < cols; begin += group) {
+          const size_t count = std::min(group, cols - begin);
+          std::vector<float> expected(3 * count);
+          const MatrixView<float> part(expected.data(), 3, count);
+          QuantizeActivations({.bits = bits}, x.view.Cols(begin, count), part);
+          for (size_t t = 0; t < 3; ++t)
+            CHECK(std::equal(part.row(t), part.row(t) + count, out.view.row(t) + begin));
+        }
+      }
+    }
+  }
+}
+
+// The level of the format that is nearest under the group's scale, found by trying all; of equally
+// near ones the one with the even mantissa, which is every other one from 0 on.
+float NearestOf(const LevelTable& levels, float scale, float x) {
+  float best = 0;
+  double least = HUGE_VAL;
+  size_t best_rank = 0;
+  for (size_t rank = 0; rank < levels.distinct(); ++rank) {
+    const double level = levels.Ranked(rank);
+    const double error = std::fabs(static_cast<double>(x / scale) - level);
+    const bool even = (rank + levels.distinct() / 2) % 2 == 0;
+    if (error < least || (error == least && even && best_rank + 1 == rank)) {
+      least = error;
+      best = scale * levels.Ranked(rank);
+      best_rank = rank;
+    }
+  }
+  return best;
+}
+
+TEST_CASE("quantize_activations: in formats with levels of their own", "[quantize_activations]") {
+  Rng rng(3);
+  for (const NumberFormat* format : ActivationFormats()) {
+    if (format->evenly_spaced()) continue;
+    const size_t group = format->fixed_group ? format->group : 0;
+    const ActivationFormat rounding{.bits = format->bits(), .group = group, .format = format};
+    for (const size_t cols : {1, 16, 32, 40, 100}) {
+      PaddedTokens x(4, cols, 2), out(4, cols, 1);
+      x.Randomize(rng);
+      for (size_t c = 0; c < cols; ++c) x.view(3, c) = 0;
+      QuantizeActivations(rounding, x.view, out.view);
+      for (size_t t = 0; t < 4; ++t) {
+        const float largest = AbsMax(x.view.Rows(t, 1));
+        for (size_t begin = 0; begin < cols; begin += group == 0 ? cols : group) {
+          const size_t count = std::min(group == 0 ? cols : group, cols - begin);
+          const float absmax = AbsMax(x.view.Rows(t, 1).Cols(begin, count));
+          float scale = absmax / format->levels.Largest();
+          if (format->name == "mxfp4" && absmax > 0)  // OCP: 2^(floor(log2 absmax) - 2)
+            scale = std::ldexp(1.0f, std::ilogb(absmax) - 2);
+          if (format->name == "nvfp4" && largest > 0) {  // E4M3 over the token's divisor
+            const float divisor = 448 * 6 / largest;
+            const LevelTable& e4m3 = FindFormat("fp8_e4m3")->levels;
+            scale = NearestOf(e4m3, 1, scale * divisor) / divisor;
+          }
+          CAPTURE(format->name, cols, t, begin, scale);
+          for (size_t c = begin; c < begin + count; ++c) {
+            const float expected = scale > 0 ? NearestOf(format->levels, scale, x.view(t, c)) : 0;
+            REQUIRE(out.view(t, c) == expected);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("quantize_activations: what is not finite is not hidden by a format",
+          "[quantize_activations]") {
+  for (const NumberFormat* format : ActivationFormats()) {
+    ActivationFormat rounding{.bits = 8, .group = 16, .format = format};
+    if (format->fixed_group) rounding.group = format->group;
+    std::vector<float> x(64, 1.0f);
+    const MatrixView<float> view(x.data(), 1, 64);
+    x[5] = std::numeric_limits<float>::quiet_NaN();
+    QuantizeActivations(rounding, view, view);
+    CHECK(std::isnan(x[5]));
+    x.assign(64, 1e-40f);
+    QuantizeActivations(rounding, view, view);
+    for (const float value : x) CHECK(std::fabs(value) <= 2e-40f);
+  }
 }
 
 TEST_CASE("quantize_activations: zeros stay zeros, no rows are no rows", "[quantize_activations]") {

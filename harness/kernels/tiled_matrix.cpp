@@ -135,7 +135,7 @@ TiledMatrix TiledMatrix::Random(size_t rows, size_t cols, const WeightScheme& sc
   return matrix;
 }
 
-uint8_t* TiledMatrix::Block(size_t panel, size_t group, size_t block) {
+uint8_t* TiledMatrix::Block(size_t panel, size_t group, size_t block) const {
   const size_t blocks = group * plain_.steps * plain_.step / kBlockTerms + block;
   return data_.get() + panel * plain_.panel_bytes +
          blocks * kRowBytes * static_cast<size_t>(plain_.bits);
@@ -225,6 +225,45 @@ void TiledMatrix::DecodeRows(size_t first, MatrixView<float> values) const {
                        static_cast<float>(zero), decoded + g * plain_.group);
     }
     for (size_t p = 0; p < order_.size(); ++p) values(r, order_[p]) = decoded[p];
+  }
+}
+
+void TiledMatrix::DecodeInputs(size_t panel, std::span<const uint32_t> positions,
+                               float* values) const {
+  switch (plain_.bits) {
+    case 2:
+      return DecodeInputsOf<2>(panel, positions, values);
+    case 3:
+      return DecodeInputsOf<3>(panel, positions, values);
+    case 4:
+      return DecodeInputsOf<4>(panel, positions, values);
+    default:
+      return DecodeInputsOf<8>(panel, positions, values);
+  }
+}
+
+template <int kBits>
+void TiledMatrix::DecodeInputsOf(size_t panel, std::span<const uint32_t> positions,
+                                 float* values) const {
+  const uint8_t* begin = plain_.panels + panel * plain_.panel_bytes;
+  const float unit = std::ldexp(1.0f, exponent_);
+  float scales[kPanelRows] = {};  // of the group at hand; of outputs beyond the last they are 0
+  size_t group = plain_.groups;   // none yet
+  for (const uint32_t position : positions) {
+    if (position / plain_.group != group) {
+      group = position / plain_.group;
+      uint16_t halves[kPanelRows];
+      std::memcpy(halves, begin + plain_.scales_at + group * sizeof(halves), sizeof(halves));
+      Ops().half_to_float(halves, scales, kPanelRows);
+      for (float& scale : scales) scale *= unit;
+    }
+    const uint8_t* zeros = begin + plain_.zeros_at + group * kPanelRows;
+    const size_t k = position % plain_.group, row = k % kBlockTerms / kDotTerms;
+    const uint8_t* block = Block(panel, group, k / kBlockTerms);
+    for (size_t i = 0; i < kPanelRows; ++i) {
+      const uint32_t code = FourCodes<kBits>(block, i, row) >> (8 * (k % kDotTerms)) & 0xff;
+      *values++ = scales[i] * static_cast<float>(static_cast<int>(code) - zeros[i]);
+    }
   }
 }
 

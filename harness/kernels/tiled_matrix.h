@@ -31,6 +31,10 @@ class TiledMatrix {
   // The values of rows [first, first + values.rows()), as PackedMatrix::DecodeRow.
   void DecodeRows(size_t first, MatrixView<float> values) const;
 
+  // values (positions, kPanelRows): of these inputs, by position in ascending order, the weights of
+  // the panel's outputs; of outputs beyond the last, zeros.
+  void DecodeInputs(size_t panel, std::span<const uint32_t> positions, float* values) const;
+
   size_t rows() const { return plain_.rows; }
   size_t cols() const { return plain_.cols; }
   const WeightScheme& scheme() const { return scheme_; }
@@ -49,7 +53,9 @@ class TiledMatrix {
   template <int kBits>
   void GetCodesOf(size_t row, std::span<uint8_t> codes) const;
   Affine GroupAffine(size_t row, size_t group) const;
-  uint8_t* Block(size_t panel, size_t group, size_t block);
+  template <int kBits>
+  void DecodeInputsOf(size_t panel, std::span<const uint32_t> positions, float* values) const;
+  uint8_t* Block(size_t panel, size_t group, size_t block) const;
   void SetGroup(size_t row, size_t group, std::span<const uint8_t> codes, uint16_t scale,
                 uint8_t zero);
 

@@ -95,12 +95,11 @@ bool CalibratedBlock::Quantizes(Tap tap) const {
 
 std::optional<ActivationFormat> CalibratedBlock::FormatFor(
     std::span<const float> channel_max) const {
-  if (!activations) return std::nullopt;
-  ActivationFormat format{activations->bits, activations->per_token, std::nullopt};
-  if (!activations->dynamic) {
+  std::optional<ActivationFormat> format = DynamicFormat(activations);
+  if (format && !activations->dynamic) {
     QR_CHECK(!channel_max.empty());
-    format.static_scale =
-        format.ScaleFor(*std::max_element(channel_max.begin(), channel_max.end()));
+    format->static_scale =
+        format->ScaleFor(*std::max_element(channel_max.begin(), channel_max.end()));
   }
   return format;
 }

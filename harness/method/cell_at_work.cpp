@@ -19,12 +19,6 @@ DataNeeds WithStaticScales(DataNeeds needs, const Method& method) {
   return needs;
 }
 
-bool SameFormat(const std::optional<ActivationFormat>& a,
-                const std::optional<ActivationFormat>& b) {
-  if (!a || !b) return a.has_value() == b.has_value();
-  return a->bits == b->bits && a->per_token == b->per_token && a->static_scale == b->static_scale;
-}
-
 bool SameWeight(const Weight& a, const Weight& b) {
   if (a.SharesStorage(b)) return true;
   if (a.quantized() != b.quantized()) return false;
@@ -142,8 +136,9 @@ bool SameBlock(const BlockWeights& a, const BlockWeights& b) {
   if (a.norms != b.norms || a.norm_biases != b.norm_biases) return false;
   for (size_t i = 0; i < kLinears; ++i) {
     const Linear &x = a.linears[i], &y = b.linears[i];
-    if (x.bias != y.bias || !SameFormat(x.activations, y.activations)) return false;
-    if (!SameWeight(x.weight, y.weight)) return false;
+    if (x.bias != y.bias || x.activations != y.activations) return false;
+    if (!SameWeight(x.weight, y.weight) || !SameWeight(x.outlier_weights, y.outlier_weights))
+      return false;
   }
   return true;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/method/quantize_model.h"
+#include "harness/quant/format.h"
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -82,6 +83,19 @@ const std::vector<std::pair<std::string, Change>>& Changes() {
       {"the bits of activations", [=](Weights& w) { format(w).bits = 7; }},
       {"the reach of their scale", [=](Weights& w) { format(w).per_token = false; }},
       {"their static scale", [=](Weights& w) { format(w).static_scale = 0.1f; }},
+      {"their groups", [=](Weights& w) { format(w).group = 32; }},
+      {"their format", [=](Weights& w) { format(w).format = FindFormat("fp8_e4m3"); }},
+      {"their outliers", [=](Weights& w) { format(w).outliers = OutlierRule{}; }},
+      {"the outliers' threshold", [=](Weights& w) { format(w).outliers = OutlierRule{5}; }},
+      {"the outliers' weights",
+       [=](Weights& w) {
+         format(w).outliers = OutlierRule{6, OutlierRule::Weights::kInt8};
+       }},
+      {"the numbers that are kept for outliers",
+       [=](Weights& w) {
+         Linear& q = w.blocks[1].linears[kQ];
+         q.outlier_weights = OutlierWeights(q.weight, "q");
+       }},
       {"their static scale, by a hair", [=](Weights& w) { format(w).static_scale = 0.10000001f; }},
   };
   return changes;

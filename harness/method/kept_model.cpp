@@ -81,18 +81,28 @@ void PutActivations(const std::optional<ActivationFormat>& format, std::string& 
   Put(bytes, static_cast<uint8_t>(format->per_token));
   Put(bytes, static_cast<uint8_t>(format->static_scale.has_value()));
   Put(bytes, format->static_scale.value_or(0));
+  PutList(bytes, std::string(format->format->name));
+  Put(bytes, uint64_t{format->group});
+  Put(bytes, static_cast<uint8_t>(format->outliers.has_value()));
+  if (!format->outliers) return;
+  Put(bytes, format->outliers->threshold);
+  Put(bytes, static_cast<uint8_t>(format->KeepsWeights()));
+}
+
+void PutNumbers(const Weight& weight, std::string& bytes) {
+  const Matrix<float> values = weight.Decode();
+  PutList(bytes, std::span<const float>(values.data(), values.rows() * values.cols()));
 }
 
 void PutLinear(const Linear& linear, Form form, std::string& bytes) {
   Put(bytes, form);
   if (form == Form::kPacked) PutCodes(*linear.weight.packed(), bytes);
   if (form == Form::kTiled) PutCodes(linear.weight.tiled()->Unpack(), bytes);
-  if (form == Form::kFp16 || form == Form::kFp32) {
-    const Matrix<float> values = linear.weight.Decode();
-    PutList(bytes, std::span<const float>(values.data(), values.rows() * values.cols()));
-  }
+  if (form == Form::kFp16 || form == Form::kFp32) PutNumbers(linear.weight, bytes);
   PutList(bytes, linear.bias);
   PutActivations(linear.activations, bytes);
+  if (linear.activations && linear.activations->KeepsWeights())
+    PutNumbers(linear.outlier_weights, bytes);
 }
 
 void PutReport(const LayerReport& layer, std::string& bytes) {
@@ -183,9 +193,9 @@ Weight TakeCodes(const PlannedLinear& planned, KeptReader& reader) {
   return reader.good() ? Weight(matrix) : Weight();
 }
 
-Weight TakeNumbers(const PlannedLinear& planned, bool halves, KeptReader& reader) {
+Weight TakeNumbers(const LinearShape& shape, bool halves, KeptReader& reader) {
   const auto values = reader.Some<std::vector<float>>();
-  const auto& [name, rows, cols] = planned.shape;
+  const auto& [name, rows, cols] = shape;
   reader.Require(values.size() == rows * cols);
   if (!reader.good()) return {};
   if (halves) return Weight::RoundedToHalf({values.data(), rows, cols}, name);
@@ -203,6 +213,15 @@ std::optional<ActivationFormat> TakeActivations(KeptReader& reader) {
   const bool is_static = reader.Flag();
   const auto scale = reader.Number<float>();
   if (is_static) format.static_scale = scale;
+  format.format = FindFormat(reader.Some<std::string>());
+  format.group = reader.Number<uint64_t>();
+  reader.Require(format.format != nullptr);
+  if (!reader.Flag()) return format;
+  OutlierRule& outliers = format.outliers.emplace();
+  outliers.threshold = reader.Number<double>();
+  reader.Require(outliers.threshold > 0);
+  const bool keeps_weights = reader.Flag();
+  outliers.weights = keeps_weights ? OutlierRule::Weights::kFp16 : OutlierRule::Weights::kInt8;
   return format;
 }
 
@@ -212,10 +231,13 @@ bool TakeLinear(const PlannedLinear& planned, Linear& linear, KeptReader& reader
   reader.Require(form < Form::kNone);
   if (form == Form::kPacked || form == Form::kTiled) linear.weight = TakeCodes(planned, reader);
   if (form == Form::kFp16 || form == Form::kFp32)
-    linear.weight = TakeNumbers(planned, form == Form::kFp16, reader);
+    linear.weight = TakeNumbers(planned.shape, form == Form::kFp16, reader);
   linear.bias = reader.Some<std::vector<float>>();
   reader.Require(linear.bias.empty() || linear.bias.size() == planned.shape.rows);
   linear.activations = TakeActivations(reader);
+  const auto& [name, rows, cols] = planned.shape;
+  if (linear.activations && linear.activations->KeepsWeights())
+    linear.outlier_weights = TakeNumbers({name, cols, rows}, true, reader);
   return form == Form::kTiled;
 }
 

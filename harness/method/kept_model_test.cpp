@@ -157,6 +157,35 @@ TEST_CASE("kept_model: every format is read to the same hash, and damage does no
   }
 }
 
+TEST_CASE("kept_model: FP16 weights for outliers are kept beside codes") {
+  for (const auto weights : {OutlierRule::Weights::kFp16, OutlierRule::Weights::kInt8}) {
+    const ActivationScheme mixed{.outliers = OutlierRule{4.5, weights}};
+    const MadeModel made = MakeKept({}, KeptSpec(false), Products::kKernel, mixed);
+    const bool kept = weights == OutlierRule::Weights::kFp16;
+    const double of_codes =
+        MakeKept({}, KeptSpec(false), Products::kKernel, {}).model.layers[0].effective_bits;
+    CHECK(made.model.layers[0].effective_bits == of_codes + (kept ? 16 : 0));
+    const auto read = ReadModel(KeptBytes(made), made.given.weights, made.plan, 2);
+    REQUIRE(read);
+    CHECK(HashQuantized(read->weights) == HashQuantized(made.model.weights));
+    const Linear& down = read->weights.blocks[0].linears[kDown];
+    CHECK(down.activations->outliers == mixed.outliers);
+    CHECK(down.outlier_weights.rows() == (kept ? down.weight.cols() : 0));
+    CHECK(MeasureBits(read->weights).blocks == MeasureBits(made.model.weights).blocks);
+  }
+}
+
+TEST_CASE("kept_model: activations in groups and in other formats") {
+  for (const NumberFormat* format : ActivationFormats()) {
+    const ActivationScheme scheme{.bits = 4, .group = 16, .format = format};
+    const MadeModel made = MakeKept({}, KeptSpec(false), Products::kKernel, scheme);
+    const auto read = ReadModel(KeptBytes(made), made.given.weights, made.plan, 2);
+    REQUIRE(read);
+    CHECK(read->weights.blocks[0].linears[kDown].activations == DynamicFormat(scheme));
+    CHECK(HashQuantized(read->weights) == HashQuantized(made.model.weights));
+  }
+}
+
 TEST_CASE("kept_model: biases of norms, which transforms divide, are kept") {
   const std::filesystem::path folder = testing::SourceDir() / "harness/model/testdata/opt_f16";
   const ModelConfig config = ReadConfig(folder / "config.json");

@@ -15,18 +15,13 @@
 #include "harness/base/sha256.h"
 #include "harness/method/cell_at_work.h"
 #include "harness/method/quantize_blocks.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
 
 bool HeadIsTied(const ModelWeights& weights) {
   return weights.head.weight.SharesStorage(weights.embedding.weight);
-}
-
-// Of activations that are rounded by what is in them alone.
-std::optional<ActivationFormat> DynamicFormat(const Method& method) {
-  if (!method.activations) return std::nullopt;
-  return ActivationFormat{method.activations->bits, method.activations->per_token, std::nullopt};
 }
 
 // Linears that need nothing of each other, in parallel.
@@ -36,11 +31,14 @@ std::vector<LayerReport> RoundAll(const QuantizeTask& task, size_t threads,
   for (size_t i = 0; i < task.plan.size(); ++i) {
     if (task.plan[i].scheme) chosen.push_back(i);
   }
-  const LinearContext context{.activations = DynamicFormat(task.method)};
+  const LinearContext looked_up{},
+      multiplied{.activations = DynamicFormat(task.method.activations)};
   std::vector<LayerReport> layers(chosen.size());
   std::mutex mutex;
   ParallelFor(chosen.size(), threads, [&](size_t i, size_t) {
-    layers[i] = RoundLinear(task.plan[chosen[i]], task.method, context, *linears[chosen[i]]);
+    const bool is_embedding = chosen[i] == 0;
+    layers[i] = RoundLinear(task.plan[chosen[i]], task.method,
+                            is_embedding ? looked_up : multiplied, *linears[chosen[i]]);
     const std::lock_guard lock(mutex);
     progress.Add(1, layers[i].name);
   });
@@ -80,9 +78,8 @@ QuantizedModel QuantizeUncalibrated(const ModelWeights& weights, const QuantizeT
   const Clock::time_point start = Clock::now();
   result.layers = RoundAll(task, threads, AllLinears(result.weights), progress);
   result.seconds.round = Since(start);
-  result.weights.embedding.activations.reset();  // it is looked up, not multiplied
   if (tied && result.weights.embedding.weight.quantized())
-    result.weights.head.activations = DynamicFormat(task.method);
+    result.weights.head.activations = DynamicFormat(task.method.activations);
   Complete(task, threads, tied, result);
   return result;
 }
@@ -167,16 +164,22 @@ namespace {
 std::string LinearHashes(const Linear& linear) {
   std::string lines;
   const auto add = [&](const std::string& hash) { lines += linear.name + " " + hash + "\n"; };
-  if (linear.weight.quantized()) add(linear.weight.CodesSha256());
-  if (linear.weight.owned()) {
-    const Matrix<float> values = linear.weight.Decode();
+  const auto add_values = [&](const Weight& weight) {
+    const Matrix<float> values = weight.Decode();
     add(Sha256Hex(std::span<const float>(values.data(), values.rows() * values.cols())));
-  }
+  };
+  if (linear.weight.quantized()) add(linear.weight.CodesSha256());
+  if (linear.weight.owned()) add_values(linear.weight);
   if (!linear.bias.empty()) add(Sha256Hex(std::span<const float>(linear.bias)));
   if (const auto& format = linear.activations) {
-    add(fmt::format("a{} {} {}", format->bits, format->per_token,
-                    format->static_scale.value_or(-1)));
+    std::string text = fmt::format("a{} {} {}", format->bits, format->per_token,
+                                   format->static_scale.value_or(-1));
+    if (!format->HasIntegerProducts())
+      text += fmt::format(" {} g{}", format->format->name, format->group);
+    if (format->outliers) text += " " + OutlierName(*format->outliers);
+    add(text);
   }
+  if (linear.outlier_weights.rows() > 0) add_values(linear.outlier_weights);
   return lines;
 }
 
@@ -198,7 +201,8 @@ std::string HashQuantized(const ModelWeights& weights) {
 EffectiveBits MeasureBits(const ModelWeights& weights) {
   double block_bits = 0, block_count = 0, bits = 0, count = 0;
   for (const Linear* linear : AllLinears(weights)) {
-    const double stored = static_cast<double>(linear->weight.StorageBits());
+    const double stored =
+        static_cast<double>(linear->weight.StorageBits() + linear->outlier_weights.StorageBits());
     const double size = static_cast<double>(linear->weight.rows() * linear->weight.cols());
     bits += stored;
     count += size;

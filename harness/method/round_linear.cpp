@@ -70,7 +70,8 @@ void ReportOutputs(MatrixView<const float> weights, const Linear& linear,
   ParallelFor(kept.size(), context.threads, [&](size_t i, size_t) {
     Matrix<float> before(kept[i].rows(), weights.rows()), after(kept[i].rows(), weights.rows());
     MultiplyTransposed(kept[i], weights, before.view());
-    Linear product{linear.name, linear.weight, {}, linear.activations};
+    const Linear product{
+        linear.name, linear.weight, {}, linear.activations, linear.outlier_weights};
     LinearScratch scratch;
     ApplyLinear(product, kept[i], after.view(), scratch);
     const float *x = before.data(), *y = after.data();
@@ -107,6 +108,8 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
     report.seconds = Since(start);
     QR_CHECK(rounded.packed.rows() == values.rows() && rounded.packed.cols() == values.cols());
     const auto packed = std::make_shared<PackedMatrix>(std::move(rounded.packed));
+    if (context.activations && context.activations->KeepsWeights())
+      linear.outlier_weights = OutlierWeights(linear.weight, linear.name);
     linear.weight = Weight(packed);
     linear.activations = context.activations;
     report.name = linear.name;
@@ -114,7 +117,9 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
     if (report.method != rounder.name()) report.asked = rounder.name();
     report.scheme = *planned.scheme;
     report.packed_sha256 = packed->Sha256();
-    report.effective_bits = packed->EffectiveBits();
+    report.effective_bits =
+        packed->EffectiveBits() + static_cast<double>(linear.outlier_weights.StorageBits()) /
+                                      static_cast<double>(values.rows() * values.cols());
     report.note = Joined(context.note, rounded.note);
     if (packed->exponent() != 0)
       report.note = Joined(report.note, fmt::format("scales times 2^{}", packed->exponent()));

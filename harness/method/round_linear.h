@@ -18,8 +18,9 @@ struct LayerReport {
   std::string asked{};       // the rounder that was to make them, where it is another
   WeightScheme scheme;
   std::string packed_sha256{};
-  double effective_bits = 0;  // stored bits per weight, scales and zeros included
-  double weight_mse = 0;      // mean squared difference of the weights
+  // Stored bits per weight: scales and zeros included, and FP16 weights kept for outliers.
+  double effective_bits = 0;
+  double weight_mse = 0;  // mean squared difference of the weights
   // Of the outputs on the kept calibration inputs: mean squared difference, activations rounded as
   // planned, and that over the mean square of the outputs before. Absent where nothing was
   // calibrated.

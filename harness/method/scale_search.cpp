@@ -23,7 +23,8 @@ double SquaredDifference(MatrixView<const float> a, MatrixView<const float> b) {
   return sum;
 }
 
-// The values of the scaled weights as they are rounded, in FP32: no codes are made to be thrown away.
+// The values of the scaled weights as they are rounded, in FP32: no codes are made to be thrown
+// away.
 Weight ScaledColumns(const Weight& weight, std::span<const float> scales,
                      const std::optional<WeightScheme>& scheme) {
   Matrix<float> values = weight.Decode();
@@ -73,8 +74,13 @@ BlockWeights ScaleSearch::Trial(std::span<const float> scales) const {
   BlockWeights trial = block_.weights;
   for (const LinearIndex consumer : group_.consumers) {
     Linear& linear = trial.linears[consumer];
+    const bool quantized = block_.schemes[consumer].has_value();
+    if (quantized && format && format->KeepsWeights()) {
+      linear.outlier_weights =
+          OutlierWeights(ScaledColumns(linear.weight, scales, std::nullopt), linear.name);
+    }
     linear.weight = ScaledColumns(linear.weight, scales, block_.schemes[consumer]);
-    if (block_.schemes[consumer]) linear.activations = format;
+    if (quantized) linear.activations = format;
   }
   return trial;
 }

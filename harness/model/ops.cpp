@@ -58,13 +58,47 @@ size_t PieceRows(size_t rows, size_t most_pieces) {
   return RoundUp((rows + pieces - 1) / pieces, 64);
 }
 
-void ApplyTiled(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
-                LinearScratch& scratch) {
+// The input channels that are multiplied in floating point.
+std::span<const uint32_t> OutliersOf(const Linear& linear, MatrixView<const float> x,
+                                     LinearScratch& scratch) {
+  const auto& format = linear.activations;
+  if (!format || !format->outliers) return {};
+  QR_CHECK_EQ(format->KeepsWeights(), linear.outlier_weights.rows() > 0);
+  return scratch.finder.Find(x, format->outliers->threshold);
+}
+
+// The activations on their grid, in the scratch. Tokens that have scales of their own are rounded
+// in parallel.
+MatrixView<const float> Rounded(const ActivationFormat& format, MatrixView<const float> x,
+                                std::span<const uint32_t> outliers, LinearScratch& scratch) {
+  const MatrixView<float> rounded = Shaped(scratch.rounded, x.rows(), x.cols());
+  if (!format.per_token) {
+    QuantizeActivations(format, x, rounded);
+    return rounded;
+  }
+  ForTokens(scratch.team, x.rows(), [&](size_t t) {
+    QuantizeActivations(format, x.Rows(t, 1), rounded.Rows(t, 1), outliers);
+  });
+  return rounded;
+}
+
+void ApplyTiled(const Linear& linear, MatrixView<const float> x, std::span<const uint32_t> outliers,
+                MatrixView<float> y, LinearScratch& scratch) {
   const TiledMatrix& w = *linear.weight.tiled();
-  scratch.inputs.Pack(x, linear.activations, w, ActiveIsa(), scratch.team);
+  std::optional<ActivationFormat> codes = linear.activations;
+  if (codes && !codes->HasIntegerProducts()) {
+    x = Rounded(*codes, x, outliers, scratch);
+    codes.reset();
+  }
+  scratch.inputs.Pack(x, codes, w, ActiveIsa(), scratch.team, outliers);
+  std::optional<DenseRows> kept;
+  if (!outliers.empty()) scratch.outliers.Pack(x, w, outliers);
+  if (linear.outlier_weights.rows() > 0) kept = linear.outlier_weights.dense();
   ForTiles(scratch.team, w.rows(), FreeTile(scratch.team, w.rows()),
            [&](size_t first, size_t count, size_t worker) {
-             MultiplyQuantized(scratch.inputs, w, first, count, y, scratch.workers[worker].tiles);
+             LinearScratch::Worker& own = scratch.workers[worker];
+             MultiplyQuantized(scratch.inputs, w, first, count, y, own.tiles);
+             if (!outliers.empty()) scratch.outliers.Add(w, kept, first, count, y, own.outliers);
            });
 }
 
@@ -81,8 +115,21 @@ void MultiplyDecoded(MatrixView<const float> x, MatrixView<const float> rows, Ma
   MultiplyThin(x, {rows.data(), DenseRows::Type::kFp32, rows.rows(), rows.cols()}, y);
 }
 
-void ApplyDecoded(const Weight& weight, MatrixView<const float> x, MatrixView<float> y,
-                  LinearScratch& scratch) {
+// rows = decoded ones of the weight from `first` on, but with the outlier channels' own numbers.
+void DecodePanel(const Linear& linear, std::span<const uint32_t> outliers, size_t first,
+                 MatrixView<float> rows) {
+  linear.weight.DecodeRows(first, rows);
+  if (linear.outlier_weights.rows() == 0) return;
+  Matrix<float> channel(1, linear.weight.rows());
+  for (const uint32_t c : outliers) {
+    linear.outlier_weights.DecodeRows(c, channel.view());
+    for (size_t r = 0; r < rows.rows(); ++r) rows(r, c) = channel(0, first + r);
+  }
+}
+
+void ApplyDecoded(const Linear& linear, MatrixView<const float> x,
+                  std::span<const uint32_t> outliers, MatrixView<float> y, LinearScratch& scratch) {
+  const Weight& weight = linear.weight;
   const size_t cols = weight.cols(), panel_rows = std::min(PanelRows(cols), weight.rows());
   const size_t panels = (weight.rows() + panel_rows - 1) / panel_rows;
   const size_t pieces = PiecesOfPanel(scratch.team, x);
@@ -95,21 +142,18 @@ void ApplyDecoded(const Weight& weight, MatrixView<const float> x, MatrixView<fl
     Matrix<float>& panel = scratch.workers[worker].panel;
     if (panel.rows() * panel.cols() < count * cols) panel = Matrix<float>(count, cols);
     const MatrixView<float> rows(panel.data(), count, cols);
-    weight.DecodeRows(of_panel + at, rows);
+    DecodePanel(linear, outliers, of_panel + at, rows);
     MultiplyDecoded(x, rows, y.Cols(of_panel + at, count));
   });
 }
 
-void ApplyDense(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
-                LinearScratch& scratch) {
-  if (linear.activations) {
-    const MatrixView<float> rounded = Shaped(scratch.rounded, x.rows(), x.cols());
-    QuantizeActivations(*linear.activations, x, rounded);
-    x = rounded;
-  }
+void ApplyDense(const Linear& linear, MatrixView<const float> x, std::span<const uint32_t> outliers,
+                MatrixView<float> y, LinearScratch& scratch) {
+  if (linear.activations) x = Rounded(*linear.activations, x, outliers, scratch);
   const std::optional<DenseRows> dense = linear.weight.dense();
-  if (dense && x.rows() <= ThinTokens()) return ApplyThin(*dense, x, y, scratch.team);
-  ApplyDecoded(linear.weight, x, y, scratch);
+  const bool as_stored = dense && linear.outlier_weights.rows() == 0;
+  if (as_stored && x.rows() <= ThinTokens()) return ApplyThin(*dense, x, y, scratch.team);
+  ApplyDecoded(linear, x, outliers, y, scratch);
 }
 
 }  // namespace
@@ -119,7 +163,8 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, MatrixView<floa
 // has the figures).
 bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens) {
   constexpr size_t kTokensToDecodeFor = 96;
-  return activations || tokens < kTokensToDecodeFor || ActiveIsa() != Isa::kAvx2;
+  return (activations && activations->HasIntegerProducts()) || tokens < kTokensToDecodeFor ||
+         ActiveIsa() != Isa::kAvx2;
 }
 
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
@@ -129,10 +174,11 @@ void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<flo
   QR_CHECK_EQ(y.cols(), weight.rows());
   if (scratch.workers.size() < TeamThreads(scratch.team))
     scratch.workers.resize(TeamThreads(scratch.team));
+  const std::span<const uint32_t> outliers = OutliersOf(linear, x, scratch);
   if (weight.tiled() != nullptr && MultipliesCodes(linear.activations, x.rows())) {
-    ApplyTiled(linear, x, y, scratch);
+    ApplyTiled(linear, x, outliers, y, scratch);
   } else {
-    ApplyDense(linear, x, y, scratch);
+    ApplyDense(linear, x, outliers, y, scratch);
   }
   if (linear.bias.empty()) return;
   ForTokens(scratch.team, y.rows(),

@@ -6,6 +6,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/base/team.h"
+#include "harness/kernels/outlier_product.h"
 #include "harness/kernels/qgemm.h"
 #include "harness/model/config.h"
 #include "harness/model/rope.h"
@@ -30,17 +31,21 @@ void ForTokens(Team* team, size_t tokens, const F& body) {
 }
 
 // What ApplyLinear needs beside its arguments; memory is kept from call to call. `rounded`: the
-// activations, where the linear rounds them; `inputs`: those of the integer kernels.
+// activations, where the linear rounds them; `inputs`: those of the integer kernels; `outliers`:
+// what these leave to floating point.
 struct LinearScratch {
-  // `panel`: decoded rows of W, at most PanelRows(in); `tiles`: of the integer kernels.
+  // `panel`: decoded rows of W, at most PanelRows(in); `tiles`, `outliers`: of the kernels.
   struct Worker {
     Matrix<float> panel;
     Matrix<uint8_t> tiles;
+    Matrix<float> outliers;
   };
   Team* team = nullptr;
   std::vector<Worker> workers;  // as many as the team has threads, when they are needed
   Matrix<float> rounded;
   QuantizedInputs inputs;
+  OutlierFinder finder;
+  OutlierProduct outliers;
 };
 
 // Whether ApplyLinear multiplies the codes themselves, of a weight that the integer kernels can
@@ -51,7 +56,8 @@ bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t 
 // y (T, out) = Q(x (T, in)) W^T + b. Through the integer kernels (qgemm.h) where the weight has
 // their layout and MultipliesCodes says so; up to ThinTokens tokens read dense weights as they are
 // stored (thin_gemm.h); else the weight is decoded panel by panel, so a layer costs no more memory
-// than the panel. A result does not depend on how often it is asked for.
+// than the panel. A result does not depend on how often it is asked for. Where the activations have
+// an OutlierRule, these T tokens are the call that it speaks of.
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
                  LinearScratch& scratch);
 size_t PanelRows(size_t in);

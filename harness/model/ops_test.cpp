@@ -80,7 +80,8 @@ TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
       // y is a part of a wider matrix, and the panel is of some other shape, or none.
       Matrix<float> wide = Filled(tokens, out + 5, -77.0f);
       LinearScratch scratch;
-      if (!bias.empty()) scratch.workers.push_back({.panel = Filled(3, in, kNan), .tiles = {}});
+      if (!bias.empty())
+        scratch.workers.push_back({.panel = Filled(3, in, kNan), .tiles = {}, .outliers = {}});
       ApplyLinear(MakeLinear(weights, bias), x.view(), wide.view().Cols(2, out), scratch);
       CHECK(WorstLinearError(x.view(), weights, bias, wide.view().Cols(2, out)) < 1e-6);
       bool untouched = true;

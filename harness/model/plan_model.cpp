@@ -1,5 +1,8 @@
 #include "harness/model/plan_model.h"
 
+#include <fmt/format.h>
+
+#include "harness/base/error.h"
 #include "harness/base/glob.h"
 
 namespace quantref {
@@ -40,6 +43,29 @@ std::vector<PlannedLinear> PlanModel(const QuantizeSpec& spec, const ModelConfig
   std::vector<PlannedLinear> plan = MakePlan(ForBothNames(spec), shapes);
   plan.pop_back();
   return plan;
+}
+
+void CheckActivations(const std::vector<PlannedLinear>& plan, const ModelConfig& config,
+                      const std::optional<ActivationScheme>& activations) {
+  const PlannedLinear& head = config.tied_head ? plan.front() : plan.back();
+  if (!activations || !activations->outliers || !head.scheme) return;
+  throw Error(fmt::format("outlier channels are found in whole windows, and the head ({}), which "
+                          "is to be quantized, reads them in parts",
+                          head.shape.name),
+              "quantize.activations.outlier_threshold",
+              fmt::format("keep {}, as LLM.int8() does", head.shape.name));
+}
+
+size_t OutlierWeightBytes(const std::vector<PlannedLinear>& plan,
+                          const std::optional<ActivationScheme>& activations) {
+  const std::optional<ActivationFormat> format = DynamicFormat(activations);
+  if (!format || !format->KeepsWeights()) return 0;
+  size_t bytes = 0;
+  for (const PlannedLinear& linear : plan) {
+    if (linear.scheme && linear.shape.name != kEmbeddingName)
+      bytes += sizeof(uint16_t) * linear.shape.rows * linear.shape.cols;
+  }
+  return bytes;
 }
 
 BlockPlan PlanOfBlock(const ModelConfig& config, std::span<const PlannedLinear> plan,

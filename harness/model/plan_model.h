@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "harness/model/layout.h"
+#include "harness/quant/activation.h"
 #include "harness/quant/plan.h"
 
 namespace quantref {
@@ -16,6 +18,15 @@ std::vector<LinearShape> PlannableLinears(const ModelConfig& config);
 // matches either, and an override for either counts at its place in their order. Throws Error as
 // MakePlan does.
 std::vector<PlannedLinear> PlanModel(const QuantizeSpec& spec, const ModelConfig& config);
+
+// Throws Error where the activations cannot be rounded so: channels beside outliers are those of a
+// whole window, and a head does not read one at once.
+void CheckActivations(const std::vector<PlannedLinear>& plan, const ModelConfig& config,
+                      const std::optional<ActivationScheme>& activations);
+
+// Bytes of the FP16 weights that the plan's matrices keep beside their codes for such activations.
+size_t OutlierWeightBytes(const std::vector<PlannedLinear>& plan,
+                          const std::optional<ActivationScheme>& activations);
 
 // What a model's plan says of one block.
 struct BlockPlan {

@@ -180,7 +180,7 @@ SyntheticWeights MakeSynthetic(const ModelConfig& config, const SyntheticWeights
   const std::vector<Linear*> linears = AllLinears(result.weights);
   QR_CHECK_EQ(plan.size(), linears.size());
   const size_t shared = frame.memory.size();
-  result.memory.resize(shared + plan.size());
+  result.memory.resize(shared + 2 * plan.size());
   ParallelFor(plan.size(), threads, [&](size_t i, size_t) {
     const auto& [shape, scheme, method] = plan[i];
     const bool of_frame = linears[i]->weight.rows() > 0;
@@ -192,15 +192,16 @@ SyntheticWeights MakeSynthetic(const ModelConfig& config, const SyntheticWeights
     }
     linears[i]->weight = Weight(std::make_shared<const TiledMatrix>(
         TiledMatrix::Random(shape.rows, shape.cols, *scheme, rng)));
-    if (activations && i > 0)  // the embedding is looked up, not multiplied
-      linears[i]->activations =
-          ActivationFormat{activations->bits, activations->per_token, std::nullopt};
+    if (i == 0) return;  // the embedding is looked up, not multiplied
+    linears[i]->activations = DynamicFormat(activations);
+    if (activations && linears[i]->activations->KeepsWeights())
+      linears[i]->outlier_weights = HalfWeight({shape.name, shape.cols, shape.rows}, rng,
+                                               result.memory[shared + plan.size() + i]);
   });
   if (!config.tied_head) return result;
   result.weights.head.weight = result.weights.embedding.weight;
-  if (result.weights.head.weight.quantized() && activations)
-    result.weights.head.activations =
-        ActivationFormat{activations->bits, activations->per_token, std::nullopt};
+  if (result.weights.head.weight.quantized())
+    result.weights.head.activations = DynamicFormat(activations);
   return result;
 }
 

@@ -158,6 +158,15 @@ Weight Weight::RoundedToHalf(MatrixView<const float> values, const std::string& 
   return {halves, false};
 }
 
+Weight OutlierWeights(const Weight& weight, const std::string& name) {
+  const Matrix<float> values = weight.Decode();
+  Matrix<float> by_input(values.cols(), values.rows());
+  for (size_t r = 0; r < values.rows(); ++r) {
+    for (size_t c = 0; c < values.cols(); ++c) by_input(c, r) = values(r, c);
+  }
+  return Weight::RoundedToHalf(by_input.view(), name);
+}
+
 Weight Weight::InHalf(const std::string& name) const {
   if (quantized() || dtype_ == DType::kF16) return *this;
   const auto halves = std::make_shared<Matrix<uint16_t>>(rows_, cols_);
@@ -263,7 +272,8 @@ std::vector<const Linear*> AllLinears(const ModelWeights& weights) {
 
 size_t OwnBytes(const ModelWeights& weights) {
   size_t bytes = 0;
-  for (const Linear* linear : AllLinears(weights)) bytes += linear->weight.OwnBytes();
+  for (const Linear* linear : AllLinears(weights))
+    bytes += linear->weight.OwnBytes() + linear->outlier_weights.OwnBytes();
   return bytes;
 }
 

@@ -130,7 +130,13 @@ struct Linear {
   Weight weight;
   std::vector<float> bias;  // empty, or out values
   std::optional<ActivationFormat> activations{};
+  // What outlier channels of the activations are multiplied with where the codes' values are not
+  // (ActivationFormat::KeepsWeights): FP16 numbers, a row an input, (in, out); else empty.
+  Weight outlier_weights{};
 };
+
+// Those of a linear with these weights. Throws Error, naming the matrix, as Weight::RoundedToHalf.
+Weight OutlierWeights(const Weight& weight, const std::string& name);
 
 // By the indices of config.h; empty where the block's layout has no such part.
 struct BlockWeights {

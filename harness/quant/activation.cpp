@@ -2,11 +2,39 @@
 
 #include <fmt/format.h>
 
+#include "harness/quant/format.h"
+
 namespace quantref {
 
+const char* OutlierWeightsName(OutlierRule::Weights weights) {
+  return weights == OutlierRule::Weights::kFp16 ? "fp16" : "int8";
+}
+
+std::string OutlierName(const OutlierRule& rule) {
+  return fmt::format("{}>={}", OutlierWeightsName(rule.weights), rule.threshold);
+}
+
+std::span<const NumberFormat* const> ActivationFormats() {
+  static const NumberFormat* const formats[] = {&kIntFormat, FindFormat("fp8_e4m3"),
+                                                FindFormat("fp8_e5m2"), FindFormat("mxfp4"),
+                                                FindFormat("nvfp4")};
+  return formats;
+}
+
 std::string ActivationName(const ActivationScheme& scheme) {
-  return fmt::format("a{} {}{}", scheme.bits, scheme.per_token ? "token" : "tensor",
-                     scheme.dynamic ? "" : " static");
+  std::string name = fmt::format("a{}", scheme.bits);
+  if (scheme.format != &kIntFormat) name = fmt::format("a-{}", scheme.format->name);
+  if (scheme.group > 0) return fmt::format("{} g{}", name, scheme.group);
+  name +=
+      fmt::format(" {}{}", scheme.per_token ? "token" : "tensor", scheme.dynamic ? "" : " static");
+  if (scheme.outliers) name += " " + OutlierName(*scheme.outliers);
+  return name;
+}
+
+std::optional<ActivationFormat> DynamicFormat(const std::optional<ActivationScheme>& scheme) {
+  if (!scheme) return std::nullopt;
+  return ActivationFormat{scheme->bits,     scheme->per_token, std::nullopt,
+                          scheme->outliers, scheme->group,     scheme->format};
 }
 
 }  // namespace quantref

@@ -4,6 +4,8 @@
 #include <set>
 #include <string>
 
+#include "harness/quant/format.h"
+
 namespace quantref {
 namespace {
 
@@ -12,6 +14,12 @@ TEST_CASE("activation: names say bits, reach and where the scale is from", "[act
   CHECK(ActivationName({.bits = 4}) == "a4 token");
   CHECK(ActivationName({.bits = 6, .per_token = false}) == "a6 tensor");
   CHECK(ActivationName({.bits = 8, .per_token = false, .dynamic = false}) == "a8 tensor static");
+  CHECK(ActivationName({.outliers = OutlierRule{}}) == "a8 token fp16>=6");
+  CHECK(ActivationName({.outliers = OutlierRule{4.5, OutlierRule::Weights::kInt8}}) ==
+        "a8 token int8>=4.5");
+  CHECK(ActivationName({.bits = 4, .group = 128}) == "a4 g128");
+  CHECK(ActivationName({.bits = 4, .group = 32, .format = FindFormat("mxfp4")}) == "a-mxfp4 g32");
+  CHECK(ActivationName({.format = FindFormat("fp8_e4m3")}) == "a-fp8_e4m3 token");
   std::set<std::string> names;
   for (int bits : {2, 8}) {
     for (bool per_token : {false, true}) {
