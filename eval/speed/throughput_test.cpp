@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <memory>
 #include <stdexcept>
 
@@ -212,8 +213,8 @@ TEST_CASE("throughput: every cell has the samples asked for, shared where format
   }
   CHECK(result.rooflines[1].threads == 2);
   for (const double cores : {result.cores.before, result.cores.after}) {
-    CHECK(cores > 0.2);
-    CHECK(cores < 4);
+    CHECK(cores > 0);
+    CHECK(std::isfinite(cores));
   }
 }
 
