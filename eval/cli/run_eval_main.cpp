@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/config/run_config.h"
 #include "eval/config/schema.h"
 #include "eval/record/schema_page.h"
 #include "eval/run/run.h"
@@ -53,6 +54,9 @@ void PrintList(const std::string& kind) {
                     "the reference, called by what the checkpoint's weights are; always measured"});
     for (const Rounder* rounder : Rounders()) AddPlugin(*rounder, "rounder", rows);
     for (const Transform* transform : Transforms()) AddPlugin(*transform, "transform", rows);
+    rows.push_back(
+        {kQatMethod, "training, behind a rounder (gptq+qat): while weights are rounded"});
+    rows.push_back({kFullMethod, "training: of the reference's weights as they are"});
   } else if (kind == "protocols") {
     for (const Protocol& protocol : Protocols())
       rows.push_back({NamePattern(protocol), protocol.summary});

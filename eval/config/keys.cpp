@@ -121,10 +121,12 @@ Keys SchemeKeys(const std::string& place, bool defaults) {
 
 Keys QuantizeKeys() {
   Keys keys = {
-      OrList(
-          Text("quantize.methods", "[]",
-               "the cells besides the reference: a rounder, transforms and a rounder, or a map")),
-      Required(Text("quantize.methods[].method", "", "transforms and a rounder, smoothquant+gptq")),
+      OrList(Text(
+          "quantize.methods", "[]",
+          "the cells besides the reference: a rounder, transforms and a rounder, these and qat, "
+          "full, or a map")),
+      Required(Text("quantize.methods[].method", "",
+                    "transforms and a rounder, smoothquant+gptq; and qat")),
       Required(Text("quantize.methods[].label", "", "the cell's name")),
   };
   const Keys weights = SchemeKeys("quantize.weights.", true);
@@ -274,6 +276,14 @@ Keys CalibrationKeys() {
   return keys;
 }
 
+Keys FinetuneKeys() {
+  Keys keys;
+  KeyLister lister(keys, "finetune.");
+  FinetuneSpec finetune;
+  VisitFinetune(lister, finetune);
+  return keys;
+}
+
 Keys AccuracyKeys() {
   Keys keys;
   KeyLister lister(keys, "accuracy.");
@@ -323,7 +333,7 @@ const std::vector<ConfigKey>& ConfigKeys() {
   static const Keys all = [] {
     Keys keys;
     for (const auto& section : {ModelKeys(), QuantizeKeys(), PluginKeys(), CalibrationKeys(),
-                                AccuracyKeys(), ThroughputKeys(), OtherKeys()})
+                                FinetuneKeys(), AccuracyKeys(), ThroughputKeys(), OtherKeys()})
       keys.insert(keys.end(), section.begin(), section.end());
     for (ConfigKey& key : keys) key.swept = IsSwept(key.name);
     return keys;

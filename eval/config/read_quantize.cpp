@@ -233,17 +233,38 @@ void ReadCell(YamlReader& yaml, CellConfig& cell) {
   ReadKnobs(yaml, cell);
 }
 
-// "a+b": transform a, then rounder b; a transform alone is followed by rtn.
-void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& method,
+// Takes what trains off the end of a method; all of it where that rounds nothing.
+std::string TakeTraining(YamlReader& yaml, const std::string& key, const std::string& method,
+                         Training& training) {
+  const std::string behind = std::string("+") + kQatMethod;
+  if (method == kFullMethod) {
+    training = Training::kFull;
+    return "rtn";
+  }
+  if (method == kQatMethod)
+    throw Error("'qat' trains behind a method", yaml.Where(key), "rtn+qat, gptq+qat, awq+rtn+qat");
+  if (!method.ends_with(behind)) return method;
+  training = Training::kQat;
+  return method.substr(0, method.size() - behind.size());
+}
+
+// "a+b": transform a, then rounder b; a transform alone is followed by rtn. "a+b+qat" is trained
+// from there on.
+void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& whole,
                  CellConfig& cell) {
   cell.rounder = "rtn";
+  const std::string method = TakeTraining(yaml, key, whole, cell.training);
   std::vector<std::string> known;
   for (const Plugin* plugin : Plugins()) known.emplace_back(plugin->name());
+  known.insert(known.end(), {kQatMethod, kFullMethod});
   for (size_t begin = 0; begin <= method.size();) {
     const size_t end = std::min(method.find('+', begin), method.size());
     const std::string part = method.substr(begin, end - begin);
     if (FindTransform(part) != nullptr) {
       cell.transforms.push_back(part);
+    } else if (part == kQatMethod || part == kFullMethod) {
+      throw Error(fmt::format("'{}' stands in '{}' where it cannot", part, whole), yaml.Where(key),
+                  "qat is the last part, behind a rounder: gptq+qat; full stands alone");
     } else if (FindRounder(part) == nullptr) {
       throw Error(fmt::format("unknown method '{}'{}", part, DidYouMean(part, known)),
                   yaml.Where(key), "fp16, the reference, is always measured and need not be named");

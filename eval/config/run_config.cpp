@@ -56,6 +56,13 @@ void ReadAccuracy(YamlReader yaml, RunConfig& config) {
     yaml.Fail("order", "random", "a stop rule looks at windows from anywhere in the text");
 }
 
+void ReadFinetune(YamlReader yaml, FinetuneSpec& finetune) {
+  ReadSection(yaml, [&](KeyVisitor& reader) { VisitFinetune(reader, finetune); });
+  const TrainSpec& train = finetune.train;
+  if (train.warmup >= train.steps)
+    yaml.Fail("warmup", fmt::format("fewer than the {} steps", train.steps));
+}
+
 void ReadThroughput(YamlReader& yaml, ThroughputSpec& spec) {
   if (!yaml.IsMap("throughput")) {
     spec.measure = yaml.Choice("throughput", {"none", "false", "true"}, "true") == "true";
@@ -71,13 +78,13 @@ void ReadThroughput(YamlReader& yaml, ThroughputSpec& spec) {
 void CheckSynthetic(YamlReader& yaml, const RunConfig& config) {
   if (!config.model.synthetic) return;
   constexpr char kHint[] = "model.synthetic has random weights: it is for throughput alone";
-  for (const char* section : {"accuracy", "calibration"}) {
+  for (const char* section : {"accuracy", "calibration", "finetune"}) {
     if (yaml.Has(section)) yaml.Fail(section, "no such section beside model.synthetic", kHint);
   }
   if (!config.throughput.measure) yaml.Fail("throughput", "something to measure", kHint);
   for (const CellConfig& cell : config.cells) {
     const WeightScheme& scheme = cell.quantize.weights;
-    bool plain = cell.transforms.empty() && cell.rounder == "rtn";
+    bool plain = cell.MethodName() == "rtn";
     bool held =
         scheme.granularity == Granularity::kGroup || scheme.granularity == Granularity::kRow;
     for (const SchemeOverride& entry : cell.quantize.overrides) {
@@ -123,6 +130,7 @@ RunConfig ReadConfig(const YAML::Node& tree, const std::string& file, const Swee
   YamlReader calibration = yaml.Map("calibration");
   ReadSection(calibration,
               [&](KeyVisitor& reader) { VisitCalibration(reader, config.calibration); });
+  ReadFinetune(yaml.Map("finetune"), config.finetune);
   ReadAccuracy(yaml.Map("accuracy"), config);
   ReadThroughput(yaml, config.throughput);
   CheckSynthetic(yaml, config);
@@ -175,6 +183,24 @@ std::vector<RunConfig> ReadRunConfigs(const std::string& file,
 Protocol RunConfig::Accuracy::ChosenProtocol() const {
   const Protocol named = FindProtocol(protocol);
   return window == 0 ? named : WithWindow(named, window);
+}
+
+bool RunConfig::Trains() const {
+  return std::any_of(cells.begin(), cells.end(),
+                     [](const CellConfig& cell) { return cell.training != Training::kNone; });
+}
+
+std::string CellConfig::MethodName() const {
+  if (training == Training::kFull) return kFullMethod;
+  std::string name;
+  for (const std::string& transform : transforms) name += transform + "+";
+  return name + rounder + (training == Training::kQat ? std::string("+") + kQatMethod : "");
+}
+
+TrainSpec CellConfig::TrainedBy(const FinetuneSpec& finetune) const {
+  TrainSpec spec = finetune.train;
+  if (training == Training::kFull) spec.loss = TrainingLoss::kCrossEntropy;
+  return spec;
 }
 
 Method CellConfig::MakeMethod() const {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "eval/accuracy/measure.h"
+#include "eval/config/finetune_spec.h"
 #include "eval/speed/throughput.h"
 #include "eval/text/calibration_spec.h"
 #include "harness/method/method.h"
@@ -15,16 +16,28 @@
 
 namespace quantref {
 
+// What is done to a cell's weights beside rounding: nothing; they are trained while they are
+// rounded, behind the method; or, of a cell that rounds nothing, as they are.
+enum class Training { kNone, kQat, kFull };
+
+inline constexpr char kQatMethod[] = "qat", kFullMethod[] = "full";
+
 // One method of a config with everything that it is to do: its own values where the config's
 // `methods` entry gives some, the general ones elsewhere.
 struct CellConfig {
   std::string label;                    // unique in the config: "smoothquant+gptq"
   std::vector<std::string> transforms;  // in their order
   std::string rounder;
+  Training training = Training::kNone;
   QuantizeSpec quantize;
   std::optional<ActivationScheme> activations;
   std::map<std::string, Knobs, std::less<>> knobs;  // of every plugin that has some
 
+  // As configs name it: "awq+rtn+qat".
+  std::string MethodName() const;
+  // Of a cell that is trained. kFull is trained by cross-entropy whatever the section says: the
+  // KL between the reference and itself is nothing to learn from.
+  TrainSpec TrainedBy(const FinetuneSpec& finetune) const;
   // With pointers into the registry.
   Method MakeMethod() const;
 };
@@ -50,6 +63,9 @@ struct RunConfig {
   std::vector<CellConfig> cells;  // besides fp16, which is always there
 
   CalibrationSpec calibration;
+  FinetuneSpec finetune;
+
+  bool Trains() const;  // some cell
 
   struct Accuracy {
     std::string dataset = "wikitext-2", split = "test";

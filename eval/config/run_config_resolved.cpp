@@ -77,19 +77,13 @@ void PutCell(Json& json, const CellConfig& cell) {
   for (const auto& [plugin, knobs] : cell.knobs) json[plugin] = KnobsJson(knobs);
 }
 
-std::string MethodName(const CellConfig& cell) {
-  std::string name;
-  for (const std::string& transform : cell.transforms) name += transform + "+";
-  return name + cell.rounder;
-}
-
 // A method's name where it is all that the config says of it.
 Json MethodJson(const CellConfig& cell, const Json& general) {
   Json own;
   PutCell(own, cell);
-  if (own == general && (cell.label == MethodName(cell) || cell.label + "+rtn" == MethodName(cell)))
-    return cell.label;
-  Json json = {{"method", MethodName(cell)}, {"label", cell.label}};
+  const std::string name = cell.MethodName();
+  if (own == general && (cell.label == name || cell.label + "+rtn" == name)) return cell.label;
+  Json json = {{"method", name}, {"label", cell.label}};
   for (const auto& [key, value] : own.items()) {
     if (general.at(key) != value) json[key] = value;
   }
@@ -169,6 +163,12 @@ Json CalibrationJson(CalibrationSpec calibration) {
   return writer.Written();
 }
 
+Json FinetuneJson(FinetuneSpec finetune) {
+  KeyWriter writer;
+  VisitFinetune(writer, finetune);
+  return writer.Written();
+}
+
 Json AccuracyJson(RunConfig::Accuracy accuracy, RunConfig::Path path) {
   KeyWriter writer;
   VisitAccuracy(writer, accuracy, path);
@@ -194,6 +194,7 @@ Json ResolvedJson(const RunConfig& config) {
                {"quantize", QuantizeJson(config)}};
   if (!config.model.synthetic) {  // the sections that such a model refuses
     json["calibration"] = CalibrationJson(config.calibration);
+    if (config.Trains()) json["finetune"] = FinetuneJson(config.finetune);
     json["accuracy"] = AccuracyJson(config.accuracy, config.path);
   }
   json["throughput"] = ThroughputJson(config.throughput);
@@ -208,6 +209,7 @@ std::string RunConfig::Resolved() const { return ResolvedJson(*this).dump(); }
 std::string RunConfig::ResolvedForScores() const {
   Json json = ResolvedJson(*this);
   for (const char* section : {"name", "throughput", "offline"}) json.erase(section);
+  if (json.contains("finetune")) json["finetune"].erase("checkpoint");
   return json.dump();
 }
 

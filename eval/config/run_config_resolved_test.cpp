@@ -91,7 +91,8 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
   for (const RunConfig& config :
        {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys),
         ReadWeightScheme("granularity: row"), ReadConfigLine("model: {synthetic: tiny}"),
-        ReadConfigLine("throughput: none"), ReadConfigLine("quantize: {weights: {format: nf4}}")}) {
+        ReadConfigLine("quantize: {methods: [rtn+qat]}"), ReadConfigLine("throughput: none"),
+        ReadConfigLine("quantize: {weights: {format: nf4}}")}) {
     CollectKeys(OrderedJson::parse(config.Resolved()), "", resolved);
   }
   std::set<std::string> documented = DocumentedKeys();
@@ -156,6 +157,9 @@ TEST_CASE("config: the resolved text is a config that means the same") {
        ReadConfigLine(
            "quantize: {weights: {zero_in_range: false}, methods: [{method: rtn, label: sym, "
            "weights: {symmetric: true}}]}"),
+       ReadConfigLine(
+           "quantize: {methods: [rtn+qat, awq+qat, full, {method: gptq+qat, label: q}]}\n"
+           "finetune: {steps: 7, warmup: 0, loss: ce, lr: 0.01}"),
        ReadConfigLine("model: {synthetic: llama-2-7b, seed: 3}"),
        ReadConfigLine("throughput: none"),
        ReadConfigLine("throughput: {threads: [1, 2], tokens: [3], decode: 0}"),

@@ -207,6 +207,49 @@ void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration) {
                calibration.allow_overlap);
 }
 
+void VisitFinetune(KeyVisitor& visitor, FinetuneSpec& finetune) {
+  visitor.Path({.name = "dataset", .about = "the text that qat and full train on"},
+               finetune.dataset);
+  visitor.Text({.name = "split", .about = "of the data set"}, finetune.split);
+  visitor.Count({.name = "seed", .about = "which windows of it", .most = kMostSeed}, finetune.seed);
+  TrainSpec& train = finetune.train;
+  visitor.Count({.name = "steps", .about = "of AdamW", .least = 1, .most = kMostSamples},
+                train.steps);
+  visitor.Count({.name = "batch",
+                 .about = "that a step reads, at random places",
+                 .least = 1,
+                 .most = kMostSamples,
+                 .unit = "windows"},
+                train.batch);
+  visitor.Count({.name = "length",
+                 .about = "of each, cut to the model's context",
+                 .least = 2,
+                 .most = kMostSamples,
+                 .unit = "tokens"},
+                train.length);
+  visitor.Choice({.name = "loss", .about = "KL to the reference, or cross-entropy of the text"},
+                 train.loss, {{"kl", TrainingLoss::kKl}, {"ce", TrainingLoss::kCrossEntropy}});
+  visitor.Number({.name = "lr", .about = "the highest rate", .most = 1, .above_least = true},
+                 train.rate);
+  visitor.Count({.name = "warmup",
+                 .about = "in which the rate rises; then it falls as half a cosine",
+                 .most = kMostSamples,
+                 .unit = "steps"},
+                train.warmup);
+  visitor.Number({.name = "weight_decay", .about = "of matrices, times the rate", .most = 10},
+                 train.adamw.decay);
+  visitor.Number({.name = "clip", .about = "the most that the gradient's norm may be; 0: any"},
+                 train.adamw.clip);
+  visitor.Count({.name = "checkpoint",
+                 .about = "between those that --resume goes on from; 0: none",
+                 .most = kMostSamples,
+                 .unit = "steps"},
+                finetune.checkpoint);
+  visitor.Flag({.name = "allow_overlap",
+                .about = "go on, stamped, where the samples hold too much of the test text"},
+               finetune.allow_overlap);
+}
+
 void VisitAccuracy(KeyVisitor& visitor, RunConfig::Accuracy& accuracy, RunConfig::Path& path) {
   visitor.Path({.name = "dataset", .about = "a data set, or the path of a UTF-8 text file"},
                accuracy.dataset);

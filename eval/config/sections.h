@@ -10,6 +10,7 @@ namespace quantref {
 void VisitModel(KeyVisitor& visitor, RunConfig::ModelChoice& model);      // a checkpoint
 void VisitSynthetic(KeyVisitor& visitor, RunConfig::ModelChoice& model);  // random weights
 void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration);
+void VisitFinetune(KeyVisitor& visitor, FinetuneSpec& finetune);
 void VisitAccuracy(KeyVisitor& visitor, RunConfig::Accuracy& accuracy, RunConfig::Path& path);
 void VisitThroughput(KeyVisitor& visitor, ThroughputSpec& throughput);
 void VisitOffline(KeyVisitor& visitor, bool& sample_when_offline);  // of the whole config

@@ -32,6 +32,7 @@ constexpr SweptKey kSweptKeys[] = {
     {"accuracy.protocol", ""},
     {"calibration.samples", "n"},
     {"calibration.length", "len"},
+    {"finetune.steps", "s"},
     {"quantize.weights.format", ""},
     {"quantize.weights.bits", "int"},
     {"quantize.weights.group", "g"},

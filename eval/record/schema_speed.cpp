@@ -165,6 +165,8 @@ Rows MachineFields() {
       {"seconds.quantize_stages.round", kNumber, kWritten, "s", "to codes", Role::kMoment},
       {"seconds.quantize_stages.report", kNumber, kWritten, "s", "the errors in `layers`",
        Role::kMoment},
+      {"seconds.quantize_stages.train", kNumber, kOptional, "s", "where the cell was trained",
+       Role::kMoment},
       {"seconds.resumed_windows", kCount, kOptional, "",
        "so many were taken from the journal of an interrupted run", Role::kMoment},
       {"peak_rss_bytes", kCount, kWritten, "bytes", "of the process, up to the record",

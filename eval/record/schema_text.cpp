@@ -107,11 +107,44 @@ const Rows& CalibrationRows() {
   return rows;
 }
 
+const Rows& FinetuneRows() {
+  static const Rows rows = {
+      {"finetune", kMap, kOptional, "", "where the cell was trained"},
+      {"finetune.dataset", kText, kWritten, "", "as `dataset.name`", Role::kPlace},
+      {"finetune.split", kText, kOptional, "", "absent where there is none"},
+      {"finetune.sha256", kText, kWritten, "", "of the file"},
+      Stamped({"finetune.substituted_sample", kFlag, kOptional, "",
+               "`true` where the bundled text stood in"},
+              kSampleStoodIn),
+      {"finetune.steps", kCount, kWritten, "", "of AdamW"},
+      {"finetune.batch", kCount, kWritten, "", "windows a step"},
+      {"finetune.length", kCount, kWritten, "tokens", "of a window"},
+      {"finetune.cut_from_length", kCount, kOptional, "tokens",
+       "what was asked for where the context is shorter"},
+      {"finetune.loss", kText, kWritten, "", "`kl` to the reference, or `ce`: of the text"},
+      {"finetune.seed", kCount, kWritten, "", "of the windows' places"},
+      {"finetune.text_tokens", kCount, kWritten, "tokens", "that there are"},
+      {"finetune.distinct_tokens", kCount, kWritten, "tokens", "of them that some window holds"},
+      {"finetune.token_sha256", kText, kWritten, "", "of the windows' ids", Role::kKnown,
+       Stage::kCalibration},
+      {"finetune.unknown_share", kNumber, kWritten, "", "as in `protocol`, of the windows"},
+      {"finetune.unknown_bytes_share", kNumber, kWritten, "", "likewise"},
+      {"finetune.too_much_unknown", kFlag, kOptional, "", "likewise"},
+      {"finetune.overlap_with_test", kNumber, kWritten, "", "as in `calibration`"},
+      {"finetune.is_test_text", kFlag, kOptional, "", "likewise"},
+      Stamped({"finetune.contaminated", kFlag, kOptional, "", "likewise"},
+              {'T', "CONTAMINATED training"}),
+      {"finetune.losses", kNumbers, kWritten, "nats", "of each step's windows, before it",
+       Role::kSample},
+  };
+  return rows;
+}
+
 }  // namespace
 
 Rows TextFields() {
   Rows all;
-  for (const Rows* part : {&TextRows(), &ProtocolRows(), &CalibrationRows()})
+  for (const Rows* part : {&TextRows(), &ProtocolRows(), &CalibrationRows(), &FinetuneRows()})
     all.insert(all.end(), part->begin(), part->end());
   return all;
 }

@@ -30,14 +30,17 @@ bool Concerns(const RecordFields& fields, const std::string& path) {
          fields.TextOr("calibration.used_by", "method") == "method";
 }
 
-std::string ContaminatedLine(const RecordFields& fields) {
-  if (!fields.Has("calibration.overlap_with_test")) return "CONTAMINATED calibration\n";
-  const bool same = fields.Flag("calibration.is_test_text");
+std::string ContaminatedLine(const RecordFields& fields, const std::string& section) {
+  const bool trained = section == "finetune";
+  const char* const seen = trained ? "training" : "calibration";
+  if (!fields.Has(section + ".overlap_with_test")) return fmt::format("CONTAMINATED {}\n", seen);
+  const bool same = fields.Flag(section + ".is_test_text");
   return fmt::format(
-      "CONTAMINATED: {}{:.1f} % of the measured windows' runs of {} characters were seen in "
-      "calibration\n",
-      same ? "calibrated on the text that is measured; " : "",
-      100 * fields.NotNegative("calibration.overlap_with_test"), kOverlapRun);
+      "CONTAMINATED: {}{:.1f} % of the measured windows' runs of {} characters were seen in {}\n",
+      !same     ? ""
+      : trained ? "trained on the text that is measured; "
+                : "calibrated on the text that is measured; ",
+      100 * fields.NotNegative(section + ".overlap_with_test"), kOverlapRun, seen);
 }
 
 std::string InterruptedLine(const RecordFields& fields) {
@@ -54,7 +57,11 @@ std::string InterruptedLine(const RecordFields& fields) {
 std::string FlagLine(const RecordFields& fields, const RecordField& field) {
   if (field.path == "dataset.substituted_sample")
     return SampleLine(fields.Text("dataset.name"), fields.TextOr("dataset.split", ""));
-  if (field.path == "calibration.contaminated") return ContaminatedLine(fields);
+  for (const char* section : {"calibration", "finetune"})
+    if (field.path == std::string(section) + ".contaminated")
+      return ContaminatedLine(fields, section);
+  if (field.path == "finetune.substituted_sample")
+    return SampleLine(fields.Text("finetune.dataset"), fields.TextOr("finetune.split", ""));
   if (field.path == "throughput.busy") return kBusy;
   if (field.path == "model.decoded") return DecodedLine(fields.TextOr("model.gguf.stored", ""));
   if (field.path == "protocol.interrupted") return InterruptedLine(fields);
@@ -85,15 +92,17 @@ void AddPartial(const RecordFields& fields, Stamps& stamps) {
 void AddUnknown(const RecordFields& fields, const std::string& section, Stamps& stamps) {
   const std::string path = section + ".too_much_unknown";
   if (!fields.Flag(path) || !Concerns(fields, path)) return;
-  const bool of_calibration = section == "calibration";
+  const std::string whose = section == "protocol"      ? ""
+                            : section == "calibration" ? "calibration"
+                                                       : "training";
   const double tokens = fields.NotNegative(section + ".unknown_share");
   const double bytes = fields.NotNegative(section + ".unknown_bytes_share");
   const std::string text =
       fmt::format("UNKNOWN TOKENS: {:.1f} % of the {}", 100 * std::max(tokens, bytes),
-                  of_calibration ? "calibration text" : "text");
+                  whose.empty() ? "text" : whose + " text");
   stamps.push_back({section,
                     {'U', text, false},
-                    UnknownTokensLine(of_calibration ? "calibration" : "test", tokens, bytes)});
+                    UnknownTokensLine(whose.empty() ? "test" : whose, tokens, bytes)});
 }
 
 // Of matrices whose codes are another method's than the one that was asked for.
@@ -127,6 +136,7 @@ Stamps Find(const RecordFields& fields) {
   AddPartial(fields, stamps);
   AddUnknown(fields, "protocol", stamps);
   AddUnknown(fields, "calibration", stamps);
+  AddUnknown(fields, "finetune", stamps);
   AddFlags(fields, stamps);
   AddOtherMethods(fields, stamps);
   AddDecoding(fields, stamps);

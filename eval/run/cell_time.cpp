@@ -251,4 +251,22 @@ double CellTime::Quantize(Others before) const {
   return seconds;
 }
 
+// A step's products are those of four forward passes: the forward, the same again, gradients of
+// inputs and of weights; of the head logits and their gradient; and the reference's beside them.
+// Attention's backward makes five products for the forward's two.
+double CellTime::Train() const {
+  if (load_ == nullptr || !load_->training) return 0;
+  const TrainSpec& spec = *load_->training;
+  const double reference = spec.loss == TrainingLoss::kKl ? 1 : 0;
+  const size_t length = std::min(spec.length, config_.context);
+  const double layers = AsDouble(config_.layers.size()), tokens = AsDouble(spec.batch * length);
+  double attention = 0;
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer)
+    attention += Attention(layer, length);
+  const double token = (4 + reference) * layers * rates_.BlockToken() +
+                       (2 + reference) * rates_.Head() + rates_.Compare();
+  const double step = tokens * token + (4.5 + reference) * AsDouble(spec.batch) * attention;
+  return AsDouble(spec.steps) * step / AsDouble(threads_);
+}
+
 }  // namespace quantref

@@ -19,6 +19,7 @@ class CellTime {
   // `before`: cells that read alike and are quantized at the same time; what they do for it is
   // free.
   double Quantize(std::span<const CellLoad* const> before = {}) const;
+  double Train() const;  // of all steps
   double Measure(std::span<const Window> windows, bool compare) const;
   // Of the gate between the paths, by one thread, where the cell is on the kernels.
   double Gate(std::span<const Window> windows) const;

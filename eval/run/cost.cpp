@@ -83,6 +83,7 @@ void Cost::Add(const Cost& next) {
   load_seconds += next.load_seconds;
   seconds += next.seconds;
   quantize_seconds += next.quantize_seconds;
+  train_seconds += next.train_seconds;
   throughput_seconds += next.throughput_seconds;
   record_bytes += next.record_bytes;
   memory_bytes = std::max(memory_bytes, next.memory_bytes);
@@ -153,7 +154,11 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
   double calibration = 0, weights = 0;
   for (const CellLoad& load : cells) {
     weights += load.weight_bytes;
-    calibration = std::max(calibration, StatisticsBytes(config, load, threads));
+    calibration = std::max(
+        {calibration, StatisticsBytes(config, load, threads),
+         !load.training ? 0
+                        : TrainingBytes(config, {load.training->batch, load.training->length},
+                                        load.training->loss)});
   }
   calibration += HiddenStates(config, cells);
   // The hidden state, a module's input and its output; what the linears make inside a module; the
@@ -193,12 +198,14 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     for (const CellLoad* other = cells.data(); other != &load; ++other) {
       if (ReadAlike(load, *other)) before.push_back(other);
     }
-    cost.cells.push_back({time.Quantize(before), time.Measure(windows, compare)});
+    const double train = time.Train();
+    cost.cells.push_back({time.Quantize(before) + train, time.Measure(windows, compare), train});
     gates += time.Gate(windows);
   }
   for (const Cost::Cell& cell : cost.cells) {
     cost.seconds += cell.measure;
     cost.quantize_seconds += cell.quantize;
+    cost.train_seconds += cell.train;
   }
   cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, threads));
   cost.memory_bytes =

@@ -12,6 +12,7 @@
 #include "harness/method/calibrate.h"
 #include "harness/model/load_model.h"
 #include "harness/quant/plan.h"
+#include "harness/train/trainer.h"
 
 namespace quantref {
 
@@ -21,10 +22,12 @@ struct Cost {
   // together with cells before it.
   struct Cell {
     double quantize = 0, measure = 0;
+    double train = 0;  // of quantize
   };
   double load_seconds = 0;        // of model, texts and samples: as long as it took just now
   double seconds = 0;             // to measure windows, and the gate between the paths
   double quantize_seconds = 0;    // passes over the calibration text, searches and rounding
+  double train_seconds = 0;       // of that, steps of training
   double throughput_seconds = 0;  // of kernels and models, roughly
   double memory_bytes = 0;    // peak resident: the program, mapped weights and those made of them,
                               // packed copies, the threads' buffers, hidden states of the
@@ -50,6 +53,7 @@ struct CellLoad {
   std::span<const PlannedLinear> plan{};
   const Method* method = nullptr;
   bool kernels = false;
+  std::optional<TrainSpec> training{};
 };
 
 // Of the matrices that the plan quantizes: their codes, in the kernels' layout where they go

@@ -24,7 +24,13 @@ bool IsRecordOf(const fs::path& file, const std::vector<const RunConfig*>& confi
                      [&](const RunConfig* config) { return name.starts_with(config->name + "-"); });
 }
 
-// The resolved config without the methods of other cells: what they are changes nothing here.
+bool Trains(const Json& entry) {
+  const std::string method = (entry.is_object() ? entry.at("method") : entry).get<std::string>();
+  return method == kFullMethod || method.ends_with(std::string("+") + kQatMethod);
+}
+
+// The resolved config without the methods of other cells, and how these are trained: what they are
+// changes nothing here.
 Json OwnConfig(const std::string& resolved, const std::string& method) {
   Json config = Json::parse(resolved);
   const Json::json_pointer methods("/quantize/methods");
@@ -35,6 +41,7 @@ Json OwnConfig(const std::string& resolved, const std::string& method) {
     if ((named ? entry["label"] : entry) == method) own.push_back(entry);
   }
   config[methods] = own;
+  if (std::none_of(own.begin(), own.end(), Trains)) config.erase("finetune");
   return config;
 }
 

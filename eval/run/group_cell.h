@@ -26,6 +26,8 @@ struct GroupCell {
   std::vector<PlannedLinear> plan{};
   const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
   bool calibrates = false;                      // the method does
+  const CalibrationSet* training = nullptr;     // what it is trained on; nullptr: it is not
+  bool goes_on = false;                         // with its training, from a checkpoint
   size_t model = 0;                             // its row in the measurement
   QuantizedModel quantized{};
   std::string weights_sha256{};  // HashQuantized

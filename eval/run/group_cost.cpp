@@ -17,6 +17,7 @@ std::vector<CellLoad> Loads(const GroupContext& group, const Pass& pass) {
     CellLoad load{.plan = cell.plan, .method = &cell.method, .kernels = cell.config->path.kernels};
     load.weight_bytes = PlannedBytes(group.model->config, cell.plan, cell.config->path.kernels) +
                         static_cast<double>(OutlierWeightBytes(cell.plan, cell.spec->activations));
+    if (cell.training != nullptr) load.training = cell.spec->TrainedBy(cell.config->finetune);
     if (cell.calibration != nullptr) {
       const CalibrationData& data = cell.calibration->data;
       load.needs = cell.method.Needs(cell.plan);
@@ -65,7 +66,8 @@ Cost GroupCost::Of(const Pass& pass) {
                            group_.config().accuracy.metrics.Compare(), group_.threads, *rates_);
   cost.memory_bytes += Fp16CopyBytes(group_, pass);
   for (const CellLoad& load : loads) {
-    if (load.samples > 0) cost.journal_bytes += load.weight_bytes;  // kept until the records stand
+    if (load.samples > 0 || load.training)
+      cost.journal_bytes += load.weight_bytes;  // kept until the records stand
   }
   for (const double seconds : Speed(pass)) cost.throughput_seconds += seconds;
   return cost;
@@ -99,7 +101,9 @@ Cost GroupCost::PlanEta(std::span<const Pass> passes) {
   for (const Pass& pass : passes) {
     const Cost cost = Of(pass);
     total.Add(cost);
-    if (cost.cells.size() > 1) stages.push_back({RunEta::Kind::kQuantize, cost.quantize_seconds});
+    if (cost.cells.size() > 1)
+      stages.push_back({RunEta::Kind::kQuantize, cost.quantize_seconds - cost.train_seconds});
+    if (cost.train_seconds > 0) stages.push_back({RunEta::Kind::kTrain, cost.train_seconds});
     stages.push_back({RunEta::Kind::kMeasure, cost.seconds});
     for (const double seconds : Speed(pass)) stages.push_back({RunEta::Kind::kSpeed, seconds});
     cells += pass.size();

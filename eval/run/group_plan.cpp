@@ -8,6 +8,7 @@
 #include "eval/accuracy/reference_name.h"
 #include "eval/run/environment.h"
 #include "eval/run/group_cost.h"
+#include "eval/run/group_train.h"
 #include "eval/run/texts.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"
@@ -21,15 +22,31 @@ namespace {
 // Of the memory that is free now, what the cells of a pass may take.
 constexpr double kMostMemory = 0.8;
 
+std::vector<PlannedLinear> PlanOf(const CellConfig& spec, const ModelConfig& config) {
+  if (spec.training != Training::kFull) return PlanModel(spec.quantize, config);
+  QuantizeSpec nothing;
+  nothing.keep = {"*"};
+  return PlanModel(nothing, config);
+}
+
+void PlanTraining(const RunConfig& config, const TestText& test, GroupContext& group,
+                  GroupCell& cell) {
+  CheckTrains(group, cell);
+  const FinetuneSpec& spec = config.finetune;
+  cell.training = &group.calibrations.Draw(config, spec.Samples(), spec.seed, *group.model, test,
+                                           group.options.quiet);
+  if (!spec.allow_overlap) RefuseContaminated(*cell.training, "finetune");
+}
+
 // One cell, or one for each seed where the method calibrates and there are several; none where it
 // would be the reference under another name.
 std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spec,
                                   GroupContext& group) {
   GroupCell cell{
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
-  cell.plan = PlanModel(spec.quantize, group.model->config);
+  cell.plan = PlanOf(spec, group.model->config);
   CheckActivations(cell.plan, group.model->config, spec.activations);
-  if (!QuantizesAny(cell.plan)) {
+  if (spec.training != Training::kFull && !QuantizesAny(cell.plan)) {
     Say("{}", UnquantizedText(config.name, spec.label));
     return {};
   }
@@ -37,10 +54,12 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
   const std::vector<size_t>& seeds = config.calibration.seeds;
   std::vector<GroupCell> cells;
   const TestText test{group.text, group.stream, group.windows};
+  if (spec.training != Training::kNone) PlanTraining(config, test, group, cell);
   for (size_t i = 0; i < (cell.calibrates ? seeds.size() : 1); ++i) {
-    if (cell.calibrates || config.calibration.asked)
-      cell.calibration =
-          &group.calibrations.Draw(config, seeds[i], *group.model, test, group.options.quiet);
+    if (cell.calibrates || (config.calibration.asked && cell.training == nullptr)) {
+      cell.calibration = &group.calibrations.Draw(config, config.calibration, seeds[i],
+                                                  *group.model, test, group.options.quiet);
+    }
     if (cell.calibrates && !config.calibration.allow_overlap) RefuseContaminated(*cell.calibration);
     if (cell.calibrates && seeds.size() > 1)
       cell.label = fmt::format("{} seed={}", spec.label, seeds[i]);
@@ -80,6 +99,8 @@ SoughtCell Sought(const GroupContext& group, const GroupCell& cell) {
                            {"model.tokenizer_sha256", group.model->tokenizer.sha256()},
                            {"dataset.sha256", group.text.sha256},
                            {"protocol.token_sha256", group.stream.sha256}});
+  if (const CalibrationSet* set = cell.training)
+    sought.facts["finetune.token_sha256"] = set->TokenSha256(set->data.samples.size());
   if (cell.calibrates) {
     const CalibrationSet& set = *cell.calibration;
     const TextRead read = ReadBy(set.data, cell.method.Needs(cell.plan));

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <vector>
 
+#include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
+#include "eval/run/training_checkpoint.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/cancel.h"
@@ -26,6 +29,12 @@ class QuantizingNote {
     note_.emplace(
         fmt::format("{} of {} cells are quantized and kept: go on with --resume", ++kept_, cells_));
   }
+  void CountStep(size_t step) {
+    note_.emplace(fmt::format(
+        "{} of {} cells are quantized and kept, of the next {} steps of training: go on with "
+        "--resume",
+        kept_, cells_, step));
+  }
 
  private:
   const size_t cells_;
@@ -37,8 +46,35 @@ QuantizeTask TaskOf(const GroupCell& cell) {
   return {.plan = cell.plan,
           .method = cell.method,
           .calibration = cell.calibration == nullptr ? nullptr : &cell.calibration->data,
-          .products = cell.config->path.kernels ? Products::kKernel : Products::kSimulated,
-          .name = cell.label};
+          .products = cell.config->path.kernels && cell.training == nullptr ? Products::kKernel
+                                                                            : Products::kSimulated,
+          .name = cell.label,
+          .keep_starts = cell.training != nullptr};
+}
+
+void Finish(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {
+  cell.weights_sha256 = HashQuantized(cell.quantized.weights);
+  if (!KeepCell(group, cell)) return;
+  note.CountKept();
+  if (cell.training != nullptr) TrainingCheckpoint(group, cell).Remove();
+}
+
+// One after the other: each takes all threads. Adds those that could not be made.
+void TrainCells(GroupContext& group, const std::vector<GroupCell*>& cells, QuantizingNote& note,
+                std::vector<const GroupCell*>& failed) {
+  for (GroupCell* cell : cells) {
+    const bool made = std::find(failed.begin(), failed.end(), cell) == failed.end();
+    if (cell->training == nullptr || !made) continue;
+    try {
+      TrainCell(group, *cell, [&](size_t step) { note.CountStep(step); });
+      Finish(group, *cell, note);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& error) {
+      group.Tolerate(*cell->config, error, cell->label);
+      failed.push_back(cell);
+    }
+  }
 }
 
 // All at once, so that they share what they read alike. Returns those that could not be made.
@@ -51,25 +87,24 @@ std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<Gr
                       : fmt::format("quantizing {} cells", cells.size()),
                   group.options.quiet, group.eta, RunEta::Kind::kQuantize);
   std::vector<const GroupCell*> failed;
-  const QuantizeCallbacks callbacks{
-      .progress =
-          [&](size_t done, size_t total, std::string_view what) {
-            ThrowIfCancelled();
-            group.CheckInputs();
-            bar.Update(done, total, what);
-          },
-      .finished =
-          [&](size_t task, QuantizedModel model) {
-            GroupCell& cell = *cells[task];
-            cell.quantized = std::move(model);
-            cell.weights_sha256 = HashQuantized(cell.quantized.weights);
-            if (KeepCell(group, cell)) note.CountKept();
-          },
-      .failed =
-          [&](size_t task, const Error& error) {
-            group.Tolerate(*cells[task]->config, error, cells[task]->label);
-            failed.push_back(cells[task]);
-          }};
+  const QuantizeCallbacks callbacks{.progress =
+                                        [&](size_t done, size_t total, std::string_view what) {
+                                          ThrowIfCancelled();
+                                          group.CheckInputs();
+                                          bar.Update(done, total, what);
+                                        },
+                                    .finished =
+                                        [&](size_t task, QuantizedModel model) {
+                                          GroupCell& cell = *cells[task];
+                                          cell.quantized = std::move(model);
+                                          if (cell.training == nullptr) Finish(group, cell, note);
+                                        },
+                                    .failed =
+                                        [&](size_t task, const Error& error) {
+                                          group.Tolerate(*cells[task]->config, error,
+                                                         cells[task]->label);
+                                          failed.push_back(cells[task]);
+                                        }};
   QuantizeModels(group.model->config, group.model->weights, tasks, group.threads, callbacks);
   return failed;
 }
@@ -89,8 +124,15 @@ void QuantizeCells(GroupContext& group, Pass& cells) {
   QuantizingNote note(group.options.resume, quantized.size());
   for (GroupCell* cell : quantized)
     TakeKept(group, *cell) ? note.CountKept() : left.push_back(cell);
+  for (GroupCell* cell : left)
+    cell->goes_on = cell->training != nullptr && TrainingCheckpoint(group, *cell).IsThere();
+  std::vector<GroupCell*> rounded;
+  std::copy_if(left.begin(), left.end(), std::back_inserter(rounded), [](const GroupCell* cell) {
+    return cell->training == nullptr || BeginsQuantized(*cell);
+  });
   std::vector<const GroupCell*> failed;
-  if (!left.empty()) failed = Quantize(group, left, note);
+  if (!rounded.empty()) failed = Quantize(group, rounded, note);
+  TrainCells(group, left, note, failed);
   size_t rows = 1;  // behind the reference's
   for (GroupCell* cell : quantized) {
     if (std::find(failed.begin(), failed.end(), cell) != failed.end()) continue;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "eval/run/finished.h"
+#include "eval/run/training_checkpoint.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
@@ -29,20 +30,14 @@ constexpr std::string_view kMagicOfCells = "QRCELL02";
 constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 
-std::string KeyOf(const GroupContext& group, const GroupCell& cell) {
-  std::string text = OriginText(group) + cell.label + "\n" +
-                     OwnConfigText(cell.config->ResolvedForScores(), cell.spec->label) + "\n";
-  if (const CalibrationSet* set = cell.calibration)
-    text += set->TokenSha256(set->data.samples.size());
-  return Sha256Hex(text);
-}
-
 fs::path FileOf(const GroupContext& group, const std::string& key) {
   return group.options.out / fmt::format("{}{}{}", kCellStart, key.substr(0, kNameSize), kCellEnd);
 }
 
 // Whether losing it would cost more than a moment.
-bool IsKept(const GroupCell& cell) { return cell.spec != nullptr && cell.calibration != nullptr; }
+bool IsKept(const GroupCell& cell) {
+  return cell.spec != nullptr && (cell.calibration != nullptr || cell.training != nullptr);
+}
 
 // Cuts off the front.
 std::string_view TakeFront(std::string_view& bytes, size_t count) {
@@ -72,9 +67,19 @@ std::optional<std::pair<QuantizedModel, std::string>> ReadKept(const GroupContex
 
 }  // namespace
 
+std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
+  std::string text = OriginText(group) + cell.label + "\n" +
+                     OwnConfigText(cell.config->ResolvedForScores(), cell.spec->label) + "\n";
+  if (const CalibrationSet* set = cell.calibration)
+    text += set->TokenSha256(set->data.samples.size());
+  if (const CalibrationSet* set = cell.training)
+    text += "\n" + set->TokenSha256(set->data.samples.size());
+  return Sha256Hex(text);
+}
+
 bool TakeKept(const GroupContext& group, GroupCell& cell) {
   if (!group.options.resume || !IsKept(cell)) return false;
-  const std::string key = KeyOf(group, cell);
+  const std::string key = KeyOfCell(group, cell);
   const fs::path path = FileOf(group, key);
   std::error_code error;
   if (!fs::exists(path, error)) return false;
@@ -98,7 +103,7 @@ bool TakeKept(const GroupContext& group, GroupCell& cell) {
 
 bool KeepCell(const GroupContext& group, GroupCell& cell) {
   if (!IsKept(cell)) return false;
-  const std::string key = KeyOf(group, cell);
+  const std::string key = KeyOfCell(group, cell);
   try {
     const auto write = [&](const ByteSink& sink) {
       Sha256Stream sha;
@@ -135,23 +140,26 @@ void RemoveKept(const Pass& cells) noexcept {
 std::string LeftBehindText(const GroupContext& group, const std::vector<GroupCell>& cells) {
   std::set<fs::path> own;
   for (const GroupCell& cell : cells) {
-    if (IsKept(cell) && !cell.finished) own.insert(FileOf(group, KeyOf(group, cell)).filename());
+    if (!IsKept(cell) || cell.finished) continue;
+    own.insert(FileOf(group, KeyOfCell(group, cell)).filename());
+    own.insert(TrainingCheckpoint(group, cell).file().filename());
   }
   double bytes = 0;
   std::error_code error;
   for (fs::directory_iterator entry(group.options.out, error);
        !error && entry != fs::directory_iterator(); entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    if (!name.starts_with(kCellStart) || !name.ends_with(kCellEnd) || own.contains(name)) continue;
+    const bool kept = name.starts_with(kCellStart) || name.starts_with(kCheckpointStart);
+    if (!kept || !name.ends_with(kCellEnd) || own.contains(name)) continue;
     std::error_code gone;
     const auto size = entry->file_size(gone);
     if (!gone) bytes += static_cast<double>(size);
   }
   if (bytes == 0) return "";
   return fmt::format(
-      "{:.1f} MB in {}/{}*{} are quantized cells of other runs: remove them where none is at work "
-      "or will be resumed\n",
-      bytes / 1e6, group.options.out.string(), kCellStart, kCellEnd);
+      "{:.1f} MB in {}/{{{},{}}}*{} are quantized cells of other runs: remove them where none is at "
+      "work or will be resumed\n",
+      bytes / 1e6, group.options.out.string(), kCellStart, kCheckpointStart, kCellEnd);
 }
 
 }  // namespace quantref

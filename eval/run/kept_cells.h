@@ -18,9 +18,12 @@ namespace quantref {
 // where there is nothing, or, which is said, where it is damaged.
 bool TakeKept(const GroupContext& group, GroupCell& cell);
 
-// Keeps one that was quantized on a calibration text. A disk that is full ends nothing: returns
-// false, and says so.
+// Keeps one that was quantized on a calibration text, or trained. A disk that is full ends nothing:
+// returns false, and says so.
 bool KeepCell(const GroupContext& group, GroupCell& cell);
+
+// SHA-256 of all that.
+std::string KeyOfCell(const GroupContext& group, const GroupCell& cell);
 
 void RemoveKept(const Pass& cells) noexcept;
 

@@ -184,12 +184,44 @@ RecordJson LayersJson(const CellResult& cell) {
   return json;
 }
 
-RecordJson CalibrationJson(const GroupResult& group, const CellResult& cell) {
-  const CalibrationSet& set = *cell.calibration;
+// Of which text samples were drawn.
+RecordJson SourceJson(const CalibrationSet& set) {
   RecordJson json = {{"dataset", set.dataset}};
   if (!set.split.empty()) json["split"] = set.split;
   json["sha256"] = set.text_sha256;
   if (set.substituted_sample) json["substituted_sample"] = true;
+  return json;
+}
+
+void PutOverlap(const GroupResult& group, const CalibrationSet& set, RecordJson& json) {
+  PutUnknown(json, set.unknown);
+  const std::vector<size_t> windows = MeasuredIndices(group);
+  json["overlap_with_test"] = OverlapShare(set, windows);
+  if (set.is_test_text) json["is_test_text"] = true;
+  if (IsContaminated(set, windows)) json["contaminated"] = true;
+}
+
+RecordJson FinetuneJson(const GroupResult& group, const CellResult& cell) {
+  const CalibrationSet& set = *cell.training;
+  const TrainSpec spec = cell.spec->TrainedBy(cell.config->finetune);
+  RecordJson json = SourceJson(set);
+  json["steps"] = spec.steps;
+  json["batch"] = spec.batch;
+  json["length"] = set.length;
+  if (set.length < set.asked_length) json["cut_from_length"] = set.asked_length;
+  json["loss"] = spec.loss == TrainingLoss::kKl ? "kl" : "ce";
+  json["seed"] = set.seed;
+  json["text_tokens"] = set.text_tokens;
+  json["distinct_tokens"] = set.DistinctTokens(set.data.samples.size());
+  json["token_sha256"] = set.TokenSha256(set.data.samples.size());
+  PutOverlap(group, set, json);
+  json["losses"] = cell.losses;
+  return json;
+}
+
+RecordJson CalibrationJson(const GroupResult& group, const CellResult& cell) {
+  const CalibrationSet& set = *cell.calibration;
+  RecordJson json = SourceJson(set);
   json["samples"] = cell.read.samples;
   json["length"] = cell.read.length;
   if (set.data.samples.size() < set.asked_samples) json["cut_from_samples"] = set.asked_samples;
@@ -199,11 +231,7 @@ RecordJson CalibrationJson(const GroupResult& group, const CellResult& cell) {
   json["seed"] = set.seed;
   json["sequential"] = set.data.sequential;
   json["token_sha256"] = set.TokenSha256(cell.read.samples, cell.read.length);
-  PutUnknown(json, set.unknown);
-  const std::vector<size_t> windows = MeasuredIndices(group);
-  json["overlap_with_test"] = OverlapShare(set, windows);
-  if (set.is_test_text) json["is_test_text"] = true;
-  if (IsContaminated(set, windows)) json["contaminated"] = true;
+  PutOverlap(group, set, json);
   json["used_by"] = cell.calibrates ? "method" : "layer report";
   json["report_tokens"] = std::min(cell.read.samples, kKeptSamples) *
                           KeptRows(cell.read.samples, cell.read.length, kReportTokens);
@@ -263,6 +291,7 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   record["dataset"] = DatasetJson(*group.text);
   record["protocol"] = ProtocolJson(group);
   if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(group, cell);
+  if (cell.training != nullptr) record["finetune"] = FinetuneJson(group, cell);
   record["accuracy"] = AccuracyJson(group, cell);
   const auto& first = group.measurement.scores[cell.model][group.measurement.first_window];
   record["hashes"] = RecordJson::object();
@@ -282,6 +311,7 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
                                             {"transform", cell.stages.transform},
                                             {"round", cell.stages.round},
                                             {"report", cell.stages.report}};
+    if (cell.stages.train > 0) record["seconds"]["quantize_stages"]["train"] = cell.stages.train;
   }
   if (group.measurement.resumed_windows > 0) {
     record["seconds"]["resumed_windows"] = group.measurement.resumed_windows;

@@ -66,6 +66,8 @@ struct CellResult {
   const CalibrationSet* calibration{};  // nullptr: none was read
   bool calibrates = false;              // the method did; else the layer report alone
   TextRead read{};                      // of the calibration set
+  const CalibrationSet* training{};     // that the cell was trained on; nullptr: it was not
+  std::vector<double> losses{};         // of its training, before each step
   QuantizeSeconds stages{};
   EffectiveBits bits{};
   Perplexity perplexity{}, reference{};

@@ -77,7 +77,7 @@ RecordJson BeginRecord(const RunConfig& config) {
 
 void PutMethod(RecordJson& record, const CellResult& cell) {
   record["method"] = cell.method();
-  if (cell.spec != nullptr) {
+  if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
     record["scheme"] = SchemeJson(cell.spec->quantize.weights);
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";

@@ -51,21 +51,20 @@ std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& cho
   return latest_;
 }
 
-const CalibrationSet& CalibrationSets::Draw(const RunConfig& config, size_t seed,
+const CalibrationSet& CalibrationSets::Draw(const RunConfig& config,
+                                            const CalibrationSamples& samples, size_t seed,
                                             const Model& model, const TestText& test, bool quiet) {
   for (const Drawn& drawn : drawn_) {
-    if (drawn.seed == seed &&
-        drawn.asked == static_cast<const CalibrationSamples&>(config.calibration))
-      return drawn.set;
+    if (drawn.seed == seed && drawn.asked == samples) return drawn.set;
   }
-  Source& source = SourceOf(config, quiet);
+  Source& source = SourceOf(config, samples.dataset, samples.split, quiet);
   if (!source.stream) {
     source.stream =
         CalibrationTokens(source.text, model.tokenizer, ChooseBos(model, config.accuracy.bos));
   }
-  drawn_.push_back({config.calibration, seed,
-                    DrawCalibration(config.calibration, seed, source.text, *source.stream,
-                                    model.config.context, test)});
+  drawn_.push_back(
+      {samples, seed,
+       DrawCalibration(samples, seed, source.text, *source.stream, model.config.context, test)});
   const CalibrationSet& set = drawn_.back().set;
   if (!quiet) SayText(CalibrationWarning(set));
   return set;
@@ -75,12 +74,12 @@ std::vector<std::function<void()>> CalibrationSets::Prepare(
     const std::vector<const RunConfig*>& configs, const Model& model, bool quiet) {
   std::vector<std::function<void()>> tokenizing;
   std::set<Source*> sources;
-  for (const RunConfig* config : configs) {
-    if (!config->calibration.asked) continue;
+  const auto prepare = [&](const RunConfig& config, const std::string& dataset,
+                           const std::string& split) {
     try {
-      Source& source = SourceOf(*config, quiet);
-      if (!sources.insert(&source).second) continue;
-      const std::optional<uint32_t> bos = ChooseBos(model, config->accuracy.bos);
+      Source& source = SourceOf(config, dataset, split, quiet);
+      if (!sources.insert(&source).second) return;
+      const std::optional<uint32_t> bos = ChooseBos(model, config.accuracy.bos);
       tokenizing.emplace_back([&source, &model, bos] {
         source.stream = CalibrationTokens(source.text, model.tokenizer, bos);
       });
@@ -88,13 +87,19 @@ std::vector<std::function<void()>> CalibrationSets::Prepare(
       throw;
     } catch (const Error&) {
     }
+  };
+  for (const RunConfig* config : configs) {
+    if (config->calibration.asked)
+      prepare(*config, config->calibration.dataset, config->calibration.split);
+    if (config->Trains()) prepare(*config, config->finetune.dataset, config->finetune.split);
   }
   return tokenizing;
 }
 
 // All seeds draw from one reading.
-CalibrationSets::Source& CalibrationSets::SourceOf(const RunConfig& config, bool quiet) {
-  const auto& [dataset, split] = std::tie(config.calibration.dataset, config.calibration.split);
+CalibrationSets::Source& CalibrationSets::SourceOf(const RunConfig& config,
+                                                   const std::string& dataset,
+                                                   const std::string& split, bool quiet) {
   const auto known = sources_.find({dataset, split});
   if (known != sources_.end()) return known->second;
   Source source{LoadRunText(dataset, split, config, quiet), std::nullopt};

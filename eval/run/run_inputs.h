@@ -40,14 +40,14 @@ class ModelLoader {
   std::shared_ptr<const Model> latest_;
 };
 
-// Draws calibration samples of one model's tokens, each set once. All configs have one rule for
-// BOS.
+// Draws calibration and training samples of one model's tokens, each set once. All configs have one
+// rule for BOS.
 class CalibrationSets {
  public:
   // The set stays where it is for as long as this lives. `test`: as DrawCalibration's. Says loudly
   // where less is read than was asked for, unless quiet.
-  const CalibrationSet& Draw(const RunConfig& config, size_t seed, const Model& model,
-                             const TestText& test, bool quiet);
+  const CalibrationSet& Draw(const RunConfig& config, const CalibrationSamples& samples,
+                             size_t seed, const Model& model, const TestText& test, bool quiet);
 
   // Reads the texts that the configs ask for ahead of Draw, and returns what is left to be done for
   // it, in parallel: their tokens. What cannot be had Draw will say.
@@ -61,7 +61,8 @@ class CalibrationSets {
     Text text;
     std::optional<TokenStream> stream;
   };
-  Source& SourceOf(const RunConfig& config, bool quiet);
+  Source& SourceOf(const RunConfig& config, const std::string& dataset, const std::string& split,
+                   bool quiet);
 
   struct Drawn {
     CalibrationSamples asked;

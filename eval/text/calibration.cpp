@@ -86,7 +86,7 @@ TokenStream CalibrationTokens(const Text& text, const Tokenizer& tokenizer,
   return Tokenize(FindProtocol("gptq-2048"), text.bytes, tokenizer, bos);
 }
 
-CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, const Text& text,
+CalibrationSet DrawCalibration(const CalibrationSamples& calibration, size_t seed, const Text& text,
                                const TokenStream& stream, size_t context, const TestText& test) {
   CalibrationSet set;
   set.dataset = text.dataset;
@@ -105,26 +105,30 @@ CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, 
                             set.length, set.text_tokens),
                 "calibration: " + text.path.string(), "lower calibration.length");
   }
-  DrawSamples(stream, std::min(calibration.samples, set.text_tokens / set.length), set);
+  const size_t fit = set.text_tokens / set.length;
+  DrawSamples(stream,
+              calibration.repeated ? calibration.samples : std::min(calibration.samples, fit), set);
   set.unknown = MeasureUnknown(stream, set.places);
   set.overlap = MeasureOverlap({test.stream.text, RangesOf(test.stream, test.windows)},
                                {stream.text, RangesOf(stream, set.places)});
   return set;
 }
 
-void RefuseContaminated(const CalibrationSet& set) {
+void RefuseContaminated(const CalibrationSet& set, const std::string& section) {
   std::vector<size_t> all(set.overlap.size());
   std::iota(all.begin(), all.end(), size_t{0});
   if (!IsContaminated(set, all)) return;
   const std::string what =
-      set.is_test_text ? "the calibration text is the text that is measured"
-                       : fmt::format(
-                             "{:.1f} % of the measured windows' runs of {} characters are in the "
-                             "calibration samples (at most {:.0f} %)",
-                             100 * OverlapShare(set, all), kOverlapRun, 100 * kMostOverlap);
-  throw Error(what, "calibration: " + TextName(set.dataset, set.split),
-              "calibrate on another text, or set calibration.allow_overlap: true to have every "
-              "result stamped");
+      set.is_test_text
+          ? fmt::format("the {} text is the text that is measured", section)
+          : fmt::format(
+                "{:.1f} % of the measured windows' runs of {} characters are in the "
+                "{} samples (at most {:.0f} %)",
+                100 * OverlapShare(set, all), kOverlapRun, section, 100 * kMostOverlap);
+  throw Error(what, section + ": " + TextName(set.dataset, set.split),
+              fmt::format("take another text, or set {}.allow_overlap: true to have every result "
+                          "stamped",
+                          section));
 }
 
 std::string SamplesText(const CalibrationSet& set, size_t samples) {

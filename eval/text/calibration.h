@@ -56,12 +56,14 @@ TokenStream CalibrationTokens(const Text& text, const Tokenizer& tokenizer,
 
 // Draws windows at uniformly random places (they may overlap) of the text's CalibrationTokens. A
 // model's context shorter than `length` shortens them, and there are no more of them than fit in
-// the text side by side. Throws Error where the text is shorter than one sample.
-CalibrationSet DrawCalibration(const CalibrationSpec& calibration, size_t seed, const Text& text,
+// the text side by side, unless they may be repeated. Throws Error where the text is shorter than
+// one sample.
+CalibrationSet DrawCalibration(const CalibrationSamples& calibration, size_t seed, const Text& text,
                                const TokenStream& stream, size_t context, const TestText& test);
 
-// Throws Error where the set is contaminated for the windows that may be measured.
-void RefuseContaminated(const CalibrationSet& set);
+// Throws Error where the set is contaminated for the windows that may be measured. `section`: of
+// the config, that asked for it.
+void RefuseContaminated(const CalibrationSet& set, const std::string& section = "calibration");
 
 // Of the first so many of the set.
 std::string SamplesText(const CalibrationSet& set, size_t samples);

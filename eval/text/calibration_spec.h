@@ -6,11 +6,12 @@
 
 namespace quantref {
 
-// What calibration samples depend on besides their seed, the model and the test text.
+// What calibration and training samples depend on besides their seed, the model and the test text.
 struct CalibrationSamples {
   std::string dataset = "wikitext-2", split = "validation";
   size_t samples = 128, length = 2048;
   bool sequential = true;
+  bool repeated = false;  // more of them than fit in the text side by side, too
   bool operator==(const CalibrationSamples&) const = default;
 };
 

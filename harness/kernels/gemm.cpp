@@ -85,11 +85,13 @@ void BlasMultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b
                     Int(b.stride()), a.data(), 1, 0, c.data(), 1);
 }
 
-void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
+void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+              bool accumulate) {
   QR_CHECK_EQ(a.cols(), b.rows());
   QR_CHECK_EQ(a.rows(), c.rows());
   QR_CHECK_EQ(b.cols(), c.cols());
-  Gemm({.transpose_a = false, .transpose_b = false, .k = a.cols()}, a, b, c);
+  Gemm({.transpose_a = false, .transpose_b = false, .k = a.cols(), .accumulate = accumulate}, a, b,
+       c);
 }
 
 void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c) {
@@ -101,11 +103,12 @@ void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, Matri
 }
 
 void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> b,
-                             MatrixView<float> c) {
+                             MatrixView<float> c, bool accumulate) {
   QR_CHECK_EQ(a.rows(), b.rows());
   QR_CHECK_EQ(a.cols(), c.rows());
   QR_CHECK_EQ(b.cols(), c.cols());
-  Gemm({.transpose_a = true, .transpose_b = false, .k = a.rows()}, a, b, c);
+  Gemm({.transpose_a = true, .transpose_b = false, .k = a.rows(), .accumulate = accumulate}, a, b,
+       c);
 }
 
 // LAPACK counts by columns: what is lower here is upper there.

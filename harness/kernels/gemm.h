@@ -20,15 +20,16 @@ void MultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b, Ma
 void BlasMultiplyTransposed(MatrixView<const float> a, MatrixView<const float> b,
                             MatrixView<float> c);
 
-// c = a b. a: (m, k), b: (k, n), c: (m, n).
-void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c);
+// c = a b, or c += a b. a: (m, k), b: (k, n), c: (m, n).
+void Multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+              bool accumulate = false);
 
 // c = c - a b. a: (m, k), b: (k, n), c: (m, n).
 void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c);
 
-// c = a^T b. a: (k, m), b: (k, n), c: (m, n).
+// c = a^T b, or c += a^T b. a: (k, m), b: (k, n), c: (m, n).
 void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> b,
-                             MatrixView<float> c);
+                             MatrixView<float> c, bool accumulate = false);
 
 // Factorizations of the LAPACK that comes with OpenBLAS, in double, in place, one thread. The bits
 // depend on stride and alignment too: give them a Matrix of its own.

@@ -95,7 +95,8 @@ void CellAtWork::RoundReaders(Tap tap, const CalibratedBlock& block, BlockWeight
                       .limits = block.limits[reader].view(),
                       .activations = block.FormatFor(inputs.channel_max),
                       .note = block.notes[reader],
-                      .threads = threads_},
+                      .threads = threads_,
+                      .keep_start = task.keep_starts},
                      linear);
     }
     Done(1, progress, task.name.empty() ? linear.name : linear.name + " " + task.name);

@@ -31,7 +31,8 @@ enum class Form : uint8_t {
 
 constexpr std::array kSeconds = {&QuantizeSeconds::forward,   &QuantizeSeconds::statistics,
                                  &QuantizeSeconds::transform, &QuantizeSeconds::round,
-                                 &QuantizeSeconds::report,    &QuantizeSeconds::shared};
+                                 &QuantizeSeconds::report,    &QuantizeSeconds::train,
+                                 &QuantizeSeconds::shared};
 static_assert(sizeof(QuantizeSeconds) == kSeconds.size() * sizeof(double));
 
 // All linears, whose weights share storage where the head is tied: that one is of the embedding.
@@ -295,6 +296,7 @@ bool WriteModel(const ModelWeights& original, const std::vector<PlannedLinear>& 
 
   std::string bytes;
   for (const auto part : kSeconds) Put(bytes, model.seconds.*part);
+  PutList(bytes, model.losses);
   Put(bytes, uint64_t{model.layers.size()});
   for (const LayerReport& layer : model.layers) PutReport(layer, bytes);
   for (const BlockWeights& block : model.weights.blocks) {
@@ -317,6 +319,7 @@ std::optional<QuantizedModel> ReadModel(std::string_view bytes, const ModelWeigh
   QuantizedModel model{original};
   KeptReader reader(bytes);
   for (const auto part : kSeconds) model.seconds.*part = reader.Number<double>();
+  model.losses = reader.Some<std::vector<double>>();
   const auto layers = reader.Number<uint64_t>();
   reader.Require(layers <= plan.size());
   for (uint64_t i = 0; reader.good() && i < layers; ++i)

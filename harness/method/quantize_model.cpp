@@ -31,8 +31,9 @@ std::vector<LayerReport> RoundAll(const QuantizeTask& task, size_t threads,
   for (size_t i = 0; i < task.plan.size(); ++i) {
     if (task.plan[i].scheme) chosen.push_back(i);
   }
-  const LinearContext looked_up{},
-      multiplied{.activations = DynamicFormat(task.method.activations)};
+  const LinearContext looked_up{.keep_start = task.keep_starts},
+      multiplied{.activations = DynamicFormat(task.method.activations),
+                 .keep_start = task.keep_starts};
   std::vector<LayerReport> layers(chosen.size());
   std::mutex mutex;
   ParallelFor(chosen.size(), threads, [&](size_t i, size_t) {
@@ -150,7 +151,7 @@ QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weig
                              const std::vector<PlannedLinear>& plan, const Method& method,
                              const CalibrationData* calibration, const QuantizeOptions& options) {
   QuantizedModel result;
-  const QuantizeTask task{plan, method, calibration, options.products, {}};
+  const QuantizeTask task{plan, method, calibration, options.products, {}, false};
   QuantizeModels(config, weights, std::span(&task, 1), options.threads,
                  {.progress = options.progress,
                   .finished = [&](size_t, QuantizedModel made) { result = std::move(made); },

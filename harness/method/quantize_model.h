@@ -21,15 +21,17 @@ struct QuantizeSeconds {
   double statistics = 0;  // products of the inputs (Gram matrices)
   double transform = 0, round = 0;
   double report = 0;  // the errors of the layer report
+  double train = 0;   // of all steps
   double shared = 0;  // of all that, what was done for other models at the same time
 
-  double Total() const { return forward + statistics + transform + round + report; }
+  double Total() const { return forward + statistics + transform + round + report + train; }
 };
 
 struct QuantizedModel {
   ModelWeights weights;
   std::vector<LayerReport> layers{};  // the quantized ones, in the model's order
   QuantizeSeconds seconds{};
+  std::vector<double> losses{};  // of training, before each step; empty: it was not trained
 };
 
 struct QuantizeOptions {
@@ -56,7 +58,8 @@ struct QuantizeTask {
   const Method& method;
   const CalibrationData* calibration = nullptr;  // the same object where tasks read the same text
   Products products = Products::kSimulated;
-  std::string name{};  // for progress
+  std::string name{};        // for progress
+  bool keep_starts = false;  // for LayerReport::start
 };
 
 // What is said of tasks while they are at work, by their number; one call at a time.
@@ -70,10 +73,10 @@ struct QuantizeCallbacks {
 };
 
 // QuantizeModel for each task, with the same bits as alone, whatever the others are; but what
-// several ask for of the same inputs is done once: passes over the calibration text, sums, searches.
-// Tasks of one calibration text read the same inputs in every block where it is not `sequential`;
-// where it is, in the first block, and on as long as their quantized blocks are the same. Hidden
-// states are held as often as MostStores says.
+// several ask for of the same inputs is done once: passes over the calibration text, sums,
+// searches. Tasks of one calibration text read the same inputs in every block where it is not
+// `sequential`; where it is, in the first block, and on as long as their quantized blocks are the
+// same. Hidden states are held as often as MostStores says.
 void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
                     std::span<const QuantizeTask> tasks, size_t threads,
                     const QuantizeCallbacks& callbacks);

@@ -34,9 +34,15 @@ double SumOf(size_t n, const Term& term) {
   return std::accumulate(std::begin(sums), std::end(sums), 0.0);
 }
 
-// Compares the weights with the grid and its codes, row by row.
-void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
-                   LayerReport& report) {
+// As LayerReport::start.
+float StartOf(float weight, float value, float limit, const Grid& grid) {
+  const float cut = std::clamp(weight, -limit, limit);
+  return grid.Nearest(cut).value == value ? cut : value;
+}
+
+// Compares the weights with the grid and its codes, row by row. `start`: is filled, unless empty.
+void ReportWeights(MatrixView<const float> weights, MatrixView<const float> limits,
+                   const PackedMatrix& packed, MatrixView<float> start, LayerReport& report) {
   std::vector<float> decoded(weights.cols());
   double squares = 0;
   size_t clipped = 0;
@@ -49,10 +55,13 @@ void ReportWeights(MatrixView<const float> weights, const PackedMatrix& packed,
       report.scale_min = std::min(report.scale_min, grid.scale());
       report.scale_max = std::max(report.scale_max, grid.scale());
       const ValueRange reach = grid.Reach();
+      const float limit =
+          limits.empty() ? std::numeric_limits<float>::infinity() : limits(shape.RowOf(r), s);
       for (const size_t end = shape.End(s); p < end; ++p) {
         const size_t c = packed.order().empty() ? p : packed.order()[p];
         clipped += weights(r, c) > reach.hi || weights(r, c) < reach.lo;
         squares += Square(weights(r, c) - decoded[c]);
+        if (!start.empty()) start(r, c) = StartOf(weights(r, c), decoded[c], limit, grid);
       }
     }
   }
@@ -123,7 +132,10 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
     report.note = Joined(context.note, rounded.note);
     if (packed->exponent() != 0)
       report.note = Joined(report.note, fmt::format("scales times 2^{}", packed->exponent()));
-    ReportWeights(values.view(), *packed, report);
+    Matrix<float> begin =
+        context.keep_start ? Matrix<float>(values.rows(), values.cols()) : Matrix<float>();
+    ReportWeights(values.view(), context.limits, *packed, begin.view(), report);
+    if (context.keep_start) report.start = std::make_shared<const Matrix<float>>(std::move(begin));
     if (context.inputs != nullptr) ReportOutputs(values.view(), linear, context, report);
     return report;
   } catch (const Interrupted&) {

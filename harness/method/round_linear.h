@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -28,7 +29,10 @@ struct LayerReport {
   float scale_min = 0, scale_max = 0;
   double clipped_share = 0;  // weights beyond their grid's ends by more than half a step
   std::string note;          // what the method decided
-  double seconds = 0;        // of the rounder
+  // What training would begin with, where that is asked for: each weight, cut at its limit, where
+  // rounding it to nearest gives its code; where the method gave it another, what that stands for.
+  std::shared_ptr<const Matrix<float>> start{};
+  double seconds = 0;  // of the rounder
 };
 
 // What of a calibrated block concerns one of its linears; all empty for an uncalibrated one.
@@ -38,6 +42,7 @@ struct LinearContext {
   std::optional<ActivationFormat> activations{};
   std::string note{};
   size_t threads = 1;
+  bool keep_start = false;  // for LayerReport::start
 };
 
 // Rounds the linear in place as planned (it has a scheme). Throws Error naming it where its rounder

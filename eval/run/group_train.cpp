@@ -1,0 +1,131 @@
+#include "eval/run/group_train.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eval/run/training_checkpoint.h"
+#include "eval/support/progress_bar.h"
+#include "harness/base/clock.h"
+#include "harness/base/error.h"
+#include "harness/base/team.h"
+#include "harness/train/trainer.h"
+#include "quantizers/registry.h"
+
+namespace quantref {
+namespace {
+
+const Rounder& ToNearest() { return *FindRounder("rtn"); }
+
+Matrix<float> CopyOfStart(const Matrix<float>& from) {
+  Matrix<float> to(from.rows(), from.cols());
+  std::copy_n(from.data(), from.rows() * from.cols(), to.data());
+  return to;
+}
+
+// What training begins with: of matrices that were rounded what stood before, as far as that gives
+// their codes.
+ModelWeights StartOf(const QuantizedModel& made) {
+  std::map<std::string, const Matrix<float>*> starts;
+  for (const LayerReport& layer : made.layers) starts[layer.name] = layer.start.get();
+  ModelWeights weights = made.weights;
+  for (Linear* linear : AllLinears(weights)) {
+    const auto start = starts.find(linear->name);
+    if (start != starts.end()) linear->weight = Weight(CopyOfStart(*start->second));
+  }
+  return weights;
+}
+
+// The windows of a step, one behind the other.
+std::vector<uint32_t> BatchOf(const CalibrationSet& text, size_t step, size_t windows) {
+  std::vector<uint32_t> ids;
+  for (size_t w = step * windows; w < (step + 1) * windows; ++w)
+    ids.insert(ids.end(), text.data.samples[w].begin(), text.data.samples[w].end());
+  return ids;
+}
+
+std::vector<double> TakeSteps(const GroupContext& group, const GroupCell& cell,
+                              const TrainSpec& spec, Trainer& trainer,
+                              const std::function<void(size_t step)>& kept) {
+  const TrainingCheckpoint checkpoint(group, cell);
+  const size_t every = cell.config->finetune.checkpoint;
+  std::vector<double> losses;
+  if (cell.goes_on && !checkpoint.Take(trainer, losses)) {
+    throw Error("the checkpoint is not of this training", checkpoint.file().string(),
+                "remove it to train from the beginning");
+  }
+  ProgressBar bar(fmt::format("training {} {}", cell.config->name, cell.label), group.options.quiet,
+                  group.eta, RunEta::Kind::kTrain);
+  for (size_t step = trainer.steps_done(); step < spec.steps; ++step) {
+    losses.push_back(trainer.Step(BatchOf(*cell.training, step, spec.batch)));
+    group.CheckInputs();
+    bar.Update(step + 1, spec.steps, fmt::format("loss {:.4f}", losses.back()));
+    const bool due = every > 0 && (step + 1) % every == 0 && step + 1 < spec.steps;
+    if (due && checkpoint.Keep(trainer, losses)) kept(step + 1);
+  }
+  return losses;
+}
+
+// Codes of the trained weights, all by rounding to nearest, whoever made those at the start.
+QuantizedModel RoundTrained(const GroupContext& group, const GroupCell& cell,
+                            const ModelWeights& weights) {
+  std::vector<PlannedLinear> plan = cell.plan;
+  for (PlannedLinear& linear : plan) linear.method.clear();
+  const Method method{.transforms = {}, .rounder = &ToNearest(), .other_rounders = {}};
+  QuantizedModel made = QuantizeModel(
+      group.model->config, weights, plan, method, nullptr,
+      {.threads = group.threads,
+       .products = cell.config->path.kernels ? Products::kKernel : Products::kSimulated});
+  for (LayerReport& layer : made.layers) layer.method = kQatMethod;
+  return made;
+}
+
+}  // namespace
+
+bool BeginsQuantized(const GroupCell& cell) {
+  if (cell.spec->training == Training::kFull || cell.goes_on) return false;
+  const auto other = [](const PlannedLinear& linear) {
+    return !linear.method.empty() && linear.method != ToNearest().name();
+  };
+  return !cell.method.transforms.empty() || cell.method.rounder != &ToNearest() ||
+         std::any_of(cell.plan.begin(), cell.plan.end(), other);
+}
+
+void CheckTrains(const GroupContext& group, const GroupCell& cell) {
+  CheckTrainable(group.model->config);
+  CheckTrainedPlan(cell.plan);
+  if (cell.spec->training == Training::kQat && cell.spec->activations)
+    throw Error("training beside rounded activations is not supported", cell.label,
+                "activations: none");
+}
+
+void TrainCell(const GroupContext& group, GroupCell& cell,
+               const std::function<void(size_t step)>& kept) {
+  const Clock::time_point start = Clock::now();
+  const ModelWeights& reference = group.model->weights;
+  const ModelWeights begin = BeginsQuantized(cell) ? StartOf(cell.quantized) : reference;
+  QuantizeSeconds seconds = cell.quantized.seconds;
+  cell.quantized = {};
+  TrainSpec spec = cell.spec->TrainedBy(cell.config->finetune);
+  spec.length = cell.training->length;
+  Team team(group.threads);
+  std::vector<double> losses;
+  ModelWeights trained;
+  {
+    Trainer trainer(group.model->config, reference, begin, cell.plan, spec, &team);
+    losses = TakeSteps(group, cell, spec, trainer, kept);
+    trained = trainer.Weights();
+  }
+  seconds.train = Since(start);
+  cell.quantized = RoundTrained(group, cell, trained);
+  seconds.round += cell.quantized.seconds.round;
+  cell.quantized.seconds = seconds;
+  cell.quantized.losses = std::move(losses);
+}
+
+}  // namespace quantref

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+#include "eval/run/group_cell.h"
+#include "eval/run/group_context.h"
+
+namespace quantref {
+
+// Whether the cell's training begins with what its method makes of the weights, and neither with
+// the reference's own nor with a checkpoint.
+bool BeginsQuantized(const GroupCell& cell);
+
+// Throws Error where the cell asks for what cannot be trained.
+void CheckTrains(const GroupContext& group, const GroupCell& cell);
+
+// Trains the cell's weights, which are those that its method made where it BeginsQuantized, on its
+// training text, and rounds them to nearest in the end. Shows how far it is, and the loss. Keeps
+// checkpoints as the config says, and tells of each.
+void TrainCell(const GroupContext& group, GroupCell& cell,
+               const std::function<void(size_t step)>& kept);
+
+}  // namespace quantref

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "eval/run/group_cell.h"
+#include "eval/run/group_context.h"
+#include "harness/train/trainer.h"
+
+namespace quantref {
+
+inline constexpr char kCheckpointStart[] = ".training-";  // of its file's name
+
+// Where a cell's training is, in the folder of the records, for --resume: the trainer's state and
+// the losses until then, under the key of the cell (kept_cells.h).
+class TrainingCheckpoint {
+ public:
+  TrainingCheckpoint(const GroupContext& group, const GroupCell& cell);
+
+  const std::filesystem::path& file() const { return file_; }
+
+  // Whether there is one to go on from, whole and of this cell, and the run is to; says so where
+  // one is there that cannot be used.
+  bool IsThere() const;
+  // Puts it into the trainer. False where IsThere is, or it is of another trainer.
+  bool Take(Trainer& trainer, std::vector<double>& losses) const;
+  // A disk that is full ends nothing: returns false, and says so.
+  bool Keep(const Trainer& trainer, const std::vector<double>& losses) const;
+  void Remove() const noexcept;
+
+ private:
+  std::string Payload() const;  // "": none that can be used
+
+  const GroupContext& group_;
+  std::string name_, key_;
+  std::filesystem::path file_;
+};
+
+}  // namespace quantref
