@@ -92,16 +92,17 @@ Matrix<float> CheckLinears(const Transformer& simulated, const Transformer& kern
 size_t GapTokens(const ModelWeights& kernel, size_t window) {
   size_t tokens = std::min(window, kGapPositions);
   for (const Linear* linear : AllLinears(kernel)) {
-    if (linear->weight.tiled() != nullptr) tokens = GapTokens(linear->activations, tokens);
+    if (linear->weight.tiled() != nullptr)
+      tokens = GapTokens(linear->activations, tokens, FormOfCodes(linear->weight));
   }
   return tokens;
 }
 
 }  // namespace
 
-size_t GapTokens(const std::optional<ActivationFormat>& activations, size_t window) {
+size_t GapTokens(const std::optional<ActivationFormat>& activations, size_t window, CodeForm form) {
   size_t tokens = std::min(window, kGapPositions);
-  while (tokens > 1 && !MultipliesCodes(activations, tokens)) --tokens;
+  while (tokens > 1 && !MultipliesCodes(activations, tokens, form)) --tokens;
   return tokens;
 }
 

@@ -52,9 +52,10 @@ struct GapLimits {
 
 inline constexpr size_t kGapPositions = 512;  // the most that are compared
 // Of a window of so many tokens, as many as are compared: so few that the codes themselves are
-// multiplied with inputs that are rounded so. With more, some instruction sets decode panels for
-// both ways, which would compare nothing.
-size_t GapTokens(const std::optional<ActivationFormat>& activations, size_t window);
+// multiplied with inputs that are rounded so, and stand in that form. With more, some instruction
+// sets decode panels for both ways, which would compare nothing.
+size_t GapTokens(const std::optional<ActivationFormat>& activations, size_t window,
+                 CodeForm form = CodeForm::kPlain);
 
 // Throws Error where a logit is not finite.
 PathGap MeasureGap(const Transformer& simulated, const Transformer& kernel,

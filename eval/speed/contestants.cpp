@@ -10,6 +10,7 @@
 #include "harness/kernels/check_products.h"
 #include "harness/kernels/quantize_activations.h"
 #include "harness/model/ops.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -48,11 +49,13 @@ std::optional<DenseRows> KeptOutliers(const Linear& linear) {
 
 std::string OpName(const KernelKey& key) {
   if (key.dense) return DenseTypeName(*key.dense);
-  const std::string scheme = SchemeName(key.scheme);  // "int4 g128 asym"
+  const std::string scheme = SchemeName(key.scheme);  // "int4 g128 asym", "nf4 g64"
+  const size_t end = scheme.find(' ');
+  const std::string format = key.scheme.format->affine() ? fmt::format("w{}", key.scheme.bits)
+                                                         : scheme.substr(0, end) + " ";
   const auto& rounded = key.activations;
   const bool codes = rounded && DynamicFormat(rounded)->HasIntegerProducts();
-  std::string name = fmt::format("w{}a{}{}", key.scheme.bits, codes ? rounded->bits : 16,
-                                 scheme.substr(scheme.find(' ')));
+  std::string name = fmt::format("{}a{}{}", format, codes ? rounded->bits : 16, scheme.substr(end));
   if (rounded && !codes) name += " " + ActivationName(*rounded);
   if (codes && !rounded->per_token) name += rounded->dynamic ? " tensor" : " tensor static";
   if (codes && rounded->outliers) name += " " + OutlierName(*rounded->outliers);
@@ -117,7 +120,8 @@ void Contestant::Run(MatrixView<const float> x, MatrixView<float> y, LinearScrat
 
 bool Contestant::IsRight(MatrixView<const float> x, MatrixView<const float> y, Rng& rng) const {
   const Weight& weight = copies_[last_].weight;
-  if (weight.tiled() != nullptr && MultipliesCodes(format_.activations, x.rows()))
+  if (weight.tiled() != nullptr &&
+      MultipliesCodes(format_.activations, x.rows(), FormOfCodes(weight)))
     return EqualsReference(x, format_.activations, *weight.tiled(), y, rng,
                            KeptOutliers(copies_[last_]));
   if (weight.tiled() != nullptr) {  // read as decoded panels, in FP32 products

@@ -20,8 +20,8 @@ struct KernelKey {
 };
 
 // As records and tables print it: "w4a16 g128 asym", "w8a8 row sym tensor static", "w8a8 row sym
-// fp16>=6", "fp16"; with a16 what is rounded to values that are multiplied as FP32 activations are,
-// "w4a16 g128 asym a-mxfp4 g32".
+// fp16>=6", "nf4 a16 g64", "fp16"; with a16 what is rounded to values that are multiplied as FP32
+// activations are, "w4a16 g128 asym a-mxfp4 g32".
 std::string OpName(const KernelKey& key);
 
 }  // namespace quantref

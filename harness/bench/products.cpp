@@ -17,6 +17,7 @@
 #include "harness/kernels/probes.h"
 #include "harness/kernels/qgemm.h"
 #include "harness/kernels/thin_gemm.h"
+#include "harness/quant/format.h"
 #ifdef QUANTREF_ONEDNN
 #include "harness/bench/onednn_product.h"
 #endif
@@ -31,9 +32,16 @@ struct Format {
 
 const std::map<std::string, Format>& Formats() {
   constexpr auto kRow = Granularity::kRow;
+  const auto table = [](const char* name) { return SchemeOf(*FindFormat(name)); };
   static const std::map<std::string, Format> formats = {
       {"w4a16_g128", {{.bits = 4, .group = 128}, {}}},
+      {"w4a16_g64", {{.bits = 4, .group = 64}, {}}},
       {"w4a16_g32", {{.bits = 4, .group = 32}, {}}},
+      {"nf4a16_g64", {table("nf4"), {}}},
+      {"fp4a16_g64", {table("fp4"), {}}},
+      {"mxfp4a16", {table("mxfp4"), {}}},
+      {"mxfp4a8", {table("mxfp4"), ActivationFormat{}}},
+      {"nvfp4a16", {table("nvfp4"), {}}},
       {"w4a8_g128", {{.bits = 4, .group = 128}, ActivationFormat{}}},
       {"w4a8_g32", {{.bits = 4, .group = 32}, ActivationFormat{}}},
       {"w4a16_row", {{.bits = 4, .granularity = kRow}, {}}},

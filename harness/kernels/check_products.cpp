@@ -52,6 +52,20 @@ double Value(const DenseRows& w, size_t row, size_t col) {
   return static_cast<double>(static_cast<const float*>(w.data)[at]);
 }
 
+// A panel by the scalar kernels, which need no scratch.
+void MultiplyReference(const QuantizedInputs& x, const TiledMatrix& w, size_t panel,
+                       MatrixView<float> y) {
+  const QgemmWeights& plain = w.plain();
+  if (plain.form != CodeForm::kCodebook) {
+    const Qgemm gemm = {plain, x.plain(), y.data(), y.stride()};
+    return QgemmOpsFor(Isa::kScalar).multiply(gemm, panel, panel + 1, nullptr);
+  }
+  const MatrixView<const float> rows = x.by_position();
+  CodebookKernelsFor(Isa::kScalar)
+      .multiply({plain, w.levels(), rows.data(), rows.stride(), rows.rows(), y.data(), y.stride()},
+                panel, panel + 1, nullptr);
+}
+
 }  // namespace
 
 bool EqualsReference(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
@@ -71,11 +85,10 @@ bool EqualsReference(MatrixView<const float> x, const std::optional<ActivationFo
   OutlierProduct product;
   product.Pack(sample.view(), w, outliers, Isa::kScalar);
   Matrix<float> scratch;
-  const Qgemm gemm = {w.plain(), inputs.plain(), expected.data(), expected.cols()};
   const size_t panels = (w.rows() + kPanelRows - 1) / kPanelRows;
   for (const size_t panel : Drawn(panels, kPanels, rng)) {
-    QgemmOpsFor(Isa::kScalar).multiply(gemm, panel, panel + 1, nullptr);
     const size_t first = panel * kPanelRows, count = std::min(kPanelRows, w.rows() - first);
+    MultiplyReference(inputs, w, panel, expected.view());
     if (!outliers.empty())
       product.Add(w, outlier_weights, first, count, expected.view(), scratch, Isa::kScalar);
     for (size_t i = 0; i < tokens.size(); ++i) {

@@ -10,23 +10,16 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kMostProducts = 16;
-
 void DecodeGroup(const VectorOps& ops, const Grid& grid, const NumberFormat& format,
                  std::span<const uint8_t> codes, float* values) {
   if (format.evenly_spaced()) {
     const float zero = format.affine() ? static_cast<float>(grid.affine().zero) : grid.zero();
     return ops.decode_codes(codes.data(), codes.size(), grid.scale(), zero, values);
   }
-  // Products are made once for each code where that is less work.
-  float products[kMostProducts];
-  const size_t size = format.levels.size();
-  if (size > kMostProducts || size >= codes.size()) {
-    for (size_t i = 0; i < codes.size(); ++i) values[i] = grid.Decode(codes[i]);
-    return;
-  }
-  for (size_t code = 0; code < size; ++code) products[code] = grid.Decode(static_cast<int>(code));
-  for (size_t i = 0; i < codes.size(); ++i) values[i] = products[codes[i]];
+  const LevelTable& levels = format.levels;
+  if (levels.size() == kLookUpSize)
+    return ops.look_up(codes.data(), codes.size(), levels.by_code(), grid.scale(), values);
+  for (size_t i = 0; i < codes.size(); ++i) values[i] = grid.Decode(codes[i]);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "harness/base/check.h"
 #include "harness/kernels/outlier_product.h"
 #include "harness/kernels/qgemm_rows.h"
+#include "harness/kernels/quantize_activations.h"
 
 namespace quantref {
 namespace {
@@ -54,16 +55,44 @@ const QgemmOps& QgemmOpsFor(Isa isa) {
   return kScalarQgemm;
 }
 
+const CodebookKernels& CodebookKernelsFor(Isa isa) {
+  return isa == Isa::kScalar ? kScalarCodebook : kAvx2Codebook;
+}
+
+// What a codebook is multiplied with: rounded activations, by position.
+void QuantizedInputs::Order(MatrixView<const float> x,
+                            const std::optional<ActivationFormat>& format, const TiledMatrix& w,
+                            Team* team) {
+  const MatrixView<float> rows(Grown(floats_, x.rows() * x.cols()), x.rows(), x.cols());
+  by_position_ = rows;
+  inputs_ = {};
+  inputs_.tokens = x.rows();
+  if (format) {
+    QuantizeActivations(*format, x, rows);
+    x = rows;
+  }
+  float* buffers = Grown(rows_, x.cols() * TeamThreads(team));
+  RunOn(team, x.rows(), [&](size_t t, size_t worker) {
+    const float* row = InOrder(w.order(), x.row(t), buffers + worker * x.cols());
+    if (row != rows.row(t)) std::copy_n(row, x.cols(), rows.row(t));
+  });
+}
+
 void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
                            const TiledMatrix& w, Isa isa, Team* team,
                            std::span<const uint32_t> outliers) {
   QR_CHECK_EQ(x.cols(), w.cols());
   QR_CHECK(outliers.empty() || (format && format->outliers));
   const QgemmWeights& plain = w.plain();
+  if (plain.form == CodeForm::kCodebook) {
+    QR_CHECK(outliers.empty());
+    return Order(x, format, w, team);
+  }
   const QgemmOps& ops = QgemmOpsFor(isa);
   const size_t tokens = x.rows(), digits = format ? 1 : kMaxDigits, rows = tokens * digits;
   inputs_ = {.values = Grown(values_, rows * RowTerms(plain)),
              .sums = Grown(sums_, rows * plain.groups),
+             .totals = Grown(totals_, plain.rests_at > 0 ? tokens * plain.groups : 0),
              .scales = Grown(scales_, tokens),
              .tokens = tokens,
              .digits = digits};
@@ -97,10 +126,18 @@ void MultiplyQuantized(const QuantizedInputs& x, const TiledMatrix& w, size_t fi
   QR_CHECK_LE(first + count, w.rows());
   QR_CHECK_EQ(first % kQgemmTile, 0u);
   QR_CHECK(count % kQgemmTile == 0 || first + count == w.rows());
+  const size_t begin = first / kPanelRows, end = (first + count + kPanelRows - 1) / kPanelRows;
+  if (w.plain().form == CodeForm::kCodebook) {
+    const CodebookKernels& kernels = CodebookKernelsFor(isa);
+    const MatrixView<const float> rows = x.by_position();
+    kernels.multiply(
+        {w.plain(), w.levels(), rows.data(), rows.stride(), rows.rows(), y.data(), y.stride()},
+        begin, end, Grown(scratch, kernels.scratch_bytes));
+    return;
+  }
   const QgemmOps& ops = QgemmOpsFor(isa);
   const Qgemm gemm = {w.plain(), x.plain(), y.data(), y.stride()};
-  ops.multiply(gemm, first / kPanelRows, (first + count + kPanelRows - 1) / kPanelRows,
-               Grown(scratch, ops.scratch_bytes(gemm)));
+  ops.multiply(gemm, begin, end, Grown(scratch, ops.scratch_bytes(gemm)));
 }
 
 }  // namespace quantref

@@ -7,6 +7,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/base/team.h"
+#include "harness/kernels/codebook_kernels.h"
 #include "harness/kernels/isa.h"
 #include "harness/kernels/qgemm_kernels.h"
 #include "harness/kernels/tiled_matrix.h"
@@ -14,11 +15,13 @@
 
 namespace quantref {
 
-// Products of activations with packed integer weights, in integers (qgemm_kernels.h says which
-// sums, and that every instruction set gives the same bits).
+// Products of activations with packed weights, in integers (qgemm_kernels.h and codebook_kernels.h
+// say which sums, and that every instruction set gives the same bits).
 //   activations of b <= 8 bits (w8a8, w4a8, ...): their codes times the weights' codes
 //   FP32 activations (w4a16, ...): fixed-point numbers of 24 bits, one scale a token, so that the
 //   error is that of FP32 beside the token's largest activation
+//   a codebook (nf4, ...): activations, rounded where the format says so, times every level as
+//   fixed-point numbers of 23 bits, one scale a token and 256 inputs, looked up by code
 
 // Packed activations; keeps its memory from call to call.
 class QuantizedInputs {
@@ -29,12 +32,19 @@ class QuantizedInputs {
             const TiledMatrix& w, Isa isa = ActiveIsa(), Team* team = nullptr,
             std::span<const uint32_t> outliers = {});
   const QgemmInputs& plain() const { return inputs_; }
+  MatrixView<const float> by_position() const { return by_position_; }  // for a codebook
 
  private:
+  void Order(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
+             const TiledMatrix& w, Team* team);
+
   QgemmInputs inputs_{};
   Matrix<int8_t> values_;
   Matrix<int32_t> sums_;
-  Matrix<float> scales_, rows_;  // rows_: as they are packed, where that is not as x has them
+  Matrix<float> totals_, scales_;
+  Matrix<float> rows_;    // as they are packed, where that is not as x has them
+  Matrix<float> floats_;  // of a codebook
+  MatrixView<const float> by_position_;
 };
 
 // y (T, out), from Pack's inputs for this matrix: of outputs [first, first + count), which begin at
@@ -45,5 +55,6 @@ void MultiplyQuantized(const QuantizedInputs& x, const TiledMatrix& w, size_t fi
                        MatrixView<float> y, Matrix<uint8_t>& scratch, Isa isa = ActiveIsa());
 
 const QgemmOps& QgemmOpsFor(Isa isa);
+const CodebookKernels& CodebookKernelsFor(Isa isa);  // AVX-512 and AMX: AVX2's
 
 }  // namespace quantref

@@ -45,16 +45,17 @@ __m512i ZeroBytes(const uint8_t* zeros) {
 }
 
 // Groups [first, end) of a panel, whose codes are at `from`, as code - zero.
-template <int kBits>
+template <int kCodes>
 void UnpackCentred(const QgemmWeights& w, const uint8_t* panel, size_t first, size_t end,
                    const uint8_t* from, uint8_t* to) {
+  const __m512i look_up = kCodes == kLookedCodes ? LookUpOf(w) : _mm512_setzero_si512();
   for (size_t g = first; g < end; ++g) {
     const __m512i zero = ZeroBytes(panel + w.zeros_at + g * kPanelRows);
     const size_t blocks = StepsOf(w, g) * w.step / kBlockTerms;
-    for (size_t b = 0; b < blocks; ++b, from += kRowBytes * kBits) {
+    for (size_t b = 0; b < blocks; ++b, from += kRowBytes * BitsOf(kCodes)) {
 #pragma GCC unroll 8
       for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r, to += kRowBytes)
-        _mm512_store_si512(to, _mm512_sub_epi8(CodesOf<kBits>(from, r), zero));
+        _mm512_store_si512(to, _mm512_sub_epi8(CodesOf<kCodes>(from, r, look_up), zero));
     }
   }
 }
@@ -74,6 +75,10 @@ const uint8_t* UnpackedCodes(const QgemmWeights& w, size_t panel, size_t first, 
   const uint8_t* from = PackedCodes(w, panel, first);
   const uint8_t* begin = w.panels + panel * w.panel_bytes;
   if (w.bits == 8) return from;
+  if (w.form == CodeForm::kLooked) {
+    UnpackCentred<kLookedCodes>(w, begin, first, end, from, to);
+    return to;
+  }
   if (w.bits == 4) UnpackCentred<4>(w, begin, first, end, from, to);
   if (w.bits == 3) UnpackCentred<3>(w, begin, first, end, from, to);
   if (w.bits == 2) UnpackCentred<2>(w, begin, first, end, from, to);

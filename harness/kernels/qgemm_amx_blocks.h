@@ -114,23 +114,29 @@ struct Corner {
 template <size_t kDigits, Codes kCodes>
 struct GroupFactors {
   GroupFactors(const Qgemm& gemm, const Stretch& stretch, size_t g, size_t row)
-      : pairs(gemm.inputs.sums + g * gemm.inputs.tokens * kDigits + row) {
+      : with_rests(gemm.weights.rests_at > 0),
+        pairs(gemm.inputs.sums + g * gemm.inputs.tokens * kDigits + row),
+        totals(gemm.inputs.totals + g * gemm.inputs.tokens + row / kDigits) {
     for (size_t p = 0; p < 2; ++p) {
       scales[p] = GroupScales(gemm.weights, stretch.panels[p], g);
       if constexpr (kCodes == Codes::kPlain)
         zeros[p] = GroupZeros(gemm.weights, stretch.panels[p], g);
+      if (with_rests) rests[p] = GroupRests(gemm.weights, stretch.panels[p], g);
     }
   }
   __m512 scales[2];
   __m512i zeros[2];
+  bool with_rests;
+  __m512 rests[2];
   const int32_t* pairs;
+  const float* totals;
 };
 
-// c += scale times a group's sums, for one token and one panel. `row` is the token's first in a
-// tile, sums that tile.
+// c += scale times a group's sums, for one token (of those that the factors begin with) and one
+// panel. `row` is the token's first in a tile, sums that tile.
 template <size_t kDigits, Codes kCodes>
 inline void Rescale(const GroupFactors<kDigits, kCodes>& factors, size_t p, const int32_t* sums,
-                    size_t row, const int32_t* pairs, float* outputs) {
+                    size_t row, size_t token, float* outputs) {
   __m512i digits[kDigits];
 #pragma GCC unroll 3
   for (size_t d = 0; d < kDigits; ++d) digits[d] = _mm512_load_si512(sums + 16 * (row + d));
@@ -138,8 +144,10 @@ inline void Rescale(const GroupFactors<kDigits, kCodes>& factors, size_t p, cons
   if constexpr (kCodes == Codes::kCentred) {
     f = Combine<kDigits>(digits);
   } else {
-    f = Combine<kDigits>(digits, factors.zeros[p], pairs);
+    f = Combine<kDigits>(digits, factors.zeros[p], factors.pairs + token * kDigits);
   }
+  if (factors.with_rests)
+    f = _mm512_fmadd_ps(factors.rests[p], _mm512_set1_ps(factors.totals[token]), f);
   _mm512_store_ps(outputs, _mm512_fmadd_ps(factors.scales[p], f, _mm512_load_ps(outputs)));
 }
 
@@ -190,8 +198,7 @@ void MultiplyBlocks(const Qgemm& gemm, const Stretch& stretch, const RowBlock bl
         const size_t all = b * heights[0] + row;
         for (size_t p = 0; p < 2; ++p) {
           Rescale<kDigits, kCodes>(factors, p, corner.sums[0] + (2 * b + p) * kTileWords, row,
-                                   factors.pairs + all,
-                                   corner.outputs[all / kDigits] + p * kPanelRows);
+                                   all / kDigits, corner.outputs[all / kDigits] + p * kPanelRows);
         }
       }
     }
@@ -255,7 +262,7 @@ class Pipeline {
     for (size_t i = kPart * kItems / kParts; i < (kPart + 1) * kItems / kParts; ++i) {
       const size_t token = i / 2, p = i % 2, b = token / kTokens;
       Rescale<kDigits, kCodes>(factors, p, sums + (2 * b + p) * kTileWords,
-                               token % kTokens * kDigits, factors.pairs + token * kDigits,
+                               token % kTokens * kDigits, token,
                                corner_.outputs[token] + p * kPanelRows);
     }
   }

@@ -5,8 +5,8 @@
 #include "harness/kernels/qgemm_rows.h"
 
 // Codes of 4 bits and fewer meet activations as bytes: sums of a pair's products fit 16 bits, and
-// so do a block's. Products of 8-bit codes need 32: they meet activations as 16-bit numbers, which
-// are made of the bytes once for all panels.
+// so do a block's, of looked-up codes half a block's. Products of 8-bit codes need 32: they meet
+// activations as 16-bit numbers, which are made of the bytes once for all panels.
 
 namespace quantref {
 namespace {
@@ -19,6 +19,11 @@ constexpr size_t kInputBytes = 1 << 18;  // of activations that stay in the L2 c
 constexpr size_t kAhead = 4096;          // bytes that are asked for before they are needed
 constexpr size_t kGroupsAhead = 8;
 
+// How codes are stored and what they stand for: as a template's argument the bits of kPlain, or
+// this of kLooked.
+constexpr int kLookedCodes = -4;
+constexpr int BitsOf(int codes) { return codes == kLookedCodes ? 4 : codes; }
+
 // Panels side by side for so many rows: as many sums as fit the registers. One row reads four
 // streams of memory in step, which one thread gets faster than one.
 constexpr size_t kPanelsFor[kMostRows + 1] = {0, 4, 2, 1, 1};
@@ -30,13 +35,16 @@ inline __m256i Load(const void* at) { return _mm256_load_si256(static_cast<const
 inline __m256i Bytes(int value) { return _mm256_set1_epi8(static_cast<char>(value)); }
 
 // Row r of the codes of 8 outputs, which begin at `half` of a block, a byte each.
-template <int kBits>
-inline __m256i CodesOf(const uint8_t* half, size_t r) {
+template <int kCodes>
+inline __m256i CodesOf(const uint8_t* half, size_t r, __m256i look_up) {
+  constexpr int kBits = BitsOf(kCodes);
   const auto field = [&](size_t row, size_t shift, int mask) {
     const __m256i bytes = Load(half + row * kRowBytes);
     const __m256i low = shift == 0 ? bytes : _mm256_srli_epi16(bytes, static_cast<int>(shift));
     return _mm256_and_si256(low, Bytes(mask));
   };
+  if constexpr (kCodes == kLookedCodes)
+    return _mm256_shuffle_epi8(look_up, field(r / 2, 4 * (r % 2), 15));
   if constexpr (kBits == 4) return field(r / 2, 4 * (r % 2), 15);
   const __m256i low = field(r / 4, 2 * (r % 4), 3);
   if constexpr (kBits == 2) return low;
@@ -51,25 +59,25 @@ inline __m256i Broadcast(const void* four_bytes) {
   return _mm256_set1_epi32(word);
 }
 
-// Adds a block's products to sums. Half h of the panels begins at halves[h], row v of the
-// activations at values + v * step.
-template <int kBits, size_t kHalves, size_t kRows>
-inline void AddBlock(const uint8_t* const* halves, const uint8_t* values, size_t step,
-                     __m256i* sums) {
+// Adds the products of rows [kFirst, kEnd) of a block to sums. Half h of the panels begins at
+// halves[h], row v of the activations at values + v * step.
+template <int kCodes, size_t kHalves, size_t kRows, size_t kFirst, size_t kEnd>
+inline void AddRows(const uint8_t* const* halves, const uint8_t* values, size_t step,
+                    __m256i look_up, __m256i* sums) {
   __m256i pairs[kHalves * kRows];
 #pragma GCC unroll 8
-  for (size_t r = 0; r < kBlockTerms / kDotTerms; ++r) {
+  for (size_t r = kFirst; r < kEnd; ++r) {
     __m256i x[kRows];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kRows; ++v) x[v] = Broadcast(values + v * step + kDotTerms * r);
 #pragma GCC unroll 8
     for (size_t h = 0; h < kHalves; ++h) {
-      const __m256i w = CodesOf<kBits>(halves[h], r);
+      const __m256i w = CodesOf<kCodes>(halves[h], r, look_up);
 #pragma GCC unroll 4
       for (size_t v = 0; v < kRows; ++v) {
         __m256i& sum = pairs[h * kRows + v];
         const __m256i products = _mm256_maddubs_epi16(w, x[v]);
-        sum = r == 0 ? products : _mm256_add_epi16(sum, products);
+        sum = r == kFirst ? products : _mm256_add_epi16(sum, products);
         KeepInRegister(sum);
       }
     }
@@ -77,6 +85,19 @@ inline void AddBlock(const uint8_t* const* halves, const uint8_t* values, size_t
 #pragma GCC unroll 8
   for (size_t i = 0; i < kHalves * kRows; ++i)
     sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs[i], _mm256_set1_epi16(1)));
+}
+
+// A block's products.
+template <int kCodes, size_t kHalves, size_t kRows>
+inline void AddBlock(const uint8_t* const* halves, const uint8_t* values, size_t step,
+                     __m256i look_up, __m256i* sums) {
+  constexpr size_t kAll = kBlockTerms / kDotTerms;
+  if constexpr (kCodes == kLookedCodes) {
+    AddRows<kCodes, kHalves, kRows, 0, kAll / 2>(halves, values, step, look_up, sums);
+    AddRows<kCodes, kHalves, kRows, kAll / 2, kAll>(halves, values, step, look_up, sums);
+  } else {
+    AddRows<kCodes, kHalves, kRows, 0, kAll>(halves, values, step, look_up, sums);
+  }
 }
 
 // The same for 8-bit codes, with values as Widen makes them.
@@ -138,9 +159,15 @@ inline void AskForBlock(const QgemmWeights& w, const uint8_t* panels, size_t at)
   }
 }
 
+inline __m256i LookUpOf(const QgemmWeights& w) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.look_up)));
+}
+
 // The sums over the codes of a group.
-template <int kBits, size_t kPanels, size_t kRows>
+template <int kCodes, size_t kPanels, size_t kRows>
 inline void SumGroup(const QgemmWeights& w, const Tile& tile, size_t g, __m256i* sums) {
+  constexpr int kBits = BitsOf(kCodes);
+  const __m256i look_up = kCodes == kLookedCodes ? LookUpOf(w) : _mm256_setzero_si256();
   constexpr size_t kHalves = 2 * kPanels, kBlockBytes = kRowBytes * kBits;
   const size_t group_terms = w.steps * w.step;
   const uint8_t* values = tile.values + g * group_terms * tile.height * ValueBytes(kBits);
@@ -157,10 +184,14 @@ inline void SumGroup(const QgemmWeights& w, const Tile& tile, size_t g, __m256i*
       if constexpr (kBits == 8) {
         AddWideBlock<kHalves, kRows>(halves, values + 2 * at, w.step, sums);
       } else {
-        AddBlock<kBits, kHalves, kRows>(halves, values + at, w.step, sums);
+        AddBlock<kCodes, kHalves, kRows>(halves, values + at, w.step, look_up, sums);
       }
     }
   }
+}
+
+inline size_t ScaleBytes(const QgemmWeights& w) {
+  return w.wide_scales ? sizeof(float) : sizeof(uint16_t);
 }
 
 // Asks for the scales and zero points of a group to come: they lie apart from the codes.
@@ -171,13 +202,14 @@ inline void AskForFactors(const QgemmWeights& w, const uint8_t* panels, size_t g
   const size_t at = (here ? g : g - w.groups) * kPanelRows;
 #pragma GCC unroll 4
   for (size_t p = 0; p < kPanels; ++p, panels += w.panel_bytes) {
-    __builtin_prefetch(panels + w.scales_at + at * sizeof(uint16_t));
+    __builtin_prefetch(panels + w.scales_at + at * ScaleBytes(w));
     __builtin_prefetch(panels + w.zeros_at + at);
   }
 }
 
 inline __m256 ScalesOf(const QgemmWeights& w, const uint8_t* panel, size_t g, size_t h) {
-  const uint8_t* at = panel + w.scales_at + (g * kPanelRows + 8 * h) * sizeof(uint16_t);
+  const uint8_t* at = panel + w.scales_at + (g * kPanelRows + 8 * h) * ScaleBytes(w);
+  if (w.wide_scales) return _mm256_loadu_ps(reinterpret_cast<const float*>(at));
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
 }
 
@@ -199,8 +231,13 @@ inline __m256 Combine(const __m256i* sums, __m256i zeros, const int32_t* pairs) 
   return _mm256_fmadd_ps(_mm256_set1_ps(65536), digit(2), low);
 }
 
+inline __m256 RestsOf(const QgemmWeights& w, const uint8_t* panel, size_t g, size_t h) {
+  const uint8_t* at = panel + w.rests_at + (g * kPanelRows + 8 * h) * sizeof(float);
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(at));
+}
+
 // The outputs of kPanels panels for kTokens tokens, into y (kTokens, 16 kPanels).
-template <int kBits, size_t kDigits, size_t kPanels, size_t kTokens>
+template <int kCodes, size_t kDigits, size_t kPanels, size_t kTokens>
 void MultiplyTile(const Qgemm& gemm, const Tile& tile, float* y) {
   constexpr size_t kHalves = 2 * kPanels, kRows = kDigits * kTokens;
   const QgemmWeights& w = gemm.weights;
@@ -209,7 +246,7 @@ void MultiplyTile(const Qgemm& gemm, const Tile& tile, float* y) {
   for (size_t g = 0; g < w.groups; ++g) {
     __m256i sums[kHalves * kRows];
     if (g + kGroupsAhead < 2 * w.groups) AskForFactors<kPanels>(w, tile.panels, g + kGroupsAhead);
-    SumGroup<kBits, kPanels, kRows>(w, tile, g, sums);
+    SumGroup<kCodes, kPanels, kRows>(w, tile, g, sums);
     const int32_t* pairs = gemm.inputs.sums + (g * gemm.inputs.tokens + tile.token) * kDigits;
 #pragma GCC unroll 8
     for (size_t h = 0; h < kHalves; ++h) {
@@ -218,8 +255,11 @@ void MultiplyTile(const Qgemm& gemm, const Tile& tile, float* y) {
       const __m256i zeros = ZerosOf(w, panel, g, h % 2);
 #pragma GCC unroll 4
       for (size_t t = 0; t < kTokens; ++t) {
-        const __m256 f =
-            Combine<kDigits>(sums + h * kRows + t * kDigits, zeros, pairs + t * kDigits);
+        __m256 f = Combine<kDigits>(sums + h * kRows + t * kDigits, zeros, pairs + t * kDigits);
+        if (w.rests_at > 0) {
+          const float total = gemm.inputs.totals[g * gemm.inputs.tokens + tile.token + t];
+          f = _mm256_fmadd_ps(RestsOf(w, panel, g, h % 2), _mm256_set1_ps(total), f);
+        }
         c[h * kTokens + t] = _mm256_fmadd_ps(scale, f, c[h * kTokens + t]);
       }
     }
@@ -237,22 +277,24 @@ struct TileFunctions {
   TileFunction* several[kMostRows + 1];
   TileFunction* single[kMostRows + 1];
 };
-template <int kBits>
+template <int kCodes>
 constexpr TileFunctions kTiles = {
-    {nullptr, MultiplyTile<kBits, 1, kPanelsFor[1], 1>, MultiplyTile<kBits, 1, kPanelsFor[2], 2>,
-     MultiplyTile<kBits, 1, kPanelsFor[3], 3>, MultiplyTile<kBits, 1, kPanelsFor[4], 4>},
-    {nullptr, MultiplyTile<kBits, 1, 1, 1>, MultiplyTile<kBits, 1, 1, 2>,
-     MultiplyTile<kBits, 1, 1, 3>, MultiplyTile<kBits, 1, 1, 4>}};
-template <int kBits>
+    {nullptr, MultiplyTile<kCodes, 1, kPanelsFor[1], 1>, MultiplyTile<kCodes, 1, kPanelsFor[2], 2>,
+     MultiplyTile<kCodes, 1, kPanelsFor[3], 3>, MultiplyTile<kCodes, 1, kPanelsFor[4], 4>},
+    {nullptr, MultiplyTile<kCodes, 1, 1, 1>, MultiplyTile<kCodes, 1, 1, 2>,
+     MultiplyTile<kCodes, 1, 1, 3>, MultiplyTile<kCodes, 1, 1, 4>}};
+template <int kCodes>
 constexpr TileFunctions kDigitTiles = {
-    {nullptr, MultiplyTile<kBits, kMaxDigits, kPanelsFor[kMaxDigits], 1>},
-    {nullptr, MultiplyTile<kBits, kMaxDigits, 1, 1>}};
+    {nullptr, MultiplyTile<kCodes, kMaxDigits, kPanelsFor[kMaxDigits], 1>},
+    {nullptr, MultiplyTile<kCodes, kMaxDigits, 1, 1>}};
 
-template <int kBits>
+template <int kCodes>
 const TileFunctions& TilesOf(size_t digits) {
-  return digits == 1 ? kTiles<kBits> : kDigitTiles<kBits>;
+  return digits == 1 ? kTiles<kCodes> : kDigitTiles<kCodes>;
 }
-const TileFunctions& TilesFor(int bits, size_t digits) {
+const TileFunctions& TilesFor(const QgemmWeights& w, size_t digits) {
+  if (w.form == CodeForm::kLooked) return TilesOf<kLookedCodes>(digits);
+  const int bits = w.bits;
   if (bits == 2) return TilesOf<2>(digits);
   if (bits == 3) return TilesOf<3>(digits);
   return bits == 4 ? TilesOf<4>(digits) : TilesOf<8>(digits);
@@ -261,7 +303,7 @@ const TileFunctions& TilesFor(int bits, size_t digits) {
 // Panels [first, end), for `tokens` tokens from tile.token.
 void MultiplyPanels(const Qgemm& gemm, size_t first, size_t end, size_t tokens, Tile tile) {
   const QgemmWeights& w = gemm.weights;
-  const TileFunctions& tiles = TilesFor(w.bits, gemm.inputs.digits);
+  const TileFunctions& tiles = TilesFor(w, gemm.inputs.digits);
   const size_t most = kPanelsFor[tokens * gemm.inputs.digits];
   for (size_t p = first; p < end;) {
     const bool several = end - p >= most;

@@ -53,15 +53,16 @@ inline void AskForFactors(const QgemmWeights& w, const Streams<kPanels>& streams
   const size_t skipped = g < w.groups ? 0 : kPanels * w.panel_bytes;
   for (const uint8_t* panel : streams.panels) {
     const auto* at = reinterpret_cast<const char*>(panel + skipped);
-    _mm_prefetch(at + w.scales_at + group * kPanelRows * sizeof(uint16_t), _MM_HINT_T0);
+    _mm_prefetch(at + w.scales_at + group * kPanelRows * ScaleBytes(w), _MM_HINT_T0);
     _mm_prefetch(at + w.zeros_at + group * kPanelRows, _MM_HINT_T0);
   }
 }
 
 // Adds the products of one group: sums[p][v] += row v times the codes of panel p.
-template <int kBits, size_t kRows, size_t kPanels>
+template <int kCodes, size_t kRows, size_t kPanels>
 inline void AddGroup(Streams<kPanels>& streams, const int8_t* values, size_t height, size_t step,
-                     size_t steps, __m512i sums[kPanels][kRows]) {
+                     size_t steps, __m512i look_up, __m512i sums[kPanels][kRows]) {
+  constexpr int kBits = BitsOf(kCodes);
   for (size_t s = 0; s < steps; ++s, values += height * step) {
     for (size_t at = 0; at < step; at += kBlockTerms, streams.at += kRowBytes * kBits) {
 #pragma GCC unroll 8
@@ -72,7 +73,7 @@ inline void AddGroup(Streams<kPanels>& streams, const int8_t* values, size_t hei
         __m512i w[kPanels];
 #pragma GCC unroll 6
         for (size_t p = 0; p < kPanels; ++p)
-          w[p] = CodesOf<kBits>(streams.panels[p] + streams.at, r);
+          w[p] = CodesOf<kCodes>(streams.panels[p] + streams.at, r, look_up);
 #pragma GCC unroll 16
         for (size_t v = 0; v < kRows; ++v) {
           const __m512i x = Broadcast(values + v * step + at + kDotTerms * r);
@@ -86,10 +87,11 @@ inline void AddGroup(Streams<kPanels>& streams, const int8_t* values, size_t hei
 }
 
 // The outputs of kPanels panels from the given one on, for kTokens tokens.
-template <int kBits, size_t kDigits, size_t kTokens, size_t kPanels>
+template <int kCodes, size_t kDigits, size_t kTokens, size_t kPanels>
 void MultiplyPanels(const Qgemm& gemm, size_t panel, const Rows& rows, size_t token) {
   constexpr size_t kRows = kDigits * kTokens;
   const QgemmWeights& w = gemm.weights;
+  const __m512i look_up = kCodes == kLookedCodes ? LookUpOf(w) : _mm512_setzero_si512();
   const size_t all_rows = gemm.inputs.tokens * kDigits;
   Streams<kPanels> streams = {{}, w.panel_bytes, 0};
   for (size_t p = 0; p < kPanels; ++p) streams.panels[p] = w.panels + (panel + p) * w.panel_bytes;
@@ -101,14 +103,18 @@ void MultiplyPanels(const Qgemm& gemm, size_t panel, const Rows& rows, size_t to
     for (auto& of_panel : sums)
       for (__m512i& sum : of_panel) sum = _mm512_setzero_si512();
     if (g + kGroupsAhead < 2 * w.groups) AskForFactors(w, streams, g + kGroupsAhead);
-    AddGroup<kBits, kRows, kPanels>(streams, rows.values + g * w.steps * rows.height * w.step,
-                                    rows.height, w.step, StepsOf(w, g), sums);
+    AddGroup<kCodes, kRows, kPanels>(streams, rows.values + g * w.steps * rows.height * w.step,
+                                     rows.height, w.step, StepsOf(w, g), look_up, sums);
     const int32_t* pairs = rows.sums + g * all_rows;
     for (size_t p = 0; p < kPanels; ++p) {
       const __m512 scale = GroupScales(w, streams.panels[p], g);
       const __m512i zeros = GroupZeros(w, streams.panels[p], g);
       for (size_t t = 0; t < kTokens; ++t) {
-        const __m512 f = Combine<kDigits>(sums[p] + t * kDigits, zeros, pairs + t * kDigits);
+        __m512 f = Combine<kDigits>(sums[p] + t * kDigits, zeros, pairs + t * kDigits);
+        if (w.rests_at > 0) {
+          const float total = gemm.inputs.totals[g * gemm.inputs.tokens + token + t];
+          f = _mm512_fmadd_ps(GroupRests(w, streams.panels[p], g), _mm512_set1_ps(total), f);
+        }
         c[p][t] = _mm512_fmadd_ps(scale, f, c[p][t]);
       }
     }
@@ -131,28 +137,31 @@ struct PanelKernel {
   PanelFunction* three;
   PanelFunction* one;
 };
-template <int kBits, size_t kDigits, size_t kTokens>
+template <int kCodes, size_t kDigits, size_t kTokens>
 constexpr PanelKernel MakeKernel() {
   constexpr size_t kRows = kDigits * kTokens;
-  PanelKernel kernel = {nullptr, nullptr, MultiplyPanels<kBits, kDigits, kTokens, 1>};
-  if constexpr (kRows <= 4) kernel.six = MultiplyPanels<kBits, kDigits, kTokens, 6>;
-  if constexpr (kRows <= 8) kernel.three = MultiplyPanels<kBits, kDigits, kTokens, 3>;
+  PanelKernel kernel = {nullptr, nullptr, MultiplyPanels<kCodes, kDigits, kTokens, 1>};
+  if constexpr (kRows <= 4) kernel.six = MultiplyPanels<kCodes, kDigits, kTokens, 6>;
+  if constexpr (kRows <= 8) kernel.three = MultiplyPanels<kCodes, kDigits, kTokens, 3>;
   return kernel;
 }
 
 constexpr size_t kMostTokens = 8;  // with one digit; with three, a block's five
-template <int kBits, size_t kDigits>
-constexpr PanelKernel kByTokens[kMostTokens] = {MakeKernel<kBits, kDigits, 1>(),
-                                                MakeKernel<kBits, kDigits, 2>(),
-                                                MakeKernel<kBits, kDigits, 3>(),
-                                                MakeKernel<kBits, kDigits, 4>(),
-                                                MakeKernel<kBits, kDigits, 5>(),
-                                                MakeKernel<kBits, kDigits, kDigits == 1 ? 6 : 5>(),
-                                                MakeKernel<kBits, kDigits, kDigits == 1 ? 7 : 5>(),
-                                                MakeKernel<kBits, kDigits, kDigits == 1 ? 8 : 5>()};
+template <int kCodes, size_t kDigits>
+constexpr PanelKernel kByTokens[kMostTokens] = {
+    MakeKernel<kCodes, kDigits, 1>(),
+    MakeKernel<kCodes, kDigits, 2>(),
+    MakeKernel<kCodes, kDigits, 3>(),
+    MakeKernel<kCodes, kDigits, 4>(),
+    MakeKernel<kCodes, kDigits, 5>(),
+    MakeKernel<kCodes, kDigits, kDigits == 1 ? 6 : 5>(),
+    MakeKernel<kCodes, kDigits, kDigits == 1 ? 7 : 5>(),
+    MakeKernel<kCodes, kDigits, kDigits == 1 ? 8 : 5>()};
 
 template <size_t kDigits>
-const PanelKernel* KernelsFor(int bits) {
+const PanelKernel* KernelsFor(const QgemmWeights& w) {
+  if (w.form == CodeForm::kLooked) return kByTokens<kLookedCodes, kDigits>;
+  const int bits = w.bits;
   if (bits == 2) return kByTokens<2, kDigits>;
   if (bits == 3) return kByTokens<3, kDigits>;
   return bits == 4 ? kByTokens<4, kDigits> : kByTokens<8, kDigits>;
@@ -279,8 +288,7 @@ void PackTokenByVectors(const float* x, const QgemmRounding& rounding, const Qge
 void MultiplyVnni(const Qgemm& gemm, size_t first, size_t end) {
   const QgemmWeights& w = gemm.weights;
   const QgemmInputs& x = gemm.inputs;
-  const PanelKernel* kernels =
-      x.digits == 1 ? KernelsFor<1>(w.bits) : KernelsFor<kMaxDigits>(w.bits);
+  const PanelKernel* kernels = x.digits == 1 ? KernelsFor<1>(w) : KernelsFor<kMaxDigits>(w);
   const size_t block_tokens = BlockRows(x.digits) / x.digits;
   const size_t most = x.digits == 1 ? kMostTokens : block_tokens;
   const size_t block_bytes = BlockRows(x.digits) * RowTerms(w);

@@ -28,14 +28,25 @@ static inline __mmask16 FirstOf(size_t n) {
 
 inline constexpr size_t kRowBytes = 64;  // of a block's unpacked codes
 
+// How codes are stored and what they stand for: as a template's argument the bits of kPlain, or
+// this of kLooked.
+static constexpr int kLookedCodes = -4;
+static constexpr int BitsOf(int codes) { return codes == kLookedCodes ? 4 : codes; }
+
+static inline __m512i LookUpOf(const QgemmWeights& w) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.look_up)));
+}
+
 // Row r of a block's codes.
-template <int kBits>
-static inline __m512i CodesOf(const uint8_t* block, size_t r) {
+template <int kCodes>
+static inline __m512i CodesOf(const uint8_t* block, size_t r, __m512i look_up) {
+  constexpr int kBits = BitsOf(kCodes);
   if constexpr (kBits == 8) return _mm512_load_si512(block + r * kRowBytes);
   if constexpr (kBits == 4) {
     const __m512i pair = _mm512_load_si512(block + r / 2 * kRowBytes);
     const __m512i low = r % 2 == 0 ? pair : _mm512_srli_epi16(pair, 4);
-    return _mm512_and_si512(low, _mm512_set1_epi8(15));
+    const __m512i codes = _mm512_and_si512(low, _mm512_set1_epi8(15));
+    return kCodes == kLookedCodes ? _mm512_shuffle_epi8(look_up, codes) : codes;
   }
   const __m512i four = _mm512_load_si512(block + r / 4 * kRowBytes);
   const __m512i low = _mm512_and_si512(_mm512_srli_epi16(four, static_cast<unsigned>(2 * (r % 4))),
@@ -46,9 +57,18 @@ static inline __m512i CodesOf(const uint8_t* block, size_t r) {
   return _mm512_or_si512(low, _mm512_maskz_set1_epi8(set, 4));
 }
 
+static inline size_t ScaleBytes(const QgemmWeights& w) {
+  return w.wide_scales ? sizeof(float) : sizeof(uint16_t);
+}
+
 static inline __m512 GroupScales(const QgemmWeights& w, const uint8_t* panel, size_t group) {
-  const uint8_t* at = panel + w.scales_at + group * kPanelRows * sizeof(uint16_t);
+  const uint8_t* at = panel + w.scales_at + group * kPanelRows * ScaleBytes(w);
+  if (w.wide_scales) return _mm512_loadu_ps(at);
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+}
+
+static inline __m512 GroupRests(const QgemmWeights& w, const uint8_t* panel, size_t group) {
+  return _mm512_loadu_ps(panel + w.rests_at + group * kPanelRows * sizeof(float));
 }
 
 // The zero points as pairs (z, 128 z), as QgemmInputs::sums asks for.

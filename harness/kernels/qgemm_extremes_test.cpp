@@ -105,7 +105,7 @@ void CheckBounds(const TiledMatrix& w, size_t tokens, size_t digits, Isa isa, Rn
   testing::GuardedArray<int8_t> values(rows * RowTerms(weights));
   testing::GuardedArray<int32_t> sums(rows * weights.groups);
   testing::GuardedArray<float> scales(tokens);
-  const QgemmInputs inputs = {values.data(), sums.data(), scales.data(), tokens, digits};
+  const QgemmInputs inputs = {values.data(), sums.data(), nullptr, scales.data(), tokens, digits};
   for (size_t t = 0; t < tokens; ++t) {
     testing::GuardedArray<float> x(testing::NormalFloats(weights.cols, 1, rng));
     ops.pack_token(x.data(), {digits == 1 ? 127 : kWideLimit, false, 0}, weights, inputs, t);

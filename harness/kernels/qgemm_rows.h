@@ -24,6 +24,12 @@ static inline size_t StoredTerms(const QgemmWeights& w, size_t first, size_t end
 }
 static inline size_t RowTerms(const QgemmWeights& w) { return StoredTerms(w, 0, w.groups); }
 
+// Where the code of an output of a panel and an input lies in the 64 bytes of four inputs: lanes of
+// sixteen bytes for each, outputs 0 to 7 in the even ones.
+static inline size_t CodebookByte(size_t output, size_t input) {
+  return input % kDotTerms * kPanelRows + 2 * (output % 8) + output / 8;
+}
+
 // Rows of a block of activations: 16, or with three digits the 15 of five tokens.
 static inline size_t BlockRows(size_t digits) { return 16 / digits * digits; }
 

@@ -12,8 +12,8 @@ float HalfValue(uint16_t half) {
   return half >> 15 ? -magnitude : magnitude;
 }
 
-// The code of an output of a panel, an input of the group.
-int32_t CodeOf(const QgemmWeights& w, const uint8_t* group, size_t output, size_t input) {
+// The stored bits of an output of a panel, an input of the group.
+int32_t StoredCode(const QgemmWeights& w, const uint8_t* group, size_t output, size_t input) {
   const size_t row = input % kBlockTerms / kDotTerms;
   const uint8_t* block = group + input / kBlockTerms * 64 * static_cast<size_t>(w.bits) +
                          output * kDotTerms + input % kDotTerms;
@@ -27,6 +27,25 @@ int32_t CodeOf(const QgemmWeights& w, const uint8_t* group, size_t output, size_
     default:
       return (block[row / 4 * 64] >> (2 * (row % 4)) & 3) | (block[128] >> row & 1) << 2;
   }
+}
+
+int32_t CodeOf(const QgemmWeights& w, const uint8_t* group, size_t output, size_t input) {
+  const int32_t stored = StoredCode(w, group, output, input);
+  return w.form == CodeForm::kLooked ? w.look_up[stored] : stored;
+}
+
+float FloatAt(const uint8_t* numbers, size_t g, size_t output) {
+  float value;
+  __builtin_memcpy(&value, numbers + (g * kPanelRows + output) * sizeof(value), sizeof(value));
+  return value;
+}
+
+float ScaleOf(const QgemmWeights& w, const uint8_t* panel, size_t g, size_t output) {
+  const uint8_t* scales = panel + w.scales_at;
+  if (w.wide_scales) return FloatAt(scales, g, output);
+  uint16_t scale;
+  __builtin_memcpy(&scale, scales + (g * kPanelRows + output) * sizeof(scale), sizeof(scale));
+  return HalfValue(scale);
 }
 
 // The sum over a group of one row of activations times (code - zero).
@@ -54,11 +73,13 @@ float Output(const Qgemm& gemm, const uint8_t* panel, size_t output, size_t toke
     const auto dot = [&](size_t d) {
       return static_cast<float>(Dot(gemm, panel, g, output, token * digits + d));
     };
-    const float f =
+    float f =
         digits == 1 ? dot(0) : __builtin_fmaf(65536, dot(2), __builtin_fmaf(256, dot(1), dot(0)));
-    uint16_t scale;
-    __builtin_memcpy(&scale, panel + w.scales_at + 2 * (g * kPanelRows + output), sizeof(scale));
-    c = __builtin_fmaf(HalfValue(scale), f, c);
+    if (w.rests_at > 0) {
+      const float rest = FloatAt(panel + w.rests_at, g, output);
+      f = __builtin_fmaf(rest, gemm.inputs.totals[g * gemm.inputs.tokens + token], f);
+    }
+    c = __builtin_fmaf(ScaleOf(w, panel, g, output), f, c);
   }
   return gemm.inputs.scales[token] * c;
 }

@@ -8,18 +8,24 @@
 #include "harness/base/matrix.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/qgemm_kernels.h"
-#include "harness/quant/affine.h"
+#include "harness/quant/grid.h"
 #include "harness/quant/packed_matrix.h"
 
 namespace quantref {
 
-// A quantized matrix in the layout of the integer kernels (qgemm_kernels.h), made from the
-// reference layout and back without loss. Codes of 5 to 7 bits take 8 here.
+// A quantized matrix in the kernels' layout (qgemm_kernels.h), made from the reference layout and
+// back without loss. Codes of 5 to 7 bits take 8 here. Of formats with tables, scales are FP32 in
+// the panels, whatever they are stored as; they are kept as they are stored, too.
 class TiledMatrix {
  public:
-  // Whether the kernels can take matrices with so many inputs: of `int`, but not where scales go by
-  // column, nor where more than kMaxGroup inputs share one.
+  // Whether the kernels can take matrices with so many inputs: of evenly spaced codes and of
+  // formats with sixteen levels, but not where scales go by column, nor where more than kMaxGroup
+  // inputs share one.
   static bool Supports(const WeightScheme& scheme, size_t cols);
+  // What codes are to the kernels, where they take them. Levels that are whole numbers times a
+  // power of two, none more than kMostLooked from another, are looked up for integer products, as
+  // long as groups are whole blocks; else they are a codebook.
+  static CodeForm FormOf(const WeightScheme& scheme);
 
   explicit TiledMatrix(const PackedMatrix& packed);  // Supports(packed's)
 
@@ -39,8 +45,10 @@ class TiledMatrix {
   size_t cols() const { return plain_.cols; }
   const WeightScheme& scheme() const { return scheme_; }
   std::span<const uint32_t> order() const { return order_; }
-  int exponent() const { return exponent_; }  // as PackedMatrix's
+  // Of two, that scales in the panels are to be multiplied by.
+  int exponent() const { return plain_.wide_scales ? 0 : exponent_; }
   const QgemmWeights& plain() const { return plain_; }
+  const float* levels() const { return levels_.data(); }  // kLevels of them, of a codebook
 
   size_t bytes() const;  // of the panels: what a product reads
   // The same of a matrix that is not there.
@@ -49,21 +57,39 @@ class TiledMatrix {
 
  private:
   TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme);
-  void GetCodes(size_t row, std::span<uint8_t> codes) const;  // by position
+  void GetCodes(size_t row, std::span<uint8_t> codes) const;        // by position
+  void GetStoredCodes(size_t row, std::span<uint8_t> codes) const;  // as the panels have them
   template <int kBits>
   void GetCodesOf(size_t row, std::span<uint8_t> codes) const;
-  Affine GroupAffine(size_t row, size_t group) const;
-  template <int kBits>
-  void DecodeInputsOf(size_t panel, std::span<const uint32_t> positions, float* values) const;
+  void GetCodebookCodes(size_t row, std::span<uint8_t> codes) const;
+  // Of evenly spaced codes.
+  struct Factors {
+    float scale, zero;
+  };
+  Factors GroupFactors(size_t row, size_t group) const;
+  void GetFactors(size_t panel, size_t group, float* scales, float* zeros) const;
+  Grid GroupGrid(size_t row, size_t group) const;
+  float ZeroOf(const Grid& grid) const;
+  float StoredScale(size_t row, size_t group) const;
+  float TableScale(size_t row, size_t group) const;
   uint8_t* Block(size_t panel, size_t group, size_t block) const;
-  void SetGroup(size_t row, size_t group, std::span<const uint8_t> codes, uint16_t scale,
-                uint8_t zero);
+  void SetCodes(size_t row, size_t group, std::span<const uint8_t> codes);
+  void SetFactors(size_t row, size_t group, uint16_t scale, float zero);
+  void SetTableFactors();
+  void DrawTableScales(float scale, Rng& rng);
 
   WeightScheme scheme_;
+  ScaleShape shape_;
   QgemmWeights plain_{};
+  uint8_t turned_ = 0;  // bits of codes that the panels have turned round
   std::shared_ptr<uint8_t> data_;
   std::vector<uint32_t> order_;
   int exponent_ = 0;
+  // Of a table.
+  std::vector<float> levels_;
+  float level_unit_ = 1;         // of scales in the panels
+  std::vector<uint8_t> scales_;  // as StoreScale writes them
+  ScaleFrame frame_;
 };
 
 }  // namespace quantref

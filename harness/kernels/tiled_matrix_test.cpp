@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <iterator>
 #include <numeric>
 
 #include "harness/kernels/kernels_testing.h"
+#include "harness/quant/format.h"
+#include "harness/quant/grid.h"
 #include "harness/quant/quant_testing.h"
 
 namespace quantref {
@@ -134,7 +137,88 @@ TEST_CASE("the kernels take every granularity but scales by column, and groups t
   CHECK_FALSE(supports(kMaxGroup + 1, Granularity::kRow));
   CHECK(TiledMatrix::Supports({.group = kMaxGroup + 1}, 128));  // one group of 128
   CHECK_FALSE(TiledMatrix::Supports({.group = kMaxGroup + 1}, kMaxGroup + 1));
-  CHECK_FALSE(TiledMatrix::Supports(SchemeOf(testing::kUneven), 128));
+  CHECK(TiledMatrix::Supports(SchemeOf(testing::kUneven), 128));
+  CHECK_FALSE(TiledMatrix::Supports(SchemeOf(testing::kWide), 128));  // eight levels
+  CHECK_FALSE(TiledMatrix::Supports(SchemeOf(*FindFormat("fp8_e4m3")), 128));
+  CHECK(TiledMatrix::Supports(SchemeOf(*FindFormat("float_zero")), 128));
+}
+
+// Random codes, those of -0 among them, and scales of every kind.
+TEST_CASE("the kernels' layout holds formats with tables, both ways") {
+  Rng rng(6);
+  for (const char* name : {"nf4", "fp4", "mxfp4", "nvfp4"}) {
+    for (const bool double_quant : {false, true}) {
+      WeightScheme scheme = SchemeOf(*FindFormat(name));
+      if (double_quant && !scheme.format->allows_double_quant()) continue;
+      scheme.double_quant = double_quant;
+      for (const size_t rows : {1, 16, 33}) {
+        for (const size_t cols : testing::NastySizes()) {
+          CAPTURE(name, double_quant, rows, cols);
+          PackedMatrix packed = TiledMatrix::Random(rows, cols, scheme, rng).Unpack();
+          CheckSame(TiledMatrix(packed), packed);
+          packed.set_order(RandomOrder(cols, rng));
+          CheckSame(TiledMatrix(packed), packed);
+          CHECK(TiledMatrix::BytesOf(rows, cols, scheme) == TiledMatrix(packed).bytes());
+        }
+      }
+    }
+  }
+}
+
+// Zero points between codes and far from them.
+TEST_CASE("the kernels' layout holds zero points that are no codes, both ways") {
+  Rng rng(8);
+  for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
+    for (const auto& [cols, group] : testing::kRaggedSizes) {
+      CAPTURE(bits, cols, group);
+      WeightScheme scheme = SchemeOf(*FindFormat("float_zero"));
+      scheme.bits = bits;
+      scheme.group = group;
+      PackedMatrix packed = TiledMatrix::Random(18, cols, scheme, rng).Unpack();
+      CheckSame(TiledMatrix(packed), packed);
+      const float zeros[] = {-3.25f, 0, 0.5f, 1.625f, 300.5f, -0.0001f, 1e4f};
+      for (size_t row = 0; row < 18; ++row) {
+        for (size_t g = 0; g < packed.scale_cols(); ++g)
+          packed.set_grid(row, g, RoundedGrid(0.25f, zeros[(row + g) % std::size(zeros)], scheme));
+      }
+      packed.set_exponent(-20);
+      CheckSame(TiledMatrix(packed), packed);
+    }
+  }
+}
+
+TEST_CASE("the kernels' layout holds ternary codes, both ways") {
+  Rng rng(9);
+  const WeightScheme scheme = SchemeOf(*FindFormat("ternary"));
+  for (const size_t cols : testing::NastySizes()) {
+    CAPTURE(cols);
+    PackedMatrix packed = TiledMatrix::Random(18, cols, scheme, rng).Unpack();
+    std::vector<uint8_t> codes(cols);
+    packed.GetCodes(7, codes);
+    for (const uint8_t code : codes) REQUIRE(code != 2);
+    CheckSame(TiledMatrix(packed), packed);
+    packed.set_order(RandomOrder(cols, rng));
+    packed.set_exponent(-9);
+    CheckSame(TiledMatrix(packed), packed);
+  }
+}
+
+TEST_CASE("levels that are whole numbers are looked up, in whole blocks; others are a codebook") {
+  const auto form = [](const char* name) {
+    return TiledMatrix::FormOf(SchemeOf(*FindFormat(name)));
+  };
+  CHECK(form("int") == CodeForm::kPlain);
+  CHECK(form("mxfp4") == CodeForm::kLooked);
+  CHECK(form("nvfp4") == CodeForm::kCodebook);  // groups of 16
+  CHECK(form("nf4") == CodeForm::kCodebook);
+  CHECK(form("float_zero") == CodeForm::kPlain);
+  CHECK(form("ternary") == CodeForm::kPlain);
+  CHECK(form("fp4") == CodeForm::kCodebook);
+  Rng rng(7);
+  const TiledMatrix tiled = TiledMatrix::Random(16, 64, SchemeOf(*FindFormat("mxfp4")), rng);
+  const uint8_t twice[] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+  for (size_t c = 0; c < 16; ++c) CHECK(tiled.plain().look_up[c] == twice[c]);
+  CHECK(tiled.plain().panels[tiled.plain().zeros_at] == 12);
 }
 
 TEST_CASE("random matrices are quantized matrices of their format") {

@@ -9,6 +9,8 @@
 
 namespace quantref {
 
+inline constexpr size_t kLookUpSize = 16;
+
 // The elementwise work of a transformer, one table an instruction set. All tables give
 // bit-identical results: every operation is an IEEE single or double operation in a fixed order (16
 // lanes, folded pairwise), without fused multiply-add. No function allocates. Arrays need no
@@ -23,6 +25,9 @@ struct VectorOps {
   // out[i] = scale * (codes[i] - zero); exact, as an FP16 scale times an integer below 2^9 fits
   // FP32.
   void (*decode_codes)(const uint8_t* codes, size_t n, float scale, float zero, float* out);
+
+  // out[i] = scale * table[codes[i]]; codes below kLookUpSize, the size of the table.
+  void (*look_up)(const uint8_t* codes, size_t n, const float* table, float scale, float* out);
 
   // codes[i] = the i-th field of `bits` (2..8) bits, counted from the least significant bit of
   // packed[0]. Reads up to 8 bytes beyond the last code.

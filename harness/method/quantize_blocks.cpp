@@ -196,7 +196,8 @@ class Driver {
   void Advance(Calibrator& calibrator, const Cells& cells, size_t block) {
     BlockWeights weights = cells.front()->result.weights.blocks[block];
     for (Linear& linear : weights.linears) {
-      if (linear.weight.quantized() && MultipliesCodes(linear.activations, family_.read.length))
+      if (linear.weight.quantized() &&
+          MultipliesCodes(linear.activations, family_.read.length, FormOfCodes(linear.weight)))
         linear.weight = linear.weight.WithKernels();
     }
     Statistics none;

@@ -161,10 +161,25 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, std::span<const
 // Where no instruction multiplies bytes by fours (VNNI, AMX), the three digits of an FP32
 // activation cost more than an FP32 product, and this many tokens are worth decoding for (README.md
 // has the figures).
-bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens) {
-  constexpr size_t kTokensToDecodeFor = 96;
+//
+// A codebook costs each token a look-up a digit, whatever the activations: where FP32 products are
+// faster, so are decoded panels from fewer tokens on. It leaves no channels out.
+bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens,
+                     CodeForm form) {
+  constexpr size_t kTokensToDecodeFor = 96, kOfCodebook = 32;
+  if (form == CodeForm::kCodebook) {
+    const size_t most = ActiveIsa() == Isa::kAvx2 ? kOfCodebook : kThinTokens + 1;
+    return tokens < most && !(activations && activations->outliers);
+  }
   return (activations && activations->HasIntegerProducts()) || tokens < kTokensToDecodeFor ||
          ActiveIsa() != Isa::kAvx2;
+}
+
+CodeForm FormOfCodes(const Weight& weight) {
+  if (weight.tiled() != nullptr) return weight.tiled()->plain().form;
+  const PackedMatrix* packed = weight.packed();
+  const bool taken = packed != nullptr && TiledMatrix::Supports(packed->scheme(), packed->cols());
+  return taken ? TiledMatrix::FormOf(packed->scheme()) : CodeForm::kPlain;
 }
 
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
@@ -175,7 +190,8 @@ void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<flo
   if (scratch.workers.size() < TeamThreads(scratch.team))
     scratch.workers.resize(TeamThreads(scratch.team));
   const std::span<const uint32_t> outliers = OutliersOf(linear, x, scratch);
-  if (weight.tiled() != nullptr && MultipliesCodes(linear.activations, x.rows())) {
+  if (weight.tiled() != nullptr &&
+      MultipliesCodes(linear.activations, x.rows(), FormOfCodes(weight))) {
     ApplyTiled(linear, x, outliers, y, scratch);
   } else {
     ApplyDense(linear, x, outliers, y, scratch);

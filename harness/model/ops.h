@@ -48,10 +48,13 @@ struct LinearScratch {
   OutlierProduct outliers;
 };
 
-// Whether ApplyLinear multiplies the codes themselves, of a weight that the integer kernels can
-// take, with these activations and so many tokens; else it decodes panels of the weight for FP32
+// Whether ApplyLinear multiplies the codes themselves, of a weight that the kernels take in this
+// form, with these activations and so many tokens; else it decodes panels of the weight for FP32
 // products, which are faster then.
-bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens);
+bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens,
+                     CodeForm form = CodeForm::kPlain);
+// The form of a quantized weight's codes; kPlain where the kernels do not take it.
+CodeForm FormOfCodes(const Weight& weight);
 
 // y (T, out) = Q(x (T, in)) W^T + b. Through the integer kernels (qgemm.h) where the weight has
 // their layout and MultipliesCodes says so; up to ThinTokens tokens read dense weights as they are

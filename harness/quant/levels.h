@@ -48,6 +48,7 @@ class LevelTable {
   constexpr bool empty() const { return size_ == 0; }
   constexpr size_t size() const { return size_; }  // codes are 0 .. size() - 1
   constexpr float operator[](size_t code) const { return by_code_[code]; }
+  constexpr const float* by_code() const { return by_code_.data(); }  // size() of them
 
   // The distinct levels by size: rank 0 is the lowest.
   constexpr size_t distinct() const { return distinct_; }

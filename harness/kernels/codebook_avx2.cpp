@@ -1,0 +1,270 @@
+#include <immintrin.h>
+
+#include "harness/kernels/codebook_parts.h"
+
+// P of codebook_kernels.h, of 21 bits, is looked up as three digits of 7 bits, so that bytes hold
+// the sums of two of them. A vector of codes is two inputs' of sixteen outputs; lane by lane it
+// meets the tables of these inputs.
+
+namespace quantref {
+namespace {
+
+constexpr size_t kPlanes = 3, kLanes = 2;  // of a table; of a vector, one for each input
+constexpr size_t kVectorBytes = 32, kLineBytes = 64;
+constexpr size_t kLineTerms = 8, kPairTerms = 16;      // of one line of codes; of two
+constexpr size_t kTermBytes = kPlanes * kLevels;       // of one input's tables
+constexpr size_t kVectorTables = kLanes * kTermBytes;  // of those that a vector of codes meets
+constexpr size_t kLineTables = kLineTerms * kTermBytes;
+constexpr size_t kStretchTerms = 256;
+constexpr size_t kMostParts = kStretchTerms / kPairTerms;
+constexpr size_t kTokensNear = 8;   // whose tables stay in the L2 cache
+constexpr size_t kPanelsNear = 64;  // whose codes of a stretch do meanwhile
+constexpr size_t kPanelsAhead = 2;  // of codes that are asked for before they are needed
+
+// Without it GCC adds in trees, whose leaves do not fit the registers.
+inline void KeepInRegister(__m256i& v) { asm("" : "+x"(v)); }
+
+inline __m256i Load(const uint8_t* at) {
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(at));
+}
+
+// Parts side by side whose tables, of all tokens that are near, exist at a time: of kStretchTerms
+// inputs at most, so that a token's fit the L1 cache beside the codes.
+struct Stretch {
+  Part parts[kMostParts];
+  size_t count;
+};
+
+struct Scratch {
+  alignas(64) uint8_t tables[kTokensNear][kStretchTerms * kTermBytes];
+  float units[kTokensNear][kMostParts];
+};
+
+// The three digits of 21-bit numbers, one a byte; what is above bit 23 is lost. Adding what is
+// above a digit to itself moves it up by a bit.
+inline __m256i DigitsOf(__m256i numbers) {
+  const __m256i above_first = _mm256_and_si256(numbers, _mm256_set1_epi32(0x1fff80));
+  const __m256i first = _mm256_add_epi32(numbers, above_first);
+  const __m256i above_second = _mm256_and_si256(first, _mm256_set1_epi32(0x3f8000));
+  return _mm256_add_epi32(first, above_second);
+}
+
+// P + 2^20 of two inputs and levels 4 quarter to 4 quarter + 3, digit by digit in each lane. The
+// fused operation leaves the number in the low bits of its result.
+inline __m256i QuarterOf(__m256 q, const float* levels) {
+  const __m256i by_digit = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  const __m256 four = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(levels));
+  const __m256 products = _mm256_fmadd_ps(q, four, _mm256_set1_ps(0x1.2p23f));
+  return _mm256_shuffle_epi8(DigitsOf(_mm256_castps_si256(products)), by_digit);
+}
+
+// The tables of inputs x times `inverse`, an even number of them.
+void MakeTables(const float* x, size_t terms, float inverse, const float* levels, uint8_t* tables) {
+  const __m256 factor = _mm256_set1_ps(inverse);
+  for (size_t k = 0; k < terms; k += kLanes, tables += kVectorTables) {
+    const __m256 two = _mm256_set_m128(_mm_set1_ps(x[k + 1]), _mm_set1_ps(x[k]));
+    const __m256 q = _mm256_mul_ps(two, factor);
+    const __m256i a = QuarterOf(q, levels), b = QuarterOf(q, levels + 4);
+    const __m256i c = QuarterOf(q, levels + 8), d = QuarterOf(q, levels + 12);
+    const __m256i ab01 = _mm256_unpacklo_epi32(a, b), cd01 = _mm256_unpacklo_epi32(c, d);
+    const __m256i ab2 = _mm256_unpackhi_epi32(a, b), cd2 = _mm256_unpackhi_epi32(c, d);
+    auto* to = reinterpret_cast<__m256i*>(tables);
+    _mm256_store_si256(to, _mm256_unpacklo_epi64(ab01, cd01));
+    _mm256_store_si256(to + 1, _mm256_unpackhi_epi64(ab01, cd01));
+    _mm256_store_si256(to + 2, _mm256_unpacklo_epi64(ab2, cd2));
+  }
+}
+
+// The tables and units of a token for all parts of a stretch. Where a unit is NaN the tables are
+// of no account.
+void PrepareToken(const CodebookProduct& product, const Stretch& stretch, float factor,
+                  const float* x, uint8_t* tables, float* units) {
+  for (size_t i = 0; i < stretch.count; ++i) {
+    const Part& part = stretch.parts[i];
+    const float* inputs = x + part.first;
+    const PartUnit unit = UnitOf(inputs, part.terms, factor);
+    units[i] = unit.unit;
+    float filled[kPartTerms];
+    if (part.terms < part.stored) {
+      __builtin_memset(filled, 0, sizeof(filled));
+      __builtin_memcpy(filled, inputs, part.terms * sizeof(float));
+      inputs = filled;
+    }
+    MakeTables(inputs, part.stored, unit.inverse, product.levels, tables);
+    tables += part.stored * kTermBytes;
+  }
+}
+
+// The sum over two vectors of codes of what they look up in one plane of the tables.
+inline __m256i LookUp(const uint8_t* tables, const __m256i* codes) {
+  __m256i sum = _mm256_shuffle_epi8(Load(tables), codes[0]);
+  sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(Load(tables + kVectorTables), codes[1]));
+  KeepInRegister(sum);
+  return sum;
+}
+
+// Adds bytes to sums of 16 bits: those of odd bytes, and of both, odd ones times 256, modulo 2^16.
+inline void Add(__m256i bytes, __m256i& both, __m256i& odd) {
+  both = _mm256_add_epi16(both, bytes);
+  KeepInRegister(both);
+  odd = _mm256_add_epi16(odd, _mm256_srli_epi16(bytes, 8));
+  KeepInRegister(odd);
+}
+
+// Adds the products of eight inputs.
+inline void AddLine(const uint8_t* codes, const uint8_t* tables, __m256i* both, __m256i* odd) {
+  const __m256i low = _mm256_set1_epi8(15);
+  const __m256i first = Load(codes), second = Load(codes + kVectorBytes);
+  const __m256i vectors[] = {_mm256_and_si256(first, low), _mm256_and_si256(second, low),
+                             _mm256_and_si256(_mm256_srli_epi16(first, 4), low),
+                             _mm256_and_si256(_mm256_srli_epi16(second, 4), low)};
+#pragma GCC unroll 3
+  for (size_t plane = 0; plane < kPlanes; ++plane) {
+    const uint8_t* at = tables + plane * kVectorBytes;
+    const __m256i a = LookUp(at, vectors), b = LookUp(at + 2 * kVectorTables, vectors + 2);
+    Add(a, both[plane], odd[plane]);
+    Add(b, both[plane], odd[plane]);
+  }
+}
+
+// Sixteen outputs.
+struct Outputs {
+  __m256 first, last;
+};
+
+// From the sums of their digits: outputs 0 to 7 in even bytes, the others in odd ones, both lanes
+// having a part of each.
+inline Outputs Total(const __m256i* even, const __m256i* odd) {
+  __m256i sums[kPlanes];  // in order
+#pragma GCC unroll 3
+  for (size_t plane = 0; plane < kPlanes; ++plane) {
+    sums[plane] = _mm256_add_epi16(_mm256_permute2x128_si256(even[plane], odd[plane], 0x20),
+                                   _mm256_permute2x128_si256(even[plane], odd[plane], 0x31));
+  }
+  const __m256i weights = _mm256_set1_epi32(128 << 16 | 1), zero = _mm256_setzero_si256();
+  const auto numbers = [&](__m256i digits01, __m256i digit2) {  // digit2 times 2^16
+    return _mm256_cvtepi32_ps(
+        _mm256_add_epi32(_mm256_madd_epi16(digits01, weights), _mm256_srai_epi32(digit2, 2)));
+  };
+  const __m256 low =
+      numbers(_mm256_unpacklo_epi16(sums[0], sums[1]), _mm256_unpacklo_epi16(zero, sums[2]));
+  const __m256 high =
+      numbers(_mm256_unpackhi_epi16(sums[0], sums[1]), _mm256_unpackhi_epi16(zero, sums[2]));
+  return {_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)};
+}
+
+// A part of a panel: where its codes lie, those to ask for meanwhile, its scales.
+struct PanelPart {
+  const uint8_t* codes;
+  const uint8_t* ahead;
+  const float* scales;
+};
+
+// c += unit * scales * the sums of a part's products.
+inline void AddPart(const PanelPart& part, size_t stored, const uint8_t* tables, float unit,
+                    float* c) {
+  // What P is stored too large by, 2^20 an input, is 64 in the last plane.
+  const __m256i excess = _mm256_set1_epi16(static_cast<int16_t>(-32 * static_cast<int>(stored)));
+  const __m256i zero = _mm256_setzero_si256();
+  __m256i odd[kPlanes] = {zero, zero, excess};
+  __m256i both[kPlanes] = {zero, zero, _mm256_add_epi16(excess, _mm256_slli_epi16(excess, 8))};
+  const uint8_t* codes = part.codes;
+  const uint8_t* ahead = part.ahead;
+  for (size_t k = 0; k < stored; k += kPairTerms) {
+#pragma GCC unroll 2
+    for (size_t line = 0; line < 2; ++line) {
+      _mm_prefetch(reinterpret_cast<const char*>(ahead + line * kLineBytes), _MM_HINT_T0);
+      AddLine(codes + line * kLineBytes, tables + line * kLineTables, both, odd);
+    }
+    codes += 2 * kLineBytes;
+    ahead += 2 * kLineBytes;
+    tables += 2 * kLineTables;
+  }
+  __m256i even[kPlanes];
+#pragma GCC unroll 3
+  for (size_t plane = 0; plane < kPlanes; ++plane)
+    even[plane] = _mm256_sub_epi16(both[plane], _mm256_slli_epi16(odd[plane], 8));
+  const __m256 units = _mm256_set1_ps(unit);
+  const auto add = [&](size_t at, __m256 sums) {
+    const __m256 scales = _mm256_mul_ps(_mm256_loadu_ps(part.scales + at), units);
+    _mm256_storeu_ps(c + at, _mm256_fmadd_ps(scales, sums, _mm256_loadu_ps(c + at)));
+  };
+  const Outputs outputs = Total(even, odd);
+  add(0, outputs.first);
+  add(8, outputs.last);
+}
+
+// The outputs c of a panel over a stretch; from 0 where it begins the row.
+void AddStretch(const QgemmWeights& w, const Stretch& stretch, size_t panel, const uint8_t* tables,
+                const float* units, float* c) {
+  const uint8_t* begin = w.panels + panel * w.panel_bytes;
+  if (stretch.parts[0].first == 0) __builtin_memset(c, 0, kPanelRows * sizeof(float));
+  for (size_t i = 0; i < stretch.count; ++i) {
+    const Part& part = stretch.parts[i];
+    const uint8_t* codes = begin + CodesAt(w, part);
+    const uint8_t* scales = begin + w.scales_at + part.group * kPanelRows * sizeof(float);
+    _mm_prefetch(reinterpret_cast<const char*>(scales + kPanelsAhead * w.panel_bytes), _MM_HINT_T0);
+    AddPart({codes, codes + kPanelsAhead * w.panel_bytes, reinterpret_cast<const float*>(scales)},
+            part.stored, tables, units[i], c);
+    tables += part.stored * kTermBytes;
+  }
+}
+
+// Panels [first, end) over a stretch, for one token.
+void AddPanels(const CodebookProduct& product, const Stretch& stretch, size_t first, size_t end,
+               const uint8_t* tables, const float* units, float* y) {
+  const QgemmWeights& w = product.weights;
+  for (size_t p = first; p < end; ++p) {
+    float* outputs = y + p * kPanelRows;
+    if ((p + 1) * kPanelRows <= w.rows) {
+      AddStretch(w, stretch, p, tables, units, outputs);
+      continue;
+    }
+    float c[kPanelRows] = {};
+    const size_t bytes = (w.rows - p * kPanelRows) * sizeof(float);
+    __builtin_memcpy(c, outputs, bytes);
+    AddStretch(w, stretch, p, tables, units, c);
+    __builtin_memcpy(outputs, c, bytes);
+  }
+}
+
+// From `part` on, which becomes the one behind them.
+Stretch TakeParts(const QgemmWeights& w, Part& part) {
+  Stretch stretch;
+  stretch.count = 0;
+  for (size_t left = kStretchTerms; part.group < w.groups && part.stored <= left;
+       part = NextPart(w, part)) {
+    left -= part.stored;
+    stretch.parts[stretch.count++] = part;
+  }
+  return stretch;
+}
+
+void MultiplyOp(const CodebookProduct& product, size_t first, size_t end, uint8_t* scratch) {
+  auto& near = *reinterpret_cast<Scratch*>(scratch);
+  const QgemmWeights& w = product.weights;
+  const float factor = UnitFactor(product.levels);
+  for (size_t token = 0; token < product.tokens; token += kTokensNear) {
+    const size_t tokens = Smaller(kTokensNear, product.tokens - token);
+    for (Part part = PartFrom(w, 0, 0); part.group < w.groups;) {
+      const Stretch stretch = TakeParts(w, part);
+      for (size_t t = 0; t < tokens; ++t) {
+        PrepareToken(product, stretch, factor, product.x + (token + t) * product.x_stride,
+                     near.tables[t], near.units[t]);
+      }
+      for (size_t p = first; p < end; p += kPanelsNear) {
+        for (size_t t = 0; t < tokens; ++t) {
+          AddPanels(product, stretch, p, Smaller(p + kPanelsNear, end), near.tables[t],
+                    near.units[t], product.y + (token + t) * product.y_stride);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const CodebookKernels kAvx2Codebook = {"avx2", MultiplyOp, sizeof(Scratch)};
+
+}  // namespace quantref
