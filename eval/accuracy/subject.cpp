@@ -60,7 +60,7 @@ class CachedDecoder : public Subject::Decoder {
  public:
   CachedDecoder(const Transformer& model, size_t tokens, Team* team)
       : model_(model.config(), model.weights(), tokens),
-        cache_(model.config(), tokens),
+        cache_(model.config(), tokens, model.weights().kv_cache),
         work_(team),
         logits_(1, model.config().vocab) {}
   void Extend(size_t kept, std::span<const uint32_t> ids) override {

@@ -124,6 +124,40 @@ TEST_CASE("run_eval: activations are rounded, by token or by a static scale", "[
   CHECK(kl("static") < kl("coarse"));
 }
 
+TEST_CASE("run_eval: a rounded cache, alone and beside weights", "[methods]") {
+  const RunEvalLab lab;
+  const ProcessResult result = MeasureConfig(
+      lab, Config("methods: [{method: rtn, label: kv8, kv_cache: {bits: 8}}, "
+                  "{method: rtn, label: kv2, kv_cache: {bits: 2}}, "
+                  "{method: rtn, label: waits, kv_cache: {keys: token, residual: 4096}}, "
+                  "{method: rtn, label: all, weights: {bits: 8, group: row}}, "
+                  "{method: rtn, label: none, kv_cache: none, weights: {bits: 8, group: row}}], "
+                  "weights: none, kv_cache: {bits: 4, group: 16}"));
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const auto kl = [&](const char* label) {
+    return lab.Record(label)["accuracy"]["kl_mean"].get<double>();
+  };
+  CHECK(kl("kv8") > 0);
+  CHECK(kl("kv8") < kl("kv2"));
+  CHECK(kl("waits") < 1e-9);
+  CHECK(kl("none") < kl("all"));
+  const RecordJson record = lab.Record("kv2");
+  CHECK_FALSE(record.contains("scheme"));
+  CHECK_FALSE(record.contains("path"));
+  CHECK(record["effective_bits"] == lab.Record("fp16")["effective_bits"]);
+  CHECK(record["kv_cache"]["name"] == "kv2 channel/token g16");
+  CHECK(record["kv_cache"]["key_bits"] == 4.0);  // 2, and 32 of a scale and a minimum by 16
+  CHECK(record["kv_cache"]["bytes"] < record["kv_cache"]["fp16_bytes"]);
+  CHECK_FALSE(lab.Record("none").contains("kv_cache"));
+  // The weights are those of the cell without a cache, and the gate has no bound for logits.
+  CHECK(lab.Record("all")["hashes"]["packed_weights"] ==
+        lab.Record("none")["hashes"]["packed_weights"]);
+  CHECK_FALSE(lab.Record("all")["simulated_vs_kernel"].contains("kl_mean_limit"));
+  CHECK(lab.Record("none")["simulated_vs_kernel"].contains("kl_mean_limit"));
+  CHECK(result.out.find("int8 row asym, kv4 channel/token g16") != std::string::npos);
+}
+
 TEST_CASE("run_eval: outliers break W8A8, SmoothQuant mends it", "[methods]") {
   const RunEvalLab lab;
   std::string config = Config(

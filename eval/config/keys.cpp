@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 
 #include "eval/config/read_quantize.h"
@@ -119,6 +120,8 @@ Keys SchemeKeys(const std::string& place, bool defaults) {
   };
 }
 
+Keys KvCacheKeys();
+
 Keys QuantizeKeys() {
   Keys keys = {
       OrList(Text(
@@ -129,6 +132,8 @@ Keys QuantizeKeys() {
                     "transforms and a rounder, smoothquant+gptq; and qat")),
       Required(Text("quantize.methods[].label", "", "the cell's name")),
   };
+  keys.push_back(Choice("quantize.weights", "", {"none"},
+                        "a map; none: no matrix is quantized, as for kv_cache alone"));
   const Keys weights = SchemeKeys("quantize.weights.", true);
   std::copy(weights.begin(), weights.end(), std::back_inserter(keys));
   const Keys rest = {
@@ -158,8 +163,8 @@ Keys QuantizeKeys() {
       Text("quantize.overrides[].method", "", "a rounder for them"),
   };
   std::copy(rest.begin(), rest.end(), std::back_inserter(keys));
-  const Keys overrides = SchemeKeys("quantize.overrides[].", false);
-  std::copy(overrides.begin(), overrides.end(), std::back_inserter(keys));
+  for (const Keys& more : {SchemeKeys("quantize.overrides[].", false), KvCacheKeys()})
+    std::copy(more.begin(), more.end(), std::back_inserter(keys));
   return keys;
 }
 
@@ -265,6 +270,14 @@ Keys ModelKeys() {
   KeyLister lister(keys, "model.");
   VisitModel(lister, checkpoint);
   VisitSynthetic(lister, synthetic);
+  return keys;
+}
+
+Keys KvCacheKeys() {
+  Keys keys;
+  KeyLister lister(keys, "quantize.");
+  std::optional<KvScheme> scheme = KvScheme{};
+  VisitKvCache(lister, scheme);
   return keys;
 }
 

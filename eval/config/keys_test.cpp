@@ -86,7 +86,8 @@ std::string AsYaml(const Json& value) {
 TEST_CASE("config keys: defaults are those of the reader") {
   const Json plain = Json::parse(testing::ReadConfigText("name: x\n").Resolved());
   const Json full = Json::parse(
-      testing::ReadConfigText("name: x\nmodel: {outliers: {}}\nquantize: {activations: {}}\n"
+      testing::ReadConfigText("name: x\nmodel: {outliers: {}}\nquantize: {activations: {}, "
+                              "kv_cache: {}}\n"
                               "accuracy: {stop: {delta_nll_halfwidth: 1}}\n")
           .Resolved());
   size_t checked = 0;
@@ -122,7 +123,8 @@ TEST_CASE("config keys: the schema knows each key, and the forms that it may hav
   CHECK(model[0] == Json{{"type", "string"}});
   CHECK(model[1]["properties"].contains("outliers"));
   CHECK(model[2] == Json{{"type", "array"}, {"items", model[0]}});
-  const Json& bits = properties["quantize"]["properties"]["weights"]["properties"]["bits"];
+  const Json& bits =
+      properties["quantize"]["properties"]["weights"]["anyOf"][1]["properties"]["bits"];
   CHECK(bits["anyOf"][0] == Json{{"type", "integer"}, {"minimum", 2}, {"maximum", 8}});
   const Json& entry = properties["quantize"]["properties"]["methods"]["anyOf"][1];
   CHECK(entry["required"] == Json{"method", "label"});

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include "eval/config/key_reader.h"
 #include "eval/config/read_activations.h"
+#include "eval/config/sections.h"
 #include "eval/record/reference.h"
 #include "eval/support/nearest.h"
 #include "harness/base/error.h"
@@ -218,10 +220,53 @@ void CheckInherited(const YamlReader& yaml, const QuantizeSpec& spec) {
   }
 }
 
+std::optional<KvScheme> ReadKvCache(YamlReader& yaml, std::optional<KvScheme> scheme) {
+  if (!yaml.Has("kv_cache")) return scheme;
+  KeyReader reader(yaml);
+  VisitKvCache(reader, scheme);
+  if (!scheme) return scheme;
+  YamlReader section = yaml.Map("kv_cache");
+  const bool by_channel = scheme->keys == KvReach::kChannel;
+  if (scheme->group % kKvBlock != 0)
+    section.Fail("group", fmt::format("a multiple of {}", kKvBlock),
+                 "codes are held in such blocks");
+  if (by_channel && scheme->group == 0)
+    section.Fail("group", "a number of tokens, as keys is channel");
+  if (by_channel && scheme->residual % scheme->group != 0) {
+    section.Fail("residual",
+                 fmt::format("a multiple of group ({}), as keys is channel", scheme->group),
+                 "so many keys wait and are then rounded at once, group by group");
+  }
+  if (section.Has("group") && scheme->keys == KvReach::kHead && scheme->values == KvReach::kHead)
+    section.Fail("group", "no group, as keys and values are head");
+  return scheme;
+}
+
+// `weights: none`, or what matrices are rounded to.
+void ReadWeightsOrNone(YamlReader& yaml, CellConfig& cell) {
+  QuantizeSpec& spec = cell.quantize;
+  if (!yaml.Has("weights") || yaml.IsMap("weights")) {
+    spec.none = spec.none && !yaml.Has("weights");
+    return ReadWeights(yaml.Map("weights"), spec.weights);
+  }
+  yaml.Choice("weights", {"none"}, "none");
+  spec.none = true;
+  spec.overrides.clear();
+}
+
+// Nothing is left to what acts on quantized matrices.
+void CheckNone(YamlReader& yaml, const CellConfig& cell) {
+  if (!cell.quantize.none) return;
+  constexpr char kHint[] = "of weights: none no matrix is quantized";
+  if (!cell.quantize.overrides.empty()) yaml.Fail("overrides", "no overrides", kHint);
+  if (cell.activations) yaml.Fail("activations", "none", kHint);
+}
+
 // What both the `quantize` section and an entry of its methods may hold.
 void ReadCell(YamlReader& yaml, CellConfig& cell) {
-  ReadWeights(yaml.Map("weights"), cell.quantize.weights);
+  ReadWeightsOrNone(yaml, cell);
   cell.activations = ReadActivations(yaml, cell.activations);
+  cell.kv_cache = ReadKvCache(yaml, cell.kv_cache);
   yaml.Set("keep", cell.quantize.keep);
   if (yaml.Has("overrides")) {
     cell.quantize.overrides.clear();
@@ -230,6 +275,7 @@ void ReadCell(YamlReader& yaml, CellConfig& cell) {
   }
   for (YamlReader& entry : yaml.Maps("overrides"))
     cell.quantize.overrides.push_back(ReadOverride(entry, cell.quantize.weights));
+  CheckNone(yaml, cell);
   ReadKnobs(yaml, cell);
 }
 
@@ -328,6 +374,12 @@ void ReadQuantize(YamlReader yaml, RunConfig& config) {
     if (MeansReference(cell.label)) {
       throw Error(fmt::format("'{}' is the reference and cannot be a label", cell.label),
                   yaml.Where("methods"));
+    }
+    if (cell.quantize.none &&
+        (!cell.transforms.empty() || cell.rounder != "rtn" || cell.training == Training::kQat)) {
+      throw Error(
+          fmt::format("'{}' beside weights: none, which leaves it nothing to do", cell.label),
+          yaml.Where("methods"), "name the method rtn, and give it a label of its own");
     }
     config.cells.push_back(std::move(cell));
   }

@@ -12,6 +12,7 @@
 #include "harness/method/method.h"
 #include "harness/method/outliers.h"
 #include "harness/model/weights.h"
+#include "harness/quant/kv_scheme.h"
 #include "harness/quant/plan.h"
 
 namespace quantref {
@@ -31,6 +32,7 @@ struct CellConfig {
   Training training = Training::kNone;
   QuantizeSpec quantize;
   std::optional<ActivationScheme> activations;
+  std::optional<KvScheme> kv_cache;
   std::map<std::string, Knobs, std::less<>> knobs;  // of every plugin that has some
 
   // As configs name it: "awq+rtn+qat".
@@ -40,6 +42,10 @@ struct CellConfig {
   TrainSpec TrainedBy(const FinetuneSpec& finetune) const;
   // With pointers into the registry.
   Method MakeMethod() const;
+  // Whether it does anything at all to a model that is planned so; else it is the reference.
+  bool Changes(const std::vector<PlannedLinear>& plan) const {
+    return kv_cache.has_value() || training == Training::kFull || QuantizesAny(plan);
+  }
 };
 
 // One config file, checked, with every default filled in. configs/README.md documents the keys.

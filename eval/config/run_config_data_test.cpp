@@ -1,4 +1,4 @@
-// What a config says of activations, outliers and calibration.
+// What a config says of activations, caches, outliers and calibration.
 
 #include <catch2/catch.hpp>
 #include <optional>
@@ -95,6 +95,56 @@ TEST_CASE("config: outlier channels of activations") {
       {"quantize: {activations: {outlier_threshold: 6, granularity: tensor}}",
        {"outlier_threshold: expected none", "granularity: token"}},
       {"quantize: {activations: {outlier_threshold: 6, dynamic: false}}", {"expected none"}},
+  });
+}
+
+std::optional<KvScheme> ReadCache(const std::string& text) {
+  return ReadConfigLine("quantize: {kv_cache: " + text + "}").general.kv_cache;
+}
+
+TEST_CASE("config: a rounded cache is none or a map") {
+  CHECK_FALSE(ReadConfigLine("quantize: {}").general.kv_cache);
+  CHECK_FALSE(ReadCache("none"));
+  CHECK(ReadCache("{}") == KvScheme{});
+  CHECK(ReadCache("{bits: 2, group: 32, residual: 128}") ==
+        KvScheme{.bits = 2, .group = 32, .residual = 128});
+  CHECK(ReadCache("{keys: token, values: head, group: row, symmetric: true, residual: 5}") ==
+        KvScheme{.keys = KvReach::kToken,
+                 .values = KvReach::kHead,
+                 .group = 0,
+                 .symmetric = true,
+                 .residual = 5});
+  CheckBadLines({
+      {"quantize: {kv_cache: 4}", {"quantize.kv_cache: unknown value '4'", "none"}},
+      {"quantize: {kv_cache: {bits: 1}}", {"kv_cache.bits", "from 2 to 8, found '1'"}},
+      {"quantize: {kv_cache: {values: channel}}", {"kv_cache.values: unknown value 'channel'"}},
+      {"quantize: {kv_cache: {group: 24}}",
+       {"quantize.kv_cache.group: expected a multiple of 16, found '24'"}},
+      {"quantize: {kv_cache: {group: row}}", {"expected a number of tokens, as keys is channel"}},
+      {"quantize: {kv_cache: {residual: 100}}",
+       {"kv_cache.residual: expected a multiple of group"}},
+      {"quantize: {kv_cache: {keys: head, values: head, group: 32}}", {"expected no group"}},
+      {"quantize: {kv_cache: {resid: 32}}", {"did you mean 'residual'?"}},
+  });
+}
+
+TEST_CASE("config: a cell's cache is the section's where it says nothing else") {
+  const RunConfig config = ReadConfigLine(
+      "quantize: {weights: none, kv_cache: {group: 32}, methods: [rtn, "
+      "{method: rtn, label: two, kv_cache: {bits: 2}}, {method: rtn, label: no, kv_cache: none}, "
+      "{method: gptq, label: both, weights: {bits: 3}}]}");
+  CHECK(config.cells[0].kv_cache == KvScheme{.group = 32});
+  CHECK(config.cells[0].quantize.none);
+  CHECK(config.cells[1].kv_cache == KvScheme{.bits = 2, .group = 32});
+  CHECK_FALSE(config.cells[2].kv_cache);
+  CHECK_FALSE(config.cells[3].quantize.none);
+  CHECK(config.cells[3].quantize.weights.bits == 3);
+  CheckBadLines({
+      {"quantize: {weights: nothing}", {"quantize.weights: unknown value 'nothing'", "none"}},
+      {"quantize: {weights: none, methods: [gptq]}", {"'gptq' beside weights: none"}},
+      {"quantize: {weights: none, methods: [awq+rtn]}", {"'awq+rtn' beside weights: none"}},
+      {"quantize: {weights: none, activations: {bits: 8}}", {"activations: expected none"}},
+      {"quantize: {weights: none, overrides: [{match: a, bits: 3}]}", {"expected no overrides"}},
   });
 }
 

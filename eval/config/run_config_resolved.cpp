@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "eval/config/run_config.h"
@@ -56,53 +57,6 @@ Json ActivationsJson(const std::optional<ActivationScheme>& activations) {
   return json;
 }
 
-Json KnobsJson(const Knobs& knobs) {
-  Json json;
-  for (const Knob& knob : knobs.declared()) {
-    Json& value = json[std::string(knob.name)];
-    if (knob.kind == Knob::Kind::kFlag) value = knobs.Flag(knob.name);
-    if (knob.kind == Knob::Kind::kCount) value = knobs.Count(knob.name);
-    if (knob.kind == Knob::Kind::kReal) value = knobs.Real(knob.name);
-  }
-  return json;
-}
-
-void PutCell(Json& json, const CellConfig& cell) {
-  json["weights"] = SchemeJson(cell.quantize.weights);
-  json["activations"] = ActivationsJson(cell.activations);
-  json["keep"] = cell.quantize.keep;
-  json["overrides"] = Json::array();
-  for (const SchemeOverride& entry : cell.quantize.overrides)
-    json["overrides"].push_back(OverrideJson(entry));
-  for (const auto& [plugin, knobs] : cell.knobs) json[plugin] = KnobsJson(knobs);
-}
-
-// A method's name where it is all that the config says of it.
-Json MethodJson(const CellConfig& cell, const Json& general) {
-  Json own;
-  PutCell(own, cell);
-  const std::string name = cell.MethodName();
-  if (own == general && (cell.label == name || cell.label + "+rtn" == name)) return cell.label;
-  Json json = {{"method", name}, {"label", cell.label}};
-  for (const auto& [key, value] : own.items()) {
-    if (general.at(key) != value) json[key] = value;
-  }
-  constexpr const char* kThreshold = "outlier_threshold";  // else it would be the section's
-  if (general.at("activations").contains(kThreshold) && own.at("activations").is_object() &&
-      !own.at("activations").contains(kThreshold))
-    json["activations"][kThreshold] = "none";
-  return json;
-}
-
-Json QuantizeJson(const RunConfig& config) {
-  Json general;
-  PutCell(general, config.general);
-  Json json = {{"methods", Json::array()}};
-  for (const CellConfig& cell : config.cells) json["methods"].push_back(MethodJson(cell, general));
-  json.update(general);
-  return json;
-}
-
 // The section as an object, its keys in the order of their rows.
 class KeyWriter : public KeyVisitor {
  public:
@@ -150,6 +104,65 @@ class KeyWriter : public KeyVisitor {
 
   std::vector<Map> maps_ = {{"", Json::object()}};  // the section, and maps that are entered
 };
+
+Json KvCacheJson(std::optional<KvScheme> scheme) {
+  KeyWriter writer;
+  VisitKvCache(writer, scheme);
+  return writer.Written().at("kv_cache");
+}
+
+Json KnobsJson(const Knobs& knobs) {
+  Json json;
+  for (const Knob& knob : knobs.declared()) {
+    Json& value = json[std::string(knob.name)];
+    if (knob.kind == Knob::Kind::kFlag) value = knobs.Flag(knob.name);
+    if (knob.kind == Knob::Kind::kCount) value = knobs.Count(knob.name);
+    if (knob.kind == Knob::Kind::kReal) value = knobs.Real(knob.name);
+  }
+  return json;
+}
+
+// A section's keys with a cache that no cell rounds stay what they are without the key.
+void PutCell(Json& json, const CellConfig& cell, bool kv_cache) {
+  json["weights"] = cell.quantize.none ? Json("none") : SchemeJson(cell.quantize.weights);
+  json["activations"] = ActivationsJson(cell.activations);
+  if (kv_cache) json["kv_cache"] = KvCacheJson(cell.kv_cache);
+  json["keep"] = cell.quantize.keep;
+  json["overrides"] = Json::array();
+  for (const SchemeOverride& entry : cell.quantize.overrides)
+    json["overrides"].push_back(OverrideJson(entry));
+  for (const auto& [plugin, knobs] : cell.knobs) json[plugin] = KnobsJson(knobs);
+}
+
+// A method's name where it is all that the config says of it.
+Json MethodJson(const CellConfig& cell, const Json& general) {
+  Json own;
+  PutCell(own, cell, general.contains("kv_cache"));
+  const std::string name = cell.MethodName();
+  if (own == general && (cell.label == name || cell.label + "+rtn" == name)) return cell.label;
+  Json json = {{"method", name}, {"label", cell.label}};
+  for (const auto& [key, value] : own.items()) {
+    if (general.at(key) != value) json[key] = value;
+  }
+  constexpr const char* kThreshold = "outlier_threshold";  // else it would be the section's
+  if (general.at("activations").contains(kThreshold) && own.at("activations").is_object() &&
+      !own.at("activations").contains(kThreshold))
+    json["activations"][kThreshold] = "none";
+  return json;
+}
+
+Json QuantizeJson(const RunConfig& config) {
+  Json general;
+  const bool kv_cache =
+      config.general.kv_cache ||
+      std::any_of(config.cells.begin(), config.cells.end(),
+                  [](const CellConfig& cell) { return cell.kv_cache.has_value(); });
+  PutCell(general, config.general, kv_cache);
+  Json json = {{"methods", Json::array()}};
+  for (const CellConfig& cell : config.cells) json["methods"].push_back(MethodJson(cell, general));
+  json.update(general);
+  return json;
+}
 
 Json ModelJson(RunConfig::ModelChoice model) {
   KeyWriter writer;

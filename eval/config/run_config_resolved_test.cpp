@@ -91,6 +91,8 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
   for (const RunConfig& config :
        {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys),
         ReadWeightScheme("granularity: row"), ReadConfigLine("model: {synthetic: tiny}"),
+        ReadConfigLine("quantize: {methods: [{method: rtn, label: kv, kv_cache: {}}]}"),
+        ReadConfigLine("quantize: {kv_cache: {}, weights: none}"),
         ReadConfigLine("quantize: {methods: [rtn+qat]}"), ReadConfigLine("throughput: none"),
         ReadConfigLine("quantize: {weights: {format: nf4}}")}) {
     CollectKeys(OrderedJson::parse(config.Resolved()), "", resolved);
@@ -146,7 +148,9 @@ TEST_CASE("config: the resolved text says what was read") {
 TEST_CASE("config: the resolved text is a config that means the same") {
   for (
       const RunConfig& config :
-      {ReadConfigText("name: x\n"), ReadConfigText(kManyKeys), ReadWeightScheme("group: row"),
+      {ReadConfigText("name: x\n"),
+       ReadConfigText(kManyKeys),
+       ReadWeightScheme("group: row"),
        ReadWeightScheme("granularity: column, zero_in_range: false"),
        ReadConfigLine("quantize: {methods: [rtn], overrides: [{match: x, group: row}]}"),
        ReadConfigLine("quantize: {methods: [awq, smoothquant+gptq, {method: awq+rtn, label: low, "
@@ -175,6 +179,10 @@ TEST_CASE("config: the resolved text is a config that means the same") {
            "quantize: {activations: {format: mxfp4}, methods: [rtn, {method: rtn, label: "
            "i, activations: {format: int}}, {method: rtn, label: f, activations: "
            "{format: fp8_e4m3, group: 64}}]}"),
+       ReadConfigLine("quantize: {methods: [{method: rtn, label: kv, kv_cache: {bits: 2}}]}"),
+       ReadConfigLine(
+           "quantize: {weights: none, kv_cache: {keys: token, group: row}, methods: [rtn, "
+           "{method: gptq, label: g, weights: {bits: 3}, kv_cache: none}]}"),
        ReadConfigLine("quantize: {activations: {bits: 4, group: 64}, methods: [rtn, {method: rtn, "
                       "label: t, activations: {granularity: token}}, {method: rtn, label: e, "
                       "activations: {format: fp8_e5m2}}]}")}) {
@@ -204,6 +212,10 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "quantize: {weights: {symmetric: true, full_range: true}}",
                          "quantize: {weights: {zero_in_range: false}}",
                          "quantize: {keep: []}",
+                         "quantize: {weights: none}",
+                         "quantize: {kv_cache: {}}",
+                         "quantize: {kv_cache: {bits: 2}}",
+                         "quantize: {kv_cache: {residual: 64}}",
                          "quantize: {overrides: [{match: x, bits: 8}]}",
                          "quantize: {overrides: [{match: x, group: 8}]}",
                          "quantize: {overrides: [{match: x, keep: true}]}",

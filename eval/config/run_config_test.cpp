@@ -143,7 +143,7 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"quantize: [rtn]", {"quantize: expected a map, found a list"}},
       {"quantize: {methods: ~}", {"quantize.methods: expected a list", "found nothing"}},
       {"quantize: {methods: [[rtn]]}", {"quantize.methods[0]: expected a map"}},
-      {"quantize: {weights: 4}", {"quantize.weights: expected a map, found '4'"}},
+      {"quantize: {weights: 4}", {"quantize.weights: unknown value '4'", "none"}},
       {"quantize: {weights: {format: itn}}", {"weights.format", "'itn'", "did you mean 'int'?"}},
       {"quantize: {weights: {format: mxfp4, group: 64}}",
        {"quantize.weights.group: expected 32, found '64'", "mxfp4 is defined for blocks of 32"}},

@@ -18,6 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kMostSamples = 1 << 20, kMostTimedTokens = 1 << 16, kMostThreads = 1024;
+constexpr double kMostKvGroup = 1 << 16;
 constexpr double kLongestWindow = 1 << 24, kMostMinWindows = 4294967296.0;
 
 void VisitOutliers(KeyVisitor& visitor, OutlierSpec& outliers) {
@@ -144,7 +145,38 @@ void VisitPath(KeyVisitor& visitor, RunConfig::Path& path) {
                  path.max_linear_gap);
 }
 
+void VisitKvScheme(KeyVisitor& visitor, KvScheme& scheme) {
+  auto bits = static_cast<size_t>(scheme.bits);
+  visitor.Count(
+      {.name = "bits", .about = "of a code", .least = kMinBits, .most = kMaxBits, .unit = "bits"},
+      bits);
+  scheme.bits = static_cast<int>(bits);
+  visitor.Choice(
+      {.name = "keys", .about = "what shares a scale: a channel, a token, its head"}, scheme.keys,
+      {{"channel", KvReach::kChannel}, {"token", KvReach::kToken}, {"head", KvReach::kHead}});
+  visitor.Choice({.name = "values", .about = "what shares a scale: a token, its head"},
+                 scheme.values, {{"token", KvReach::kToken}, {"head", KvReach::kHead}});
+  visitor.Count({.name = "group",
+                 .about = "tokens of a channel, or channels of a token's head; row: all heads",
+                 .least = kKvBlock,
+                 .most = kMostKvGroup,
+                 .words = {"row"}},
+                scheme.group);
+  visitor.Flag({.name = "symmetric", .about = "no minimum beside a scale"}, scheme.symmetric);
+  visitor.Count({.name = "residual",
+                 .about = "the last so many stay as they are",
+                 .most = kMostSamples,
+                 .unit = "tokens"},
+                scheme.residual);
+}
+
 }  // namespace
+
+void VisitKvCache(KeyVisitor& visitor, std::optional<KvScheme>& scheme) {
+  visitor.MapOrNone(
+      {.name = "kv_cache", .about = "a map: keys and values are rounded as they enter the cache"},
+      scheme, VisitKvScheme);
+}
 
 void VisitModel(KeyVisitor& visitor, RunConfig::ModelChoice& model) {
   visitor.Path(

@@ -13,6 +13,8 @@ void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration);
 void VisitFinetune(KeyVisitor& visitor, FinetuneSpec& finetune);
 void VisitAccuracy(KeyVisitor& visitor, RunConfig::Accuracy& accuracy, RunConfig::Path& path);
 void VisitThroughput(KeyVisitor& visitor, ThroughputSpec& throughput);
+// `kv_cache` of the `quantize` section: a map, or none.
+void VisitKvCache(KeyVisitor& visitor, std::optional<KvScheme>& scheme);
 void VisitOffline(KeyVisitor& visitor, bool& sample_when_offline);  // of the whole config
 
 }  // namespace quantref

@@ -38,6 +38,7 @@ constexpr SweptKey kSweptKeys[] = {
     {"quantize.weights.group", "g"},
     {"quantize.weights.symmetric", ""},
     {"quantize.activations.bits", "a"},
+    {"quantize.kv_cache.bits", "kv"},
 };
 
 struct Axis {

@@ -56,9 +56,10 @@ constexpr FieldWord kWords[] = {
     {"input_activations", "quantize.activations", ""},
     {"llm_int8_threshold", "quantize.activations.outlier_threshold", ""},
     {"int8_threshold", "quantize.activations.outlier_threshold", ""},
-    {"kv_bits", "", "the cache of keys and values is not quantized"},
-    {"kv_cache_dtype", "", "the cache of keys and values is not quantized"},
-    {"kv_cache_scheme", "", "the cache of keys and values is not quantized"},
+    {"kv_bits", "quantize.kv_cache.bits", ""},
+    {"kv_cache_dtype", "quantize.kv_cache.bits", ""},
+    {"kv_cache_scheme", "quantize.kv_cache", ""},
+    {"residual_length", "quantize.kv_cache.residual", ""},
     // which matrices
     {"ignore", "quantize.keep", "globs of matrices that stay as they are"},
     {"exclude_modules", "quantize.keep", "globs of matrices that stay as they are"},

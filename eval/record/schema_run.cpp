@@ -89,8 +89,8 @@ const Rows& MethodRows() {
        "`overrides` leave no matrix to quantize is the reference: it has no cell, and the run says "
        "so"},
       {"scheme", kMap, kOptional, "",
-       "what the weights were quantized to; absent for the reference. Its keys mean what they mean "
-       "in a config"},
+       "what the weights were quantized to; absent for the reference, and where they were not. Its "
+       "keys mean what they mean in a config"},
       Named({"scheme.name", kText, kWritten, "", "as tables show it: `int4 g128 asym`"}, "weights"),
       {"scheme.format", kText, kOptional, "", "what codes stand for; absent: `int`"},
       Named({"scheme.bits", kCount, kWritten, "bits", "of a stored code; `ternary` stores 2"},
@@ -125,6 +125,38 @@ const Rows& MethodRows() {
   return rows;
 }
 
+const Rows& KvCacheRows() {
+  static const Rows rows = {
+      {"kv_cache", kMap, kOptional, "",
+       "how keys and values are rounded as they enter the cache; absent where they are not. Its "
+       "first keys mean what they mean in a config"},
+      Named({"kv_cache.name", kText, kWritten, "", "as tables show it: `kv4 channel/token g64`", 0,
+             Stage::kPath},
+            "kv_cache"),
+      {"kv_cache.bits", kCount, kWritten, "bits", "of a code"},
+      {"kv_cache.keys", kText, kWritten, "", "what shares a scale: `channel`, `token` or `head`"},
+      {"kv_cache.values", kText, kWritten, "", "likewise"},
+      {"kv_cache.group", kCount, kOptional, "",
+       "tokens of a channel, channels of a token; absent where heads or whole tokens share one"},
+      {"kv_cache.symmetric", kFlag, kWritten, "", "no minimum beside a scale"},
+      {"kv_cache.residual", kCount, kWritten, "tokens", "that wait unrounded"},
+      {"kv_cache.key_bits", kNumber, kWritten, "bits",
+       "stored per rounded number of the keys, scales and minima included"},
+      {"kv_cache.value_bits", kNumber, kWritten, "bits", "of the values"},
+      Shown({"kv_cache.number_bits", kNumber, kWritten, "bits", "of both together"},
+            {.name = "kv_bits", .header = "bits/cached number", .digits = 3}),
+      Shown({"kv_cache.token_bytes", kNumber, kWritten, "bytes",
+             "stored per rounded token, in all blocks"},
+            {.name = "kv_token_bytes", .header = "cached bytes/token", .digits = 0}),
+      {"kv_cache.tokens", kCount, kWritten, "tokens",
+       "of the longest window, or of a synthetic model's timed text,"},
+      {"kv_cache.bytes", kCount, kWritten, "bytes",
+       "whose cache takes so much memory, with what waits in FP32"},
+      {"kv_cache.fp16_bytes", kCount, kWritten, "bytes", "and in FP16 as many numbers"},
+  };
+  return rows;
+}
+
 const Rows& GapRows() {
   static const Rows rows = {
       {"simulated_vs_kernel", kMap, kOptional, "", "the same packed weights on both paths"},
@@ -143,8 +175,8 @@ const Rows& GapRows() {
       {"simulated_vs_kernel.linear_error_limit", kNumber, kWritten, "",
        "the gate's bound: config key `accuracy.max_linear_gap` (1e-5)"},
       {"simulated_vs_kernel.kl_mean_limit", kNumber, kOptional, "nats",
-       "the other: `accuracy.max_path_gap` (1e-9); absent where activations are rounded, "
-       "`configs/README.md` says why"},
+       "the other: `accuracy.max_path_gap` (1e-9); absent where activations or the cache are "
+       "rounded, `configs/README.md` says why"},
       Stamped({"simulated_vs_kernel.failed", kFlag, kOptional, "",
                "`true` beyond either: the run ended with exit code 1", Role::kAsked},
               {'G', "GATE FAILED: kernels and decoded weights differ too much"}),
@@ -167,7 +199,7 @@ const Rows& GapRows() {
 
 Rows RunFields() {
   Rows all;
-  for (const Rows* part : {&Head(), &ModelRows(), &MethodRows(), &GapRows()})
+  for (const Rows* part : {&Head(), &ModelRows(), &MethodRows(), &KvCacheRows(), &GapRows()})
     all.insert(all.end(), part->begin(), part->end());
   return all;
 }

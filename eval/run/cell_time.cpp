@@ -74,7 +74,10 @@ double CellTime::HeadToken(bool kernels) const {
 
 double CellTime::Attention(size_t layer, size_t tokens) const {
   const AttentionShape shape = AttentionOf(config_, layer);
-  return AsDouble(shape.heads) * KeyPairs(shape.window, tokens) * rates_.Pair();
+  // Rounding keys and values, and decoding them tile by tile.
+  constexpr double kRoundedCache = 1.25;
+  const double cache = load_ != nullptr && load_->kv_cache ? kRoundedCache : 1;
+  return cache * AsDouble(shape.heads) * KeyPairs(shape.window, tokens) * rates_.Pair();
 }
 
 double CellTime::Forward(size_t tokens, bool kernels) const {

@@ -10,6 +10,7 @@
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
 #include "harness/method/quantize_model.h"
+#include "harness/model/kv_codes.h"
 #include "harness/model/layout.h"
 #include "harness/model/ops.h"
 #include "harness/model/synthetic.h"
@@ -151,9 +152,14 @@ double StatisticsBytes(const ModelConfig& config, const CellLoad& load, size_t t
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                       std::span<const CellLoad> cells, size_t threads) {
   const ModelConfig& config = model.config;
-  double calibration = 0, weights = 0;
+  double calibration = 0, weights = 0, rounded = 0;
   for (const CellLoad& load : cells) {
     weights += load.weight_bytes;
+    if (load.kv_cache) {  // of one block at a time
+      const size_t bytes =
+          RoundedKv::Bytes(*load.kv_cache, config.kv_heads, config.head_dim, longest_window);
+      rounded = std::max(rounded, static_cast<double>(bytes));
+    }
     calibration = std::max(
         {calibration, StatisticsBytes(config, load, threads),
          !load.training ? 0
@@ -178,7 +184,8 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
   return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() +
                              OwnBytes(model.weights)) +
          weights + calibration +
-         workers * (4.0 * static_cast<double>(per_token * longest_window) + panel + logits);
+         workers *
+             (4.0 * static_cast<double>(per_token * longest_window) + panel + logits + rounded);
 }
 
 Cost EstimateCost(const Model& model, std::span<const Window> windows,

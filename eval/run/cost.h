@@ -11,6 +11,7 @@
 #include "eval/text/protocol.h"
 #include "harness/method/calibrate.h"
 #include "harness/model/load_model.h"
+#include "harness/quant/kv_scheme.h"
 #include "harness/quant/plan.h"
 #include "harness/train/trainer.h"
 
@@ -54,6 +55,7 @@ struct CellLoad {
   const Method* method = nullptr;
   bool kernels = false;
   std::optional<TrainSpec> training{};
+  std::optional<KvScheme> kv_cache{};
 };
 
 // Of the matrices that the plan quantizes: their codes, in the kernels' layout where they go

@@ -14,7 +14,10 @@ std::vector<CellLoad> Loads(const GroupContext& group, const Pass& pass) {
   std::vector<CellLoad> loads;
   for (const GroupCell& cell : pass) {
     if (cell.spec == nullptr) continue;
-    CellLoad load{.plan = cell.plan, .method = &cell.method, .kernels = cell.config->path.kernels};
+    CellLoad load{.plan = cell.plan,
+                  .method = &cell.method,
+                  .kernels = cell.config->path.kernels,
+                  .kv_cache = cell.spec->kv_cache};
     load.weight_bytes = PlannedBytes(group.model->config, cell.plan, cell.config->path.kernels) +
                         static_cast<double>(OutlierWeightBytes(cell.plan, cell.spec->activations));
     if (cell.training != nullptr) load.training = cell.spec->TrainedBy(cell.config->finetune);

@@ -46,17 +46,18 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
   cell.plan = PlanOf(spec, group.model->config);
   CheckActivations(cell.plan, group.model->config, spec.activations);
-  if (spec.training != Training::kFull && !QuantizesAny(cell.plan)) {
+  if (!spec.Changes(cell.plan)) {
     Say("{}", UnquantizedText(config.name, spec.label));
     return {};
   }
   cell.calibrates = cell.method.Needs(cell.plan).Any();
   const std::vector<size_t>& seeds = config.calibration.seeds;
   std::vector<GroupCell> cells;
+  const bool reported = config.calibration.asked && QuantizesAny(cell.plan);
   const TestText test{group.text, group.stream, group.windows};
   if (spec.training != Training::kNone) PlanTraining(config, test, group, cell);
   for (size_t i = 0; i < (cell.calibrates ? seeds.size() : 1); ++i) {
-    if (cell.calibrates || (config.calibration.asked && cell.training == nullptr)) {
+    if (cell.calibrates || (reported && cell.training == nullptr)) {
       cell.calibration = &group.calibrations.Draw(config, config.calibration, seeds[i],
                                                   *group.model, test, group.options.quiet);
     }

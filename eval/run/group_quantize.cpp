@@ -137,6 +137,7 @@ void QuantizeCells(GroupContext& group, Pass& cells) {
   for (GroupCell* cell : quantized) {
     if (std::find(failed.begin(), failed.end(), cell) != failed.end()) continue;
     cell->model = rows++;
+    cell->quantized.weights.kv_cache = cell->spec->kv_cache;  // whatever the weights became
     if (cell->config->path.kernels) cell->path = PathOf(cell->quantized.weights);
   }
   std::erase_if(cells, [&](const GroupCell& cell) {

@@ -57,7 +57,8 @@ void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.simulated_linears = cell.path.simulated;
   result.gap = cell.gap;
   result.limits.linear_error = cell.config->path.max_linear_gap;
-  if (!cell.spec->activations) result.limits.kl_mean = cell.config->path.max_gap;
+  if (!cell.spec->activations && !cell.spec->kv_cache)
+    result.limits.kl_mean = cell.config->path.max_gap;
   result.layers = cell.quantized.layers;
   result.packed_sha256 = cell.weights_sha256;
   result.calibration = cell.calibration;
@@ -99,6 +100,9 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
     if (cell.spec != nullptr) {
       PutQuantized(cell, result);
       result.outliers = OutliersOf(group, shared, cell);
+      if (cell.spec->kv_cache)
+        result.kv_cache =
+            DescribeKvCache(group.model->config, group.LongestWindow(), *cell.spec->kv_cache);
       Compare(group, shared, cells, cell, result);
     }
     results.push_back(std::move(result));

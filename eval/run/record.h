@@ -11,6 +11,7 @@
 #include "eval/config/run_config.h"
 #include "eval/record/store.h"
 #include "eval/run/environment.h"
+#include "eval/run/kv_cache_facts.h"
 #include "eval/speed/speed.h"
 #include "eval/table/results.h"
 #include "eval/text/calibration.h"
@@ -81,6 +82,7 @@ struct CellResult {
   std::optional<PathGap> gap{};                  // where some went through the kernels
   GapLimits limits{};                            // of the gap
   std::optional<CellSpeed> speed{};
+  std::optional<KvCacheFacts> kv_cache{};  // where it is rounded
 
   const std::string& method() const { return spec == nullptr ? label : spec->label; }
   bool GapTooWide() const { return gap && !(limits.LogitsHold(*gap) && limits.LinearsHold(*gap)); }

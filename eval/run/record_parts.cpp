@@ -31,6 +31,26 @@ RecordJson SchemeJson(const WeightScheme& scheme) {
   return json;
 }
 
+RecordJson KvCacheJson(const KvCacheFacts& facts) {
+  const KvScheme& scheme = facts.scheme;
+  RecordJson json = {{"name", KvName(scheme)},
+                     {"bits", scheme.bits},
+                     {"keys", KvReachName(scheme.keys)},
+                     {"values", KvReachName(scheme.values)}};
+  const bool grouped = scheme.keys != KvReach::kHead || scheme.values != KvReach::kHead;
+  if (grouped && scheme.group > 0) json["group"] = scheme.group;
+  json["symmetric"] = scheme.symmetric;
+  json["residual"] = scheme.residual;
+  json["key_bits"] = facts.cost.key_bits;
+  json["value_bits"] = facts.cost.value_bits;
+  json["number_bits"] = (facts.cost.key_bits + facts.cost.value_bits) / 2;
+  json["token_bytes"] = facts.cost.bytes;
+  json["tokens"] = facts.tokens;
+  json["bytes"] = facts.bytes;
+  json["fp16_bytes"] = facts.fp16_bytes;
+  return json;
+}
+
 void PutPath(RecordJson& record, const CellResult& cell) {
   record["path"] = cell.kernel_linears > 0 ? "kernel" : "simulated";
   if (!cell.simulated_linears.empty()) record["simulated_linears"] = cell.simulated_linears;
@@ -78,15 +98,17 @@ RecordJson BeginRecord(const RunConfig& config) {
 void PutMethod(RecordJson& record, const CellResult& cell) {
   record["method"] = cell.method();
   if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
-    record["scheme"] = SchemeJson(cell.spec->quantize.weights);
+    const bool none = cell.spec->quantize.none;
+    if (!none) record["scheme"] = SchemeJson(cell.spec->quantize.weights);
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
     if (const auto format = DynamicFormat(cell.spec->activations)) {
       const bool codes = format->HasIntegerProducts() && cell.kernel_linears > 0;
       record["activations_path"] = codes ? "kernel" : "simulated";
     }
-    PutPath(record, cell);
+    if (!none) PutPath(record, cell);
   }
+  if (cell.kv_cache) record["kv_cache"] = KvCacheJson(*cell.kv_cache);
   record["effective_bits"] = cell.bits.blocks;
   record["model_effective_bits"] = cell.bits.model;
 }

@@ -52,7 +52,7 @@ bool IsFinished(const RunOptions& options, const RunConfig& config) {
   std::vector<std::string> methods;
   for (const CellConfig& cell : config.cells) {
     const bool is_cell =
-        QuantizesAny(PlanModel(cell.quantize, FindSyntheticShape(config.model.name)));
+        cell.Changes(PlanModel(cell.quantize, FindSyntheticShape(config.model.name)));
     if (is_cell && options.Wants(cell.label)) methods.push_back(cell.label);
   }
   if (methods.empty()) methods.emplace_back(kFp16Name);
@@ -81,7 +81,7 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
     std::vector<PlannedLinear> plan = PlanModel(spec.quantize, shape_);
     CheckKernelsTake(plan, config);
     CheckActivations(plan, shape_, spec.activations);
-    if (QuantizesAny(plan)) {
+    if (spec.Changes(plan)) {
       cells_.push_back({&spec, std::move(plan)});
     } else {
       Say("{}", UnquantizedText(config.name, spec.label));
@@ -101,8 +101,9 @@ void SyntheticRun::PlanMemory() {
     }
     bytes_ += OutlierWeightBytes(cell.plan, cell.spec->activations);
   }
-  const size_t cache = KvCache::Bytes(shape_, CachedTokens(config_.throughput, shape_.context));
-  bytes_ += cells_.size() * cache;
+  const size_t cached = CachedTokens(config_.throughput, shape_.context);
+  const size_t cache = KvCache::Bytes(shape_, cached);
+  for (const Cell& cell : cells_) bytes_ += KvCache::Bytes(shape_, cached, cell.spec->kv_cache);
   const double free = std::min(static_cast<double>(AvailableMemoryBytes()), RoomWithinLimits());
   const size_t reference = SyntheticBytes(shape_, {}) - ends + cache;
   if (static_cast<double>(bytes_ + reference) <= kMostWithReference * free) {
@@ -160,6 +161,7 @@ void SyntheticRun::MakeWeights() {
   for (size_t i = 0; i < cells_.size(); ++i) {
     cells_[i].made = MakeSynthetic(shape_, frame_, cells_[i].plan, cells_[i].spec->activations,
                                    config_.model.seed, threads_);
+    cells_[i].made.weights.kv_cache = cells_[i].spec->kv_cache;
     bar.Update(i + 2, total);
   }
   make_seconds_ = Since(start);
@@ -181,6 +183,10 @@ std::vector<CellResult> SyntheticRun::Measure() {
     results.back().bits = MeasureBits(cell.made.weights);
     for (const PlannedLinear& linear : cell.plan)
       results.back().kernel_linears += linear.scheme.has_value();
+    if (cell.spec->kv_cache) {
+      const size_t cached = CachedTokens(config_.throughput, shape_.context);
+      results.back().kv_cache = DescribeKvCache(shape_, cached, *cell.spec->kv_cache);
+    }
     timed.push_back(
         {fmt::format("{} {}", config_.name, label), &cell.made.weights, &config_.throughput});
   }

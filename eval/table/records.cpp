@@ -67,9 +67,12 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
            (outliers ? " + outliers" : "");
   }
   if (field == "scheme") {
-    const std::string activations = fields.TextOr("activations", "none");
-    const std::string weights = fields.TextOr("scheme.name", "none");
-    return activations == "none" ? weights : weights + ", " + activations;
+    std::string scheme = fields.TextOr("scheme.name", "none");
+    for (const char* path : {"activations", "kv_cache.name"}) {
+      const std::string rounded = fields.TextOr(path, "none");
+      if (rounded != "none") scheme = scheme == "none" ? rounded : scheme + ", " + rounded;
+    }
+    return scheme;
   }
   if (field == "run") return RunName(fields);
   const std::string path(PathOfAlias(field));

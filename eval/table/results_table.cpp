@@ -34,13 +34,16 @@ bool IsMixed(const Result& result) {
   return mixed;
 }
 
-// What a cell's matrices and activations are rounded to, "int4 g128 asym, a8 token".
+// What a cell's matrices, activations and cache are rounded to, "int4 g128 asym, a8 token".
 std::string SchemeText(const Result& result) {
   const RecordFields fields = result.Fields();
   std::string scheme = fields.TextOr("scheme.name", "-");
   if (scheme != "-" && IsMixed(result)) scheme += " mixed";
-  const std::string activations = fields.TextOr("activations", "none");
-  return activations == "none" ? scheme : scheme + ", " + activations;
+  for (const char* path : {"activations", "kv_cache.name"}) {
+    const std::string rounded = fields.TextOr(path, "none");
+    if (rounded != "none") scheme = scheme == "-" ? rounded : scheme + ", " + rounded;
+  }
+  return scheme;
 }
 
 std::optional<Figure> FigureOf(const Result& result, const std::string& metric) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 // Included by files compiled for other instruction sets: plain types and declarations only, as
 // vector_ops.h explains.
@@ -22,6 +23,16 @@ struct AttentionKernels {
                  size_t stride);
   // mixed[g * 16 + i] = sum_s weights[g * stride + s] * values[s * 16 + i] over the keys.
   void (*mix)(const float* weights, size_t stride, const float* values, size_t keys, float* mixed);
+
+  // Of a rounded cache's blocks of sixteen codes (quant/kv_scheme.h): 2 * bits bytes each, every
+  // code's lowest bit first, from the first byte's lowest on; kPadding readable bytes behind the
+  // last. numbers[j * 16 + i] = minimum + scale * code; scales and minima are FP16, without minima
+  // (null) codes are symmetric. One of each a block, `stride` apart; or one a lane, of all blocks.
+  static constexpr size_t kPadding = 8;
+  void (*decode_blocks)(const uint8_t* codes, int bits, size_t blocks, const uint16_t* scales,
+                        const uint16_t* minima, size_t stride, float* numbers);
+  void (*decode_lanes)(const uint8_t* codes, int bits, size_t blocks, const uint16_t* scales,
+                       const uint16_t* minima, float* numbers);
 };
 
 extern const AttentionKernels kScalarAttention;

@@ -1,9 +1,12 @@
 #include "harness/kernels/attention.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
+#include "harness/base/half.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/kernels_testing.h"
 
@@ -79,6 +82,59 @@ TEST_CASE("attention kernels: rows of scores may lie apart", "[attention]") {
       CHECK(SameBits(std::span(out).subspan(g * 20, kPanel),
                      std::span(expected).subspan(g * kPanel, kPanel)));
       CHECK(SameBits(std::span(out).subspan(g * 20 + kPanel, 4), Floats(4, -1.0f)));
+    }
+  }
+}
+
+// Code i of a block, bit by bit.
+unsigned CodeOf(const std::vector<uint8_t>& bytes, size_t block, int bits, size_t i) {
+  unsigned code = 0;
+  for (int bit = 0; bit < bits; ++bit) {
+    const size_t at = (block * kPanel + i) * static_cast<size_t>(bits) + static_cast<size_t>(bit);
+    code |= (bytes[at / 8] >> (at % 8) & 1u) << bit;
+  }
+  return code;
+}
+
+TEST_CASE("attention kernels: codes of a cache are decoded as defined", "[attention]") {
+  Rng rng(3);
+  for (const Isa isa : AvailableIsas()) {
+    const AttentionKernels& kernels = AttentionKernelsFor(isa);
+    for (int bits = 2; bits <= 8; ++bits) {
+      for (const size_t blocks : {1, 3, 64}) {
+        for (const bool symmetric : {false, true}) {
+          constexpr size_t kStride = 3;
+          INFO(kernels.name << ", " << bits << " bits, " << blocks << " blocks");
+          std::vector<uint8_t> codes(blocks * 2 * static_cast<size_t>(bits) +
+                                     AttentionKernels::kPadding);
+          for (uint8_t& byte : codes) byte = static_cast<uint8_t>(rng.Below(256));
+          std::vector<uint16_t> scales((std::max<size_t>(blocks, kPanel) - 1) * kStride + 1),
+              minima(scales.size());
+          for (uint16_t& half : scales) half = FloatToHalf(static_cast<float>(rng.Normal()));
+          for (uint16_t& half : minima) half = FloatToHalf(static_cast<float>(rng.Normal()));
+          const auto value = [&](size_t at, unsigned code) {
+            const float scale = HalfToFloat(scales[at]);
+            const int least = 1 - (1 << (bits - 1));
+            return symmetric ? scale * static_cast<float>(static_cast<int>(code) + least)
+                             : HalfToFloat(minima[at]) + scale * static_cast<float>(code);
+          };
+          Floats of_blocks, of_lanes;
+          for (size_t j = 0; j < blocks; ++j) {
+            for (size_t i = 0; i < kPanel; ++i) {
+              of_blocks.push_back(value(j * kStride, CodeOf(codes, j, bits, i)));
+              of_lanes.push_back(value(i, CodeOf(codes, j, bits, i)));
+            }
+          }
+          GuardedArray<uint8_t> guarded(codes);
+          GuardedArray<float> out(blocks * kPanel);
+          const uint16_t* const least = symmetric ? nullptr : minima.data();
+          kernels.decode_blocks(guarded.data(), bits, blocks, scales.data(), least, kStride,
+                                out.data());
+          CHECK(out.Values() == of_blocks);
+          kernels.decode_lanes(guarded.data(), bits, blocks, scales.data(), least, out.data());
+          CHECK(out.Values() == of_lanes);
+        }
+      }
     }
   }
 }

@@ -5,6 +5,7 @@
 #include "harness/base/matrix.h"
 #include "harness/base/team.h"
 #include "harness/model/config.h"
+#include "harness/model/kv_codes.h"
 
 namespace quantref {
 
@@ -19,9 +20,9 @@ struct AttentionShape {
 AttentionShape AttentionOf(const ModelConfig& config, size_t layer);
 
 // One worker's scratch, kept from call to call: a head's keys and values in the kernels' layout, a
-// tile's queries likewise, and its scores.
+// tile's queries likewise, and its scores; some keys, or values, decoded.
 struct AttentionScratch {
-  Matrix<float> keys, values, queries, scores;
+  Matrix<float> keys, values, queries, scores, decoded;
 };
 
 // Causal attention of the last T of S >= T positions, each to itself and those before it, of these
@@ -37,6 +38,6 @@ inline constexpr size_t kQueryTile = 48;
 void CausalAttention(const AttentionShape& shape, MatrixView<const float> q,
                      MatrixView<const float> k, MatrixView<const float> v,
                      std::vector<AttentionScratch>& scratch, MatrixView<float> out,
-                     Team* team = nullptr);
+                     Team* team = nullptr, const RoundedKv* rounded = nullptr);
 
 }  // namespace quantref

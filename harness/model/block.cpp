@@ -5,6 +5,7 @@
 
 #include "harness/base/check.h"
 #include "harness/kernels/isa.h"
+#include "harness/model/attention_heads.h"
 
 namespace quantref {
 namespace {
@@ -51,10 +52,57 @@ void Prepare(const BlockShape& shape, const std::vector<float>& gain, MatrixView
   ApplyRope(shape.rope, shape.config.head_dim, x, first, team, local);
 }
 
+// Queries, and keys and values of the module's input x, ready for attention.
+void MakeHeads(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
+               size_t before, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v,
+               Workspace& work) {
+  Project(block, x, q, k, v, shape.config.family->fused, work);
+  Prepare(shape, block.norms[kQNorm], q, before, work.team());
+  Prepare(shape, block.norms[kKNorm], k, before, work.team());
+}
+
+// The cache that a block's keys and values go through where they are rounded: the past's, or for a
+// window alone the workspace's, empty.
+RoundedKv& RoundedFor(const BlockShape& shape, const KvView* past, size_t tokens, Workspace& work) {
+  if (past != nullptr) {
+    QR_CHECK(past->rounded != nullptr && past->rounded->scheme() == *shape.kv_cache);
+    past->rounded->Forget(past->tokens);
+    return *past->rounded;
+  }
+  std::optional<RoundedKv>& own = work.rounded;
+  const size_t heads = shape.config.kv_heads, dim = shape.config.head_dim;
+  if (!own || !own->Holds(*shape.kv_cache, heads, dim, tokens))
+    own.emplace(*shape.kv_cache, heads, dim, tokens);
+  own->Forget(0);
+  return *own;
+}
+
+// AttentionHeads where keys and values are rounded: behind those of the tokens that wait.
+MatrixView<const float> RoundedHeads(const BlockShape& shape, const BlockWeights& block,
+                                     MatrixView<const float> x, Workspace& work,
+                                     const KvView* past) {
+  const AttentionShape attends = AttentionOf(shape.config, shape.layer);
+  RoundedKv& cache = RoundedFor(shape, past, x.rows(), work);
+  const size_t tokens = x.rows(), waiting = cache.waiting(), before = cache.tokens();
+  const size_t q_size = attends.heads * attends.head_dim;
+  const size_t kv_size = attends.kv_heads * attends.head_dim;
+  const MatrixView<float> q = Shaped(work.q, tokens, q_size);
+  const MatrixView<float> keys = Grown(work.k, waiting + tokens, kv_size);
+  const MatrixView<float> values = Grown(work.v, waiting + tokens, kv_size);
+  const MatrixView<float> attention = Shaped(work.attention, tokens, q_size);
+  cache.CopyWaiting(keys, values);
+  MakeHeads(shape, block, x, before, q, keys.Rows(waiting, tokens), values.Rows(waiting, tokens),
+            work);
+  cache.Add(keys, values, work.team());
+  CausalAttention(attends, q, keys, values, work.attending, attention, work.team(), &cache);
+  return attention;
+}
+
 // The heads' outputs side by side, (T, heads * head_dim), in the workspace.
 MatrixView<const float> AttentionHeads(const BlockShape& shape, const BlockWeights& block,
                                        MatrixView<const float> x, Workspace& work,
                                        const KvView* past) {
+  if (shape.kv_cache != nullptr) return RoundedHeads(shape, block, x, work, past);
   const AttentionShape attends = AttentionOf(shape.config, shape.layer);
   const size_t tokens = x.rows(), q_size = attends.heads * attends.head_dim;
   const size_t kv_size = attends.kv_heads * attends.head_dim;
@@ -65,12 +113,9 @@ MatrixView<const float> AttentionHeads(const BlockShape& shape, const BlockWeigh
       past == nullptr ? Shaped(work.k, tokens, kv_size) : past->keys.Rows(0, seen);
   const MatrixView<float> values =
       past == nullptr ? Shaped(work.v, tokens, kv_size) : past->values.Rows(0, seen);
-  const MatrixView<float> k = keys.Rows(before, tokens), v = values.Rows(before, tokens);
   const MatrixView<float> attention = Shaped(work.attention, tokens, q_size);
-
-  Project(block, x, q, k, v, shape.config.family->fused, work);
-  Prepare(shape, block.norms[kQNorm], q, before, work.team());
-  Prepare(shape, block.norms[kKNorm], k, before, work.team());
+  MakeHeads(shape, block, x, before, q, keys.Rows(before, tokens), values.Rows(before, tokens),
+            work);
   CausalAttention(attends, q, keys, values, work.attending, attention, work.team());
   return attention;
 }

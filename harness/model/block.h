@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "harness/base/matrix.h"
@@ -25,6 +26,7 @@ struct Workspace {
 
   Matrix<float> hidden, x, y, q, k, v, fused, attention, gate, up;
   std::vector<AttentionScratch> attending;  // one a worker
+  std::optional<RoundedKv> rounded;         // of a block, where a window has no cache
   LinearScratch linear;
 };
 
@@ -33,6 +35,7 @@ struct BlockShape {
   const ModelConfig& config;
   size_t layer;
   const RopeTable& rope;
+  const KvScheme* kv_cache = nullptr;  // keys and values are rounded so; nullptr: not
 
   BlockLayout layout() const { return LayoutOf(config, layer); }
 };
@@ -51,7 +54,8 @@ void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<c
 
 // h (T, hidden) = the block's output for the input h: two residual steps. Without `past` the window
 // begins at position 0; with it, it stands behind the past's tokens, and its keys and values are
-// written behind theirs, where there must be room.
+// written behind theirs, where there must be room. Where the shape says that they are rounded, the
+// window's are as a cache would hold them for each of its queries, and the past is a rounded one.
 void BlockForward(const BlockShape& shape, const BlockWeights& block, MatrixView<float> h,
                   Workspace& work, const Observer& observer = {}, const KvView* past = nullptr);
 

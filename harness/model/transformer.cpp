@@ -50,13 +50,14 @@ void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Wo
 
 void Transformer::RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work,
                             KvCache* cache, const ModelObserver& observer) const {
+  const KvScheme* kv_cache = weights_.kv_cache ? &*weights_.kv_cache : nullptr;
   for (size_t layer = 0; layer < weights_.blocks.size(); ++layer) {
     const KvView past = cache == nullptr ? KvView{} : cache->layer(layer);
     Observer of_block;
     if (observer) {
       of_block = [&](Tap tap, MatrixView<const float> x) { observer(layer, tap, x); };
     }
-    BlockForward({config_, layer, rope}, weights_.blocks[layer], h, work, of_block,
+    BlockForward({config_, layer, rope, kv_cache}, weights_.blocks[layer], h, work, of_block,
                  cache == nullptr ? nullptr : &past);
   }
 }
@@ -71,7 +72,8 @@ Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work
 
 MatrixView<const float> Transformer::Extend(std::span<const uint32_t> ids, KvCache& cache,
                                             Workspace& work) const {
-  QR_CHECK_EQ(cache.keys.size(), weights_.blocks.size());
+  QR_CHECK_EQ(cache.layers(), weights_.blocks.size());
+  QR_CHECK_EQ(cache.rounded.empty(), !weights_.kv_cache);
   QR_CHECK_LE(cache.tokens + ids.size(), cache.capacity());
   QR_CHECK_LE(cache.tokens + ids.size(), max_tokens_);
   const MatrixView<float> h = Shaped(work.hidden, ids.size(), config_.hidden);

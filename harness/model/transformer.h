@@ -45,7 +45,9 @@ class Transformer {
   // keys and values join the cache, which must have room for them and be of this model. A whole
   // window has the bits of Hidden; a text in several calls agrees with it up to rounding. Not so
   // beyond the original context of `dynamic` and `longrope` scaling: cached keys keep the angles of
-  // the text as long as it was then, as they do in transformers. The view is of work.hidden and
+  // the text as long as it was then, as they do in transformers. Where the weights say how the
+  // cache is rounded it must be such a one, and Hidden's queries see what they would behind it.
+  // The view is of work.hidden and
   // lasts until its next use; one token after another allocates nothing (beyond that context, its
   // angles).
   MatrixView<const float> Extend(std::span<const uint32_t> ids, KvCache& cache,

@@ -14,6 +14,7 @@
 #include "harness/model/config.h"
 #include "harness/quant/activation.h"
 #include "harness/quant/encoded_matrix.h"
+#include "harness/quant/kv_scheme.h"
 #include "harness/quant/packed_matrix.h"
 
 namespace quantref {
@@ -158,6 +159,8 @@ struct ModelWeights {
   // Learned ones: (context + kPositionOffset, hidden), rounded as vectors are; else nullptr.
   std::shared_ptr<const Matrix<float>> positions{};
   Linear head;  // (vocab, hidden); the embedding's weight where the head is tied
+  // How keys and values are rounded on their way into the cache, a window's too; none: not.
+  std::optional<KvScheme> kv_cache{};
 };
 
 // The model's matrices, each once: the embedding, those of the blocks, and lm_head unless it is

@@ -47,6 +47,7 @@ PlannedLinear PlanOne(const QuantizeSpec& spec, const LinearShape& shape) {
     planned.scheme = entry.keep ? std::nullopt : std::optional(Override(spec.weights, entry));
     planned.method = entry.method;
   }
+  if (spec.none) planned.scheme.reset();
   return planned;
 }
 

@@ -26,6 +26,7 @@ struct SchemeOverride {
 // What the `quantize` section of a config asks for, method apart.
 struct QuantizeSpec {
   WeightScheme weights;
+  bool none = false;  // no linear is quantized, whatever else is said
   std::vector<std::string> keep = {"embed_tokens",
                                    "lm_head"};  // globs of linears that stay as they are
   std::vector<SchemeOverride> overrides;        // the last one that matches wins, over `keep` too

@@ -169,9 +169,8 @@ def _machine(fields):
 
 
 def _scheme(fields):
-    weights = fields.maybe(fields.text, "scheme.name") or ""
-    activations = fields.maybe(fields.text, "activations") or "none"
-    return weights if activations == "none" else f"{weights}, {activations}"
+    parts = [fields.maybe(fields.text, path) for path in ("scheme.name", "activations", "kv_cache.name")]
+    return ", ".join(part for part in parts if part and part != "none")
 
 
 def read_record(value, where):
