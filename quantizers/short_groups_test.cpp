@@ -75,25 +75,28 @@ class GptqInDouble {
     inverse_ = InverseOf(hessian);
   }
 
-  // The codes of a row: by position where groups are made on the way, else by column.
-  std::vector<int> Round(std::span<const float> row) const {
-    const size_t n = row.size(), group = scheme_.group;
-    std::vector<double> w(n);
-    for (size_t p = 0; p < n; ++p) w[p] = static_cast<double>(row[order_[p]]);
-    Matrix<double> inverse(n, n);
+  // The codes: by position where groups are made on the way, else by column.
+  Matrix<int> Round(MatrixView<const float> weights) const {
+    const size_t n = weights.cols(), group = scheme_.group;
+    Matrix<double> w(weights.rows(), n), inverse(n, n);
+    for (size_t r = 0; r < weights.rows(); ++r) {
+      for (size_t p = 0; p < n; ++p) w(r, p) = static_cast<double>(weights(r, order_[p]));
+    }
     std::copy_n(inverse_.data(), n * n, inverse.data());
-    std::vector<int> codes(n);
-    DoubleGrid grid;
+    Matrix<int> codes(weights.rows(), n);
+    std::vector<DoubleGrid> grids(weights.rows());
     for (size_t p = 0; p < n; ++p) {
-      if (static_groups_) {
-        const size_t first = order_[p] / group * group;
-        grid = DoubleGrid(row.subspan(first, std::min(group, n - first)), scheme_);
-      } else if (p % group == 0) {
-        grid = DoubleGrid(std::span(w).subspan(p, std::min(group, n - p)), scheme_);
+      for (size_t r = 0; r < weights.rows(); ++r) {
+        if (static_groups_) {
+          const size_t first = order_[p] / group * group, size = std::min(group, n - first);
+          grids[r] = DoubleGrid(weights.row_span(r).subspan(first, size), scheme_);
+        } else if (p % group == 0) {
+          grids[r] = DoubleGrid(w.view().row_span(r).subspan(p, std::min(group, n - p)), scheme_);
+        }
+        codes(r, static_groups_ ? order_[p] : p) = static_cast<int>(grids[r].Code(w(r, p)));
+        const double error = (w(r, p) - grids[r].Value(w(r, p))) / inverse(p, p);
+        for (size_t k = p + 1; k < n; ++k) w(r, k) -= error * inverse(p, k);
       }
-      codes[static_groups_ ? order_[p] : p] = static_cast<int>(grid.Code(w[p]));
-      const double error = (w[p] - grid.Value(w[p])) / inverse(p, p);
-      for (size_t k = p + 1; k < n; ++k) w[k] -= error * inverse(p, k);
       for (size_t i = p + 1; i < n; ++i) {
         const double factor = inverse(i, p) / inverse(p, p);
         for (size_t j = p + 1; j < n; ++j) inverse(i, j) -= factor * inverse(p, j);
@@ -120,7 +123,8 @@ void CompareGptq(size_t cols, const WeightScheme& scheme, bool act_order, bool s
   const Matrix<float> weights = testing::NormalMatrix(kRows, cols, cols);
   InputStatistics inputs;
   inputs.gram = testing::GramOf(testing::CorrelatedInputs(2 * cols + 9, cols, 100 + cols));
-  const GptqInDouble expected(inputs.gram, act_order, static_groups, scheme);
+  const Matrix<int> expected =
+      GptqInDouble(inputs.gram, act_order, static_groups, scheme).Round(weights.view());
   for (const double block : {1.0, 40.0, 128.0}) {
     Knobs knobs(Gptq().knobs());
     knobs.Set("act_order", act_order ? 1 : 0);
@@ -135,9 +139,8 @@ void CompareGptq(size_t cols, const WeightScheme& scheme, bool act_order, bool s
                                     .packed;
     std::vector<uint8_t> codes(cols);
     for (size_t r = 0; r < kRows; ++r) {
-      const std::vector<int> row = expected.Round(weights.view().row_span(r));
       packed.GetCodes(r, codes);
-      for (size_t c = 0; c < cols; ++c) count.equal += codes[c] == row[c];
+      for (size_t c = 0; c < cols; ++c) count.equal += codes[c] == expected(r, c);
       count.all += cols;
     }
   }
