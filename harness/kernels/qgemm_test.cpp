@@ -5,6 +5,7 @@
 
 #include "harness/kernels/qgemm_testing.h"
 #include "harness/quant/affine.h"
+#include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
