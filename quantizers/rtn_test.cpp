@@ -2,24 +2,17 @@
 
 #include <catch2/catch.hpp>
 
-#include "harness/base/rng.h"
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "quantizers/registry.h"
+#include "quantizers/statistics_testing.h"
 
 namespace quantref {
 namespace {
 
-Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
-
 TEST_CASE("rtn: equals RoundToNearest bit for bit", "[rtn]") {
   const Rtn rtn;
-  const Matrix<float> weights = RandomMatrix(9, 64, 1);
+  const Matrix<float> weights = testing::NormalMatrix(9, 64, 1);
   for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
     for (const Granularity granularity :
          {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
@@ -42,7 +35,7 @@ TEST_CASE("rtn: is in the registry under its name", "[rtn]") {
 }
 
 TEST_CASE("rtn: refuses a scale beyond FP16", "[rtn]") {
-  Matrix<float> weights = RandomMatrix(2, 16, 1);
+  Matrix<float> weights = testing::NormalMatrix(2, 16, 1);
   weights(1, 3) = 1e30f;
   const RoundInput input{"x", weights.view(), {.granularity = Granularity::kRow}};
   CHECK_ERROR(Rtn().Round(input), "does not fit FP16");

@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -17,6 +15,7 @@
 #include "harness/base/error.h"
 #include "harness/io/binary.h"
 #include "harness/io/file.h"
+#include "harness/io/file_lock.h"
 
 namespace quantref {
 namespace {
@@ -90,17 +89,6 @@ bool TakeFrame(std::string_view& bytes, std::string_view& payload) {
           : "choose another folder with --out");
 }
 
-// Whether the path still leads to this open file.
-bool IsAt(const fs::path& path, int file) {
-  struct stat opened {
-  }, there{};
-  return fstat(file, &opened) == 0 && stat(path.c_str(), &there) == 0 &&
-         opened.st_dev == there.st_dev && opened.st_ino == there.st_ino;
-}
-
-// False where another process has the lock. File systems without locks have none to give.
-bool Lock(int file) { return flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
-
 std::string Contents(int file) {
   std::string contents;
   char buffer[1 << 16];
@@ -117,11 +105,11 @@ Journal Journal::Open(const fs::path& path) {
   for (;;) {
     Journal journal(path, open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (journal.file_ < 0) Fail(path, "the journal cannot be opened");
-    if (!Lock(journal.file_)) {
+    if (!LockFile(journal.file_)) {
       throw Error("another run of the same configs is at work on this journal", path.string(),
                   "wait for it, or choose another folder with --out");
     }
-    if (IsAt(path, journal.file_)) return journal;
+    if (LeadsTo(path, journal.file_)) return journal;
   }
 }
 
@@ -186,7 +174,7 @@ void Journal::WriteAll(std::string_view bytes) {
 
 Journal::State Journal::Append(size_t window, std::span<const WindowScores> scores) {
   WriteAll(Frame(EncodeEntry(window, scores)));
-  return IsAt(path_, file_) ? State::kThere : MakeAgain();
+  return LeadsTo(path_, file_) ? State::kThere : MakeAgain();
 }
 
 // The open file holds everything still, although it has no name.
@@ -194,7 +182,7 @@ Journal::State Journal::MakeAgain() {
   std::error_code error;
   fs::create_directories(path_.parent_path(), error);
   Journal again(path_, open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (again.file_ < 0 || !Lock(again.file_)) return State::kGone;
+  if (again.file_ < 0 || !LockFile(again.file_)) return State::kGone;
   again.WriteAll(Contents(file_));
   std::swap(file_, again.file_);
   return State::kMadeAgain;
@@ -202,7 +190,7 @@ Journal::State Journal::MakeAgain() {
 
 void Journal::Remove() {
   std::error_code ignored;
-  if (IsAt(path_, file_)) fs::remove(path_, ignored);
+  if (LeadsTo(path_, file_)) fs::remove(path_, ignored);
 }
 
 }  // namespace quantref

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "eval/accuracy/summary.h"
 #include "harness/base/check.h"
@@ -34,20 +35,25 @@ std::vector<size_t> Pending(std::span<const size_t> stretch, const ScoreTable& s
 // Puts what it has of the windows into the table: a journal may be of more or of fewer, and then
 // perhaps without the hash of the logits of this run's first.
 std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t first_window,
-                                     ScoreTable& table) {
+                                     ScoreTable& table, size_t& other_windows) {
   if (!options.resume)
     return std::make_shared<Journal>(Journal::Create(options.journal, options.fingerprint));
   std::vector<JournalEntry> entries;
   const auto journal = std::make_shared<Journal>(
       Journal::Resume(options.journal, options.fingerprint, table.size(), entries));
+  std::set<size_t> others;
   for (JournalEntry& entry : entries) {
-    if (entry.window >= table[0].size()) continue;
+    if (entry.window >= table[0].size()) {
+      others.insert(entry.window);
+      continue;
+    }
     if (entry.window == first_window && entry.scores[0].logits_sha256.empty()) continue;
     for (size_t m = 0; m < table.size(); ++m) {
       table[m][entry.window] = std::move(entry.scores[m]);
       if (entry.window != first_window) table[m][entry.window]->logits_sha256.clear();
     }
   }
+  other_windows = others.size();
   return journal;
 }
 
@@ -88,7 +94,7 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
 
   ScoreTable journaled = result.scores;
   result.journal_name = options.fingerprint.substr(0, kJournalName);
-  result.journal = OpenJournal(options, result.first_window, journaled);
+  result.journal = OpenJournal(options, result.first_window, journaled, result.other_windows);
 
   const size_t total = windows.size() * models.size();
   size_t before = 0, measured = 0, next_look = kFirstLook;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
@@ -35,8 +36,9 @@ enum class OrderRule { kRandom, kText };
 std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
                                 const std::optional<StopRule>& stop);
 
-// Characters of a fingerprint that names of journals have.
+// Names of journals: start, so many characters of the fingerprint, end.
 inline constexpr size_t kJournalName = 16;
+inline constexpr std::string_view kJournalStart = ".journal-", kJournalEnd = ".tmp";
 
 // People are shown what there is after so many windows, and each time that they have doubled.
 inline constexpr size_t kFirstLook = 8;
@@ -62,6 +64,7 @@ struct Measurement {
   ScoreTable scores;            // [model][window of the text]
   std::vector<double> seconds;  // [model], summed over the threads, of this process
   size_t resumed_windows = 0;   // taken from the journal
+  size_t other_windows = 0;     // that the journal has beside those that were asked for
   size_t first_window = 0;      // of the text, or of a stop rule's order: its logits are hashed
   bool stopped_early = false;
   bool interrupted = false;          // by the user, before all was measured

@@ -150,20 +150,21 @@ TEST_CASE("what a journal has is good for runs of more windows and of fewer, and
   const World whole;
   const Measurement all = whole.Run();
   World world;
-  const auto resume = [&](size_t windows) {
+  const auto resume = [&](size_t windows, size_t others) {
     world.windows.assign(whole.windows.begin(),
                          whole.windows.begin() + static_cast<std::ptrdiff_t>(windows));
     const Measurement measurement = world.Run();
     for (size_t m = 0; m < all.scores.size(); ++m) {
       for (size_t w = 0; w < windows; ++w) CHECK(measurement.scores[m][w] == all.scores[m][w]);
     }
+    CHECK(measurement.other_windows == others);
     world.options.resume = true;
     return measurement.resumed_windows;
   };
-  CHECK(resume(8) == 0);
-  CHECK(resume(3) == 3);
-  CHECK(resume(16) == 8);
-  CHECK(resume(kWindows) == 16);
+  CHECK(resume(8, 0) == 0);
+  CHECK(resume(3, 5) == 3);
+  CHECK(resume(16, 0) == 8);
+  CHECK(resume(kWindows, 0) == 16);
 }
 
 TEST_CASE("with a stop rule, another number of windows has another order, to the same bits") {

@@ -160,5 +160,33 @@ TEST_CASE("fetch_model: what fails leaves nothing, and says why once") {
   fails({"tiny", "--from", (lab.dir / "from").string()}, "bytes, found");
 }
 
+TEST_CASE("fetch_model: a list that is none is refused by what it lacks") {
+  const FetchLab lab;
+  const nlohmann::json good = nlohmann::json::parse(testing::FileText(lab.dir / "list.json"));
+  const auto refused = [&](const std::string& list, const std::string& part) {
+    WriteFile(lab.dir / "list.json", list);
+    const ProcessResult result = lab.Fetch({"tiny"});
+    INFO(result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(Contains(result.err, part));
+    CHECK(Contains(result.err, "the form of harness/reference/fetchable.json"));
+    CHECK_FALSE(Contains(result.err, "Traceback"));
+  };
+  const auto patched = [&](const char* pointer, const nlohmann::json& value) {
+    nlohmann::json list = good;
+    list[nlohmann::json::json_pointer(pointer)] = value;
+    return list.dump();
+  };
+  refused(R"({"tiny": {"about")", "list.json");
+  refused("\xff", "list.json");
+  refused(std::string(100'000, '['), "list.json");
+  refused("[]", "expected an object of models, found list");
+  refused(R"({"tiny": 3})", "tiny: expected an object, found int");
+  refused(R"({"tiny": {}})", "tiny: about is missing");
+  refused(patched("/tiny/bytes", "many"), "tiny: bytes: expected int, found str");
+  refused(patched("/tiny/parts/1", nlohmann::json::object()), "parts[1]: url is missing");
+  refused(patched("/tiny/file", "../m.gguf"), "expected a plain name");
+}
+
 }  // namespace
 }  // namespace quantref

@@ -23,23 +23,17 @@ using testing::RecordJson;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
-// Two cells that are calibrated one after the other, the second for longer than the first.
-Strings Calibrated(std::initializer_list<std::string> more = {}) {
-  Strings arguments = {
-      (testing::SourceDir() / "configs/smoke.yaml").string(),
-      "--windows",
-      "2",
-      "--threads",
-      "1",
-      "--set",
-      "throughput=none",
-      "--set",
-      "quantize={methods: [gptq, awq], weights: {bits: 4, group: 32}, awq: {grid: 60}}",
-      "--set",
-      "calibration={dataset: sample, split: validation, samples: 2, length: 256}"};
-  arguments.insert(arguments.end(), more);
+// Two cells that are calibrated one after the other; of the second so many ratios are tried.
+Strings Calibrated(int ratios, bool resume = false) {
+  Strings arguments = testing::SmokeArguments(
+      2, {"--set",
+          "quantize={methods: [gptq, {method: awq, label: awq, awq: {grid: " +
+              std::to_string(ratios) + "}}], weights: {bits: 4, group: 32}}",
+          "--set", "calibration={dataset: sample, split: validation, samples: 2, length: 256}"});
+  if (resume) arguments.emplace_back("--resume");
   return arguments;
 }
+constexpr int kFewRatios = 4, kManyRatios = 400;  // the second is at work for long behind the first
 
 Strings KeptFiles(const RunEvalLab& lab) {
   Strings names = lab.RecordFiles();
@@ -47,15 +41,21 @@ Strings KeptFiles(const RunEvalLab& lab) {
   return names;
 }
 
-// Ends the run by the signal once the first cell stands on the disk.
-ProcessResult EndBehindTheFirstCell(const RunEvalLab& lab, int signal) {
-  Process process(lab.Command(Calibrated()), lab.Options());
+// Waits until the first cell of a run of many ratios is kept and the second is at work.
+void WaitForFirstCell(const RunEvalLab& lab, Process& process) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (KeptFiles(lab).empty() && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  // The message counts a cell once its folder is synchronized, a moment after its file has its
-  // name.
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  // A cell counts once its folder is synchronized, which takes next to no work: what follows is the
+  // search for the second.
+  constexpr double kSomeWork = 0.3;
+  process.WaitForWork(process.Work().value_or(0) + kSomeWork);
+}
+
+// Ends the run by the signal once the first cell stands on the disk.
+ProcessResult EndBehindTheFirstCell(const RunEvalLab& lab, int signal) {
+  Process process(lab.Command(Calibrated(kManyRatios)), lab.Options());
+  WaitForFirstCell(lab, process);
   process.Signal(signal);
   return process.Wait();
 }
@@ -77,7 +77,7 @@ void CheckSameCells(const RunEvalLab& whole, const RunEvalLab& lab) {
 
 TEST_CASE("run_eval: a cell that was quantized is kept, whatever ends the run, for --resume") {
   const RunEvalLab whole;
-  REQUIRE(whole.Run(Calibrated()).exit_code == 0);
+  REQUIRE(whole.Run(Calibrated(kFewRatios)).exit_code == 0);
   CHECK(KeptFiles(whole).empty());
   for (const int signal : {SIGKILL, SIGTERM}) {
     const RunEvalLab lab;
@@ -88,11 +88,14 @@ TEST_CASE("run_eval: a cell that was quantized is kept, whatever ends the run, f
       CHECK(ended.exit_code == 2);
       CHECK(Contains(ended.err, "1 of 2 cells are quantized and kept: go on with --resume"));
     }
-    const ProcessResult resumed = lab.Run(Calibrated({"--resume"}));
+    const ProcessResult resumed = lab.Run(Calibrated(kFewRatios, true));
     INFO(resumed.err);
     CHECK(resumed.exit_code == 0);
     CHECK(Contains(resumed.err, "smoke gptq: quantized by an earlier run"));
     CHECK_FALSE(Contains(resumed.err, "smoke awq: quantized"));
+    CHECK(Contains(resumed.out, "time: of gptq with what an earlier run took to quantize, on 1"));
+    CHECK(lab.Record("gptq")["seconds"]["quantize_threads"] == 1);
+    CHECK_FALSE(lab.Record("awq")["seconds"].contains("quantize_threads"));
     CHECK(lab.RecordFiles().size() == 3);
     CheckSameCells(whole, lab);
   }
@@ -106,7 +109,7 @@ TEST_CASE("run_eval: a kept cell that is damaged is quantized again, loudly") {
   std::string bytes = ReadFile(file, size_t{1} << 30);
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
   WriteFileAtomically(file, bytes, true);
-  const ProcessResult resumed = lab.Run(Calibrated({"--resume"}));
+  const ProcessResult resumed = lab.Run(Calibrated(kFewRatios, true));
   INFO(resumed.err);
   CHECK(resumed.exit_code == 0);
   CHECK(
@@ -118,9 +121,48 @@ TEST_CASE("run_eval: a kept cell that is damaged is quantized again, loudly") {
   CHECK(Contains(again.err, "quantized cells of other runs"));
 }
 
+TEST_CASE(
+    "run_eval: a cell that a run is at work with is no other's, and is taken when it is not") {
+  const RunEvalLab lab;
+  Process first(lab.Command(Calibrated(kManyRatios)), lab.Options());
+  WaitForFirstCell(lab, first);
+  first.Signal(SIGSTOP);
+  for (const bool resume : {false, true}) {
+    const ProcessResult second = lab.Run(Calibrated(kFewRatios, resume));
+    INFO(second.err);
+    CHECK(second.exit_code == 2);
+    CHECK(Contains(second.err, "another run is at work with smoke gptq"));
+    CHECK(KeptFiles(lab).size() == 1);
+  }
+  first.Signal(SIGKILL);
+  first.Wait();
+  CHECK(lab.Run(Calibrated(kFewRatios, true)).exit_code == 0);
+  CHECK(lab.RecordFiles().size() == 3);
+}
+
+TEST_CASE("run_eval: cells that a run left beside its records are removed, but not a journal's") {
+  const RunEvalLab lab;
+  EndBehindTheFirstCell(lab, SIGKILL);
+  REQUIRE(KeptFiles(lab).size() == 1);
+  const fs::path file = lab.records() / KeptFiles(lab)[0], copy = lab / "copy";
+  fs::copy_file(file, copy);
+  REQUIRE(lab.Run(Calibrated(kFewRatios, true)).exit_code == 0);
+  for (const bool journal : {true, false}) {
+    fs::copy_file(copy, file, fs::copy_options::overwrite_existing);
+    const fs::path other = lab.records() / ".journal-0123456789abcdef.tmp";
+    journal ? testing::WriteFile(other, "of another run") : static_cast<void>(fs::remove(other));
+    const ProcessResult again = lab.Run(Calibrated(kFewRatios, true));
+    INFO(again.err);
+    CHECK(again.exit_code == 0);
+    CHECK(Contains(again.err, "3 of 3 cells are finished"));
+    CHECK_FALSE(Contains(again.err, "of other runs"));
+    CHECK(fs::exists(file) == journal);
+  }
+}
+
 TEST_CASE("run_eval: a disk without room for quantized cells ends nothing") {
   const RunEvalLab lab;
-  const ProcessResult full = lab.Run(Calibrated(), {.file_size_limit = 200'000});
+  const ProcessResult full = lab.Run(Calibrated(kFewRatios), {.file_size_limit = 200'000});
   INFO(full.err);
   CHECK(full.exit_code == 0);
   CHECK(Contains(full.err, "smoke gptq cannot be kept for --resume"));

@@ -24,17 +24,7 @@ using Strings = std::vector<std::string>;
 
 constexpr size_t kAll = 14;
 
-Strings SmokeRun(std::initializer_list<std::string> more = {}) {
-  Strings arguments = {(testing::SourceDir() / "configs/smoke.yaml").string(),
-                       "--windows",
-                       std::to_string(kAll),
-                       "--threads",
-                       "1",
-                       "--set",
-                       "throughput=none"};
-  arguments.insert(arguments.end(), more);
-  return arguments;
-}
+Strings SmokeRun(const Strings& more = {}) { return testing::SmokeArguments(kAll, more); }
 
 // Sends the signal as soon as it says so.
 ProcessResult InterruptAt(const RunEvalLab& lab, const Strings& arguments, const std::string& said,
@@ -133,14 +123,19 @@ TEST_CASE("run_eval: interrupted records are no baseline and are compared with n
   CHECK(compare({part, "--write-baseline", baseline}).exit_code == 0);
 }
 
+// Windows of several cells, of which the first is long done before the eighth is.
 TEST_CASE("run_eval: of fewer windows than an interval needs it makes no records, and says so") {
   const RunEvalLab lab;
-  Process process(lab.Command(SmokeRun()), lab.Options());
-  process.WaitForWork(0.2);
+  const char* const cells =
+      "quantize.methods=[rtn, {method: rtn, label: b}, {method: rtn, label: c}, "
+      "{method: rtn, label: d}, {method: rtn, label: e}]";
+  Process process(lab.Command(SmokeRun({"--set", cells})), lab.Options());
+  REQUIRE(lab.WaitForWindows());
   process.Signal(SIGTERM);
   const ProcessResult stopped = process.Wait();
   INFO(stopped.err);
   CHECK(stopped.exit_code == 2);
+  CHECK(Contains(stopped.err, "no records are made of fewer than 8, which give no interval"));
   CHECK(CountEnding(lab, ".json") == 0);
 }
 

@@ -3,11 +3,9 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "eval/testing/run_eval_lab.h"
@@ -25,28 +23,8 @@ using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
 // A run that takes half a second or more.
-Strings LongRun(const std::string& threads) {
-  return {(testing::SourceDir() / "configs/smoke.yaml").string(),
-          "--windows",
-          "12",
-          "--threads",
-          threads,
-          "--set",
-          "throughput=none"};
-}
-
-// Waits until the journal of a run holds the first windows.
-bool WaitForJournal(const RunEvalLab& lab, std::chrono::seconds limit) {
-  const auto end = std::chrono::steady_clock::now() + limit;
-  while (std::chrono::steady_clock::now() < end) {
-    for (const std::string& name : lab.RecordFiles()) {
-      std::error_code ignored;
-      if (name.starts_with(".journal-") && fs::file_size(lab.records() / name, ignored) > 3000)
-        return true;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
+Strings LongRun(const Strings& more = {}, size_t windows = 12) {
+  return testing::SmokeArguments(windows, more);
 }
 
 // All that an unfinished run may leave behind is its journal.
@@ -57,8 +35,8 @@ bool OnlyTheJournal(const RunEvalLab& lab) {
 
 // Runs it in the lab until the first windows are done, and then sends it the signal.
 ProcessResult Interrupt(const RunEvalLab& lab, int signal) {
-  Process process(lab.Command(LongRun("1")), lab.Options());
-  REQUIRE(WaitForJournal(lab, std::chrono::seconds(60)));
+  Process process(lab.Command(LongRun()), lab.Options());
+  REQUIRE(lab.WaitForWindows());
   process.Signal(signal);
   return process.Wait();
 }
@@ -85,18 +63,28 @@ TEST_CASE("run_eval: interrupted in a step of quantizing it ends, and says that 
   CHECK(lab.RecordFiles().empty());
 }
 
-TEST_CASE("run_eval: --resume takes the windows of a run of fewer or of more") {
+TEST_CASE(
+    "run_eval: --resume takes the windows of a run of fewer or of more, and keeps the others") {
   const RunEvalLab lab;
   REQUIRE(Interrupt(lab, SIGINT).exit_code == 2);  // with 12
-  Strings arguments = LongRun("1");
-  arguments[2] = "14";
-  arguments.emplace_back("--resume");
-  const ProcessResult result = lab.Run(arguments);
+  const ProcessResult fewer = lab.Run(LongRun({"--resume"}, 1));
+  INFO(fewer.err);
+  CHECK(fewer.exit_code == 0);
+  CHECK(Contains(fewer.err, "of a run of more windows stay in its journal"));
+  CHECK(std::ranges::count_if(lab.RecordFiles(), [](const std::string& name) {
+          return name.starts_with(".journal-");
+        }) == 1);
+  for (const std::string& name : lab.RecordFiles()) {
+    if (name.starts_with("smoke-")) fs::remove(lab.records() / name);
+  }
+  const ProcessResult result = lab.Run(LongRun({"--resume"}, 14));
   INFO(result.err);
   CHECK(result.exit_code == 0);
   CHECK_FALSE(Contains(result.err, "beginning anew"));
   CHECK(lab.Record("rtn")["seconds"]["resumed_windows"].get<int>() >= 1);
+  CHECK(Contains(result.out, "that an earlier run measured"));
   CHECK(lab.Record("rtn")["accuracy"]["window_nll"].size() == 14);
+  CHECK(lab.RecordFiles().size() == 2);
 }
 
 TEST_CASE("run_eval: --resume of a complete run leaves its records as they are") {
@@ -123,13 +111,11 @@ TEST_CASE("run_eval: --resume of a complete run leaves its records as they are")
 
 TEST_CASE("run_eval: a second run of the same is refused while the first is at work") {
   const RunEvalLab lab;
-  Process first(lab.Command(LongRun("1")), lab.Options());
-  REQUIRE(WaitForJournal(lab, std::chrono::seconds(60)));
+  Process first(lab.Command(LongRun()), lab.Options());
+  REQUIRE(lab.WaitForWindows());
   first.Signal(SIGSTOP);
   for (const bool resume : {false, true}) {
-    Strings arguments = LongRun("1");
-    if (resume) arguments.emplace_back("--resume");
-    const ProcessResult second = lab.Run(arguments);
+    const ProcessResult second = lab.Run(resume ? LongRun({"--resume"}) : LongRun());
     INFO(second.err);
     CHECK(second.exit_code == 2);
     CHECK(Contains(second.err, "another run of the same configs is at work"));
@@ -143,8 +129,8 @@ TEST_CASE("run_eval: a second run of the same is refused while the first is at w
 
 TEST_CASE("run_eval: the folder of the records removed under way costs nothing") {
   const RunEvalLab lab;
-  Process process(lab.Command(LongRun("1")), lab.Options());
-  REQUIRE(WaitForJournal(lab, std::chrono::seconds(60)));
+  Process process(lab.Command(LongRun()), lab.Options());
+  REQUIRE(lab.WaitForWindows());
   process.Signal(SIGSTOP);
   fs::remove_all(lab / "results");
   process.Signal(SIGCONT);
@@ -162,8 +148,8 @@ TEST_CASE(
   ProcessOptions options = lab.Options();
   fs::create_directory(lab / "tmp");
   options.environment["TMPDIR"] = (lab / "tmp").string();
-  Process process(lab.Command(LongRun("1")), options);
-  REQUIRE(WaitForJournal(lab, std::chrono::seconds(60)));
+  Process process(lab.Command(LongRun()), options);
+  REQUIRE(lab.WaitForWindows());
   process.Signal(SIGSTOP);
   fs::remove_all(lab / "results");
   testing::WriteFile(lab / "results", "no folder");
@@ -179,9 +165,8 @@ TEST_CASE(
 TEST_CASE("run_eval: --resume does not go on with a run of another weight type") {
   const RunEvalLab lab;
   REQUIRE(Interrupt(lab, SIGINT).exit_code == 2);
-  Strings arguments = LongRun("1");
-  arguments.insert(arguments.end(), {"--resume", "--set", "model={name: wikilm-2m, dtype: fp16}"});
-  const ProcessResult result = lab.Run(arguments);
+  const ProcessResult result =
+      lab.Run(LongRun({"--resume", "--set", "model={name: wikilm-2m, dtype: fp16}"}));
   INFO(result.err);
   CHECK(result.exit_code == 0);
   CHECK(Contains(result.err, "beginning anew"));

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The newest of each cell, over all paths; of the same second, that of the later path.
+// The newest of each cell, over all paths.
 std::map<CellName, StoredRecord> NewestCells(std::span<const std::string> paths, size_t threads) {
   std::map<CellName, StoredRecord> newest;
   for (const std::string& path : paths) {
@@ -31,10 +31,7 @@ std::map<CellName, StoredRecord> NewestCells(std::span<const std::string> paths,
     }
     for (StoredRecord& record : set.records) {
       const auto [at, is_new] = newest.try_emplace(record.cell, record);
-      const bool older = at->second.created <= record.created;
-      const bool counts =
-          at->second.Interrupted() == record.Interrupted() ? older : !record.Interrupted();
-      if (!is_new && counts) at->second = std::move(record);
+      if (!is_new && IsNewer(record, at->second)) at->second = std::move(record);
     }
   }
   for (const auto& [name, record] : newest) {

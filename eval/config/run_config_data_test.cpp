@@ -211,7 +211,7 @@ TEST_CASE("config: calibration has one seed or several") {
   CheckBadLines({
       {"calibration: {seed: 1, seeds: [1]}", {"calibration.seeds: expected either seed or seeds"}},
       {"calibration: {seeds: [1, 2, 1]}", {"calibration.seeds: expected a list of different"}},
-      {"calibration: {seeds: []}", {"calibration.seeds: expected a list of at least one seed"}},
+      {"calibration: {seeds: []}", {"calibration.seeds: expected a list of at least one number"}},
       {"calibration: {seeds: [a]}", {"calibration.seeds: expected whole numbers"}},
       {"calibration: {seeds: [-1]}", {"calibration.seeds: expected whole numbers from 0"}},
       {"calibration: {seed: [1]}",

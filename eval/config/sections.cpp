@@ -33,22 +33,13 @@ void VisitOutliers(KeyVisitor& visitor, OutlierSpec& outliers) {
 }
 
 // `seed` is short for `seeds` with one value.
-std::vector<size_t> ReadSeeds(YamlReader& yaml) {
-  const auto most = static_cast<size_t>(CountLimit(kMostSeed));
+void ReadSeed(YamlReader& yaml, std::vector<size_t>& seeds) {
+  if (!yaml.Has("seed")) return;
+  if (yaml.Has("seeds")) yaml.Fail("seeds", "either seed or seeds");
+  if (!yaml.IsScalar("seed")) yaml.Fail("seed", "one seed", "for several: seeds: [0, 1]");
   size_t seed = 0;
-  if (yaml.Has("seed") && !yaml.IsScalar("seed"))
-    yaml.Fail("seed", "one seed", "for several: seeds: [0, 1]");
-  yaml.Set("seed", seed, 0, most);
-  if (!yaml.Has("seeds")) return {seed};
-  if (yaml.Has("seed")) yaml.Fail("seeds", "either seed or seeds");
-  std::vector<size_t> seeds;
-  yaml.Set("seeds", seeds, 0, most);
-  for (const size_t one : seeds) {
-    if (std::count(seeds.begin(), seeds.end(), one) > 1)
-      yaml.Fail("seeds", "a list of different seeds");
-  }
-  if (seeds.empty()) yaml.Fail("seeds", "a list of at least one seed");
-  return seeds;
+  yaml.Set("seed", seed, 0, CountLimit(kMostSeed));
+  seeds = {seed};
 }
 
 const std::vector<std::string>& MetricNames() {
@@ -217,20 +208,14 @@ void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration) {
                  .most = kMostSamples,
                  .unit = "tokens"},
                 calibration.length);
-  visitor.Special(
-      {.name = "seeds",
-       .kind = ConfigKey::Kind::kCount,
-       .about = "which windows; each is a cell",
-       .most = kMostSeed,
-       .list = true},
-      [&](YamlReader& yaml) { calibration.seeds = ReadSeeds(yaml); },
-      [&](Json& json) { json = calibration.seeds; });
+  visitor.Counts({.name = "seeds", .about = "which windows; each is a cell", .most = kMostSeed},
+                 calibration.seeds);
   visitor.Special(
       {.name = "seed",
        .kind = ConfigKey::Kind::kCount,
        .about = "short for seeds with one value",
        .most = kMostSeed},
-      [](YamlReader&) {}, [](Json&) {});
+      [&](YamlReader& yaml) { ReadSeed(yaml, calibration.seeds); }, [](Json&) {});
   visitor.Flag({.name = "sequential",
                 .about = "blocks are calibrated on what the quantized ones before them give"},
                calibration.sequential);

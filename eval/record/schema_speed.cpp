@@ -156,6 +156,10 @@ Rows MachineFields() {
        "of that, what was done once for several cells of the run and counts whole in each; absent "
        "where nothing was",
        Role::kMoment},
+      {"seconds.quantize_threads", kCount, kOptional, "",
+       "of the interrupted run that quantized the cell and whose seconds these are (`--resume`); "
+       "absent where it was this run",
+       Role::kMoment},
       {"seconds.quantize_stages", kMap, kOptional, "", "parts of it"},
       {"seconds.quantize_stages.forward", kNumber, kWritten, "s",
        "passes over the calibration text", Role::kMoment},

@@ -1,12 +1,12 @@
 #include "eval/run/cost.h"
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "eval/run/cell_time.h"
+#include "harness/base/clock.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
 #include "harness/method/quantize_model.h"
@@ -66,14 +66,13 @@ std::set<std::pair<size_t, size_t>> DistinctShapes(const ModelConfig& config) {
 }  // namespace
 
 double MeasureGemmRate(size_t rows, size_t size) {
-  using Clock = std::chrono::steady_clock;
   const Matrix<float> a = UniformMatrix(rows, size), b = UniformMatrix(size, size);
   Matrix<float> c(rows, size);
   std::vector<double> rates;
   for (int repetition = 0; repetition < 5; ++repetition) {
     const Clock::time_point start = Clock::now();
     MultiplyTransposed(a.view(), b.view(), c.view());
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = Since(start);
     rates.push_back(2e-9 * static_cast<double>(rows * size * size) / seconds);
   }
   std::nth_element(rates.begin(), rates.begin() + 2, rates.end());
@@ -149,6 +148,11 @@ double StatisticsBytes(const ModelConfig& config, const CellLoad& load, size_t t
 
 }  // namespace
 
+double LoadedBytes(const ModelWeights& weights) {
+  const Checkpoint& checkpoint = *weights.checkpoint;
+  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() + OwnBytes(weights));
+}
+
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                       std::span<const CellLoad> cells, size_t threads) {
   const ModelConfig& config = model.config;
@@ -180,10 +184,7 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
   const double panel = 4.0 * static_cast<double>(PanelRows(widest) * widest);
   const double logits = 4.0 * 128 * static_cast<double>(config.vocab);
   const double workers = static_cast<double>(std::min(threads, windows));
-  const Checkpoint& checkpoint = *model.weights.checkpoint;
-  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() +
-                             OwnBytes(model.weights)) +
-         weights + calibration +
+  return weights + calibration +
          workers *
              (4.0 * static_cast<double>(per_token * longest_window) + panel + logits + rounded);
 }
@@ -215,8 +216,8 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     cost.train_seconds += cell.train;
   }
   cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, threads));
-  cost.memory_bytes =
-      kProgramBytes + EstimateMemory(model, windows.size(), longest, cells, threads);
+  cost.memory_bytes = kProgramBytes + LoadedBytes(model.weights) +
+                      EstimateMemory(model, windows.size(), longest, cells, threads);
   const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
   cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +

@@ -66,7 +66,11 @@ double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>&
 // Whether cells read the same inputs as far as their blocks are the same.
 bool ReadAlike(const CellLoad& a, const CellLoad& b);
 
-// Cost::memory_bytes of the reference and these cells, measured together, without the program.
+// Of the loaded model, what a pass finds in place.
+double LoadedBytes(const ModelWeights& weights);
+
+// Cost::memory_bytes of the reference and these cells, measured together, without the program and
+// what is loaded.
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                       std::span<const CellLoad> cells, size_t threads);
 

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <filesystem>
+#include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "eval/config/run_config.h"
 #include "eval/speed/speed.h"
 #include "eval/text/calibration.h"
+#include "harness/io/file_lock.h"
 #include "harness/method/quantize_model.h"
 
 namespace quantref {
@@ -30,9 +32,11 @@ struct GroupCell {
   bool goes_on = false;                         // with its training, from a checkpoint
   size_t model = 0;                             // its row in the measurement
   QuantizedModel quantized{};
-  std::string weights_sha256{};  // HashQuantized
-  std::filesystem::path kept{};  // in which file (kept_cells.h); "": in none
-  KernelPath path{};             // of the quantized weights, where the config asks for the kernels
+  std::string weights_sha256{};            // HashQuantized
+  std::string kept_key{};                  // of kept_cells.h; "": it is never kept
+  std::shared_ptr<const FileLock> kept{};  // of the file that it is kept in, where there is one
+  size_t quantize_threads = 0;             // of the earlier run that quantized it; 0: this one did
+  KernelPath path{};  // of the quantized weights, where the config asks for the kernels
   std::optional<PathGap> gap{};
   std::optional<CellSpeed> speed{};
 

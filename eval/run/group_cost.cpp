@@ -47,15 +47,10 @@ double Fp16CopyBytes(const GroupContext& group, const Pass& pass) {
 
 }  // namespace
 
-double LoadedBytes(const ModelWeights& weights) {
-  const Checkpoint& checkpoint = *weights.checkpoint;
-  return static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes() + OwnBytes(weights));
-}
-
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
   return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
-                                   Loads(group, pass), group.threads) -
-                    LoadedBytes(group.model->weights) + Fp16CopyBytes(group, pass),
+                                   Loads(group, pass), group.threads) +
+                    Fp16CopyBytes(group, pass),
           .reserved = ReservedBytes(std::min(group.threads, group.windows.size()))};
 }
 

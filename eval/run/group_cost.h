@@ -9,14 +9,10 @@
 #include "eval/run/memory_limits.h"
 #include "eval/run/passes.h"
 #include "eval/run/rates.h"
-#include "harness/model/weights.h"
 
 namespace quantref {
 
-// Of the loaded model, what a pass finds in place.
-double LoadedBytes(const ModelWeights& weights);
-
-// What a pass takes beyond that.
+// What a pass takes beyond LoadedBytes.
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass);
 
 // Prices a group's passes by rates that are measured when the first is asked for.

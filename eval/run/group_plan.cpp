@@ -9,6 +9,7 @@
 #include "eval/run/environment.h"
 #include "eval/run/group_cost.h"
 #include "eval/run/group_train.h"
+#include "eval/run/kept_cells.h"
 #include "eval/run/texts.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"
@@ -146,6 +147,7 @@ GroupPlan PlanGroup(GroupContext& group) {
     std::move(cells.begin(), cells.end(), std::back_inserter(plan.cells));
   }
   if (!group.options.rerun) MarkFinished(group, plan.cells);
+  NameKept(group, plan.cells);
   plan.passes = PassesThatFit(group, plan.cells);
   return plan;
 }

@@ -101,6 +101,7 @@ Cost GroupRun::PrintPlan() {
 
 std::vector<Record> GroupRun::Run() {
   const RunOptions& options = group_.options;
+  RemoveLeftBehind(group_, plan_.cells);
   if (!options.quiet) {
     SayText(FinishedText(plan_.cells, options.out.string()));
     SayText(LeftBehindText(group_, plan_.cells));
@@ -181,14 +182,26 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   for (const CellResult& result : results) all.push_back(MakeRecord(shared, result));
   const std::vector<Record> records = Unrecorded(cells, all);
   KeepRecords(records, group_.options.out, group_.options.quiet);
-  RemoveInterrupted(group_.options.out, shared.measurement.journal_name, records);
-  if (!shared.measurement.interrupted) {
-    shared.measurement.journal->Remove();
-    RemoveKept(cells);
-  }
+  PutAway(shared.measurement, cells, records);
   PrintTables(all);
   CheckGaps(results);
   return records;
+}
+
+// What is not needed any more once these records stand.
+void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
+                       std::span<const Record> records) const {
+  if (measurement.other_windows > 0) {
+    if (!group_.options.quiet)
+      Say("{} of a run of more windows stay in its journal: --resume with as many goes on with "
+          "them\n",
+          Plural(measurement.other_windows, "window"));
+    return;
+  }
+  RemoveInterrupted(group_.options.out, measurement.journal_name, records);
+  if (measurement.interrupted) return;
+  measurement.journal->Remove();
+  RemoveKept(group_, cells);
 }
 
 // The user has interrupted it.

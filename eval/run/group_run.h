@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "eval/config/run_config.h"
@@ -45,6 +46,8 @@ class GroupRun {
   void MeasureRest(GroupResult& shared, Pass& cells) const;
   void ShowAccuracy(const GroupResult& shared, const Pass& cells) const;
   std::vector<Record> KeepResults(const GroupResult& shared, const Pass& cells);
+  void PutAway(const Measurement& measurement, const Pass& cells,
+               std::span<const Record> records) const;
   std::vector<Record> KeepWhatThereIs(const GroupResult& shared, const Pass& cells);
   void PrintTables(const std::vector<Record>& records) const;
   void CheckGaps(const std::vector<CellResult>& cells);

@@ -66,8 +66,9 @@ MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
   measure.order = accuracy.order;
   measure.stop = accuracy.stop;
   measure.fingerprint = Fingerprint(group, cells);
-  measure.journal = group.options.out /
-                    fmt::format(".journal-{}.tmp", measure.fingerprint.substr(0, kJournalName));
+  measure.journal =
+      group.options.out / fmt::format("{}{}{}", kJournalStart,
+                                      measure.fingerprint.substr(0, kJournalName), kJournalEnd);
   measure.resume = group.options.resume;
   measure.before_keeping = [&] { group.CheckInputs(); };
   return measure;

@@ -66,6 +66,7 @@ void PutQuantized(const GroupCell& cell, CellResult& result) {
   if (cell.calibration != nullptr)
     result.read = ReadBy(cell.calibration->data, cell.method.Needs(cell.plan));
   result.stages = cell.quantized.seconds;
+  result.quantize_threads = cell.quantize_threads;
   result.training = cell.training;
   result.losses = cell.quantized.losses;
 }

@@ -8,14 +8,16 @@
 #include <set>
 #include <string_view>
 #include <system_error>
-#include <tuple>
 #include <utility>
 
+#include "eval/accuracy/measure.h"
 #include "eval/run/finished.h"
 #include "eval/run/training_checkpoint.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
+#include "harness/io/binary.h"
+#include "harness/io/file_lock.h"
 #include "harness/io/file_pieces.h"
 #include "harness/io/mapped_file.h"
 #include "harness/method/kept_model.h"
@@ -25,19 +27,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The file: magic, key, HashQuantized, the model's bytes, SHA-256 of all before; hashes in hex.
+// The file: magic, key, HashQuantized, the threads of its run (uint64), the model's bytes, SHA-256
+// of all before; hashes in hex.
 constexpr std::string_view kMagicOfCells = "QRCELL02";
 constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 
-fs::path FileOf(const GroupContext& group, const std::string& key) {
-  return group.options.out / fmt::format("{}{}{}", kCellStart, key.substr(0, kNameSize), kCellEnd);
+fs::path FileOf(const GroupContext& group, const GroupCell& cell) {
+  return group.options.out /
+         fmt::format("{}{}{}", kCellStart, cell.kept_key.substr(0, kNameSize), kCellEnd);
 }
 
-// Whether losing it would cost more than a moment.
-bool IsKept(const GroupCell& cell) {
-  return cell.spec != nullptr && (cell.calibration != nullptr || cell.training != nullptr);
-}
+// What a file gives to its cell.
+struct KeptCell {
+  QuantizedModel model;
+  std::string weights_sha256;
+  size_t threads;
+};
 
 // Cuts off the front.
 std::string_view TakeFront(std::string_view& bytes, size_t count) {
@@ -47,10 +53,8 @@ std::string_view TakeFront(std::string_view& bytes, size_t count) {
 }
 
 // Nothing where the file is not whole, or not this cell.
-std::optional<std::pair<QuantizedModel, std::string>> ReadKept(const GroupContext& group,
-                                                               const GroupCell& cell,
-                                                               const fs::path& path,
-                                                               const std::string& key) {
+std::optional<KeptCell> ReadKept(const GroupContext& group, const GroupCell& cell,
+                                 const fs::path& path) {
   const MappedFile file(path);
   std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   if (bytes.size() < kMagicOfCells.size() + 3 * kHashSize) return std::nullopt;
@@ -58,11 +62,53 @@ std::optional<std::pair<QuantizedModel, std::string>> ReadKept(const GroupContex
   bytes.remove_suffix(kHashSize);
   if (Sha256Hex(bytes) != sum) return std::nullopt;
   if (TakeFront(bytes, kMagicOfCells.size()) != kMagicOfCells) return std::nullopt;
-  if (TakeFront(bytes, kHashSize) != key) return std::nullopt;
+  if (TakeFront(bytes, kHashSize) != cell.kept_key) return std::nullopt;
   const std::string hash(TakeFront(bytes, kHashSize));
+  uint64_t threads = 0;
+  if (!Take(bytes, threads)) return std::nullopt;
   auto model = ReadModel(bytes, group.model->weights, cell.plan, group.threads);
   if (!model || HashQuantized(model->weights) != hash) return std::nullopt;
-  return std::pair(std::move(*model), hash);
+  return KeptCell{std::move(*model), hash, static_cast<size_t>(threads)};
+}
+
+void WriteKept(const GroupContext& group, const GroupCell& cell, const ByteSink& sink) {
+  Sha256Stream sha;
+  const ByteSink summed = [&](std::string_view bytes) {
+    sha.Update(bytes.data(), bytes.size());
+    sink(bytes);
+  };
+  std::string head(kMagicOfCells);
+  head += cell.kept_key + cell.weights_sha256;
+  Put(head, uint64_t{group.threads});
+  summed(head);
+  if (!WriteModel(group.model->weights, cell.plan, cell.quantized, summed))
+    throw Error("a matrix is in a form that is never written", cell.label);
+  sink(sha.HexDigest());
+}
+
+Error AtWork(const GroupCell& cell, const fs::path& path) {
+  return Error(fmt::format("another run is at work with {} {}", cell.config->name, cell.label),
+               path.string(), "wait for it, or choose another folder with --out");
+}
+
+// The lock of the cell's file; nothing where there is none. Throws Error where another run has it.
+std::shared_ptr<const FileLock> LockOf(const GroupCell& cell, const fs::path& path) {
+  FileLock lock;
+  const FileLock::Outcome outcome = FileLock::Take(path, lock);
+  if (outcome == FileLock::Outcome::kOthers) throw AtWork(cell, path);
+  if (outcome == FileLock::Outcome::kNoFile) return nullptr;
+  return std::make_shared<FileLock>(std::move(lock));
+}
+
+// `f`: of an entry and its name.
+template <typename F>
+void ForFiles(const fs::path& folder, std::string_view start, std::string_view end, F&& f) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(start) && name.ends_with(end)) f(*entry, name);
+  }
 }
 
 }  // namespace
@@ -77,17 +123,26 @@ std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
   return Sha256Hex(text);
 }
 
+void NameKept(const GroupContext& group, std::vector<GroupCell>& cells) {
+  for (GroupCell& cell : cells) {
+    // Losing others would cost no more than a moment.
+    const bool costly = cell.calibration != nullptr || cell.training != nullptr;
+    if (cell.spec != nullptr && costly) cell.kept_key = KeyOfCell(group, cell);
+  }
+}
+
 bool TakeKept(const GroupContext& group, GroupCell& cell) {
-  if (!group.options.resume || !IsKept(cell)) return false;
-  const std::string key = KeyOfCell(group, cell);
-  const fs::path path = FileOf(group, key);
-  std::error_code error;
-  if (!fs::exists(path, error)) return false;
+  if (cell.kept_key.empty()) return false;
+  const fs::path path = FileOf(group, cell);
+  const std::shared_ptr<const FileLock> lock = LockOf(cell, path);
+  if (!group.options.resume || lock == nullptr) return false;
   std::string why = "it is damaged, or not of this model";
   try {
-    if (auto kept = ReadKept(group, cell, path, key)) {
-      std::tie(cell.quantized, cell.weights_sha256) = std::move(*kept);
-      cell.kept = path;
+    if (auto kept = ReadKept(group, cell, path)) {
+      cell.quantized = std::move(kept->model);
+      cell.weights_sha256 = kept->weights_sha256;
+      cell.quantize_threads = kept->threads;
+      cell.kept = lock;
       if (!group.options.quiet)
         Say("{} {}: quantized by an earlier run\n", cell.config->name, cell.label);
       return true;
@@ -102,26 +157,14 @@ bool TakeKept(const GroupContext& group, GroupCell& cell) {
 }
 
 bool KeepCell(const GroupContext& group, GroupCell& cell) {
-  if (!IsKept(cell)) return false;
-  const std::string key = KeyOfCell(group, cell);
+  if (cell.kept_key.empty()) return false;
+  const fs::path path = FileOf(group, cell);
   try {
-    const auto write = [&](const ByteSink& sink) {
-      Sha256Stream sha;
-      const ByteSink summed = [&](std::string_view bytes) {
-        sha.Update(bytes.data(), bytes.size());
-        sink(bytes);
-      };
-      summed(kMagicOfCells);
-      summed(key);
-      summed(cell.weights_sha256);
-      if (!WriteModel(group.model->weights, cell.plan, cell.quantized, summed))
-        throw Error("a matrix is in a form that is never written", cell.label);
-      sink(sha.HexDigest());
-    };
-    const fs::path path = FileOf(group, key);
-    WriteFileAtomically(path, write, true);
-    cell.kept = path;
-    return true;
+    const auto old = LockOf(cell, path);
+    WriteFileAtomically(
+        path, [&](const ByteSink& sink) { WriteKept(group, cell, sink); }, true);
+    cell.kept = LockOf(cell, path);
+    return cell.kept != nullptr;
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& failure) {
@@ -130,30 +173,44 @@ bool KeepCell(const GroupContext& group, GroupCell& cell) {
   }
 }
 
-void RemoveKept(const Pass& cells) noexcept {
-  std::error_code ignored;
+void RemoveKept(const GroupContext& group, const Pass& cells) noexcept {
   for (const GroupCell& cell : cells) {
-    if (!cell.kept.empty()) fs::remove(cell.kept, ignored);
+    std::error_code ignored;
+    if (cell.kept == nullptr) continue;
+    const fs::path path = FileOf(group, cell);
+    if (LeadsTo(path, cell.kept->file())) fs::remove(path, ignored);
+  }
+}
+
+void RemoveLeftBehind(const GroupContext& group, const std::vector<GroupCell>& cells) noexcept {
+  bool journals = false;
+  ForFiles(group.options.out, kJournalStart, kJournalEnd,
+           [&](const auto&, const auto&) { journals = true; });
+  if (journals) return;
+  for (const GroupCell& cell : cells) {
+    FileLock lock;
+    std::error_code ignored;
+    if (!cell.finished || cell.kept_key.empty()) continue;
+    const fs::path path = FileOf(group, cell);
+    if (FileLock::Take(path, lock) == FileLock::Outcome::kLocked) fs::remove(path, ignored);
   }
 }
 
 std::string LeftBehindText(const GroupContext& group, const std::vector<GroupCell>& cells) {
   std::set<fs::path> own;
   for (const GroupCell& cell : cells) {
-    if (!IsKept(cell) || cell.finished) continue;
-    own.insert(FileOf(group, KeyOfCell(group, cell)).filename());
+    if (cell.kept_key.empty()) continue;
+    own.insert(FileOf(group, cell).filename());
     own.insert(TrainingCheckpoint(group, cell).file().filename());
   }
   double bytes = 0;
-  std::error_code error;
-  for (fs::directory_iterator entry(group.options.out, error);
-       !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    const bool kept = name.starts_with(kCellStart) || name.starts_with(kCheckpointStart);
-    if (!kept || !name.ends_with(kCellEnd) || own.contains(name)) continue;
-    std::error_code gone;
-    const auto size = entry->file_size(gone);
-    if (!gone) bytes += static_cast<double>(size);
+  for (const std::string_view start : {kCellStart, std::string_view(kCheckpointStart)}) {
+    ForFiles(group.options.out, start, kCellEnd,
+             [&](const fs::directory_entry& entry, const auto& name) {
+               std::error_code gone;
+               const auto size = own.contains(name) ? 0 : entry.file_size(gone);
+               if (!gone) bytes += static_cast<double>(size);
+             });
   }
   if (bytes == 0) return "";
   return fmt::format(

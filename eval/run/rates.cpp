@@ -1,11 +1,11 @@
 #include "eval/run/rates.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 
 #include "eval/accuracy/accuracy.h"
+#include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
@@ -16,8 +16,6 @@
 
 namespace quantref {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Tokens of a piece, fewer where one block would take more operations than this; keys that a piece
 // of attention sees; rows and columns of a linear that stands for larger ones.
@@ -39,7 +37,7 @@ template <typename F>
 double SecondsOf(const F& f) {
   const Clock::time_point start = Clock::now();
   f();
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  return Since(start);
 }
 
 // The median seconds of a call of what `make()` returns, each thread calling its own.

@@ -306,6 +306,7 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   if (!cell.layers.empty()) {
     record["seconds"]["quantize"] = cell.stages.Total();
     if (cell.stages.shared > 0) record["seconds"]["quantize_shared"] = cell.stages.shared;
+    if (cell.quantize_threads > 0) record["seconds"]["quantize_threads"] = cell.quantize_threads;
     record["seconds"]["quantize_stages"] = {{"forward", cell.stages.forward},
                                             {"statistics", cell.stages.statistics},
                                             {"transform", cell.stages.transform},

@@ -70,6 +70,7 @@ struct CellResult {
   const CalibrationSet* training{};     // that the cell was trained on; nullptr: it was not
   std::vector<double> losses{};         // of its training, before each step
   QuantizeSeconds stages{};
+  size_t quantize_threads = 0;  // of the earlier run whose seconds these are; 0: of this one
   EffectiveBits bits{};
   Perplexity perplexity{}, reference{};
   std::string reference_name{};            // ReferenceName of what it is compared with

@@ -1,15 +1,15 @@
 #include "eval/speed/interleave.h"
 
-#include <chrono>
 #include <numeric>
+
+#include "harness/base/clock.h"
 
 namespace quantref {
 
 double SecondsOf(const std::function<void()>& run) {
-  using Clock = std::chrono::steady_clock;
   const Clock::time_point begin = Clock::now();
   run();
-  return std::chrono::duration<double>(Clock::now() - begin).count();
+  return Since(begin);
 }
 
 std::vector<Samples> Interleave(std::span<const Contender> contenders, size_t rounds, Rng& rng,

@@ -92,8 +92,11 @@ fs::path FindModel(const std::string& name_or_path) {
   }
   std::error_code ignored;  // a name too long for the file system is no file either
   if (fs::is_directory(name_or_path, ignored)) return name_or_path;
-  if (fs::path(name_or_path).extension() == kGgufSuffix && fs::exists(name_or_path, ignored))
-    return name_or_path;
+  if (fs::exists(name_or_path, ignored)) {
+    if (fs::path(name_or_path).extension() == kGgufSuffix) return name_or_path;
+    throw Error("expected a folder or a file whose name ends in .gguf, found another file",
+                "model: " + name_or_path, hint + "; of a file in one give the folder");
+  }
   const bool fetchable = std::find(names.begin(), names.end(), name_or_path) != names.end();
   throw Error(fetchable ? "the model is not there yet"
                         : "no bundled model, no folder and no .gguf file of this name" +

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <cstdlib>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "eval/testing/scoped_variable.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -45,30 +44,14 @@ TEST_CASE("resources: what is neither a bundled model nor a folder is an error")
   CHECK_ERROR(FindModel("gpt"), "model: gpt", "wikilm-28m", "wikilm-2m", "config.json");
   CHECK_ERROR(FindModel(""), "model: ");
   CHECK_ERROR(FindModel((dir / "none").string()), "no folder and no .gguf file");
-  CHECK_ERROR(FindModel((dir / "file").string()), "no folder and no .gguf file");
+  CHECK_ERROR(FindModel((dir / "file").string()), "expected a folder or a file whose name ends in",
+              "found another file", "give the folder");
   CHECK_ERROR(FindModel(std::string(5000, 'x')), "no folder and no .gguf file");
 }
 
-// XDG_CACHE_HOME, as it was before at the end.
-class CacheHome {
- public:
-  explicit CacheHome(const std::string& value) { Set(value.c_str()); }
-  ~CacheHome() { Set(before_ ? before_->c_str() : nullptr); }
-  CacheHome(const CacheHome&) = delete;
-  CacheHome& operator=(const CacheHome&) = delete;
-
- private:
-  static void Set(const char* value) {
-    value == nullptr ? ::unsetenv("XDG_CACHE_HOME") : ::setenv("XDG_CACHE_HOME", value, 1);
-  }
-  const char* const found_ = std::getenv("XDG_CACHE_HOME");
-  const std::optional<std::string> before_ =
-      found_ == nullptr ? std::nullopt : std::optional<std::string>(found_);
-};
-
 TEST_CASE("resources: a model that can be fetched is a name when it is in the cache") {
   const testing::TempDir cache;
-  const CacheHome home(cache.path().string());
+  const testing::ScopedVariable home("XDG_CACHE_HOME", cache.path().c_str());
   const std::vector<FetchableModel> models = FetchableModels();
   REQUIRE(models.size() == 2);
   for (const FetchableModel& model : models) {

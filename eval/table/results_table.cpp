@@ -145,6 +145,10 @@ void AddSpeeds(const Results& results, std::vector<TextColumn>& columns) {
   }
 }
 
+bool HoldsSpeed(const TextColumn& column) {
+  return column.name == "prefill" || column.name == "decode";
+}
+
 std::string TimeText(const Result& result) {
   const RecordFields fields = result.Fields();
   return FormatDuration(fields.NumberOr("seconds.quantize", 0) +
@@ -228,19 +232,25 @@ void CheckColumns(const std::vector<std::string>& columns) {
   }
 }
 
-std::string ResultTable(const Results& results, const TableView& view) {
+ShownTable ResultTable(const Results& results, const TableView& view) {
   const std::vector<TextColumn> columns = ResultColumns(results);
+  const bool speeds = std::ranges::any_of(columns, HoldsSpeed);
   if (view.columns == std::vector<std::string>{kAllColumns})
-    return FitTable(columns, std::nullopt).text;
-  if (!view.columns.empty()) return FitTable(Chosen(columns, view.columns), view.width).text;
+    return {FitTable(columns, std::nullopt).text};
+  if (!view.columns.empty()) {
+    const std::vector<TextColumn> chosen = Chosen(columns, view.columns);
+    return {FitTable(chosen, view.width).text, speeds && std::ranges::none_of(chosen, HoldsSpeed)};
+  }
   const FittedTable table = FitTable(columns, view.width);
-  if (table.left_out.empty()) return table.text;
-  return table.text +
-         Wrapped(fmt::format("left out, for lines of {}: {}; --columns {} shows all, --columns "
-                             "ppl,{} some\n",
-                             *view.width, fmt::join(table.left_out, ", "), kAllColumns,
-                             table.left_out.back()),
-                 view.width);
+  if (table.left_out.empty()) return {table.text};
+  const std::string left_out =
+      fmt::format("left out, for lines of {}: {}\n", *view.width, fmt::join(table.left_out, ", "));
+  const std::string hint = fmt::format("  --columns {} shows all, --columns ppl,{} some\n",
+                                       kAllColumns, table.left_out.back());
+  const bool shown = std::ranges::any_of(columns, [&](const TextColumn& column) {
+    return HoldsSpeed(column) && std::ranges::count(table.left_out, column.name) == 0;
+  });
+  return {table.text + Wrapped(left_out, view.width) + hint, speeds && !shown};
 }
 
 }  // namespace quantref

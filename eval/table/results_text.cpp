@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -135,6 +136,30 @@ std::string Legend(const Results& results) {
       std::isfinite(change) ? fmt::format("{:.2g}", change) : FigureText(change, 0));
 }
 
+// Whose time is not this run's alone.
+std::string TimeLines(const Results& results) {
+  std::map<size_t, std::string> quantized;  // by threads
+  size_t windows = 0;
+  for (const Result& result : results) {
+    const RecordFields fields = result.Fields();
+    if (fields.Has("seconds.quantize_threads")) {
+      std::string& labels = quantized[fields.Count("seconds.quantize_threads")];
+      labels += (labels.empty() ? "" : ", ") + result.Label();
+    }
+    if (fields.Has("seconds.resumed_windows"))
+      windows = std::max<size_t>(windows, fields.Count("seconds.resumed_windows"));
+  }
+  std::string text;
+  for (const auto& [threads, labels] : quantized) {
+    text += fmt::format("time: of {} with what an earlier run took to quantize, on {}\n", labels,
+                        Plural(threads, "thread"));
+  }
+  if (windows > 0)
+    text +=
+        fmt::format("time: without {} that an earlier run measured\n", Plural(windows, "window"));
+  return text;
+}
+
 std::string AboveSynthetic(const Results& results) {
   const Result& first = results.front();
   const std::string left_out = first.Fields().TextOr("throughput.reference_left_out", "");
@@ -181,16 +206,19 @@ std::vector<TextColumn> LayerColumns(const std::vector<RecordFields>& layers) {
 
 std::string ResultText(const Results& results, const TableView& view) {
   const bool synthetic = results.front().table.synthetic;
+  const ShownTable table = ResultTable(results, view);
+  // What is said of columns that are not there is noise.
+  const bool speeds = !table.speed_left_out;
+  const std::string headline = speeds ? SpeedHeadline(results) : "";
+  const std::string legend = speeds ? SpeedLegend(results) : "";
   const std::string above = synthetic ? AboveSynthetic(results)
                                       : Headline(results.front()) + CalibrationLines(results) +
-                                            CellLines(results, "simulated_vs_kernel") +
-                                            SpeedHeadline(results);
-  const std::string below = synthetic
-                                ? SpeedLegend(results)
-                                : BeyondLines(results) + CellLines(results, "layers") +
-                                      SpreadLines(results) + Legend(results) + SpeedLegend(results);
-  return "\n" + Wrapped(above, view.width) + "\n" + ResultTable(results, view) + "\n" +
-         Wrapped(below, view.width);
+                                            CellLines(results, "simulated_vs_kernel") + headline;
+  const std::string below = synthetic ? legend
+                                      : BeyondLines(results) + CellLines(results, "layers") +
+                                            SpreadLines(results) + Legend(results) +
+                                            TimeLines(results) + legend;
+  return "\n" + Wrapped(above, view.width) + "\n" + table.text + "\n" + Wrapped(below, view.width);
 }
 
 std::string LayersText(const Results& results, const TableView& view) {

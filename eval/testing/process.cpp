@@ -149,14 +149,20 @@ bool Process::WaitForError(const std::string& text) {
   return true;
 }
 
-void Process::WaitForWork(double seconds) {
+std::optional<double> Process::Work() const {
   clockid_t clock = 0;
-  if (::clock_getcpuclockid(pid_, &clock) != 0) ThrowErrno("clock_getcpuclockid");
   timespec used{};
+  if (::clock_getcpuclockid(pid_, &clock) != 0 || ::clock_gettime(clock, &used) != 0)
+    return std::nullopt;
+  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
+}
+
+void Process::WaitForWork(double seconds) {
+  std::optional<double> work;
   do {
     ::usleep(10'000);
-  } while (::clock_gettime(clock, &used) == 0 && Clock::now() < deadline_ &&
-           static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec) < seconds);
+    work = Work();
+  } while (work && *work < seconds && Clock::now() < deadline_);
 }
 
 void Process::Signal(int signal) {
@@ -168,9 +174,12 @@ ProcessResult Process::Wait() {
   }
   if (result_.timed_out) ::kill(pid_, SIGKILL);
   int status = 0;
-  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  rusage used{};
+  while (::wait4(pid_, &status, 0, &used) < 0 && errno == EINTR) {
   }
   pid_ = -1;
+  for (const timeval& time : {used.ru_utime, used.ru_stime})
+    result_.work += static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
   if (WIFEXITED(status)) result_.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) result_.signal = WTERMSIG(status);
   return result_;

@@ -27,6 +27,7 @@ struct ProcessResult {
   int exit_code = -1;  // -1: killed by a signal
   int signal = 0;      // that killed it
   bool timed_out = false;
+  double work = 0;  // seconds of cores that it used
   std::string out, err;
 };
 
@@ -41,7 +42,9 @@ class Process {
 
   // Waits until stderr has the text; false where the program ends or time runs out before.
   bool WaitForError(const std::string& text);
-  void WaitForWork(double seconds);  // until it has used so much of a core, or has ended
+  // Seconds of cores that it has used, however busy the machine is; nothing once it has ended.
+  std::optional<double> Work() const;
+  void WaitForWork(double seconds);  // until it has used so many, or has ended
   void Signal(int signal);
   ProcessResult Wait();  // for the end
 

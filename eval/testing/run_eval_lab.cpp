@@ -1,6 +1,10 @@
 #include "eval/testing/run_eval_lab.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "eval/record/reference.h"
@@ -26,6 +30,18 @@ std::string RunEvalLab::ConfigText(const std::string& name) const {
          "quantize: {methods: [rtn], weights: {bits: 4, group: 16}}\n"
          "accuracy: {dataset: ./text.txt}\n"
          "throughput: none\n";
+}
+
+std::vector<std::string> SmokeArguments(size_t windows, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {(SourceDir() / "configs/smoke.yaml").string(),
+                                        "--windows",
+                                        std::to_string(windows),
+                                        "--threads",
+                                        "1",
+                                        "--set",
+                                        "throughput=none"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
 }
 
 std::vector<std::string> RunEvalLab::Command(const std::vector<std::string>& arguments) const {
@@ -54,6 +70,20 @@ std::vector<std::string> RunEvalLab::RecordFiles() const {
     names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+bool RunEvalLab::WaitForWindows() const {
+  constexpr uintmax_t kSomeWindows = 3000;  // bytes
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (std::chrono::steady_clock::now() < end) {
+    for (const std::string& name : RecordFiles()) {
+      std::error_code gone;
+      const uintmax_t bytes = fs::file_size(records() / name, gone);
+      if (name.starts_with(".journal-") && !gone && bytes > kSomeWindows) return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
 }
 
 RecordJson RunEvalLab::Record(const std::string& method) const {

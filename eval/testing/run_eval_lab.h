@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -33,6 +34,8 @@ class RunEvalLab {
 
   std::filesystem::path records() const { return dir_ / "results/records"; }
   std::vector<std::string> RecordFiles() const;  // names of all files there, sorted
+  // Waits until the journal of a run holds the first windows; false after a minute.
+  bool WaitForWindows() const;
   // The only record of that method, of the reference by any of its names; fails the test where
   // there are several or none.
   RecordJson Record(const std::string& method) const;
@@ -40,6 +43,10 @@ class RunEvalLab {
  private:
   TempDir dir_;
 };
+
+// The arguments for so many windows of the smoke config on one thread, without a stopwatch, and
+// more.
+std::vector<std::string> SmokeArguments(size_t windows, const std::vector<std::string>& more = {});
 
 // Fails the test where the program did not end well, and says what it wrote.
 void CheckDone(const ProcessResult& result);

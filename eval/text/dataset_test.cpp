@@ -1,7 +1,6 @@
 #include "eval/text/dataset.h"
 
 #include <catch2/catch.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 
 #include "eval/testing/archive.h"
 #include "eval/testing/loopback_server.h"
+#include "eval/testing/scoped_variable.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
@@ -21,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::LoopbackServer;
 using testing::Reply;
+using testing::ScopedVariable;
 using testing::TempDir;
 using testing::WriteFile;
 
@@ -43,28 +44,6 @@ struct World {
   }
 
   void GoOffline() { options.wikitext.url = server.Url("/gone"); }
-};
-
-class ScopedVariable {
- public:
-  ScopedVariable(const char* name, const char* value) : name_(name) {
-    if (const char* old = std::getenv(name)) old_ = old;
-    Set(value);
-  }
-  ~ScopedVariable() { Set(old_ ? old_->c_str() : nullptr); }
-  ScopedVariable(const ScopedVariable&) = delete;
-  ScopedVariable& operator=(const ScopedVariable&) = delete;
-
- private:
-  void Set(const char* value) {
-    if (value == nullptr) {
-      unsetenv(name_);
-    } else {
-      setenv(name_, value, 1);
-    }
-  }
-  const char* name_;
-  std::optional<std::string> old_;
 };
 
 TEST_CASE("wikitext-2 is downloaded once and then found in the cache", "[loopback]") {

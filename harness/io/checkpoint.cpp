@@ -94,6 +94,22 @@ WeightMap ReadIndex(std::string_view text, const std::string& where) {
   return shards;
 }
 
+// The files that hold the checkpoint's tensors, whether they are there or not; none where it has
+// neither of the names that Open looks for.
+std::set<fs::path> WeightFiles(const fs::path& dir) {
+  if (const std::optional<fs::path> gguf = Checkpoint::FindGguf(dir)) {
+    const std::vector<fs::path> parts = GgufParts(*gguf);
+    return {parts.begin(), parts.end()};
+  }
+  if (IsPresent(dir / kSingleFile)) return {dir / kSingleFile};
+  const fs::path index = dir / kIndexFile;
+  if (!IsPresent(index)) return {};
+  std::set<fs::path> files;
+  for (const auto& [tensor, shard] : ReadIndex(ReadFile(index, kMaxJsonFileBytes), index.string()))
+    files.insert(dir / shard);
+  return files;
+}
+
 }  // namespace
 
 std::optional<fs::path> Checkpoint::FindGguf(const fs::path& path) {
@@ -207,7 +223,10 @@ const Tensor& Checkpoint::Get(std::string_view name) const {
   if (tensor == nullptr) {
     throw Error("expected tensor " + Quoted(name) + ", found " + std::to_string(names_.size()) +
                     " others but not this one",
-                dir_.string(), "check that the weights and config.json belong to the same model");
+                dir_.string(),
+                gguf_.empty() ? "check that the weights and config.json belong to the same model"
+                              : "the file lacks a part of its architecture: download it again, or "
+                                "convert the model again");
   }
   return *tensor;
 }
@@ -232,27 +251,12 @@ uint64_t Checkpoint::CopiedBytes() const {
 }
 
 uint64_t Checkpoint::FileBytesIn(const fs::path& dir) {
-  std::error_code none;
-  if (const std::optional<fs::path> gguf = FindGguf(dir)) {
-    uint64_t bytes = 0;
-    for (const fs::path& part : GgufParts(*gguf)) {
-      const uintmax_t size = fs::file_size(part, none);
-      bytes += none ? 0 : size;
-    }
-    return bytes;
-  }
-  const auto size = [&](const fs::path& file) {
-    const uintmax_t bytes = fs::file_size(file, none);
-    return none ? 0 : bytes;
-  };
-  if (IsPresent(dir / kSingleFile)) return size(dir / kSingleFile);
-  const fs::path index = dir / kIndexFile;
-  if (!IsPresent(index)) return 0;
-  std::set<std::string> shards;
-  for (const auto& [tensor, shard] : ReadIndex(ReadFile(index, kMaxJsonFileBytes), index.string()))
-    shards.insert(shard);
   uint64_t bytes = 0;
-  for (const std::string& shard : shards) bytes += size(dir / shard);
+  for (const fs::path& file : WeightFiles(dir)) {
+    std::error_code none;
+    const uintmax_t size = fs::file_size(file, none);
+    bytes += none ? 0 : size;
+  }
   return bytes;
 }
 

@@ -1,5 +1,6 @@
 #include "harness/io/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -9,6 +10,14 @@
 namespace quantref {
 
 using Json = nlohmann::json;
+
+namespace {
+
+bool IsPositive(const Json& value) {
+  return value.is_number() && value.get<double>() > 0 && std::isfinite(value.get<double>());
+}
+
+}  // namespace
 
 std::string ShownJson(const Json& value) {
   constexpr size_t kLongest = 100;
@@ -40,13 +49,21 @@ uint64_t JsonFields::Count(const char* key, uint64_t least, uint64_t most) const
 double JsonFields::Positive(const char* key) const {
   constexpr char kExpected[] = "a positive number";
   const Json& value = Required(key, kExpected);
-  if (!value.is_number() || !(value.get<double>() > 0) || !std::isfinite(value.get<double>()))
-    Fail(key, kExpected);
+  if (!IsPositive(value)) Fail(key, kExpected);
   return value.get<double>();
 }
 
 double JsonFields::PositiveOr(const char* key, double otherwise) const {
   return Has(key) ? Positive(key) : otherwise;
+}
+
+std::vector<double> JsonFields::Positives(const char* key, size_t count) const {
+  const std::string expected = "a list of " + std::to_string(count) + " positive numbers";
+  const Json& list = Required(key, expected);
+  if (!list.is_array() || list.size() != count ||
+      !std::all_of(list.begin(), list.end(), IsPositive))
+    Fail(key, expected);
+  return list.get<std::vector<double>>();
 }
 
 bool JsonFields::Flag(const char* key) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,6 +23,7 @@ class JsonFields {
   uint64_t Count(const char* key, uint64_t least, uint64_t most) const;
   double Positive(const char* key) const;  // finite
   double PositiveOr(const char* key, double otherwise) const;
+  std::vector<double> Positives(const char* key, size_t count) const;  // so many, finite
   bool Flag(const char* key) const;
   bool FlagOr(const char* key, bool otherwise) const;
   std::string Text(const char* key) const;

@@ -7,25 +7,15 @@
 namespace quantref {
 namespace {
 
-// The report and static scales of activations read what rounders do.
-DataNeeds WithReport(DataNeeds needs, const Method& method) {
-  needs.kept = std::max(needs.kept, kReportTokens);
-  needs.channel_max |= method.activations && !method.activations->dynamic;
-  return needs;
-}
-
 DataNeeds WithStaticScales(DataNeeds needs, const Method& method) {
   needs.channel_max |= method.activations && !method.activations->dynamic;
   return needs;
 }
 
-bool SameWeight(const Weight& a, const Weight& b) {
-  if (a.SharesStorage(b)) return true;
-  if (a.quantized() != b.quantized()) return false;
-  if (a.quantized()) return a.CodesSha256() == b.CodesSha256();
-  const Matrix<float> x = a.Decode(), y = b.Decode();
-  return std::equal(x.data(), x.data() + x.rows() * x.cols(), y.data(),
-                    y.data() + y.rows() * y.cols());
+// The report and static scales of activations read what rounders do.
+DataNeeds WithReport(DataNeeds needs, const Method& method) {
+  needs.kept = std::max(needs.kept, kReportTokens);
+  return WithStaticScales(needs, method);
 }
 
 }  // namespace
@@ -43,6 +33,10 @@ CellAtWork::CellAtWork(const ModelConfig& config, const ModelWeights& weights,
 
 bool CellAtWork::HeadIsQuantized() const {
   return tied_ ? task.plan.front().scheme.has_value() : task.plan.back().scheme.has_value();
+}
+
+DataNeeds CellAtWork::HeadNeeds() const {
+  return tied_ ? WithStaticScales({}, task.method) : rounder_needs;
 }
 
 size_t CellAtWork::Units(size_t samples) const {
@@ -131,6 +125,15 @@ void CellAtWork::RoundAndReport(const PlannedLinear& planned, const LinearContex
   result.layers.push_back(RoundLinear(planned, task.method, context, linear));
   result.seconds.round += result.layers.back().seconds;
   result.seconds.report += Since(start) - result.layers.back().seconds;
+}
+
+bool SameWeight(const Weight& a, const Weight& b) {
+  if (a.SharesStorage(b)) return true;
+  if (a.quantized() != b.quantized()) return false;
+  if (a.quantized()) return a.CodesSha256() == b.CodesSha256();
+  const Matrix<float> x = a.Decode(), y = b.Decode();
+  return std::equal(x.data(), x.data() + x.rows() * x.cols(), y.data(),
+                    y.data() + y.rows() * y.cols());
 }
 
 bool SameBlock(const BlockWeights& a, const BlockWeights& b) {

@@ -43,6 +43,8 @@ class CellAtWork {
   // What the task's method itself asks for.
   DataNeeds own_needs() const { return task.method.Needs(task.plan); }
   bool HeadIsQuantized() const;
+  // Of the head's inputs. A tied head is rounded as the embedding: only its inputs may ask.
+  DataNeeds HeadNeeds() const;
 
   // What progress it will report, of so many samples.
   size_t Units(size_t samples) const;
@@ -72,7 +74,8 @@ class CellAtWork {
   size_t done_ = 0;
 };
 
-// Whether blocks that were made of the same one are the same to their last bits.
+// Whether weights, blocks that were made of the same one are the same to their last bits.
+bool SameWeight(const Weight& a, const Weight& b);
 bool SameBlock(const BlockWeights& a, const BlockWeights& b);
 
 }  // namespace quantref

@@ -64,13 +64,14 @@ class Driver {
     for (const std::unique_ptr<CellAtWork>& cell : family_.cells) cells.push_back(cell.get());
     cells = Those(cells, [](CellAtWork& cell) { cell.RoundEmbedding(); });
     const std::vector<Cells> parts = Parts(cells, [&](const CellAtWork& a, const CellAtWork& b) {
-      return !sequential() || SameEmbedding(a, b);
+      return !sequential() ||
+             SameWeight(a.result.weights.embedding.weight, b.result.weights.embedding.weight);
     });
     for (const Cells& part : parts) {
       const ModelWeights& read = sequential() ? part.front()->result.weights : reference_;
-      Calibrator calibrator(config_, read, family_.data, family_.read, threads_,
-                            family_.data.activation_budget /
-                                MostStores(family_.cells.size(), sequential()));
+      Calibrator calibrator(
+          config_, read, family_.data, family_.read, threads_,
+          family_.data.activation_budget / MostStores(family_.cells.size(), sequential()));
       Walk(calibrator, part, 0);
     }
   }
@@ -85,12 +86,6 @@ class Driver {
                        [&](const CellAtWork* cell) { return Reads(*cell, block); });
   }
   BlockShape ShapeOf(size_t block) const { return {config_, block, rope_}; }
-
-  static bool SameEmbedding(const CellAtWork& a, const CellAtWork& b) {
-    const Weight &x = a.result.weights.embedding.weight, &y = b.result.weights.embedding.weight;
-    return x.SharesStorage(y) ||
-           (x.quantized() && y.quantized() && x.CodesSha256() == y.CodesSha256());
-  }
 
   // Those for which it can be done. An error that is not for all is reported and the cell dropped.
   template <typename F>
@@ -241,8 +236,7 @@ class Driver {
     for (const Cells& group : groups) {
       const bool last = &group == &groups.back();
       const bool changes = !group.front()->task.method.transforms.empty();
-      CalibratedBlock calibrated =
-          group.front()->Planned(ShapeOf(block), reference_.blocks[block]);
+      CalibratedBlock calibrated = group.front()->Planned(ShapeOf(block), reference_.blocks[block]);
       calibrated.inputs = changes && !last ? CopyOf(inputs) : std::move(inputs);
       const bool transformed = Try(group, [&] { ApplyTransforms(group, calibrated); });
       const auto round = [&](CellAtWork& cell) {
@@ -262,14 +256,16 @@ class Driver {
     CalibratedBlock calibrated = cell.Planned(ShapeOf(block), reference);
     const Cells own = {&cell};
     if (!cell.task.method.transforms.empty()) {
-      RunPass(calibrator, own, block, reference, kAllTaps,
-              [](const CellAtWork& c) { return c.transform_needs; }, false, calibrated.inputs);
+      RunPass(
+          calibrator, own, block, reference, kAllTaps,
+          [](const CellAtWork& c) { return c.transform_needs; }, false, calibrated.inputs);
       ApplyTransforms(own, calibrated);
     }
     BlockWeights made = calibrated.weights;
     for (const Tap tap : kAllTaps) {
-      RunPass(calibrator, own, block, made, std::span(&tap, 1),
-              [](const CellAtWork& c) { return c.rounder_needs; }, false, calibrated.inputs);
+      RunPass(
+          calibrator, own, block, made, std::span(&tap, 1),
+          [](const CellAtWork& c) { return c.rounder_needs; }, false, calibrated.inputs);
       cell.RoundReaders(tap, calibrated, made, progress_);
     }
     cell.Take(calibrated, reference, std::move(made));
@@ -295,7 +291,7 @@ class Driver {
     constexpr size_t kAt = static_cast<size_t>(kTap);
     const BlockLayout layout = LayoutOf(config_, 0);
     Calibrator::Pass pass{.layout = layout, .taps = std::span(&kTap, 1), .advance = true};
-    for (const CellAtWork* cell : cells) pass.needs = pass.needs | cell->rounder_needs;
+    for (const CellAtWork* cell : cells) pass.needs = pass.needs | cell->HeadNeeds();
     if (pass.needs.gram) pass.grams[kAt] = GramPart::kAll;
     Statistics statistics;
     const Calibrator::Seconds seconds = calibrator.Run(final_norm, pass, statistics, {});

@@ -72,8 +72,14 @@ TEST_CASE("config: qwen's windows begin at a layer, and only where they are swit
   CHECK(windows(json::object()) == Sizes{0, 0, 0});
   CHECK(windows({{"use_sliding_window", true}}) == Sizes{0, 20, 20});
   CHECK(windows({{"use_sliding_window", true}, {"max_window_layers", 0}}) == Sizes{20, 20, 20});
-  CHECK(windows({{"layer_types", {"full_attention", "full_attention", "sliding_attention"}}}) ==
-        Sizes{0, 0, 20});
+  const json types = {"full_attention", "full_attention", "sliding_attention"};
+  CHECK(windows({{"use_sliding_window", true}, {"layer_types", types}}) == Sizes{0, 0, 20});
+  // transformers has no window for such blocks, and ends there.
+  CHECK_ERROR(windows({{"layer_types", types}}), "sliding_attention", "use_sliding_window");
+  const json full = {"full_attention", "full_attention", "full_attention"};
+  CHECK(windows({{"layer_types", full}}) == Sizes{0, 0, 0});
+  qwen.erase("sliding_window");
+  CHECK(windows({{"use_sliding_window", true}}) == Sizes{0, 4096, 4096});
   CHECK_ERROR(windows({{"layer_types", {"full_attention"}}}), "layer_types", "a list of 3 names");
   const ModelConfig config = ReadPatched(qwen);
   CHECK(config.layers[0].bias == std::array<bool, kLinears>{true, true, true});

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -9,7 +11,7 @@ namespace quantref {
 namespace {
 
 // What cosines and sines are multiplied by, where config.json does not give it itself.
-double YarnAttentionFactor(const ConfigReader& scaling, double factor) {
+double YarnAttentionFactor(const JsonFields& scaling, double factor) {
   const auto of = [factor](double scale) {
     return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1;
   };
@@ -18,22 +20,20 @@ double YarnAttentionFactor(const ConfigReader& scaling, double factor) {
   return of(scaling.Positive("mscale")) / of(scaling.Positive("mscale_all_dim"));
 }
 
-void ReadLlama3(const ConfigReader& scaling, RopeScaling& result) {
+void ReadLlama3(const JsonFields& scaling, RopeScaling& result) {
   result.low_freq_factor = scaling.Positive("low_freq_factor");
   result.high_freq_factor = scaling.Positive("high_freq_factor");
   result.original_context = scaling.Positive("original_max_position_embeddings");
   if (result.high_freq_factor <= result.low_freq_factor) {
     scaling.Fail("high_freq_factor",
-                 fmt::format("more than low_freq_factor ({})", result.low_freq_factor),
-                 scaling["high_freq_factor"]);
+                 fmt::format("more than low_freq_factor ({})", result.low_freq_factor));
   }
 }
 
-void ReadYarn(const ConfigReader& scaling, double context, RopeScaling& result) {
+void ReadYarn(const JsonFields& scaling, double context, RopeScaling& result) {
   result.original_context = scaling.PositiveOr("original_max_position_embeddings", context);
   if (result.original_context < 1) {
-    scaling.Fail("original_max_position_embeddings", "at least 1",
-                 scaling["original_max_position_embeddings"]);
+    scaling.Fail("original_max_position_embeddings", "at least 1");
   }
   result.factor = scaling.Has("original_max_position_embeddings")
                       ? scaling.PositiveOr("factor", context / result.original_context)
@@ -41,21 +41,20 @@ void ReadYarn(const ConfigReader& scaling, double context, RopeScaling& result) 
   result.attention_factor = YarnAttentionFactor(scaling, result.factor);
   result.beta_fast = scaling.PositiveOr("beta_fast", result.beta_fast);
   result.beta_slow = scaling.PositiveOr("beta_slow", result.beta_slow);
-  result.truncate = scaling.Bool("truncate", true);
+  result.truncate = scaling.FlagOr("truncate", true);
   if (result.beta_fast < result.beta_slow) {
-    scaling.Fail("beta_fast", fmt::format("at least beta_slow ({})", result.beta_slow),
-                 scaling["beta_fast"]);
+    scaling.Fail("beta_fast", fmt::format("at least beta_slow ({})", result.beta_slow));
   }
 }
 
 // Lists of factors for each pair, and how both of them were chosen: by the original context.
-void ReadLongRope(const ConfigReader& json, const ConfigReader& scaling, const ModelConfig& config,
+void ReadLongRope(const JsonFields& json, const JsonFields& scaling, const ModelConfig& config,
                   RopeScaling& result) {
   const char* const original = "original_max_position_embeddings";
   const double context = static_cast<double>(config.context);
-  const ConfigReader& has_it = scaling.Has(original) ? scaling : json;
+  const JsonFields& has_it = scaling.Has(original) ? scaling : json;
   result.original_context = has_it.Positive(original);
-  if (result.original_context <= 1) has_it.Fail(original, "more than 1", has_it[original]);
+  if (result.original_context <= 1) has_it.Fail(original, "more than 1");
   result.factor = scaling.PositiveOr("factor", context / result.original_context);
   const double of_factor =
       result.factor <= 1
@@ -63,25 +62,25 @@ void ReadLongRope(const ConfigReader& json, const ConfigReader& scaling, const M
           : std::sqrt(1 + std::log(result.factor) / std::log(result.original_context));
   result.attention_factor = scaling.PositiveOr("attention_factor", of_factor);
   const size_t pairs = config.RotaryDim() / 2;
-  result.short_factors = scaling.PositiveNumbers("short_factor", pairs);
-  result.long_factors = scaling.PositiveNumbers("long_factor", pairs);
+  result.short_factors = scaling.Positives("short_factor", pairs);
+  result.long_factors = scaling.Positives("long_factor", pairs);
 }
 
-RopeScaling::Kind KindOf(const ConfigReader& scaling, bool phi) {
+RopeScaling::Kind KindOf(const JsonFields& scaling, bool phi) {
   using Kind = RopeScaling::Kind;
   static const std::map<std::string, Kind> kinds = {
       {"default", Kind::kNone},    {"linear", Kind::kLinear}, {"llama3", Kind::kLlama3},
       {"dynamic", Kind::kDynamic}, {"yarn", Kind::kYarn},     {"longrope", Kind::kLongRope}};
   const char* key = scaling.Has("rope_type") ? "rope_type" : "type";
-  const std::string type = scaling.String(key);
+  const std::string type = scaling.Text(key);
   if (phi && (type == "su" || type == "yarn")) return Kind::kLongRope;
   const auto kind = kinds.find(type);
-  if (kind == kinds.end()) scaling.Unsupported(fmt::format("{} \"{}\"", key, type));
+  if (kind == kinds.end()) Unsupported(scaling, fmt::format("{} \"{}\"", key, type));
   return kind->second;
 }
 
 // Of the scaling in `scaling`, which may leave to `json` what older files have there.
-RopeScaling ReadRopeScaling(const ConfigReader& json, const ConfigReader& scaling, bool phi,
+RopeScaling ReadRopeScaling(const JsonFields& json, const JsonFields& scaling, bool phi,
                             const ModelConfig& config) {
   using Kind = RopeScaling::Kind;
   RopeScaling result;
@@ -97,26 +96,26 @@ RopeScaling ReadRopeScaling(const ConfigReader& json, const ConfigReader& scalin
   }
   result.factor = scaling.Positive("factor");
   if (result.kind == Kind::kDynamic) {
-    if (result.factor < 1) scaling.Fail("factor", "at least 1", scaling["factor"]);
+    if (result.factor < 1) scaling.Fail("factor", "at least 1");
     result.original_context = static_cast<double>(config.context);
   }
   if (result.kind == Kind::kLlama3) ReadLlama3(scaling, result);
   return result;
 }
 
-void ReadPart(const ConfigReader& json, bool phi, ModelConfig& config) {
+void ReadPart(const JsonFields& json, bool phi, ModelConfig& config) {
   const char* const key = "partial_rotary_factor";
   if (!json.Has(key)) return;
   const double part = json.Positive(key);
   if (part == 1) return;
-  if (!phi) json.Unsupported("partial_rotary_factor other than 1");
+  if (!phi) Unsupported(json, "partial_rotary_factor other than 1");
   config.rotary_dim = static_cast<size_t>(static_cast<double>(config.head_dim) * part);
   if (part > 1 || config.rotary_dim == 0 || config.rotary_dim % 2 != 0)
-    json.Fail(key, fmt::format("a part of head_dim ({}) that is even", config.head_dim), json[key]);
+    json.Fail(key, fmt::format("a part of head_dim ({}) that is even", config.head_dim));
 }
 
 // What newer files have in place of rope_theta and rope_scaling.
-void ReadParameters(const ConfigReader& json, const ConfigReader& parameters, bool phi,
+void ReadParameters(const JsonFields& json, const JsonFields& parameters, bool phi,
                     ModelConfig& config) {
   config.rope_theta = parameters.PositiveOr("rope_theta", config.rope_theta);
   ReadPart(parameters, phi, config);
@@ -126,22 +125,22 @@ void ReadParameters(const ConfigReader& json, const ConfigReader& parameters, bo
 
 }  // namespace
 
-void ReadRope(const ConfigReader& json, bool phi, ModelConfig& config) {
+void ReadRope(const JsonFields& json, bool phi, ModelConfig& config) {
   config.rope_theta = json.PositiveOr("rope_theta", config.rope_theta);
   config.local_rope_theta = json.PositiveOr("rope_local_base_freq", config.local_rope_theta);
   ReadPart(json, phi, config);
   if (json.Has("rope_scaling"))
     config.rope_scaling = ReadRopeScaling(json, json.Object("rope_scaling"), phi, config);
   if (!json.Has("rope_parameters")) return;
-  const ConfigReader parameters = json.Object("rope_parameters");
+  const JsonFields parameters = json.Object("rope_parameters");
   if (!parameters.Has("full_attention")) return ReadParameters(json, parameters, phi, config);
   // One set for each kind of layers; the local one is plain.
   ReadParameters(json, parameters.Object("full_attention"), phi, config);
   if (!parameters.Has("sliding_attention")) return;
-  const ConfigReader local = parameters.Object("sliding_attention");
+  const JsonFields local = parameters.Object("sliding_attention");
   config.local_rope_theta = local.PositiveOr("rope_theta", config.local_rope_theta);
   if (local.Has("rope_type") && KindOf(local, phi) != RopeScaling::Kind::kNone)
-    local.Unsupported("rope_type \"" + local.String("rope_type") + "\"");
+    Unsupported(local, "rope_type \"" + local.Text("rope_type") + "\"");
 }
 
 // The context that dynamic and yarn scaling make of the original one.

@@ -326,7 +326,7 @@ TEST_CASE("config: files that are no config", "[config]") {
   CHECK_ERROR(ReadConfig(dir / "config.json"), "config.json");
   CHECK_ERROR(ReadText(""), "config.json", "invalid JSON");
   CHECK_ERROR(ReadText("hidden_size: 12"), "config.json", "invalid JSON");
-  CHECK_ERROR(ReadText("[]"), "config.json", "expected a JSON object");
+  CHECK_ERROR(ReadText("[]"), "config.json", "expected an object, found []");
   CHECK_ERROR(ReadText("{}"), "config.json", "\"model_type\"", "found nothing");
   CHECK_ERROR(ReadExtended(R"("hidden_size": 96)"), "duplicate key", "hidden_size");
 }

@@ -22,18 +22,6 @@ using testing::GoldenModels;
 using testing::Logits;
 using testing::SameBits;
 
-double FamilyDifference(MatrixView<const float> a, MatrixView<const float> b) {
-  double largest = 0;
-  for (size_t r = 0; r < a.rows(); ++r) {
-    for (size_t c = 0; c < a.cols(); ++c) {
-      const double difference =
-          std::fabs(static_cast<double>(a(r, c)) - static_cast<double>(b(r, c)));
-      if (!(difference <= largest)) largest = difference;  // a NaN too
-    }
-  }
-  return largest;
-}
-
 TEST_CASE("families: each has a golden checkpoint", "[families]") {
   std::set<std::string_view> missing;
   for (const Family& family : Families()) missing.insert(family.model_type);
@@ -58,7 +46,8 @@ TEST_CASE("families: a text in several calls is the text in one", "[families]") 
       for (size_t first = 0; first < tokens; first += chunk) {
         const size_t count = std::min(chunk, tokens - first);
         const MatrixView<const float> found = model.Extend(ids.subspan(first, count), cache, work);
-        worst = std::max(worst, FamilyDifference(found, expected.view().Rows(first, count)));
+        worst =
+            std::max(worst, testing::LargestDifference(found, expected.view().Rows(first, count)));
         if (chunk == tokens) CHECK(SameBits(found, expected.view()));
       }
       CHECK(worst < 5e-5);

@@ -19,15 +19,11 @@ using Json = nlohmann::json;
 
 // What an architecture of GGUF is in transformers.
 struct Architecture {
-  std::string_view gguf, model_type, activation;
+  std::string_view gguf, model_type;
 };
 constexpr Architecture kArchitectures[] = {
-    {"llama", "llama", "silu"},
-    {"qwen2", "qwen2", "silu"},
-    {"qwen3", "qwen3", "silu"},
-    {"gemma2", "gemma2", "gelu_pytorch_tanh"},
-    {"gemma3", "gemma3_text", "gelu_pytorch_tanh"},
-    {"phi3", "phi3", "silu"},
+    {"llama", "llama"},   {"qwen2", "qwen2"},        {"qwen3", "qwen3"},
+    {"gemma2", "gemma2"}, {"gemma3", "gemma3_text"}, {"phi3", "phi3"},
 };
 
 // Keys below "<architecture>." and what config.json calls them.
@@ -78,7 +74,6 @@ class GgufConfig {
   Json Read() {
     RefuseUnknownKeys();
     config_["model_type"] = architecture_.model_type;
-    config_["hidden_act"] = config_["hidden_activation"] = architecture_.activation;
     for (const auto& [gguf, json] : kCounts) {
       if (const auto count = file_.Count(Key(gguf))) config_[json] = *count;
     }

@@ -14,17 +14,20 @@ namespace {
 // Whether a checkpoint's tensor belongs to one of the model's blocks.
 bool IsInBlock(const std::string& name) { return name.starts_with("model.layers."); }
 
-std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& tokenizer,
-                                   const std::filesystem::path& dir) {
+std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& tokenizer, bool gguf,
+                                   const std::filesystem::path& path) {
   const std::optional<uint32_t> of_tokenizer = tokenizer.bos_id();
   if (of_tokenizer && config.bos_id && *of_tokenizer != *config.bos_id) {
-    throw Error(fmt::format("the config says bos_token_id {}, the tokenizer says {}",
+    throw Error(fmt::format("config.json says bos_token_id {}, the tokenizer says {}",
                             *config.bos_id, *of_tokenizer),
-                dir.string(), "texts may begin with BOS: make the two agree");
+                path.string(), "texts may begin with BOS: make the two agree");
   }
   if (tokenizer.adds_bos().value_or(false) && !of_tokenizer && !config.bos_id) {
-    throw Error("the tokenizer adds a BOS token, which neither it nor the config names",
-                dir.string(), "set bos_token_id in config.json");
+    throw Error(gguf ? "the tokenizer adds a BOS token, which no key names"
+                     : "the tokenizer adds a BOS token, which neither it nor config.json names",
+                path.string(),
+                gguf ? "convert the model again: the key is tokenizer.ggml.bos_token_id"
+                     : "set bos_token_id in config.json");
   }
   return of_tokenizer ? of_tokenizer : config.bos_id;
 }
@@ -87,7 +90,7 @@ Model OpenModel(const std::string& name, const std::filesystem::path& path, Weig
   const ModelConfig& config = opened.config;
   const Tokenizer& tokenizer = opened.tokenizer;
   CheckVocabulary(config, tokenizer, path);
-  const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, path);
+  const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, gguf.has_value(), path);
   // Families of SentencePiece models add it unless they are told not to.
   const bool adds_bos = bos_id && tokenizer.adds_bos().value_or(true);
   ModelWeights weights = MapWeights(config, opened.checkpoint, type);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -40,6 +41,18 @@ inline Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
   Rng rng(seed);
   for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
   return matrix;
+}
+
+inline double LargestDifference(MatrixView<const float> a, MatrixView<const float> b) {
+  double largest = 0;
+  for (size_t r = 0; r < a.rows(); ++r) {
+    for (size_t c = 0; c < a.cols(); ++c) {
+      const double difference =
+          std::fabs(static_cast<double>(a(r, c)) - static_cast<double>(b(r, c)));
+      if (!(difference <= largest)) largest = difference;  // a NaN too
+    }
+  }
+  return largest;
 }
 
 inline double At(MatrixView<const float> matrix, size_t r, size_t c) {

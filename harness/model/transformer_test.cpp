@@ -22,6 +22,7 @@ namespace quantref {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::LargestDifference;
 using testing::LoadTransformer;
 using testing::Logits;
 using testing::RandomIds;
@@ -32,18 +33,6 @@ using testing::TinyModel;
 
 std::span<const uint32_t> First(const std::vector<uint32_t>& ids, size_t count) {
   return std::span(ids).first(count);
-}
-
-double LargestDifference(MatrixView<const float> a, MatrixView<const float> b) {
-  double largest = 0;
-  for (size_t r = 0; r < a.rows(); ++r) {
-    for (size_t c = 0; c < a.cols(); ++c) {
-      const double difference =
-          std::fabs(static_cast<double>(a(r, c)) - static_cast<double>(b(r, c)));
-      if (!(difference <= largest)) largest = difference;  // a NaN too
-    }
-  }
-  return largest;
 }
 
 // -ln p of the token, from a row of logits.

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "harness/base/half.h"
-#include "harness/base/rng.h"
+#include "harness/model/model_testing.h"
 #include "harness/model/weights.h"
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
@@ -22,12 +22,7 @@ namespace {
 
 constexpr size_t kRows = 21, kCols = 42;
 
-Matrix<float> RandomMatrix() {
-  Matrix<float> matrix(kRows, kCols);
-  Rng rng(3);
-  for (size_t i = 0; i < kRows * kCols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
+Matrix<float> RandomWeight() { return testing::RandomMatrix(kRows, kCols, 3); }
 
 // The matrix's numbers as a checkpoint holds them.
 struct Dense {
@@ -87,7 +82,7 @@ void CheckDecodeRows(const Weight& weight, Expected expected) {
 
 TEST_CASE("weight: dense rows decode to the stored numbers", "[weight]") {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const Dense dense(RandomMatrix(), dtype);
+    const Dense dense(RandomWeight(), dtype);
     INFO(DTypeName(dtype));
     for (const bool half : {false, true}) {
       const Weight weight = half ? Weight(dense.tensor).InHalf("w") : Weight(dense.tensor);
@@ -107,7 +102,7 @@ TEST_CASE("weight: dense rows decode to the stored numbers", "[weight]") {
 }
 
 TEST_CASE("weight: packed rows decode as PackedMatrix::DecodeRow says", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();
+  const Matrix<float> matrix = RandomWeight();
   for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
     for (const Granularity granularity :
          {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
@@ -129,7 +124,7 @@ TEST_CASE("weight: packed rows decode as PackedMatrix::DecodeRow says", "[weight
 }
 
 TEST_CASE("weight: stored bits", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();
+  const Matrix<float> matrix = RandomWeight();
   const Dense f32(matrix, DType::kF32), f16(matrix, DType::kF16), bf16(matrix, DType::kBF16);
   CHECK(Weight(f32.tensor).StorageBits() == kRows * kCols * 32);
   CHECK(Weight(f16.tensor).StorageBits() == kRows * kCols * 16);
@@ -144,7 +139,7 @@ TEST_CASE("weight: stored bits", "[weight]") {
 }
 
 TEST_CASE("weight: copies share the storage, other weights do not", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();
+  const Matrix<float> matrix = RandomWeight();
   const Dense dense(matrix, DType::kF32), other(matrix, DType::kF32);
   const auto packed = std::make_shared<PackedMatrix>(RoundToNearest(matrix.view(), {.group = 21}));
   const auto again = std::make_shared<PackedMatrix>(*packed);
@@ -171,8 +166,8 @@ std::vector<float> RowOf(const Matrix<float>& matrix, size_t r, Change change) {
 }
 
 TEST_CASE("weight: its own FP32 numbers", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();
-  const Weight weight(RandomMatrix());
+  const Matrix<float> matrix = RandomWeight();
+  const Weight weight(RandomWeight());
   CHECK(weight.rows() == kRows);
   CHECK(weight.cols() == kCols);
   CHECK(weight.owned());
@@ -184,7 +179,7 @@ TEST_CASE("weight: its own FP32 numbers", "[weight]") {
 }
 
 TEST_CASE("weight: its own numbers, rounded to FP16", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();
+  const Matrix<float> matrix = RandomWeight();
   std::vector<float> wide(kRows * (kCols + 5), 1e30f);  // what is between the rows is not read
   for (size_t r = 0; r < kRows; ++r) std::copy_n(matrix.row(r), kCols, &wide[r * (kCols + 5)]);
   const Weight weight =
@@ -199,7 +194,7 @@ TEST_CASE("weight: its own numbers, rounded to FP16", "[weight]") {
 }
 
 TEST_CASE("weight: what is beyond FP16 is an Error that names the matrix", "[weight]") {
-  Matrix<float> matrix = RandomMatrix();
+  Matrix<float> matrix = RandomWeight();
   const float infinity = std::numeric_limits<float>::infinity();
   for (const float good : {65504.0f, -65519.0f, 0x1p-30f}) {  // round to 65504, -65504 and 0
     matrix(20, 41) = good;
@@ -213,7 +208,7 @@ TEST_CASE("weight: what is beyond FP16 is an Error that names the matrix", "[wei
 }
 
 TEST_CASE("weight: every dense weight gives products its numbers as they are stored", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();
+  const Matrix<float> matrix = RandomWeight();
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Dense dense(matrix, dtype);
     INFO(DTypeName(dtype));
@@ -230,7 +225,7 @@ TEST_CASE("weight: every dense weight gives products its numbers as they are sto
 }
 
 TEST_CASE("weight: numbers that FP16 would lose are an Error that names the matrix", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();  // of the size of 1
+  const Matrix<float> matrix = RandomWeight();  // of the size of 1
   const auto scaled = [&](float factor) {
     Matrix<float> result(kRows, kCols);
     for (size_t i = 0; i < kRows * kCols; ++i) result.data()[i] = factor * matrix.data()[i];
@@ -252,7 +247,7 @@ TEST_CASE("weight: numbers that FP16 would lose are an Error that names the matr
 }
 
 TEST_CASE("weight: which numbers are its own and which are stored in 16 bits", "[weight]") {
-  const Matrix<float> matrix = RandomMatrix();
+  const Matrix<float> matrix = RandomWeight();
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Dense dense(matrix, dtype);
     const Weight native(dense.tensor), fp16 = native.InHalf("w");
@@ -272,7 +267,7 @@ TEST_CASE("weight: which numbers are its own and which are stored in 16 bits", "
 TEST_CASE("weight: copies keep their own numbers alive", "[weight]") {
   for (const bool half : {false, true}) {
     const auto make = [&] {
-      return half ? Weight::RoundedToHalf(RandomMatrix().view(), "w") : Weight(RandomMatrix());
+      return half ? Weight::RoundedToHalf(RandomWeight().view(), "w") : Weight(RandomWeight());
     };
     const Matrix<float> expected = make().Decode();
     Weight copy;
@@ -292,7 +287,7 @@ TEST_CASE("weight: copies keep their own numbers alive", "[weight]") {
 TEST_CASE("weight: in the kernels' layout it is the same weight", "[weight]") {
   const WeightScheme scheme{.bits = 4, .group = 14};
   const Weight packed(
-      std::make_shared<const PackedMatrix>(RoundToNearest(RandomMatrix().view(), scheme)));
+      std::make_shared<const PackedMatrix>(RoundToNearest(RandomWeight().view(), scheme)));
   const Weight tiled = packed.WithKernels();
   CHECK(packed.tiled() == nullptr);
   REQUIRE(tiled.tiled() != nullptr);
@@ -315,10 +310,10 @@ TEST_CASE("weight: in the kernels' layout it is the same weight", "[weight]") {
 TEST_CASE("weight: what the kernels cannot hold stays as it is", "[weight]") {
   const WeightScheme by_column{.bits = 4, .granularity = Granularity::kColumn};
   const Weight packed(
-      std::make_shared<const PackedMatrix>(RoundToNearest(RandomMatrix().view(), by_column)));
+      std::make_shared<const PackedMatrix>(RoundToNearest(RandomWeight().view(), by_column)));
   CHECK(packed.WithKernels().tiled() == nullptr);
   CHECK(packed.WithKernels().packed() == packed.packed());
-  const Weight dense(RandomMatrix());
+  const Weight dense(RandomWeight());
   CHECK(dense.WithKernels().tiled() == nullptr);
   CHECK(dense.WithKernels().SharesStorage(dense));
 }

@@ -22,12 +22,17 @@ namespace quantref {
 
 namespace {
 
-// The protobuf wire format, as far as is needed to find a field of bytes: visit(number, bytes)
-// judges each field of that kind. False if it says so once, or if the message is malformed or has
-// groups, which no SentencePiece model uses: what this cannot follow must not reach the library
-// unjudged.
+// A field of a message in protobuf's wire format: a number, or bytes.
+struct WireField {
+  uint64_t number = 0, value = 0;
+  std::optional<std::string_view> bytes{};
+};
+
+// visit(field) judges the fields of a message. False if it says so once, or if the message is
+// malformed or has groups, which no SentencePiece model uses: what this cannot follow must not
+// reach the library unjudged.
 template <typename Visitor>
-bool AllByteFields(std::string_view message, const Visitor& visit) {
+bool AllFields(std::string_view message, const Visitor& visit) {
   const auto read_varint = [&message](uint64_t& value) {
     value = 0;
     for (unsigned shift = 0; shift < 64 && !message.empty(); shift += 7) {
@@ -43,7 +48,7 @@ bool AllByteFields(std::string_view message, const Visitor& visit) {
     if (!read_varint(tag)) return false;
     switch (tag & 7) {
       case 0:  // varint
-        if (!read_varint(value)) return false;
+        if (!read_varint(value) || !visit(WireField{tag >> 3, value})) return false;
         break;
       case 1:  // 64 bits
       case 5:  // 32 bits
@@ -53,7 +58,7 @@ bool AllByteFields(std::string_view message, const Visitor& visit) {
         break;
       case 2:  // length, bytes
         if (!read_varint(value) || value > message.size()) return false;
-        if (!visit(tag >> 3, message.substr(0, value))) return false;
+        if (!visit(WireField{tag >> 3, 0, message.substr(0, value)})) return false;
         message.remove_prefix(value);
         break;
       default:
@@ -98,13 +103,62 @@ bool IsSafeCharacterMap(std::string_view map) {
 }
 
 bool IsSafeModel(std::string_view model) {
-  return AllByteFields(model, [](uint64_t field, std::string_view normalizer) {
-    if (field != 3 && field != 5)
+  return AllFields(model, [](const WireField& field) {
+    if (!field.bytes || (field.number != 3 && field.number != 5))
       return true;  // only ModelProto.normalizer_spec, denormalizer_spec
-    return AllByteFields(normalizer, [](uint64_t subfield, std::string_view map) {
-      return subfield != 2 || IsSafeCharacterMap(map);  // precompiled_charsmap
+    return AllFields(*field.bytes, [](const WireField& inner) {
+      return !inner.bytes || inner.number != 2 || IsSafeCharacterMap(*inner.bytes);
     });
   });
+}
+
+constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // stands for a space in pieces
+
+// Whether a text's pieces are those of its parts, cut at single spaces, one behind the other:
+// merges of BPE, no character map, a mark put before every text as a space would put it, and no
+// piece in which a mark follows something else. Then nothing merges across such a space, and the
+// mark of the part behind stands for it.
+bool EncodesInParts(std::string_view model,
+                    const sentencepiece::SentencePieceProcessor& processor) {
+  constexpr uint64_t kBpe = 2;
+  // Defaults of sentencepiece_model.proto.
+  uint64_t type = 1;
+  bool suffix = false, prefix = true, trims = true, escapes = true, maps = false;
+  AllFields(model, [&](const WireField& spec) {
+    if (!spec.bytes || (spec.number != 2 && spec.number != 3)) return true;
+    return AllFields(*spec.bytes, [&](const WireField& field) {
+      const bool trainer = spec.number == 2, set = field.value != 0;
+      if (trainer && field.number == 3) type = field.value;
+      if (trainer && field.number == 24) suffix = set;  // treat_whitespace_as_suffix
+      if (!trainer && field.number == 2) maps = maps || !field.bytes || !field.bytes->empty();
+      if (!trainer && field.number == 3) prefix = set;  // add_dummy_prefix
+      if (!trainer && field.number == 4) trims = set;   // remove_extra_whitespaces
+      if (!trainer && field.number == 5) escapes = set;
+      return true;
+    });
+  });
+  if (type != kBpe || suffix || !prefix || trims || !escapes || maps) return false;
+  if (processor.PieceToId(kSpaceMark) == processor.unk_id()) return false;
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    const std::string_view piece = processor.IdToPiece(id);
+    size_t begin = 0;
+    while (piece.substr(begin).starts_with(kSpaceMark)) begin += kSpaceMark.size();
+    if (piece.find(kSpaceMark, begin) != std::string_view::npos ||
+        piece.find(' ') != std::string_view::npos)
+      return false;
+  }
+  return true;
+}
+
+// Where the next part of so many bytes or more ends: at a single space, or with the text.
+size_t EndOfPart(std::string_view text, size_t begin, size_t least) {
+  for (size_t at = text.find(' ', begin + least); at != std::string_view::npos;
+       at = text.find(' ', at + 1)) {
+    const bool between = at > begin && at + 1 < text.size() && text[at - 1] != ' ' &&
+                         text[at + 1] != ' ' && !text.substr(0, at).ends_with(kSpaceMark);
+    if (between) return at;
+  }
+  return text.size();
 }
 
 // Loads the model. What the library has against it; nothing where it takes it.
@@ -128,6 +182,28 @@ class SentencePieceEncoder final : public TextEncoder {
   explicit SentencePieceEncoder(std::string path) : path_(std::move(path)) {}
 
   Tokenizer::Placed Encode(std::string_view text) const override {
+    if (!in_parts) return EncodeWhole(text);
+    // The library's time grows faster than the text: its heap and symbols leave the caches.
+    constexpr size_t kPart = 8192;
+    Tokenizer::Placed all;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = EndOfPart(text, begin, kPart);
+      const Tokenizer::Placed part = EncodeWhole(text.substr(begin, end - begin));
+      all.ids.insert(all.ids.end(), part.ids.begin(), part.ids.end());
+      for (size_t i = 0; i < part.begins.size(); ++i) {
+        const bool is_space = i == 0 && begin > 0;  // the mark before the part stands for it
+        all.begins.push_back(static_cast<uint32_t>(is_space ? begin - 1 : begin + part.begins[i]));
+      }
+      begin = end + (end < text.size() ? 1 : 0);
+    }
+    return all;
+  }
+
+  sentencepiece::SentencePieceProcessor processor;
+  bool in_parts = false;  // EncodesInParts
+
+ private:
+  Tokenizer::Placed EncodeWhole(std::string_view text) const {
     sentencepiece::ImmutableSentencePieceText encoded;
     const auto status = processor.Encode(text, encoded.mutable_proto());
     if (!status.ok()) {
@@ -146,9 +222,6 @@ class SentencePieceEncoder final : public TextEncoder {
     return placed;
   }
 
-  sentencepiece::SentencePieceProcessor processor;
-
- private:
   std::string path_;
 };
 
@@ -175,6 +248,7 @@ Tokenizer SentencePieceTokenizer(FileContents file, const TokenizerConfig& confi
   sentencepiece::logging::SetMinLogLevel(kFatalOnly);
   auto encoder = std::make_shared<SentencePieceEncoder>(path);
   if (const auto reason = LoadReason(encoder->processor, contents)) refuse(*reason);
+  encoder->in_parts = EncodesInParts(contents, encoder->processor);
   TokenizerFacts facts = {.kind = "SentencePiece",
                           .path = path,
                           .vocab_size = static_cast<size_t>(encoder->processor.GetPieceSize()),

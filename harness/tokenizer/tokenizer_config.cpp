@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "harness/base/error.h"
 #include "harness/io/file.h"
 #include "harness/io/json_file.h"
 #include "harness/io/json_reader.h"
@@ -47,6 +48,12 @@ TokenizerConfig ReadTokenizerConfig(const std::filesystem::path& folder) {
   config.add_prefix_space = root.FlagOr("add_prefix_space", false);
   if (const auto tokens = root.Find("added_tokens_decoder")) config.added = ReadAdded(*tokens);
   return config;
+}
+
+uint32_t BosIdOf(const TokenizerConfig& config, std::optional<uint32_t> found) {
+  if (found) return *found;
+  throw Error("bos_token: " + Quoted(*config.bos_token) + " is none of the tokenizer's tokens",
+              config.path, "name one that it has, or null: texts may begin with it");
 }
 
 }  // namespace quantref

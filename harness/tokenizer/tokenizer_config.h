@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -26,5 +27,9 @@ struct TokenizerConfig {
 
 // Of that folder. Error where it is malformed.
 TokenizerConfig ReadTokenizerConfig(const std::filesystem::path& folder);
+
+// Of bos_token, which the config names, what was found in the vocabulary. Error where that is
+// nothing.
+uint32_t BosIdOf(const TokenizerConfig& config, std::optional<uint32_t> found);
 
 }  // namespace quantref

@@ -126,7 +126,8 @@ class TokenizerJsonReader {
     pipeline.added = AddedTokens(std::move(added.raw));
     pipeline.added_normalized = AddedTokens(std::move(added.normalized));
     TokenizerFacts facts;
-    if (config_.bos_token && !added.bos) added.bos = builder.Find(*config_.bos_token);
+    if (config_.bos_token && !added.bos)
+      added.bos = BosIdOf(config_, builder.Find(*config_.bos_token));
     facts.kind = "BPE of tokenizer.json";
     facts.path = path_;
     facts.vocab_size = std::max(builder.ids_end(), added.ids_end);

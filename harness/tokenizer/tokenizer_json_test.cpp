@@ -80,6 +80,8 @@ TEST_CASE("tokenizer.json: BOS by tokenizer_config.json, else by the post-proces
   CHECK(LoadJson(json, R"({"bos_token": "<s>"})").bos_id() == 6u);
   CHECK(LoadJson(json, R"({"bos_token": {"content": "<s>"}})").adds_bos() == false);
   CHECK(LoadJson(json, R"({"bos_token": "<s>", "add_bos_token": true})").adds_bos() == true);
+  CHECK_ERROR(LoadJson(json, R"({"bos_token": "<bos>"})"), "tokenizer_config.json",
+              "bos_token: \"<bos>\" is none of the tokenizer's tokens", "or null");
   json["post_processor"] = put;
   CHECK(LoadJson(json).bos_id() == 6u);
   CHECK(LoadJson(json).adds_bos() == true);

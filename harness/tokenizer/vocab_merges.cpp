@@ -86,7 +86,8 @@ Tokenizer VocabMergesTokenizer(FileContents vocab, FileContents merges,
     cut.push_back({token.content, token.id});
   }
   pipeline.added = AddedTokens(std::move(cut));
-  if (config.bos_token && !facts.bos_id) facts.bos_id = builder.Find(*config.bos_token);
+  if (config.bos_token && !facts.bos_id)
+    facts.bos_id = BosIdOf(config, builder.Find(*config.bos_token));
   pipeline.bpe = std::move(builder).Take();
   facts.kind = "BPE of vocab.json and merges.txt, as " + std::string(known.name);
   facts.path = path;

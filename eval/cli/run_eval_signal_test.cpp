@@ -1,0 +1,85 @@
+// Signals at moments of a run that take long: it ends after little more work. Work is what counts,
+// not time, of which a busy machine takes any amount.
+
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "eval/testing/run_eval_lab.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref {
+namespace {
+
+using testing::Contains;
+using testing::Process;
+using testing::ProcessResult;
+using testing::RunEvalLab;
+using Strings = std::vector<std::string>;
+
+// Of a core; two seconds of a free one are promised.
+constexpr double kMostWork = 1.0;
+
+// A moment: so much work after the run has said something (nothing: after its start).
+struct Moment {
+  std::string name;
+  Strings arguments;
+  std::string said;
+  double work = 0.3;
+};
+
+void CheckEndsSoon(const RunEvalLab& lab, const Moment& moment, int signal) {
+  Process process(lab.Command(moment.arguments), lab.Options());
+  if (!moment.said.empty()) REQUIRE(process.WaitForError(moment.said));
+  process.WaitForWork(process.Work().value_or(0) + moment.work);
+  const double before = process.Work().value_or(0);
+  process.Signal(signal);
+  const ProcessResult result = process.Wait();
+  INFO(moment.name << ": " << result.err);
+  CHECK(result.exit_code == 2);
+  CHECK(Contains(result.err, "stopped by the user"));
+  CHECK(before > 0);
+  CHECK(result.work - before < kMostWork);
+}
+
+std::string CalibratedOn(size_t samples) {
+  return "calibration={dataset: sample, split: validation, samples: " + std::to_string(samples) +
+         ", length: 256}";
+}
+
+TEST_CASE("run_eval: SIGINT and SIGTERM end it after little more work, whatever it is at") {
+  const RunEvalLab lab;
+  constexpr size_t kLongWindow = 12000;
+  testing::WriteTinyModel(
+      lab / "long", {.layers = 24, .vocab = testing::kTokenizerPieces, .context = kLongWindow});
+  testing::CopyTokenizer(lab / "long");
+  const std::vector<Moment> moments = {
+      {"loading", testing::SmokeArguments(2, {"--set", "model=wikilm-28m"}), "", 0.1},
+      {"pricing", testing::SmokeArguments(2, {"--dry-run", "--set", "model=wikilm-28m"}), "", 1.0},
+      {"GPTQ",
+       testing::SmokeArguments(2, {"--set", "quantize.methods=[gptq]", "--set", CalibratedOn(128)}),
+       "expected"},
+      {"AWQ's search",
+       testing::SmokeArguments(
+           2, {"--set", "quantize={methods: [awq], awq: {grid: 1000, clip_grid: 1000}}", "--set",
+               CalibratedOn(4)}),
+       "expected"},
+      {"a long window",
+       {lab.config(), "--threads", "1", "--set", "model=./long", "--set",
+        "accuracy={dataset: sample, split: test, protocol: gptq-" + std::to_string(kLongWindow) +
+            "}"},
+       "expected"},
+      {"throughput",
+       testing::SmokeArguments(2, {"--set", "throughput={standard_shapes: true, repetitions: 50}"}),
+       "throughput comes next"},
+  };
+  int signal = SIGINT;
+  for (const Moment& moment : moments) {
+    CheckEndsSoon(lab, moment, signal);
+    signal = signal == SIGINT ? SIGTERM : SIGINT;
+  }
+}
+
+}  // namespace
+}  // namespace quantref
