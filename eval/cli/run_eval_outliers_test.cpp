@@ -95,7 +95,9 @@ TEST_CASE("run_eval: activations that no integer kernel takes are said to be sim
                      "quantize.methods=[{method: rtn, label: token}, {method: rtn, label: groups, "
                      "activations: {group: 16}}, {method: rtn, label: mx, activations: {format: "
                      "mxfp4}}, {method: rtn, label: nv, activations: {format: nvfp4}}, {method: "
-                     "rtn, label: fp8, activations: {format: fp8_e4m3}}]"}));
+                     "rtn, label: fp8, activations: {format: fp8_e4m3}}, {method: rtn, label: nf4, "
+                     "weights: {format: nf4}}]"}));
+  CHECK(lab.Record("nf4")["activations_path"] == "simulated");  // by a codebook, in FP32
   CHECK(lab.Record("token")["activations_path"] == "kernel");
   CHECK(lab.Record("token")["activations"] == "a4 token");
   for (const auto& [label, name] :

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +12,7 @@
 #include "eval/support/version.h"
 #include "harness/base/machine.h"
 #include "harness/base/sha256.h"
+#include "harness/kernels/tiled_matrix.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
@@ -69,6 +71,17 @@ void PutPath(RecordJson& record, const CellResult& cell) {
   if (cell.GapTooWide()) record["simulated_vs_kernel"]["failed"] = true;
 }
 
+// Whether codes of activations meet those of weights in integers; codebooks are multiplied in FP32.
+bool MultipliesIntegers(const CellResult& cell) {
+  if (!DynamicFormat(cell.spec->activations)->HasIntegerProducts()) return false;
+  const auto is_codebook = [](const WeightScheme& scheme) {
+    return TiledMatrix::FormOf(scheme) == CodeForm::kCodebook;
+  };
+  if (cell.kernel_linears == 0 || is_codebook(cell.spec->quantize.weights)) return false;
+  return std::none_of(cell.layers.begin(), cell.layers.end(),
+                      [&](const LayerReport& layer) { return is_codebook(layer.scheme); });
+}
+
 // The same for all records that this process writes, and for those of no other.
 const std::string& RunId() {
   static const std::string id =
@@ -102,10 +115,8 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
     if (!none) record["scheme"] = SchemeJson(cell.spec->quantize.weights);
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
-    if (const auto format = DynamicFormat(cell.spec->activations)) {
-      const bool codes = format->HasIntegerProducts() && cell.kernel_linears > 0;
-      record["activations_path"] = codes ? "kernel" : "simulated";
-    }
+    if (cell.spec->activations && !none)
+      record["activations_path"] = MultipliesIntegers(cell) ? "kernel" : "simulated";
     if (!none) PutPath(record, cell);
   }
   if (cell.kv_cache) record["kv_cache"] = KvCacheJson(*cell.kv_cache);
