@@ -20,6 +20,9 @@ constexpr std::array kKnobs = {
     Knob{"static_groups", "groups' grids from the original weights", Knob::Kind::kFlag, 1},
     Knob{"true_sequential", "calibrate each linear on those before it as rounded",
          Knob::Kind::kFlag, 0},
+    Knob{"asymmetric", "outputs are to be those on the unquantized model's inputs (GPTAQ)",
+         Knob::Kind::kFlag, 0},
+    Knob{"asymmetry", "share of the term that asymmetric adds", Knob::Kind::kReal, 0.25},
     Knob{"mse_clip", "grids that clip where that lowers the error of rounding", Knob::Kind::kFlag,
          0},
 };
@@ -38,7 +41,9 @@ Matrix<float> WithoutColumns(MatrixView<const float> weights, std::span<const ui
 std::span<const Knob> Gptq::knobs() const { return kKnobs; }
 
 DataNeeds Gptq::needs(const Knobs& knobs) const {
-  return {.gram = true, .true_sequential = knobs.Flag("true_sequential")};
+  return {.gram = true,
+          .cross = knobs.Flag("asymmetric"),
+          .true_sequential = knobs.Flag("true_sequential")};
 }
 
 Rounded Gptq::Round(const RoundInput& input) const {
@@ -48,8 +53,13 @@ Rounded Gptq::Round(const RoundInput& input) const {
   }
   QR_CHECK_EQ(input.inputs->gram.rows(), input.weights.cols());
   const Knobs knobs = Settings(input);
+  GptqAsymmetry asymmetry{.alpha = knobs.Real("asymmetry")};
+  if (knobs.Flag("asymmetric")) {
+    asymmetry.cross = input.inputs->cross.view();
+    QR_CHECK_EQ(asymmetry.cross.rows(), input.weights.cols());
+  }
   const GptqFactor factor =
-      Factorize(input.inputs->gram.view(), knobs.Real("damp"), knobs.Flag("act_order"));
+      Factorize(input.inputs->gram.view(), knobs.Real("damp"), knobs.Flag("act_order"), asymmetry);
   MatrixView<const float> weights = input.weights;
   Matrix<float> alive;
   if (!factor.dead.empty()) {

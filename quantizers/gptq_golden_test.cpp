@@ -39,6 +39,8 @@ Knobs KnobsOf(const json& entry) {
   for (const char* flag : {"act_order", "static_groups", "mse_clip"}) {
     knobs.Set(flag, entry.at(flag).get<bool>() ? 1 : 0);
   }
+  knobs.Set("asymmetric", entry.at("reference").get<int>() >= 0 ? 1 : 0);
+  knobs.Set("asymmetry", entry.at("asymmetry"));
   return knobs;
 }
 
@@ -62,9 +64,15 @@ TEST_CASE("gptq: the golden vectors", "[gptq][golden]") {
   for (const json& entry : GptqGolden().at("cases")) {
     const Matrix<float> weights = FromPatterns(
         GptqGolden().at("weights").at(entry.at("weights").get<size_t>()), "rows", "cols");
+    const json& all_inputs = GptqGolden().at("inputs");
+    const auto input = [&](size_t i) {
+      return FromPatterns(all_inputs.at(i), "tokens", "channels");
+    };
     InputStatistics inputs;
-    inputs.gram = testing::GramOf(FromPatterns(
-        GptqGolden().at("inputs").at(entry.at("inputs").get<size_t>()), "tokens", "channels"));
+    const Matrix<float> x = input(entry.at("inputs").get<size_t>());
+    inputs.gram = testing::GramOf(x);
+    if (const int reference = entry.at("reference"); reference >= 0)
+      inputs.cross = testing::CrossOf(input(static_cast<size_t>(reference)), x);
     const Knobs knobs = KnobsOf(entry);
     const WeightScheme scheme{
         .bits = entry.at("bits"),

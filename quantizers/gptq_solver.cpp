@@ -54,6 +54,30 @@ void FillReversed(MatrixView<const double> gram, const std::vector<double>& diag
   }
 }
 
+// P of the factor's order, where `inverse` is J U J, lower: U_jk = inverse(n - 1 - j, n - 1 - k).
+Matrix<float> Carried(const GptqAsymmetry& asymmetry, const GptqFactor& factor,
+                      const Matrix<double>& inverse) {
+  const size_t n = inverse.rows();
+  Matrix<double> upper(n, n), transposed(n, n), cross(n, n), product(n, n);
+  std::vector<double> alive(n, 1.0);
+  for (const uint32_t dead : factor.dead) alive[dead] = 0;
+  for (size_t j = 0; j < n; ++j) {
+    for (size_t k = 0; k < n; ++k) {
+      upper(j, k) = transposed(k, j) = k < j ? 0 : inverse(n - 1 - j, n - 1 - k);
+      const size_t column = factor.order[k];
+      cross(j, k) = asymmetry.alpha * alive[column] * asymmetry.cross(factor.order[j], column);
+    }
+  }
+  MultiplyDouble(cross.view(), transposed.view(), product.view());
+  for (size_t j = 0; j < n; ++j) std::fill_n(product.row(j), j + 1, 0.0);
+  MultiplyDouble(product.view(), upper.view(), cross.view());
+  Matrix<float> carried(n, n);
+  for (size_t j = 0; j < n; ++j) {
+    for (size_t k = 0; k < n; ++k) carried(j, k) = k <= j ? 0 : static_cast<float>(cross(j, k));
+  }
+  return carried;
+}
+
 // One tile of rows after another, every worker with its own.
 class TileSolver {
  public:
@@ -69,6 +93,7 @@ class TileSolver {
         block_(FittingBlock()),
         tile_(std::min(kTileRows, weights.rows()), weights.cols()),
         errors_(tile_.rows(), std::min(block_, weights.cols())),
+        carried_(factor.carried.rows() > 0 ? errors_.rows() : 0, errors_.cols()),
         codes_(tile_.rows(), weights.cols()),
         grids_(tile_.rows() * shape_.cols) {
     for (size_t p = 0; p < weights.cols(); ++p) {
@@ -99,6 +124,7 @@ class TileSolver {
   std::vector<uint32_t> place_;  // by position in processing order: that in the packed row
   Matrix<float> tile_;           // (rows, cols) by position: the weights as updated
   Matrix<float> errors_;         // (rows, block): w - q of the current block
+  Matrix<float> carried_;        // (rows, block): -w of it, where something is carried
   Matrix<uint8_t> codes_;        // (rows, cols) by place
   std::vector<Grid> grids_;      // (rows, scale_cols)
 };
@@ -124,6 +150,10 @@ void TileSolver::Solve(size_t first, size_t count) {
     if (end == cols) break;
     SubtractProduct(errors_.view().Rows(0, count).Cols(0, end - from),
                     factor_.ratios.view().Rows(from, end - from).Cols(end, cols - end),
+                    tile.Cols(end, cols - end));
+    if (carried_.rows() == 0) continue;
+    SubtractProduct(carried_.view().Rows(0, count).Cols(0, end - from),
+                    factor_.carried.view().Rows(from, end - from).Cols(end, cols - end),
                     tile.Cols(end, cols - end));
   }
   Store(first, count);
@@ -160,6 +190,9 @@ void TileSolver::RoundWeight(size_t r, size_t from, size_t p, size_t end) {
   codes_(r, place_[p]) = static_cast<uint8_t>(point.code);
   errors_(r, p - from) = error;
   ops_.subtract_scaled(w + p + 1, error, factor_.ratios.row(p) + p + 1, end - p - 1);
+  if (carried_.rows() == 0) return;
+  carried_(r, p - from) = -w[p];
+  ops_.subtract_scaled(w + p + 1, -w[p], factor_.carried.row(p) + p + 1, end - p - 1);
 }
 
 // For group s of the row, whose weights by position are as updated.
@@ -188,7 +221,8 @@ void TileSolver::Store(size_t first, size_t count) {
 
 }  // namespace
 
-GptqFactor Factorize(MatrixView<const double> gram, double damp, bool act_order) {
+GptqFactor Factorize(MatrixView<const double> gram, double damp, bool act_order,
+                     const GptqAsymmetry& asymmetry) {
   QR_CHECK_EQ(gram.rows(), gram.cols());
   const size_t n = gram.rows();
   GptqFactor factor;
@@ -226,6 +260,7 @@ GptqFactor Factorize(MatrixView<const double> gram, double damp, bool act_order)
       ratios[k] = static_cast<float>(upper[n - 1 - k] / upper[n - 1 - j]);
     }
   }
+  if (!asymmetry.cross.empty()) factor.carried = Carried(asymmetry, factor, reversed);
   return factor;
 }
 

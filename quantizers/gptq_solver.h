@@ -20,6 +20,21 @@ struct GptqFactor {
   std::vector<uint32_t> dead;   // columns whose input is always 0, ascending
   Matrix<float> ratios;         // (cols, cols), by position; 1 on the diagonal, 0 below it
   double damp = 0;              // what was used: as asked for, or raised
+  // Of asymmetric calibration: P (cols, cols) by position, 0 on and below the diagonal; else empty.
+  Matrix<float> carried{};
+};
+
+// What GPTAQ (Li et al. 2025, arXiv:2504.02692) adds to a step. The outputs are to be those of the
+// original weights on the reference's inputs R, not on X; for column j that is w_j (R_j - X_j)
+// more, which later columns take over:
+//   w_k = w_k + w_j P_jk for k > j,   P = alpha ((R - X) X^T U^T, above the diagonal) U
+// with U as above. The paper derives alpha = 1, its authors' program has 0.25. w_j is the weight as
+// it stands before it is rounded. (In the authors' program that holds within a block of columns; to
+// those behind the block they add rounded weights times P, for these have taken the place of the
+// others. Here the result does not depend on the block.)
+struct GptqAsymmetry {
+  MatrixView<const double> cross{};  // InputStatistics::cross; empty: none
+  double alpha = 0.25;
 };
 
 // gram: (cols, cols), sum of x x^T, any unit. As in the paper's code, a dead column gets 1 on the
@@ -27,7 +42,8 @@ struct GptqFactor {
 // definite the damping is doubled (to 0.01 at least) until it is. act_order: columns by descending
 // diagonal, those with equal ones by number; else by number. Computed in double. Throws Error where
 // the diagonal is not finite or no damping up to 1000 will do.
-GptqFactor Factorize(MatrixView<const double> gram, double damp, bool act_order);
+GptqFactor Factorize(MatrixView<const double> gram, double damp, bool act_order,
+                     const GptqAsymmetry& asymmetry = {});
 
 struct GptqOptions {
   size_t block = 128;     // columns whose updates of later ones are applied together, > 0

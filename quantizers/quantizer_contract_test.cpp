@@ -25,6 +25,7 @@ namespace quantref {
 namespace {
 
 using testing::CorrelatedInputs;
+using testing::CrossOf;
 using testing::FlagVariants;
 using testing::GramOf;
 using testing::OutputError;
@@ -101,6 +102,13 @@ NastyInputs Describe(const std::string& name, const Matrix<float>& inputs) {
   NastyInputs made{name, {}};
   made.statistics.tokens = inputs.rows();
   made.statistics.gram = GramOf(inputs);
+  // Of a reference whose inputs are a little louder, channel by channel.
+  Matrix<float> reference(inputs.rows(), inputs.cols());
+  for (size_t t = 0; t < inputs.rows(); ++t) {
+    for (size_t j = 0; j < inputs.cols(); ++j)
+      reference(t, j) = inputs(t, j) * (1 + 0.01f * static_cast<float>(j % 5));
+  }
+  made.statistics.cross = CrossOf(reference, inputs);
   return made;
 }
 

@@ -2,6 +2,7 @@
 
 #include "quantizers/awq.h"
 #include "quantizers/gptq.h"
+#include "quantizers/quarot.h"
 #include "quantizers/rtn.h"
 #include "quantizers/smoothquant.h"
 
@@ -32,7 +33,23 @@ const std::vector<const Transform*>& Transforms() {
   return transforms;
 }
 
+const std::vector<const ModelTransform*>& ModelTransforms() {
+  static const QuaRot quarot;
+  static const std::vector<const ModelTransform*> transforms = {&quarot};
+  return transforms;
+}
+
 const Rounder* FindRounder(std::string_view name) { return Find(Rounders(), name); }
 const Transform* FindTransform(std::string_view name) { return Find(Transforms(), name); }
+const ModelTransform* FindModelTransform(std::string_view name) {
+  return Find(ModelTransforms(), name);
+}
+
+std::vector<const Plugin*> AllPlugins() {
+  std::vector<const Plugin*> all(ModelTransforms().begin(), ModelTransforms().end());
+  all.insert(all.end(), Transforms().begin(), Transforms().end());
+  all.insert(all.end(), Rounders().begin(), Rounders().end());
+  return all;
+}
 
 }  // namespace quantref

@@ -124,6 +124,16 @@ std::vector<SharedCell> SomeSharedCells(const SharedModel& model) {
   cells.back().method.knobs.insert_or_assign("gptq", knobs);
   cells.push_back(MakeSharedCell(model, "smoothquant+gptq", 4));
   cells.back().method.activations = ActivationScheme{8, false, false};
+  if (!model.data.sequential) return cells;
+  for (const bool tap_by_tap : {false, true}) {  // beside the reference's inputs
+    for (const char* name : {"gptq", "awq+gptq"}) {
+      cells.push_back(MakeSharedCell(model, name, 3));
+      Knobs own(FindRounder("gptq")->knobs());
+      own.Set("asymmetric", 1);
+      own.Set("true_sequential", tap_by_tap ? 1 : 0);
+      cells.back().method.knobs.insert_or_assign("gptq", own);
+    }
+  }
   return cells;
 }
 

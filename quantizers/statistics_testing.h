@@ -45,6 +45,23 @@ inline Matrix<double> GramOf(const Matrix<float>& inputs) {
   return gram;
 }
 
+// Sum of (r - x) x^T over the rows of both.
+inline Matrix<double> CrossOf(const Matrix<float>& reference, const Matrix<float>& inputs) {
+  const size_t channels = inputs.cols();
+  Matrix<double> cross(channels, channels);
+  for (size_t i = 0; i < channels; ++i) {
+    for (size_t j = 0; j < channels; ++j) {
+      double sum = 0;
+      for (size_t t = 0; t < inputs.rows(); ++t) {
+        const double x = static_cast<double>(inputs(t, i));
+        sum += (static_cast<double>(reference(t, i)) - x) * static_cast<double>(inputs(t, j));
+      }
+      cross(i, j) = sum;
+    }
+  }
+  return cross;
+}
+
 // tr(D G D^T): the squared change of the outputs where the weights change by D.
 inline double OutputError(const Matrix<double>& change, const Matrix<double>& gram) {
   double sum = 0;

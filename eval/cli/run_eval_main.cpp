@@ -54,6 +54,8 @@ void PrintList(const std::string& kind) {
                     "the reference, called by what the checkpoint's weights are; always measured"});
     for (const Rounder* rounder : Rounders()) AddPlugin(*rounder, "rounder", rows);
     for (const Transform* transform : Transforms()) AddPlugin(*transform, "transform", rows);
+    for (const ModelTransform* transform : ModelTransforms())
+      AddPlugin(*transform, "transform of the whole model", rows);
     rows.push_back(
         {kQatMethod, "training, behind a rounder (gptq+qat): while weights are rounded"});
     rows.push_back({kFullMethod, "training: of the reference's weights as they are"});

@@ -185,10 +185,8 @@ ConfigKey KnobKey(const Plugin& plugin, const Knob& knob) {
 }
 
 Keys PluginKeys() {
-  std::vector<const Plugin*> plugins(Rounders().begin(), Rounders().end());
-  plugins.insert(plugins.end(), Transforms().begin(), Transforms().end());
   Keys keys;
-  for (const Plugin* plugin : plugins)
+  for (const Plugin* plugin : AllPlugins())
     for (const Knob& knob : plugin->knobs()) keys.push_back(KnobKey(*plugin, knob));
   return keys;
 }

@@ -171,12 +171,6 @@ SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
   return entry;
 }
 
-std::vector<const Plugin*> Plugins() {
-  std::vector<const Plugin*> plugins(Transforms().begin(), Transforms().end());
-  plugins.insert(plugins.end(), Rounders().begin(), Rounders().end());
-  return plugins;
-}
-
 void ReadKnob(YamlReader& yaml, const Knob& knob, Knobs& knobs) {
   const std::string key(knob.name);
   if (!yaml.Has(key)) return;
@@ -198,7 +192,7 @@ void ReadKnob(YamlReader& yaml, const Knob& knob, Knobs& knobs) {
 }
 
 void ReadKnobs(YamlReader& yaml, CellConfig& cell) {
-  for (const Plugin* plugin : Plugins()) {
+  for (const Plugin* plugin : AllPlugins()) {
     if (plugin->knobs().empty()) continue;
     Knobs& knobs =
         cell.knobs.try_emplace(std::string(plugin->name()), plugin->knobs()).first->second;
@@ -279,6 +273,19 @@ void ReadCell(YamlReader& yaml, CellConfig& cell) {
   ReadKnobs(yaml, cell);
 }
 
+// What changes the whole model comes first, and once.
+void CheckModelTransform(YamlReader& yaml, const std::string& key, const std::string& name,
+                         const CellConfig& cell) {
+  for (const std::string& before : cell.transforms) {
+    if (FindModelTransform(before) != nullptr && before != name) continue;
+    throw Error(fmt::format("'{}' changes the whole model: it comes first, and once", name),
+                yaml.Where(key), fmt::format("begin with it: {}+awq+gptq", name));
+  }
+  if (cell.training != Training::kNone)
+    throw Error(fmt::format("'{}' rotates on the way, which training does not pass back", name),
+                yaml.Where(key), "leave out +qat");
+}
+
 // Takes what trains off the end of a method; all of it where that rounds nothing.
 std::string TakeTraining(YamlReader& yaml, const std::string& key, const std::string& method,
                          Training& training) {
@@ -301,12 +308,15 @@ void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& wh
   cell.rounder = "rtn";
   const std::string method = TakeTraining(yaml, key, whole, cell.training);
   std::vector<std::string> known;
-  for (const Plugin* plugin : Plugins()) known.emplace_back(plugin->name());
+  for (const Plugin* plugin : AllPlugins()) known.emplace_back(plugin->name());
   known.insert(known.end(), {kQatMethod, kFullMethod});
   for (size_t begin = 0; begin <= method.size();) {
     const size_t end = std::min(method.find('+', begin), method.size());
     const std::string part = method.substr(begin, end - begin);
-    if (FindTransform(part) != nullptr) {
+    if (FindModelTransform(part) != nullptr) {
+      CheckModelTransform(yaml, key, part, cell);
+      cell.transforms.push_back(part);
+    } else if (FindTransform(part) != nullptr) {
       cell.transforms.push_back(part);
     } else if (part == kQatMethod || part == kFullMethod) {
       throw Error(fmt::format("'{}' stands in '{}' where it cannot", part, whole), yaml.Where(key),

@@ -205,7 +205,13 @@ TrainSpec CellConfig::TrainedBy(const FinetuneSpec& finetune) const {
 
 Method CellConfig::MakeMethod() const {
   Method method;
-  for (const std::string& name : transforms) method.transforms.push_back(FindTransform(name));
+  for (const std::string& name : transforms) {
+    if (const ModelTransform* of_model = FindModelTransform(name)) {
+      method.model_transforms.push_back(of_model);
+    } else {
+      method.transforms.push_back(FindTransform(name));
+    }
+  }
   method.rounder = FindRounder(rounder);
   for (const SchemeOverride& entry : quantize.overrides) {
     if (!entry.method.empty()) method.other_rounders.push_back(FindRounder(entry.method));

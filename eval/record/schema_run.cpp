@@ -114,6 +114,18 @@ const Rows& MethodRows() {
        "of rounded ones: `kernel`: their codes are multiplied in integers (but in "
        "`simulated_linears`); `simulated`: they are rounded to the values that codes stand for, "
        "which are multiplied as FP32 activations are"},
+      {"rotation", kMap, kOptional, "",
+       "of a method that changes the whole model (`quarot`), what is in it since; its knobs stand in "
+       "`config.resolved`"},
+      {"rotation.head_untied", kFlag, kOptional, "",
+       "`true`: embedding and head were one matrix and are two, each counted in the bits"},
+      {"rotation.attention_order", kCount, kOptional, "",
+       "of the Hadamard matrices that what o_proj reads goes through in every forward; absent: none"},
+      {"rotation.mlp_order", kCount, kOptional, "", "the same before down_proj"},
+      {"rotation.flops", kNumber, kWritten, "",
+       "operations of these for one token, all blocks together; `throughput` times them with the "
+       "rest of prefill and decode"},
+      {"rotation.flops_share", kNumber, kWritten, "", "of all of a token's, attention apart"},
       {"path", kText, kOptional, "",
        "`kernel`: the quantized matrices are multiplied by the kernels that are timed; "
        "`simulated`: codes are decoded to FP32 and multiplied in FP32",

@@ -148,14 +148,16 @@ double CellTime::Collecting(size_t layer, Others with) const {
                           [](const CellLoad* other) { return !other->needs.true_sequential; })) {
     of_sample = PartialPass(layer, Tap::kMlpHidden);
   }
-  return OverSamples(of_sample);
+  return OverSamples(load_->needs.cross ? 2 * of_sample : of_sample);  // the reference's beside it
 }
 
 // Going on with the quantized block; what the reference's gives comes with what is collected.
 double CellTime::Advancing(size_t layer) const {
   if (!load_->sequential) return 0;
   const double tokens = AsDouble(load_->length);
-  return OverSamples(tokens * BlockToken(Block(layer), true) + Attention(layer, load_->length));
+  const double reference = load_->needs.cross ? tokens * rates_.BlockToken() : 0;
+  return OverSamples(reference + tokens * BlockToken(Block(layer), true) +
+                     Attention(layer, load_->length) * (load_->needs.cross ? 2 : 1));
 }
 
 // What is summed for all of these cells together.

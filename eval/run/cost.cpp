@@ -104,7 +104,8 @@ double PlannedBytes(const ModelConfig& config, const std::vector<PlannedLinear>&
 }
 
 bool ReadAlike(const CellLoad& a, const CellLoad& b) {
-  return a.samples > 0 && a.text == b.text && a.samples == b.samples && a.length == b.length;
+  return a.samples > 0 && a.text == b.text && a.samples == b.samples && a.length == b.length &&
+         a.method->model_transforms == b.method->model_transforms;
 }
 
 namespace {
@@ -115,8 +116,9 @@ double HiddenStates(const ModelConfig& config, std::span<const CellLoad> cells) 
   for (const CellLoad& load : cells) {
     const auto alike = static_cast<size_t>(std::count_if(
         cells.begin(), cells.end(), [&](const CellLoad& other) { return ReadAlike(load, other); }));
-    most = std::max(most, 4.0 * static_cast<double>(MostStores(alike, load.sequential) *
-                                                    load.samples * load.length * config.hidden));
+    const size_t stores = MostStores(alike, load.sequential) * (load.needs.cross ? 2 : 1);
+    most = std::max(most,
+                    4.0 * static_cast<double>(stores * load.samples * load.length * config.hidden));
   }
   return std::min(most, static_cast<double>(DefaultActivationBudget()));
 }
@@ -140,9 +142,9 @@ double StatisticsBytes(const ModelConfig& config, const CellLoad& load, size_t t
   }
   const double kept = static_cast<double>(std::max(load.needs.kept, kReportTokens));
   const double batch = static_cast<double>(std::min(kSampleBatch, load.samples) * load.length);
-  const double copies = transforms ? 2 : 1;
-  return copies * (4 * kept * channels + (gram ? 8 * squares : 0)) +
-         (gram ? 4 * batch * channels : 0) + (load.needs.gram ? 12 * squares / 2 : 0) +
+  const double copies = transforms ? 2 : 1, products = gram + load.needs.cross;
+  return copies * (4 * kept * channels + 8 * products * squares) + 4 * products * batch * channels +
+         (load.needs.gram ? 12 * squares / 2 : 0) + (load.needs.cross ? 20 * squares / 2 : 0) +
          4 * widest * static_cast<double>(transforms ? threads + 1 : 2);
 }
 
@@ -201,7 +203,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
   cost.cells.push_back(
       {0, CellTime(model.config, nullptr, threads, rates).Measure(windows, compare)});
   for (const CellLoad& load : cells) {
-    const CellTime time(model.config, &load, threads, rates);
+    const CellTime time(load.shape == nullptr ? model.config : *load.shape, &load, threads, rates);
     std::vector<const CellLoad*> before;
     for (const CellLoad* other = cells.data(); other != &load; ++other) {
       if (ReadAlike(load, *other)) before.push_back(other);

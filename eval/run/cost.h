@@ -56,6 +56,7 @@ struct CellLoad {
   bool kernels = false;
   std::optional<TrainSpec> training{};
   std::optional<KvScheme> kv_cache{};
+  const ModelConfig* shape = nullptr;  // as the method leaves it; nullptr: as the model's
 };
 
 // Of the matrices that the plan quantizes: their codes, in the kernels' layout where they go

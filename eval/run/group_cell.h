@@ -25,6 +25,7 @@ struct GroupCell {
   std::string why{};      // it does not; empty where it does
   bool finished = false;  // and so need not be measured
   Method method{};
+  ModelConfig shape{};  // the model's config as the method leaves it; of the reference as it is
   std::vector<PlannedLinear> plan{};
   const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
   bool calibrates = false;                      // the method does

@@ -10,16 +10,29 @@
 namespace quantref {
 namespace {
 
-std::vector<CellLoad> Loads(const GroupContext& group, const Pass& pass) {
+// Of a model that a method has changed as a whole: what stays as it is then, and all of it in FP32
+// while it is quantized.
+double ReshapedBytes(const std::vector<PlannedLinear>& plan) {
+  double bytes = 0;
+  for (const PlannedLinear& linear : plan) {
+    const auto weights = static_cast<double>(linear.shape.rows * linear.shape.cols);
+    bytes += weights * (linear.scheme ? 4 : 2);
+  }
+  return bytes;
+}
+
+std::vector<CellLoad> Loads(const Pass& pass) {
   std::vector<CellLoad> loads;
   for (const GroupCell& cell : pass) {
     if (cell.spec == nullptr) continue;
     CellLoad load{.plan = cell.plan,
                   .method = &cell.method,
                   .kernels = cell.config->path.kernels,
-                  .kv_cache = cell.spec->kv_cache};
-    load.weight_bytes = PlannedBytes(group.model->config, cell.plan, cell.config->path.kernels) +
+                  .kv_cache = cell.spec->kv_cache,
+                  .shape = &cell.shape};
+    load.weight_bytes = PlannedBytes(cell.shape, cell.plan, cell.config->path.kernels) +
                         static_cast<double>(OutlierWeightBytes(cell.plan, cell.spec->activations));
+    if (!cell.method.model_transforms.empty()) load.weight_bytes += ReshapedBytes(cell.plan);
     if (cell.training != nullptr) load.training = cell.spec->TrainedBy(cell.config->finetune);
     if (cell.calibration != nullptr) {
       const CalibrationData& data = cell.calibration->data;
@@ -49,7 +62,7 @@ double Fp16CopyBytes(const GroupContext& group, const Pass& pass) {
 
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
   return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
-                                   Loads(group, pass), group.threads) +
+                                   Loads(pass), group.threads) +
                     Fp16CopyBytes(group, pass),
           .reserved = ReservedBytes(std::min(group.threads, group.windows.size()))};
 }
@@ -59,7 +72,7 @@ Cost GroupCost::Of(const Pass& pass) {
     const size_t busy = std::min(group_.threads, group_.windows.size());
     rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(), busy);
   }
-  const std::vector<CellLoad> loads = Loads(group_, pass);
+  const std::vector<CellLoad> loads = Loads(pass);
   Cost cost = EstimateCost(*group_.model, group_.windows, loads,
                            group_.config().accuracy.metrics.Compare(), group_.threads, *rates_);
   cost.memory_bytes += Fp16CopyBytes(group_, pass);

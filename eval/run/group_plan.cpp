@@ -45,12 +45,14 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
                                   GroupContext& group) {
   GroupCell cell{
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
-  cell.plan = PlanOf(spec, group.model->config);
-  CheckActivations(cell.plan, group.model->config, spec.activations);
+  cell.shape = cell.method.ModelAfter(group.model->config);
+  cell.plan = PlanOf(spec, cell.shape);
+  CheckActivations(cell.plan, cell.shape, spec.activations);
   if (!spec.Changes(cell.plan)) {
     Say("{}", UnquantizedText(config.name, spec.label));
     return {};
   }
+  CheckSupports(cell.method, cell.plan, config.calibration.sequential);
   cell.calibrates = cell.method.Needs(cell.plan).Any();
   const std::vector<size_t>& seeds = config.calibration.seeds;
   std::vector<GroupCell> cells;
@@ -71,8 +73,9 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
 }
 
 std::vector<GroupCell> PlanConfig(const RunConfig& config, GroupContext& group) {
-  std::vector<GroupCell> cells = {
-      {.config = &config, .label = ReferenceName(group.model->weights)}};
+  std::vector<GroupCell> cells = {{.config = &config,
+                                   .label = ReferenceName(group.model->weights),
+                                   .shape = group.model->config}};
   for (const CellConfig& spec : config.cells) {
     if (!group.options.Wants(spec.label)) continue;
     try {

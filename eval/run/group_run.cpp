@@ -46,7 +46,7 @@ double MeasureSpeed(const GroupContext& group, Pass& cells) {
   for (const GroupCell& cell : cells) {
     timed.push_back({fmt::format("{} {}", cell.config->name, cell.label),
                      cell.spec == nullptr ? nullptr : &cell.quantized.weights,
-                     &cell.config->throughput});
+                     &cell.config->throughput, &cell.shape});
   }
   const auto speeds = MeasureSpeeds(group.model->config, &group.model->weights, timed,
                                     group.threads, group.options.quiet, group.eta);

@@ -53,7 +53,7 @@ std::vector<Transformer> ModelsOf(const GroupContext& group, const Pass& cells) 
   models.emplace_back(group.model->config, group.model->weights, group.LongestWindow());
   for (const GroupCell& cell : cells) {
     if (cell.spec != nullptr)
-      models.emplace_back(group.model->config, cell.quantized.weights, group.LongestWindow());
+      models.emplace_back(cell.shape, cell.quantized.weights, group.LongestWindow());
   }
   return models;
 }
@@ -115,9 +115,8 @@ void MeasureGaps(const GroupContext& group, size_t window, Pass& cells) {
     GroupCell& cell = cells[i];
     if (!cell.path.UsesKernels()) return;
     const ModelWeights& weights = cell.quantized.weights;
-    const Transformer simulated(group.model->config, weights, group.LongestWindow(),
-                                Products::kSimulated);
-    const Transformer kernel(group.model->config, weights, group.LongestWindow());
+    const Transformer simulated(cell.shape, weights, group.LongestWindow(), Products::kSimulated);
+    const Transformer kernel(cell.shape, weights, group.LongestWindow());
     cell.gap = MeasureGap(simulated, kernel, group.protocol, group.stream, group.windows, window);
   });
 }

@@ -52,6 +52,16 @@ std::map<std::string, OutlierShare> OutliersOf(const GroupContext& group, const 
   return shares;
 }
 
+RotationFacts RotationOf(const ModelConfig& before, const ModelConfig& after) {
+  const LayerConfig& layer = after.layers.front();
+  const double flops = after.RotationFlops();
+  return {.head_untied = before.tied_head && !after.tied_head,
+          .attention_order = layer.attention_rotation.order,
+          .mlp_order = layer.mlp_rotation.order,
+          .flops = flops,
+          .share = flops / after.ForwardFlops(1, 1)};
+}
+
 void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.kernel_linears = cell.path.linears - cell.path.simulated.size();
   result.simulated_linears = cell.path.simulated;
@@ -104,6 +114,8 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
       if (cell.spec->kv_cache)
         result.kv_cache =
             DescribeKvCache(group.model->config, group.LongestWindow(), *cell.spec->kv_cache);
+      if (!cell.method.model_transforms.empty())
+        result.rotation = RotationOf(group.model->config, cell.shape);
       Compare(group, shared, cells, cell, result);
     }
     results.push_back(std::move(result));

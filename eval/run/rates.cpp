@@ -216,6 +216,10 @@ InputStatistics SampleStatistics(size_t channels, const DataNeeds& needs) {
   statistics.tokens = channels;
   if (needs.channel_max) statistics.channel_max.assign(channels, 1.0f);
   if (needs.channel_mean) statistics.channel_mean.assign(channels, 1.0);
+  if (needs.cross) {
+    statistics.cross = Matrix<double>(channels, channels);
+    std::fill_n(statistics.cross.data(), channels * channels, 0.01);
+  }
   if (!needs.gram) return statistics;
   statistics.gram = Matrix<double>(channels, channels);
   Rng rng(1);

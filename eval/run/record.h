@@ -53,6 +53,13 @@ struct OtherSeed {
   double mean_nll;
 };
 
+// What a method's model transforms have put into a model.
+struct RotationFacts {
+  bool head_untied = false;
+  size_t attention_order = 0, mlp_order = 0;  // of the Hadamard matrices in the forward; 0: none
+  double flops = 0, share = 0;  // of a token, and of all that its forward takes without attention
+};
+
 // One measured cell.
 struct CellResult {
   const RunConfig* config;
@@ -72,6 +79,7 @@ struct CellResult {
   QuantizeSeconds stages{};
   size_t quantize_threads = 0;  // of the earlier run whose seconds these are; 0: of this one
   EffectiveBits bits{};
+  std::optional<RotationFacts> rotation{};
   Perplexity perplexity{}, reference{};
   std::string reference_name{};            // ReferenceName of what it is compared with
   std::optional<Comparison> comparison{};  // with the reference

@@ -53,6 +53,16 @@ RecordJson KvCacheJson(const KvCacheFacts& facts) {
   return json;
 }
 
+RecordJson RotationJson(const RotationFacts& rotation) {
+  RecordJson json = RecordJson::object();
+  if (rotation.head_untied) json["head_untied"] = true;
+  if (rotation.attention_order > 1) json["attention_order"] = rotation.attention_order;
+  if (rotation.mlp_order > 1) json["mlp_order"] = rotation.mlp_order;
+  json["flops"] = rotation.flops;
+  json["flops_share"] = rotation.share;
+  return json;
+}
+
 void PutPath(RecordJson& record, const CellResult& cell) {
   record["path"] = cell.kernel_linears > 0 ? "kernel" : "simulated";
   if (!cell.simulated_linears.empty()) record["simulated_linears"] = cell.simulated_linears;
@@ -117,6 +127,7 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
     if (cell.spec->activations && !none)
       record["activations_path"] = MultipliesIntegers(cell) ? "kernel" : "simulated";
+    if (cell.rotation) record["rotation"] = RotationJson(*cell.rotation);
     if (!none) PutPath(record, cell);
   }
   if (cell.kv_cache) record["kv_cache"] = KvCacheJson(*cell.kv_cache);

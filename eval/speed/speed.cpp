@@ -40,8 +40,9 @@ void MeasureOne(const ModelConfig& config, const Yardsticks& yardsticks,
   std::vector<Transformer> transformers;
   std::vector<std::string> labels;
   std::optional<size_t> fp16;
-  const auto add = [&](const ModelWeights& weights, const std::string& label) {
-    transformers.emplace_back(config, weights, kNoWindows);
+  const auto add = [&](const ModelWeights& weights, const std::string& label,
+                       const ModelConfig* shape = nullptr) {
+    transformers.emplace_back(shape == nullptr ? config : *shape, weights, kNoWindows);
     labels.push_back(label);
     return transformers.size() - 1;
   };
@@ -52,7 +53,7 @@ void MeasureOne(const ModelConfig& config, const Yardsticks& yardsticks,
   for (size_t i = 0; i < cells.size(); ++i) {
     if (*cells[i].spec != spec) continue;
     if (cells[i].weights != nullptr) {
-      speeds[i] = CellSpeed{nullptr, add(*cells[i].weights, cells[i].label), fp16};
+      speeds[i] = CellSpeed{nullptr, add(*cells[i].weights, cells[i].label, cells[i].shape), fp16};
     } else if (yardsticks.reference != nullptr) {
       speeds[i] = CellSpeed{nullptr, 0, fp16};
     }

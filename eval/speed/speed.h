@@ -33,6 +33,7 @@ struct SpeedCell {
   std::string label;
   const ModelWeights* weights;  // nullptr: the reference
   const ThroughputSpec* spec;
+  const ModelConfig* shape = nullptr;  // nullptr: the reference's
 };
 
 // Measures the cells of each spec together, beside the reference (nullptr: without one) and, where

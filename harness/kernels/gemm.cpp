@@ -111,6 +111,15 @@ void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> 
        c);
 }
 
+void MultiplyDouble(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c) {
+  QR_CHECK_EQ(a.cols(), b.rows());
+  QR_CHECK_EQ(a.rows(), c.rows());
+  QR_CHECK_EQ(b.cols(), c.cols());
+  BlasCall()->dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, Int(a.rows()), Int(b.cols()),
+                    Int(a.cols()), 1, a.data(), Int(a.stride()), b.data(), Int(b.stride()), 0,
+                    c.data(), Int(c.stride()));
+}
+
 // LAPACK counts by columns: what is lower here is upper there.
 bool CholeskyLower(MatrixView<double> a) {
   QR_CHECK_EQ(a.rows(), a.cols());

@@ -31,6 +31,10 @@ void SubtractProduct(MatrixView<const float> a, MatrixView<const float> b, Matri
 void MultiplyFirstTransposed(MatrixView<const float> a, MatrixView<const float> b,
                              MatrixView<float> c, bool accumulate = false);
 
+// c = a b in double by OpenBLAS, for what factorizations are used for; the bits depend as theirs
+// do.
+void MultiplyDouble(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c);
+
 // Factorizations of the LAPACK that comes with OpenBLAS, in double, in place, one thread. The bits
 // depend on stride and alignment too: give them a Matrix of its own.
 

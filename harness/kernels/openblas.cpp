@@ -73,6 +73,7 @@ OpenBlas::OpenBlas() {
   }
   Find(sgemm, "cblas_sgemm");
   Find(sgemv, "cblas_sgemv");
+  Find(dgemm, "cblas_dgemm");
   Find(cholesky, "dpotrf_");
   Find(invert_triangle, "dtrtri_");
   Find(config, "openblas_get_config");

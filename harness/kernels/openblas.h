@@ -16,6 +16,7 @@ struct OpenBlas {
 
   decltype(&cblas_sgemm) sgemm = nullptr;
   decltype(&cblas_sgemv) sgemv = nullptr;
+  decltype(&cblas_dgemm) dgemm = nullptr;
   // As LAPACK's reference declares them (Fortran: everything by reference).
   void (*cholesky)(const char* uplo, const blasint* n, double* a, const blasint* lda,
                    blasint* info) = nullptr;

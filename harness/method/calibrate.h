@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -45,6 +46,9 @@ enum class GramPart { kNone, kBlocks, kAll };
 GramPart GramOf(const BlockPlan& block, Tap tap, const DataNeeds& needs);
 inline constexpr size_t kGramBlock = 256;
 
+// Whether these needs ask for the tap's products with the reference's inputs.
+bool CrossOf(const BlockPlan& block, Tap tap, const DataNeeds& needs);
+
 // Takes the hidden states of all samples through a model, part by part, and collects what methods
 // want to know on the way. Sums over tokens run in a fixed order: within a sample, then sample
 // after sample; so results do not depend on the number of threads.
@@ -66,12 +70,23 @@ class Calibrator {
     DataNeeds needs{};
     std::array<GramPart, kTaps> grams{};  // by Tap
     bool advance = false;
+    // By Tap: its products with what `reference`, which is then not empty, shows of the reference's
+    // hidden states.
+    std::array<bool, kTaps> crosses{};
+    Part reference{};
   };
 
   // Wall time of passes, and of the products of what they collect.
   struct Seconds {
     double forward = 0, statistics = 0;
   };
+
+  // The reference's hidden states go beside the others from here on: the embeddings of these
+  // weights. They move by AdvanceReference alone.
+  void Accompany(const ModelWeights& reference);
+  void LeaveReference() { reference_.reset(); }
+  bool accompanied() const { return reference_.has_value(); }
+  void AdvanceReference(const Part& part);
 
   // Runs the part on every sample. Statistics of the pass's taps are replaced; on_sample is called
   // after each sample, one at a time, and may throw to stop.
@@ -86,10 +101,16 @@ class Calibrator {
   void Forward(const Part& part, const Pass& pass, Batch& batch,
                std::array<InputStatistics, kTaps>& statistics,
                const std::function<void()>& on_sample);
+  void ForwardReference(const Pass& pass, size_t sample, size_t worker, Batch& batch, size_t i);
+  void EmbedInto(const ModelWeights& weights, const ActivationStore& store) const;
+  MatrixView<float> ScratchCopy(MatrixView<const float> h, size_t worker);
 
   const ModelConfig& config_;
+  const CalibrationData& data_;
   const size_t tokens_, threads_;
   ActivationStore store_;
+  std::optional<ActivationStore> reference_;
+  const size_t memory_;
   std::vector<Workspace> workspaces_;   // one a thread
   std::vector<Matrix<float>> scratch_;  // of hidden states that do not move on, one a thread
 };

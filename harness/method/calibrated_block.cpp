@@ -48,6 +48,7 @@ DataNeeds DataNeeds::operator|(const DataNeeds& other) const {
           .channel_mean = channel_mean || other.channel_mean,
           .gram = gram || other.gram,
           .gram_blocks = gram_blocks || other.gram_blocks,
+          .cross = cross || other.cross,
           .kept = std::max(kept, other.kept),
           .true_sequential = true_sequential || other.true_sequential};
 }
@@ -65,7 +66,7 @@ std::vector<MatrixView<const float>> InputStatistics::Kept(size_t asked) const {
 }
 
 InputStatistics InputStatistics::Copy() const {
-  InputStatistics copy{tokens, channel_max, channel_mean, CopyOf(gram), {}};
+  InputStatistics copy{tokens, channel_max, channel_mean, CopyOf(gram), CopyOf(cross), {}};
   for (const Matrix<float>& x : kept) copy.kept.push_back(CopyOf(x));
   return copy;
 }
@@ -75,9 +76,10 @@ void InputStatistics::DivideChannels(std::span<const float> scales) {
   for (size_t j = 0; j < channel_mean.size(); ++j) {
     channel_mean[j] /= static_cast<double>(scales[j]);
   }
-  for (size_t i = 0; i < gram.rows(); ++i) {
-    for (size_t j = 0; j < gram.cols(); ++j) {
-      gram(i, j) /= static_cast<double>(scales[i]) * static_cast<double>(scales[j]);
+  for (Matrix<double>* products : {&gram, &cross}) {
+    for (size_t i = 0; i < products->rows(); ++i) {
+      for (size_t j = 0; j < products->cols(); ++j)
+        (*products)(i, j) /= static_cast<double>(scales[i]) * static_cast<double>(scales[j]);
     }
   }
   for (Matrix<float>& x : kept) {

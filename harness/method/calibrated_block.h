@@ -19,12 +19,15 @@ struct DataNeeds {
   bool channel_max = false, channel_mean = false;  // of |x|, by channel
   bool gram = false;                               // the Hessian of GPTQ, up to a factor
   bool gram_blocks = false;  // of it what lies on the diagonal, as wide as a scale of the weights
+  bool cross = false;        // beside what the reference gives (InputStatistics::cross)
   size_t kept = 0;           // the inputs themselves, of so many tokens (InputStatistics::kept)
   // The linears of a block are rounded tap by tap, and what later ones read passes through the
   // earlier ones as they were rounded.
   bool true_sequential = false;
 
-  bool Any() const { return channel_max || channel_mean || gram || gram_blocks || kept > 0; }
+  bool Any() const {
+    return channel_max || channel_mean || gram || gram_blocks || cross || kept > 0;
+  }
   DataNeeds operator|(const DataNeeds& other) const;
 };
 
@@ -45,6 +48,9 @@ struct InputStatistics {
   // Sum of x x^T, (channels, channels), both triangles; where no more is asked for, the blocks on
   // its diagonal, and 0 elsewhere.
   Matrix<double> gram;
+  // Sum of (r - x) x^T, (channels, channels), where r is what the reference gives in the place of
+  // x: the same token's, behind blocks that are not quantized.
+  Matrix<double> cross{};
   std::vector<Matrix<float>> kept;  // (T, channels) of each kept sample
 
   // Of the kept inputs, those that who asked for so many tokens gets, whoever asked for more.

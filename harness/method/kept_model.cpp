@@ -269,7 +269,7 @@ void TakeNorms(ModelWeights& weights, KeptReader& reader) {
   const auto take = [&](std::vector<float>& numbers) {
     const size_t size = numbers.size();
     numbers = reader.Some<std::vector<float>>();
-    reader.Require(numbers.size() == size);
+    reader.Require(numbers.empty() || numbers.size() == size);  // a bias may be folded away
   };
   for (BlockWeights& block : weights.blocks) {
     for (auto* vectors : {&block.norms, &block.norm_biases}) {
@@ -277,6 +277,7 @@ void TakeNorms(ModelWeights& weights, KeptReader& reader) {
     }
   }
   take(weights.final_norm);
+  take(weights.final_norm_bias);
 }
 
 }  // namespace
@@ -290,6 +291,7 @@ bool WriteModel(const ModelWeights& original, const std::vector<PlannedLinear>& 
   for (size_t i = 0; i < linears.size(); ++i)
     forms.push_back(FormOf(*linears[i], *originals[i], PlannedOf(plan, i)));
   if (std::ranges::count(forms, Form::kNone) > 0) return false;
+  if (model.weights.positions != original.positions) return false;
   // A tied head's are the embedding's.
   const bool tied = linears.size() > plan.size();
   if (tied) forms.back() = Form::kOriginal;
@@ -305,6 +307,7 @@ bool WriteModel(const ModelWeights& original, const std::vector<PlannedLinear>& 
     }
   }
   PutList(bytes, model.weights.final_norm);
+  PutList(bytes, model.weights.final_norm_bias);
   sink(bytes);
   for (size_t i = 0; i < linears.size(); ++i) {
     bytes.clear();

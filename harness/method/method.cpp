@@ -1,10 +1,20 @@
 #include "harness/method/method.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "harness/base/check.h"
+#include "harness/base/error.h"
 
 namespace quantref {
+
+ModelConfig Method::ModelAfter(const ModelConfig& config) const {
+  ModelConfig after = config;
+  for (const ModelTransform* transform : model_transforms)
+    after = transform->Reshape(after, KnobsOf(*transform));
+  return after;
+}
 
 const Rounder& Method::RounderFor(const PlannedLinear& linear) const {
   if (linear.method.empty()) return *rounder;
@@ -42,6 +52,29 @@ DataNeeds Method::Needs(const std::vector<PlannedLinear>& plan) const {
   DataNeeds needs = TransformNeeds() | RounderNeeds(plan);
   needs.channel_max = needs.channel_max || (activations && !activations->dynamic);
   return needs;
+}
+
+void CheckSupports(const Method& method, const std::vector<PlannedLinear>& plan, bool sequential) {
+  std::vector<const Plugin*> transforms(method.model_transforms.begin(),
+                                        method.model_transforms.end());
+  transforms.insert(transforms.end(), method.transforms.begin(), method.transforms.end());
+  for (const PlannedLinear& linear : plan) {
+    if (!linear.scheme) continue;
+    std::vector<const Plugin*> plugins = transforms;
+    plugins.push_back(&method.RounderFor(linear));
+    for (const Plugin* plugin : plugins) {
+      const std::string why = plugin->WhyNot(*linear.scheme);
+      if (why.empty()) continue;
+      throw Error(fmt::format("{} cannot be used with {}: it {}", plugin->name(),
+                              SchemeName(*linear.scheme), why),
+                  linear.shape.name, "choose another method, or another format for these weights");
+    }
+  }
+  if (sequential || !method.RounderNeeds(plan).cross) return;
+  throw Error(
+      "asymmetric calibration compares what quantized blocks give with what the reference's give, "
+      "and calibration.sequential: false reads the reference's alone",
+      "calibration.sequential", "set it to true, or quantize.gptq.asymmetric to false");
 }
 
 bool TransformAlike(const Method& a, const BlockPlan& of_a, const Method& b,

@@ -19,6 +19,11 @@ struct Method {
   std::vector<const Rounder*> other_rounders;         // those that overrides name
   std::map<std::string, Knobs, std::less<>> knobs{};  // by plugin; absent: the defaults
   std::optional<ActivationScheme> activations{};
+  std::vector<const ModelTransform*> model_transforms{};  // before `transforms`
+
+  // The model's config as the model transforms leave it; the plan is made for that. Throws Error
+  // where one cannot change the model.
+  ModelConfig ModelAfter(const ModelConfig& config) const;
 
   const Rounder& RounderFor(const PlannedLinear& linear) const;
   Knobs KnobsOf(const Plugin& plugin) const;
@@ -29,6 +34,10 @@ struct Method {
   DataNeeds RounderNeeds(const std::vector<PlannedLinear>& plan) const;
   DataNeeds Needs(const std::vector<PlannedLinear>& plan) const;
 };
+
+// Throws Error, naming the first linear, where a plugin does not support what the plan wants of it.
+// `sequential`: as CalibrationData has it.
+void CheckSupports(const Method& method, const std::vector<PlannedLinear>& plan, bool sequential);
 
 // Whether the transforms of both do the same to a block that is planned so by the one and so by the
 // other, where both read the same inputs.

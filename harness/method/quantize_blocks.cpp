@@ -69,9 +69,11 @@ class Driver {
     });
     for (const Cells& part : parts) {
       const ModelWeights& read = sequential() ? part.front()->result.weights : reference_;
-      Calibrator calibrator(
-          config_, read, family_.data, family_.read, threads_,
-          family_.data.activation_budget / MostStores(family_.cells.size(), sequential()));
+      const size_t stores =
+          MostStores(family_.cells.size(), sequential()) * (AnyCross(cells) ? 2 : 1);
+      Calibrator calibrator(config_, read, family_.data, family_.read, threads_,
+                            family_.data.activation_budget / stores);
+      if (AnyCross(part)) calibrator.Accompany(reference_);
       Walk(calibrator, part, 0);
     }
   }
@@ -84,6 +86,10 @@ class Driver {
   bool AnyReads(const Cells& cells, size_t block) const {
     return std::any_of(cells.begin(), cells.end(),
                        [&](const CellAtWork* cell) { return Reads(*cell, block); });
+  }
+  static bool AnyCross(const Cells& cells) {
+    return std::any_of(cells.begin(), cells.end(),
+                       [](const CellAtWork* cell) { return cell->rounder_needs.cross; });
   }
   BlockShape ShapeOf(size_t block) const { return {config_, block, rope_}; }
 
@@ -129,11 +135,14 @@ class Driver {
       });
       cells = std::move(parts.back());
       parts.pop_back();
+      AdvanceReference(calibrator, block);
       for (const Cells& part : parts) {
         Calibrator copy(calibrator);
+        if (!AnyCross(part)) copy.LeaveReference();
         Advance(copy, part, block);
         Walk(copy, part, block + 1);
       }
+      if (!AnyCross(cells)) calibrator.LeaveReference();
       Advance(calibrator, cells, block);
     }
     QuantizeHeads(calibrator, cells);
@@ -165,16 +174,28 @@ class Driver {
     return part;
   }
 
-  // One pass for all of these cells.
+  template <typename NeedsOf>
+  bool Cross(const Cells& cells, size_t block, Tap tap, const NeedsOf& needs_of) const {
+    return std::any_of(cells.begin(), cells.end(), [&](const CellAtWork* cell) {
+      return CrossOf(PlanOfBlock(config_, cell->task.plan, block), tap, needs_of(*cell));
+    });
+  }
+
+  // One pass for all of these cells. `unrounded`: what the reference's hidden states go through
+  // beside it, where the cells ask for that.
   template <typename NeedsOf>
   void RunPass(Calibrator& calibrator, const Cells& cells, size_t block,
                const BlockWeights& weights, std::span<const Tap> taps, const NeedsOf& needs_of,
-               bool advance, Statistics& statistics) {
+               bool advance, Statistics& statistics, const BlockWeights* unrounded = nullptr) {
     const BlockLayout layout = LayoutOf(config_, block);
     Calibrator::Pass pass{.layout = layout, .taps = taps, .advance = advance};
     for (const CellAtWork* cell : cells) pass.needs = pass.needs | needs_of(*cell);
-    for (const Tap tap : taps)
-      pass.grams[static_cast<size_t>(tap)] = Gram(cells, block, tap, needs_of);
+    for (const Tap tap : taps) {
+      const size_t at = static_cast<size_t>(tap);
+      pass.grams[at] = Gram(cells, block, tap, needs_of);
+      pass.crosses[at] = Cross(cells, block, tap, needs_of);
+      if (pass.crosses[at]) pass.reference = BlockPart(block, *unrounded, taps.back());
+    }
     const std::optional<Tap> last = advance ? std::nullopt : std::optional(taps.back());
     const std::string what = fmt::format("layers.{}, forward", block);
     const auto on_sample = [&] {
@@ -198,6 +219,10 @@ class Driver {
     Statistics none;
     RunPass(calibrator, cells, block, weights, {}, NoNeeds, true, none);
   }
+  void AdvanceReference(Calibrator& calibrator, size_t block) {
+    if (!calibrator.accompanied()) return;
+    calibrator.AdvanceReference(BlockPart(block, reference_.blocks[block], std::nullopt));
+  }
   static DataNeeds NoNeeds(const CellAtWork&) { return {}; }
 
   // Returns those that could be quantized. Where blocks read what the reference gives, the hidden
@@ -216,7 +241,7 @@ class Driver {
     if (!together.empty()) {
       Statistics inputs;
       const auto needs = [](const CellAtWork& c) { return c.transform_needs | c.rounder_needs; };
-      RunPass(calibrator, together, block, reference, kAllTaps, needs, advance, inputs);
+      RunPass(calibrator, together, block, reference, kAllTaps, needs, advance, inputs, &reference);
       QuantizeTogether(together, block, std::move(inputs), done);
     } else if (advance) {
       Statistics none;
@@ -265,7 +290,8 @@ class Driver {
     for (const Tap tap : kAllTaps) {
       RunPass(
           calibrator, own, block, made, std::span(&tap, 1),
-          [](const CellAtWork& c) { return c.rounder_needs; }, false, calibrated.inputs);
+          [](const CellAtWork& c) { return c.rounder_needs; }, false, calibrated.inputs,
+          &calibrated.weights);
       cell.RoundReaders(tap, calibrated, made, progress_);
     }
     cell.Take(calibrated, reference, std::move(made));
@@ -293,6 +319,8 @@ class Driver {
     Calibrator::Pass pass{.layout = layout, .taps = std::span(&kTap, 1), .advance = true};
     for (const CellAtWork* cell : cells) pass.needs = pass.needs | cell->HeadNeeds();
     if (pass.needs.gram) pass.grams[kAt] = GramPart::kAll;
+    pass.crosses[kAt] = pass.needs.cross;
+    if (pass.needs.cross) pass.reference = final_norm;
     Statistics statistics;
     const Calibrator::Seconds seconds = calibrator.Run(final_norm, pass, statistics, {});
     Spend(cells, &QuantizeSeconds::forward, seconds.forward);

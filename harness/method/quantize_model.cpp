@@ -15,6 +15,7 @@
 #include "harness/base/sha256.h"
 #include "harness/method/cell_at_work.h"
 #include "harness/method/quantize_blocks.h"
+#include "harness/method/reshape_model.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
@@ -85,11 +86,12 @@ QuantizedModel QuantizeUncalibrated(const ModelWeights& weights, const QuantizeT
   return result;
 }
 
-// Tasks that calibrate, by what they read.
+// The tasks of these numbers that calibrate, by what they read.
 std::vector<CellFamily> Families(const ModelConfig& config, const ModelWeights& weights,
-                                 std::span<const QuantizeTask> tasks, size_t threads) {
+                                 std::span<const QuantizeTask> tasks,
+                                 std::span<const size_t> numbers, size_t threads) {
   std::vector<CellFamily> families;
-  for (size_t i = 0; i < tasks.size(); ++i) {
+  for (const size_t i : numbers) {
     if (tasks[i].calibration == nullptr) continue;
     const CalibrationData& data = *tasks[i].calibration;
     auto cell = std::make_unique<CellAtWork>(config, weights, tasks[i], i, threads);
@@ -104,47 +106,110 @@ std::vector<CellFamily> Families(const ModelConfig& config, const ModelWeights& 
   return families;
 }
 
-}  // namespace
+// What progress the task will report.
+size_t UnitsOf(const ModelConfig& config, const ModelWeights& weights, const QuantizeTask& task) {
+  if (task.calibration == nullptr) {
+    return static_cast<size_t>(
+        std::count_if(task.plan.begin(), task.plan.end(),
+                      [](const PlannedLinear& linear) { return linear.scheme.has_value(); }));
+  }
+  const CellAtWork cell(config, weights, task, 0, 1);
+  return cell.Units(ReadBy(*task.calibration, cell.own_needs()).samples);
+}
 
-void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
-                    std::span<const QuantizeTask> tasks, size_t threads,
-                    const QuantizeCallbacks& callbacks) {
-  const bool tied = HeadIsTied(weights);
+void CheckPlan(const ModelWeights& weights, const QuantizeTask& task) {
   const std::vector<const Linear*> linears = AllLinears(weights);
-  QuantizeProgress progress(callbacks);
-  for (const QuantizeTask& task : tasks) {
-    QR_CHECK_EQ(task.plan.size(), linears.size());
-    for (size_t i = 0; i < linears.size(); ++i)
-      QR_CHECK_EQ(task.plan[i].shape.name, linears[i]->name);
-    if (task.calibration == nullptr) {
-      progress.Expect(static_cast<size_t>(
-          std::count_if(task.plan.begin(), task.plan.end(),
-                        [](const PlannedLinear& linear) { return linear.scheme.has_value(); })));
-    }
-  }
-  const std::vector<CellFamily> families = Families(config, weights, tasks, threads);
-  for (const CellFamily& family : families) {
-    for (const auto& cell : family.cells) progress.Expect(cell->Units(family.read.samples));
-  }
+  QR_CHECK_EQ(task.plan.size(), linears.size());
+  for (size_t i = 0; i < linears.size(); ++i)
+    QR_CHECK_EQ(task.plan[i].shape.name, linears[i]->name);
+  CheckSupports(task.method, task.plan,
+                task.calibration == nullptr || task.calibration->sequential);
+}
+
+// The numbers of tasks whose methods make the same of the whole model.
+std::vector<std::vector<size_t>> ReshapedAlike(std::span<const QuantizeTask> tasks) {
+  std::vector<std::vector<size_t>> groups;
   for (size_t i = 0; i < tasks.size(); ++i) {
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
+      const QuantizeTask& other = tasks[group.front()];
+      return ReshapeAlike(other.method, other.plan, tasks[i].method, tasks[i].plan);
+    });
+    same == groups.end() ? groups.push_back({i}) : same->push_back(i);
+  }
+  return groups;
+}
+
+// Whether it can be done; an error that is not for all is told of each of these tasks.
+template <typename F>
+bool TryFor(std::span<const size_t> numbers, const QuantizeCallbacks& callbacks, const F& do_it) {
+  try {
+    do_it();
+    return true;
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    if (!callbacks.failed) throw;
+    for (const size_t i : numbers) callbacks.failed(i, error);
+    return false;
+  }
+}
+
+// The tasks of these numbers, of one model.
+void QuantizeGroup(const ModelConfig& config, const ModelWeights& weights,
+                   std::span<const QuantizeTask> tasks, std::span<const size_t> numbers,
+                   size_t threads, const QuantizeCallbacks& callbacks, QuantizeProgress& progress) {
+  const bool tied = HeadIsTied(weights);
+  for (const size_t i : numbers) CheckPlan(weights, tasks[i]);
+  for (const size_t i : numbers) {
     if (tasks[i].calibration != nullptr) continue;
     std::optional<QuantizedModel> made;
-    try {
-      made = QuantizeUncalibrated(weights, tasks[i], threads, progress);
-    } catch (const Interrupted&) {
-      throw;
-    } catch (const Error& error) {
-      if (!callbacks.failed) throw;
-      callbacks.failed(i, error);
-    }
+    TryFor(std::span(&i, 1), callbacks,
+           [&] { made = QuantizeUncalibrated(weights, tasks[i], threads, progress); });
     if (made) callbacks.finished(i, std::move(*made));
   }
   const auto finish = [&](CellAtWork& cell) {
     Complete(cell.task, threads, tied, cell.result);
     callbacks.finished(cell.number, std::move(cell.result));
   };
+  const std::vector<CellFamily> families = Families(config, weights, tasks, numbers, threads);
   for (const CellFamily& family : families)
     QuantizeBlocks(config, weights, family, threads, callbacks, progress, finish);
+}
+
+// The same, of the model as their methods leave it.
+void ReshapeAndQuantize(const ModelConfig& config, const ModelWeights& weights,
+                        std::span<const QuantizeTask> tasks, std::span<const size_t> numbers,
+                        size_t threads, const QuantizeCallbacks& callbacks,
+                        QuantizeProgress& progress) {
+  const QuantizeTask& any = tasks[numbers.front()];
+  const Clock::time_point start = Clock::now();
+  ReshapedModel model;
+  progress.Add(0, "the whole model");
+  if (!TryFor(numbers, callbacks,
+              [&] { model = ReshapeModel(config, weights, any.method, any.plan, threads); }))
+    return;
+  const double seconds = Since(start);
+  QuantizeCallbacks own = callbacks;
+  own.finished = [&](size_t task, QuantizedModel made) {
+    made.seconds.transform += seconds;
+    if (numbers.size() > 1) made.seconds.shared += seconds;
+    callbacks.finished(task, std::move(made));
+  };
+  QuantizeGroup(model.config, model.weights, tasks, numbers, threads, own, progress);
+}
+
+}  // namespace
+
+void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
+                    std::span<const QuantizeTask> tasks, size_t threads,
+                    const QuantizeCallbacks& callbacks) {
+  QuantizeProgress progress(callbacks);
+  for (const QuantizeTask& task : tasks) progress.Expect(UnitsOf(config, weights, task));
+  for (const std::vector<size_t>& group : ReshapedAlike(tasks)) {
+    const bool reshaped = !tasks[group.front()].method.model_transforms.empty();
+    const auto quantize = reshaped ? ReshapeAndQuantize : QuantizeGroup;
+    quantize(config, weights, tasks, group, threads, callbacks, progress);
+  }
 }
 
 QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weights,

@@ -15,9 +15,10 @@
 
 namespace quantref {
 
-// The plugin interface. A method is any number of transforms and then one rounder:
-// "smoothquant+gptq". Both are stateless and shared between threads; the same input must give the
-// same bits, whatever the number of threads. How to add one: quantizers/README.md.
+// The plugin interface. A method is any number of transforms, those of the whole model first, and
+// then one rounder: "quarot+smoothquant+gptq". All are stateless and shared between threads; the
+// same input must give the same bits, whatever the number of threads. How to add one:
+// quantizers/README.md.
 class Plugin {
  public:
   virtual ~Plugin() = default;
@@ -26,6 +27,11 @@ class Plugin {
   virtual std::string_view summary() const = 0;  // one line with the paper, for --list
   virtual std::span<const Knob> knobs() const { return {}; }
   virtual DataNeeds needs(const Knobs& /*knobs*/) const { return {}; }
+
+  // Why it cannot work on weights of this scheme, to be read after its name: "looks for zero points
+  // that are no codes"; "": it can.
+  virtual std::string WhyNot(const WeightScheme& /*scheme*/) const { return {}; }
+  bool Supports(const WeightScheme& scheme) const { return WhyNot(scheme).empty(); }
 };
 
 // What a rounder is given for one linear. A struct, so that a method that needs more does not
@@ -61,6 +67,18 @@ class Rounder : public Plugin {
   Knobs Settings(const RoundInput& input) const {
     return input.knobs != nullptr ? *input.knobs : Knobs(knobs());
   }
+};
+
+// Changes a model as a whole, before anything of it is read, without changing what it computes.
+class ModelTransform : public Plugin {
+ public:
+  // The model's config from then on: what is rotated on the way, whether the head is tied. Throws
+  // Error for a model that it cannot change, with the reason.
+  virtual ModelConfig Reshape(const ModelConfig& config, const Knobs& knobs) const = 0;
+
+  // `config`: the model's as it was. Matrices that it changes become FP32.
+  virtual void Apply(const ModelConfig& config, const Knobs& knobs, size_t threads,
+                     ModelWeights& weights) const = 0;
 };
 
 // What a transform tries out on a block, for estimates of its time.

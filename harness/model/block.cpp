@@ -120,6 +120,17 @@ MatrixView<const float> AttentionHeads(const BlockShape& shape, const BlockWeigh
   return attention;
 }
 
+// What o reads, (T, heads * head_dim), in the workspace.
+MatrixView<const float> AttentionOutput(const BlockShape& shape, const BlockWeights& block,
+                                        MatrixView<const float> x, Workspace& work,
+                                        const KvView* past) {
+  AttentionHeads(shape, block, x, work, past);
+  const MatrixView<float> heads = work.attention.view();
+  RotateTokens(shape.config.layers[shape.layer].attention_rotation, heads, work.rotating,
+               work.team());
+  return heads;
+}
+
 // up = act(gate) * up, or act(up) where there is no gate.
 void Activate(const Family& family, MatrixView<const float> gate, MatrixView<float> up,
               Team* team) {
@@ -157,6 +168,7 @@ MatrixView<const float> MlpHidden(const BlockShape& shape, const BlockWeights& b
     ApplyLinear(block.linears[kUp], x, up, work.linear);
   }
   Activate(family, gate, up, work.team());
+  RotateTokens(shape.config.layers[shape.layer].mlp_rotation, up, work.rotating, work.team());
   return up;
 }
 
@@ -175,7 +187,7 @@ void Forward(const BlockShape& shape, const BlockWeights& block, MatrixView<floa
 
   ApplyNorm(shape, block, kAttentionNorm, h, x, team);
   if (ends_at(Tap::kAttentionInput, x)) return;
-  const MatrixView<const float> heads = AttentionHeads(shape, block, x, work, past);
+  const MatrixView<const float> heads = AttentionOutput(shape, block, x, work, past);
   if (ends_at(Tap::kAttentionOutput, heads)) return;
   ApplyLinear(block.linears[kO], heads, y, work.linear);
   if (post_norms) ApplyNorm(shape, block, kPostAttentionNorm, y, y, team);
@@ -194,7 +206,7 @@ void Forward(const BlockShape& shape, const BlockWeights& block, MatrixView<floa
 
 void AttentionForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,
                       MatrixView<float> y, Workspace& work) {
-  ApplyLinear(block.linears[kO], AttentionHeads(shape, block, x, work, nullptr), y, work.linear);
+  ApplyLinear(block.linears[kO], AttentionOutput(shape, block, x, work, nullptr), y, work.linear);
 }
 
 void MlpForward(const BlockShape& shape, const BlockWeights& block, MatrixView<const float> x,

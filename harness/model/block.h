@@ -25,8 +25,9 @@ struct Workspace {
   Team* team() const { return linear.team; }
 
   Matrix<float> hidden, x, y, q, k, v, fused, attention, gate, up;
-  std::vector<AttentionScratch> attending;  // one a worker
-  std::optional<RoundedKv> rounded;         // of a block, where a window has no cache
+  std::vector<AttentionScratch> attending;   // one a worker
+  std::vector<std::vector<float>> rotating;  // likewise
+  std::optional<RoundedKv> rounded;          // of a block, where a window has no cache
   LinearScratch linear;
 };
 
@@ -40,7 +41,8 @@ struct BlockShape {
   BlockLayout layout() const { return LayoutOf(config, layer); }
 };
 
-// Sees the inputs x (T, channels) of a tap's readers, before any rounding of activations.
+// Sees the inputs x (T, channels) of a tap's readers, rotated where the layer says so, before any
+// rounding of activations.
 using Observer = std::function<void(Tap tap, MatrixView<const float> x)>;
 
 // y (T, hidden) = the attention module of its (normed) input x (T, hidden): q, k, v, their norms,

@@ -346,7 +346,16 @@ double ModelConfig::ForwardFlops(size_t tokens, size_t scored) const {
     products += n * static_cast<double>(LayoutOf(*this, layer).Weights());
     products += 2 * q * keys;  // scores and values
   }
-  return 2 * products;
+  return 2 * products + n * RotationFlops();
+}
+
+double ModelConfig::RotationFlops() const {
+  double flops = 0;
+  for (const LayerConfig& layer : layers) {
+    flops += quantref::RotationFlops(layer.attention_rotation, heads * head_dim) +
+             quantref::RotationFlops(layer.mlp_rotation, intermediate);
+  }
+  return flops;
 }
 
 size_t ModelConfig::Parameters() const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "harness/io/input_file.h"
+#include "harness/kernels/hadamard.h"
 #include "harness/model/family.h"
 
 namespace quantref {
@@ -48,6 +49,9 @@ struct LayerConfig {
   size_t sliding_window = 0;  // tokens that one attends to, itself included; 0: all before it
   std::array<bool, kLinears> bias{};  // whether the linear has one
   bool local_rope = false;            // whether it rotates by local_rope_theta
+  // What o and down read goes through these first, which no model has by itself: a transform put
+  // them there, and their inverses into the matrices.
+  Rotation attention_rotation{}, mlp_rotation{};
 };
 
 // The shape of a model: what config.json says, checked.
@@ -76,8 +80,9 @@ struct ModelConfig {
   float EmbeddingScale() const;
 
   // Multiply-adds count 2. Every product of one forward over `tokens` positions whose logits are
-  // computed for `scored` of them; attention counts the keys that are seen.
+  // computed for `scored` of them; attention counts the keys that are seen. With rotations.
   double ForwardFlops(size_t tokens, size_t scored) const;
+  double RotationFlops() const;  // of a token, of that
   size_t Parameters() const;
 };
 

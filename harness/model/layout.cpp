@@ -53,17 +53,18 @@ std::vector<LinearRow> LinearRowsOf(const ModelConfig& config, const LayerConfig
   return linears;
 }
 
-// v's channels are those of o's input only where query heads do not share them.
-std::optional<Producer> ValueRows(const ModelConfig& config) {
-  if (config.heads != config.kv_heads) return std::nullopt;
-  const size_t behind_k = (config.heads + config.kv_heads) * config.head_dim;
-  return config.family->fused ? LinearRows{kQ, behind_k} : LinearRows{kV};
+// v's channels are those of o's input only where query heads do not share them, and where none is
+// mixed with others on the way.
+std::optional<Producer> ProducerOfO(const ModelConfig& config, const LayerConfig& layer) {
+  if (config.heads != config.kv_heads || layer.attention_rotation.order > 1) return std::nullopt;
+  return ValueRows(config);
 }
 
 // A gate is a factor of up's channels; without one the activation is between, and ReLU alone lets
 // positive factors pass.
-std::optional<Producer> UpRows(const ModelConfig& config) {
+std::optional<Producer> ProducerOfDown(const ModelConfig& config, const LayerConfig& layer) {
   const Family& family = *config.family;
+  if (layer.mlp_rotation.order > 1) return std::nullopt;
   if (!family.gated && family.activation != Family::Activation::kRelu) return std::nullopt;
   return family.fused ? LinearRows{kGate, config.intermediate} : LinearRows{kUp};
 }
@@ -71,9 +72,15 @@ std::optional<Producer> UpRows(const ModelConfig& config) {
 }  // namespace
 
 BlockLayout LayoutOf(const ModelConfig& config, size_t layer) {
+  const LayerConfig& own = config.layers.at(layer);
   return {NormRowsOf(config),
-          LinearRowsOf(config, config.layers.at(layer)),
-          {kAttentionNorm, ValueRows(config), kMlpNorm, UpRows(config)}};
+          LinearRowsOf(config, own),
+          {kAttentionNorm, ProducerOfO(config, own), kMlpNorm, ProducerOfDown(config, own)}};
+}
+
+LinearRows ValueRows(const ModelConfig& config) {
+  const size_t behind_k = (config.heads + config.kv_heads) * config.head_dim;
+  return config.family->fused ? LinearRows{kQ, behind_k} : LinearRows{kV};
 }
 
 size_t BlockLayout::PositionOf(LinearIndex linear) const {

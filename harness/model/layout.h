@@ -82,6 +82,9 @@ struct BlockLayout {
 // Of block `layer` of the model.
 BlockLayout LayoutOf(const ModelConfig& config, size_t layer);
 
+// The rows that give the values, kv_heads * head_dim of them.
+LinearRows ValueRows(const ModelConfig& config);
+
 // A matrix or a norm of block `layer`: "layers.3.mlp.down_proj".
 std::string NameInModel(size_t layer, std::string_view name);
 

@@ -229,6 +229,16 @@ void NormHeads(std::span<const float> gain, double eps, MatrixView<float> x, Tea
   });
 }
 
+void RotateTokens(const Rotation& rotation, MatrixView<float> x,
+                  std::vector<std::vector<float>>& scratch, Team* team) {
+  constexpr size_t kTile = 4;
+  if (rotation.order <= 1) return;
+  scratch.resize(std::max(scratch.size(), TeamThreads(team)));
+  ForTiles(team, x.rows(), kTile, [&](size_t first, size_t count, size_t worker) {
+    ApplyRotation(rotation, x.Rows(first, count), scratch[worker]);
+  });
+}
+
 void ApplyRope(const RopeTable& table, size_t head_dim, MatrixView<float> x, size_t first,
                Team* team, bool local) {
   QR_CHECK_LE(table.first, first);

@@ -6,6 +6,7 @@
 
 #include "harness/base/matrix.h"
 #include "harness/base/team.h"
+#include "harness/kernels/hadamard.h"
 #include "harness/kernels/outlier_product.h"
 #include "harness/kernels/qgemm.h"
 #include "harness/model/config.h"
@@ -75,6 +76,10 @@ void LayerNorm(MatrixView<const float> x, std::span<const float> gain, std::span
 
 // In place, RMSNorm * gain of each head of x (T, heads * head_dim); the gain is as wide as a head.
 void NormHeads(std::span<const float> gain, double eps, MatrixView<float> x, Team* team = nullptr);
+
+// In place, each row of x; the scratch is one a worker.
+void RotateTokens(const Rotation& rotation, MatrixView<float> x,
+                  std::vector<std::vector<float>>& scratch, Team* team = nullptr);
 
 // Rotates each head of x (T, heads * head_dim), or its first channels, as many as the table has
 // angles for; row t is at position first + t. local: by the table's local angles.

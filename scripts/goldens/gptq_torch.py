@@ -5,7 +5,9 @@ Hessian is formed and factored as the paper does, and every column updates all l
 without lazy batches. What the paper leaves open is as in its authors' code: a channel whose input
 is always 0 gets 1 on the diagonal, before the mean that the damping refers to is taken, and its
 weights count as 0. Rounding follows harness/quant/affine.h: scales are stored as FP16, the stored
-scale rounds, ties go to even. mse_clip tries the ranges 1 - i / 100, i = 0..79, of the min-max
+scale rounds, ties go to even. asymmetry is the alpha of GPTAQ (Li et al. 2025, arXiv:2504.02692): column
+j, when it is reached, adds w_j P_jk to every later one, P = alpha ((R - X) X^T U^T, above the
+diagonal) U, R being what the reference gives in the place of X. mse_clip tries the ranges 1 - i / 100, i = 0..79, of the min-max
 range and takes the first with the least sum of |w - Q(w)|^2.4.
 
 The output is a JSON object:
@@ -13,7 +15,7 @@ The output is a JSON object:
   weights  list of {rows, cols, values}: FP16 bit patterns, row-major
   cases    list of
     name, inputs, weights (indices into the lists), bits, granularity (row or group), group,
-    symmetric, act_order, static_groups, mse_clip
+    symmetric, act_order, static_groups, mse_clip, asymmetry, reference (index into inputs, or -1)
     order   the column that is processed p-th, if it is part of the format (act_order without
             static_groups, of groups); else empty
     codes   of every position, row-major, in [0, 2^bits)
@@ -46,6 +48,8 @@ class Case:
     static_groups: bool
     mse_clip: bool = False
     group: int = GROUP
+    asymmetry: float = 0.0
+    reference: int = -1
 
     def width(self, cols: int) -> int:
         """Columns that share a scale."""
@@ -123,7 +127,12 @@ def inverse_factor(hessian: torch.Tensor) -> torch.Tensor:
     return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
 
 
-def gptq(weights: torch.Tensor, inputs: torch.Tensor, case: Case) -> dict:
+def carried(difference: torch.Tensor, inputs: torch.Tensor, factor: torch.Tensor, alpha: float):
+    """P of GPTAQ; all in processing order."""
+    return alpha * (difference.T @ inputs @ factor.T).triu(1) @ factor
+
+
+def gptq(weights: torch.Tensor, inputs: torch.Tensor, case: Case, reference: torch.Tensor) -> dict:
     """float64 weights (rows, cols) and inputs (tokens, cols) -> order, codes by position, error."""
     gram = inputs.T @ inputs
     hessian = gram.clone()
@@ -137,6 +146,7 @@ def gptq(weights: torch.Tensor, inputs: torch.Tensor, case: Case) -> dict:
     if case.act_order:
         order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
     factor = inverse_factor(hessian[order][:, order])
+    take_over = carried((reference - inputs)[:, order], inputs[:, order], factor, case.asymmetry)
     # Slices end where rows do: the last group has what is left.
     grids = [choose_grid(original[:, at : at + width], case) for at in range(0, cols, width)]
 
@@ -149,7 +159,9 @@ def gptq(weights: torch.Tensor, inputs: torch.Tensor, case: Case) -> dict:
         codes[:, p : p + 1] = grid.codes(w[:, p : p + 1])
         rounded[:, p : p + 1] = grid.values(codes[:, p : p + 1])
         error = (w[:, p] - rounded[:, p]) / factor[p, p]
+        reached = w[:, p].clone()
         w[:, p:] -= torch.outer(error, factor[p, p:])
+        w[:, p + 1 :] += torch.outer(reached, take_over[p, p + 1 :])
 
     change = torch.zeros_like(weights)
     change[:, order] = rounded
@@ -200,6 +212,11 @@ def all_cases() -> list[Case]:
         options = {"act_order": act_order, "static_groups": static_groups, "symmetric": act_order}
         name = f"short group {act_order} {static_groups}"
         cases.append(Case(name, 2, 2, 4, "group", group=SHORT_GROUP, **options))
+    for act_order, static_groups, alpha in ((True, True, 0.25), (False, False, 1.0)):
+        options = {"act_order": act_order, "static_groups": static_groups, "symmetric": False}
+        options |= {"asymmetry": alpha, "reference": 3}
+        cases.append(Case(f"asymmetric {alpha}", 0, 0, 3, "group", **options))
+        cases.append(Case(f"asymmetric, dead column, {alpha}", 1, 1, 4, "row", **options))
     return cases
 
 
@@ -223,10 +240,18 @@ def main() -> None:
     inputs = [correlated_inputs(TOKENS, COLS, seed) for seed in (1, 2)]
     inputs[1][:, 21] = 0
     inputs.append(correlated_inputs(SHORT_TOKENS, SHORT_COLS, 5))
+    noise = correlated_inputs(TOKENS, COLS, 7)
+    inputs.append((inputs[0] + np.float16(0.2) * noise).astype(np.float16))
     weights = [random_weights(ROWS, COLS, seed) for seed in (3, 4)]
     weights.append(random_weights(SHORT_ROWS, SHORT_COLS, 6))
     cases = [
-        asdict(case) | gptq(doubles(weights[case.weights]), doubles(inputs[case.inputs]), case)
+        asdict(case)
+        | gptq(
+            doubles(weights[case.weights]),
+            doubles(inputs[case.inputs]),
+            case,
+            doubles(inputs[case.reference if case.reference >= 0 else case.inputs]),
+        )
         for case in all_cases()
     ]
     lists = {
