@@ -141,6 +141,23 @@ TEST_CASE("kernel path: both paths agree within the limits") {
   }
 }
 
+TEST_CASE("kernel path: both paths agree for every format that has a kernel") {
+  for (const NumberFormat* format : NumberFormats()) {
+    for (const auto& activations :
+         {std::optional<ActivationScheme>(), std::optional<ActivationScheme>(ActivationScheme{})}) {
+      const Quantized model(Spec(SchemeOf(*format)), activations);
+      INFO(format->name << (activations ? " a8" : ""));
+      CHECK(PathOf(model.weights).UsesKernels() == (format->bits() < 8));
+      if (!PathOf(model.weights).UsesKernels()) continue;
+      const PathGap gap = Gap(model, model.weights);
+      INFO(gap.linear_error << " " << gap.kl_mean);
+      CHECK(gap.linear_error > 0);
+      CHECK(kLimits.LinearsHold(gap));
+      if (!activations) CHECK(kLimits.LogitsHold(gap));
+    }
+  }
+}
+
 // 32 inputs are 20 and 12, 48 are 20, 20 and 8.
 TEST_CASE("kernel path: groups that do not divide are the kernels' too") {
   QuantizeSpec spec = Spec({.bits = 4, .granularity = Granularity::kGroup, .group = 20});

@@ -91,9 +91,11 @@ std::vector<ProductSpec> AllCases() {
 
 // What runs when nothing is asked for.
 bool InSelection(const ProductSpec& spec) {
+  static const std::set<std::string> kNotStreamed = {"w4a8_g32", "w4a8_g128", "fp4a16_g64",
+                                                     "mxfp4a8", "nvfp4a16"};
   if (spec.streamed) {
     return spec.tokens == 1 && spec.isa == (spec.format == "fp16" ? Isa::kAvx512 : ActiveIsa()) &&
-           spec.format != "w4a8_g32" && spec.format != "w4a8_g128" &&
+           !kNotStreamed.contains(spec.format) &&
            (spec.threads == 1 || spec.format == "w4a16_g128");
   }
   if (spec.rows != 4096 || spec.cols != 4096 ||
@@ -104,7 +106,8 @@ bool InSelection(const ProductSpec& spec) {
   const bool w8a8 = spec.format == "w8a8_row";
   if (spec.threads > 1) return w8a8 && spec.tokens == 512 && !spec.packed;
   if (spec.isa != ActiveIsa() && spec.format != "fp16") return w8a8 && spec.tokens == 512;
-  const std::set<std::string> formats = {"w4a16_g128", "w4a8_g128", "w4a8_g32", "w8a8_row", "fp16"};
+  const std::set<std::string> formats = {"w4a16_g128", "w4a16_g64", "nf4a16_g64", "mxfp4a16",
+                                         "w4a8_g128",  "w4a8_g32",  "w8a8_row",   "fp16"};
   return formats.contains(spec.format) && (!spec.packed || w8a8) && spec.isa != Isa::kAvx2;
 }
 

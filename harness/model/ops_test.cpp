@@ -12,6 +12,7 @@
 #include "harness/base/rng.h"
 #include "harness/kernels/isa.h"
 #include "harness/model/model_testing.h"
+#include "harness/quant/format.h"
 #include "harness/quant/grid.h"
 
 // Every operation against its definition in double.
@@ -118,6 +119,34 @@ TEST_CASE("ops: ApplyLinear with quantized weights, in integers or by decoded pa
   CHECK(MultipliesCodes(std::nullopt, 95));
   CHECK(MultipliesCodes(ActivationFormat{8, true, {}}, 4096));
   CHECK(MultipliesCodes(std::nullopt, 96) == (ActiveIsa() != Isa::kAvx2));
+}
+
+// Each format on both sides of its rule. Codebooks round products to 21 bits.
+TEST_CASE("ops: ApplyLinear with other formats, by the kernels or by decoded panels", "[ops]") {
+  for (const NumberFormat* format : NumberFormats()) {
+    const WeightScheme scheme = SchemeOf(*format);
+    const bool codebook =
+        TiledMatrix::Supports(scheme, 120) && TiledMatrix::FormOf(scheme) == CodeForm::kCodebook;
+    for (const size_t tokens : {1, 15, 16, 31, 32, 95, 96}) {
+      CAPTURE(SchemeName(scheme), tokens);
+      constexpr size_t kIn = 120, kOut = 37;
+      const Matrix<float> weights = RandomMatrix(kOut, kIn, 5), x = RandomMatrix(tokens, kIn, 6);
+      const Weight packed(
+          std::make_shared<const PackedMatrix>(RoundToNearest(weights.view(), scheme)));
+      const Linear linear{"w", packed.WithKernels(), {}};
+      CHECK((linear.weight.tiled() != nullptr) == (format->bits() < 8));
+      Matrix<float> y(tokens, kOut);
+      LinearScratch scratch;
+      ApplyLinear(linear, x.view(), y.view(), scratch);
+      CHECK(WorstLinearError(x.view(), packed.Decode(), {}, y.view()) < (codebook ? 1e-5 : 1e-6));
+    }
+  }
+  CHECK(MultipliesCodes(ActivationFormat{}, 15, CodeForm::kCodebook));
+  CHECK_FALSE(MultipliesCodes(std::nullopt, 32, CodeForm::kCodebook));
+  CHECK(MultipliesCodes(std::nullopt, 31, CodeForm::kCodebook) == (ActiveIsa() == Isa::kAvx2));
+  CHECK(MultipliesCodes(std::nullopt, 95, CodeForm::kLooked));
+  const ActivationFormat with_outliers{.outliers = OutlierRule{}};
+  CHECK_FALSE(MultipliesCodes(with_outliers, 1, CodeForm::kCodebook));
 }
 
 TEST_CASE("ops: a panel has 512 rows, or as many as its memory holds", "[ops]") {
