@@ -166,7 +166,7 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, std::span<const
 // faster, so are decoded panels from fewer tokens on. It leaves no channels out.
 bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens,
                      CodeForm form) {
-  constexpr size_t kTokensToDecodeFor = 96, kOfCodebook = 32;
+  constexpr size_t kTokensToDecodeFor = 96, kOfCodebook = 48;
   if (form == CodeForm::kCodebook) {
     const size_t most = ActiveIsa() == Isa::kAvx2 ? kOfCodebook : kThinTokens + 1;
     return tokens < most && !(activations && activations->outliers);

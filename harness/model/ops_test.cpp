@@ -127,7 +127,7 @@ TEST_CASE("ops: ApplyLinear with other formats, by the kernels or by decoded pan
     const WeightScheme scheme = SchemeOf(*format);
     const bool codebook =
         TiledMatrix::Supports(scheme, 120) && TiledMatrix::FormOf(scheme) == CodeForm::kCodebook;
-    for (const size_t tokens : {1, 15, 16, 31, 32, 95, 96}) {
+    for (const size_t tokens : {1, 15, 16, 47, 48, 95, 96}) {
       CAPTURE(SchemeName(scheme), tokens);
       constexpr size_t kIn = 120, kOut = 37;
       const Matrix<float> weights = RandomMatrix(kOut, kIn, 5), x = RandomMatrix(tokens, kIn, 6);
@@ -142,8 +142,8 @@ TEST_CASE("ops: ApplyLinear with other formats, by the kernels or by decoded pan
     }
   }
   CHECK(MultipliesCodes(ActivationFormat{}, 15, CodeForm::kCodebook));
-  CHECK_FALSE(MultipliesCodes(std::nullopt, 32, CodeForm::kCodebook));
-  CHECK(MultipliesCodes(std::nullopt, 31, CodeForm::kCodebook) == (ActiveIsa() == Isa::kAvx2));
+  CHECK_FALSE(MultipliesCodes(std::nullopt, 48, CodeForm::kCodebook));
+  CHECK(MultipliesCodes(std::nullopt, 47, CodeForm::kCodebook) == (ActiveIsa() == Isa::kAvx2));
   CHECK(MultipliesCodes(std::nullopt, 95, CodeForm::kLooked));
   const ActivationFormat with_outliers{.outliers = OutlierRule{}};
   CHECK_FALSE(MultipliesCodes(with_outliers, 1, CodeForm::kCodebook));
