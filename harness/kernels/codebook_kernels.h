@@ -18,11 +18,11 @@ inline constexpr size_t kPartTerms = 128;  // inputs whose products are added as
 // stored (the last shorter). Of a token and a part
 //   unit = absmax * (largest level / kMostProduct), 0 where that is below 2^-126, NaN where an
 //   activation is not finite;  q = x * (1 / unit), 0 where unit is no positive number
-//   P(k, c) = q_k * level[c] rounded once, to a whole number, ties to even; |P| < 2^20
+//   P(k, c) = q_k * level[c] rounded once, to a whole number, ties to even; |P| < 2^22
 //   y = sum over the parts, from 0 and in their order, each by one fused operation, of
 //       (scale[group] * unit) * I,  I = sum of P(k, code of k), exact, as an FP32 number
 // in FP32: every instruction set gives the same bits, whatever the number of tokens or threads. A
-// product is wrong by 2^-21 of the largest that the part can have.
+// product is wrong by 2^-23 of the largest that the part can have.
 struct CodebookProduct {
   QgemmWeights weights;
   const float* levels;  // kLevels, by code; finite
@@ -31,7 +31,7 @@ struct CodebookProduct {
   float* y;
   size_t y_stride;
 };
-inline constexpr float kMostProduct = 1048500;  // 2^20, and roundings to spare
+inline constexpr float kMostProduct = 4194000;  // 2^22, and roundings to spare
 
 struct CodebookKernels {
   const char* name;

@@ -14,7 +14,7 @@ size_t CodeOf(const QgemmWeights& w, const uint8_t* panel, const Part& part, siz
 
 // q * level, rounded once: 2^23 has no fraction bits left, so adding it rounds.
 int32_t RoundedProduct(float q, float level) {
-  constexpr float kMagic = 0x1.2p23f;
+  constexpr float kMagic = 0x1.8p23f;
   return static_cast<int32_t>(__builtin_fmaf(q, level, kMagic) - kMagic);
 }
 

@@ -21,7 +21,7 @@ namespace quantref {
 //   FP32 activations (w4a16, ...): fixed-point numbers of 24 bits, one scale a token, so that the
 //   error is that of FP32 beside the token's largest activation
 //   a codebook (nf4, ...): activations, rounded where the format says so, times every level as
-//   fixed-point numbers of 23 bits, one scale a token and 256 inputs, looked up by code
+//   fixed-point numbers of 23 bits, one scale a token and 128 inputs, looked up by code
 
 // Packed activations; keeps its memory from call to call.
 class QuantizedInputs {

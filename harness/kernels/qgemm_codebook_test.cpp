@@ -167,7 +167,7 @@ TEST_CASE("codebook: products are as exact as their part allows, beside an outli
           }
           largest = std::fabs(static_cast<double>(w.Unpack().grid(o, begin / 64).scale())) *
                     static_cast<double>(scheme.format->levels.Largest());
-          rounding += 64 * 0x1p-20 * absmax * largest;
+          rounding += 64 * 0x1p-22 * absmax * largest;
         }
         REQUIRE(std::fabs(y(t, o) - exact) <= rounding + 128 * 0x1p-24 * magnitude);
       }

@@ -121,7 +121,7 @@ TEST_CASE("ops: ApplyLinear with quantized weights, in integers or by decoded pa
   CHECK(MultipliesCodes(std::nullopt, 96) == (ActiveIsa() != Isa::kAvx2));
 }
 
-// Each format on both sides of its rule. Codebooks round products to 21 bits.
+// Each format on both sides of its rule. Codebooks round products to 23 bits.
 TEST_CASE("ops: ApplyLinear with other formats, by the kernels or by decoded panels", "[ops]") {
   for (const NumberFormat* format : NumberFormats()) {
     const WeightScheme scheme = SchemeOf(*format);
