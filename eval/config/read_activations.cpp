@@ -57,8 +57,9 @@ void ReadActivationReach(YamlReader& section, ActivationScheme& scheme) {
   if (reach == "group") {
     section.Set("group", group, 1, kMostGroup);
     if (!scheme.dynamic)
-      section.Fail("granularity", "tensor, as dynamic is false",
-                   "a scale of a token is known only when the token is");
+      section.Fail(section.Has("group") ? "group" : "granularity",
+                   "one scale for the window, as dynamic is false",
+                   "scales of a token are known only when the token is");
   } else if (section.Has("group")) {
     section.Fail("group", fmt::format("no group size beside granularity: {}", reach));
   }

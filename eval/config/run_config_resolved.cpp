@@ -144,10 +144,12 @@ Json MethodJson(const CellConfig& cell, const Json& general) {
   for (const auto& [key, value] : own.items()) {
     if (general.at(key) != value) json[key] = value;
   }
-  constexpr const char* kThreshold = "outlier_threshold";  // else it would be the section's
-  if (general.at("activations").contains(kThreshold) && own.at("activations").is_object() &&
-      !own.at("activations").contains(kThreshold))
-    json["activations"][kThreshold] = "none";
+  // What is not said would be the section's.
+  if (!own.at("activations").is_object()) return json;
+  for (const auto& [key, none] : {std::pair("outlier_threshold", "none"), {"format", "int"}}) {
+    if (general.at("activations").contains(key) && !own.at("activations").contains(key))
+      json["activations"][key] = none;
+  }
   return json;
 }
 
