@@ -58,7 +58,8 @@ void ReadAccuracy(YamlReader yaml, RunConfig& config) {
 
 void ReadFinetune(YamlReader yaml, FinetuneSpec& finetune) {
   ReadSection(yaml, [&](KeyVisitor& reader) { VisitFinetune(reader, finetune); });
-  const TrainSpec& train = finetune.train;
+  TrainSpec& train = finetune.train;
+  if (!yaml.Has("warmup")) train.warmup = std::min(train.warmup, train.steps / 10);
   if (train.warmup >= train.steps)
     yaml.Fail("warmup", fmt::format("fewer than the {} steps", train.steps));
 }

@@ -250,7 +250,7 @@ void VisitFinetune(KeyVisitor& visitor, FinetuneSpec& finetune) {
                  train.rate);
   visitor.Count({.name = "warmup",
                  .about = "in which the rate rises; then it falls as half a cosine",
-                 .most = kMostSamples,
+                 .most = kMostSamples - 1,
                  .unit = "steps"},
                 train.warmup);
   visitor.Number({.name = "weight_decay", .about = "of matrices, times the rate", .most = 10},
