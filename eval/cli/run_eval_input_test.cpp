@@ -143,7 +143,7 @@ TEST_CASE("run_eval input: a bad config.json") {
     CheckRefused(lab, {lab.config()}, parts);
   };
   check("{\"model_type\": ", {"model/config.json"});
-  check("[]", {"model/config.json", "expected a JSON object"});
+  check("[]", {"model/config.json", "expected an object, found []"});
   check("{}", {"model/config.json", "model_type", "found nothing"});
   nlohmann::json bad = good;
   bad["hidden_size"] = "32";

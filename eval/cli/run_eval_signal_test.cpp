@@ -56,7 +56,12 @@ TEST_CASE("run_eval: SIGINT and SIGTERM end it after little more work, whatever 
   testing::CopyTokenizer(lab / "long");
   const std::vector<Moment> moments = {
       {"loading", testing::SmokeArguments(2, {"--set", "model=wikilm-28m"}), "", 0.1},
-      {"pricing", testing::SmokeArguments(2, {"--dry-run", "--set", "model=wikilm-28m"}), "", 1.0},
+      // Each number of bits is priced by rates of its own, which takes several times this.
+      {"pricing",
+       testing::SmokeArguments(
+           2, {"--dry-run", "--set", "model=wikilm-28m", "--set", "quantize.methods=[gptq, awq]",
+               "--set", "quantize.weights.bits=[2, 3, 4, 5, 6, 8]", "--set", CalibratedOn(4)}),
+       "", 1.0},
       {"GPTQ",
        testing::SmokeArguments(2, {"--set", "quantize.methods=[gptq]", "--set", CalibratedOn(128)}),
        "expected"},
