@@ -146,6 +146,9 @@ TEST_CASE("run_eval: what cannot be trained, or on which text, is refused by nam
           "training beside rounded activations");
   refused(Train(lab, "rtn+qat", "", {"--set", "quantize.keep=[]"}),
           "embedding or head is quantized");
+  refused(Train(lab, "rtn+qat", "",
+                {"--set", "quantize.keep=['*']", "--set", "quantize.kv_cache.bits=8"}),
+          "qat trains what is rounded, and no matrix is");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.warmup=25"}), "fewer than the 25 steps");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.lr=1e6"}), "finetune.lr");
 }

@@ -99,7 +99,12 @@ bool BeginsQuantized(const GroupCell& cell) {
 void CheckTrains(const GroupContext& group, const GroupCell& cell) {
   CheckTrainable(group.model->config);
   CheckTrainedPlan(cell.plan);
-  if (cell.spec->training == Training::kQat && cell.spec->activations)
+  if (cell.spec->training != Training::kQat) return;
+  if (!QuantizesAny(cell.plan)) {
+    throw Error("qat trains what is rounded, and no matrix is", cell.label,
+                "full trains the weights as they are");
+  }
+  if (cell.spec->activations)
     throw Error("training beside rounded activations is not supported", cell.label,
                 "activations: none");
 }
