@@ -42,19 +42,32 @@ ProcessResult Train(const RunEvalLab& lab, const std::string& methods, const std
   return lab.Run(all);
 }
 
-TEST_CASE("run_eval: training wins back what rounding lost, in packed codes on the kernels") {
+TEST_CASE("run_eval: training wins back what rounding lost") {
+  const RunEvalLab lab;
+  WriteFile(lab / "small.yaml",
+            "name: small\nmodel: wikilm-2m\nquantize: {methods: [rtn, rtn+qat], weights: {bits: 3, "
+            "group: 128}}\nfinetune: {dataset: sample, split: validation, steps: 6, batch: 2, "
+            "length: 128, warmup: 2}\naccuracy: {dataset: sample, window: 256}\n"
+            "throughput: none\n");
+  const ProcessResult result = lab.Run({"small.yaml", "--windows", "4"});
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const double before = lab.Record("rtn")["accuracy"]["kl_mean"];
+  CHECK(lab.Record("rtn+qat")["accuracy"]["kl_mean"].get<double>() < 0.85 * before);
+}
+
+TEST_CASE(
+    "run_eval: a trained cell has its text and losses in the record, and codes on the kernels") {
   const RunEvalLab lab;
   const ProcessResult result = Train(lab, "rtn, rtn+qat, gptq+qat, awq+rtn+qat, full");
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
   CHECK(Contains(result.err, "training train rtn+qat"));
-  CHECK(Contains(result.err, "loss 0."));
-  const double before = lab.Record("rtn")["accuracy"]["kl_mean"];
   CHECK_FALSE(lab.Record("rtn").contains("finetune"));
   for (const char* method : {"rtn+qat", "gptq+qat", "awq+rtn+qat"}) {
     INFO(method);
     const RecordJson record = lab.Record(method);
-    CHECK(record["accuracy"]["kl_mean"].get<double>() < 0.8 * before);
+    CHECK(record["hashes"]["packed_weights"] != lab.Record("rtn")["hashes"]["packed_weights"]);
     CHECK(record["path"] == "kernel");
     CHECK(record["effective_bits"] == lab.Record("rtn")["effective_bits"]);
     CHECK(record["scheme"]["name"] == "int3 g16 asym");
@@ -64,8 +77,7 @@ TEST_CASE("run_eval: training wins back what rounding lost, in packed codes on t
     CHECK(finetune["loss"] == "kl");
     CHECK(finetune["dataset"] == "training.txt");
     CHECK(finetune["overlap_with_test"].get<double>() < 0.01);
-    REQUIRE(finetune["losses"].size() == 25);
-    CHECK(finetune["losses"][24].get<double>() < finetune["losses"][0].get<double>());
+    CHECK(finetune["losses"].size() == 25);
     CHECK(record["seconds"]["quantize_stages"]["train"].get<double>() > 0);
   }
   const RecordJson full = lab.Record("full");
@@ -74,7 +86,7 @@ TEST_CASE("run_eval: training wins back what rounding lost, in packed codes on t
   CHECK(full["effective_bits"] == 16);
   CHECK(full["finetune"]["loss"] == "ce");
   CHECK(full["finetune"]["token_sha256"] == lab.Record("rtn+qat")["finetune"]["token_sha256"]);
-  // Cross-entropy on another text moves the FP16 model itself.
+  // Cross-entropy on another text moves the unquantized model itself.
   CHECK(full["accuracy"]["kl_mean"].get<double>() > 1e-3);
 }
 
@@ -93,7 +105,7 @@ TEST_CASE("run_eval: a trained cell has the same bits for any number of threads,
 TEST_CASE("run_eval: training that was killed goes on from its checkpoint to the same bits") {
   const RunEvalLab whole, lab;
   const std::string methods = "gptq+qat";
-  const Strings many = {"--set", "finetune.steps=200", "--set", "finetune.checkpoint=20"};
+  const Strings many = {"--set", "finetune.steps=60", "--set", "finetune.checkpoint=5"};
   REQUIRE(Train(whole, methods, "", many).exit_code == 0);
   WriteInputs(lab, methods, "");
   Strings command = {"train.yaml"};
@@ -141,7 +153,7 @@ TEST_CASE("run_eval: what cannot be trained, or on which text, is refused by nam
           "the finetune text is the text that is measured");
   refused(Train(lab, "qat"), "'qat' trains behind a method");
   refused(Train(lab, "qat+rtn"), "'qat' stands in 'qat+rtn' where it cannot");
-  refused(Train(lab, "rtn+full"), "'full' stands in 'rtn+full' where it cannot");
+  refused(Train(lab, "awq+full"), "'full' stands in 'awq+full' where it cannot");
   refused(Train(lab, "rtn+qat", "", {"--set", "quantize.activations.bits=8"}),
           "training beside rounded activations");
   refused(Train(lab, "rtn+qat", "", {"--set", "quantize.keep=[]"}),
