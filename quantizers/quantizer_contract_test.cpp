@@ -77,10 +77,42 @@ std::vector<NastyMatrix> NastyMatrices() {
   return all;
 }
 
+bool Applies(const WeightScheme& scheme) {
+  try {
+    CheckApplies(scheme, "w");
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// Of the formats beside int, whatever they leave open.
+void AddOtherFormats(size_t group, std::vector<WeightScheme>& schemes) {
+  for (const NumberFormat* format : NumberFormats()) {
+    if (format == &kIntFormat) continue;
+    WeightScheme scheme = SchemeOf(*format);
+    if (!format->fixed_group) scheme.group = group;
+    const std::vector<int> bits =
+        format->bits() > 0 ? std::vector<int>{format->bits()} : std::vector<int>{2, 3, 8};
+    for (const int one : bits) {
+      scheme.bits = one;
+      for (const Granularity granularity :
+           {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
+        scheme.granularity = granularity;
+        for (const bool double_quant : {false, true}) {
+          scheme.double_quant = double_quant;
+          if (Applies(scheme)) schemes.push_back(scheme);
+        }
+      }
+    }
+  }
+}
+
 // Every scheme that applies to a matrix of this width.
 std::vector<WeightScheme> Schemes(size_t cols) {
   std::vector<WeightScheme> schemes;
   const size_t group = cols % 16 == 0 ? 16 : cols;
+  AddOtherFormats(group, schemes);
   for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
     for (const Granularity granularity :
          {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
@@ -133,7 +165,8 @@ const std::vector<NastyInputs>& AllInputs(size_t channels) {
   return all;
 }
 
-// Calls check(rounder, input) for every rounder, matrix and scheme without statistics; with each
+// Calls check(rounder, input) for every rounder, matrix and scheme that it supports, without
+// statistics; with each
 // kind of them for widths of 2, 4 and 8 bits; and with the first two kinds and each flag of the
 // rounder turned over for 3 bits.
 template <typename Check>
@@ -144,6 +177,7 @@ void ForEachInput(Check check) {
     for (const NastyMatrix& matrix : NastyMatrices()) {
       const std::vector<NastyInputs>& all_inputs = AllInputs(matrix.weights.cols());
       for (const WeightScheme& scheme : Schemes(matrix.weights.cols())) {
+        if (!rounder->Supports(scheme)) continue;
         RoundInput input{"layers.0.mlp.up_proj", matrix.weights.view(), scheme};
         INFO(rounder->name() << ", " << matrix.name << ", " << SchemeName(scheme));
         check(*rounder, input);
@@ -183,7 +217,9 @@ TEST_CASE("contract: the result has the shape and the scheme that were asked for
 TEST_CASE("contract: codes and zero points lie in the scheme's range", "[contract]") {
   ForEachInput([](const Rounder& rounder, const RoundInput& input) {
     const PackedMatrix packed = rounder.Round(input).packed;
-    const CodeRange range = Codes(input.scheme);
+    const bool affine = input.scheme.format->affine();
+    const CodeRange range =
+        affine ? Codes(input.scheme) : CodeRange{.min = 0, .max = (1 << input.scheme.bits) - 1};
     std::vector<uint8_t> codes(packed.cols());
     int least = range.max, most = range.min;
     for (size_t r = 0; r < packed.rows(); ++r) {
@@ -195,11 +231,15 @@ TEST_CASE("contract: codes and zero points lie in the scheme's range", "[contrac
     }
     CHECK(least >= range.min);
     CHECK(most <= range.max);
-    for (size_t i = 0; i < packed.scale_rows() * packed.scale_cols(); ++i) {
-      const Affine affine = packed.affine(i / packed.scale_cols(), i % packed.scale_cols());
-      const bool right = affine.scale >= 0 && std::isfinite(affine.scale) &&
-                         affine.zero >= range.min && affine.zero <= range.max;
-      if (!right) FAIL("scale " << affine.scale << ", zero point " << affine.zero);
+    const ScaleShape& shape = packed.scales();
+    for (size_t i = 0; i < shape.count(); ++i) {
+      const Grid grid = packed.grid(i / shape.cols, i % shape.cols);
+      const int zero = affine ? grid.affine().zero : range.min;
+      // Scales that are quantized themselves may come out a little below 0.
+      const bool signed_scale = input.scheme.double_quant;
+      const bool right = (grid.scale() >= 0 || signed_scale) && std::isfinite(grid.scale()) &&
+                         std::isfinite(grid.zero()) && zero >= range.min && zero <= range.max;
+      if (!right) FAIL("scale " << grid.scale() << ", zero point " << zero);
     }
   });
 }
@@ -251,7 +291,8 @@ TEST_CASE("contract: eight bits of normal weights leave a hundredth of them", "[
       Make("normal", kRows, kCols, [&rng](size_t, size_t) { return rng.Normal(); });
   for (const Rounder* rounder : Rounders()) {
     for (const WeightScheme& scheme : Schemes(kCols)) {
-      if (scheme.bits != kMaxBits) continue;
+      if (scheme.bits != kMaxBits || !scheme.format->evenly_spaced()) continue;
+      if (!rounder->Supports(scheme)) continue;
       INFO(rounder->name() << ", " << SchemeName(scheme));
       const Matrix<float> decoded =
           Decoded(rounder->Round({"w", normal.weights.view(), scheme}).packed);
@@ -274,13 +315,42 @@ TEST_CASE("contract: the same input gives the same bits", "[contract]") {
   });
 }
 
+// The scheme, or one of the same reach in a format that the rounder supports.
+WeightScheme SupportedScheme(const Rounder& rounder, const WeightScheme& scheme) {
+  if (rounder.Supports(scheme)) return scheme;
+  for (const NumberFormat* format : NumberFormats()) {
+    WeightScheme other = SchemeOf(*format);
+    other.granularity = scheme.granularity;
+    other.group = scheme.group;
+    if (Applies(other) && rounder.Supports(other)) return other;
+  }
+  FAIL(rounder.name() << " supports no format");
+  return scheme;
+}
+
+TEST_CASE("contract: every method supports something, and says why not the rest", "[contract]") {
+  for (const Plugin* plugin : AllPlugins()) {
+    size_t supported = 0;
+    for (const WeightScheme& scheme : Schemes(48)) {
+      const std::string why = plugin->WhyNot(scheme);
+      INFO(plugin->name() << ", " << SchemeName(scheme) << ": " << why);
+      CHECK(plugin->Supports(scheme) == why.empty());
+      CHECK(why.find('\n') == why.npos);
+      supported += why.empty();
+    }
+    INFO(plugin->name());
+    CHECK(supported > 0);
+  }
+}
+
 TEST_CASE("contract: threads may share a rounder", "[contract]") {
   const std::vector<NastyMatrix> matrices = NastyMatrices();
   for (const Rounder* rounder : Rounders()) {
     const bool asks = rounder->needs(Knobs(rounder->knobs())).Any();
     std::vector<RoundInput> inputs;
     for (const NastyMatrix& matrix : matrices) {
-      inputs.push_back({"w", matrix.weights.view(), {.granularity = Granularity::kRow}});
+      inputs.push_back({"w", matrix.weights.view(),
+                        SupportedScheme(*rounder, {.granularity = Granularity::kRow})});
       if (asks) inputs.back().inputs = &AllInputs(matrix.weights.cols())[0].statistics;
     }
     const auto round = [&](size_t i) {
@@ -298,7 +368,8 @@ TEST_CASE("contract: the number of threads does not matter", "[contract]") {
   const NastyMatrix normal =
       Make("normal", rows, cols, [rng = Rng(7)](size_t, size_t) mutable { return rng.Normal(); });
   for (const Rounder* rounder : Rounders()) {
-    RoundInput input{"w", normal.weights.view(), {.bits = 3, .group = 8}};
+    RoundInput input{"w", normal.weights.view(),
+                     SupportedScheme(*rounder, {.bits = 3, .group = 8})};
     if (rounder->needs(Knobs(rounder->knobs())).Any())
       input.inputs = &AllInputs(cols)[0].statistics;
     const std::string alone = rounder->Round(input).packed.Sha256();
@@ -341,16 +412,10 @@ void CheckKnobs(const Plugin& plugin) {
   }
 }
 
-std::vector<const Plugin*> Plugins() {
-  std::vector<const Plugin*> all(Rounders().begin(), Rounders().end());
-  all.insert(all.end(), Transforms().begin(), Transforms().end());
-  return all;
-}
-
 TEST_CASE("contract: the registry's names and knobs", "[contract]") {
   REQUIRE_FALSE(Rounders().empty());
   std::set<std::string_view> names;
-  for (const Plugin* plugin : Plugins()) {
+  for (const Plugin* plugin : AllPlugins()) {
     const std::string_view name = plugin->name();
     INFO(name);
     CHECK(names.insert(name).second);
@@ -381,13 +446,13 @@ TEST_CASE("contract: no header of this folder is missing in the registry", "[con
     stems.insert(stem);
     INFO(stem << ".h: its plugin is named after it and belongs into registry.cpp");
     bool known = false;
-    for (const Plugin* plugin : Plugins()) {
+    for (const Plugin* plugin : AllPlugins()) {
       const std::string name(plugin->name());
       known |= stem == name || stem.starts_with(name + "_");
     }
     CHECK(known);
   }
-  for (const Plugin* plugin : Plugins()) {
+  for (const Plugin* plugin : AllPlugins()) {
     INFO(plugin->name());
     CHECK(stems.contains(std::string(plugin->name())));
   }

@@ -2,6 +2,7 @@
 
 #include "quantizers/awq.h"
 #include "quantizers/gptq.h"
+#include "quantizers/hqq.h"
 #include "quantizers/quarot.h"
 #include "quantizers/rtn.h"
 #include "quantizers/smoothquant.h"
@@ -22,7 +23,8 @@ const T* Find(const std::vector<const T*>& plugins, std::string_view name) {
 const std::vector<const Rounder*>& Rounders() {
   static const Rtn rtn;
   static const Gptq gptq;
-  static const std::vector<const Rounder*> rounders = {&rtn, &gptq};
+  static const Hqq hqq;
+  static const std::vector<const Rounder*> rounders = {&rtn, &gptq, &hqq};
   return rounders;
 }
 
