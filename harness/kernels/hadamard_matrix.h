@@ -15,7 +15,7 @@ namespace quantref {
 //   2 (q + 1)  q a power of a prime, q mod 4 = 1   (construction II)
 //   92, 172    (Williamson 1944: four symmetric circulant matrices)
 // up to 512; with these every order below 116 that can have one, and all that models known here
-// need: 11008 = 344 * 32, 13824 = 108 * 128, 14336 = 28 * 512, 18944 = 148 * 128.
+// need: 11008 = 172 * 64, 13824 = 108 * 128, 14336 = 28 * 512, 18944 = 148 * 128.
 
 // The smallest core of the order; none: no matrix of the order is known here.
 std::optional<size_t> HadamardCore(size_t order);

@@ -54,8 +54,8 @@ std::span<const NumberFormat* const> ActivationFormats();
 
 std::string OutlierName(const OutlierRule& rule);  // "fp16>=6"
 
-// As the tables print it: "a8 token", "a8 tensor static", "a8 token fp16>=6", "a4 g128", "a-mxfp4
-// g32".
+// As the tables print it: "a8 token", "a8 tensor static", "a8 token fp16>=6", "a4 g128",
+// "a-mxfp4 g32".
 std::string ActivationName(const ActivationScheme& scheme);
 
 // The same, decided for one linear.

@@ -18,8 +18,7 @@ enum class ZeroKind { kNone, kCode, kHalf };
 // How the scale of a table follows from the weights that share it, before it is rounded.
 //   kAbsMax   the largest magnitude over the largest level
 //   kPower    2^(floor(log2 of the largest magnitude) - floor(log2 of the largest level)), as in
-//   OCP's
-//             Microscaling Formats 1.0, section 6.3: weights may lie beyond the largest level
+//             OCP's Microscaling Formats 1.0, section 6.3: weights may lie beyond the largest level
 //   kAbsMean  the mean magnitude (BitNet b1.58, Ma et al. 2024, eq. 3, without its epsilon)
 enum class ScaleRule { kAbsMax, kPower, kAbsMean };
 

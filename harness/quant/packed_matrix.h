@@ -29,14 +29,12 @@ std::string HashedScheme(const WeightScheme& scheme);
 
 // A quantized (out, in) matrix. Layout (the reference layout; kernels may repack):
 //   codes   row after row; in a row, code j takes the bits [j*b, (j+1)*b) counted from the least
-//   significant bit of the
-//           row's first byte; a row ends on a whole byte.
+//           significant bit of the row's first byte; a row ends on a whole byte.
 //   scales  as the scheme's ScaleType says, one for each (row block, column block) of the
 //           granularity, row-major; what they have in common is the frame.
 //   zeros   one code for each scale, or one FP16 number, where the scheme has them.
 //   order   which column of the weights each position of a row holds; none: the column of its
-//   number.
-//           Codes, groups and columns of scales go by position, decoded values by column.
+//           number. Codes, groups and columns of scales go by position, decoded values by column.
 class PackedMatrix {
  public:
   PackedMatrix(size_t rows, size_t cols,
