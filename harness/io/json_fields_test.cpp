@@ -1,6 +1,7 @@
 #include "harness/io/json_fields.h"
 
 #include <catch2/catch.hpp>
+#include <vector>
 
 #include "harness/io/json_file.h"
 #include "harness/testing/testing.h"
@@ -26,6 +27,7 @@ TEST_CASE("json_fields: what is there is given", "[json]") {
   CHECK(fields.Positive("half") == 0.5);
   CHECK(fields.Positive("count") == 7);
   CHECK(fields.PositiveOr("none", 3) == 3);
+  CHECK(fields.Positives("mixed", 2) == std::vector<double>{1, 2.5});
   CHECK(fields.Flag("yes"));
   CHECK(fields.FlagOr("nothing", true));
   CHECK(fields.Text("name") == "ö");
@@ -44,6 +46,10 @@ TEST_CASE("json_fields: what is not is an error of place, key and value", "[json
   CHECK_ERROR(fields.Count("half", 0, 9), "found 0.5");
   CHECK_ERROR(fields.Positive("less"), "a positive number for \"less\", found -1");
   CHECK_ERROR(fields.Positive("name"), R"(found "\u00f6")");
+  CHECK_ERROR(fields.Positives("mixed", 3),
+              "a list of 3 positive numbers for \"mixed\", found [1,2.5]");
+  CHECK_ERROR(fields.Positives("list", 2), "found [0,3]");
+  CHECK_ERROR(fields.Positives("half", 1), "a list of 1 positive numbers for \"half\", found 0.5");
   CHECK_ERROR(fields.Flag("count"), "true or false for \"count\", found 7");
   CHECK_ERROR(fields.FlagOr("count", true), "true or false");
   CHECK_ERROR(fields.Text("yes"), "a string for \"yes\", found true");

@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numeric>
+#include <vector>
 
 #include "harness/kernels/check_products.h"
 #include "harness/kernels/qgemm_testing.h"
@@ -14,7 +17,6 @@ namespace {
 
 using testing::All;
 using testing::CheckAllIsas;
-using testing::Format;
 using testing::kBytes;
 using testing::kFloats;
 using testing::NormalMatrix;
@@ -151,23 +153,21 @@ TEST_CASE("codebook: products are as exact as their part allows, beside an outli
   Rng rng(6);
   for (const WeightScheme& scheme : Codebooks(Granularity::kGroup, 64)) {
     const TiledMatrix w = TiledMatrix::Random(32, 1024, scheme, rng);
+    const PackedMatrix packed = w.Unpack();
     Matrix<float> values(32, 1024), x = NormalMatrix(8, 1024, rng);
     w.DecodeRows(0, values.view());
     x(3, 100) = 400;
     const Matrix<float> y = Product(w, x.view(), kFloats, ActiveIsa());
     for (size_t t = 0; t < 8; ++t) {
       for (size_t o = 0; o < 32; ++o) {
-        double exact = 0, magnitude = 0, rounding = 0;
-        for (size_t begin = 0; begin < 1024; begin += 64) {
-          double absmax = 0, largest = 0;
-          for (size_t k = begin; k < begin + 64; ++k) {
-            exact += static_cast<double>(x(t, k)) * values(o, k);
-            magnitude += std::fabs(static_cast<double>(x(t, k)) * values(o, k));
-            absmax = std::max(absmax, std::fabs(static_cast<double>(x(t, k))));
-          }
-          largest = std::fabs(static_cast<double>(w.Unpack().grid(o, begin / 64).scale())) *
-                    static_cast<double>(scheme.format->levels.Largest());
-          rounding += 64 * 0x1p-22 * absmax * largest;
+        const std::span<const float> token = x.view().row_span(t);
+        const auto [exact, magnitude] = testing::Exact(token, values.view().row_span(o));
+        double rounding = 0;
+        for (size_t g = 0; g < 1024 / 64; ++g) {
+          const double largest = std::fabs(static_cast<double>(packed.grid(o, g).scale())) *
+                                 static_cast<double>(scheme.format->levels.Largest());
+          const float absmax = testing::LargestOf(token.subspan(64 * g, 64));
+          rounding += 64 * 0x1p-22 * static_cast<double>(absmax) * largest;
         }
         REQUIRE(std::fabs(y(t, o) - exact) <= rounding + 128 * 0x1p-24 * magnitude);
       }
@@ -240,9 +240,7 @@ TEST_CASE("codebook: permuted columns meet their activations, rounded ones too",
   Matrix<float> values(16, 96);
   w.DecodeRows(0, values.view());
   const Matrix<float> rounded = Product(w, x.view(), kBytes, ActiveIsa());
-  float absmax = 0;
-  for (const float one : x.view().row_span(1)) absmax = std::max(absmax, std::fabs(one));
-  const double scale = static_cast<double>(absmax / 127);
+  const double scale = static_cast<double>(testing::LargestOf(x.view().row_span(1)) / 127);
   double sum = 0;
   for (size_t k = 0; k < 96; ++k)
     sum += scale * std::nearbyint(static_cast<double>(x(1, k)) / scale) * values(9, k);

@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdint>
+#include <vector>
 
 #include "harness/kernels/qgemm_testing.h"
 #include "harness/quant/format.h"
@@ -47,18 +49,16 @@ TEST_CASE("float zeros: products are those of the decoded weights", "[float_zero
       const Matrix<float> floats = Product(w, x.view(), kFloats, ActiveIsa());
       const Matrix<float> bytes = Product(w, x.view(), kBytes, ActiveIsa());
       for (size_t t = 0; t < 5; ++t) {
-        float absmax = 0;
-        for (const float value : x.view().row_span(t)) absmax = std::max(absmax, std::fabs(value));
-        const double scale = static_cast<double>(absmax / 127);
+        const float scale = testing::LargestOf(x.view().row_span(t)) / 127;
         for (size_t o = 0; o < 20; ++o) {
           CAPTURE(bits, cols, group, t, o);
-          double exact = 0, rounded = 0, magnitude = 0;
+          const auto [exact, magnitude] =
+              testing::Exact(x.view().row_span(t), values.view().row_span(o));
+          double rounded = 0;
           for (size_t k = 0; k < cols; ++k) {
-            const double value = x(t, k), weight = values(o, k);
-            exact += value * weight;
-            rounded +=
-                scale * std::nearbyint(static_cast<double>(x(t, k) / (absmax / 127))) * weight;
-            magnitude += std::fabs(value * weight);
+            rounded += static_cast<double>(scale) *
+                       std::nearbyint(static_cast<double>(x(t, k) / scale)) *
+                       static_cast<double>(values(o, k));
           }
           REQUIRE(std::fabs(static_cast<double>(floats(t, o)) - exact) <= 1e-6 * magnitude);
           REQUIRE(std::fabs(static_cast<double>(bytes(t, o)) - rounded) <= 1e-6 * magnitude);
@@ -94,12 +94,8 @@ TEST_CASE("ternary weights: products are those of the decoded weights, the same 
     for (const Format& format : {kFloats, kBytes}) CheckAllIsas(w, x.view(), format);
     const Matrix<float> y = Product(w, x.view(), kFloats, ActiveIsa());
     for (size_t o = 0; o < 40; ++o) {
-      double exact = 0, magnitude = 0;
-      for (size_t k = 0; k < 300; ++k) {
-        const double term = static_cast<double>(x(0, k)) * static_cast<double>(values(o, k));
-        exact += term;
-        magnitude += std::fabs(term);
-      }
+      const auto [exact, magnitude] =
+          testing::Exact(x.view().row_span(0), values.view().row_span(o));
       REQUIRE(std::fabs(static_cast<double>(y(0, o)) - exact) <= 1e-6 * magnitude);
     }
   }

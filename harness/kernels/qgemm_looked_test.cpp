@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdint>
+#include <vector>
 
 #include "harness/kernels/qgemm_testing.h"
 #include "harness/quant/format.h"
@@ -10,7 +13,6 @@
 namespace quantref {
 namespace {
 
-using testing::All;
 using testing::CheckAllIsas;
 using testing::Format;
 using testing::kBytes;
@@ -34,9 +36,8 @@ std::vector<WeightScheme> LookedSchemes(size_t group) {
 float LookedDefinition(const PackedMatrix& w, std::span<const float> x, size_t row) {
   std::vector<uint8_t> codes(w.cols());
   w.GetCodes(row, codes);
-  float absmax = 0, c = 0;
-  for (const float value : x) absmax = std::max(absmax, std::fabs(value));
-  const float token = absmax / 127;
+  const float token = testing::LargestOf(x) / 127;
+  float c = 0;
   for (size_t g = 0; g < w.scales().cols; ++g) {
     double sum = 0;
     for (size_t k = w.scales().Begin(g); k < w.scales().End(g); ++k) {
@@ -131,11 +132,8 @@ TEST_CASE("looked-up codes: FP32 activations keep FP32 accuracy", "[looked]") {
   const Matrix<float> y = Product(w, x.view(), kFloats, ActiveIsa());
   for (size_t t = 0; t < 4; ++t) {
     for (size_t o = 0; o < 32; ++o) {
-      double exact = 0, magnitude = 0;
-      for (size_t k = 0; k < 512; ++k) {
-        exact += static_cast<double>(x(t, k)) * values(o, k);
-        magnitude += std::fabs(static_cast<double>(x(t, k)) * values(o, k));
-      }
+      const auto [exact, magnitude] =
+          testing::Exact(x.view().row_span(t), values.view().row_span(o));
       REQUIRE(std::fabs(y(t, o) - exact) <= 1e-6 * magnitude);
     }
   }

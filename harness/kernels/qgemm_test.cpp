@@ -15,6 +15,7 @@ using testing::CheckAllIsas;
 using testing::Format;
 using testing::kBytes;
 using testing::kFloats;
+using testing::LargestOf;
 using testing::NormalMatrix;
 using testing::Product;
 
@@ -43,12 +44,6 @@ float Definition(const PackedMatrix& w, std::span<const float> x, float scale, f
     c = std::fma(affine.scale, f, c);
   }
   return scale * c;
-}
-
-float LargestOf(std::span<const float> x) {
-  float largest = 0;
-  for (const float value : x) largest = std::max(largest, std::fabs(value));
-  return largest;
 }
 
 void CheckDefinition(const WeightScheme& scheme, size_t cols, Rng& rng) {
@@ -177,12 +172,10 @@ TEST_CASE("FP32 activations keep FP32 accuracy") {
     const Matrix<float> y = Product(w, x.view(), kFloats, ActiveIsa());
     for (size_t t = 0; t < 8; ++t) {
       for (size_t o = 0; o < 32; ++o) {
-        double exact = 0, magnitude = 0, weights = 0;
-        for (size_t k = 0; k < 1024; ++k) {
-          exact += static_cast<double>(x(t, k)) * values(o, k);
-          magnitude += std::fabs(static_cast<double>(x(t, k)) * values(o, k));
-          weights += std::fabs(static_cast<double>(values(o, k)));
-        }
+        const auto [exact, magnitude] =
+            testing::Exact(x.view().row_span(t), values.view().row_span(o));
+        double weights = 0;
+        for (size_t k = 0; k < 1024; ++k) weights += std::fabs(static_cast<double>(values(o, k)));
         // Rounding to the grid, and FP32 sums of at most 32 groups of 4 operations.
         const double bound =
             LargestOf(x.view().row_span(t)) * weights * 0x1p-24 + 128 * 0x1p-24 * magnitude;

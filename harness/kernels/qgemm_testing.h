@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <span>
@@ -37,6 +39,27 @@ inline Matrix<float> Product(const TiledMatrix& w, MatrixView<const float> x, co
 // The matrix must live on.
 inline std::span<const float> All(const Matrix<float>& m) {
   return {m.data(), m.rows() * m.cols()};
+}
+
+// The largest magnitude.
+inline float LargestOf(std::span<const float> x) {
+  float largest = 0;
+  for (const float value : x) largest = std::max(largest, std::fabs(value));
+  return largest;
+}
+
+// An output in double, and the sum of its terms' magnitudes.
+struct ExactOutput {
+  double value = 0, magnitude = 0;
+};
+inline ExactOutput Exact(std::span<const float> x, std::span<const float> weights) {
+  ExactOutput exact;
+  for (size_t k = 0; k < x.size(); ++k) {
+    const double term = static_cast<double>(x[k]) * static_cast<double>(weights[k]);
+    exact.value += term;
+    exact.magnitude += std::fabs(term);
+  }
+  return exact;
 }
 
 // Bit for bit, every instruction set against the scalar one.

@@ -142,6 +142,29 @@ TEST_CASE("vector_ops: decode_codes of every size", "[vector_ops]") {
   }
 }
 
+TEST_CASE("vector_ops: look_up equals the table's number times the scale, of every size",
+          "[vector_ops]") {
+  Rng rng(12);
+  const Floats table = NormalFloats(kLookUpSize, 1, rng);
+  constexpr float kScale = 0.037f;
+  for (size_t n : NastySizes()) {
+    std::vector<uint8_t> codes(n);
+    Floats expected(n);
+    for (size_t i = 0; i < n; ++i) {
+      codes[i] = static_cast<uint8_t>(rng.Below(kLookUpSize));
+      expected[i] = kScale * table[codes[i]];
+    }
+    GuardedArray<uint8_t> in(codes);
+    GuardedArray<float> sixteen(table);
+    for (Isa isa : AvailableIsas()) {
+      GuardedArray<float> out(n);
+      OpsFor(isa).look_up(in.data(), n, sixteen.data(), kScale, out.data());
+      INFO(IsaName(isa) << ", " << n << " codes");
+      CHECK(SameBits(out.Values(), expected));
+    }
+  }
+}
+
 TEST_CASE("vector_ops: scale and add round each element once", "[vector_ops]") {
   Rng rng(4);
   for (size_t n : NastySizes()) {
@@ -243,7 +266,8 @@ TEST_CASE("vector_ops: the tables are complete and each is its own", "[vector_op
   for (Isa isa : KnownIsas()) {
     const VectorOps& ops = OpsFor(isa);
     INFO(ops.name);
-    CHECK((ops.half_to_float && ops.bfloat_to_float && ops.decode_codes && ops.unpack_codes));
+    CHECK((ops.half_to_float && ops.bfloat_to_float && ops.decode_codes && ops.look_up));
+    CHECK(ops.unpack_codes);
     CHECK((ops.rms_norm && ops.layer_norm && ops.rope && ops.softmax_numerators));
     CHECK((ops.silu_multiply && ops.gelu_multiply && ops.relu && ops.soft_cap));
     CHECK((ops.scale && ops.add && ops.subtract_scaled && ops.abs_max && ops.round_to_grid));

@@ -1,7 +1,9 @@
 #include "harness/quant/kv_scheme.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdint>
 
 #include "harness/base/half.h"
 #include "harness/base/rng.h"
