@@ -52,20 +52,6 @@ double Value(const DenseRows& w, size_t row, size_t col) {
   return static_cast<double>(static_cast<const float*>(w.data)[at]);
 }
 
-// A panel by the scalar kernels, which need no scratch.
-void MultiplyReference(const QuantizedInputs& x, const TiledMatrix& w, size_t panel,
-                       MatrixView<float> y) {
-  const QgemmWeights& plain = w.plain();
-  if (plain.form != CodeForm::kCodebook) {
-    const Qgemm gemm = {plain, x.plain(), y.data(), y.stride()};
-    return QgemmOpsFor(Isa::kScalar).multiply(gemm, panel, panel + 1, nullptr);
-  }
-  const MatrixView<const float> rows = x.by_position();
-  CodebookKernelsFor(Isa::kScalar)
-      .multiply({plain, w.levels(), rows.data(), rows.stride(), rows.rows(), y.data(), y.stride()},
-                panel, panel + 1, nullptr);
-}
-
 }  // namespace
 
 bool EqualsReference(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
@@ -84,13 +70,14 @@ bool EqualsReference(MatrixView<const float> x, const std::optional<ActivationFo
               nullptr, outliers);
   OutlierProduct product;
   product.Pack(sample.view(), w, outliers, Isa::kScalar);
-  Matrix<float> scratch;
+  Matrix<uint8_t> panel_scratch;
+  Matrix<float> outlier_scratch;
   const size_t panels = (w.rows() + kPanelRows - 1) / kPanelRows;
   for (const size_t panel : Drawn(panels, kPanels, rng)) {
     const size_t first = panel * kPanelRows, count = std::min(kPanelRows, w.rows() - first);
-    MultiplyReference(inputs, w, panel, expected.view());
+    MultiplyPanels(inputs, w, panel, panel + 1, expected.view(), panel_scratch, Isa::kScalar);
     if (!outliers.empty())
-      product.Add(w, outlier_weights, first, count, expected.view(), scratch, Isa::kScalar);
+      product.Add(w, outlier_weights, first, count, expected.view(), outlier_scratch, Isa::kScalar);
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (std::memcmp(expected.row(i) + first, y.row(tokens[i]) + first, count * sizeof(float)) !=
           0)

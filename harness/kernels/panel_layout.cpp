@@ -64,8 +64,7 @@ QgemmWeights PanelLayout(size_t rows, size_t cols, const WeightScheme& scheme) {
   w.steps = filled / w.step;
   w.last_steps = RoundUp(shape.Size(shape.cols - 1), w.step) / w.step;
   w.scales_at = RoundUp(RowTerms(w) * kPanelRows * static_cast<size_t>(w.bits) / 8, kAligned);
-  const size_t scale_bytes = w.wide_scales ? sizeof(float) : sizeof(uint16_t);
-  w.zeros_at = w.scales_at + w.groups * kPanelRows * scale_bytes;
+  w.zeros_at = w.scales_at + w.groups * kPanelRows * ScaleBytes(w);
   size_t end = w.zeros_at + (codebook ? 0 : w.groups * kPanelRows);
   if (scheme.format->zero == ZeroKind::kHalf) {
     w.rests_at = end = RoundUp(end, sizeof(float));

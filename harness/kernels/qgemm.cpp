@@ -88,6 +88,7 @@ void QuantizedInputs::Pack(MatrixView<const float> x, const std::optional<Activa
     QR_CHECK(outliers.empty());
     return Order(x, format, w, team);
   }
+  QR_CHECK(!format || format->HasIntegerProducts());
   const QgemmOps& ops = QgemmOpsFor(isa);
   const size_t tokens = x.rows(), digits = format ? 1 : kMaxDigits, rows = tokens * digits;
   inputs_ = {.values = Grown(values_, rows * RowTerms(plain)),
@@ -126,18 +127,23 @@ void MultiplyQuantized(const QuantizedInputs& x, const TiledMatrix& w, size_t fi
   QR_CHECK_LE(first + count, w.rows());
   QR_CHECK_EQ(first % kQgemmTile, 0u);
   QR_CHECK(count % kQgemmTile == 0 || first + count == w.rows());
-  const size_t begin = first / kPanelRows, end = (first + count + kPanelRows - 1) / kPanelRows;
+  const size_t end = (first + count + kPanelRows - 1) / kPanelRows;
+  MultiplyPanels(x, w, first / kPanelRows, end, y, scratch, isa);
+}
+
+void MultiplyPanels(const QuantizedInputs& x, const TiledMatrix& w, size_t first, size_t end,
+                    MatrixView<float> y, Matrix<uint8_t>& scratch, Isa isa) {
   if (w.plain().form == CodeForm::kCodebook) {
     const CodebookKernels& kernels = CodebookKernelsFor(isa);
     const MatrixView<const float> rows = x.by_position();
     kernels.multiply(
         {w.plain(), w.levels(), rows.data(), rows.stride(), rows.rows(), y.data(), y.stride()},
-        begin, end, Grown(scratch, kernels.scratch_bytes));
+        first, end, Grown(scratch, kernels.scratch_bytes));
     return;
   }
   const QgemmOps& ops = QgemmOpsFor(isa);
   const Qgemm gemm = {w.plain(), x.plain(), y.data(), y.stride()};
-  ops.multiply(gemm, begin, end, Grown(scratch, ops.scratch_bytes(gemm)));
+  ops.multiply(gemm, first, end, Grown(scratch, ops.scratch_bytes(gemm)));
 }
 
 }  // namespace quantref

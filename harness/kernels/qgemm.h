@@ -27,7 +27,8 @@ namespace quantref {
 class QuantizedInputs {
  public:
   // x (T, in) for products with W (out, in). format: nullopt for FP32 activations. outliers:
-  // channels of x, ascending, that are left out as the format's rule says (outlier_product.h).
+  // channels of x, ascending, that are left out as the format's rule says (outlier_product.h). The
+  // format has integer products unless the matrix is a codebook, which leaves no channels out.
   void Pack(MatrixView<const float> x, const std::optional<ActivationFormat>& format,
             const TiledMatrix& w, Isa isa = ActiveIsa(), Team* team = nullptr,
             std::span<const uint32_t> outliers = {});
@@ -53,6 +54,10 @@ class QuantizedInputs {
 inline constexpr size_t kQgemmTile = 32;
 void MultiplyQuantized(const QuantizedInputs& x, const TiledMatrix& w, size_t first, size_t count,
                        MatrixView<float> y, Matrix<uint8_t>& scratch, Isa isa = ActiveIsa());
+
+// The same of panels [first, end), kPanelRows outputs each, whatever tiles they are of; unchecked.
+void MultiplyPanels(const QuantizedInputs& x, const TiledMatrix& w, size_t first, size_t end,
+                    MatrixView<float> y, Matrix<uint8_t>& scratch, Isa isa);
 
 const QgemmOps& QgemmOpsFor(Isa isa);
 const CodebookKernels& CodebookKernelsFor(Isa isa);  // AVX-512 and AMX: AVX2's

@@ -19,11 +19,6 @@ constexpr size_t kInputBytes = 1 << 18;  // of activations that stay in the L2 c
 constexpr size_t kAhead = 4096;          // bytes that are asked for before they are needed
 constexpr size_t kGroupsAhead = 8;
 
-// How codes are stored and what they stand for: as a template's argument the bits of kPlain, or
-// this of kLooked.
-constexpr int kLookedCodes = -4;
-constexpr int BitsOf(int codes) { return codes == kLookedCodes ? 4 : codes; }
-
 // Panels side by side for so many rows: as many sums as fit the registers. One row reads four
 // streams of memory in step, which one thread gets faster than one.
 constexpr size_t kPanelsFor[kMostRows + 1] = {0, 4, 2, 1, 1};
@@ -188,10 +183,6 @@ inline void SumGroup(const QgemmWeights& w, const Tile& tile, size_t g, __m256i*
       }
     }
   }
-}
-
-inline size_t ScaleBytes(const QgemmWeights& w) {
-  return w.wide_scales ? sizeof(float) : sizeof(uint16_t);
 }
 
 // Asks for the scales and zero points of a group to come: they lie apart from the codes.

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "harness/kernels/qgemm_kernels.h"
+#include "harness/kernels/qgemm_rows.h"
 
 // What the AVX-512 and AMX kernels share. Only files compiled for AVX-512 include this; its
 // functions are static, so that no other file can be given a copy of them.
@@ -27,11 +27,6 @@ static inline __mmask16 FirstOf(size_t n) {
 }
 
 inline constexpr size_t kRowBytes = 64;  // of a block's unpacked codes
-
-// How codes are stored and what they stand for: as a template's argument the bits of kPlain, or
-// this of kLooked.
-static constexpr int kLookedCodes = -4;
-static constexpr int BitsOf(int codes) { return codes == kLookedCodes ? 4 : codes; }
 
 static inline __m512i LookUpOf(const QgemmWeights& w) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.look_up)));
@@ -55,10 +50,6 @@ static inline __m512i CodesOf(const uint8_t* block, size_t r, __m512i look_up) {
   const __m512i third = _mm512_load_si512(block + 2 * kRowBytes);
   const __mmask64 set = _mm512_test_epi8_mask(third, _mm512_set1_epi8(static_cast<char>(1 << r)));
   return _mm512_or_si512(low, _mm512_maskz_set1_epi8(set, 4));
-}
-
-static inline size_t ScaleBytes(const QgemmWeights& w) {
-  return w.wide_scales ? sizeof(float) : sizeof(uint16_t);
 }
 
 static inline __m512 GroupScales(const QgemmWeights& w, const uint8_t* panel, size_t group) {

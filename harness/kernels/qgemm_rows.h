@@ -2,12 +2,22 @@
 
 #include "harness/kernels/qgemm_kernels.h"
 
-// Where groups end and rows of activations lie. Included by files compiled for other instruction
-// sets; its functions are static, so that no other file can be given a copy of them.
+// How codes and scales are stored, where groups end and rows of activations lie. Included by files
+// compiled for other instruction sets; its functions are static, so that no other file can be given
+// a copy of them.
 
 namespace quantref {
 
 static inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+// How codes are stored and what they stand for: as a template's argument the bits of kPlain, or
+// this of kLooked.
+inline constexpr int kLookedCodes = -4;
+static constexpr int BitsOf(int codes) { return codes == kLookedCodes ? 4 : codes; }
+
+static inline size_t ScaleBytes(const QgemmWeights& w) {
+  return w.wide_scales ? sizeof(float) : sizeof(uint16_t);
+}
 
 // Inputs of a group, and its steps. Only the last group is shorter than others, so all of them
 // begin where steps * step inputs each put them.
