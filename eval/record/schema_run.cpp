@@ -86,8 +86,8 @@ const Rows& MethodRows() {
        "the cell's label: its method, unless the config gives it another; of the reference what "
        "its weights are: `fp16`, `bf16`, `fp32`, or several joined with `+` where matrices differ. "
        "Older records call every reference `fp16`; it is the same cell. A method whose `keep` and "
-       "`overrides` leave no matrix to quantize is the reference: it has no cell, and the run says "
-       "so"},
+       "`overrides` leave no matrix to quantize, and that trains nothing and rounds no cache, is the "
+       "reference: it has no cell, and the run says so"},
       {"scheme", kMap, kOptional, "",
        "what the weights were quantized to; absent for the reference, and where they were not. Its "
        "keys mean what they mean in a config"},
@@ -109,7 +109,8 @@ const Rows& MethodRows() {
       {"scheme.zero_in_range", kFlag, kOptional, "",
        "of asymmetric codes: 0 is always within their range"},
       {"activations", kText, kOptional, "",
-       "`none`, or how the inputs of quantized matrices are rounded; absent for the reference"},
+       "`none`, or how the inputs of quantized matrices are rounded; absent for the reference and "
+       "for `full`"},
       {"activations_path", kText, kOptional, "",
        "of rounded ones: `kernel`: their codes are multiplied in integers (but in "
        "`simulated_linears`); `simulated`: they are rounded to the values that codes stand for, "
