@@ -90,7 +90,7 @@ TEST_CASE(
   CHECK(full["accuracy"]["kl_mean"].get<double>() > 1e-3);
 }
 
-TEST_CASE("run_eval: a trained cell has the same bits for any number of threads, and is kept") {
+TEST_CASE("run_eval: a trained cell has the same bits for any number of threads") {
   const RunEvalLab one, three;
   REQUIRE(Train(one, "awq+gptq+qat, full", ", loss: ce", {"--threads", "1"}).exit_code == 0);
   REQUIRE(Train(three, "awq+gptq+qat, full", ", loss: ce", {"--threads", "3"}).exit_code == 0);
@@ -163,6 +163,8 @@ TEST_CASE("run_eval: what cannot be trained, or on which text, is refused by nam
           "qat trains what is rounded, and no matrix is");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.warmup=25"}), "fewer than the 25 steps");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.lr=1e6"}), "finetune.lr");
+  refused(Train(lab, "rtn+qat", "", {"--set", "finetune.steps=600000"}),
+          "expected up to 1048576 windows of training, found 600000 steps of 2");
 }
 
 }  // namespace

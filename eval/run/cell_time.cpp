@@ -74,19 +74,19 @@ double CellTime::HeadToken(bool kernels) const {
 
 double CellTime::Attention(size_t layer, size_t tokens) const {
   const AttentionShape shape = AttentionOf(config_, layer);
-  // Rounding keys and values, and decoding them tile by tile.
-  constexpr double kRoundedCache = 1.25;
-  const double cache = load_ != nullptr && load_->kv_cache ? kRoundedCache : 1;
-  return cache * AsDouble(shape.heads) * KeyPairs(shape.window, tokens) * rates_.Pair();
+  return AsDouble(shape.heads) * KeyPairs(shape.window, tokens) * rates_.Pair();
 }
 
+// Where a cache is rounded it is here alone: neither calibration nor training sees it.
 double CellTime::Forward(size_t tokens, bool kernels) const {
+  constexpr double kRoundedCache = 1.25;  // rounding, and decoding tile by tile
+  const double cache = load_ != nullptr && load_->kv_cache ? kRoundedCache : 1;
   double token = 0, attention = 0;
   for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
     token += load_ == nullptr ? rates_.BlockToken() : BlockToken(Block(layer), kernels);
     attention += Attention(layer, tokens);
   }
-  return AsDouble(tokens) * token + attention;
+  return AsDouble(tokens) * token + cache * attention;
 }
 
 double CellTime::Measure(std::span<const Window> windows, bool compare) const {
@@ -263,11 +263,11 @@ double CellTime::Train() const {
   if (load_ == nullptr || !load_->training) return 0;
   const TrainSpec& spec = *load_->training;
   const double reference = spec.loss == TrainingLoss::kKl ? 1 : 0;
-  const size_t length = std::min(spec.length, config_.context);
-  const double layers = AsDouble(config_.layers.size()), tokens = AsDouble(spec.batch * length);
+  const double layers = AsDouble(config_.layers.size());
+  const double tokens = AsDouble(spec.batch * spec.length);
   double attention = 0;
   for (size_t layer = 0; layer < config_.layers.size(); ++layer)
-    attention += Attention(layer, length);
+    attention += Attention(layer, spec.length);
   const double token = (4 + reference) * layers * rates_.BlockToken() +
                        (2 + reference) * rates_.Head() + rates_.Compare();
   const double step = tokens * token + (4.5 + reference) * AsDouble(spec.batch) * attention;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/group_train.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {
@@ -33,7 +34,7 @@ std::vector<CellLoad> Loads(const Pass& pass) {
     load.weight_bytes = PlannedBytes(cell.shape, cell.plan, cell.config->path.kernels) +
                         static_cast<double>(OutlierWeightBytes(cell.plan, cell.spec->activations));
     if (!cell.method.model_transforms.empty()) load.weight_bytes += ReshapedBytes(cell.plan);
-    if (cell.training != nullptr) load.training = cell.spec->TrainedBy(cell.config->finetune);
+    if (cell.training != nullptr) load.training = TrainingOf(cell);
     if (cell.calibration != nullptr) {
       const CalibrationData& data = cell.calibration->data;
       load.needs = cell.method.Needs(cell.plan);

@@ -87,6 +87,12 @@ QuantizedModel RoundTrained(const GroupContext& group, const GroupCell& cell,
 
 }  // namespace
 
+TrainSpec TrainingOf(const GroupCell& cell) {
+  TrainSpec spec = cell.spec->TrainedBy(cell.config->finetune);
+  spec.length = cell.training->length;
+  return spec;
+}
+
 bool BeginsQuantized(const GroupCell& cell) {
   if (cell.spec->training == Training::kFull || cell.goes_on) return false;
   const auto other = [](const PlannedLinear& linear) {
@@ -99,6 +105,13 @@ bool BeginsQuantized(const GroupCell& cell) {
 void CheckTrains(const GroupContext& group, const GroupCell& cell) {
   CheckTrainable(group.model->config);
   CheckTrainedPlan(cell.plan);
+  constexpr size_t kMostTrainingWindows = size_t{1} << 20;  // all are drawn before the first step
+  const TrainSpec& spec = cell.config->finetune.train;
+  if (spec.steps * spec.batch > kMostTrainingWindows) {
+    throw Error(fmt::format("expected up to {} windows of training, found {} steps of {}",
+                            kMostTrainingWindows, spec.steps, spec.batch),
+                cell.label, "lower finetune.steps or finetune.batch");
+  }
   if (cell.spec->training != Training::kQat) return;
   if (!QuantizesAny(cell.plan)) {
     throw Error("qat trains what is rounded, and no matrix is", cell.label,
@@ -116,8 +129,7 @@ void TrainCell(const GroupContext& group, GroupCell& cell,
   const ModelWeights begin = BeginsQuantized(cell) ? StartOf(cell.quantized) : reference;
   QuantizeSeconds seconds = cell.quantized.seconds;
   cell.quantized = {};
-  TrainSpec spec = cell.spec->TrainedBy(cell.config->finetune);
-  spec.length = cell.training->length;
+  const TrainSpec spec = TrainingOf(cell);
   Team team(group.threads);
   std::vector<double> losses;
   ModelWeights trained;

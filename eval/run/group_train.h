@@ -5,8 +5,12 @@
 
 #include "eval/run/group_cell.h"
 #include "eval/run/group_context.h"
+#include "harness/train/trainer.h"
 
 namespace quantref {
+
+// How a cell that is trained is: as its config says, on windows as long as its text has them.
+TrainSpec TrainingOf(const GroupCell& cell);
 
 // Whether the cell's training begins with what its method makes of the weights, and neither with
 // the reference's own nor with a checkpoint.

@@ -33,6 +33,16 @@ constexpr std::string_view kMagicOfCells = "QRCELL02";
 constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 
+std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
+  std::string text = OriginText(group) + cell.label + "\n" +
+                     OwnConfigText(cell.config->ResolvedForScores(), cell.spec->label) + "\n";
+  if (const CalibrationSet* set = cell.calibration)
+    text += set->TokenSha256(set->data.samples.size());
+  if (const CalibrationSet* set = cell.training)
+    text += "\n" + set->TokenSha256(set->data.samples.size());
+  return Sha256Hex(text);
+}
+
 fs::path FileOf(const GroupContext& group, const GroupCell& cell) {
   return group.options.out /
          fmt::format("{}{}{}", kCellStart, cell.kept_key.substr(0, kNameSize), kCellEnd);
@@ -113,16 +123,6 @@ void ForFiles(const fs::path& folder, std::string_view start, std::string_view e
 
 }  // namespace
 
-std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
-  std::string text = OriginText(group) + cell.label + "\n" +
-                     OwnConfigText(cell.config->ResolvedForScores(), cell.spec->label) + "\n";
-  if (const CalibrationSet* set = cell.calibration)
-    text += set->TokenSha256(set->data.samples.size());
-  if (const CalibrationSet* set = cell.training)
-    text += "\n" + set->TokenSha256(set->data.samples.size());
-  return Sha256Hex(text);
-}
-
 void NameKept(const GroupContext& group, std::vector<GroupCell>& cells) {
   for (GroupCell& cell : cells) {
     // Losing others would cost no more than a moment.
@@ -176,6 +176,7 @@ bool KeepCell(const GroupContext& group, GroupCell& cell) {
 void RemoveKept(const GroupContext& group, const Pass& cells) noexcept {
   for (const GroupCell& cell : cells) {
     std::error_code ignored;
+    if (cell.training != nullptr) TrainingCheckpoint(group, cell).Remove();
     if (cell.kept == nullptr) continue;
     const fs::path path = FileOf(group, cell);
     if (LeadsTo(path, cell.kept->file())) fs::remove(path, ignored);

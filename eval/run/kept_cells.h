@@ -14,10 +14,8 @@ namespace quantref {
 // all that its weights depend on: program, checkpoint, config but for other cells' methods,
 // calibration tokens, ISA. A file is its run's alone, by a lock, for as long as the run is alive.
 
-// SHA-256 of all that.
-std::string KeyOfCell(const GroupContext& group, const GroupCell& cell);
-
-// Gives keys to the cells that are kept: those that are quantized on a calibration text, or trained.
+// Gives keys, SHA-256 of all that, to the cells that are kept: those that are quantized on a
+// calibration text, or trained.
 void NameKept(const GroupContext& group, std::vector<GroupCell>& cells);
 
 // Puts what an earlier run kept of the cell into it, where this run is to go on with one. False
@@ -31,6 +29,7 @@ bool KeepCell(const GroupContext& group, GroupCell& cell);
 
 // Of cells whose records stand: those of this pass, and those that a run left behind which was
 // killed between records and this; but not where a journal is there, whose run may ask for them.
+// RemoveKept takes the pass's checkpoints of training with it.
 void RemoveKept(const GroupContext& group, const Pass& cells) noexcept;
 void RemoveLeftBehind(const GroupContext& group, const std::vector<GroupCell>& cells) noexcept;
 

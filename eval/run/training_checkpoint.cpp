@@ -5,7 +5,6 @@
 #include <string_view>
 #include <system_error>
 
-#include "eval/run/kept_cells.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
@@ -25,7 +24,7 @@ constexpr size_t kHexHash = 64;
 TrainingCheckpoint::TrainingCheckpoint(const GroupContext& group, const GroupCell& cell)
     : group_(group),
       name_(fmt::format("{} {}", cell.config->name, cell.label)),
-      key_(KeyOfCell(group, cell)),
+      key_(cell.kept_key),
       file_(group.options.out / fmt::format("{}{}.tmp", kCheckpointStart, key_.substr(0, 16))) {}
 
 std::string TrainingCheckpoint::Payload() const {
