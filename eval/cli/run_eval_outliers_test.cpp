@@ -72,10 +72,8 @@ TEST_CASE("run_eval: outlier channels are multiplied apart, counted and recorded
 }
 
 TEST_CASE("run_eval: products with outliers are timed, of models with random weights, too") {
-  constexpr char kSpec[] =
-      "throughput={standard_shapes: false, tokens: [1, 3], prefill: 16, decode: 4, repetitions: 2}";
   const RunEvalLab lab;
-  CheckDone(RunMixed(lab, {"--windows", "2", "--set", kSpec}));
+  CheckDone(RunMixed(lab, {"--windows", "2", "--set", testing::kQuickThroughput}));
   const RecordJson record = lab.Record("paper");
   CHECK(record["throughput"]["decode_tokens_s"].size() == 1);
   REQUIRE_FALSE(record["throughput"]["kernels"].empty());
@@ -85,7 +83,7 @@ TEST_CASE("run_eval: products with outliers are timed, of models with random wei
       lab / "synthetic.yaml",
       "name: synthetic\nmodel: {synthetic: tiny}\nquantize: {weights: {bits: 8, group: row, "
       "symmetric: true}, activations: {outlier_threshold: 6}, methods: [rtn]}\n" +
-          std::string(kSpec).replace(10, 1, ": ") + "\n");
+          std::string(testing::kQuickThroughput).replace(10, 1, ": ") + "\n");
   CheckDone(lab.Run({"synthetic.yaml", "--out", "random"}));
 }
 

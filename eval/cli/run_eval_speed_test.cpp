@@ -20,9 +20,6 @@ using testing::RunEvalLab;
 using testing::WriteFile;
 using Strings = std::vector<std::string>;
 
-constexpr char kTinySpec[] =
-    "throughput={standard_shapes: false, tokens: [1, 3], prefill: 16, decode: 4, repetitions: 2}";
-
 TEST_CASE("run_eval: accuracy goes through the kernels unless it is asked to be simulated") {
   const RunEvalLab kernel, simulated;
   CheckDone(kernel.Run({kernel.config()}));
@@ -91,7 +88,8 @@ TEST_CASE("run_eval: beyond the bound of the gap the run fails, with its records
 
 TEST_CASE("run_eval: throughput stands in table and record") {
   const RunEvalLab lab;
-  const ProcessResult result = lab.Run({lab.config(), "--set", kTinySpec, "--windows", "2"});
+  const ProcessResult result =
+      lab.Run({lab.config(), "--set", testing::kQuickThroughput, "--windows", "2"});
   CheckDone(result);
   for (const char* part : {"prefill tok/s", "decode tok/s", "speed: ", "cores free before",
                            "prefill of 16, decode of 4", "1 thread", "fp32",

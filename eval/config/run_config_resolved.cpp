@@ -108,7 +108,11 @@ class KeyWriter : public KeyVisitor {
 Json KvCacheJson(std::optional<KvScheme> scheme) {
   KeyWriter writer;
   VisitKvCache(writer, scheme);
-  return writer.Written().at("kv_cache");
+  Json json = writer.Written().at("kv_cache");
+  // There is no group then, and configs may not name one.
+  if (scheme && scheme->keys == KvReach::kHead && scheme->values == KvReach::kHead)
+    json.erase("group");
+  return json;
 }
 
 Json KnobsJson(const Knobs& knobs) {

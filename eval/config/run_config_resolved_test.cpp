@@ -182,6 +182,8 @@ TEST_CASE("config: the resolved text is a config that means the same") {
            "i, activations: {format: int}}, {method: rtn, label: f, activations: "
            "{format: fp8_e4m3, group: 64}}]}"),
        ReadConfigLine("quantize: {methods: [{method: rtn, label: kv, kv_cache: {bits: 2}}]}"),
+       ReadConfigLine("quantize: {kv_cache: {group: 32}, methods: [{method: rtn, label: heads, "
+                      "kv_cache: {keys: head, values: head}}]}"),
        ReadConfigLine(
            "quantize: {weights: none, kv_cache: {keys: token, group: row}, methods: [rtn, "
            "{method: gptq, label: g, weights: {bits: 3}, kv_cache: none}]}"),

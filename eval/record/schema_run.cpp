@@ -86,8 +86,8 @@ const Rows& MethodRows() {
        "the cell's label: its method, unless the config gives it another; of the reference what "
        "its weights are: `fp16`, `bf16`, `fp32`, or several joined with `+` where matrices differ. "
        "Older records call every reference `fp16`; it is the same cell. A method whose `keep` and "
-       "`overrides` leave no matrix to quantize, and that trains nothing and rounds no cache, is the "
-       "reference: it has no cell, and the run says so"},
+       "`overrides` leave no matrix to quantize, and that trains nothing and rounds no cache, is "
+       "the reference: it has no cell, and the run says so"},
       {"scheme", kMap, kOptional, "",
        "what the weights were quantized to; absent for the reference, and where they were not. Its "
        "keys mean what they mean in a config"},
@@ -116,12 +116,13 @@ const Rows& MethodRows() {
        "`simulated_linears`); `simulated`: they are rounded to the values that codes stand for, "
        "which are multiplied as FP32 activations are"},
       {"rotation", kMap, kOptional, "",
-       "of a method that changes the whole model (`quarot`), what is in it since; its knobs stand in "
-       "`config.resolved`"},
+       "of a method that changes the whole model (`quarot`), what is in it since; its knobs stand "
+       "in `config.resolved`"},
       {"rotation.head_untied", kFlag, kOptional, "",
        "`true`: embedding and head were one matrix and are two, each counted in the bits"},
       {"rotation.attention_order", kCount, kOptional, "",
-       "of the Hadamard matrices that what o_proj reads goes through in every forward; absent: none"},
+       "of the Hadamard matrices that what o_proj reads goes through in every forward; absent: "
+       "none"},
       {"rotation.mlp_order", kCount, kOptional, "", "the same before down_proj"},
       {"rotation.flops", kNumber, kWritten, "",
        "operations of these for one token, all blocks together; `throughput` times them with the "
@@ -193,14 +194,12 @@ const Rows& GapRows() {
       Stamped({"simulated_vs_kernel.failed", kFlag, kOptional, "",
                "`true` beyond either: the run ended with exit code 1", Role::kAsked},
               {'G', "GATE FAILED: kernels and decoded weights differ too much"}),
-      Shown(
-          {"effective_bits", kNumber, kWritten, "bits",
-           "stored per weight, scales and zero points included (and 8 bits a matrix whose scales "
-           "have a power of two, the FP32 numbers that scales are relative to, and the FP16 weights that "
-           "`outlier_weights: fp16` keeps), over the "
-           "blocks' matrices and whatever else was quantized; "
-           "kept matrices of the blocks count with their 16 or 32"},
-          {.name = "effective_bits", .header = "bits/weight", .digits = 3}),
+      Shown({"effective_bits", kNumber, kWritten, "bits",
+             "stored per weight, scales and zero points included (and 8 bits a matrix whose scales "
+             "have a power of two, the FP32 numbers that scales are relative to, and the FP16 "
+             "weights that `outlier_weights: fp16` keeps), over the blocks' matrices and whatever "
+             "else was quantized; kept matrices of the blocks count with their 16 or 32"},
+            {.name = "effective_bits", .header = "bits/weight", .digits = 3}),
       Shown({"model_effective_bits", kNumber, kWritten, "bits",
              "the same over every matrix of the model"},
             {.name = "model_effective_bits", .header = "bits/weight, whole model", .digits = 3}),

@@ -15,8 +15,8 @@ const Rows& Kernels() {
       {"throughput", kMap, kOptional, "", "absent where nothing was timed"},
       {"throughput.kernels", kMaps, kOptional, "", "products of activations with one matrix"},
       {"throughput.kernels[].op", kText, kRequired, "",
-       "`w4a16 g128 asym`, of other formats `nf4 a16 g64`; without codes `fp16`, `bf16` or `fp32`, as "
-       "the weights are"},
+       "`w4a16 g128 asym`, of other formats `nf4 a16 g64`; without codes `fp16`, `bf16` or `fp32`, "
+       "as the weights are"},
       {"throughput.kernels[].rows", kCount, kRequired, "", "of the matrix"},
       {"throughput.kernels[].cols", kCount, kRequired, "", "of the matrix"},
       {"throughput.kernels[].tokens", kCount, kRequired, "tokens", "of activations"},

@@ -1,3 +1,5 @@
+#include <string>
+
 #include "eval/record/schema_rows.h"
 
 namespace quantref {
@@ -59,15 +61,23 @@ const Rows& ProtocolRows() {
   return rows;
 }
 
-const Rows& CalibrationRows() {
-  static const Rows rows = {
-      {"calibration", kMap, kOptional, "", "absent where nothing was read"},
-      {"calibration.dataset", kText, kWritten, "", "as `dataset.name`", Role::kPlace},
-      {"calibration.split", kText, kOptional, "", "absent where there is none"},
-      {"calibration.sha256", kText, kWritten, "", "of the file"},
-      Stamped({"calibration.substituted_sample", kFlag, kOptional, "",
+// A section of samples, with the text that they were drawn from, and the section's other rows.
+Rows SampleRows(const std::string& section, const std::string& about, const Rows& rest) {
+  Rows rows = {
+      {section, kMap, kOptional, "", about},
+      {section + ".dataset", kText, kWritten, "", "as `dataset.name`", Role::kPlace},
+      {section + ".split", kText, kOptional, "", "absent where there is none"},
+      {section + ".sha256", kText, kWritten, "", "of the file"},
+      Stamped({section + ".substituted_sample", kFlag, kOptional, "",
                "`true` where the bundled text stood in"},
               kSampleStoodIn),
+  };
+  rows.insert(rows.end(), rest.begin(), rest.end());
+  return rows;
+}
+
+const Rows& CalibrationRows() {
+  static const Rows rows = {
       {"calibration.samples", kCount, kWritten, "",
        "that were read (of the layer report alone 4 at most)"},
       {"calibration.length", kCount, kWritten, "tokens", "of a sample"},
@@ -109,13 +119,6 @@ const Rows& CalibrationRows() {
 
 const Rows& FinetuneRows() {
   static const Rows rows = {
-      {"finetune", kMap, kOptional, "", "where the cell was trained"},
-      {"finetune.dataset", kText, kWritten, "", "as `dataset.name`", Role::kPlace},
-      {"finetune.split", kText, kOptional, "", "absent where there is none"},
-      {"finetune.sha256", kText, kWritten, "", "of the file"},
-      Stamped({"finetune.substituted_sample", kFlag, kOptional, "",
-               "`true` where the bundled text stood in"},
-              kSampleStoodIn),
       {"finetune.steps", kCount, kWritten, "", "of AdamW"},
       {"finetune.batch", kCount, kWritten, "", "windows a step"},
       {"finetune.length", kCount, kWritten, "tokens", "of a window"},
@@ -143,9 +146,12 @@ const Rows& FinetuneRows() {
 }  // namespace
 
 Rows TextFields() {
-  Rows all;
-  for (const Rows* part : {&TextRows(), &ProtocolRows(), &CalibrationRows(), &FinetuneRows()})
-    all.insert(all.end(), part->begin(), part->end());
+  Rows all = TextRows();
+  for (const Rows& part :
+       {ProtocolRows(),
+        SampleRows("calibration", "absent where nothing was read", CalibrationRows()),
+        SampleRows("finetune", "where the cell was trained", FinetuneRows())})
+    all.insert(all.end(), part.begin(), part.end());
   return all;
 }
 

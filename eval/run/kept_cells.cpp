@@ -215,8 +215,8 @@ std::string LeftBehindText(const GroupContext& group, const std::vector<GroupCel
   }
   if (bytes == 0) return "";
   return fmt::format(
-      "{:.1f} MB in {}/{{{},{}}}*{} are quantized cells of other runs: remove them where none is at "
-      "work or will be resumed\n",
+      "{:.1f} MB in {}/{{{},{}}}*{} are quantized cells of other runs: remove them where none is "
+      "at work or will be resumed\n",
       bytes / 1e6, group.options.out.string(), kCellStart, kCheckpointStart, kCellEnd);
 }
 

@@ -43,8 +43,8 @@ MeasuredOn PlannedOn(const GroupResult& group) {
 
 std::string UnquantizedText(const std::string& config, const std::string& method) {
   return fmt::format(
-      "{} of {} quantizes no matrix ('weights', 'keep' and 'overrides' leave all as they are): it is the "
-      "reference itself, and has no cell of its own\n",
+      "{} of {} quantizes no matrix ('weights', 'keep' and 'overrides' leave all as they are): it "
+      "is the reference itself, and has no cell of its own\n",
       method, config);
 }
 

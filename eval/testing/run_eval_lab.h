@@ -48,6 +48,10 @@ class RunEvalLab {
 // more.
 std::vector<std::string> SmokeArguments(size_t windows, const std::vector<std::string>& more = {});
 
+// Of --set: a stopwatch for moments.
+inline constexpr char kQuickThroughput[] =
+    "throughput={standard_shapes: false, tokens: [1, 3], prefill: 16, decode: 4, repetitions: 2}";
+
 // Fails the test where the program did not end well, and says what it wrote.
 void CheckDone(const ProcessResult& result);
 
