@@ -98,6 +98,9 @@ TEST_CASE("formats: what a format fixes is not asked otherwise") {
   scheme = FormatScheme("mxfp4");
   scheme.double_quant = true;
   CHECK_ERROR(CheckApplies(scheme, "w"), "double_quant quantizes FP32 scales", "mxfp4 are e8m0");
+  scheme = GroupScheme("float_zero", 64);
+  scheme.symmetric = true;
+  CHECK_ERROR(CheckApplies(scheme, "w"), "float_zero has zero points by definition");
   for (const WeightScheme& allowed : FormatSchemes(24)) CHECK_NOTHROW(CheckApplies(allowed, "w"));
 }
 

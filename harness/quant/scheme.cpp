@@ -73,6 +73,9 @@ void CheckApplies(const WeightScheme& scheme, const std::string& name) {
                             format.name, format.group, ReachName(scheme)),
                 name);
   }
+  if (scheme.symmetric && format.zero == ZeroKind::kHalf)
+    throw Error(fmt::format("{} has zero points by definition, found symmetric", format.name),
+                name);
   if (scheme.double_quant && !format.allows_double_quant()) {
     throw Error(fmt::format("double_quant quantizes FP32 scales, and those of {} are {}",
                             format.name, ScaleTypeName(format.scale)),
