@@ -2,19 +2,16 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdint>
-#include <filesystem>
 #include <limits>
 #include <map>
-#include <set>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/quant/affine.h"
-#include "harness/testing/testing.h"
+#include "harness/quant/format.h"
+#include "harness/quant/quant_testing.h"
 #include "quantizers/registry.h"
 #include "quantizers/statistics_testing.h"
 
@@ -27,6 +24,7 @@ namespace {
 using testing::CorrelatedInputs;
 using testing::CrossOf;
 using testing::FlagVariants;
+using testing::FormatSchemes;
 using testing::GramOf;
 using testing::OutputError;
 
@@ -77,33 +75,13 @@ std::vector<NastyMatrix> NastyMatrices() {
   return all;
 }
 
-bool Applies(const WeightScheme& scheme) {
-  try {
-    CheckApplies(scheme, "w");
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
-// Of the formats beside int, whatever they leave open.
+// Of the formats beside int; where they leave the bits open, of some.
 void AddOtherFormats(size_t group, std::vector<WeightScheme>& schemes) {
-  for (const NumberFormat* format : NumberFormats()) {
-    if (format == &kIntFormat) continue;
-    WeightScheme scheme = SchemeOf(*format);
-    if (!format->fixed_group) scheme.group = group;
-    const std::vector<int> bits =
-        format->bits() > 0 ? std::vector<int>{format->bits()} : std::vector<int>{2, 3, 8};
-    for (const int one : bits) {
-      scheme.bits = one;
-      for (const Granularity granularity :
-           {Granularity::kTensor, Granularity::kRow, Granularity::kColumn, Granularity::kGroup}) {
-        scheme.granularity = granularity;
-        for (const bool double_quant : {false, true}) {
-          scheme.double_quant = double_quant;
-          if (Applies(scheme)) schemes.push_back(scheme);
-        }
-      }
+  for (WeightScheme scheme : FormatSchemes(group)) {
+    const int own = scheme.format->bits();
+    for (const int bits : own > 0 ? std::vector<int>{own} : std::vector<int>{2, 3, 8}) {
+      scheme.bits = bits;
+      schemes.push_back(scheme);
     }
   }
 }
@@ -166,9 +144,8 @@ const std::vector<NastyInputs>& AllInputs(size_t channels) {
 }
 
 // Calls check(rounder, input) for every rounder, matrix and scheme that it supports, without
-// statistics; with each
-// kind of them for widths of 2, 4 and 8 bits; and with the first two kinds and each flag of the
-// rounder turned over for 3 bits.
+// statistics; with each kind of them for widths of 2, 4 and 8 bits; and with the first two kinds
+// and each flag of the rounder turned over for 3 bits.
 template <typename Check>
 void ForEachInput(Check check) {
   for (const Rounder* rounder : Rounders()) {
@@ -315,32 +292,14 @@ TEST_CASE("contract: the same input gives the same bits", "[contract]") {
   });
 }
 
-// The scheme, or one of the same reach in a format that the rounder supports.
+// The scheme, or one of its granularity in a format that the rounder supports.
 WeightScheme SupportedScheme(const Rounder& rounder, const WeightScheme& scheme) {
   if (rounder.Supports(scheme)) return scheme;
-  for (const NumberFormat* format : NumberFormats()) {
-    WeightScheme other = SchemeOf(*format);
-    other.granularity = scheme.granularity;
-    other.group = scheme.group;
-    if (Applies(other) && rounder.Supports(other)) return other;
+  for (const WeightScheme& other : FormatSchemes(scheme.group)) {
+    if (other.granularity == scheme.granularity && rounder.Supports(other)) return other;
   }
   FAIL(rounder.name() << " supports no format");
   return scheme;
-}
-
-TEST_CASE("contract: every method supports something, and says why not the rest", "[contract]") {
-  for (const Plugin* plugin : AllPlugins()) {
-    size_t supported = 0;
-    for (const WeightScheme& scheme : Schemes(48)) {
-      const std::string why = plugin->WhyNot(scheme);
-      INFO(plugin->name() << ", " << SchemeName(scheme) << ": " << why);
-      CHECK(plugin->Supports(scheme) == why.empty());
-      CHECK(why.find('\n') == why.npos);
-      supported += why.empty();
-    }
-    INFO(plugin->name());
-    CHECK(supported > 0);
-  }
 }
 
 TEST_CASE("contract: threads may share a rounder", "[contract]") {
@@ -394,68 +353,6 @@ TEST_CASE("contract: rows may lie apart in memory, and the name does not matter"
     apart.name = "lm_head";
     CHECK(rounder.Round(apart).packed.Sha256() == rounder.Round(input).packed.Sha256());
   });
-}
-
-void CheckKnobs(const Plugin& plugin) {
-  std::set<std::string_view> names;
-  for (const Knob& knob : plugin.knobs()) {
-    INFO("knob " << knob.name);
-    CHECK(names.insert(knob.name).second);
-    CHECK_FALSE(knob.name.empty());
-    CHECK_FALSE(knob.about.empty());
-    CHECK(knob.otherwise >= knob.least);
-    CHECK(knob.otherwise <= knob.most);
-    if (knob.kind != Knob::Kind::kReal) CHECK(knob.otherwise == std::floor(knob.otherwise));
-    if (knob.kind != Knob::Kind::kFlag) continue;
-    CHECK(knob.least == 0);
-    CHECK(knob.most == 1);
-  }
-}
-
-TEST_CASE("contract: the registry's names and knobs", "[contract]") {
-  REQUIRE_FALSE(Rounders().empty());
-  std::set<std::string_view> names;
-  for (const Plugin* plugin : AllPlugins()) {
-    const std::string_view name = plugin->name();
-    INFO(name);
-    CHECK(names.insert(name).second);
-    CHECK_FALSE(name.empty());
-    // '+' and ',' join methods in configs and on the command line.
-    CHECK(name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == name.npos);
-    CHECK_FALSE(plugin->summary().empty());
-    CHECK(plugin->summary().find('\n') == std::string_view::npos);
-    CheckKnobs(*plugin);
-  }
-  for (const Rounder* rounder : Rounders()) CHECK(FindRounder(rounder->name()) == rounder);
-  for (const Transform* transform : Transforms()) {
-    CHECK(FindTransform(transform->name()) == transform);
-  }
-  CHECK(FindRounder("nothing") == nullptr);
-  CHECK(FindRounder("") == nullptr);
-  CHECK(FindTransform("rtn") == nullptr);
-}
-
-// A header is that of a plugin, by name, or a part of one: "gptq.h", "gptq_solver.h".
-TEST_CASE("contract: no header of this folder is missing in the registry", "[contract]") {
-  std::set<std::string> stems;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(testing::SourceDir() / "quantizers")) {
-    const std::string stem = entry.path().stem().string();
-    if (entry.path().extension() != ".h" || stem == "registry") continue;
-    if (stem.ends_with("_testing")) continue;  // what tests share
-    stems.insert(stem);
-    INFO(stem << ".h: its plugin is named after it and belongs into registry.cpp");
-    bool known = false;
-    for (const Plugin* plugin : AllPlugins()) {
-      const std::string name(plugin->name());
-      known |= stem == name || stem.starts_with(name + "_");
-    }
-    CHECK(known);
-  }
-  for (const Plugin* plugin : AllPlugins()) {
-    INFO(plugin->name());
-    CHECK(stems.contains(std::string(plugin->name())));
-  }
 }
 
 }  // namespace
