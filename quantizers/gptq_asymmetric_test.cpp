@@ -1,7 +1,8 @@
 #include <catch2/catch.hpp>
-#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
 
-#include "harness/quant/grid.h"
 #include "quantizers/gptq.h"
 #include "quantizers/gptq_solver.h"
 #include "quantizers/statistics_testing.h"

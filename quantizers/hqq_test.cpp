@@ -1,11 +1,16 @@
 #include "quantizers/hqq.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "harness/base/half.h"
+#include "harness/quant/format.h"
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "quantizers/registry.h"

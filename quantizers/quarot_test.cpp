@@ -1,14 +1,21 @@
 #include "quantizers/quarot.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <cstring>
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "harness/method/kept_model.h"
 #include "harness/method/quantize_model.h"
 #include "harness/method/reshape_model.h"
 #include "harness/model/families_testing.h"
-#include "harness/testing/tiny_model.h"
+#include "harness/model/model_testing.h"
+#include "harness/model/plan_model.h"
+#include "harness/model/transformer.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -16,6 +23,7 @@ namespace {
 
 using testing::GoldenModel;
 using testing::GoldenModels;
+using testing::LargestDifference;
 
 Knobs RotationKnobs(std::initializer_list<std::pair<const char*, double>> values = {}) {
   Knobs knobs(QuaRot().knobs());
@@ -33,15 +41,6 @@ Matrix<float> RotatedLogits(const ModelConfig& config, const ModelWeights& weigh
   return logits;
 }
 
-double LargestChange(const Matrix<float>& a, const Matrix<float>& b) {
-  double largest = 0;
-  for (size_t i = 0; i < a.rows() * a.cols(); ++i) {
-    const double difference = static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i]);
-    largest = std::max(largest, std::fabs(difference));
-  }
-  return largest;
-}
-
 // A LLaMA with a tied head.
 const GoldenModel& TiedGolden() {
   for (const GoldenModel& golden : GoldenModels()) {
@@ -57,8 +56,8 @@ double ChangeOfLogits(const GoldenModel& golden, const Knobs& knobs) {
   ModelWeights rotated = golden.weights;
   quarot.Apply(golden.config, knobs, 2, rotated);
   const ModelConfig after = quarot.Reshape(golden.config, knobs);
-  return LargestChange(RotatedLogits(golden.config, golden.weights, golden.ids),
-                       RotatedLogits(after, rotated, golden.ids));
+  return LargestDifference(RotatedLogits(golden.config, golden.weights, golden.ids).view(),
+                           RotatedLogits(after, rotated, golden.ids).view());
 }
 
 TEST_CASE("quarot: the logits of every family stay the same", "[quarot]") {
@@ -98,7 +97,8 @@ TEST_CASE("quarot: every matrix of the model changes, and the seed says how", "[
   REQUIRE(before.size() == after.size());
   for (size_t i = 0; i < before.size(); ++i) {
     INFO(before[i]->name);
-    CHECK(LargestChange(before[i]->weight.Decode(), after[i]->weight.Decode()) > 1e-3);
+    CHECK(LargestDifference(before[i]->weight.Decode().view(), after[i]->weight.Decode().view()) >
+          1e-3);
   }
   for (const BlockWeights& block : once.blocks) {
     for (const NormIndex norm : {kAttentionNorm, kMlpNorm})
@@ -218,7 +218,8 @@ TEST_CASE("quarot: composes with transforms and rounders on every family", "[qua
       for (const char* rounder : {"rtn", "gptq"}) {
         INFO(golden.name << ": quarot+" << transform << "+" << rounder);
         const RotatedRun run = QuantizeRotated(golden, RotatedMethod(transform, rounder), spec);
-        CHECK(LargestChange(expected, RotatedLogits(run.shape, run.model.weights, golden.ids)) <
+        CHECK(LargestDifference(expected.view(),
+                                RotatedLogits(run.shape, run.model.weights, golden.ids).view()) <
               0.1 * largest);
       }
     }
@@ -263,8 +264,8 @@ TEST_CASE("quarot: a rotated cell is kept for a run that goes on", "[quarot]") {
     const auto read = ReadModel(bytes, golden.weights, run.plan, 1);
     REQUIRE(read);
     CHECK(HashQuantized(read->weights) == HashQuantized(run.model.weights));
-    CHECK(LargestChange(RotatedLogits(run.shape, run.model.weights, golden.ids),
-                        RotatedLogits(run.shape, read->weights, golden.ids)) == 0);
+    CHECK(LargestDifference(RotatedLogits(run.shape, run.model.weights, golden.ids).view(),
+                            RotatedLogits(run.shape, read->weights, golden.ids).view()) == 0);
     ++kept;
   }
   CHECK(kept > 5);
@@ -309,17 +310,10 @@ TEST_CASE("quarot: the cache and chunks agree with the whole window", "[quarot]"
   Workspace work;
   KvCache cache(config, golden.ids.size());
   const Matrix<float> whole = model.Hidden(golden.ids, work);
-  Matrix<float> last(1, config.hidden);
-  for (size_t t = 0; t < golden.ids.size(); ++t) {
-    const auto row = model.Extend(std::span(golden.ids).subspan(t, 1), cache, work);
-    std::copy_n(row.row(0), config.hidden, last.data());
-  }
-  double largest = 0;
-  for (size_t c = 0; c < config.hidden; ++c) {
-    const float difference = last(0, c) - whole(whole.rows() - 1, c);
-    largest = std::max(largest, std::fabs(static_cast<double>(difference)));
-  }
-  CHECK(largest < 1e-4);
+  MatrixView<const float> last;
+  for (size_t t = 0; t < golden.ids.size(); ++t)
+    last = model.Extend(std::span(golden.ids).subspan(t, 1), cache, work);
+  CHECK(LargestDifference(last, whole.view().Rows(whole.rows() - 1, 1)) < 1e-4);
   CHECK(config.ForwardFlops(10, 1) > golden.config.ForwardFlops(10, 1));
 }
 

@@ -13,6 +13,7 @@
 #include "harness/base/rng.h"
 #include "harness/kernels/isa.h"
 #include "harness/kernels/kernels_testing.h"
+#include "harness/testing/testing.h"
 
 namespace quantref {
 namespace {
@@ -102,7 +103,7 @@ void CheckAgainstDefinition(const Stored& w, const Floats& x, size_t tokens) {
         magnitude += std::fabs(static_cast<double>(row[i]) * static_cast<double>(input[i]));
       }
       const double error = std::fabs(static_cast<double>(expected.back()) - sum) / magnitude;
-      if (!(error <= worst)) worst = error;
+      testing::KeepWorst(error, worst);
     }
   }
   // in / 16 roundings of a lane and 4 of the fold, each of 2^-24 of at most the magnitude.

@@ -56,7 +56,7 @@ double WorstAttentionError(const AttentionShape& shape, MatrixView<const float> 
       const std::vector<double> expected = Attend(shape, q, k, v, t, head);
       for (size_t i = 0; i < shape.head_dim; ++i) {
         const double error = std::fabs(At(out, t, head * shape.head_dim + i) - expected[i]);
-        if (!(error <= worst)) worst = error;
+        testing::KeepWorst(error, worst);
       }
     }
   }

@@ -72,7 +72,7 @@ void CheckNear(const Transformer& model, MatrixView<const float> found,
     for (size_t c = 0; c < expected.cols(); ++c) {
       const double error =
           std::fabs(static_cast<double>(found(t, c)) - static_cast<double>(expected(t, c)));
-      if (!(error <= worst)) worst = error;
+      testing::KeepWorst(error, worst);
     }
   }
   CHECK(worst < 2e-5);

@@ -49,7 +49,7 @@ inline double LargestDifference(MatrixView<const float> a, MatrixView<const floa
     for (size_t c = 0; c < a.cols(); ++c) {
       const double difference =
           std::fabs(static_cast<double>(a(r, c)) - static_cast<double>(b(r, c)));
-      if (!(difference <= largest)) largest = difference;  // a NaN too
+      KeepWorst(difference, largest);
     }
   }
   return largest;

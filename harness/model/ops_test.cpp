@@ -53,7 +53,7 @@ double WorstLinearError(MatrixView<const float> x, const Matrix<float>& weights,
         magnitude += std::fabs(product);
       }
       const double error = std::fabs(At(y, t, o) - sum) / magnitude;
-      if (!(error <= worst)) worst = error;  // a NaN too
+      testing::KeepWorst(error, worst);
     }
   }
   return worst;

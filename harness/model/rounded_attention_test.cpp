@@ -62,7 +62,7 @@ struct CachedAttention {
         const std::vector<double> expected = Attend(t, h, rounded_k, keys, rounded_v, values);
         for (size_t i = 0; i < shape.head_dim; ++i) {
           const double error = std::fabs(At(out.view(), t, h * shape.head_dim + i) - expected[i]);
-          if (!(error <= worst)) worst = error;
+          testing::KeepWorst(error, worst);
         }
       }
     }
@@ -215,8 +215,8 @@ TEST_CASE("rounded attention: as PyTorch has it, token by token", "[kv_cache][go
     for (size_t i = 0; i < of_case["queries"].size(); ++i) {
       const size_t t = of_case["queries"][i];
       for (size_t c = 0; c < dim; ++c)
-        worst = std::max(worst,
-                         std::fabs(At(out.view(), t, c) - of_case["outputs"][i][c].get<double>()));
+        testing::KeepWorst(std::fabs(At(out.view(), t, c) - of_case["outputs"][i][c].get<double>()),
+                           worst);
     }
     CHECK(worst < 4e-6);
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <filesystem>
 #include <initializer_list>
 #include <limits>
@@ -50,6 +51,12 @@ std::string ErrorMessage(F&& f) {
   }
   FAIL("expected a quantref::Error, but none was thrown");
   return {};
+}
+
+// worst = the larger of both; one that is not a number stays.
+template <typename Number>
+void KeepWorst(Number error, Number& worst) {
+  if (!(error <= worst) && !std::isnan(worst)) worst = error;
 }
 
 bool Contains(std::string_view text, std::string_view part);
