@@ -58,18 +58,22 @@ void FillReversed(MatrixView<const double> gram, const std::vector<double>& diag
 Matrix<float> Carried(const GptqAsymmetry& asymmetry, const GptqFactor& factor,
                       const Matrix<double>& inverse) {
   const size_t n = inverse.rows();
-  Matrix<double> upper(n, n), transposed(n, n), cross(n, n), product(n, n);
+  Matrix<double> upper(n, n), cross(n, n), product(n, n);
+  const auto u = [&](size_t j, size_t k) { return k < j ? 0 : inverse(n - 1 - j, n - 1 - k); };
   std::vector<double> alive(n, 1.0);
   for (const uint32_t dead : factor.dead) alive[dead] = 0;
   for (size_t j = 0; j < n; ++j) {
     for (size_t k = 0; k < n; ++k) {
-      upper(j, k) = transposed(k, j) = k < j ? 0 : inverse(n - 1 - j, n - 1 - k);
       const size_t column = factor.order[k];
       cross(j, k) = asymmetry.alpha * alive[column] * asymmetry.cross(factor.order[j], column);
+      upper(j, k) = u(k, j);  // U^T as yet
     }
   }
-  MultiplyDouble(cross.view(), transposed.view(), product.view());
-  for (size_t j = 0; j < n; ++j) std::fill_n(product.row(j), j + 1, 0.0);
+  MultiplyDouble(cross.view(), upper.view(), product.view());
+  for (size_t j = 0; j < n; ++j) {
+    std::fill_n(product.row(j), j + 1, 0.0);
+    for (size_t k = 0; k < n; ++k) upper(j, k) = u(j, k);
+  }
   MultiplyDouble(product.view(), upper.view(), cross.view());
   Matrix<float> carried(n, n);
   for (size_t j = 0; j < n; ++j) {

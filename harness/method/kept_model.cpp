@@ -266,18 +266,18 @@ LayerReport TakeReport(const std::vector<PlannedLinear>& plan, KeptReader& reade
 }
 
 void TakeNorms(ModelWeights& weights, KeptReader& reader) {
-  const auto take = [&](std::vector<float>& numbers) {
+  const auto take = [&](std::vector<float>& numbers, bool may_lack) {
     const size_t size = numbers.size();
     numbers = reader.Some<std::vector<float>>();
-    reader.Require(numbers.empty() || numbers.size() == size);  // a bias may be folded away
+    reader.Require(numbers.size() == size || (may_lack && numbers.empty()));
   };
+  // A bias may be folded away, a gain not.
   for (BlockWeights& block : weights.blocks) {
-    for (auto* vectors : {&block.norms, &block.norm_biases}) {
-      for (std::vector<float>& numbers : *vectors) take(numbers);
-    }
+    for (std::vector<float>& gain : block.norms) take(gain, false);
+    for (std::vector<float>& bias : block.norm_biases) take(bias, true);
   }
-  take(weights.final_norm);
-  take(weights.final_norm_bias);
+  take(weights.final_norm, false);
+  take(weights.final_norm_bias, true);
 }
 
 }  // namespace

@@ -186,7 +186,7 @@ TEST_CASE("kept_model: activations in groups and in other formats") {
   }
 }
 
-TEST_CASE("kept_model: biases of norms, which transforms divide, are kept") {
+TEST_CASE("kept_model: biases of norms, which transforms divide or fold away, are kept") {
   const std::filesystem::path folder = testing::SourceDir() / "harness/model/testdata/opt_f16";
   const ModelConfig config = ReadConfig(folder / "config.json");
   const ModelWeights weights =
@@ -196,11 +196,20 @@ TEST_CASE("kept_model: biases of norms, which transforms divide, are kept") {
   std::vector<float>& biases = model.weights.blocks[0].norm_biases[0];
   REQUIRE_FALSE(biases.empty());
   biases[1] += 2;
-  std::string bytes;
-  REQUIRE(WriteModel(weights, plan, model, [&](std::string_view piece) { bytes += piece; }));
-  const auto read = ReadModel(bytes, weights, plan, 1);
-  REQUIRE(read);
-  CHECK(read->weights.blocks[0].norm_biases == model.weights.blocks[0].norm_biases);
+  const auto read = [&] {
+    std::string bytes;
+    REQUIRE(WriteModel(weights, plan, model, [&](std::string_view piece) { bytes += piece; }));
+    return ReadModel(bytes, weights, plan, 1);
+  };
+  const auto divided = read();
+  REQUIRE(divided);
+  CHECK(divided->weights.blocks[0].norm_biases == model.weights.blocks[0].norm_biases);
+  biases.clear();
+  const auto folded = read();
+  REQUIRE(folded);
+  CHECK(folded->weights.blocks[0].norm_biases == model.weights.blocks[0].norm_biases);
+  model.weights.blocks[0].norms[0].clear();  // no transform leaves a norm without its gain
+  CHECK_FALSE(read());
 }
 
 TEST_CASE("kept_model: what is cut short, too long or of another plan is refused") {

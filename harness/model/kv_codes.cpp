@@ -44,7 +44,8 @@ struct Extremes {
   }
 };
 
-size_t RoundedUp(size_t n, size_t by) { return (n + by - 1) / by; }
+// How many parts of this size n has, the last one maybe shorter.
+size_t PartsOf(size_t n, size_t size) { return (n + size - 1) / size; }
 
 }  // namespace
 
@@ -62,21 +63,21 @@ KvCodes::KvCodes(const KvScheme& scheme, Side side, size_t heads, size_t dim, si
       heads_(heads),
       dim_(dim),
       capacity_(RoundUp(capacity, kKvBlock)),
-      panels_(RoundedUp(dim, kKvBlock)) {
+      panels_(PartsOf(dim, kKvBlock)) {
   const KvReach reach = side == Side::kKeys ? scheme.keys : scheme.values;
   const bool row = reach == KvReach::kToken && scheme.group == 0;
   span_ = reach == KvReach::kHead || row ? dim : std::min(scheme.group, dim);
-  groups_ = by_channel() ? heads * dim : row ? 1 : heads * RoundedUp(dim, span_);
+  groups_ = by_channel() ? heads * dim : row ? 1 : heads * PartsOf(dim, span_);
   const size_t blocks =
       side == Side::kKeys ? heads * capacity_ / kKvBlock * dim : heads * panels_ * capacity_;
   codes_.resize(blocks * BlockBytes(scheme.bits) + AttentionKernels::kPadding);
-  const size_t tokens = by_channel() ? RoundedUp(capacity_, scheme.group) : capacity_;
+  const size_t tokens = by_channel() ? PartsOf(capacity_, scheme.group) : capacity_;
   scales_.resize(tokens * groups_);
   if (!scheme.symmetric) minima_.resize(scales_.size());
 }
 
 size_t KvCodes::GroupOf(size_t head, size_t channel) const {
-  return groups_ == 1 ? 0 : head * RoundedUp(dim_, span_) + channel / span_;
+  return groups_ == 1 ? 0 : head * PartsOf(dim_, span_) + channel / span_;
 }
 
 // Keys' lie sixteen tokens side by side.
@@ -186,7 +187,7 @@ void KvCodes::Round(MatrixView<const float> rows, size_t first, size_t until, Te
   QR_CHECK_LE(until, first + rows.rows());
   QR_CHECK_LE(until, capacity_);
   const size_t step = by_channel() ? scheme_.group : kKvBlock;
-  const size_t begin = rounded_ / step, end = RoundedUp(until, step);
+  const size_t begin = rounded_ / step, end = PartsOf(until, step);
   RunOn(team, end - begin, [&](size_t i, size_t) {
     const size_t from = (begin + i) * step;
     if (by_channel()) return RoundGroup(rows.Rows(from - first, step), begin + i);

@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kElementsAtATime = size_t{1} << 15;
 
-// body(piece, parameter, first, count) for pieces of all parameters.
+// Elements [first, first + count) of a parameter.
 struct ParameterPiece {
   Parameter* parameter;
   size_t first, count;

@@ -43,6 +43,12 @@ void RmsNormBackward(MatrixView<const float> x, std::span<const float> gain, dou
   }
 }
 
+void SumRows(MatrixView<const float> parts, std::span<float> gain) {
+  QR_CHECK_EQ(parts.cols(), gain.size());
+  std::fill(gain.begin(), gain.end(), 0.0f);
+  for (size_t r = 0; r < parts.rows(); ++r) Ops().add(gain.data(), parts.row(r), gain.size());
+}
+
 RopeTable RotatedBack(const ModelConfig& config, size_t length) {
   RopeTable table(config, length);
   NegateSines(table.sines);

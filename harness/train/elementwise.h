@@ -16,6 +16,10 @@ namespace quantref {
 void RmsNormBackward(MatrixView<const float> x, std::span<const float> gain, double eps,
                      MatrixView<const float> dy, MatrixView<float> dx, std::span<float> dgain);
 
+// gain = the sum of the rows, in their order: of parts that tiles of tokens gave, the same whoever
+// made them.
+void SumRows(MatrixView<const float> parts, std::span<float> gain);
+
 // A rotation's gradient is rotated back: a table whose angles have the other sign, for ApplyRope.
 RopeTable RotatedBack(const ModelConfig& config, size_t length);
 

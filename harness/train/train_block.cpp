@@ -100,14 +100,6 @@ void MakeActivations(const BlockPass& pass, MatrixView<const float> h) {
   ToMlpHidden(pass, h);
 }
 
-// A norm's gain gets its gradient as the tiles' parts, summed in their order.
-void SumGain(const BlockPass& pass, std::span<float> gain) {
-  std::fill(gain.begin(), gain.end(), 0.0f);
-  const MatrixView<const float> parts = pass.work.gain_parts.view();
-  for (size_t tile = 0; tile < parts.rows(); ++tile)
-    Ops().add(gain.data(), parts.row(tile), gain.size());
-}
-
 std::span<float> GainPart(const BlockPass& pass, size_t first_token) {
   float* const part = pass.work.gain_parts.row(first_token / kTokenTile);
   std::fill_n(part, pass.config.hidden, 0.0f);
@@ -131,7 +123,7 @@ void MlpBackward(const BlockPass& pass, MatrixView<const float> dh, std::span<fl
                     tile(work.d_in), d_middle, GainPart(pass, first));
     LinearBackwardInput(d_middle, pass.values.weights[kO], tile(work.d_heads));
   });
-  SumGain(pass, gain);
+  SumRows(work.gain_parts.view(), gain);
 }
 
 void AttendBackward(const BlockPass& pass) {
@@ -178,7 +170,7 @@ void AttentionInputBackward(const BlockPass& pass, MatrixView<const float> h, Ma
     RmsNormBackward(h.Rows(first, count), pass.values.norms[kAttentionNorm], pass.config.rms_eps,
                     tile(work.d_in), dx, GainPart(pass, first));
   });
-  SumGain(pass, gain);
+  SumRows(work.gain_parts.view(), gain);
 }
 
 // A linear with what it read and the gradient of what it gave.

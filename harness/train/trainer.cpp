@@ -7,7 +7,6 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
-#include "harness/kernels/isa.h"
 #include "harness/model/layout.h"
 #include "harness/model/ops.h"
 #include "harness/model/plan_model.h"
@@ -199,9 +198,7 @@ double Trainer::BackwardHead(std::span<const uint32_t> ids) {
                     d_normed.Rows(first, count), dh.Rows(first, count),
                     {parts.row(first / kTokenTile), hidden});
   });
-  float* const d_gain = final_norm_.gradient.data();
-  std::fill_n(d_gain, hidden, 0.0f);
-  for (size_t tile = 0; tile < parts.rows(); ++tile) Ops().add(d_gain, parts.row(tile), hidden);
+  SumRows(parts.view(), {final_norm_.gradient.data(), hidden});
   return loss;
 }
 

@@ -45,7 +45,8 @@ class Trainer {
  public:
   // `reference`: what kKl compares with, and `start`: what is trained, of the same config; both are
   // copied where they change and share storage elsewhere. plan: of PlannableLinears; it may leave
-  // no matrix outside the blocks a scheme. Throws Error for what cannot be trained.
+  // no matrix outside the blocks a scheme. Config and plan must outlive the trainer. Throws Error
+  // for what cannot be trained.
   Trainer(const ModelConfig& config, const ModelWeights& reference, const ModelWeights& start,
           const std::vector<PlannedLinear>& plan, const TrainSpec& spec, Team* team,
           Trained trained = Trained::kBlocks);

@@ -139,8 +139,7 @@ def of_compressed_tensors():
 
 def grouped(w, granularity, group):
     rows, cols = w.shape
-    return w.reshape({"group": (rows * cols // (group or 1), group), "row": (rows, cols), "tensor": (1, rows * cols),
-                      "column": None}[granularity])
+    return w.reshape({"group": (rows * cols // (group or 1), group), "row": (rows, cols), "tensor": (1, rows * cols)}[granularity])
 
 
 def of_float8(name, granularity, group=None):
