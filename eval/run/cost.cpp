@@ -144,7 +144,7 @@ double StatisticsBytes(const ModelConfig& config, const CellLoad& load, size_t t
   const double batch = static_cast<double>(std::min(kSampleBatch, load.samples) * load.length);
   const double copies = transforms ? 2 : 1, products = gram + load.needs.cross;
   return copies * (4 * kept * channels + 8 * products * squares) + 4 * products * batch * channels +
-         (load.needs.gram ? 12 * squares / 2 : 0) + (load.needs.cross ? 20 * squares / 2 : 0) +
+         (load.needs.gram ? 12 * squares / 2 : 0) + (load.needs.cross ? 28 * squares / 2 : 0) +
          4 * widest * static_cast<double>(transforms ? threads + 1 : 2);
 }
 
