@@ -129,7 +129,6 @@ TEST_CASE("run_eval: a rounded cache, alone and beside weights", "[methods]") {
   const ProcessResult result = MeasureConfig(
       lab, Config("methods: [{method: rtn, label: kv8, kv_cache: {bits: 8}}, "
                   "{method: rtn, label: kv2, kv_cache: {bits: 2}}, "
-                  "{method: rtn, label: waits, kv_cache: {keys: token, residual: 4096}}, "
                   "{method: rtn, label: all, weights: {bits: 8, group: row}}, "
                   "{method: rtn, label: none, kv_cache: none, weights: {bits: 8, group: row}}], "
                   "weights: none, kv_cache: {bits: 4, group: 16}"));
@@ -140,7 +139,6 @@ TEST_CASE("run_eval: a rounded cache, alone and beside weights", "[methods]") {
   };
   CHECK(kl("kv8") > 0);
   CHECK(kl("kv8") < kl("kv2"));
-  CHECK(kl("waits") < 1e-9);
   CHECK(kl("none") < kl("all"));
   const RecordJson record = lab.Record("kv2");
   CHECK_FALSE(record.contains("scheme"));
@@ -156,6 +154,19 @@ TEST_CASE("run_eval: a rounded cache, alone and beside weights", "[methods]") {
   CHECK_FALSE(lab.Record("all")["simulated_vs_kernel"].contains("kl_mean_limit"));
   CHECK(lab.Record("none")["simulated_vs_kernel"].contains("kl_mean_limit"));
   CHECK(result.out.find("int8 row asym, kv4 channel/token g16") != std::string::npos);
+  CHECK(result.out.find("kv2: its cache of ") != std::string::npos);
+}
+
+TEST_CASE("run_eval: a cache that no window would see rounded is refused", "[methods]") {
+  const RunEvalLab lab;
+  for (const char* cache :
+       {"{keys: token, residual: 4096}", "{group: 4096}", "{group: 16, residual: 4096}"}) {
+    const ProcessResult result = MeasureConfig(
+        lab, Config(std::string("methods: [rtn], weights: none, kv_cache: ") + cache));
+    INFO(cache << ": " << result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(result.err.find("keys wait unrounded for 4,096 tokens") != std::string::npos);
+  }
 }
 
 TEST_CASE("run_eval: outliers break W8A8, SmoothQuant mends it", "[methods]") {

@@ -142,6 +142,17 @@ TEST_CASE("run_eval: a dry run prices training and trains nothing") {
   CHECK(lab.RecordFiles().empty());
 }
 
+TEST_CASE("run_eval: a cell that was trained on the text that is measured says so") {
+  const RunEvalLab lab;
+  const ProcessResult result = Train(lab, "full", "",
+                                     {"--set", "finetune.dataset=./text.txt", "--set",
+                                      "finetune.allow_overlap=true", "--set", "finetune.steps=2"});
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  CHECK(Contains(result.out, "trained on text.txt, 2 steps of 2 x 32 tokens"));
+  CHECK(Contains(result.out, "CONTAMINATED: trained on the text that is measured"));
+}
+
 TEST_CASE("run_eval: what cannot be trained, or on which text, is refused by name") {
   const RunEvalLab lab;
   const auto refused = [&](const ProcessResult& result, const char* part) {
@@ -155,6 +166,8 @@ TEST_CASE("run_eval: what cannot be trained, or on which text, is refused by nam
   refused(Train(lab, "qat+rtn"), "'qat' stands in 'qat+rtn' where it cannot");
   refused(Train(lab, "awq+full"), "'full' stands in 'awq+full' where it cannot");
   refused(Train(lab, "rtn+qat", "", {"--set", "quantize.activations.bits=8"}),
+          "training beside rounded activations");
+  refused(Train(lab, "full", "", {"--set", "quantize.activations.bits=8"}),
           "training beside rounded activations");
   refused(Train(lab, "rtn+qat", "", {"--set", "quantize.keep=[]"}),
           "embedding or head is quantized");

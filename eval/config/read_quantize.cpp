@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "eval/config/key_reader.h"
+#include "eval/config/parse_method.h"
 #include "eval/config/read_activations.h"
 #include "eval/config/sections.h"
 #include "eval/record/reference.h"
@@ -273,67 +274,6 @@ void ReadCell(YamlReader& yaml, CellConfig& cell) {
   ReadKnobs(yaml, cell);
 }
 
-// What changes the whole model comes first, and once.
-void CheckModelTransform(YamlReader& yaml, const std::string& key, const std::string& name,
-                         const CellConfig& cell) {
-  for (const std::string& before : cell.transforms) {
-    if (FindModelTransform(before) != nullptr && before != name) continue;
-    throw Error(fmt::format("'{}' changes the whole model: it comes first, and once", name),
-                yaml.Where(key), fmt::format("begin with it: {}+awq+gptq", name));
-  }
-  if (cell.training != Training::kNone)
-    throw Error(fmt::format("'{}' rotates on the way, which training does not pass back", name),
-                yaml.Where(key), "leave out +qat");
-}
-
-// Takes what trains off the end of a method; all of it where that rounds nothing.
-std::string TakeTraining(YamlReader& yaml, const std::string& key, const std::string& method,
-                         Training& training) {
-  const std::string behind = std::string("+") + kQatMethod;
-  if (method == kFullMethod) {
-    training = Training::kFull;
-    return "rtn";
-  }
-  if (method == kQatMethod)
-    throw Error("'qat' trains behind a method", yaml.Where(key), "rtn+qat, gptq+qat, awq+rtn+qat");
-  if (!method.ends_with(behind)) return method;
-  training = Training::kQat;
-  return method.substr(0, method.size() - behind.size());
-}
-
-// "a+b": transform a, then rounder b; a transform alone is followed by rtn. "a+b+qat" is trained
-// from there on.
-void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& whole,
-                 CellConfig& cell) {
-  cell.rounder = "rtn";
-  const std::string method = TakeTraining(yaml, key, whole, cell.training);
-  std::vector<std::string> known;
-  for (const Plugin* plugin : AllPlugins()) known.emplace_back(plugin->name());
-  known.insert(known.end(), {kQatMethod, kFullMethod});
-  for (size_t begin = 0; begin <= method.size();) {
-    const size_t end = std::min(method.find('+', begin), method.size());
-    const std::string part = method.substr(begin, end - begin);
-    if (FindModelTransform(part) != nullptr) {
-      CheckModelTransform(yaml, key, part, cell);
-      cell.transforms.push_back(part);
-    } else if (FindTransform(part) != nullptr) {
-      cell.transforms.push_back(part);
-    } else if (part == kQatMethod || part == kFullMethod) {
-      throw Error(fmt::format("'{}' stands in '{}' where it cannot", part, whole), yaml.Where(key),
-                  "qat is the last part, behind a rounder: gptq+qat; full stands alone");
-    } else if (FindRounder(part) == nullptr) {
-      throw Error(fmt::format("unknown method '{}'{}", part, DidYouMean(part, known)),
-                  yaml.Where(key), "fp16, the reference, is always measured and need not be named");
-    } else if (end < method.size()) {
-      throw Error(fmt::format("'{}' rounds, so it can only be the last of '{}'", part, method),
-                  yaml.Where(key), "transforms come first: smoothquant+gptq");
-    } else {
-      cell.rounder = part;
-    }
-    begin = end + 1;
-  }
-}
-
 void CheckLabel(YamlReader& yaml, const std::string& label) {
   const auto fits = [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) ||
@@ -343,6 +283,23 @@ void CheckLabel(YamlReader& yaml, const std::string& label) {
     yaml.Fail("label", "up to 60 letters, digits, '.', '_', '-', '+' or '='",
               "records are named after it");
   }
+}
+
+// An entry's own keys that its method does not read would look like a setting that costs nothing.
+void CheckOwnKeys(YamlReader& yaml, const CellConfig& cell, const std::string& method) {
+  const auto uses = [&](std::string_view name) {
+    const auto& before = cell.transforms;
+    return cell.rounder == name || std::find(before.begin(), before.end(), name) != before.end() ||
+           std::any_of(cell.quantize.overrides.begin(), cell.quantize.overrides.end(),
+                       [&](const SchemeOverride& entry) { return entry.method == name; });
+  };
+  for (const Plugin* plugin : AllPlugins()) {
+    const std::string name(plugin->name());
+    if (yaml.Has(name) && !uses(name))
+      yaml.Fail(name, fmt::format("nothing, as {} does not read it", method));
+  }
+  if (cell.training == Training::kFull && yaml.IsMap("weights"))
+    yaml.Fail("weights", "nothing, as full rounds no weights");
 }
 
 // An entry is a method's name, or a map with `method`, `label` and whatever differs from the
@@ -361,6 +318,7 @@ CellConfig ReadMethod(const YamlEntry& entry, YamlReader& section, const CellCon
   yaml.Set("label", cell.label);
   CheckLabel(yaml, cell.label);
   ReadCell(yaml, cell);
+  CheckOwnKeys(yaml, cell, method);
   yaml.RefuseUnknownKeys();
   return cell;
 }

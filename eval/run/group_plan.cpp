@@ -12,6 +12,7 @@
 #include "eval/run/kept_cells.h"
 #include "eval/run/texts.h"
 #include "eval/support/say.h"
+#include "eval/support/text_table.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
 #include "harness/kernels/gemm.h"
@@ -28,6 +29,17 @@ std::vector<PlannedLinear> PlanOf(const CellConfig& spec, const ModelConfig& con
   QuantizeSpec nothing;
   nothing.keep = {"*"};
   return PlanModel(nothing, config);
+}
+
+// A cache that holds all of the longest window unrounded would look like one that costs nothing.
+void CheckRounds(const KvScheme& scheme, size_t window, const std::string& label) {
+  const size_t waits =
+      scheme.keys == KvReach::kChannel ? std::max(scheme.residual, scheme.group) : scheme.residual;
+  if (waits < window) return;
+  throw Error(fmt::format("keys wait unrounded for {}, and windows have {}: they would never be "
+                          "rounded",
+                          Plural(waits, "token"), window),
+              label, "lower kv_cache.residual or kv_cache.group, or measure longer windows");
 }
 
 void PlanTraining(const RunConfig& config, const TestText& test, GroupContext& group,
@@ -52,6 +64,7 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
     Say("{}", UnquantizedText(config.name, spec.label));
     return {};
   }
+  if (spec.kv_cache) CheckRounds(*spec.kv_cache, group.LongestWindow(), spec.label);
   CheckSupports(cell.method, cell.plan, config.calibration.sequential);
   cell.calibrates = cell.method.Needs(cell.plan).Any();
   const std::vector<size_t>& seeds = config.calibration.seeds;

@@ -112,14 +112,13 @@ void CheckTrains(const GroupContext& group, const GroupCell& cell) {
                             kMostTrainingWindows, spec.steps, spec.batch),
                 cell.label, "lower finetune.steps or finetune.batch");
   }
-  if (cell.spec->training != Training::kQat) return;
-  if (!QuantizesAny(cell.plan)) {
-    throw Error("qat trains what is rounded, and no matrix is", cell.label,
-                "full trains the weights as they are");
-  }
   if (cell.spec->activations)
     throw Error("training beside rounded activations is not supported", cell.label,
                 "activations: none");
+  if (cell.spec->training == Training::kQat && !QuantizesAny(cell.plan)) {
+    throw Error("qat trains what is rounded, and no matrix is", cell.label,
+                "full trains the weights as they are");
+  }
 }
 
 void TrainCell(const GroupContext& group, GroupCell& cell,

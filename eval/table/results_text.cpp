@@ -69,13 +69,39 @@ std::string CalibrationLines(const Result& result) {
                      Joined(StampLines(fields, "calibration")));
 }
 
+// "trained on wikitext-2 train, 200 steps of 8 x 512 tokens", with its stamps; "" of other cells.
+std::string TrainingLines(const Result& result) {
+  const RecordFields fields = result.Fields();
+  if (!fields.Has("finetune.dataset")) return "";
+  const std::string text =
+      TextName(PublicName(fields.Text("finetune.dataset")), fields.TextOr("finetune.split", ""));
+  return fmt::format("trained on {}, {} of {} x {} tokens\n{}", text,
+                     Plural(fields.Count("finetune.steps"), "step"), fields.Count("finetune.batch"),
+                     fields.Count("finetune.length"), Joined(StampLines(fields, "finetune")));
+}
+
 // Of each different text once.
-std::string CalibrationLines(const Results& results) {
+std::string TextLines(const Results& results) {
   std::string text;
   std::set<std::string> told;
+  for (const auto& lines_of : {CalibrationLines, TrainingLines}) {
+    for (const Result& result : results) {
+      const std::string lines = lines_of(result);
+      if (told.insert(lines).second) text += lines;
+    }
+  }
+  return text;
+}
+
+// What the rounded caches take in memory: with what waits unrounded it is more than their codes.
+std::string CacheLines(const Results& results) {
+  std::string text;
   for (const Result& result : results) {
-    const std::string lines = CalibrationLines(result);
-    if (told.insert(lines).second) text += lines;
+    const RecordFields fields = result.Fields();
+    if (!fields.Has("kv_cache.bytes")) continue;
+    text += fmt::format("{}: its cache of {} takes {:.2f} times the bytes of FP16\n",
+                        result.Label(), Plural(fields.Count("kv_cache.tokens"), "token"),
+                        fields.Number("kv_cache.bytes") / fields.Number("kv_cache.fp16_bytes"));
   }
   return text;
 }
@@ -212,12 +238,12 @@ std::string ResultText(const Results& results, const TableView& view) {
   const std::string headline = speeds ? SpeedHeadline(results) : "";
   const std::string legend = speeds ? SpeedLegend(results) : "";
   const std::string above = synthetic ? AboveSynthetic(results)
-                                      : Headline(results.front()) + CalibrationLines(results) +
+                                      : Headline(results.front()) + TextLines(results) +
                                             CellLines(results, "simulated_vs_kernel") + headline;
   const std::string below = synthetic ? legend
                                       : BeyondLines(results) + CellLines(results, "layers") +
-                                            SpreadLines(results) + Legend(results) +
-                                            TimeLines(results) + legend;
+                                            SpreadLines(results) + CacheLines(results) +
+                                            Legend(results) + TimeLines(results) + legend;
   return "\n" + Wrapped(above, view.width) + "\n" + table.text + "\n" + Wrapped(below, view.width);
 }
 

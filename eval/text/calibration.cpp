@@ -100,10 +100,12 @@ CalibrationSet DrawCalibration(const CalibrationSamples& calibration, size_t see
   set.asked_length = calibration.length;
   set.data.sequential = calibration.sequential;
   set.text_tokens = stream.ids.size();
+  const char* const section = calibration.repeated ? "finetune" : "calibration";
   if (set.text_tokens < set.length) {
     throw Error(fmt::format("expected a text of at least one sample of {} tokens, found {}",
                             set.length, set.text_tokens),
-                "calibration: " + text.path.string(), "lower calibration.length");
+                fmt::format("{}: {}", section, text.path.string()),
+                fmt::format("lower {}.length", section));
   }
   const size_t fit = set.text_tokens / set.length;
   DrawSamples(stream,
