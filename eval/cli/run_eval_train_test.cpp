@@ -146,10 +146,10 @@ TEST_CASE("run_eval: a cell that was trained on the text that is measured says s
   const RunEvalLab lab;
   const ProcessResult result = Train(lab, "full", "",
                                      {"--set", "finetune.dataset=./text.txt", "--set",
-                                      "finetune.allow_overlap=true", "--set", "finetune.steps=2"});
+                                      "finetune.allow_overlap=true", "--set", "finetune.steps=3"});
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
-  CHECK(Contains(result.out, "trained on text.txt, 2 steps of 2 x 32 tokens"));
+  CHECK(Contains(result.out, "trained on text.txt, 3 steps of 2 x 32 tokens"));
   CHECK(Contains(result.out, "CONTAMINATED: trained on the text that is measured"));
 }
 
@@ -172,7 +172,7 @@ TEST_CASE("run_eval: what cannot be trained, or on which text, is refused by nam
   refused(Train(lab, "rtn+qat", "", {"--set", "quantize.keep=[]"}),
           "embedding or head is quantized");
   refused(Train(lab, "rtn+qat", "",
-                {"--set", "quantize.keep=['*']", "--set", "quantize.kv_cache.bits=8"}),
+                {"--set", "quantize.keep=['*']", "--set", "quantize.kv_cache.group=16"}),
           "qat trains what is rounded, and no matrix is");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.warmup=25"}), "fewer than the 25 steps");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.lr=1e6"}), "finetune.lr");
