@@ -62,6 +62,28 @@ void CheckSame(const RunEvalLab& whole, const RunEvalLab& lab) {
   }
 }
 
+TEST_CASE("run_eval: what takes no calibration is looked at before what does is begun") {
+  const Strings methods = {"--set", "quantize.methods=[gptq, rtn]",
+                           "--set", "calibration={dataset: sample, samples: 1, length: 64}",
+                           "--set", "accuracy.protocol=llamacpp-64"};
+  const RunEvalLab lab, few;
+  const ProcessResult all = lab.Run(testing::SmokeArguments(32, methods));
+  INFO(all.err);
+  REQUIRE(all.exit_code == 0);
+  const size_t look = all.err.find("after 8 of 32 windows"), calibrated = all.err.find("gptq");
+  REQUIRE(look != std::string::npos);
+  CHECK(all.err.find("quantizing smoke rtn") < look);
+  CHECK(all.err.find("PPL", look) < calibrated);
+  CHECK(all.err.find("\nrtn ", look) < calibrated);
+  CHECK(all.err.find("the other cells follow", look) < all.err.find("quantizing smoke gptq", look));
+  // Where a look would take a large part of the run there is none, and it changes no bit.
+  const ProcessResult of_few = few.Run(testing::SmokeArguments(31, methods));
+  CHECK(of_few.exit_code == 0);
+  CHECK_FALSE(Contains(of_few.err, "the other cells follow"));
+  CHECK(few.Record("rtn")["accuracy"]["window_nll"][9] ==
+        lab.Record("rtn")["accuracy"]["window_nll"][9]);
+}
+
 TEST_CASE("run_eval: Ctrl-C gives records and a table of what there is, --resume the whole") {
   const RunEvalLab whole;
   REQUIRE(whole.Run(SmokeRun()).exit_code == 0);

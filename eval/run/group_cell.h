@@ -44,6 +44,8 @@ struct GroupCell {
   // Its record stands, although it is measured again to go on with a run that was interrupted.
   bool Stands() const { return sought && why.empty() && config->study.empty(); }
   bool Recorded() const { return !finished; }  // by this run
+  // Minutes of calibration or of training stand before its figures.
+  bool TakesLong() const { return calibrates || training != nullptr; }
 };
 
 }  // namespace quantref

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/group_score.h"
 #include "eval/run/group_train.h"
 #include "harness/model/synthetic.h"
 
@@ -59,6 +60,27 @@ double Fp16CopyBytes(const GroupContext& group, const Pass& pass) {
              : 0;
 }
 
+// Seconds of what a pass shows before the cells that take long.
+struct FirstLook {
+  double quantize = 0, measure = 0;
+};
+
+FirstLook FirstLookOf(const GroupContext& group, const Pass& pass, const Cost& cost) {
+  FirstLook look;
+  if (!HasFirstLook(group, pass)) return look;
+  look.measure = cost.cells[0].measure;
+  auto seconds = cost.cells.begin();
+  for (const GroupCell& cell : pass) {
+    if (cell.spec == nullptr) continue;
+    ++seconds;
+    if (cell.TakesLong()) continue;
+    look.quantize += seconds->quantize;
+    look.measure += seconds->measure;
+  }
+  look.measure *= static_cast<double>(kFirstLook) / static_cast<double>(group.windows.size());
+  return look;
+}
+
 }  // namespace
 
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
@@ -82,6 +104,7 @@ Cost GroupCost::Of(const Pass& pass) {
       cost.journal_bytes += load.weight_bytes;  // kept until the records stand
   }
   for (const double seconds : Speed(pass)) cost.throughput_seconds += seconds;
+  cost.seconds += FirstLookOf(group_, pass, cost).measure;
   return cost;
 }
 
@@ -112,11 +135,14 @@ Cost GroupCost::PlanEta(std::span<const Pass> passes) {
   Cost total;
   for (const Pass& pass : passes) {
     const Cost cost = Of(pass);
+    const FirstLook look = FirstLookOf(group_, pass, cost);
     total.Add(cost);
-    if (cost.cells.size() > 1)
-      stages.push_back({RunEta::Kind::kQuantize, cost.quantize_seconds - cost.train_seconds});
+    if (look.quantize > 0) stages.push_back({RunEta::Kind::kQuantize, look.quantize});
+    if (look.measure > 0) stages.push_back({RunEta::Kind::kMeasure, look.measure});
+    const double quantize = cost.quantize_seconds - cost.train_seconds - look.quantize;
+    if (quantize > 0) stages.push_back({RunEta::Kind::kQuantize, quantize});
     if (cost.train_seconds > 0) stages.push_back({RunEta::Kind::kTrain, cost.train_seconds});
-    stages.push_back({RunEta::Kind::kMeasure, cost.seconds});
+    stages.push_back({RunEta::Kind::kMeasure, cost.seconds - look.measure});
     for (const double seconds : Speed(pass)) stages.push_back({RunEta::Kind::kSpeed, seconds});
     cells += pass.size();
   }

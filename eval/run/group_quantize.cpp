@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "eval/run/group_score.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
 #include "eval/run/training_checkpoint.h"
@@ -59,12 +60,15 @@ void Finish(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {
   if (cell.training != nullptr) TrainingCheckpoint(group, cell).Remove();
 }
 
+bool Among(const std::vector<const GroupCell*>& cells, const GroupCell* cell) {
+  return std::find(cells.begin(), cells.end(), cell) != cells.end();
+}
+
 // One after the other: each takes all threads. Adds those that could not be made.
 void TrainCells(GroupContext& group, const std::vector<GroupCell*>& cells, QuantizingNote& note,
                 std::vector<const GroupCell*>& failed) {
   for (GroupCell* cell : cells) {
-    const bool made = std::find(failed.begin(), failed.end(), cell) == failed.end();
-    if (cell->training == nullptr || !made) continue;
+    if (cell->training == nullptr || Among(failed, cell)) continue;
     try {
       TrainCell(group, *cell, [&](size_t step) { note.CountStep(step); });
       Finish(group, *cell, note);
@@ -109,6 +113,25 @@ std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<Gr
   return failed;
 }
 
+// Those that are made in seconds, so that people see what the first windows say of them while the
+// others are at work. Takes them out of `rounded`; returns those that could not be made.
+std::vector<const GroupCell*> MakeFirst(GroupContext& group, std::vector<GroupCell*>& rounded,
+                                        QuantizingNote& note) {
+  const auto later = std::stable_partition(
+      rounded.begin(), rounded.end(), [](const GroupCell* cell) { return !cell->TakesLong(); });
+  const std::vector<GroupCell*> soon(rounded.begin(), later);
+  rounded.erase(rounded.begin(), later);
+  std::vector<const GroupCell*> failed, made;
+  if (!soon.empty()) failed = Quantize(group, soon, note);
+  for (GroupCell* cell : soon) {
+    if (Among(failed, cell)) continue;
+    cell->quantized.weights.kv_cache = cell->spec->kv_cache;
+    made.push_back(cell);
+  }
+  ShowFirstLook(group, made);
+  return failed;
+}
+
 }  // namespace
 
 void QuantizeCells(GroupContext& group, Pass& cells) {
@@ -131,18 +154,20 @@ void QuantizeCells(GroupContext& group, Pass& cells) {
     return cell->training == nullptr || BeginsQuantized(*cell);
   });
   std::vector<const GroupCell*> failed;
-  if (!rounded.empty()) failed = Quantize(group, rounded, note);
+  if (HasFirstLook(group, cells)) failed = MakeFirst(group, rounded, note);
+  if (!rounded.empty()) {
+    const std::vector<const GroupCell*> more = Quantize(group, rounded, note);
+    failed.insert(failed.end(), more.begin(), more.end());
+  }
   TrainCells(group, left, note, failed);
   size_t rows = 1;  // behind the reference's
   for (GroupCell* cell : quantized) {
-    if (std::find(failed.begin(), failed.end(), cell) != failed.end()) continue;
+    if (Among(failed, cell)) continue;
     cell->model = rows++;
     cell->quantized.weights.kv_cache = cell->spec->kv_cache;  // whatever the weights became
     if (cell->config->path.kernels) cell->path = PathOf(cell->quantized.weights);
   }
-  std::erase_if(cells, [&](const GroupCell& cell) {
-    return std::find(failed.begin(), failed.end(), &cell) != failed.end();
-  });
+  std::erase_if(cells, [&](const GroupCell& cell) { return Among(failed, &cell); });
 }
 
 }  // namespace quantref

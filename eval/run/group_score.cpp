@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,26 +38,39 @@ std::string Fingerprint(const GroupContext& group, const Pass& cells) {
   return Sha256Hex(text);
 }
 
-// The reference's first; of several configs with theirs.
-std::vector<std::string> NamesOf(const GroupContext& group, const Pass& cells) {
-  std::vector<std::string> names = {ReferenceName(group.model->weights)};
+std::vector<const GroupCell*> Quantized(const Pass& cells) {
+  std::vector<const GroupCell*> quantized;
   for (const GroupCell& cell : cells) {
-    if (cell.spec == nullptr) continue;
+    if (cell.spec != nullptr) quantized.push_back(&cell);
+  }
+  return quantized;
+}
+
+// The reference's first; of several configs with theirs.
+std::vector<std::string> NamesOf(const GroupContext& group,
+                                 std::span<const GroupCell* const> quantized) {
+  std::vector<std::string> names = {ReferenceName(group.model->weights)};
+  for (const GroupCell* cell : quantized) {
     names.push_back(group.configs.size() == 1
-                        ? cell.label
-                        : fmt::format("{} {}", cell.config->name, cell.label));
+                        ? cell->label
+                        : fmt::format("{} {}", cell->config->name, cell->label));
   }
   return names;
 }
 
-std::vector<Transformer> ModelsOf(const GroupContext& group, const Pass& cells) {
+std::vector<Transformer> ModelsOf(const GroupContext& group,
+                                  std::span<const GroupCell* const> quantized) {
   std::vector<Transformer> models;
   models.emplace_back(group.model->config, group.model->weights, group.LongestWindow());
-  for (const GroupCell& cell : cells) {
-    if (cell.spec != nullptr)
-      models.emplace_back(cell.shape, cell.quantized.weights, group.LongestWindow());
-  }
+  for (const GroupCell* cell : quantized)
+    models.emplace_back(cell->shape, cell->quantized.weights, group.LongestWindow());
   return models;
+}
+
+std::vector<const Subject*> PointersTo(const std::vector<TransformerSubject>& subjects) {
+  std::vector<const Subject*> pointers;
+  for (const TransformerSubject& subject : subjects) pointers.push_back(&subject);
+  return pointers;
 }
 
 MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
@@ -77,10 +92,9 @@ MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
 }  // namespace
 
 Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
-  const std::vector<Transformer> models = ModelsOf(group, cells);
+  const std::vector<const GroupCell*> quantized = Quantized(cells);
+  const std::vector<Transformer> models = ModelsOf(group, quantized);
   const std::vector<TransformerSubject> subjects(models.begin(), models.end());
-  std::vector<const Subject*> pointers;
-  for (const TransformerSubject& subject : subjects) pointers.push_back(&subject);
 
   ProgressBar bar(fmt::format("{}, {}", group.model->name, group.protocol.name),
                   group.options.quiet, group.eta, RunEta::Kind::kMeasure);
@@ -89,7 +103,7 @@ Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
     ThrowIfCancelled();
     bar.Update(done, total);
   };
-  const std::vector<std::string> names = NamesOf(group, cells);
+  const std::vector<std::string> names = NamesOf(group, quantized);
   if (!group.options.quiet && measure.order == OrderRule::kRandom) {
     measure.on_look = [&](const ScoreTable& scores, size_t measured) {
       bar.Above(LookText(names, scores, group.windows, measured, LineWidth(STDERR_FILENO)));
@@ -107,7 +121,40 @@ Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
   };
   if (measure.resume && !group.options.quiet && !std::filesystem::exists(measure.journal))
     Say("no interrupted run of this is in {}: beginning anew\n", folder);
-  return Measure(pointers, group.protocol, group.stream, group.windows, measure);
+  return Measure(PointersTo(subjects), group.protocol, group.stream, group.windows, measure);
+}
+
+bool HasFirstLook(const GroupContext& group, const Pass& cells) {
+  return !group.options.quiet && !group.options.resume &&
+         group.config().accuracy.order == OrderRule::kRandom &&
+         group.windows.size() >= 4 * kFirstLook &&
+         std::any_of(cells.begin(), cells.end(),
+                     [](const GroupCell& cell) { return cell.TakesLong(); });
+}
+
+void ShowFirstLook(const GroupContext& group, std::span<const GroupCell* const> made) {
+  const std::vector<Transformer> models = ModelsOf(group, made);
+  const std::vector<TransformerSubject> subjects(models.begin(), models.end());
+  const RunConfig::Accuracy& accuracy = group.config().accuracy;
+  const std::vector<size_t> order =
+      WindowOrder(group.windows.size(), accuracy.order, accuracy.stop);
+  ProgressBar bar(fmt::format("{}, a first look", group.model->name), group.options.quiet,
+                  group.eta, RunEta::Kind::kMeasure);
+  EvaluateOptions evaluate;
+  evaluate.threads = group.threads;
+  evaluate.compare = false;
+  evaluate.hash_window = group.windows.size();  // none
+  evaluate.progress = [&](size_t done, size_t total) {
+    ThrowIfCancelled();
+    bar.Update(done, total);
+  };
+  ScoreTable scores(models.size(), std::vector<std::optional<WindowScores>>(group.windows.size()));
+  std::vector<double> seconds(models.size());
+  Evaluate(PointersTo(subjects), group.protocol, group.stream, group.windows,
+           std::span(order).first(kFirstLook), evaluate, scores, seconds);
+  bar.Above(
+      LookText(NamesOf(group, made), scores, group.windows, kFirstLook, LineWidth(STDERR_FILENO)) +
+      "the other cells follow once they are quantized\n");
 }
 
 void MeasureGaps(const GroupContext& group, size_t window, Pass& cells) {
