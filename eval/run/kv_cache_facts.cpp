@@ -8,7 +8,7 @@ KvCacheFacts DescribeKvCache(const ModelConfig& config, size_t tokens, const KvS
   KvCacheFacts facts{
       .scheme = scheme, .cost = CostOf(scheme, config.kv_heads, config.head_dim), .tokens = tokens};
   facts.cost.bytes *= static_cast<double>(config.layers.size());
-  facts.bytes = KvCache(config, tokens, scheme).bytes();
+  facts.bytes = KvCache::Bytes(config, tokens, scheme);
   facts.fp16_bytes = KvCache::Bytes(config, tokens) / 2;  // which counts FP32
   return facts;
 }

@@ -12,7 +12,7 @@
 #include "eval/support/version.h"
 #include "harness/base/machine.h"
 #include "harness/base/sha256.h"
-#include "harness/kernels/tiled_matrix.h"
+#include "harness/kernels/panel_layout.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
@@ -85,7 +85,7 @@ void PutPath(RecordJson& record, const CellResult& cell) {
 bool MultipliesIntegers(const CellResult& cell) {
   if (!DynamicFormat(cell.spec->activations)->HasIntegerProducts()) return false;
   const auto is_codebook = [](const WeightScheme& scheme) {
-    return TiledMatrix::FormOf(scheme) == CodeForm::kCodebook;
+    return FormOf(scheme) == CodeForm::kCodebook;
   };
   if (cell.kernel_linears == 0 || is_codebook(cell.spec->quantize.weights)) return false;
   return std::none_of(cell.layers.begin(), cell.layers.end(),

@@ -1,21 +1,11 @@
 #include "harness/kernels/attention.h"
 
-#include "harness/base/check.h"
+#include "harness/kernels/table_for.h"
 
 namespace quantref {
 
 const AttentionKernels& AttentionKernelsFor(Isa isa) {
-  switch (isa) {
-    case Isa::kScalar:
-      return kScalarAttention;
-    case Isa::kAvx2:
-      return kAvx2Attention;
-    case Isa::kAvx512:
-    case Isa::kAmx:
-      return kAvx512Attention;
-  }
-  QR_CHECK(false);
-  return kScalarAttention;
+  return TableFor(isa, kScalarAttention, kAvx2Attention, kAvx512Attention);
 }
 
 }  // namespace quantref

@@ -7,6 +7,7 @@
 #include "harness/base/check.h"
 #include "harness/base/parallel.h"
 #include "harness/kernels/hadamard_matrix.h"
+#include "harness/kernels/table_for.h"
 
 namespace quantref {
 namespace {
@@ -47,17 +48,7 @@ struct PreparedRotation {
 }  // namespace
 
 const HadamardKernels& HadamardKernelsFor(Isa isa) {
-  switch (isa) {
-    case Isa::kScalar:
-      return kScalarHadamard;
-    case Isa::kAvx2:
-      return kAvx2Hadamard;
-    case Isa::kAvx512:
-    case Isa::kAmx:
-      return kAvx512Hadamard;
-  }
-  QR_CHECK(false);
-  return kScalarHadamard;
+  return TableFor(isa, kScalarHadamard, kAvx2Hadamard, kAvx512Hadamard);
 }
 
 void ApplyRotation(const Rotation& rotation, MatrixView<float> x, std::vector<float>& scratch,

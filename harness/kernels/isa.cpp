@@ -8,6 +8,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/kernels/table_for.h"
 
 namespace quantref {
 namespace {
@@ -80,19 +81,7 @@ Isa ActiveIsa() {
   return active;
 }
 
-const VectorOps& OpsFor(Isa isa) {
-  switch (isa) {
-    case Isa::kScalar:
-      return kScalarOps;
-    case Isa::kAvx2:
-      return kAvx2Ops;
-    case Isa::kAvx512:
-    case Isa::kAmx:
-      return kAvx512Ops;
-  }
-  QR_CHECK(false);
-  return kScalarOps;
-}
+const VectorOps& OpsFor(Isa isa) { return TableFor(isa, kScalarOps, kAvx2Ops, kAvx512Ops); }
 
 const VectorOps& Ops() {
   static const VectorOps& ops = OpsFor(ActiveIsa());

@@ -26,7 +26,9 @@ inline constexpr uint8_t kSignBit = 2;
 bool IsTernary(const NumberFormat& format);
 bool IsEvenlySpaced(const NumberFormat& format);  // ternary codes, too
 
-// As TiledMatrix::FormOf.
+// What codes of a scheme that the kernels take are to them. Levels that are whole numbers times a
+// power of two, none more than kMostLooked from another, are looked up for integer products, as
+// long as groups are whole blocks; else they are a codebook.
 CodeForm FormOf(const WeightScheme& scheme);
 
 // Everything but the panels themselves, of a scheme that the kernels take.

@@ -11,6 +11,7 @@
 #include "harness/base/check.h"
 #include "harness/base/huge_memory.h"
 #include "harness/base/rng.h"
+#include "harness/kernels/table_for.h"
 
 namespace quantref {
 namespace {
@@ -46,18 +47,7 @@ double Median(std::vector<double> values) {
 }  // namespace
 
 const ProbeOps& ProbesFor(Isa isa) {
-  switch (isa) {
-    case Isa::kScalar:
-      return kScalarProbes;
-    case Isa::kAvx2:
-      return kAvx2Probes;
-    case Isa::kAvx512:
-      return kAvx512Probes;
-    case Isa::kAmx:
-      return kAmxProbes;
-  }
-  QR_CHECK(false);
-  return kScalarProbes;
+  return TableFor(isa, kScalarProbes, kAvx2Probes, kAvx512Probes, kAmxProbes);
 }
 
 ProbeBuffer::ProbeBuffer(size_t bytes)

@@ -7,6 +7,7 @@
 #include "harness/kernels/outlier_product.h"
 #include "harness/kernels/qgemm_rows.h"
 #include "harness/kernels/quantize_activations.h"
+#include "harness/kernels/table_for.h"
 
 namespace quantref {
 namespace {
@@ -41,18 +42,7 @@ T* Grown(Matrix<T>& buffer, size_t elements) {
 }  // namespace
 
 const QgemmOps& QgemmOpsFor(Isa isa) {
-  switch (isa) {
-    case Isa::kScalar:
-      return kScalarQgemm;
-    case Isa::kAvx2:
-      return kAvx2Qgemm;
-    case Isa::kAvx512:
-      return kAvx512Qgemm;
-    case Isa::kAmx:
-      return kAmxQgemm;
-  }
-  QR_CHECK(false);
-  return kScalarQgemm;
+  return TableFor(isa, kScalarQgemm, kAvx2Qgemm, kAvx512Qgemm, kAmxQgemm);
 }
 
 const CodebookKernels& CodebookKernelsFor(Isa isa) {

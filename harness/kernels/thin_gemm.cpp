@@ -1,6 +1,7 @@
 #include "harness/kernels/thin_gemm.h"
 
 #include "harness/base/check.h"
+#include "harness/kernels/table_for.h"
 
 namespace quantref {
 
@@ -23,17 +24,7 @@ std::string DenseTypeName(DenseRows::Type type) {
 }
 
 const ThinKernels& ThinKernelsFor(Isa isa) {
-  switch (isa) {
-    case Isa::kScalar:
-      return kScalarThin;
-    case Isa::kAvx2:
-      return kAvx2Thin;
-    case Isa::kAvx512:
-    case Isa::kAmx:
-      return kAvx512Thin;
-  }
-  QR_CHECK(false);
-  return kScalarThin;
+  return TableFor(isa, kScalarThin, kAvx2Thin, kAvx512Thin);
 }
 
 // AVX2's sgemm is worth packing x and decoding W for from some dozens of rows on (README.md has the

@@ -82,8 +82,6 @@ bool TiledMatrix::Supports(const WeightScheme& scheme, size_t cols) {
   return ShapeOfScales(1, cols, scheme).cols_each <= kMaxGroup;
 }
 
-CodeForm TiledMatrix::FormOf(const WeightScheme& scheme) { return quantref::FormOf(scheme); }
-
 TiledMatrix::TiledMatrix(size_t rows, size_t cols, const WeightScheme& scheme)
     : scheme_(scheme),
       shape_(ShapeOfScales(rows, cols, scheme)),

@@ -22,10 +22,6 @@ class TiledMatrix {
   // formats with sixteen levels, but not where scales go by column, nor where more than kMaxGroup
   // inputs share one.
   static bool Supports(const WeightScheme& scheme, size_t cols);
-  // What codes are to the kernels, where they take them. Levels that are whole numbers times a
-  // power of two, none more than kMostLooked from another, are looked up for integer products, as
-  // long as groups are whole blocks; else they are a codebook.
-  static CodeForm FormOf(const WeightScheme& scheme);
 
   explicit TiledMatrix(const PackedMatrix& packed);  // Supports(packed's)
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "harness/kernels/kernels_testing.h"
+#include "harness/kernels/panel_layout.h"
 #include "harness/quant/format.h"
 #include "harness/quant/grid.h"
 #include "harness/quant/quant_testing.h"
@@ -204,9 +205,7 @@ TEST_CASE("the kernels' layout holds ternary codes, both ways") {
 }
 
 TEST_CASE("levels that are whole numbers are looked up, in whole blocks; others are a codebook") {
-  const auto form = [](const char* name) {
-    return TiledMatrix::FormOf(SchemeOf(*FindFormat(name)));
-  };
+  const auto form = [](const char* name) { return FormOf(SchemeOf(*FindFormat(name))); };
   CHECK(form("int") == CodeForm::kPlain);
   CHECK(form("mxfp4") == CodeForm::kLooked);
   CHECK(form("nvfp4") == CodeForm::kCodebook);  // groups of 16

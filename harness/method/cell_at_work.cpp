@@ -29,7 +29,7 @@ CellAtWork::CellAtWork(const ModelConfig& config, const ModelWeights& weights,
       result{weights},
       config_(config),
       threads_(threads),
-      tied_(weights.head.weight.SharesStorage(weights.embedding.weight)) {}
+      tied_(HeadIsTied(weights)) {}
 
 bool CellAtWork::HeadIsQuantized() const {
   return tied_ ? task.plan.front().scheme.has_value() : task.plan.back().scheme.has_value();

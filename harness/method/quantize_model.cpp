@@ -21,10 +21,6 @@
 namespace quantref {
 namespace {
 
-bool HeadIsTied(const ModelWeights& weights) {
-  return weights.head.weight.SharesStorage(weights.embedding.weight);
-}
-
 // Linears that need nothing of each other, in parallel.
 std::vector<LayerReport> RoundAll(const QuantizeTask& task, size_t threads,
                                   const std::vector<Linear*>& linears, QuantizeProgress& progress) {

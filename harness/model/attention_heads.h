@@ -15,6 +15,8 @@ namespace quantref {
 inline constexpr size_t kPanel = 16;      // keys, or channels of values, side by side
 inline constexpr size_t kKeyBlock = 256;  // positions whose values are summed before they are added
 
+static_assert(kPanel == kKvBlock, "blocks of a rounded cache decode to panels");
+
 // The query heads that are taken together, `together` of them and all reading the same keys: their
 // queries and results side by side, (T, together * dim), and the keys and values of the tokens from
 // `first` on up to the last query's, (S - first, dim). What is rounded is in the cache.

@@ -57,39 +57,47 @@ struct KvCodes::Slice {
   uint8_t codes[kKvBlock][kKvBlock] = {};
 };
 
+KvCodes::Room KvCodes::RoomFor(const KvScheme& scheme, Side side, size_t heads, size_t dim,
+                               size_t capacity) {
+  Room room{.capacity = RoundUp(capacity, kKvBlock), .panels = PartsOf(dim, kKvBlock)};
+  const KvReach reach = side == Side::kKeys ? scheme.keys : scheme.values;
+  const bool by_channel = side == Side::kKeys && reach == KvReach::kChannel;
+  const bool row = reach == KvReach::kToken && scheme.group == 0;
+  room.span = reach == KvReach::kHead || row ? dim : std::min(scheme.group, dim);
+  room.groups = by_channel ? heads * dim : row ? 1 : heads * PartsOf(dim, room.span);
+  const size_t blocks = side == Side::kKeys ? heads * room.capacity / kKvBlock * dim
+                                            : heads * room.panels * room.capacity;
+  room.codes = blocks * BlockBytes(scheme.bits) + AttentionKernels::kPadding;
+  const size_t tokens = by_channel ? PartsOf(room.capacity, scheme.group) : room.capacity;
+  room.scales = tokens * room.groups;
+  room.minima = scheme.symmetric ? 0 : room.scales;
+  return room;
+}
+
 KvCodes::KvCodes(const KvScheme& scheme, Side side, size_t heads, size_t dim, size_t capacity)
     : scheme_(scheme),
       side_(side),
       heads_(heads),
       dim_(dim),
-      capacity_(RoundUp(capacity, kKvBlock)),
-      panels_(PartsOf(dim, kKvBlock)) {
-  const KvReach reach = side == Side::kKeys ? scheme.keys : scheme.values;
-  const bool row = reach == KvReach::kToken && scheme.group == 0;
-  span_ = reach == KvReach::kHead || row ? dim : std::min(scheme.group, dim);
-  groups_ = by_channel() ? heads * dim : row ? 1 : heads * PartsOf(dim, span_);
-  const size_t blocks =
-      side == Side::kKeys ? heads * capacity_ / kKvBlock * dim : heads * panels_ * capacity_;
-  codes_.resize(blocks * BlockBytes(scheme.bits) + AttentionKernels::kPadding);
-  const size_t tokens = by_channel() ? PartsOf(capacity_, scheme.group) : capacity_;
-  scales_.resize(tokens * groups_);
-  if (!scheme.symmetric) minima_.resize(scales_.size());
-}
+      room_(RoomFor(scheme, side, heads, dim, capacity)),
+      codes_(room_.codes),
+      scales_(room_.scales),
+      minima_(room_.minima) {}
 
 size_t KvCodes::GroupOf(size_t head, size_t channel) const {
-  return groups_ == 1 ? 0 : head * PartsOf(dim_, span_) + channel / span_;
+  return room_.groups == 1 ? 0 : head * PartsOf(dim_, room_.span) + channel / room_.span;
 }
 
 // Keys' lie sixteen tokens side by side.
 size_t KvCodes::GridAt(size_t token, size_t group) const {
-  if (side_ == Side::kValues) return token * groups_ + group;
-  return (token / kKvBlock * groups_ + group) * kKvBlock + token % kKvBlock;
+  if (side_ == Side::kValues) return token * room_.groups + group;
+  return (token / kKvBlock * room_.groups + group) * kKvBlock + token % kKvBlock;
 }
 
 uint8_t* KvCodes::Block(size_t head, size_t token, size_t channel) {
   const size_t block = side_ == Side::kKeys
-                           ? (head * capacity_ / kKvBlock + token / kKvBlock) * dim_ + channel
-                           : (head * panels_ + channel / kKvBlock) * capacity_ + token;
+                           ? (head * room_.capacity / kKvBlock + token / kKvBlock) * dim_ + channel
+                           : (head * room_.panels + channel / kKvBlock) * room_.capacity + token;
   return codes_.data() + block * BlockBytes(scheme_.bits);
 }
 
@@ -105,8 +113,8 @@ void KvCodes::SetGrid(size_t at, float lo, float hi, bool finite) {
 }
 
 void KvCodes::MakeTokenGrids(size_t token, const float* row) {
-  const size_t width = groups_ == 1 ? heads_ * dim_ : dim_;
-  const size_t span = groups_ == 1 ? width : span_;
+  const size_t width = room_.groups == 1 ? heads_ * dim_ : dim_;
+  const size_t span = room_.groups == 1 ? width : room_.span;
   size_t group = 0;
   for (size_t head = 0; head < heads_ * dim_; head += width) {
     for (size_t c = 0; c < width; c += span, ++group) {
@@ -164,7 +172,7 @@ void KvCodes::RoundGroup(MatrixView<const float> rows, size_t group) {
       }
       KvRounder rounders[kKvBlock];
       for (size_t c = 0; c < channels; ++c) {
-        const size_t at = group * groups_ + column + c;
+        const size_t at = group * room_.groups + column + c;
         SetGrid(at, extremes[c].lo, extremes[c].hi, std::isfinite(extremes[c].zero));
         rounders[c] = RounderAt(at);
       }
@@ -185,7 +193,7 @@ void KvCodes::Round(MatrixView<const float> rows, size_t first, size_t until, Te
   if (until <= rounded_) return;
   QR_CHECK_LE(first, rounded_);
   QR_CHECK_LE(until, first + rows.rows());
-  QR_CHECK_LE(until, capacity_);
+  QR_CHECK_LE(until, room_.capacity);
   const size_t step = by_channel() ? scheme_.group : kKvBlock;
   const size_t begin = rounded_ / step, end = PartsOf(until, step);
   RunOn(team, end - begin, [&](size_t i, size_t) {
@@ -202,13 +210,13 @@ void KvCodes::DecodeKeys(size_t head, size_t first, float* numbers) const {
   const AttentionKernels& kernels = AttentionKernelsFor(ActiveIsa());
   const int bits = scheme_.bits;
   if (by_channel()) {
-    const size_t at = first / scheme_.group * groups_ + head * dim_;
+    const size_t at = first / scheme_.group * room_.groups + head * dim_;
     return kernels.decode_blocks(Block(head, first, 0), bits, dim_, scales_.data() + at, Minima(at),
                                  1, numbers);
   }
-  for (size_t c = 0; c < dim_; c += span_) {
+  for (size_t c = 0; c < dim_; c += room_.span) {
     const size_t at = GridAt(first, GroupOf(head, c));
-    kernels.decode_lanes(Block(head, first, c), bits, std::min(span_, dim_ - c),
+    kernels.decode_lanes(Block(head, first, c), bits, std::min(room_.span, dim_ - c),
                          scales_.data() + at, Minima(at), numbers + c * kKvBlock);
   }
 }
@@ -218,7 +226,7 @@ void KvCodes::DecodeValues(size_t head, size_t panel, size_t first, size_t count
   const size_t channel = panel * kKvBlock, at = GridAt(first, GroupOf(head, channel));
   AttentionKernelsFor(ActiveIsa())
       .decode_blocks(Block(head, first, channel), scheme_.bits, count, scales_.data() + at,
-                     Minima(at), groups_, numbers);
+                     Minima(at), room_.groups, numbers);
 }
 
 void KvCodes::DecodeToken(size_t token, float* row) const {
@@ -230,7 +238,7 @@ void KvCodes::DecodeToken(size_t token, float* row) const {
       for (size_t c = 0; c < dim_; ++c) row[c] = numbers[c * kKvBlock + token % kKvBlock];
       continue;
     }
-    for (size_t panel = 0; panel < panels_; ++panel) {
+    for (size_t panel = 0; panel < room_.panels; ++panel) {
       DecodeValues(head, panel, token, 1, numbers.data());
       std::copy_n(numbers.data(), std::min(kKvBlock, dim_ - panel * kKvBlock),
                   row + panel * kKvBlock);
@@ -238,13 +246,15 @@ void KvCodes::DecodeToken(size_t token, float* row) const {
   }
 }
 
-size_t KvCodes::bytes() const {
-  return codes_.size() + sizeof(uint16_t) * (scales_.size() + minima_.size());
+size_t KvCodes::Bytes(const KvScheme& scheme, Side side, size_t heads, size_t dim,
+                      size_t capacity) {
+  const Room room = RoomFor(scheme, side, heads, dim, capacity);
+  return room.codes + sizeof(uint16_t) * (room.scales + room.minima);
 }
 
 double KvCodes::TokenBytes() const {
-  const size_t channels = side_ == Side::kKeys ? dim_ : panels_ * kKvBlock;
-  const double grids = static_cast<double>(groups_ * (scheme_.symmetric ? 2 : 4));
+  const size_t channels = side_ == Side::kKeys ? dim_ : room_.panels * kKvBlock;
+  const double grids = static_cast<double>(room_.groups * (scheme_.symmetric ? 2 : 4));
   return static_cast<double>(heads_ * channels * static_cast<size_t>(scheme_.bits)) / 8 +
          (by_channel() ? grids / static_cast<double>(scheme_.group) : grids);
 }
@@ -308,13 +318,14 @@ void RoundedKv::Add(MatrixView<const float> keys, MatrixView<const float> values
   tokens_ = seen;
 }
 
-size_t RoundedKv::bytes() const {
-  return keys_.bytes() + values_.bytes() +
-         2 * sizeof(float) * waiting_keys_.rows() * waiting_keys_.cols();
-}
+size_t RoundedKv::bytes() const { return Bytes(scheme_, keys_.heads(), keys_.dim(), capacity_); }
 
 size_t RoundedKv::Bytes(const KvScheme& scheme, size_t kv_heads, size_t head_dim, size_t capacity) {
-  return RoundedKv(scheme, kv_heads, head_dim, capacity).bytes();
+  const auto codes = [&](KvCodes::Side side) {
+    return KvCodes::Bytes(scheme, side, kv_heads, head_dim, capacity);
+  };
+  const size_t waiting = std::min(scheme.MostWaiting(), capacity) * kv_heads * head_dim;
+  return codes(KvCodes::Side::kKeys) + codes(KvCodes::Side::kValues) + 2 * sizeof(float) * waiting;
 }
 
 KvCost CostOf(const KvScheme& scheme, size_t kv_heads, size_t head_dim) {

@@ -24,7 +24,7 @@ class KvCodes {
   size_t rounded() const { return rounded_; }  // tokens, the first ones
   size_t heads() const { return heads_; }
   size_t dim() const { return dim_; }
-  size_t panels() const { return panels_; }  // of a head's channels
+  size_t panels() const { return room_.panels; }  // of a head's channels
 
   // Rounds the tokens from rounded() on up to `until`. `rows` (n, heads * dim): tokens
   // [first, first + n), with first <= rounded() and until <= first + n; keys by channel: whole
@@ -40,13 +40,22 @@ class KvCodes {
   // All heads' of one token that is rounded, (heads * dim).
   void DecodeToken(size_t token, float* row) const;
 
-  // Of memory: all of it, and what one more token of a long text takes (of keys by channel as an
-  // average).
-  size_t bytes() const;
+  // Of memory: all that such an object takes, and what one more token of a long text takes (of keys
+  // by channel as an average).
+  static size_t Bytes(const KvScheme& scheme, Side side, size_t heads, size_t dim, size_t capacity);
   double TokenBytes() const;
 
  private:
   struct Slice;
+  struct Room {
+    size_t capacity;    // tokens, whole blocks of them
+    size_t panels;      // of a head's channels
+    size_t span = 0;    // channels of a head that share a grid of a token
+    size_t groups = 0;  // of a token's numbers; of keys by channel: channels of all heads
+    size_t codes = 0;   // bytes
+    size_t scales = 0, minima = 0;  // numbers
+  };
+  static Room RoomFor(const KvScheme& scheme, Side side, size_t heads, size_t dim, size_t capacity);
   bool by_channel() const { return side_ == Side::kKeys && scheme_.keys == KvReach::kChannel; }
   size_t GroupOf(size_t head, size_t channel) const;  // of a token's numbers
   size_t GridAt(size_t token, size_t group) const;
@@ -66,9 +75,8 @@ class KvCodes {
 
   KvScheme scheme_;
   Side side_;
-  size_t heads_, dim_, capacity_, panels_;
-  size_t span_;    // channels of a head that share a grid of a token
-  size_t groups_;  // of a token's numbers; of keys by channel: channels of all heads
+  size_t heads_, dim_;
+  Room room_;
   size_t rounded_ = 0;
   std::vector<uint8_t> codes_;
   std::vector<uint16_t> scales_, minima_;

@@ -239,7 +239,7 @@ ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpo
 }
 
 void ReadWeights(ModelWeights& weights, WeightType type, size_t threads) {
-  const bool tied = weights.head.weight.SharesStorage(weights.embedding.weight);
+  const bool tied = HeadIsTied(weights);
   const std::vector<Linear*> all = AllLinears(weights);
   ParallelFor(all.size(), threads, [&](size_t i, size_t) {
     Linear& linear = *all[i];

@@ -9,6 +9,7 @@
 #include "harness/base/check.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
+#include "harness/kernels/panel_layout.h"
 #include "harness/kernels/quantize_activations.h"
 #include "harness/kernels/thin_gemm.h"
 
@@ -179,7 +180,7 @@ CodeForm FormOfCodes(const Weight& weight) {
   if (weight.tiled() != nullptr) return weight.tiled()->plain().form;
   const PackedMatrix* packed = weight.packed();
   const bool taken = packed != nullptr && TiledMatrix::Supports(packed->scheme(), packed->cols());
-  return taken ? TiledMatrix::FormOf(packed->scheme()) : CodeForm::kPlain;
+  return taken ? FormOf(packed->scheme()) : CodeForm::kPlain;
 }
 
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,

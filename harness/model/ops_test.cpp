@@ -11,6 +11,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/isa.h"
+#include "harness/kernels/panel_layout.h"
 #include "harness/model/model_testing.h"
 #include "harness/quant/format.h"
 #include "harness/quant/grid.h"
@@ -126,7 +127,7 @@ TEST_CASE("ops: ApplyLinear with other formats, by the kernels or by decoded pan
   for (const NumberFormat* format : NumberFormats()) {
     const WeightScheme scheme = SchemeOf(*format);
     const bool codebook =
-        TiledMatrix::Supports(scheme, 120) && TiledMatrix::FormOf(scheme) == CodeForm::kCodebook;
+        TiledMatrix::Supports(scheme, 120) && FormOf(scheme) == CodeForm::kCodebook;
     for (const size_t tokens : {1, 15, 16, 47, 48, 95, 96}) {
       CAPTURE(SchemeName(scheme), tokens);
       constexpr size_t kIn = 120, kOut = 37;

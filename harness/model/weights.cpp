@@ -255,8 +255,7 @@ std::vector<LinearPointer> LinearsOf(Weights& weights) {
       if (!linear.name.empty()) linears.push_back(&linear);
     }
   }
-  if (!weights.head.weight.SharesStorage(weights.embedding.weight))
-    linears.push_back(&weights.head);
+  if (!HeadIsTied(weights)) linears.push_back(&weights.head);
   return linears;
 }
 

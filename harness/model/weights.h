@@ -163,6 +163,11 @@ struct ModelWeights {
   std::optional<KvScheme> kv_cache{};
 };
 
+// Whether the head multiplies by the very matrix that the embedding looks up.
+inline bool HeadIsTied(const ModelWeights& weights) {
+  return weights.head.weight.SharesStorage(weights.embedding.weight);
+}
+
 // The model's matrices, each once: the embedding, those of the blocks, and lm_head unless it is
 // tied to the embedding.
 std::vector<Linear*> AllLinears(ModelWeights& weights);

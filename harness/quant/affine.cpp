@@ -31,7 +31,11 @@ float AffineScale(ValueRange range, const WeightScheme& scheme) {
 }
 
 Affine ChooseAffine(ValueRange range, const WeightScheme& scheme, int exponent) {
-  const float scale = RoundScale(AffineScale(range, scheme), ScaleType::kFp16, {exponent});
+  return ChooseAffine(AffineScale(range, scheme), range, scheme, exponent);
+}
+
+Affine ChooseAffine(float wanted, ValueRange range, const WeightScheme& scheme, int exponent) {
+  const float scale = RoundScale(wanted, ScaleType::kFp16, {exponent});
   if (scheme.symmetric) return {scale, 1 << (scheme.bits - 1)};
   if (scale == 0) return {0, 0};
   const float lo = Spanned(range, scheme).lo, top = static_cast<float>((1 << scheme.bits) - 1);

@@ -40,8 +40,10 @@ struct ValueRange {
 // What the scale of the range should be, before it is rounded.
 float AffineScale(ValueRange range, const WeightScheme& scheme);
 
-// Throws Error where the scale is NaN or too large for FP16 times 2^exponent.
+// Throws Error where the scale is NaN or too large for FP16 times 2^exponent. `wanted`: the range's
+// AffineScale, where it is known.
 Affine ChooseAffine(ValueRange range, const WeightScheme& scheme, int exponent = 0);
+Affine ChooseAffine(float wanted, ValueRange range, const WeightScheme& scheme, int exponent);
 
 // To nearest, ties to even, for |x| < 2^22: std::nearbyint without SSE4.1 is a call.
 inline float RoundSmall(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }

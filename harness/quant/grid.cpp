@@ -178,9 +178,12 @@ Grid RoundedGrid(float scale, float zero, const WeightScheme& scheme, const Scal
   return {RoundScale(scale, scheme.scale_type(), unit), half, scheme};
 }
 
-Grid ChooseGrid(const ValueRange& range, const WeightScheme& scheme, const ScaleUnit& unit) {
-  if (scheme.format->affine()) return {ChooseAffine(range, scheme, unit.exponent), scheme};
-  const float wanted = WantedScale(range, scheme);
+namespace {
+
+// Of a range whose scale should be `wanted`.
+Grid GridWanting(float wanted, const ValueRange& range, const WeightScheme& scheme,
+                 const ScaleUnit& unit) {
+  if (scheme.format->affine()) return {ChooseAffine(wanted, range, scheme, unit.exponent), scheme};
   const float scale = RoundScale(wanted, scheme.scale_type(), unit);
   if (scheme.format->evenly_spaced()) {
     const float zero = scale == 0 ? 0.0f : -SpannedByHalf(range, scheme).lo / scale;
@@ -188,6 +191,12 @@ Grid ChooseGrid(const ValueRange& range, const WeightScheme& scheme, const Scale
   }
   const Grid grid(scale, scheme);
   return scheme.double_quant ? grid.DividingBy(wanted) : grid;
+}
+
+}  // namespace
+
+Grid ChooseGrid(const ValueRange& range, const WeightScheme& scheme, const ScaleUnit& unit) {
+  return GridWanting(WantedScale(range, scheme), range, scheme, unit);
 }
 
 float WidestRange(const WeightScheme& scheme, const ScaleUnit& unit) {
@@ -302,11 +311,12 @@ void RoundGroup(std::span<const float> group, const WeightScheme& scheme, const 
     finite = finite && std::isfinite(x);
   }
   const ValueRange range = finder.Range();
-  if (!finite || !(WantedScale(range, scheme) <= LargestScale(scheme.scale_type(), unit))) {
+  const float wanted = WantedScale(range, scheme);
+  if (!finite || !(wanted <= LargestScale(scheme.scale_type(), unit))) {
     std::fill(values.begin(), values.end(), std::numeric_limits<float>::quiet_NaN());
     return;
   }
-  const Grid grid = ChooseGrid(range, scheme, unit);
+  const Grid grid = GridWanting(wanted, range, scheme, unit);
   for (size_t i = 0; i < group.size(); ++i) values[i] = grid.Nearest(group[i]).value;
 }
 

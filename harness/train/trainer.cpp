@@ -134,8 +134,7 @@ void Trainer::MakeBlock(size_t layer, const std::vector<PlannedLinear>& plan) {
 void Trainer::MakeOutside(Trained trained) {
   final_norm_ = MakeParameter("norm", std::span(start_.final_norm));
   head_ = MakeParameter(kHeadName, start_.head.weight.Decode().view(), true);
-  const bool tied = start_.head.weight.SharesStorage(start_.embedding.weight);
-  if (!tied)
+  if (!HeadIsTied(start_))
     embedding_ = MakeParameter(kEmbeddingName, start_.embedding.weight.Decode().view(), true);
   if (trained == Trained::kBlocks) return;
   if (spec_.loss == TrainingLoss::kKl) reference_head_ = reference_.weights().head.weight.Decode();
