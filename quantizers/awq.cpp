@@ -18,13 +18,13 @@ namespace quantref {
 namespace {
 
 constexpr std::array<Knob, 6> kKnobs = {{
-    {"grid", "candidates of the scale search", Knob::Kind::kCount, 20, 1, 1000},
+    {"grid", "candidates of the scale search", Knob::Kind::kCount, 20, 1, 1000, "scale"},
     {"tokens", "of the calibration text that the scale search looks at", Knob::Kind::kCount,
-     kSearchTokens, 1, 1 << 24},
+     kSearchTokens, 1, 1 << 24, "scale"},
     {"scale", "search channel scales", Knob::Kind::kFlag, 1, 0, 1},
     {"clip", "search clipping limits", Knob::Kind::kFlag, 1, 0, 1},
-    {"clip_grid", "a step of clipping is 1/clip_grid", Knob::Kind::kCount, 20, 1, 1000},
-    {"max_shrink", "clipping keeps more than 1 - max_shrink", Knob::Kind::kReal, 0.5, 0, 1},
+    {"clip_grid", "a step of clipping is 1/clip_grid", Knob::Kind::kCount, 20, 1, 1000, "clip"},
+    {"max_shrink", "clipping keeps more than 1 - max_shrink", Knob::Kind::kReal, 0.5, 0, 1, "clip"},
 }};
 
 constexpr double kLeastScale = 1e-4;

@@ -22,7 +22,8 @@ constexpr std::array kKnobs = {
          Knob::Kind::kFlag, 0},
     Knob{"asymmetric", "outputs are to be those on the unquantized model's inputs (GPTAQ)",
          Knob::Kind::kFlag, 0},
-    Knob{"asymmetry", "share of the term that asymmetric adds", Knob::Kind::kReal, 0.25},
+    Knob{"asymmetry", "share of the term that asymmetric adds", Knob::Kind::kReal, 0.25, 0, 1,
+         "asymmetric"},
     Knob{"mse_clip", "grids that clip where that lowers the error of rounding", Knob::Kind::kFlag,
          0},
 };

@@ -33,7 +33,7 @@ namespace quantref {
 //   true_sequential  flag       the driver's: DataNeeds::true_sequential
 //   asymmetric       flag       GPTAQ: outputs are to be what the reference's inputs give
 //                               (GptqAsymmetry); needs calibration.sequential
-//   asymmetry        0..1       GptqAsymmetry::alpha
+//   asymmetry        0..1       GptqAsymmetry::alpha, with asymmetric alone
 //   mse_clip         flag       grids that clip where that costs less (gptq_solver_grid.h)
 //
 // Throws Error where statistics are not finite or even a damping of 1000 does not make H positive

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string_view>
 
+#include "eval/config/read_activations.h"
 #include "eval/config/read_quantize.h"
 #include "eval/config/sections.h"
 #include "eval/config/sweep.h"
@@ -144,7 +145,7 @@ Keys QuantizeKeys() {
       Count("quantize.activations.bits", "8", kMinBits, kMaxBits, "of a code", "bits"),
       Choice("quantize.activations.granularity", "token", {"token", "tensor", "group"},
              "one scale a token, one for the window, or one for each group of a token's inputs"),
-      Count("quantize.activations.group", "128", 1, kMostGroup,
+      Count("quantize.activations.group", "128", kLeastActivationGroup, kMostGroup,
             "inputs of a token that share a scale; implies granularity: group", "inputs"),
       Flag("quantize.activations.dynamic", "true",
            "false: the scale is that of the calibration text"),

@@ -55,7 +55,7 @@ void ReadActivationReach(YamlReader& section, ActivationScheme& scheme) {
   scheme.per_token = reach != "tensor";
   size_t group = scheme.group > 0 ? scheme.group : scheme.format->group;
   if (reach == "group") {
-    section.Set("group", group, 1, kMostGroup);
+    section.Set("group", group, kLeastActivationGroup, kMostGroup);
     if (!scheme.dynamic)
       section.Fail(section.Has("group") ? "group" : "granularity",
                    "one scale for the window, as dynamic is false",

@@ -285,21 +285,36 @@ void CheckLabel(YamlReader& yaml, const std::string& label) {
   }
 }
 
+bool Uses(const CellConfig& cell, std::string_view name) {
+  const auto& before = cell.transforms;
+  return cell.rounder == name || std::find(before.begin(), before.end(), name) != before.end() ||
+         std::any_of(cell.quantize.overrides.begin(), cell.quantize.overrides.end(),
+                     [&](const SchemeOverride& entry) { return entry.method == name; });
+}
+
 // An entry's own keys that its method does not read would look like a setting that costs nothing.
 void CheckOwnKeys(YamlReader& yaml, const CellConfig& cell, const std::string& method) {
-  const auto uses = [&](std::string_view name) {
-    const auto& before = cell.transforms;
-    return cell.rounder == name || std::find(before.begin(), before.end(), name) != before.end() ||
-           std::any_of(cell.quantize.overrides.begin(), cell.quantize.overrides.end(),
-                       [&](const SchemeOverride& entry) { return entry.method == name; });
-  };
   for (const Plugin* plugin : AllPlugins()) {
     const std::string name(plugin->name());
-    if (yaml.Has(name) && !uses(name))
+    if (yaml.Has(name) && !Uses(cell, name))
       yaml.Fail(name, fmt::format("nothing, as {} does not read it", method));
   }
   if (cell.training == Training::kFull && yaml.IsMap("weights"))
     yaml.Fail("weights", "nothing, as full rounds no weights");
+}
+
+// Nor would what goes with a flag that is not set.
+void CheckKnobs(YamlReader& yaml, const CellConfig& cell) {
+  for (const auto& [plugin, knobs] : cell.knobs) {
+    for (const Knob& knob : knobs.declared()) {
+      if (!Uses(cell, plugin) || !knobs.DoesNothing(knob)) continue;
+      throw Error(
+          fmt::format("{}.{} does nothing in {} without {}.{}", plugin, knob.name, cell.label,
+                      plugin, knob.with),
+          yaml.Where("methods"),
+          fmt::format("set {0}.{1}: true, or leave {0}.{2} out", plugin, knob.with, knob.name));
+    }
+  }
 }
 
 // An entry is a method's name, or a map with `method`, `label` and whatever differs from the
@@ -349,6 +364,7 @@ void ReadQuantize(YamlReader yaml, RunConfig& config) {
           fmt::format("'{}' beside weights: none, which leaves it nothing to do", cell.label),
           yaml.Where("methods"), "name the method rtn, and give it a label of its own");
     }
+    CheckKnobs(yaml, cell);
     config.cells.push_back(std::move(cell));
   }
   yaml.RefuseUnknownKeys();

@@ -257,5 +257,21 @@ TEST_CASE("config: an override names a rounder") {
   });
 }
 
+TEST_CASE("config: what goes with a flag that a method does not set is refused") {
+  CHECK_ERROR(ReadConfigLine("quantize: {methods: [rtn, gptq], gptq: {asymmetry: 1}}"),
+              "quantize.methods", "gptq.asymmetry does nothing in gptq without gptq.asymmetric",
+              "set gptq.asymmetric: true");
+  CHECK_ERROR(ReadConfigLine("quantize: {methods: [{method: awq, label: x, awq: {clip: false, "
+                             "clip_grid: 10}}]}"),
+              "awq.clip_grid does nothing in x without awq.clip");
+  // The default; of a method that no cell has; where a cell sets the flag.
+  for (const char* methods : {"[gptq], gptq: {asymmetry: 0.25}", "[awq], gptq: {asymmetry: 1}",
+                              "[{method: gptq, label: x, gptq: {asymmetric: true}}], gptq: "
+                              "{asymmetry: 1}"}) {
+    INFO(methods);
+    CHECK_NOTHROW(ReadConfigLine(std::string("quantize: {methods: ") + methods + "}"));
+  }
+}
+
 }  // namespace
 }  // namespace quantref

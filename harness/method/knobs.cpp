@@ -34,4 +34,9 @@ size_t Knobs::Count(std::string_view name) const {
 }
 double Knobs::Real(std::string_view name) const { return values_[Find(name, Knob::Kind::kReal)]; }
 
+bool Knobs::DoesNothing(const Knob& knob) const {
+  return !knob.with.empty() && !Flag(knob.with) &&
+         values_[Find(knob.name, knob.kind)] != knob.otherwise;
+}
+
 }  // namespace quantref

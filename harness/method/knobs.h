@@ -16,6 +16,7 @@ struct Knob {
   Kind kind = Kind::kReal;
   double otherwise = 0;        // the default; flags: 0 or 1
   double least = 0, most = 1;  // valid range, both included
+  std::string_view with{};     // a flag of the same method, without which it does nothing
 };
 
 // The values of a method's knobs: the defaults until they are set.
@@ -30,6 +31,8 @@ class Knobs {
   bool Flag(std::string_view name) const;
   size_t Count(std::string_view name) const;
   double Real(std::string_view name) const;
+  // Of any kind, where it is not the default and the flag that the knob goes with is not set.
+  bool DoesNothing(const Knob& knob) const;
 
   std::span<const Knob> declared() const { return declared_; }
   bool operator==(const Knobs& other) const { return values_ == other.values_; }
