@@ -9,6 +9,7 @@
 #include "harness/model/families_testing.h"
 #include "harness/model/plan_model.h"
 #include "quantizers/registry.h"
+#include "quantizers/statistics_testing.h"
 
 // What methods do to models of all families: scales fold wherever the layout says so, and every
 // method rounds every block.
@@ -18,6 +19,7 @@ namespace {
 
 using testing::GoldenModel;
 using testing::GoldenModels;
+using testing::RelativeChange;
 
 Matrix<float> LogitsOf(const GoldenModel& golden, const ModelWeights& weights) {
   const Transformer model(golden.config, weights, golden.ids.size());
@@ -26,17 +28,6 @@ Matrix<float> LogitsOf(const GoldenModel& golden, const ModelWeights& weights) {
   Matrix<float> logits(hidden.rows(), golden.config.vocab);
   model.Logits(hidden.view(), logits.view(), work);
   return logits;
-}
-
-// The root mean square of the difference, over that of `a`.
-double DifferenceOf(const Matrix<float>& a, const Matrix<float>& b) {
-  double squares = 0, error = 0;
-  for (size_t i = 0; i < a.rows() * a.cols(); ++i) {
-    const double x = static_cast<double>(a.data()[i]), y = static_cast<double>(b.data()[i]);
-    squares += x * x;
-    error += (x - y) * (x - y);
-  }
-  return std::sqrt(error / squares);
 }
 
 TEST_CASE("families: scales fold where the layout says so", "[families]") {
@@ -52,7 +43,7 @@ TEST_CASE("families: scales fold where the layout says so", "[families]") {
           scales.push_back(static_cast<float>(std::exp(rng.Normal())));
         ScaleChannels(scaled.blocks[layer], group, scales);
       }
-      CHECK(DifferenceOf(expected, LogitsOf(golden, scaled)) < 2e-5);
+      CHECK(RelativeChange(expected, LogitsOf(golden, scaled)) < 2e-5);
     }
   }
 }
@@ -95,10 +86,10 @@ TEST_CASE("families: every method takes every family, and eight bits change litt
       Method method = MethodOf(names);
       const QuantizedModel found = QuantizeGolden(golden, method, 2);
       CHECK(found.layers.size() >= linears);
-      CHECK(DifferenceOf(expected, LogitsOf(golden, found.weights)) < 0.1);
+      CHECK(RelativeChange(expected, LogitsOf(golden, found.weights)) < 0.1);
       method.activations = ActivationScheme{};
       const QuantizedModel rounded = QuantizeGolden(golden, method, 1);
-      CHECK(DifferenceOf(expected, LogitsOf(golden, rounded.weights)) < 0.3);
+      CHECK(RelativeChange(expected, LogitsOf(golden, rounded.weights)) < 0.3);
     }
     const QuantizedModel alone = QuantizeGolden(golden, MethodOf("awq+gptq"), 1);
     const QuantizedModel together = QuantizeGolden(golden, MethodOf("awq+gptq"), 3);

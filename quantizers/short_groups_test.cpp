@@ -25,6 +25,7 @@ namespace quantref {
 namespace {
 
 using testing::DoubleGrid;
+using testing::RelativeChange;
 
 // The inverse, by Gauss and Jordan, of a positive definite matrix.
 Matrix<double> InverseOf(const Matrix<double>& matrix) {
@@ -262,16 +263,6 @@ struct ShortGroups {
   std::vector<PlannedLinear> plan;
   CalibrationData data{.samples = std::vector<std::vector<uint32_t>>(3)};
 };
-
-double RelativeChange(const Matrix<float>& from, const Matrix<float>& to) {
-  double squares = 0, error = 0;
-  for (size_t i = 0; i < from.rows() * from.cols(); ++i) {
-    const double x = static_cast<double>(from.data()[i]), y = static_cast<double>(to.data()[i]);
-    squares += x * x;
-    error += (x - y) * (x - y);
-  }
-  return std::sqrt(error / squares);
-}
 
 void CheckBits(const ShortGroups& model, const QuantizedModel& quantized) {
   for (const LayerReport& layer : quantized.layers) {

@@ -91,6 +91,17 @@ inline double OutputError(MatrixView<const float> weights, const PackedMatrix& p
   return OutputError(change, gram);
 }
 
+// The root mean square of the difference, over that of `from`.
+inline double RelativeChange(const Matrix<float>& from, const Matrix<float>& to) {
+  double squares = 0, error = 0;
+  for (size_t i = 0; i < from.rows() * from.cols(); ++i) {
+    const double x = static_cast<double>(from.data()[i]), y = static_cast<double>(to.data()[i]);
+    squares += x * x;
+    error += (x - y) * (x - y);
+  }
+  return std::sqrt(error / squares);
+}
+
 // The defaults, and each flag turned over alone.
 inline std::vector<Knobs> FlagVariants(const Rounder& rounder) {
   std::vector<Knobs> all = {Knobs(rounder.knobs())};
