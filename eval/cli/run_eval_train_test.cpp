@@ -8,6 +8,7 @@
 
 #include "eval/testing/run_eval_lab.h"
 #include "harness/io/file.h"
+#include "harness/io/file_lock.h"
 
 // Whole runs of cells that are trained.
 
@@ -123,6 +124,13 @@ TEST_CASE("run_eval: training that was killed goes on from its checkpoint to the
   process.Wait();
   REQUIRE(checkpoints().size() == 1);
   command.emplace_back("--resume");
+  {
+    FileLock other;
+    REQUIRE(FileLock::Take(lab.records() / checkpoints()[0], other) == FileLock::Outcome::kLocked);
+    const ProcessResult refused = lab.Run(command);
+    CHECK(refused.exit_code == 2);
+    CHECK(Contains(refused.err, "another run is at work with train gptq+qat"));
+  }
   const ProcessResult resumed = lab.Run(command);
   INFO(resumed.err);
   REQUIRE(resumed.exit_code == 0);

@@ -52,7 +52,7 @@ std::vector<uint32_t> BatchOf(const CalibrationSet& text, size_t step, size_t wi
 std::vector<double> TakeSteps(const GroupContext& group, const GroupCell& cell,
                               const TrainSpec& spec, Trainer& trainer,
                               const std::function<void(size_t step)>& kept) {
-  const TrainingCheckpoint checkpoint(group, cell);
+  TrainingCheckpoint checkpoint(group, cell);
   const size_t every = cell.config->finetune.checkpoint;
   std::vector<double> losses;
   if (cell.goes_on && !checkpoint.Take(trainer, losses)) {

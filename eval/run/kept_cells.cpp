@@ -96,16 +96,12 @@ void WriteKept(const GroupContext& group, const GroupCell& cell, const ByteSink&
   sink(sha.HexDigest());
 }
 
-Error AtWork(const GroupCell& cell, const fs::path& path) {
-  return Error(fmt::format("another run is at work with {} {}", cell.config->name, cell.label),
-               path.string(), "wait for it, or choose another folder with --out");
-}
-
 // The lock of the cell's file; nothing where there is none. Throws Error where another run has it.
 std::shared_ptr<const FileLock> LockOf(const GroupCell& cell, const fs::path& path) {
   FileLock lock;
   const FileLock::Outcome outcome = FileLock::Take(path, lock);
-  if (outcome == FileLock::Outcome::kOthers) throw AtWork(cell, path);
+  if (outcome == FileLock::Outcome::kOthers)
+    throw AtWork(fmt::format("{} {}", cell.config->name, cell.label), path);
   if (outcome == FileLock::Outcome::kNoFile) return nullptr;
   return std::make_shared<FileLock>(std::move(lock));
 }

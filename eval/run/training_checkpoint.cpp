@@ -21,6 +21,11 @@ constexpr size_t kHexHash = 64;
 
 }  // namespace
 
+Error AtWork(const std::string& cell, const std::filesystem::path& path) {
+  return Error("another run is at work with " + cell, path.string(),
+               "wait for it, or choose another folder with --out");
+}
+
 TrainingCheckpoint::TrainingCheckpoint(const GroupContext& group, const GroupCell& cell)
     : group_(group),
       name_(fmt::format("{} {}", cell.config->name, cell.label)),
@@ -40,9 +45,16 @@ std::string TrainingCheckpoint::Payload() const {
   return std::string(bytes.substr(kHexHash));
 }
 
+void TrainingCheckpoint::Lock() {
+  if (LeadsTo(file_, lock_.file())) return;
+  if (FileLock::Take(file_, lock_) == FileLock::Outcome::kOthers) throw AtWork(name_, file_);
+}
+
 bool TrainingCheckpoint::IsThere() const {
-  std::error_code error;
-  if (!group_.options.resume || !std::filesystem::exists(file_, error)) return false;
+  FileLock probe;
+  const FileLock::Outcome found = FileLock::Take(file_, probe);
+  if (found == FileLock::Outcome::kOthers) throw AtWork(name_, file_);
+  if (!group_.options.resume || found == FileLock::Outcome::kNoFile) return false;
   std::string why = "it is damaged";
   try {
     if (!Payload().empty()) return true;
@@ -55,15 +67,17 @@ bool TrainingCheckpoint::IsThere() const {
   return false;
 }
 
-bool TrainingCheckpoint::Take(Trainer& trainer, std::vector<double>& losses) const {
+bool TrainingCheckpoint::Take(Trainer& trainer, std::vector<double>& losses) {
+  Lock();
   const std::string payload = Payload();
   std::string_view bytes = payload;
   if (!TakeList(bytes, losses) || !trainer.ReadState(bytes)) return false;
   return losses.size() == trainer.steps_done();
 }
 
-bool TrainingCheckpoint::Keep(const Trainer& trainer, const std::vector<double>& losses) const {
+bool TrainingCheckpoint::Keep(const Trainer& trainer, const std::vector<double>& losses) {
   try {
+    Lock();
     const auto write = [&](const ByteSink& sink) {
       Sha256Stream sha;
       const ByteSink summed = [&](std::string_view bytes) {
@@ -79,6 +93,7 @@ bool TrainingCheckpoint::Keep(const Trainer& trainer, const std::vector<double>&
       sink(sha.HexDigest());
     };
     WriteFileAtomically(file_, write, true);
+    Lock();
     return true;
   } catch (const Interrupted&) {
     throw;
@@ -89,8 +104,10 @@ bool TrainingCheckpoint::Keep(const Trainer& trainer, const std::vector<double>&
 }
 
 void TrainingCheckpoint::Remove() const noexcept {
+  FileLock lock;
   std::error_code ignored;
-  std::filesystem::remove(file_, ignored);
+  if (FileLock::Take(file_, lock) == FileLock::Outcome::kLocked)
+    std::filesystem::remove(file_, ignored);
 }
 
 }  // namespace quantref
