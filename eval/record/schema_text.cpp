@@ -99,7 +99,7 @@ const Rows& CalibrationRows() {
        "share of the runs of 50 characters (white space left out) in the measured windows that the "
        "samples hold too"},
       {"calibration.is_test_text", kFlag, kOptional, "",
-       "`true` where it is the same file or split"},
+       "`true` where it is the same text, white space apart, or the same split"},
       Stamped({"calibration.contaminated", kFlag, kOptional, "",
                "`true` there, and above 1 % of overlap"},
               {'C', "CONTAMINATED calibration"}),

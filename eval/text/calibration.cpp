@@ -30,7 +30,7 @@ std::vector<TextRange> RangesOf(const TokenStream& stream, std::span<const Windo
 bool IsTestText(const Text& text, const Text& test) {
   const bool same_split =
       !text.split.empty() && text.dataset == test.dataset && text.split == test.split;
-  return same_split || text.sha256 == test.sha256;
+  return same_split || SameButForSpace(text.bytes, test.bytes);
 }
 
 void DrawSamples(const TokenStream& stream, size_t count, CalibrationSet& set) {

@@ -32,7 +32,7 @@ struct CalibrationSet {
   size_t text_tokens = 0;                      // that there are to draw from
   std::vector<Window> places;                  // of the samples in the text's tokens
   UnknownShare unknown;
-  bool is_test_text = false;     // the file that is measured, or that split of that data set
+  bool is_test_text = false;     // the text that is measured, white space apart, or that split
   std::vector<Overlap> overlap;  // of each of the test text's windows
   bool substituted_sample = false;
 

@@ -203,9 +203,11 @@ TEST_CASE("calibration: the test text itself contaminates, whatever of it is dra
   calibration.samples = 1;
   const Text test = Sample("test");
   Text copy = OwnText(test.bytes), split = OwnText("another text " + test.bytes);
+  std::string doubled;  // with every space twice
+  for (const char c : test.bytes) doubled.append(c == ' ' ? 2 : 1, c);
   split.dataset = "sample";
   split.split = "test";  // of that data set, as an older file of it may be
-  for (const Text& text : {test, copy, split}) {
+  for (const Text& text : {test, copy, OwnText(doubled), split}) {
     const CalibrationSet set = DrawOf(calibration, 0, text, test);
     CHECK(set.is_test_text);
     CHECK(Contaminates(set));
@@ -252,7 +254,7 @@ TEST_CASE("calibration: a text without spaces is seen in another", "[calibration
     characters += static_cast<char>(0x80 | (character >> 6 & 0x3f));
     characters += static_cast<char>(0x80 | (character & 0x3f));
   }
-  const Text test = OwnText(characters + "\n"), copy = OwnText(characters + "\n\n");
+  const Text test = OwnText(characters + "\n"), copy = OwnText(characters + ".\n");
   Calibration calibration = Small();
   calibration.samples = 200;
   const CalibrationSet set = DrawOf(calibration, 0, copy, test);

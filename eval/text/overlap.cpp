@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <optional>
 
 namespace quantref {
 namespace {
@@ -30,6 +31,15 @@ bool IsWhite(uint32_t character) {
          character == 0xa0 || character == 0x1680 || (character >= 0x2000 && character <= 0x200a) ||
          character == 0x2028 || character == 0x2029 || character == 0x202f || character == 0x205f ||
          character == 0x3000;
+}
+
+// Nothing behind the last that is no white space.
+std::optional<uint32_t> NextVisible(std::string_view text, size_t& at) {
+  while (at < text.size()) {
+    const uint32_t character = NextCharacter(text, at);
+    if (!IsWhite(character)) return character;
+  }
+  return std::nullopt;
 }
 
 // Calls visit(hash, begin) of every run, where it begins in the text. Of 64 bits: chance does not
@@ -96,6 +106,14 @@ class RangeCursor {
 };
 
 }  // namespace
+
+bool SameButForSpace(std::string_view a, std::string_view b) {
+  for (size_t at = 0, at_b = 0;;) {
+    const std::optional<uint32_t> next = NextVisible(a, at);
+    if (next != NextVisible(b, at_b)) return false;
+    if (!next) return true;
+  }
+}
 
 std::vector<Overlap> MeasureOverlap(const ReadText& test, const ReadText& calibration) {
   size_t bytes = 0;

@@ -14,6 +14,9 @@ struct TextRange {
   size_t begin = 0, end = 0;
 };
 
+// Whether the texts, valid UTF-8, differ in their white space at most.
+bool SameButForSpace(std::string_view a, std::string_view b);
+
 // What is read of a text, valid UTF-8; the ranges in the order of their beginnings.
 struct ReadText {
   std::string_view text;

@@ -54,6 +54,16 @@ TEST_CASE("overlap: the order of characters counts, white space does not", "[ove
   CHECK(Share(spaced, Characters(0, 60)) == 1);
 }
 
+TEST_CASE("overlap: texts are the same whatever white space they have", "[overlap]") {
+  const std::string text = Characters(0, 3);
+  CHECK(SameButForSpace("", " \n"));
+  CHECK(SameButForSpace("two words", " two\n\nwords"));
+  CHECK(SameButForSpace(text, Characters(0, 1) + "\xe3\x80\x80" + Characters(1, 2) + "\n"));
+  CHECK_FALSE(SameButForSpace(text, Characters(0, 2)));
+  CHECK_FALSE(SameButForSpace("", text));
+  CHECK_FALSE(SameButForSpace("two words", "two Words"));
+}
+
 TEST_CASE("overlap: each range has the runs that begin in it", "[overlap]") {
   const std::string test = Characters(0, 200);
   const std::vector<TextRange> ranges = {{0, 60}, {30, 90}, {300, 360}, {597, 600}};
