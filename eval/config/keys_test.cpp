@@ -147,7 +147,12 @@ TEST_CASE("config keys: --list shows each key, and each config with what it asks
     INFO(entry.path());
     REQUIRE(text.starts_with("# "));
     CHECK(testing::Contains(configs, entry.path().filename().string()));
-    CHECK(testing::Contains(configs, text.substr(2, text.find('\n') - 2)));
+    const size_t end = std::min(text.find(".\n"), text.find("?\n"));  // maybe some lines below
+    REQUIRE(end < text.find("\nname:"));
+    std::string said = text.substr(2, end - 1);
+    for (size_t at = 0; (at = said.find("\n# ", at)) != std::string::npos;)
+      said.replace(at, 3, " ");
+    CHECK(testing::Contains(configs, said));
   }
 }
 

@@ -120,14 +120,16 @@ Json MapAt(const std::string& place) {
   return map;
 }
 
-// What the file's first comment says.
+// What the file's first comment says, up to the first line that ends a sentence.
 std::string FirstComment(const fs::path& file) {
   std::ifstream text(file);
+  std::string comment;
   for (std::string line; std::getline(text, line) && line.starts_with('#');) {
-    if (line.starts_with("# ") && !line.starts_with("# yaml-language-server"))
-      return Printable(line.substr(2));
+    if (!line.starts_with("# ") || line.starts_with("# yaml-language-server")) continue;
+    comment += (comment.empty() ? "" : " ") + Printable(line.substr(2));
+    if (comment.ends_with('.') || comment.ends_with('?')) break;
   }
-  return {};
+  return comment;
 }
 
 }  // namespace

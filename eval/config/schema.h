@@ -11,7 +11,7 @@ namespace quantref {
 std::string ConfigSchema();
 
 // What --list shows: each key with what it is, valid values and default; and the configs that come
-// with the program, each with the line that it begins with. Wrapped to lines of that width.
+// with the program, each with the sentences that it begins with. Wrapped to lines of that width.
 std::string ConfigKeysText(std::optional<size_t> width);
 std::string ConfigsText(std::optional<size_t> width);
 

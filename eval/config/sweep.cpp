@@ -20,9 +20,12 @@ constexpr size_t kMaxPoints = 4096;
 
 constexpr const char* kMethods = "quantize.methods";  // in `exclude`
 
-// A key whose list is an axis of the grid; a value becomes part of the point's name behind the tag.
+// A key whose list is an axis of the grid; a value becomes part of the point's name behind the tag,
+// a flag as one of two words.
 struct SweptKey {
   const char *key, *tag;
+  const char *if_true = "", *if_false = "";  // of flags
+  bool flag() const { return *if_true != '\0'; }
 };
 // The slowest first: what is expensive to load changes least often.
 constexpr SweptKey kSweptKeys[] = {
@@ -32,16 +35,18 @@ constexpr SweptKey kSweptKeys[] = {
     {"accuracy.protocol", ""},
     {"calibration.samples", "n"},
     {"calibration.length", "len"},
+    {"calibration.sequential", "", "seq", "ref"},
     {"finetune.steps", "s"},
     {"quantize.weights.format", ""},
     {"quantize.weights.bits", "int"},
     {"quantize.weights.group", "g"},
-    {"quantize.weights.symmetric", ""},
+    {"quantize.weights.symmetric", "", "sym", "asym"},
     {"quantize.activations.bits", "a"},
     {"quantize.kv_cache.bits", "kv"},
 };
 
 struct Axis {
+  const SweptKey* swept;
   std::string key;
   std::vector<YAML::Node> values;
   std::vector<std::string> texts, labels;  // of each value
@@ -57,13 +62,13 @@ void Replace(const YAML::Node& root, std::string_view key, const YAML::Node& val
 }
 
 // Spellings of one value are one text: an axis has a value once, and `exclude` finds it.
-std::string PlainText(std::string_view key, const std::string& text) {
+std::string PlainText(const SweptKey& swept, const std::string& text) {
   const std::optional<bool> flag = ParseFlag(text);
-  return key == "quantize.weights.symmetric" && flag ? (*flag ? "true" : "false") : text;
+  return swept.flag() && flag ? (*flag ? "true" : "false") : text;
 }
 
-std::string ValueText(std::string_view key, const YAML::Node& value) {
-  if (value.IsScalar()) return PlainText(key, value.Scalar());
+std::string ValueText(const SweptKey& swept, const YAML::Node& value) {
+  if (value.IsScalar()) return PlainText(swept, value.Scalar());
   YAML::Emitter flow;
   flow << YAML::Flow << value;
   return flow.c_str();
@@ -73,7 +78,7 @@ std::string ValueText(std::string_view key, const YAML::Node& value) {
 // in a file's name.
 std::string Label(const SweptKey& swept, const std::string& text) {
   const std::string_view key = swept.key;
-  if (key == "quantize.weights.symmetric") return text == "true" ? "sym" : "asym";
+  if (swept.flag()) return text == "true" ? swept.if_true : swept.if_false;
   if (key == "quantize.weights.group" && (text == "row" || text == "0")) return "row";
   const std::string_view path = std::string_view(text).substr(0, text.find_last_not_of('/') + 1);
   std::string label = swept.tag;
@@ -85,10 +90,10 @@ std::string Label(const SweptKey& swept, const std::string& text) {
 }
 
 Axis ReadAxis(const SweptKey& swept, const YAML::Node& list, const std::string& where) {
-  Axis axis{swept.key, {list.begin(), list.end()}, {}, {}};
+  Axis axis{&swept, swept.key, {list.begin(), list.end()}, {}, {}};
   if (axis.values.empty()) throw Error("expected at least one value, found an empty list", where);
   for (const YAML::Node& value : axis.values) {
-    axis.texts.push_back(ValueText(swept.key, value));
+    axis.texts.push_back(ValueText(swept, value));
     std::string label = Label(swept, axis.texts.back());
     if (std::count(axis.labels.begin(), axis.labels.end(), label) > 0) {
       throw Error(fmt::format("expected different values, found '{}' twice", label), where,
@@ -127,7 +132,7 @@ Exclusion ReadExclusion(YamlReader yaml, const std::string& where, const std::ve
   for (size_t a = 0; a < axes.size(); ++a) {
     yaml.Set(axes[a].key, exclusion.values[a]);
     for (std::string& value : exclusion.values[a]) {
-      value = PlainText(axes[a].key, value);
+      value = PlainText(*axes[a].swept, value);
       const std::vector<std::string>& known = axes[a].texts;
       if (std::find(known.begin(), known.end(), value) != known.end()) continue;
       yaml.Fail(axes[a].key, fmt::format("one of {}", fmt::join(known, ", ")),

@@ -81,6 +81,13 @@ TEST_CASE("study: a point resolves to what a file of its own does") {
   CHECK(resolved.size() == points.size());
 }
 
+TEST_CASE("study: a flag is named after what it chooses") {
+  CHECK(Names(ReadStudy("name: s\ncalibration: {sequential: [yes, false]}\n"
+                        "quantize: {weights: {symmetric: [false, true]}}\n"
+                        "exclude: [{calibration.sequential: no, quantize.weights.symmetric: "
+                        "true}]\n")) == Strings{"s-seq-asym", "s-seq-sym", "s-ref-asym"});
+}
+
 TEST_CASE("study: what is expensive to load changes least often") {
   const Strings names =
       Names(ReadStudy("name: s\nquantize: {weights: {bits: [2, 3]}}\n"
