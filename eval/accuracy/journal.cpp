@@ -89,6 +89,26 @@ bool TakeFrame(std::string_view& bytes, std::string_view& payload) {
           : "choose another folder with --out");
 }
 
+// Gives the whole entries of a journal that holds this, and returns how many of its bytes are good.
+size_t ReadEntries(const fs::path& path, std::string_view contents, const std::string& fingerprint,
+                   size_t models, std::vector<JournalEntry>& entries) {
+  std::string_view rest = contents, payload;
+  if (!rest.starts_with(kMagic))
+    throw Error("expected a journal of run_eval, found something else", path.string());
+  rest.remove_prefix(kMagic.size());
+  if (!TakeFrame(rest, payload) || payload != fingerprint) {
+    throw Error("this journal is of another run: model, text, config or program differ",
+                path.string(), "run without --resume to start anew");
+  }
+  JournalEntry entry;
+  size_t good = contents.size() - rest.size();
+  while (TakeFrame(rest, payload) && DecodeEntry(payload, models, entry)) {
+    entries.push_back(entry);
+    good = contents.size() - rest.size();
+  }
+  return good;
+}
+
 std::string Contents(int file) {
   std::string contents;
   char buffer[1 << 16];
@@ -129,30 +149,24 @@ Journal Journal::Resume(const fs::path& path, const std::string& fingerprint, si
                         std::vector<JournalEntry>& entries) {
   Journal journal = Open(path);
   const std::string contents = ReadFile(path, kMaxJournalBytes);
-  std::string_view rest = contents, payload;
   // A run killed while it wrote the header has done nothing yet.
   if (contents.size() < kMagic.size() + kFrameHead + fingerprint.size()) {
     journal.Start(fingerprint);
     return journal;
   }
-  if (!rest.starts_with(kMagic))
-    throw Error("expected a journal of run_eval, found something else", path.string());
-  rest.remove_prefix(kMagic.size());
-  if (!TakeFrame(rest, payload) || payload != fingerprint) {
-    throw Error("this journal is of another run: model, text, config or program differ",
-                path.string(), "run without --resume to start anew");
-  }
-  JournalEntry entry;
-  size_t good = contents.size() - rest.size();
-  while (TakeFrame(rest, payload) && DecodeEntry(payload, models, entry)) {
-    entries.push_back(entry);
-    good = contents.size() - rest.size();
-  }
+  const size_t good = ReadEntries(path, contents, fingerprint, models, entries);
   if (ftruncate(journal.file_, static_cast<off_t>(good)) != 0 ||
       lseek(journal.file_, 0, SEEK_END) < 0) {
     Fail(path, "the journal's torn end cannot be cut off");
   }
   return journal;
+}
+
+std::vector<JournalEntry> Journal::Read(const fs::path& path, const std::string& fingerprint,
+                                        size_t models) {
+  std::vector<JournalEntry> entries;
+  ReadEntries(path, ReadFile(path, kMaxJournalBytes), fingerprint, models, entries);
+  return entries;
 }
 
 Journal::~Journal() {

@@ -36,6 +36,11 @@ class Journal {
   static Journal Resume(const std::filesystem::path& path, const std::string& fingerprint,
                         size_t models, std::vector<JournalEntry>& entries);
 
+  // The whole entries of a journal that is left as it is. Throws Error as Resume, and where there
+  // is none.
+  static std::vector<JournalEntry> Read(const std::filesystem::path& path,
+                                        const std::string& fingerprint, size_t models);
+
   ~Journal();
   Journal(Journal&& other) noexcept;
   Journal(const Journal&) = delete;

@@ -1,5 +1,7 @@
 #include "eval/accuracy/measure.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 #include <set>
@@ -32,15 +34,10 @@ std::vector<size_t> Pending(std::span<const size_t> stretch, const ScoreTable& s
   return pending;
 }
 
-// Puts what it has of the windows into the table: a journal may be of more or of fewer, and then
-// perhaps without the hash of the logits of this run's first.
-std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t first_window,
-                                     ScoreTable& table, size_t& other_windows) {
-  if (!options.resume)
-    return std::make_shared<Journal>(Journal::Create(options.journal, options.fingerprint));
-  std::vector<JournalEntry> entries;
-  const auto journal = std::make_shared<Journal>(
-      Journal::Resume(options.journal, options.fingerprint, table.size(), entries));
+// Those of windows that the table has no room for are counted: a journal may be of more windows
+// than the run or of fewer, and then perhaps without the hash of the logits of this run's first.
+void PutEntries(std::vector<JournalEntry> entries, size_t first_window, ScoreTable& table,
+                size_t& other_windows) {
   std::set<size_t> others;
   for (JournalEntry& entry : entries) {
     if (entry.window >= table[0].size()) {
@@ -53,8 +50,15 @@ std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t first
       if (entry.window != first_window) table[m][entry.window]->logits_sha256.clear();
     }
   }
-  other_windows = others.size();
-  return journal;
+  other_windows += others.size();
+}
+
+// With what it has of the windows.
+std::shared_ptr<Journal> OpenJournal(const MeasureOptions& options, size_t models,
+                                     std::vector<JournalEntry>& entries) {
+  return std::make_shared<Journal>(
+      options.resume ? Journal::Resume(options.journal, options.fingerprint, models, entries)
+                     : Journal::Create(options.journal, options.fingerprint));
 }
 
 // Returns how many windows there were.
@@ -83,20 +87,38 @@ std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
   return indices;
 }
 
+std::string JournalFile(const std::string& fingerprint) {
+  return fmt::format("{}{}{}", kJournalStart, fingerprint.substr(0, kJournalName), kJournalEnd);
+}
+
+std::vector<size_t> PartOf(std::span<const size_t> order, const Shard& shard) {
+  QR_CHECK_LT(shard.index, shard.count);
+  std::vector<size_t> part;
+  for (size_t place = shard.index; place < order.size(); place += shard.count)
+    part.push_back(order[place]);
+  return part;
+}
+
 Measurement Measure(std::span<const Subject* const> models, const Protocol& protocol,
                     const TokenStream& stream, std::span<const Window> windows,
                     const MeasureOptions& options) {
   Measurement result;
   result.scores.assign(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
   result.seconds.assign(models.size(), 0);
-  const std::vector<size_t> order = WindowOrder(windows.size(), options.order, options.stop);
-  result.first_window = options.stop ? order.front() : 0;
+  const std::vector<size_t> of_all = WindowOrder(windows.size(), options.order, options.stop);
+  result.first_window = options.stop ? of_all.front() : 0;
+  const std::vector<size_t> order = PartOf(of_all, options.shard);
+  // What the others find could be reason to stop, too.
+  const bool may_stop = options.stop && order.size() == windows.size();
 
   ScoreTable journaled = result.scores;
   result.journal_name = options.fingerprint.substr(0, kJournalName);
-  result.journal = OpenJournal(options, result.first_window, journaled, result.other_windows);
+  std::vector<JournalEntry> entries;
+  result.journal = OpenJournal(options, models.size(), entries);
+  PutEntries(std::move(entries), result.first_window, journaled, result.other_windows);
+  PutEntries(options.measured, result.first_window, journaled, result.other_windows);
 
-  const size_t total = windows.size() * models.size();
+  const size_t total = order.size() * models.size();
   size_t before = 0, measured = 0, next_look = kFirstLook;
   EvaluateOptions evaluate;
   evaluate.threads = options.threads;
@@ -110,23 +132,23 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
     const Journal::State state = result.journal->Append(window, scores);
     if (state != Journal::State::kThere && options.on_journal_gone)
       options.on_journal_gone(state == Journal::State::kMadeAgain);
-    if (++measured == next_look && measured < windows.size()) {
+    if (++measured == next_look && measured < order.size()) {
       next_look *= 2;
       if (options.on_look) options.on_look(result.scores, measured);
     }
   };
 
   const size_t first_look =
-      options.stop ? std::max(options.stop->min_windows, kMinBlocks) : windows.size();
-  for (size_t end = std::min(first_look, windows.size()); before < windows.size();) try {
+      may_stop ? std::max(options.stop->min_windows, kMinBlocks) : order.size();
+  for (size_t end = std::min(first_look, order.size()); before < order.size();) try {
       const std::span<const size_t> stretch = std::span(order).subspan(before, end - before);
       measured += TakeJournaled(stretch, journaled, result);
       while (next_look <= measured) next_look *= 2;
       Evaluate(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
                result.scores, result.seconds);
       before = end;
-      end = std::min(end + kWindowsPerLook, windows.size());
-      if (options.stop && before < windows.size() &&
+      end = std::min(end + kWindowsPerLook, order.size());
+      if (may_stop && before < order.size() &&
           NarrowEnough(result.scores, windows, options.stop->delta_nll_halfwidth)) {
         result.stopped_early = true;
         break;

@@ -36,9 +36,18 @@ enum class OrderRule { kRandom, kText };
 std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
                                 const std::optional<StopRule>& stop);
 
+// One of `count` parts of a run's windows, index < count: those at every count-th place of their
+// order from `index` on. The default is all of them.
+struct Shard {
+  size_t index = 0, count = 1;
+  bool operator==(const Shard&) const = default;
+};
+std::vector<size_t> PartOf(std::span<const size_t> order, const Shard& shard);
+
 // Names of journals: start, so many characters of the fingerprint, end.
 inline constexpr size_t kJournalName = 16;
 inline constexpr std::string_view kJournalStart = ".journal-", kJournalEnd = ".tmp";
+std::string JournalFile(const std::string& fingerprint);
 
 // People are shown what there is after so many windows, and each time that they have doubled.
 inline constexpr size_t kFirstLook = 8;
@@ -51,6 +60,8 @@ struct MeasureOptions {
   std::filesystem::path journal;  // windows are kept there as they are done
   std::string fingerprint;        // of everything that the scores depend on
   bool resume = false;            // go on with the journal where there is one
+  Shard shard;  // of the windows, which alone are measured; less than all ends no stop rule early
+  std::vector<JournalEntry> measured;  // elsewhere, and taken as if they stood in the journal
   // Called where the journal was removed while the run was at work.
   std::function<void(bool made_again)> on_journal_gone;
   std::function<void(size_t done, size_t total)>

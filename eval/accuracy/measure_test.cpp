@@ -1,5 +1,6 @@
 #include "eval/accuracy/measure.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <numeric>
@@ -64,6 +65,58 @@ TEST_CASE("no score depends on the order of windows") {
   CHECK(text.scores == random.scores);
   CHECK(WindowOrder(kWindows, OrderRule::kRandom, std::nullopt) !=
         WindowOrder(kWindows, OrderRule::kText, std::nullopt));
+}
+
+TEST_CASE("shards share out the windows of an order, each once") {
+  const std::vector<size_t> order = WindowOrder(23, OrderRule::kRandom, std::nullopt);
+  CHECK(PartOf(order, {}) == order);
+  for (const size_t count : {1u, 3u, 7u, 23u, 40u}) {
+    std::vector<size_t> all;
+    for (size_t index = 0; index < count; ++index) {
+      const std::vector<size_t> part = PartOf(order, {index, count});
+      CHECK(part.size() >= 23 / count);
+      CHECK(part.size() <= 23 / count + 1);
+      all.insert(all.end(), part.begin(), part.end());
+    }
+    std::sort(all.begin(), all.end());
+    CHECK(all == WindowOrder(23, OrderRule::kText, std::nullopt));
+  }
+}
+
+TEST_CASE("what shards measured, taken together, is what one process measures") {
+  World world;
+  const auto merged = [&](size_t count) {
+    std::vector<JournalEntry> measured;
+    for (size_t index = 0; index < count; ++index) {
+      world.options.shard = {index, count};
+      world.options.threads = 1 + index % 2;
+      CHECK(CountMeasured(world.Run()) ==
+            PartOf(std::vector<size_t>(kWindows), world.options.shard).size());
+      for (JournalEntry& entry : Journal::Read(world.options.journal, "f", 3))
+        measured.push_back(std::move(entry));
+    }
+    world.options.shard = {};
+    world.options.measured = std::move(measured);
+    Measurement all = world.Run();
+    world.options.measured.clear();
+    return all;
+  };
+  const Measurement whole = world.Run();
+  for (const size_t count : {3u, 7u}) {
+    const Measurement together = merged(count);
+    CHECK(together.scores == whole.scores);
+    CHECK(together.resumed_windows == kWindows);
+  }
+  // A stop rule ends no shard early, and where it ends one process it ends what is taken together.
+  const auto reference = Measured(whole.scores[0], world.windows);
+  const auto change = PairedDifference(Measured(whole.scores[1], world.windows), reference);
+  world.options.stop =
+      StopRule{.delta_nll_halfwidth = change->HalfWidth() * 1.6, .min_windows = 8, .seed = 5};
+  const Measurement stopped = world.Run();
+  REQUIRE(stopped.stopped_early);
+  const Measurement together = merged(3);
+  CHECK(together.scores == stopped.scores);
+  CHECK(together.stopped_early);
 }
 
 TEST_CASE("there is a look after eight windows and at each doubling, but for the last") {

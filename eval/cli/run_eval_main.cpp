@@ -123,9 +123,17 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.AddFlag(
       "--resume", options.resume,
       "go on with an interrupted run of the same configs; one that is complete stays as it is");
+  line.Add("--shard", options.shard,
+           "measure the I-th of N parts of the windows, for merge_shards; in a folder of its own",
+           {.value = "I/N"});
+  line.AddFlag("--merge", options.merge,
+               "CONFIG are folders with the shards of a run: make its records (merge_shards)");
   line.AddFlag("--quiet", options.quiet, "print nothing but errors");
   line.AddFlag("--json", options.json, "print the records instead of the table");
   line.Exclude("--json", "--quiet");
+  line.Exclude("--json", "--shard");
+  for (const char* given : {"--set", "--methods", "--windows", "--shard"})
+    line.Exclude("--merge", given);
   line.Add("--list", list,
            "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
            "formats, models, datasets; schema: of configs, for editors; fields: of records; "
@@ -146,8 +154,11 @@ int Main(int argc, char** argv) {
     if (!list.empty()) {
       PrintList(list);
     } else if (options.configs.empty()) {
-      throw Error("expected at least one config", "command line",
-                  "for example: run_eval configs/int4_g128.yaml");
+      throw Error(
+          options.merge ? "expected at least one folder of shards" : "expected at least one config",
+          "command line",
+          options.merge ? "for example: merge_shards results/records"
+                        : "for example: run_eval configs/int4_g128.yaml");
     } else {
       return RunEval(options);
     }

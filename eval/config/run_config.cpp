@@ -160,7 +160,13 @@ bool DropMethods(const SweepPoint& point, RunConfig& config) {
 
 std::vector<RunConfig> ReadRunConfigs(const std::string& file,
                                       const std::vector<std::string>& assignments) {
-  YAML::Node root = ReadYaml(file);
+  return ParseRunConfigs({file, ReadYamlText(file)}, assignments);
+}
+
+std::vector<RunConfig> ParseRunConfigs(const ConfigText& text,
+                                       const std::vector<std::string>& assignments) {
+  const std::string& file = text.file;
+  YAML::Node root = ParseYaml(text.text, file);
   for (const std::string& assignment : assignments) SetConfig(root, assignment);
   CheckConfigKeys(root, file);
   std::vector<RunConfig> configs;

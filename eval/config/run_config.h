@@ -104,6 +104,12 @@ struct RunConfig {
   std::string ResolvedForScores() const;
 };
 
+// A config file as it was read.
+struct ConfigText {
+  std::string file, text;
+  bool operator==(const ConfigText&) const = default;
+};
+
 // Reads a file's config, or where it is a study (eval/sweep.h) those of its points: each as a file
 // of its own with the point's values would be read, named after the study and these values.
 // `assignments` are the command line's --set key=value, in their order. Throws Error for anything
@@ -111,5 +117,7 @@ struct RunConfig {
 // range.
 std::vector<RunConfig> ReadRunConfigs(const std::string& file,
                                       const std::vector<std::string>& assignments);
+std::vector<RunConfig> ParseRunConfigs(const ConfigText& text,
+                                       const std::vector<std::string>& assignments);
 
 }  // namespace quantref

@@ -144,6 +144,9 @@ Rows MachineFields() {
             "isa"),
       {"environment.blas", kText, kRequired, "", "with its version", kBuild},
       {"environment.blas_core", kText, kRequired, "", "whose kernels it chose", kBuild},
+      {"environment.hosts", kTexts, kOptional, "",
+       "names of the machines whose processes measured the windows, where these were several: "
+       "shards or ranks"},
       {"environment.os", kText, kRequired, "", "with its kernel", Role::kMachine},
       {"seconds", kMap, kWritten, "", "wall time"},
       {"seconds.load", kNumber, kWritten, "s", "of the model", Role::kMoment},
@@ -173,7 +176,7 @@ Rows MachineFields() {
       {"seconds.quantize_stages.train", kNumber, kOptional, "s", "where the cell was trained",
        Role::kMoment},
       {"seconds.resumed_windows", kCount, kOptional, "",
-       "so many were taken from the journal of an interrupted run", Role::kMoment},
+       "so many were taken from the journal of an interrupted run, or from shards", Role::kMoment},
       {"peak_rss_bytes", kCount, kWritten, "bytes", "of the process, up to the record",
        Role::kMoment},
   };

@@ -53,19 +53,28 @@ Environment DescribeEnvironment(size_t threads) {
           .flags = QUANTREF_FLAGS,
           .blas = BlasVersion(),
           .blas_core = BlasCoreType(),
-          .os = OsName()};
+          .os = OsName(),
+          .hosts = {}};
 }
 
 nlohmann::ordered_json EnvironmentJson(const Environment& environment) {
-  return {{"cpu", environment.cpu},
-          {"cores", environment.cores},
-          {"threads", environment.threads},
-          {"isa", environment.isa},
-          {"compiler", environment.compiler},
-          {"flags", environment.flags},
-          {"blas", environment.blas},
-          {"blas_core", environment.blas_core},
-          {"os", environment.os}};
+  nlohmann::ordered_json json = {{"cpu", environment.cpu},
+                                 {"cores", environment.cores},
+                                 {"threads", environment.threads},
+                                 {"isa", environment.isa},
+                                 {"compiler", environment.compiler},
+                                 {"flags", environment.flags},
+                                 {"blas", environment.blas},
+                                 {"blas_core", environment.blas_core},
+                                 {"os", environment.os}};
+  if (!environment.hosts.empty()) json["hosts"] = environment.hosts;
+  return json;
+}
+
+std::string HostName() {
+  utsname kernel{};
+  uname(&kernel);
+  return kernel.nodename;
 }
 
 size_t AvailableMemoryBytes() {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 namespace quantref {
 
@@ -14,9 +15,12 @@ struct Environment {
   std::string compiler, flags;
   std::string blas, blas_core;
   std::string os;
+  std::vector<std::string> hosts{};  // of the processes that shared the windows; none: this alone
 };
 
 Environment DescribeEnvironment(size_t threads);
+
+std::string HostName();
 
 // As records have it.
 nlohmann::ordered_json EnvironmentJson(const Environment& environment);

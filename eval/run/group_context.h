@@ -15,12 +15,15 @@
 
 namespace quantref {
 
+struct ShardWork;
+
 // What all stages of a group's work have in common: who asked for it, and what was loaded for it.
 struct GroupContext {
   const RunOptions& options;
   const std::vector<const RunConfig*> configs;  // one or more
   const size_t threads;
   RunEta& eta;  // told what is to come and how far it is
+  ShardWork& shards;
 
   Text text{};
   std::shared_ptr<const Model> model{};

@@ -7,6 +7,7 @@
 #include "eval/accuracy/reference_name.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_train.h"
+#include "eval/run/shard_work.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {
@@ -48,6 +49,14 @@ std::vector<CellLoad> Loads(const Pass& pass) {
     loads.push_back(load);
   }
   return loads;
+}
+
+// Those that this process measures; which of them matters little to what they cost.
+std::span<const Window> OwnWindows(const GroupContext& group) {
+  const std::span<const Window> all(group.windows);
+  if (!group.shards.merged.empty()) return all.first(1);  // for the gate between the paths
+  if (!group.shards.part) return all;
+  return all.first(std::max<size_t>(1, all.size() / group.shards.part->count));
 }
 
 // Of what speeds are ratios to, where the reference is not FP16 (MeasureSpeeds).
@@ -96,7 +105,7 @@ Cost GroupCost::Of(const Pass& pass) {
     rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(), busy);
   }
   const std::vector<CellLoad> loads = Loads(pass);
-  Cost cost = EstimateCost(*group_.model, group_.windows, loads,
+  Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
                            group_.config().accuracy.metrics.Compare(), group_.threads, *rates_);
   cost.memory_bytes += Fp16CopyBytes(group_, pass);
   for (const CellLoad& load : loads) {
@@ -109,6 +118,7 @@ Cost GroupCost::Of(const Pass& pass) {
 }
 
 std::vector<double> GroupCost::Speed(const Pass& pass) const {
+  if (group_.shards.part) return {};
   const size_t yardsticks = IsFp16(group_.model->weights) ? 1 : 2;
   std::vector<ThroughputSpec> told;
   std::vector<double> seconds;

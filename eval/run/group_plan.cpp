@@ -10,6 +10,7 @@
 #include "eval/run/group_cost.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
+#include "eval/run/shard_work.h"
 #include "eval/run/texts.h"
 #include "eval/support/say.h"
 #include "eval/support/text_table.h"
@@ -139,18 +140,32 @@ void MarkFinished(const GroupContext& group, std::vector<GroupCell>& cells) {
       finished, options.resume, [&](const GroupCell& cell) { return Sought(group, cell); }, cells);
 }
 
+void CheckTogether(const Pass& pass, double bytes, double memory) {
+  if (bytes <= memory || pass.front().config == pass.back().config) return;
+  throw Error(fmt::format("shards measure all configs of a model and text together: expected "
+                          "{:.1f} GB of memory for them, found {:.1f}",
+                          bytes / 1e9, memory / 1e9),
+              pass.front().config->name, "name fewer configs at a time, or give more --memory");
+}
+
 std::vector<Pass> PassesThatFit(const GroupContext& group, const std::vector<GroupCell>& cells) {
   const double memory = group.options.memory_gb > 0
                             ? group.options.memory_gb * 1e9
                             : kMostMemory * static_cast<double>(AvailableMemoryBytes());
   BlasVersion();  // so that OpenBLAS is loaded and among what is used already
   const std::vector<MemoryLimit> limits = MemoryLimits();
+  const auto bytes = [&](const Pass& pass) {
+    return LoadedBytes(group.model->weights) + NeedOf(group, pass).memory;
+  };
+  // Shards must all have the same passes, whatever their machines have free.
   std::vector<Pass> passes = SplitIntoPasses(cells, [&](const Pass& pass) {
-    const MemoryNeed need = NeedOf(group, pass);
-    return LoadedBytes(group.model->weights) + need.memory <= memory && FitsLimits(need, limits);
+    return !group.shards.Alone() ||
+           (bytes(pass) <= memory && FitsLimits(NeedOf(group, pass), limits));
   });
-  for (const Pass& pass : passes)
+  for (const Pass& pass : passes) {
     CheckLimits(NeedOf(group, pass), limits, "measuring " + pass.front().config->name);
+    if (!group.shards.Alone()) CheckTogether(pass, bytes(pass), memory);
+  }
   return passes;
 }
 
@@ -162,7 +177,7 @@ GroupPlan PlanGroup(GroupContext& group) {
     std::vector<GroupCell> cells = PlanConfig(*config, group);
     std::move(cells.begin(), cells.end(), std::back_inserter(plan.cells));
   }
-  if (!group.options.rerun) MarkFinished(group, plan.cells);
+  if (!group.options.rerun && group.shards.Alone()) MarkFinished(group, plan.cells);
   NameKept(group, plan.cells);
   plan.passes = PassesThatFit(group, plan.cells);
   return plan;

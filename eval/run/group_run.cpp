@@ -70,8 +70,12 @@ std::vector<Record> Unrecorded(const Pass& cells, const std::vector<Record>& all
 }  // namespace
 
 GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
-                   ModelLoader& models, RunEta& eta)
-    : group_{.options = options, .configs = std::move(configs), .threads = threads, .eta = eta},
+                   ModelLoader& models, RunEta& eta, ShardWork& shards)
+    : group_{.options = options,
+             .configs = std::move(configs),
+             .threads = threads,
+             .eta = eta,
+             .shards = shards},
       models_(models) {}
 
 void GroupRun::Prepare() {
@@ -142,12 +146,24 @@ std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
   const InterruptNote note("finished windows are kept: go on with --resume");
   const MoreGrace grace;
   GroupResult shared = Describe(group_, ScoreCells(group_, cells));
+  if (group_.shards.part) {
+    EndPart(shared.measurement, cells);
+    return {};
+  }
   if (!shared.measurement.interrupted) MeasureRest(shared, cells);
   try {
     if (!shared.measurement.interrupted) return KeepResults(shared, cells);
   } catch (const Interrupted&) {
   }
   return KeepWhatThereIs(shared, cells);
+}
+
+// The rest is the work of who merges the parts.
+void GroupRun::EndPart(const Measurement& measurement, const Pass& cells) {
+  interrupted_ = measurement.interrupted;
+  if (interrupted_) return;
+  group_.CheckInputs();
+  AddGroup(group_, cells, group_.shards);
 }
 
 // What comes behind the windows.

@@ -12,6 +12,7 @@
 #include "eval/run/record.h"
 #include "eval/run/run.h"
 #include "eval/run/run_inputs.h"
+#include "eval/run/shard_work.h"
 #include "eval/support/run_eta.h"
 
 namespace quantref {
@@ -23,7 +24,7 @@ namespace quantref {
 class GroupRun {
  public:
   GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
-           ModelLoader& models, RunEta& eta);
+           ModelLoader& models, RunEta& eta, ShardWork& shards);
 
   // Loads, and checks all that can be wrong before anything long begins.
   void Prepare();
@@ -31,7 +32,8 @@ class GroupRun {
   Cost PrintPlan();  // and what all of it costs
 
   // Quantizes, measures, writes the records and prints the tables. Interrupted while it measures it
-  // does so with what there is, keeps the journal, and leaves out what else was to come.
+  // does so with what there is, keeps the journal, and leaves out what else was to come. A shard
+  // makes no records.
   std::vector<Record> Run();
   bool interrupted() const { return interrupted_; }
 
@@ -43,6 +45,7 @@ class GroupRun {
   void SayExpected();
   std::vector<Record> RunPass(Pass& cells);
   std::vector<Record> MeasurePass(Pass& cells);
+  void EndPart(const Measurement& measurement, const Pass& cells);
   void MeasureRest(GroupResult& shared, Pass& cells) const;
   void ShowAccuracy(const GroupResult& shared, const Pass& cells) const;
   std::vector<Record> KeepResults(const GroupResult& shared, const Pass& cells);

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/score_facts.h"
+#include "eval/run/shard_work.h"
 #include "eval/run/texts.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
@@ -18,25 +20,9 @@
 #include "eval/support/terminal.h"
 #include "harness/base/cancel.h"
 #include "harness/base/parallel.h"
-#include "harness/base/sha256.h"
 
 namespace quantref {
 namespace {
-
-// Whatever the scores depend on, the program itself included: of configs all but what is known not
-// to matter. The thread count is not among it, nor how many windows were asked for: a journal's are
-// good for more and for fewer.
-std::string Fingerprint(const GroupContext& group, const Pass& cells) {
-  std::string text =
-      OriginText(group) + fmt::format("{} {}\n", group.stream.sha256, group.all_windows);
-  for (const RunConfig* config : group.configs) text += config->ResolvedForScores() + "\n";
-  // The reference too: outliers change it.
-  for (const GroupCell& cell : cells) {
-    text += fmt::format("{} {}\n", cell.weights_sha256,
-                        cell.path.UsesKernels() ? "kernel" : "simulated");
-  }
-  return Sha256Hex(text);
-}
 
 std::vector<const GroupCell*> Quantized(const Pass& cells) {
   std::vector<const GroupCell*> quantized;
@@ -81,10 +67,10 @@ MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
   measure.order = accuracy.order;
   measure.stop = accuracy.stop;
   measure.fingerprint = Fingerprint(group, cells);
-  measure.journal =
-      group.options.out / fmt::format("{}{}{}", kJournalStart,
-                                      measure.fingerprint.substr(0, kJournalName), kJournalEnd);
+  measure.journal = group.options.out / JournalFile(measure.fingerprint);
   measure.resume = group.options.resume;
+  if (group.shards.part) measure.shard = *group.shards.part;
+  if (!group.shards.merged.empty()) measure.measured = TakeWindows(group, cells);
   measure.before_keeping = [&] { group.CheckInputs(); };
   return measure;
 }
@@ -125,7 +111,7 @@ Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
 }
 
 bool HasFirstLook(const GroupContext& group, const Pass& cells) {
-  return !group.options.quiet && !group.options.resume &&
+  return !group.options.quiet && !group.options.resume && group.shards.Alone() &&
          group.config().accuracy.order == OrderRule::kRandom &&
          group.windows.size() >= 4 * kFirstLook &&
          std::any_of(cells.begin(), cells.end(),

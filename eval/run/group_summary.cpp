@@ -4,10 +4,12 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/summary.h"
 #include "eval/run/environment.h"
+#include "eval/run/shard_work.h"
 #include "harness/model/plan_model.h"
 
 namespace quantref {
@@ -84,6 +86,8 @@ void PutQuantized(const GroupCell& cell, CellResult& result) {
 }  // namespace
 
 GroupResult Describe(const GroupContext& group, Measurement measurement) {
+  Environment environment = DescribeEnvironment(group.threads);
+  environment.hosts = group.shards.Hosts();
   return {.model = &*group.model,
           .outliers = group.config().model.outliers,
           .text = &group.text,
@@ -92,7 +96,7 @@ GroupResult Describe(const GroupContext& group, Measurement measurement) {
           .windows = group.windows,
           .all_windows = group.all_windows,
           .measurement = std::move(measurement),
-          .environment = DescribeEnvironment(group.threads),
+          .environment = std::move(environment),
           .load_seconds = group.load_seconds};
 }
 

@@ -12,11 +12,13 @@
 
 #include "eval/accuracy/measure.h"
 #include "eval/run/finished.h"
+#include "eval/run/shard_work.h"
 #include "eval/run/training_checkpoint.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/io/binary.h"
+#include "harness/io/file.h"
 #include "harness/io/file_lock.h"
 #include "harness/io/file_pieces.h"
 #include "harness/io/mapped_file.h"
@@ -43,9 +45,12 @@ std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
   return Sha256Hex(text);
 }
 
+std::string FileNameOf(const GroupCell& cell) {
+  return fmt::format("{}{}{}", kCellStart, cell.kept_key.substr(0, kNameSize), kCellEnd);
+}
+
 fs::path FileOf(const GroupContext& group, const GroupCell& cell) {
-  return group.options.out /
-         fmt::format("{}{}{}", kCellStart, cell.kept_key.substr(0, kNameSize), kCellEnd);
+  return group.options.out / FileNameOf(cell);
 }
 
 // What a file gives to its cell.
@@ -106,6 +111,36 @@ std::shared_ptr<const FileLock> LockOf(const GroupCell& cell, const fs::path& pa
   return std::make_shared<FileLock>(std::move(lock));
 }
 
+// Takes what the file has of the cell, which `who` quantized. False, which is said, where it is
+// damaged.
+bool TakeFile(const GroupContext& group, const fs::path& path, const char* who, GroupCell& cell) {
+  std::string why = "it is damaged, or not of this model";
+  try {
+    if (auto kept = ReadKept(group, cell, path)) {
+      cell.quantized = std::move(kept->model);
+      cell.weights_sha256 = kept->weights_sha256;
+      cell.quantize_threads = kept->threads;
+      if (!group.options.quiet) Say("{} {}: quantized by {}\n", cell.config->name, cell.label, who);
+      return true;
+    }
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& failure) {
+    why = failure.problem();
+  }
+  Say("{}: {}: {} {} IS QUANTIZED AGAIN\n", path.string(), why, cell.config->name, cell.label);
+  return false;
+}
+
+// What stands there is whole at any moment, and stays.
+bool TakeOthers(const GroupContext& group, GroupCell& cell) {
+  for (const fs::path& folder : group.shards.kept_in) {
+    const fs::path path = folder / FileNameOf(cell);
+    if (IsPresent(path) && TakeFile(group, path, "a shard", cell)) return true;
+  }
+  return false;
+}
+
 // `f`: of an entry and its name.
 template <typename F>
 void ForFiles(const fs::path& folder, std::string_view start, std::string_view end, F&& f) {
@@ -131,25 +166,10 @@ bool TakeKept(const GroupContext& group, GroupCell& cell) {
   if (cell.kept_key.empty()) return false;
   const fs::path path = FileOf(group, cell);
   const std::shared_ptr<const FileLock> lock = LockOf(cell, path);
-  if (!group.options.resume || lock == nullptr) return false;
-  std::string why = "it is damaged, or not of this model";
-  try {
-    if (auto kept = ReadKept(group, cell, path)) {
-      cell.quantized = std::move(kept->model);
-      cell.weights_sha256 = kept->weights_sha256;
-      cell.quantize_threads = kept->threads;
-      cell.kept = lock;
-      if (!group.options.quiet)
-        Say("{} {}: quantized by an earlier run\n", cell.config->name, cell.label);
-      return true;
-    }
-  } catch (const Interrupted&) {
-    throw;
-  } catch (const Error& failure) {
-    why = failure.problem();
-  }
-  Say("{}: {}: {} {} IS QUANTIZED AGAIN\n", path.string(), why, cell.config->name, cell.label);
-  return false;
+  if (!group.options.resume || lock == nullptr) return TakeOthers(group, cell);
+  if (!TakeFile(group, path, "an earlier run", cell)) return TakeOthers(group, cell);
+  cell.kept = lock;
+  return true;
 }
 
 bool KeepCell(const GroupContext& group, GroupCell& cell) {

@@ -18,9 +18,9 @@ namespace quantref {
 // calibration text, or trained.
 void NameKept(const GroupContext& group, std::vector<GroupCell>& cells);
 
-// Puts what an earlier run kept of the cell into it, where this run is to go on with one. False
-// where there is nothing, or, which is said, where it is damaged. Throws Error where another run is
-// at work with the cell.
+// Puts what an earlier run kept of the cell into it, where this run is to go on with one; or what
+// another shard did. False where there is nothing, or, which is said, where it is damaged. Throws
+// Error where another run is at work with the cell in the folder of the records.
 bool TakeKept(const GroupContext& group, GroupCell& cell);
 
 // Keeps one. A disk that is full, or another run that has it, ends nothing: returns false, and says

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <exception>
 #include <map>
+#include <utility>
 
 #include "eval/config/run_config.h"
 #include "eval/record/reference.h"
@@ -15,6 +16,8 @@
 #include "eval/run/memory_limits.h"
 #include "eval/run/record.h"
 #include "eval/run/run_inputs.h"
+#include "eval/run/shard_file.h"
+#include "eval/run/shard_work.h"
 #include "eval/run/synthetic_run.h"
 #include "eval/run/texts.h"
 #include "eval/support/guarded.h"
@@ -24,6 +27,7 @@
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
 #include "eval/support/text_table.h"
+#include "eval/support/yaml_reader.h"
 #include "eval/table/results.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
@@ -46,15 +50,22 @@ bool Fits(const Group& group, const RunConfig& config) {
          config.sample_when_offline == first.sample_when_offline;
 }
 
-std::vector<RunConfig> ReadConfigs(const RunOptions& options) {
+std::vector<ConfigText> ReadTexts(const std::vector<std::string>& files) {
+  std::vector<ConfigText> texts;
+  for (const std::string& file : files) texts.push_back({file, ReadYamlText(file)});
+  return texts;
+}
+
+std::vector<RunConfig> ReadConfigs(const RunOptions& options,
+                                   const std::vector<ConfigText>& texts) {
   std::vector<RunConfig> configs;
   std::map<std::string, std::string> files;  // by name
-  for (const std::string& file : options.configs) {
-    for (RunConfig& config : ReadRunConfigs(file, options.assignments)) {
-      const auto [other, is_new] = files.emplace(config.name, file);
+  for (const ConfigText& text : texts) {
+    for (RunConfig& config : ParseRunConfigs(text, options.assignments)) {
+      const auto [other, is_new] = files.emplace(config.name, text.file);
       if (!is_new) {
         throw Error(fmt::format("the name '{}' is that of {} too", config.name, other->second),
-                    file + ": name");
+                    text.file + ": name");
       }
       configs.push_back(std::move(config));
     }
@@ -201,8 +212,8 @@ bool Prepare(GroupRun& run, const Group& group) {
 }
 
 void RunGroup(const RunOptions& options, const Group& group, size_t threads, ModelLoader& models,
-              RunEta& eta, Outcome& outcome) {
-  GroupRun run(options, group, threads, models, eta);
+              RunEta& eta, ShardWork& shards, Outcome& outcome) {
+  GroupRun run(options, group, threads, models, eta, shards);
   if (!Prepare(run, group)) {
     for (const RunConfig* config : group) {
       ++outcome.failed_cells;  // the reference
@@ -217,16 +228,20 @@ void RunGroup(const RunOptions& options, const Group& group, size_t threads, Mod
   outcome.gate_failed = outcome.gate_failed || run.gate_failed();
 }
 
-}  // namespace
-
-bool RunOptions::Wants(const std::string& method) const {
-  return methods.empty() || std::find(methods.begin(), methods.end(), method) != methods.end();
+void RefuseSynthetic(const std::vector<RunConfig>& configs) {
+  for (const RunConfig& config : configs) {
+    if (config.model.synthetic)
+      throw Error("a model without weights has no windows that could be shared", config.file,
+                  "run it by itself");
+  }
 }
 
-int RunEval(const RunOptions& options) {
-  const std::vector<RunConfig> configs = ReadConfigs(options);
+// The exit code.
+int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, ShardWork& shards) {
+  const std::vector<RunConfig> configs = ReadConfigs(options, texts);
   CheckMethodsExist(options, configs);
   CheckColumns(options.columns);
+  if (!shards.Alone()) RefuseSynthetic(configs);
   CheckRoom(configs);
   CheckModels(configs);
   CheckPlans(options, configs);
@@ -246,7 +261,7 @@ int RunEval(const RunOptions& options) {
     if (group.front()->model.synthetic) {
       RunSynthetic(options, *group.front(), threads, eta, outcome);
     } else {
-      RunGroup(options, group, threads, models, eta, outcome);
+      RunGroup(options, group, threads, models, eta, shards, outcome);
     }
   }
   if (options.dry_run && groups.size() > 1) {
@@ -259,6 +274,61 @@ int RunEval(const RunOptions& options) {
     return kExitWrongInput;
   }
   return outcome.gate_failed ? kExitGateFailed : 0;
+}
+
+// In a folder of its own, so that shards can be at work beside each other.
+int RunShard(const RunOptions& options) {
+  ShardFile file{.folder = {},
+                 .shard = ParseShard(options.shard),
+                 .host = HostName(),
+                 .configs = ReadTexts(options.configs),
+                 .assignments = options.assignments,
+                 .methods = options.methods,
+                 .windows = options.windows,
+                 .groups = {}};
+  file.folder = ShardFolder(options.out, file.configs, file.shard);
+  ShardWork work{.part = file.shard};
+  for (size_t other = 0; other < file.shard.count; ++other) {
+    if (other != file.shard.index)
+      work.kept_in.push_back(ShardFolder(options.out, file.configs, {other, file.shard.count}));
+  }
+  RunOptions own = options;
+  own.out = file.folder;
+  if (!options.dry_run) RemoveShardFile(file.folder);
+  const int code = RunConfigs(own, file.configs, work);
+  if (options.dry_run || CancelRequested()) return code;
+  file.groups = std::move(work.groups);
+  WriteShardFile(file);
+  if (!options.quiet)
+    Say("{} is done; when all are: merge_shards {}\n", file.Name(), options.out.string());
+  return code;
+}
+
+int MergeShards(const RunOptions& options) {
+  ShardWork work{.merged = FindShards(options.configs)};
+  const ShardFile& first = work.merged.front();
+  for (const ShardFile& shard : work.merged) work.kept_in.push_back(shard.folder);
+  RunOptions own = options;
+  own.assignments = first.assignments;
+  own.methods = first.methods;
+  own.windows = first.windows;
+  const int code = RunConfigs(own, first.configs, work);
+  if (!options.dry_run && !options.quiet && !CancelRequested())
+    Say("the records stand: the shards' folders are of no more use\n");
+  return code;
+}
+
+}  // namespace
+
+bool RunOptions::Wants(const std::string& method) const {
+  return methods.empty() || std::find(methods.begin(), methods.end(), method) != methods.end();
+}
+
+int RunEval(const RunOptions& options) {
+  if (options.merge) return MergeShards(options);
+  if (!options.shard.empty()) return RunShard(options);
+  ShardWork alone;
+  return RunConfigs(options, ReadTexts(options.configs), alone);
 }
 
 }  // namespace quantref

@@ -19,6 +19,8 @@ struct RunOptions {
   bool rerun = false;       // measure a study's cells whose records stand already, too
   bool any_commit = false;  // those of other commits and of changed trees are such records
   double memory_gb = 0;     // for cells measured together; 0: most of what is free
+  std::string shard;        // "I/N": measure this part of the windows; "": all
+  bool merge = false;       // `configs` are folders of shards, from whose windows records are made
   bool layers = false;      // print the layer report too
   bool dry_run = false, quiet = false, json = false;
 
@@ -28,8 +30,9 @@ struct RunOptions {
 // Quantizes and measures every cell of every config and writes their records; of a study (a grid of
 // configs in one file) those whose records do not stand yet. Configs that share model, text and
 // protocol share one pass of the reference, as many of their cells as memory holds. Progress goes
-// to stderr; the result (a table, or JSON records, or nothing if quiet) to stdout. Returns the exit
-// code: 0; kExitGateFailed where the kernels gave something else than the weights they stand for;
+// to stderr; with `shard` they end with a journal of its own, which `merge` reads; else the result
+// (a table, or JSON records, or nothing if quiet) to stdout. Returns the exit code: 0;
+// kExitGateFailed where the kernels gave something else than the weights they stand for;
 // kExitWrongInput where cells of a study could not be measured, after the others were.
 int RunEval(const RunOptions& options);
 

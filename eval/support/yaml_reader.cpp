@@ -308,9 +308,12 @@ std::vector<YamlEntry> YamlReader::Entries(const std::string& key) {
   return entries;
 }
 
-YAML::Node ReadYaml(const std::string& file) {
+std::string ReadYamlText(const std::string& file) { return ReadFile(file, kMaxConfigBytes); }
+
+YAML::Node ReadYaml(const std::string& file) { return ParseYaml(ReadYamlText(file), file); }
+
+YAML::Node ParseYaml(const std::string& text, const std::string& file) {
   try {
-    const std::string text = ReadFile(file, kMaxConfigBytes);
     if (HasSecondDocument(text)) throw Error("expected one document, found more", file);
     YAML::Node root = YAML::Load(text);
     if (!root.IsMap())

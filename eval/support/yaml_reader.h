@@ -83,6 +83,9 @@ struct YamlEntry {
 // Parses a YAML file. Throws Error with line and column for bad syntax, for what is not one map, a
 // key that stands twice in a map, and nesting or aliases without end.
 YAML::Node ReadYaml(const std::string& file);
+// What it parses, and that of a text that `file` held.
+std::string ReadYamlText(const std::string& file);
+YAML::Node ParseYaml(const std::string& text, const std::string& file);
 
 // "file:line: full.key" of something at this mark; "--set full.key" where it has none, because it
 // came from the command line.
