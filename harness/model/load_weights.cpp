@@ -11,6 +11,7 @@
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/model/layout.h"
+#include "harness/model/tensor_names.h"
 #include "harness/model/weights.h"
 #include "harness/quant/ggml_blocks.h"
 
@@ -49,14 +50,7 @@ void RequireFinite(const std::string& name, std::span<const float> values,
 class Loader {
  public:
   Loader(const Family& family, const Checkpoint& checkpoint, WeightType type)
-      : family_(family), checkpoint_(checkpoint), type_(type), prefix_(family.prefixes.front()) {
-    for (const std::string_view prefix : family.prefixes) {
-      const std::string embedding = std::string(prefix) + kEmbeddingName + ".weight";
-      if (checkpoint.Find(embedding) == nullptr) continue;
-      prefix_ = prefix;
-      break;
-    }
-  }
+      : family_(family), checkpoint_(checkpoint), type_(type), names_(family, checkpoint) {}
 
   Linear TakeLinear(const std::string& name, size_t rows, size_t cols, bool bias) {
     Linear linear{name, Weight(Take(FileName(name) + ".weight", {rows, cols})), {}};
@@ -64,11 +58,7 @@ class Loader {
     return linear;
   }
 
-  // What is not the head lives below the prefix; of the head, what precedes the model's.
-  std::string FileName(const std::string& name) const {
-    if (name != kHeadName) return prefix_ + name;
-    return prefix_ == "language_model.model." ? "language_model." + name : name;
-  }
+  std::string FileName(const std::string& name) const { return names_.Of(name); }
 
   // Gains as they are multiplied.
   std::vector<float> TakeNorm(const std::string& name, size_t size) {
@@ -155,7 +145,7 @@ class Loader {
   const Family& family_;
   const Checkpoint& checkpoint_;
   WeightType type_;
-  std::string prefix_;
+  TensorNames names_;
   std::set<std::string> taken_;
 };
 
