@@ -47,6 +47,11 @@ DataNeeds Gptq::needs(const Knobs& knobs) const {
           .true_sequential = knobs.Flag("true_sequential")};
 }
 
+bool Gptq::Reorders(const WeightScheme& scheme, const Knobs& knobs) const {
+  return scheme.granularity == Granularity::kGroup && knobs.Flag("act_order") &&
+         !knobs.Flag("static_groups");
+}
+
 Rounded Gptq::Round(const RoundInput& input) const {
   if (input.inputs == nullptr) {
     return {RoundToNearest(input.weights, input.scheme, input.limits),
@@ -80,7 +85,7 @@ Rounded Gptq::Round(const RoundInput& input) const {
   } else {
     ChooseGrids(weights, input.limits, packed);  // with regroup for its checks and exponent
   }
-  if (options.regroup && knobs.Flag("act_order")) packed.set_order(factor.order);
+  if (groups && Reorders(input.scheme, knobs)) packed.set_order(factor.order);
   GptqSolve(weights, input.limits, factor, options, packed);
   if (factor.damp != knobs.Real("damp")) {
     rounded.note = fmt::format("damp raised to {:.6g}", factor.damp);

@@ -47,6 +47,7 @@ class Gptq final : public Rounder {
   }
   std::span<const Knob> knobs() const override;
   DataNeeds needs(const Knobs& knobs) const override;
+  bool Reorders(const WeightScheme& scheme, const Knobs& knobs) const override;
   Rounded Round(const RoundInput& input) const override;
 };
 

@@ -18,6 +18,7 @@
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
 #include "harness/base/error.h"
+#include "harness/export/export.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
 #include "harness/quant/format.h"
@@ -65,6 +66,9 @@ void PrintList(const std::string& kind) {
   } else if (kind == "formats") {
     for (const NumberFormat* format : NumberFormats())
       rows.push_back({std::string(format->name), std::string(format->about)});
+  } else if (kind == "exports") {
+    for (const ExportFormat* format : ExportFormats())
+      rows.push_back({std::string(format->name), std::string(format->about)});
   } else if (kind == "models") {
     for (const std::string& model : BundledModels())
       rows.push_back({model, FindModel(model).string()});
@@ -94,6 +98,12 @@ void PrintList(const std::string& kind) {
   PrintWhole(RenderList(rows, LineWidth(STDOUT_FILENO)));
 }
 
+std::vector<std::string> ExportNames() {
+  std::vector<std::string> names;
+  for (const ExportFormat* format : ExportFormats()) names.emplace_back(format->name);
+  return names;
+}
+
 void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.Add("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
   line.Add("--set", options.assignments, "override a config key; repeatable",
@@ -111,6 +121,13 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
            {.value = "N", .check = WholeNumber(1, kMostThreads)});
   line.Add("--out", options.out, "folder of the records (default: results/records)",
            {.value = "DIR"});
+  line.Add("--export", options.export_folder,
+           "write each quantized cell as a checkpoint into a folder of its own there "
+           "(configs/checkpoints.md)",
+           {.value = "DIR"});
+  line.Add("--export-format", options.export_format,
+           "of these: run_eval --list exports (default: pack-quantized)",
+           {.value = "NAME", .one_of = ExportNames()});
   line.AddFlag("--dry-run", options.dry_run,
                "print cells, windows, expected time and memory, and stop");
   line.AddFlag("--layers", options.layers, "print what happened to each layer, too");
@@ -132,15 +149,17 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.AddFlag("--json", options.json, "print the records instead of the table");
   line.Exclude("--json", "--quiet");
   line.Exclude("--json", "--shard");
-  for (const char* given : {"--set", "--methods", "--windows", "--shard"})
+  line.Exclude("--export", "--shard");
+  for (const char* given : {"--set", "--methods", "--windows", "--shard", "--export"})
     line.Exclude("--merge", given);
-  line.Add("--list", list,
-           "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
-           "formats, models, datasets; schema: of configs, for editors; fields: of records; "
-           "record: these for scripts",
-           {.value = "KIND",
-            .one_of = {"configs", "keys", "schema", "fields", "record", "quantizers", "protocols",
-                       "kernels", "formats", "models", "datasets"}});
+  line.Add(
+      "--list", list,
+      "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
+      "formats, exports, models, datasets; schema: of configs, for editors; fields: of records; "
+      "record: these for scripts",
+      {.value = "KIND",
+       .one_of = {"configs", "keys", "schema", "fields", "record", "quantizers", "protocols",
+                  "kernels", "formats", "exports", "models", "datasets"}});
   line.Footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
 }
 

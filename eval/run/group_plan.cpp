@@ -25,13 +25,6 @@ namespace {
 // Of the memory that is free now, what the cells of a pass may take.
 constexpr double kMostMemory = 0.8;
 
-std::vector<PlannedLinear> PlanOf(const CellConfig& spec, const ModelConfig& config) {
-  if (spec.training != Training::kFull) return PlanModel(spec.quantize, config);
-  QuantizeSpec nothing;
-  nothing.keep = {"*"};
-  return PlanModel(nothing, config);
-}
-
 // A cache that holds all of the longest window unrounded would look like one that costs nothing.
 void CheckRounds(const KvScheme& scheme, size_t window, const std::string& label) {
   const size_t waits =
@@ -59,7 +52,7 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
   GroupCell cell{
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
   cell.shape = cell.method.ModelAfter(group.model->config);
-  cell.plan = PlanOf(spec, cell.shape);
+  cell.plan = PlanOfCell(spec, cell.shape);
   CheckActivations(cell.plan, cell.shape, spec.activations);
   if (!spec.Changes(cell.plan)) {
     Say("{}", UnquantizedText(config.name, spec.label));
@@ -79,8 +72,7 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
                                                   *group.model, test, group.options.quiet);
     }
     if (cell.calibrates && !config.calibration.allow_overlap) RefuseContaminated(*cell.calibration);
-    if (cell.calibrates && seeds.size() > 1)
-      cell.label = fmt::format("{} seed={}", spec.label, seeds[i]);
+    if (cell.calibrates && seeds.size() > 1) cell.label = LabelOfSeed(spec.label, seeds[i]);
     cells.push_back(cell);
   }
   return cells;
@@ -170,6 +162,17 @@ std::vector<Pass> PassesThatFit(const GroupContext& group, const std::vector<Gro
 }
 
 }  // namespace
+
+std::vector<PlannedLinear> PlanOfCell(const CellConfig& cell, const ModelConfig& config) {
+  if (cell.training != Training::kFull) return PlanModel(cell.quantize, config);
+  QuantizeSpec nothing;
+  nothing.keep = {"*"};
+  return PlanModel(nothing, config);
+}
+
+std::string LabelOfSeed(const std::string& label, size_t seed) {
+  return fmt::format("{} seed={}", label, seed);
+}
 
 GroupPlan PlanGroup(GroupContext& group) {
   GroupPlan plan;

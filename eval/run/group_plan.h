@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <string>
 #include <vector>
 
 #include "eval/run/group_cell.h"
@@ -13,6 +15,12 @@ struct GroupPlan {
   std::vector<GroupCell> cells;  // those that are finished too
   std::vector<Pass> passes;
 };
+
+// What is planned of a model by a cell; the config is as the cell's method leaves it.
+std::vector<PlannedLinear> PlanOfCell(const CellConfig& cell, const ModelConfig& config);
+
+// A cell's label where there are several seeds.
+std::string LabelOfSeed(const std::string& label, size_t seed);
 
 // Checks all that can be wrong before anything long begins. Draws the cells' calibration samples.
 GroupPlan PlanGroup(GroupContext& group);

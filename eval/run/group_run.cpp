@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "eval/run/export_cells.h"
 #include "eval/run/group_quantize.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_summary.h"
@@ -109,6 +110,7 @@ std::vector<Record> GroupRun::Run() {
   if (!options.quiet) {
     SayText(FinishedText(plan_.cells, options.out.string()));
     SayText(LeftBehindText(group_, plan_.cells));
+    SayText(UnexportedText(group_, plan_.cells));
     SayExpected();
   }
   std::vector<Record> records;
@@ -141,6 +143,7 @@ std::vector<Record> GroupRun::RunPass(Pass& cells) {
 
 std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
   QuantizeCells(group_, cells);
+  ExportCells(group_, cells);
   const auto recorded = [](const GroupCell& cell) { return cell.Recorded(); };
   if (std::none_of(cells.begin(), cells.end(), recorded)) return {};  // none could be made
   const InterruptNote note("finished windows are kept: go on with --resume");

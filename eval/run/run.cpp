@@ -12,6 +12,7 @@
 #include "eval/record/reference.h"
 #include "eval/run/cost.h"
 #include "eval/run/environment.h"
+#include "eval/run/export_cells.h"
 #include "eval/run/group_run.h"
 #include "eval/run/memory_limits.h"
 #include "eval/run/record.h"
@@ -245,6 +246,7 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
   CheckRoom(configs);
   CheckModels(configs);
   CheckPlans(options, configs);
+  CheckExports(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);
   const std::vector<Group> groups = MakeGroups(configs);

@@ -15,6 +15,8 @@ struct RunOptions {
   size_t windows = 0;                    // only the first so many; 0: all
   size_t threads = 0;                    // 0: all cores
   std::filesystem::path out = "results/records";
+  std::filesystem::path export_folder;  // quantized cells are written there; "": they are not
+  std::string export_format = "pack-quantized";  // of ExportFormats()
   bool resume = false;      // go on with the journal of an interrupted run of the same configs
   bool rerun = false;       // measure a study's cells whose records stand already, too
   bool any_commit = false;  // those of other commits and of changed trees are such records

@@ -1,6 +1,7 @@
 #include "harness/io/file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,6 +13,7 @@
 #include "harness/base/error.h"
 #include "harness/io/file_pieces.h"
 #include "harness/io/open_file.h"
+#include "harness/io/whole_folder.h"
 
 namespace quantref {
 
@@ -61,17 +63,22 @@ fs::path LinkTarget(fs::path path) {
   return path;
 }
 
+// A name for something beside `target`. It does not contain the target's, which may already be as
+// long as a name can be.
+fs::path TemporaryName(const fs::path& target) {
+  static std::atomic<unsigned> next{0};
+  return FolderOf(target) /
+         (".quantref-" + std::to_string(::getpid()) + "-" + std::to_string(next++) + ".tmp");
+}
+
 // A new file beside `target`, removed with this object (after a rename there is nothing left to
 // remove).
 class TemporaryFile {
  public:
   explicit TemporaryFile(const fs::path& target) {
-    // The name does not contain the target's, which may already be as long as a name can be. O_EXCL
-    // rather than mkstemp(), whose mode 0600 ignores the umask.
-    static std::atomic<unsigned> next{0};
+    // O_EXCL rather than mkstemp(), whose mode 0600 ignores the umask.
     for (int attempt = 0; fd_ < 0; ++attempt) {
-      path_ = FolderOf(target) /
-              (".quantref-" + std::to_string(::getpid()) + "-" + std::to_string(next++) + ".tmp");
+      path_ = TemporaryName(target);
       fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (fd_ < 0 && (errno != EEXIST || attempt == 1000)) {
         ThrowWrite("cannot create a temporary file in this folder", FolderOf(target), errno);
@@ -105,6 +112,27 @@ class TemporaryFile {
  private:
   fs::path path_;
   int fd_ = -1;
+};
+
+// The same of a folder.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const fs::path& target) : path_(TemporaryName(target)) {
+    if (::mkdir(path_.c_str(), 0777) != 0)
+      ThrowWrite("cannot create a temporary folder in this folder", FolderOf(target), errno);
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const fs::path& path() const { return path_; }
+  void Renamed() { path_.clear(); }
+
+ private:
+  fs::path path_;
 };
 
 // Renames unless `target` exists. Returns 0 or errno.
@@ -163,6 +191,29 @@ void WriteFileAtomically(const fs::path& name,
   }
   temporary.Renamed();
   SyncFolder(FolderOf(path));
+}
+
+void WriteFolderWhole(const fs::path& folder,
+                      const std::function<void(const fs::path& unfinished)>& write) {
+  if (!folder.has_filename()) throw Error("expected the name of a folder", folder.string());
+  const auto refuse = [&] {
+    throw Error("expected nothing of this name, found something; it was left as it is",
+                folder.string(), WriteHint(EEXIST));
+  };
+  if (IsPresent(folder)) refuse();
+  TemporaryFolder temporary(folder);
+  write(temporary.path());
+  SyncFolder(temporary.path());
+  // Where a file system does not know RENAME_NOREPLACE a folder replaces an empty one at most.
+  int error = 0;
+  if (::renameat2(AT_FDCWD, temporary.path().c_str(), AT_FDCWD, folder.c_str(), RENAME_NOREPLACE))
+    error = errno;
+  if (error == EINVAL || error == ENOSYS)
+    error = ::rename(temporary.path().c_str(), folder.c_str()) == 0 ? 0 : errno;
+  if (error == EEXIST || error == ENOTEMPTY || error == ENOTDIR) refuse();
+  if (error != 0) ThrowWrite("cannot give the folder its name", folder, error);
+  temporary.Renamed();
+  SyncFolder(FolderOf(folder));
 }
 
 bool IsPresent(const std::filesystem::path& path) {

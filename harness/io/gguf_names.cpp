@@ -59,6 +59,21 @@ std::optional<std::string_view> NameInBlock(std::string_view architecture, std::
   return own ? own : Look(kOfBlock, name);
 }
 
+template <typename Rows>
+std::optional<std::string_view> LookBack(const Rows& rows, std::string_view name) {
+  const auto row = std::ranges::find(rows, name, &NamePair::transformers);
+  if (row == std::end(rows)) return std::nullopt;
+  return row->gguf;
+}
+
+std::optional<std::string_view> GgufNameInBlock(std::string_view architecture,
+                                                std::string_view name) {
+  std::optional<std::string_view> own;
+  if (IsGemma(architecture)) own = LookBack(kOfGemma, name);
+  if (architecture == "phi3") own = LookBack(kOfPhi3, name);
+  return own ? own : LookBack(kOfBlock, name);
+}
+
 // How many rows a head of q or k has.
 size_t HeadRows(const GgufFile& keys, const Tensor& tensor, std::string_view heads_key) {
   const std::string key = "llama.attention." + std::string(heads_key);
@@ -87,6 +102,24 @@ std::string TransformersName(std::string_view architecture, std::string_view nam
   if (!in_block) return std::string(name);
   const std::string block(stem.substr(kBlocks.size(), after - kBlocks.size()));
   return "model.layers." + block + "." + std::string(*in_block) + suffix;
+}
+
+std::string GgufName(std::string_view architecture, std::string_view name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  const size_t dot = name.rfind('.');
+  const std::string_view stem = name.substr(0, dot),
+                         suffix = name.substr(std::min(dot, name.size()));
+  if (const auto of_model = LookBack(kOfModel, stem))
+    return std::string(*of_model) + std::string(suffix);
+  if (stem.starts_with(kLayers)) {
+    const std::string_view rest = stem.substr(kLayers.size());
+    const size_t after = std::min(rest.find('.'), rest.size() - 1);
+    if (const auto in_block = GgufNameInBlock(architecture, rest.substr(after + 1))) {
+      return "blk." + std::string(rest.substr(0, after)) + "." + std::string(*in_block) +
+             std::string(suffix);
+    }
+  }
+  throw Error("GGUF's " + std::string(architecture) + " has no tensor for it", std::string(name));
 }
 
 std::vector<Tensor> AsTransformers(const GgufFile& keys, const GgufFile& file) {

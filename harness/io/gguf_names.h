@@ -14,6 +14,9 @@ namespace quantref {
 // not is kept.
 std::string TransformersName(std::string_view architecture, std::string_view name);
 
+// The way back: of a name that some tensor of the architecture has. Error for any other.
+std::string GgufName(std::string_view architecture, std::string_view name);
+
 // The tensors of the file under the names that transformers' checkpoints of the model have, and
 // with what llama.cpp's converter did to them: rows of q and k of architecture llama in another
 // order, Gemma's norms plus 1. Without those that hold rotary factors, which belong to the config.

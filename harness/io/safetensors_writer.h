@@ -25,7 +25,8 @@ struct TensorToWrite {
 
 // Writes a new safetensors file whole or not at all (file_pieces.h), with these texts as its
 // __metadata__. Tensors of wider elements come first, so that all are aligned, else by name, which
-// no two share. Throws Error where the disk does not take it; work may be cancelled (base/cancel.h).
+// no two share. Throws Error where the disk does not take it; work may be cancelled
+// (base/cancel.h).
 void WriteSafetensors(const std::filesystem::path& path, std::vector<TensorToWrite> tensors,
                       const std::map<std::string, std::string>& metadata);
 

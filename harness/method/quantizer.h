@@ -60,6 +60,11 @@ struct Rounded {
 // how it is packed) is not its business: see harness/quant/grid.h.
 class Rounder : public Plugin {
  public:
+  // Whether it may put the columns of a matrix into an order of its own (PackedMatrix::order).
+  virtual bool Reorders(const WeightScheme& /*scheme*/, const Knobs& /*knobs*/) const {
+    return false;
+  }
+
   // Throws Error for weights that it cannot round; the caller adds the linear's name.
   virtual Rounded Round(const RoundInput& input) const = 0;
 

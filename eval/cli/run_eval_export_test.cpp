@@ -1,0 +1,100 @@
+// Quantized cells as checkpoints: run_eval --export.
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "eval/testing/run_eval_lab.h"
+#include "harness/io/file.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contains;
+using testing::ProcessResult;
+using testing::RecordJson;
+using testing::RunEvalLab;
+using Strings = std::vector<std::string>;
+
+ProcessResult ExportTiny(const RunEvalLab& lab, const std::string& format,
+                         const Strings& more = {}) {
+  Strings arguments = {lab.config(), "--export", "out", "--export-format", format};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return lab.Run(arguments);
+}
+
+TEST_CASE("run_eval: an exported cell has the logits of the cell", "[export]") {
+  const RunEvalLab lab;
+  const ProcessResult result =
+      ExportTiny(lab, "dequantized-fp32", {"--set", "accuracy.path=simulated"});
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  CHECK(Contains(result.err, "out/tiny-rtn: tiny rtn as dequantized-fp32"));
+  const RecordJson cell = lab.Record("rtn");
+  const RecordJson origin =
+      RecordJson::parse(testing::FileText(lab / "out/tiny-rtn/quantref.json"));
+  CHECK(origin["cell"] == "rtn");
+  CHECK(origin["weights_sha256"] == cell["hashes"]["packed_weights"]);
+  const ProcessResult back = lab.Run(
+      {lab.config(), "--set", "model=out/tiny-rtn", "--methods", "reference", "--out", "back"});
+  INFO(back.err);
+  REQUIRE(back.exit_code == 0);
+  fs::remove_all(lab.records());
+  fs::create_directories(lab.records().parent_path());
+  fs::rename(lab / "back", lab.records());
+  const RecordJson reference = lab.Record("reference");
+  CHECK(reference["hashes"]["first_window_logits"] == cell["hashes"]["first_window_logits"]);
+  CHECK(reference["accuracy"]["ppl"] == cell["accuracy"]["ppl"]);
+}
+
+TEST_CASE("run_eval: what an export cannot be is said before anything is quantized", "[export]") {
+  const RunEvalLab lab;
+  struct Case {
+    Strings arguments;
+    const char *format, *part;
+  };
+  const std::vector<Case> cases = {
+      {{}, "gguf", "rtn of tiny"},
+      {{}, "int-quantized", "formats that can: pack-quantized"},
+      {{"--dry-run"}, "int-quantized", "has codes of 8 bits"},
+      {{"--set", "quantize.activations={bits: 8}"}, "gptq", "activations are rounded"},
+      {{"--set", "quantize.kv_cache={bits: 8, group: 16}"}, "gptq", "keys and values"},
+      {{}, "nonsense", "nonsense"},
+      {{"--set", "model={synthetic: tiny}"}, "gptq", "synthetic"}};
+  for (const Case& one : cases) {
+    INFO(one.format << " " << one.part);
+    const ProcessResult result = ExportTiny(lab, one.format, one.arguments);
+    INFO(result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(Contains(result.err, one.part));
+    CHECK_FALSE(Contains(result.err, "quantizing"));
+    CHECK(lab.RecordFiles().empty());
+    CHECK_FALSE(fs::exists(lab / "out"));
+  }
+}
+
+TEST_CASE("run_eval: an export is never written over, and a run that goes on keeps its own") {
+  const RunEvalLab lab;
+  testing::CheckDone(ExportTiny(lab, "gptq"));
+  const std::string config = testing::FileText(lab / "out/tiny-rtn/config.json");
+  const ProcessResult again = ExportTiny(lab, "gptq");
+  INFO(again.err);
+  CHECK(again.exit_code == 2);
+  CHECK(Contains(again.err, "out/tiny-rtn"));
+  CHECK(Contains(again.err, "choose another folder with --export"));
+  CHECK(lab.RecordFiles().size() == 2);
+  fs::remove_all(lab.records());
+  testing::CheckDone(ExportTiny(lab, "gptq", {"--resume"}));
+  CHECK(testing::FileText(lab / "out/tiny-rtn/config.json") == config);
+  fs::remove_all(lab.records());
+  const ProcessResult other =
+      ExportTiny(lab, "gptq", {"--resume", "--set", "quantize.weights.bits=8"});
+  CHECK(other.exit_code == 2);
+  CHECK(Contains(other.err, "left as it is"));
+}
+
+}  // namespace
+}  // namespace quantref

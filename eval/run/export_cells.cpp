@@ -1,0 +1,167 @@
+#include "eval/run/export_cells.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <optional>
+#include <string_view>
+
+#include "eval/record/store.h"
+#include "eval/run/group_plan.h"
+#include "eval/run/run_inputs.h"
+#include "eval/support/resources.h"
+#include "eval/support/say.h"
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/export/export.h"
+#include "harness/io/file.h"
+#include "harness/model/load_model.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+
+const ExportFormat& FormatAskedFor(const RunOptions& options) {
+  const ExportFormat* format = FindExportFormat(options.export_format);
+  QR_CHECK(format != nullptr);  // the command line takes no other
+  return *format;
+}
+
+fs::path ExportPath(const RunOptions& options, const std::string& config,
+                    const std::string& label) {
+  std::string name = config + "-" + label;
+  for (char& c : name) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0;
+    if (!plain && std::string_view("._+=-").find(c) == std::string_view::npos) c = '-';
+  }
+  return options.export_folder / name;
+}
+
+// What is thrown of files names the option that is meant.
+template <typename F>
+void NamingTheOption(const F& f) {
+  try {
+    f();
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    std::string hint = error.hint();
+    constexpr std::string_view kOfRecords = "--out";
+    const size_t at = hint.find(kOfRecords);
+    if (at != std::string::npos) hint.replace(at, kOfRecords.size(), "--export");
+    throw Error(error.problem(), error.where(), hint);
+  }
+}
+
+// What is planned of a cell; nothing where it is none that would be made, which is said elsewhere.
+struct ExportPlan {
+  Method method;
+  ModelConfig config;
+  std::vector<PlannedLinear> plan;
+};
+std::optional<ExportPlan> PlanExport(const RunConfig& config, const CellConfig& cell,
+                                     const ModelConfig& original) {
+  try {
+    ExportPlan made{cell.MakeMethod(), {}, {}};
+    made.config = made.method.ModelAfter(original);
+    made.plan = PlanOfCell(cell, made.config);
+    if (!cell.Changes(made.plan)) return std::nullopt;
+    return made;
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error&) {
+    if (config.study.empty()) throw;
+    return std::nullopt;
+  }
+}
+
+void CheckFormat(const ExportFormat& format, const RunConfig& config, const CellConfig& cell,
+                 const fs::path& model, const ModelConfig& original) {
+  const std::optional<ExportPlan> made = PlanExport(config, cell, original);
+  if (!made) return;
+  const CellToExport planned{.model = model,
+                             .original = original,
+                             .config = made->config,
+                             .plan = made->plan,
+                             .activations = cell.activations,
+                             .rounds_cache = cell.kv_cache.has_value(),
+                             .folds = !made->method.transforms.empty(),
+                             .reorders = [&](const PlannedLinear& linear) {
+                               const Rounder& rounder = made->method.RounderFor(linear);
+                               return rounder.Reorders(*linear.scheme,
+                                                       made->method.KnobsOf(rounder));
+                             }};
+  try {
+    CheckExportable(format, planned);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{} (for {} of {})", error.problem(), cell.label, config.name),
+                error.where(),
+                error.hint() + (config.study.empty() ? "; --methods leaves cells out"
+                                                     : "; 'exclude' leaves points out"));
+  }
+}
+
+void RefusePresent(const RunOptions& options, const RunConfig& config, const std::string& label) {
+  const fs::path path = ExportPath(options, config.name, label);
+  if (options.resume || !IsPresent(path)) return;
+  throw Error("expected no folder of this name, found one", path.string(),
+              "move it away, or choose another folder with --export");
+}
+
+}  // namespace
+
+void CheckExports(const RunOptions& options, const std::vector<RunConfig>& configs) {
+  if (options.export_folder.empty()) return;
+  const ExportFormat& format = FormatAskedFor(options);
+  for (const RunConfig& config : configs) {
+    if (config.model.synthetic) {
+      throw Error("expected a model of weights, found a synthetic one", "--export",
+                  "leave out " + config.name);
+    }
+    const fs::path model = FindModel(config.model.name);
+    const ModelConfig original = ReadModelConfig(model);
+    for (const CellConfig& cell : config.cells) {
+      if (!options.Wants(cell.label)) continue;
+      CheckFormat(format, config, cell, model, original);
+      RefusePresent(options, config, cell.label);
+      for (const size_t seed : config.calibration.seeds)
+        RefusePresent(options, config, LabelOfSeed(cell.label, seed));
+    }
+  }
+  if (!options.dry_run) NamingTheOption([&] { PrepareRecordFolder(options.export_folder); });
+}
+
+void ExportCells(const GroupContext& group, const Pass& cells) {
+  const RunOptions& options = group.options;
+  if (options.export_folder.empty()) return;
+  const ExportFormat& format = FormatAskedFor(options);
+  for (const GroupCell& cell : cells) {
+    if (cell.spec == nullptr) continue;
+    const fs::path folder = ExportPath(options, cell.config->name, cell.label);
+    if (options.resume && IsExportOf(folder, format, cell.weights_sha256)) continue;
+    const FinishedCell finished{
+        .model = group.model->dir,
+        .config = cell.shape,
+        .weights = cell.quantized.weights,
+        .origin = {cell.config->name, cell.label, group.model->name, cell.weights_sha256}};
+    NamingTheOption([&] { ExportCell(format, finished, folder); });
+    if (!options.quiet)
+      Say("{}: {} {} as {}\n", folder.string(), cell.config->name, cell.label, format.name);
+  }
+}
+
+std::string UnexportedText(const GroupContext& group, const std::vector<GroupCell>& cells) {
+  if (group.options.export_folder.empty()) return "";
+  std::string text;
+  for (const GroupCell& cell : cells) {
+    if (cell.spec == nullptr || !cell.finished) continue;
+    text += fmt::format("{} {} is finished and NOT EXPORTED (--rerun makes it again)\n",
+                        cell.config->name, cell.label);
+  }
+  return text;
+}
+
+}  // namespace quantref

@@ -1,0 +1,109 @@
+#include "harness/export/model_folder.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
+
+#include "harness/base/error.h"
+#include "harness/export/model_tensors.h"
+#include "harness/export/packed_codes.h"
+#include "harness/io/file.h"
+#include "harness/io/json_file.h"
+#include "harness/quant/format.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr size_t kMaxCopiedBytes = size_t{256} << 20;
+constexpr const char* kCopied[] = {
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tekken.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+};
+
+void CopyBeside(const fs::path& model, const fs::path& folder) {
+  const auto copy = [&](const fs::path& file) {
+    if (!IsPresent(file)) return;
+    WriteFileAtomically(folder / file.filename(), ReadFile(file, kMaxCopiedBytes), false);
+  };
+  for (const char* name : kCopied) copy(model / name);
+  std::error_code error;
+  for (fs::directory_iterator entry(model, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    if (entry->path().extension() == ".tiktoken") copy(entry->path());
+  }
+}
+
+// A flag of all matrices that are of such a scheme; nothing where they differ, or there are none.
+class CommonFlag {
+ public:
+  void Add(bool flag) {
+    mixed_ = mixed_ || (flag_ && *flag_ != flag);
+    flag_ = flag;
+  }
+  void Put(const char* key, Json& json) const {
+    if (flag_ && !mixed_) json[key] = *flag_;
+  }
+
+ private:
+  std::optional<bool> flag_;
+  bool mixed_ = false;
+};
+
+Json OriginOf(const FinishedCell& cell) {
+  Json origin = {{"config", cell.origin.config},
+                 {"cell", cell.origin.cell},
+                 {"model", cell.origin.model},
+                 {"weights_sha256", cell.origin.weights_sha256}};
+  CommonFlag full_range, zero_in_range;
+  ForQuantized(cell, [&](const Linear& linear, const std::string&) {
+    const WeightScheme& scheme = SchemeOfWeight(linear.weight);
+    if (!scheme.format->affine()) return;
+    scheme.symmetric ? full_range.Add(scheme.full_range) : zero_in_range.Add(scheme.zero_in_range);
+  });
+  full_range.Put("full_range", origin);
+  zero_in_range.Put("zero_in_range", origin);
+  return origin;
+}
+
+// What loaders are to hold the numbers in that are not quantized: as most of them are.
+std::string DtypeOfTheRest(const FinishedCell& cell) {
+  const std::optional<DenseRows> dense = cell.weights.embedding.weight.dense();
+  if (!dense || dense->type == DenseRows::Type::kFp32) return "float32";
+  return dense->type == DenseRows::Type::kBf16 ? "bfloat16" : "float16";
+}
+
+}  // namespace
+
+void WriteModelFolder(const FinishedCell& cell, const fs::path& folder,
+                      std::vector<TensorToWrite> tensors, const Json& quantization,
+                      const std::string& dtype) {
+  Json config = ReadJsonFile(cell.model / "config.json");
+  config.erase("quantization_config");
+  const bool was_tied = ConfigFromJson(config, cell.model.string()).tied_head;
+  if (!quantization.is_null()) config["quantization_config"] = quantization;
+  if (was_tied != cell.config.tied_head) config["tie_word_embeddings"] = cell.config.tied_head;
+  config[config.contains("dtype") ? "dtype" : "torch_dtype"] =
+      dtype.empty() ? DtypeOfTheRest(cell) : dtype;
+  config["quantref"] = OriginOf(cell);
+  CopyBeside(cell.model, folder);
+  WriteSafetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}});
+  WriteFileAtomically(folder / "config.json", config.dump(2) + "\n", false);
+}
+
+}  // namespace quantref
