@@ -108,6 +108,9 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.Add("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
   line.Add("--set", options.assignments, "override a config key; repeatable",
            {.value = "KEY=VALUE", .one_each = true});
+  line.Add("--candidate", options.candidates,
+           "a quantized checkpoint made elsewhere (a .gguf file, a folder), as a cell; repeatable",
+           {.value = "LABEL=PATH", .one_each = true});
   line.Add("--methods", options.methods,
            "only these cells beside the reference; fp16 or reference: that alone",
            {.value = "A,B", .separator = ','});
@@ -150,7 +153,8 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.Exclude("--json", "--quiet");
   line.Exclude("--json", "--shard");
   line.Exclude("--export", "--shard");
-  for (const char* given : {"--set", "--methods", "--windows", "--shard", "--export"})
+  for (const char* given :
+       {"--set", "--candidate", "--methods", "--windows", "--shard", "--export"})
     line.Exclude("--merge", given);
   line.Add(
       "--list", list,

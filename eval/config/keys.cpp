@@ -269,6 +269,11 @@ Keys ModelKeys() {
   KeyLister lister(keys, "model.");
   VisitModel(lister, checkpoint);
   VisitSynthetic(lister, synthetic);
+  for (ConfigKey key :
+       {Maps("candidates", "quantized checkpoints made elsewhere, each a cell; or LABEL: PATH"),
+        Required(Text("candidates[].label", "", "the cell's name")),
+        Required(Text("candidates[].path", "", "a .gguf file, or a folder as a model's"))})
+    keys.push_back(std::move(key));
   return keys;
 }
 

@@ -274,17 +274,6 @@ void ReadCell(YamlReader& yaml, CellConfig& cell) {
   ReadKnobs(yaml, cell);
 }
 
-void CheckLabel(YamlReader& yaml, const std::string& label) {
-  const auto fits = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) ||
-           std::string_view("._-+=").find(c) != std::string_view::npos;
-  };
-  if (label.empty() || label.size() > 60 || !std::all_of(label.begin(), label.end(), fits)) {
-    yaml.Fail("label", "up to 60 letters, digits, '.', '_', '-', '+' or '='",
-              "records are named after it");
-  }
-}
-
 bool Uses(const CellConfig& cell, std::string_view name) {
   const auto& before = cell.transforms;
   return cell.rounder == name || std::find(before.begin(), before.end(), name) != before.end() ||
@@ -343,6 +332,17 @@ CellConfig ReadMethod(const YamlEntry& entry, YamlReader& section, const CellCon
 const std::vector<std::string>& GranularityNames() {
   static const std::vector<std::string> names = {"tensor", "row", "column", "group"};
   return names;
+}
+
+void CheckLabel(YamlReader& yaml, const std::string& label) {
+  const auto fits = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) ||
+           std::string_view("._-+=").find(c) != std::string_view::npos;
+  };
+  if (label.empty() || label.size() > 60 || !std::all_of(label.begin(), label.end(), fits)) {
+    yaml.Fail("label", "up to 60 letters, digits, '.', '_', '-', '+' or '='",
+              "records are named after it");
+  }
 }
 
 void ReadQuantize(YamlReader yaml, RunConfig& config) {

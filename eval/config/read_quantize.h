@@ -14,6 +14,9 @@ inline constexpr size_t kMostGroup = size_t{1} << 20;
 // In the order of Granularity.
 const std::vector<std::string>& GranularityNames();
 
+// Throws Error where the entry's `label` could not be in the name of a record's file.
+void CheckLabel(YamlReader& yaml, const std::string& label);
+
 // The `quantize` section of a config: RunConfig's `general` and `cells`.
 void ReadQuantize(YamlReader yaml, RunConfig& config);
 

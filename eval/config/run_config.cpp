@@ -6,6 +6,7 @@
 
 #include "eval/config/check.h"
 #include "eval/config/key_reader.h"
+#include "eval/config/read_candidates.h"
 #include "eval/config/read_quantize.h"
 #include "eval/config/sections.h"
 #include "eval/config/sweep.h"
@@ -79,7 +80,7 @@ void ReadThroughput(YamlReader& yaml, ThroughputSpec& spec) {
 void CheckSynthetic(YamlReader& yaml, const RunConfig& config) {
   if (!config.model.synthetic) return;
   constexpr char kHint[] = "model.synthetic has random weights: it is for throughput alone";
-  for (const char* section : {"accuracy", "calibration", "finetune"}) {
+  for (const char* section : {"accuracy", "calibration", "finetune", "candidates"}) {
     if (yaml.Has(section)) yaml.Fail(section, "no such section beside model.synthetic", kHint);
   }
   if (!config.throughput.measure) yaml.Fail("throughput", "something to measure", kHint);
@@ -127,6 +128,7 @@ RunConfig ReadConfig(const YAML::Node& tree, const std::string& file, const Swee
   }
   ReadModel(yaml, config.model);
   ReadQuantize(yaml.Map("quantize"), config);
+  ReadCandidates(yaml, config);
   config.calibration.asked = yaml.Has("calibration");
   YamlReader calibration = yaml.Map("calibration");
   ReadSection(calibration,
@@ -159,15 +161,18 @@ bool DropMethods(const SweepPoint& point, RunConfig& config) {
 }  // namespace
 
 std::vector<RunConfig> ReadRunConfigs(const std::string& file,
-                                      const std::vector<std::string>& assignments) {
-  return ParseRunConfigs({file, ReadYamlText(file)}, assignments);
+                                      const std::vector<std::string>& assignments,
+                                      const std::vector<std::string>& candidates) {
+  return ParseRunConfigs({file, ReadYamlText(file)}, assignments, candidates);
 }
 
 std::vector<RunConfig> ParseRunConfigs(const ConfigText& text,
-                                       const std::vector<std::string>& assignments) {
+                                       const std::vector<std::string>& assignments,
+                                       const std::vector<std::string>& candidates) {
   const std::string& file = text.file;
   YAML::Node root = ParseYaml(text.text, file);
   for (const std::string& assignment : assignments) SetConfig(root, assignment);
+  ListCandidates(root, candidates);
   CheckConfigKeys(root, file);
   std::vector<RunConfig> configs;
   ForEachPoint(root, file, [&](const YAML::Node& tree, const SweepPoint& point) {

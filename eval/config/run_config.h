@@ -23,7 +23,8 @@ enum class Training { kNone, kQat, kFull };
 
 inline constexpr char kQatMethod[] = "qat", kFullMethod[] = "full";
 
-// One method of a config with everything that it is to do: its own values where the config's
+// One cell of a config beside the reference: a method with everything that it is to do, or a
+// candidate, which has nothing but its path. Of a method: its own values where the config's
 // `methods` entry gives some, the general ones elsewhere.
 struct CellConfig {
   std::string label;                    // unique in the config: "smoothquant+gptq"
@@ -34,8 +35,12 @@ struct CellConfig {
   std::optional<ActivationScheme> activations;
   std::optional<KvScheme> kv_cache;
   std::map<std::string, Knobs, std::less<>> knobs;  // of every plugin that has some
+  // A quantized checkpoint that another tool made, as ModelChoice::name; "": a method makes it.
+  std::string candidate{};
 
-  // As configs name it: "awq+rtn+qat".
+  bool IsCandidate() const { return !candidate.empty(); }
+
+  // As configs name it: "awq+rtn+qat". Neither it nor MakeMethod are for candidates.
   std::string MethodName() const;
   // Of a cell that is trained. kFull is trained by cross-entropy whatever the section says: the
   // KL between the reference and itself is nothing to learn from.
@@ -44,7 +49,8 @@ struct CellConfig {
   Method MakeMethod() const;
   // Whether it does anything at all to a model that is planned so; else it is the reference.
   bool Changes(const std::vector<PlannedLinear>& plan) const {
-    return kv_cache.has_value() || training == Training::kFull || QuantizesAny(plan);
+    return IsCandidate() || kv_cache.has_value() || training == Training::kFull ||
+           QuantizesAny(plan);
   }
 };
 
@@ -66,7 +72,7 @@ struct RunConfig {
   } model;
 
   CellConfig general;             // the `quantize` section, method apart
-  std::vector<CellConfig> cells;  // besides fp16, which is always there
+  std::vector<CellConfig> cells;  // besides fp16, which is always there: methods, then candidates
 
   CalibrationSpec calibration;
   FinetuneSpec finetune;
@@ -112,12 +118,15 @@ struct ConfigText {
 
 // Reads a file's config, or where it is a study (eval/sweep.h) those of its points: each as a file
 // of its own with the point's values would be read, named after the study and these values.
-// `assignments` are the command line's --set key=value, in their order. Throws Error for anything
+// `assignments` are the command line's --set key=value, in their order, and `candidates` its
+// --candidate LABEL=PATH, behind the file's. Throws Error for anything
 // that is not understood: unknown keys and names (with the nearest), wrong types, values out of
 // range.
 std::vector<RunConfig> ReadRunConfigs(const std::string& file,
-                                      const std::vector<std::string>& assignments);
+                                      const std::vector<std::string>& assignments,
+                                      const std::vector<std::string>& candidates = {});
 std::vector<RunConfig> ParseRunConfigs(const ConfigText& text,
-                                       const std::vector<std::string>& assignments);
+                                       const std::vector<std::string>& assignments,
+                                       const std::vector<std::string>& candidates = {});
 
 }  // namespace quantref

@@ -165,7 +165,8 @@ Json QuantizeJson(const RunConfig& config) {
                   [](const CellConfig& cell) { return cell.kv_cache.has_value(); });
   PutCell(general, config.general, kv_cache);
   Json json = {{"methods", Json::array()}};
-  for (const CellConfig& cell : config.cells) json["methods"].push_back(MethodJson(cell, general));
+  for (const CellConfig& cell : config.cells)
+    if (!cell.IsCandidate()) json["methods"].push_back(MethodJson(cell, general));
   json.update(general);
   return json;
 }
@@ -208,9 +209,12 @@ Json OfflineJson(bool sample_when_offline) {
 }
 
 Json ResolvedJson(const RunConfig& config) {
-  Json json = {{"name", config.name},
-               {"model", ModelJson(config.model)},
-               {"quantize", QuantizeJson(config)}};
+  Json json = {{"name", config.name}, {"model", ModelJson(config.model)}};
+  for (const CellConfig& cell : config.cells) {
+    if (cell.IsCandidate())
+      json["candidates"].push_back({{"label", cell.label}, {"path", PublicName(cell.candidate)}});
+  }
+  json["quantize"] = QuantizeJson(config);
   if (!config.model.synthetic) {  // the sections that such a model refuses
     json["calibration"] = CalibrationJson(config.calibration);
     if (config.Trains()) json["finetune"] = FinetuneJson(config.finetune);

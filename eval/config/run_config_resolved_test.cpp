@@ -96,7 +96,8 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
         ReadConfigLine("quantize: {methods: [rtn+qat]}"), ReadConfigLine("throughput: none"),
         ReadConfigLine("quantize: {weights: {format: nf4}}"),
         ReadConfigLine("quantize: {activations: {format: fp8_e4m3, group: 64}}"),
-        ReadConfigLine("quantize: {activations: {outlier_threshold: 6}}")}) {
+        ReadConfigLine("quantize: {activations: {outlier_threshold: 6}}"),
+        ReadConfigLine("candidates: {q: q.gguf}")}) {
     CollectKeys(OrderedJson::parse(config.Resolved()), "", resolved);
   }
   std::set<std::string> documented = DocumentedKeys();

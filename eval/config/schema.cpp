@@ -90,6 +90,8 @@ Json SchemaOf(const ConfigKey& key) {
   const Json one = AnyOf(forms);
   if (HasChildren(key.name)) forms.push_back(MapAt(key.name));
   if (key.list || key.swept) forms.push_back(ListOf(one));
+  if (key.name == "candidates")  // by their labels
+    forms.push_back({{"type", "object"}, {"additionalProperties", {{"type", "string"}}}});
   schema.update(AnyOf(forms));
   return schema;
 }

@@ -110,8 +110,8 @@ std::string_view RecordField::Name() const {
 const std::vector<RecordField>& RecordSchema() {
   static const std::vector<RecordField> schema = [] {
     std::vector<RecordField> all;
-    for (const auto& part :
-         {RunFields(), TextFields(), AccuracyFields(), SpeedFields(), MachineFields()})
+    for (const auto& part : {RunFields(), CandidateFields(), TextFields(), AccuracyFields(),
+                             SpeedFields(), MachineFields()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();

@@ -90,14 +90,18 @@ const Rows& MethodRows() {
        "the reference: it has no cell, and the run says so"},
       {"scheme", kMap, kOptional, "",
        "what the weights were quantized to; absent for the reference, and where they were not. Its "
-       "keys mean what they mean in a config"},
-      Named({"scheme.name", kText, kWritten, "", "as tables show it: `int4 g128 asym`"}, "weights"),
+       "keys mean what they mean in a config. Of a candidate it is the name alone"},
+      Named(
+          {"scheme.name", kText, kWritten, "",
+           "as tables show it: `int4 g128 asym`; of a candidate the types of its matrices, that with the "
+           "most weights first: `Q4_K, Q6_K`"},
+          "weights"),
       {"scheme.format", kText, kOptional, "", "what codes stand for; absent: `int`"},
-      Named({"scheme.bits", kCount, kWritten, "bits", "of a stored code; `ternary` stores 2"},
+      Named({"scheme.bits", kCount, kOptional, "bits", "of a stored code; `ternary` stores 2"},
             "bits"),
-      {"scheme.granularity", kText, kWritten, "",
+      {"scheme.granularity", kText, kOptional, "",
        "what shares a scale: `tensor`, `row`, `column` or `group`"},
-      {"scheme.symmetric", kFlag, kWritten, "", "no zero points"},
+      {"scheme.symmetric", kFlag, kOptional, "", "no zero points"},
       Named({"scheme.group", kCount, kOptional, "weights", "in a group along the inputs"}, "group"),
       {"scheme.scales", kText, kOptional, "",
        "how scales are stored: `fp16`, `fp32`, `e8m0`, `e4m3` (over one FP32 number a matrix) or "

@@ -124,7 +124,7 @@ void CheckExports(const RunOptions& options, const std::vector<RunConfig>& confi
     const fs::path model = FindModel(config.model.name);
     const ModelConfig original = ReadModelConfig(model);
     for (const CellConfig& cell : config.cells) {
-      if (!options.Wants(cell.label)) continue;
+      if (!options.Wants(cell.label) || cell.IsCandidate()) continue;
       CheckFormat(format, config, cell, model, original);
       RefusePresent(options, config, cell.label);
       for (const size_t seed : config.calibration.seeds)
@@ -139,7 +139,7 @@ void ExportCells(const GroupContext& group, const Pass& cells) {
   if (options.export_folder.empty()) return;
   const ExportFormat& format = FormatAskedFor(options);
   for (const GroupCell& cell : cells) {
-    if (cell.spec == nullptr) continue;
+    if (cell.spec == nullptr || cell.candidate != nullptr) continue;
     const fs::path folder = ExportPath(options, cell.config->name, cell.label);
     if (options.resume && IsExportOf(folder, format, cell.weights_sha256)) continue;
     const FinishedCell finished{
@@ -157,7 +157,7 @@ std::string UnexportedText(const GroupContext& group, const std::vector<GroupCel
   if (group.options.export_folder.empty()) return "";
   std::string text;
   for (const GroupCell& cell : cells) {
-    if (cell.spec == nullptr || !cell.finished) continue;
+    if (cell.spec == nullptr || cell.candidate != nullptr || !cell.finished) continue;
     text += fmt::format("{} {} is finished and NOT EXPORTED (--rerun makes it again)\n",
                         cell.config->name, cell.label);
   }

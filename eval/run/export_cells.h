@@ -11,7 +11,7 @@
 namespace quantref {
 
 // Quantized cells as checkpoints for other tools (harness/export), where a run is asked for them
-// (RunOptions::export_folder): each is a folder there, CONFIG-CELL.
+// (RunOptions::export_folder): each is a folder there, CONFIG-CELL. Candidates are one already.
 
 // Before anything is loaded: makes the folder, unless it is a dry run, and throws Error where the
 // format cannot hold a wanted cell, or where something of a cell's name is there and the run is not

@@ -29,10 +29,23 @@ bool Trains(const Json& entry) {
   return method == kFullMethod || method.ends_with(std::string("+") + kQatMethod);
 }
 
-// The resolved config without the methods of other cells, and how these are trained: what they are
-// changes nothing here.
+void KeepOwnCandidate(const std::string& method, Json& config) {
+  const auto candidates = config.find("candidates");
+  if (candidates == config.end()) return;
+  Json own = Json::array();
+  for (const Json& entry : *candidates) {
+    if (entry.is_object() && entry.contains("label") && entry["label"] == method)
+      own.push_back(entry);
+  }
+  config.erase(candidates);
+  if (!own.empty()) config["candidates"] = own;
+}
+
+// The resolved config without the methods and candidates of other cells, and how these are trained:
+// what they are changes nothing here.
 Json OwnConfig(const std::string& resolved, const std::string& method) {
   Json config = Json::parse(resolved);
+  KeepOwnCandidate(method, config);
   const Json::json_pointer methods("/quantize/methods");
   if (!config.contains(methods) || !config[methods].is_array()) return config;
   Json own = Json::array();

@@ -15,6 +15,8 @@
 
 namespace quantref {
 
+struct Candidate;  // candidate.h
+
 // A method of a config, with one seed's calibration, on its way from plan to figures. The
 // reference's cells have no method and share the first model.
 struct GroupCell {
@@ -27,11 +29,12 @@ struct GroupCell {
   Method method{};
   ModelConfig shape{};  // the model's config as the method leaves it; of the reference as it is
   std::vector<PlannedLinear> plan{};
-  const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
-  bool calibrates = false;                      // the method does
-  const CalibrationSet* training = nullptr;     // what it is trained on; nullptr: it is not
-  bool goes_on = false;                         // with its training, from a checkpoint
-  size_t model = 0;                             // its row in the measurement
+  const CalibrationSet* calibration = nullptr;   // of the method, or for the layer report alone
+  bool calibrates = false;                       // the method does
+  const CalibrationSet* training = nullptr;      // what it is trained on; nullptr: it is not
+  bool goes_on = false;                          // with its training, from a checkpoint
+  size_t model = 0;                              // its row in the measurement
+  std::shared_ptr<const Candidate> candidate{};  // that it is; nullptr: a method makes it
   QuantizedModel quantized{};
   std::string weights_sha256{};            // HashQuantized
   std::string kept_key{};                  // of kept_cells.h; "": it is never kept

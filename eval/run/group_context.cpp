@@ -25,6 +25,7 @@ void GroupContext::CheckInputs() const {
   text.file.CheckUnchanged();
   CheckUnchanged(calibrations.files());
   CheckUnchanged(model->files());
+  CheckUnchanged(candidate_files);
 }
 
 void GroupContext::Tolerate(const RunConfig& config, const Error& error, const std::string& label) {

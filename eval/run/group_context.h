@@ -29,11 +29,12 @@ struct GroupContext {
   std::shared_ptr<const Model> model{};
   Protocol protocol{};
   TokenStream stream{};
-  std::vector<Window> windows{};   // that may be measured
-  size_t all_windows = 0;          // of the text
-  double load_seconds = 0;         // until it was planned
-  CalibrationSets calibrations{};  // cells point into it
-  size_t failed_cells = 0;         // of studies, that could not be made
+  std::vector<Window> windows{};             // that may be measured
+  size_t all_windows = 0;                    // of the text
+  double load_seconds = 0;                   // until it was planned
+  CalibrationSets calibrations{};            // cells point into it
+  size_t failed_cells = 0;                   // of studies, that could not be made
+  std::vector<InputFile> candidate_files{};  // of those that were loaded
 
   // Model, text, protocol and stop rule are those of all.
   const RunConfig& config() const { return *configs.front(); }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/candidate.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_train.h"
 #include "eval/run/shard_work.h"
@@ -28,6 +29,13 @@ std::vector<CellLoad> Loads(const Pass& pass) {
   std::vector<CellLoad> loads;
   for (const GroupCell& cell : pass) {
     if (cell.spec == nullptr) continue;
+    if (cell.candidate != nullptr) {
+      loads.push_back({.weight_bytes = CandidateBytes(*cell.candidate),
+                       .plan = cell.plan,
+                       .method = &cell.method,
+                       .shape = &cell.shape});
+      continue;
+    }
     CellLoad load{.plan = cell.plan,
                   .method = &cell.method,
                   .kernels = cell.config->path.kernels,
@@ -129,7 +137,7 @@ std::vector<double> GroupCost::Speed(const Pass& pass) const {
     size_t models = yardsticks;
     std::set<std::string> formats;
     for (const GroupCell& other : pass) {
-      if (other.spec == nullptr || other.config->throughput != spec) continue;
+      if (other.spec == nullptr || other.config->throughput != spec || !IsTimed(other)) continue;
       ++models;
       AddFormats(other.plan, other.spec->activations, formats);
     }

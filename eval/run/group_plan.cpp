@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/candidate.h"
 #include "eval/run/environment.h"
 #include "eval/run/group_cost.h"
 #include "eval/run/group_train.h"
@@ -45,10 +46,20 @@ void PlanTraining(const RunConfig& config, const TestText& test, GroupContext& g
   if (!spec.allow_overlap) RefuseContaminated(*cell.training, "finetune");
 }
 
+GroupCell PlanCandidate(const RunConfig& config, const CellConfig& spec,
+                        const GroupContext& group) {
+  GroupCell cell{.config = &config, .spec = &spec, .label = spec.label};
+  cell.candidate = OpenCandidate(group, spec);
+  cell.shape = cell.candidate->model.config;
+  cell.plan = PlanOfCell(spec, cell.shape);
+  return cell;
+}
+
 // One cell, or one for each seed where the method calibrates and there are several; none where it
 // would be the reference under another name.
 std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spec,
                                   GroupContext& group) {
+  if (spec.IsCandidate()) return {PlanCandidate(config, spec, group)};
   GroupCell cell{
       .config = &config, .spec = &spec, .label = spec.label, .method = spec.MakeMethod()};
   cell.shape = cell.method.ModelAfter(group.model->config);
@@ -110,6 +121,12 @@ SoughtCell Sought(const GroupContext& group, const GroupCell& cell) {
                            {"model.tokenizer_sha256", group.model->tokenizer.sha256()},
                            {"dataset.sha256", group.text.sha256},
                            {"protocol.token_sha256", group.stream.sha256}});
+  if (cell.candidate != nullptr) {
+    const Model& own = cell.candidate->model;
+    sought.facts.merge(Facts{{"candidate.sha256", own.weights.checkpoint->Sha256(group.threads)},
+                             {"candidate.config_sha256", own.config.sha256},
+                             {"candidate.tokenizer_sha256", own.tokenizer.sha256()}});
+  }
   if (const CalibrationSet* set = cell.training)
     sought.facts["finetune.token_sha256"] = set->TokenSha256(set->data.samples.size());
   if (cell.calibrates) {
@@ -164,7 +181,8 @@ std::vector<Pass> PassesThatFit(const GroupContext& group, const std::vector<Gro
 }  // namespace
 
 std::vector<PlannedLinear> PlanOfCell(const CellConfig& cell, const ModelConfig& config) {
-  if (cell.training != Training::kFull) return PlanModel(cell.quantize, config);
+  if (cell.training != Training::kFull && !cell.IsCandidate())
+    return PlanModel(cell.quantize, config);
   QuantizeSpec nothing;
   nothing.keep = {"*"};
   return PlanModel(nothing, config);

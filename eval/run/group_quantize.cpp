@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "eval/run/candidate.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
@@ -81,16 +82,15 @@ void TrainCells(GroupContext& group, const std::vector<GroupCell*>& cells, Quant
   }
 }
 
-// All at once, so that they share what they read alike. Returns those that could not be made.
-std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<GroupCell*>& cells,
-                                       QuantizingNote& note) {
+// All at once, so that they share what they read alike. Adds those that could not be made.
+void Quantize(GroupContext& group, const std::vector<GroupCell*>& cells, QuantizingNote& note,
+              std::vector<const GroupCell*>& failed) {
   std::vector<QuantizeTask> tasks;
   for (const GroupCell* cell : cells) tasks.push_back(TaskOf(*cell));
   ProgressBar bar(cells.size() == 1
                       ? fmt::format("quantizing {} {}", cells[0]->config->name, cells[0]->label)
                       : fmt::format("quantizing {} cells", cells.size()),
                   group.options.quiet, group.eta, RunEta::Kind::kQuantize);
-  std::vector<const GroupCell*> failed;
   const QuantizeCallbacks callbacks{.progress =
                                         [&](size_t done, size_t total, std::string_view what) {
                                           ThrowIfCancelled();
@@ -110,33 +110,54 @@ std::vector<const GroupCell*> Quantize(GroupContext& group, const std::vector<Gr
                                           failed.push_back(cells[task]);
                                         }};
   QuantizeModels(group.model->config, group.model->weights, tasks, group.threads, callbacks);
-  return failed;
 }
 
-// Those that are made in seconds, so that people see what the first windows say of them while the
-// others are at work. Takes them out of `rounded`; returns those that could not be made.
-std::vector<const GroupCell*> MakeFirst(GroupContext& group, std::vector<GroupCell*>& rounded,
-                                        QuantizingNote& note) {
+// Those that could not be loaded are added.
+void LoadCandidates(GroupContext& group, Pass& cells, std::vector<const GroupCell*>& failed) {
+  for (GroupCell& cell : cells) {
+    if (cell.candidate == nullptr) continue;
+    ThrowIfCancelled();
+    try {
+      LoadCandidate(group, cell);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& error) {
+      group.Tolerate(*cell.config, error, cell.label);
+      failed.push_back(&cell);
+    }
+  }
+}
+
+// Those that are made in seconds, so that people see what the first windows say of them, and of
+// candidates, while the others are at work. Takes them out of `rounded`; adds those that could not
+// be made.
+void MakeFirst(GroupContext& group, const Pass& cells, std::vector<GroupCell*>& rounded,
+               QuantizingNote& note, std::vector<const GroupCell*>& failed) {
   const auto later = std::stable_partition(
       rounded.begin(), rounded.end(), [](const GroupCell* cell) { return !cell->TakesLong(); });
   const std::vector<GroupCell*> soon(rounded.begin(), later);
   rounded.erase(rounded.begin(), later);
-  std::vector<const GroupCell*> failed, made;
-  if (!soon.empty()) failed = Quantize(group, soon, note);
+  std::vector<const GroupCell*> made;
+  if (!soon.empty()) Quantize(group, soon, note, failed);
   for (GroupCell* cell : soon) {
     if (Among(failed, cell)) continue;
     cell->quantized.weights.kv_cache = cell->spec->kv_cache;
     made.push_back(cell);
   }
+  for (const GroupCell& cell : cells) {
+    if (cell.candidate != nullptr && !Among(failed, &cell)) made.push_back(&cell);
+  }
   ShowFirstLook(group, made);
-  return failed;
 }
 
 }  // namespace
 
 void QuantizeCells(GroupContext& group, Pass& cells) {
+  std::vector<const GroupCell*> failed;
+  LoadCandidates(group, cells, failed);
   std::vector<GroupCell*> quantized, left;
   for (GroupCell& cell : cells) {
+    if (cell.candidate != nullptr) continue;
     if (cell.spec != nullptr) {
       quantized.push_back(&cell);
       continue;
@@ -153,19 +174,15 @@ void QuantizeCells(GroupContext& group, Pass& cells) {
   std::copy_if(left.begin(), left.end(), std::back_inserter(rounded), [](const GroupCell* cell) {
     return cell->training == nullptr || BeginsQuantized(*cell);
   });
-  std::vector<const GroupCell*> failed;
-  if (HasFirstLook(group, cells)) failed = MakeFirst(group, rounded, note);
-  if (!rounded.empty()) {
-    const std::vector<const GroupCell*> more = Quantize(group, rounded, note);
-    failed.insert(failed.end(), more.begin(), more.end());
-  }
+  if (HasFirstLook(group, cells)) MakeFirst(group, cells, rounded, note, failed);
+  if (!rounded.empty()) Quantize(group, rounded, note, failed);
   TrainCells(group, left, note, failed);
   size_t rows = 1;  // behind the reference's
-  for (GroupCell* cell : quantized) {
-    if (Among(failed, cell)) continue;
-    cell->model = rows++;
-    cell->quantized.weights.kv_cache = cell->spec->kv_cache;  // whatever the weights became
-    if (cell->config->path.kernels) cell->path = PathOf(cell->quantized.weights);
+  for (GroupCell& cell : cells) {
+    if (cell.spec == nullptr || Among(failed, &cell)) continue;
+    cell.model = rows++;
+    cell.quantized.weights.kv_cache = cell.spec->kv_cache;  // whatever the weights became
+    if (cell.config->path.kernels) cell.path = PathOf(cell.quantized.weights);
   }
   std::erase_if(cells, [&](const GroupCell& cell) { return Among(failed, &cell); });
 }

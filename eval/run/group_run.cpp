@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "eval/run/candidate.h"
 #include "eval/run/export_cells.h"
 #include "eval/run/group_quantize.h"
 #include "eval/run/group_score.h"
@@ -32,7 +33,8 @@ void AddRows(const Pass& pass, const Cost& cost, const std::string& when,
              std::vector<PlanRow>& rows) {
   size_t quantized = 0;
   for (const GroupCell& cell : pass) {
-    PlanRow row{cell.config->name, cell.label, cell.plan, when};
+    PlanRow row{cell.config->name, cell.label, {}, when};
+    if (cell.candidate == nullptr) row.plan = cell.plan;
     const Cost::Cell& seconds = cost.cells[cell.spec == nullptr ? 0 : ++quantized];
     row.quantize_seconds = seconds.quantize;
     if (cell.spec != nullptr || &cell == &pass.front()) row.seconds = seconds.measure;
@@ -42,12 +44,13 @@ void AddRows(const Pass& pass, const Cost& cost, const std::string& when,
 
 // Returns the seconds that it takes.
 double MeasureSpeed(const GroupContext& group, Pass& cells) {
+  static const ThroughputSpec nothing{.measure = false};
   const Clock::time_point start = Clock::now();
   std::vector<SpeedCell> timed;
   for (const GroupCell& cell : cells) {
     timed.push_back({fmt::format("{} {}", cell.config->name, cell.label),
                      cell.spec == nullptr ? nullptr : &cell.quantized.weights,
-                     &cell.config->throughput, &cell.shape});
+                     IsTimed(cell) ? &cell.config->throughput : &nothing, &cell.shape});
   }
   const auto speeds = MeasureSpeeds(group.model->config, &group.model->weights, timed,
                                     group.threads, group.options.quiet, group.eta);

@@ -8,6 +8,7 @@
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/summary.h"
+#include "eval/run/candidate.h"
 #include "eval/run/environment.h"
 #include "eval/run/shard_work.h"
 #include "harness/model/plan_model.h"
@@ -64,15 +65,31 @@ RotationFacts RotationOf(const ModelConfig& before, const ModelConfig& after) {
           .share = flops / after.ForwardFlops(1, 1)};
 }
 
+bool HoldsCodes(const ModelWeights& weights) {
+  const std::vector<const Linear*> linears = AllLinears(weights);
+  return std::any_of(linears.begin(), linears.end(),
+                     [](const Linear* linear) { return linear->weight.quantized(); });
+}
+
+bool RoundsInputs(const GroupCell& cell) {
+  const std::vector<const Linear*> linears = AllLinears(cell.quantized.weights);
+  return cell.spec->activations.has_value() ||
+         std::any_of(linears.begin(), linears.end(),
+                     [](const Linear* linear) { return linear->activations.has_value(); });
+}
+
 void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.kernel_linears = cell.path.linears - cell.path.simulated.size();
   result.simulated_linears = cell.path.simulated;
   result.gap = cell.gap;
   result.limits.linear_error = cell.config->path.max_linear_gap;
-  if (!cell.spec->activations && !cell.spec->kv_cache)
+  if (!RoundsInputs(cell) && !cell.spec->kv_cache)
     result.limits.kl_mean = cell.config->path.max_gap;
   result.layers = cell.quantized.layers;
-  result.packed_sha256 = cell.weights_sha256;
+  result.candidate = cell.candidate;
+  // Of decoded blocks it would say nothing.
+  if (cell.candidate == nullptr || HoldsCodes(cell.quantized.weights))
+    result.packed_sha256 = cell.weights_sha256;
   result.calibration = cell.calibration;
   result.calibrates = cell.calibrates;
   if (cell.calibration != nullptr)
@@ -107,7 +124,8 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
     if (!cell.Recorded()) continue;  // the reference was needed all the same
     CellResult result{
         .config = cell.config, .spec = cell.spec, .label = cell.label, .model = cell.model};
-    result.bits = MeasureBits(cell.quantized.weights);
+    result.bits = cell.candidate != nullptr ? StoredBits(*cell.candidate)
+                                            : MeasureBits(cell.quantized.weights);
     result.perplexity = SummarizePerplexity(WindowsOf(shared, cell.model), group.stream);
     result.evaluate_seconds = shared.measurement.seconds[cell.model] /
                               static_cast<double>(std::min(group.threads, group.windows.size()));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,8 @@
 #include "harness/model/load_model.h"
 
 namespace quantref {
+
+struct Candidate;  // candidate.h
 
 // What all cells of a group share: they read the same windows of the same text with quantized
 // copies of one model.
@@ -71,11 +74,12 @@ struct CellResult {
   // By the names of `layers`; empty where activations are not rounded beside outliers.
   std::map<std::string, OutlierShare> outliers{};
   std::string packed_sha256{};
-  const CalibrationSet* calibration{};  // nullptr: none was read
-  bool calibrates = false;              // the method did; else the layer report alone
-  TextRead read{};                      // of the calibration set
-  const CalibrationSet* training{};     // that the cell was trained on; nullptr: it was not
-  std::vector<double> losses{};         // of its training, before each step
+  std::shared_ptr<const Candidate> candidate{};  // that it is; nullptr: a method made it
+  const CalibrationSet* calibration{};           // nullptr: none was read
+  bool calibrates = false;                       // the method did; else the layer report alone
+  TextRead read{};                               // of the calibration set
+  const CalibrationSet* training{};  // that the cell was trained on; nullptr: it was not
+  std::vector<double> losses{};      // of its training, before each step
   QuantizeSeconds stages{};
   size_t quantize_threads = 0;  // of the earlier run whose seconds these are; 0: of this one
   EffectiveBits bits{};

@@ -63,24 +63,6 @@ RecordJson RotationJson(const RotationFacts& rotation) {
   return json;
 }
 
-void PutPath(RecordJson& record, const CellResult& cell) {
-  record["path"] = cell.kernel_linears > 0 ? "kernel" : "simulated";
-  if (!cell.simulated_linears.empty()) record["simulated_linears"] = cell.simulated_linears;
-  if (!cell.gap) return;
-  record["simulated_vs_kernel"] = {{"window", cell.gap->window},
-                                   {"positions", cell.gap->positions},
-                                   {"logit_max_abs", cell.gap->logit_max_abs},
-                                   {"logit_mean_abs", cell.gap->logit_mean_abs},
-                                   {"kl_mean", cell.gap->kl_mean},
-                                   {"kl_max", cell.gap->kl_max},
-                                   {"top1_agreement", cell.gap->top1_agreement},
-                                   {"linear_error", cell.gap->linear_error},
-                                   {"worst_linear", cell.gap->worst_linear},
-                                   {"linear_error_limit", cell.limits.linear_error}};
-  if (cell.limits.kl_mean) record["simulated_vs_kernel"]["kl_mean_limit"] = *cell.limits.kl_mean;
-  if (cell.GapTooWide()) record["simulated_vs_kernel"]["failed"] = true;
-}
-
 // Whether codes of activations meet those of weights in integers; codebooks are multiplied in FP32.
 bool MultipliesIntegers(const CellResult& cell) {
   if (!DynamicFormat(cell.spec->activations)->HasIntegerProducts()) return false;
@@ -118,9 +100,29 @@ RecordJson BeginRecord(const RunConfig& config) {
   return record;
 }
 
+void PutPath(RecordJson& record, const CellResult& cell) {
+  record["path"] = cell.kernel_linears > 0 ? "kernel" : "simulated";
+  if (!cell.simulated_linears.empty()) record["simulated_linears"] = cell.simulated_linears;
+  if (!cell.gap) return;
+  record["simulated_vs_kernel"] = {{"window", cell.gap->window},
+                                   {"positions", cell.gap->positions},
+                                   {"logit_max_abs", cell.gap->logit_max_abs},
+                                   {"logit_mean_abs", cell.gap->logit_mean_abs},
+                                   {"kl_mean", cell.gap->kl_mean},
+                                   {"kl_max", cell.gap->kl_max},
+                                   {"top1_agreement", cell.gap->top1_agreement},
+                                   {"linear_error", cell.gap->linear_error},
+                                   {"worst_linear", cell.gap->worst_linear},
+                                   {"linear_error_limit", cell.limits.linear_error}};
+  if (cell.limits.kl_mean) record["simulated_vs_kernel"]["kl_mean_limit"] = *cell.limits.kl_mean;
+  if (cell.GapTooWide()) record["simulated_vs_kernel"]["failed"] = true;
+}
+
 void PutMethod(RecordJson& record, const CellResult& cell) {
   record["method"] = cell.method();
-  if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
+  if (cell.candidate != nullptr) {
+    PutCandidate(record, cell);
+  } else if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
     const bool none = cell.spec->quantize.none;
     if (!none) record["scheme"] = SchemeJson(cell.spec->quantize.weights);
     record["activations"] =

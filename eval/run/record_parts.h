@@ -17,6 +17,8 @@ using RecordJson = nlohmann::ordered_json;
 RecordJson BeginRecord(const RunConfig& config);  // schema, tool, config
 // Method, scheme, path with the gap between paths, bits.
 void PutMethod(RecordJson& record, const CellResult& cell);
+void PutPath(RecordJson& record, const CellResult& cell);  // how codes are multiplied, and the gap
+void PutCandidate(RecordJson& record, const CellResult& cell);  // the same of a candidate
 void PutSpeed(RecordJson& record, const CellSpeed& speed, const Environment& environment);
 void PutEnvironment(RecordJson& record, const Environment& environment);
 void PutMemory(RecordJson& record);  // of the process, until then

@@ -10,6 +10,7 @@
 
 #include "eval/config/run_config.h"
 #include "eval/record/reference.h"
+#include "eval/run/candidate.h"
 #include "eval/run/cost.h"
 #include "eval/run/environment.h"
 #include "eval/run/export_cells.h"
@@ -62,7 +63,7 @@ std::vector<RunConfig> ReadConfigs(const RunOptions& options,
   std::vector<RunConfig> configs;
   std::map<std::string, std::string> files;  // by name
   for (const ConfigText& text : texts) {
-    for (RunConfig& config : ParseRunConfigs(text, options.assignments)) {
+    for (RunConfig& config : ParseRunConfigs(text, options.assignments, options.candidates)) {
       const auto [other, is_new] = files.emplace(config.name, text.file);
       if (!is_new) {
         throw Error(fmt::format("the name '{}' is that of {} too", config.name, other->second),
@@ -121,13 +122,23 @@ void CheckPlan(const RunConfig& config, const CellConfig& cell, const ModelConfi
   }
 }
 
+// Whether the candidates are there and whole, as far as that is known without their weights. Those
+// of a study are looked at when it is their turn.
+void CheckCandidates(const RunOptions& options, const std::vector<RunConfig>& configs) {
+  for (const RunConfig& config : configs) {
+    if (!config.study.empty()) continue;
+    for (const CellConfig& cell : config.cells)
+      if (cell.IsCandidate() && options.Wants(cell.label)) MapCandidate(cell);
+  }
+}
+
 // Whether every scheme can be had of its model's shapes.
 void CheckPlans(const RunOptions& options, const std::vector<RunConfig>& configs) {
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) continue;
     const ModelConfig shape = ReadModelConfig(FindModel(config.model.name));
     for (const CellConfig& cell : config.cells) {
-      if (options.Wants(cell.label)) CheckPlan(config, cell, shape);
+      if (options.Wants(cell.label) && !cell.IsCandidate()) CheckPlan(config, cell, shape);
     }
   }
 }
@@ -246,6 +257,7 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
   CheckRoom(configs);
   CheckModels(configs);
   CheckPlans(options, configs);
+  CheckCandidates(options, configs);
   CheckExports(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);
@@ -285,6 +297,7 @@ int RunShard(const RunOptions& options) {
                  .host = HostName(),
                  .configs = ReadTexts(options.configs),
                  .assignments = options.assignments,
+                 .candidates = options.candidates,
                  .methods = options.methods,
                  .windows = options.windows,
                  .groups = {}};
@@ -312,6 +325,7 @@ int MergeShards(const RunOptions& options) {
   for (const ShardFile& shard : work.merged) work.kept_in.push_back(shard.folder);
   RunOptions own = options;
   own.assignments = first.assignments;
+  own.candidates = first.candidates;
   own.methods = first.methods;
   own.windows = first.windows;
   const int code = RunConfigs(own, first.configs, work);
@@ -323,7 +337,11 @@ int MergeShards(const RunOptions& options) {
 }  // namespace
 
 bool RunOptions::Wants(const std::string& method) const {
-  return methods.empty() || std::find(methods.begin(), methods.end(), method) != methods.end();
+  // Who names one on the command line wants it, too.
+  const bool named = std::any_of(candidates.begin(), candidates.end(),
+                                 [&](const std::string& c) { return c.starts_with(method + "="); });
+  return named || methods.empty() ||
+         std::find(methods.begin(), methods.end(), method) != methods.end();
 }
 
 int RunEval(const RunOptions& options) {

@@ -10,6 +10,7 @@ namespace quantref {
 struct RunOptions {
   std::vector<std::string> configs;      // YAML files
   std::vector<std::string> assignments;  // --set key=value, applied to each config
+  std::vector<std::string> candidates;   // LABEL=PATH, cells of each config beside its own
   std::vector<std::string> methods;      // only these cells besides the reference; empty: all
   std::vector<std::string> columns;      // of the table: these, "all", or (empty) what fits
   size_t windows = 0;                    // only the first so many; 0: all
@@ -26,7 +27,7 @@ struct RunOptions {
   bool layers = false;      // print the layer report too
   bool dry_run = false, quiet = false, json = false;
 
-  bool Wants(const std::string& method) const;  // by `methods`
+  bool Wants(const std::string& method) const;  // by `methods` and `candidates`
 };
 
 // Quantizes and measures every cell of every config and writes their records; of a study (a grid of

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "eval/run/candidate.h"
 #include "eval/run/environment.h"
 #include "eval/support/version.h"
 #include "harness/base/sha256.h"
@@ -15,6 +16,15 @@ const char* PathName(const GroupCell& cell) {
   return cell.path.UsesKernels() ? "kernel" : "simulated";
 }
 
+// Of what a cell's scores depend on: its weights, and of a candidate its files, since what their
+// blocks decode to is in no hash of weights.
+std::string WeightsText(const GroupCell& cell) {
+  if (cell.candidate == nullptr) return cell.weights_sha256;
+  const Model& own = cell.candidate->model;
+  return fmt::format("{} {} {}", cell.weights_sha256, own.weights.checkpoint->Sha256(),
+                     own.config.sha256);
+}
+
 }  // namespace
 
 std::string Fingerprint(const GroupContext& group, const Pass& cells) {
@@ -23,7 +33,7 @@ std::string Fingerprint(const GroupContext& group, const Pass& cells) {
   for (const RunConfig* config : group.configs) text += config->ResolvedForScores() + "\n";
   // The reference too: outliers change it.
   for (const GroupCell& cell : cells)
-    text += fmt::format("{} {}\n", cell.weights_sha256, PathName(cell));
+    text += fmt::format("{} {}\n", WeightsText(cell), PathName(cell));
   return Sha256Hex(text);
 }
 
@@ -48,7 +58,7 @@ Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
   Facts facts = InputFacts(group);
   for (const GroupCell& cell : cells) {
     facts[fmt::format("the weights of {} {}", cell.config->name, cell.label)] =
-        fmt::format("{}, {}", cell.weights_sha256, PathName(cell));
+        fmt::format("{}, {}", WeightsText(cell), PathName(cell));
   }
   return facts;
 }

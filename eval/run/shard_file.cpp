@@ -69,6 +69,7 @@ std::string OtherRequest(const ShardFile& a, const ShardFile& b) {
   if (!std::ranges::equal(a.configs, b.configs, {}, &ConfigText::text, &ConfigText::text))
     return differs("configs");
   if (a.assignments != b.assignments) return differs("--set");
+  if (a.candidates != b.candidates) return differs("--candidate");
   if (a.methods != b.methods) return differs("--methods");
   if (a.windows != b.windows) return differs("--windows");
   return "";
@@ -166,10 +167,11 @@ fs::path ShardFolder(const fs::path& out, const std::vector<ConfigText>& configs
 }
 
 void WriteShardFile(const ShardFile& file) {
-  ShardJson json = {
-      {"format", kShardFormat},  {"shard", file.shard.index + 1}, {"shards", file.shard.count},
-      {"host", file.host},       {"configs", ShardJson::array()}, {"set", file.assignments},
-      {"methods", file.methods}, {"windows", file.windows},       {"groups", ShardJson::array()}};
+  ShardJson json = {{"format", kShardFormat},        {"shard", file.shard.index + 1},
+                    {"shards", file.shard.count},    {"host", file.host},
+                    {"configs", ShardJson::array()}, {"set", file.assignments},
+                    {"candidates", file.candidates}, {"methods", file.methods},
+                    {"windows", file.windows},       {"groups", ShardJson::array()}};
   for (const ConfigText& config : file.configs)
     json["configs"].push_back({{"file", config.file}, {"text", config.text}});
   for (const ShardGroup& group : file.groups) {
@@ -194,6 +196,7 @@ ShardFile ReadShardFile(const fs::path& folder) {
                  .host = fields.Text("host"),
                  .configs = {},
                  .assignments = TextsOf(fields, "set"),
+                 .candidates = TextsOf(fields, "candidates"),
                  .methods = TextsOf(fields, "methods"),
                  .windows = fields.Count("windows", 0, kMostShardWindows),
                  .groups = {}};

@@ -27,8 +27,10 @@ struct ShardFile {
   std::filesystem::path folder;
   Shard shard;
   std::string host;
-  std::vector<ConfigText> configs;                // all that it was told,
-  std::vector<std::string> assignments, methods;  // as RunOptions
+  std::vector<ConfigText> configs;       // all that it was told,
+  std::vector<std::string> assignments;  // as RunOptions
+  std::vector<std::string> candidates{};
+  std::vector<std::string> methods;
   size_t windows = 0;
   std::vector<ShardGroup> groups;
 

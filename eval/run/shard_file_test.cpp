@@ -84,6 +84,7 @@ TEST_CASE("shards of several runs are told apart, by what differs") {
   const std::pair<std::function<void(ShardFile&)>, const char*> changes[] = {
       {[](ShardFile& f) { f.configs[0].text += "#"; }, "it is of other configs"},
       {[](ShardFile& f) { f.assignments.clear(); }, "it is of other --set"},
+      {[](ShardFile& f) { f.candidates = {"q=q.gguf"}; }, "it is of other --candidate"},
       {[](ShardFile& f) { f.methods = {"gptq"}; }, "it is of other --methods"},
       {[](ShardFile& f) { f.windows = 0; }, "it is of other --windows"},
       {[](ShardFile& f) { f.shard.count = 4; }, "it is of 4 shards, not 3"},

@@ -54,8 +54,14 @@ size_t PlaceOf(const Result& result) {
 }  // namespace
 
 std::vector<JsonValue> MethodEntries(const RecordFields& fields) {
-  const auto methods = fields.Find("config.resolved.quantize.methods");
-  return methods && methods->IsList() ? methods->Items() : std::vector<JsonValue>{};
+  std::vector<JsonValue> entries;
+  for (const char* path : {"config.resolved.quantize.methods", "config.resolved.candidates"}) {
+    const auto list = fields.Find(path);
+    if (!list || !list->IsList()) continue;
+    const std::vector<JsonValue> items = list->Items();
+    entries.insert(entries.end(), items.begin(), items.end());
+  }
+  return entries;
 }
 
 bool IsMethodEntry(JsonValue entry, std::string_view method) {

@@ -30,7 +30,8 @@ struct Result {
 // never empty.
 using Results = std::vector<Result>;
 
-// The methods that the record's config has, none where it says none; whether one is of this label.
+// The methods that the record's config has and the candidates behind them, none where it says none;
+// whether one is of this label.
 std::vector<JsonValue> MethodEntries(const RecordFields& fields);
 bool IsMethodEntry(JsonValue entry, std::string_view method);
 

@@ -23,6 +23,7 @@ constexpr const char* kAllColumns = "all";
 // Whether the method's matrices have several schemes, by its config.
 bool IsMixed(const Result& result) {
   const RecordFields fields = result.Fields();
+  if (fields.Has("candidate.name")) return false;  // the name has them all
   const auto any = [](const std::optional<JsonValue>& overrides) {
     return overrides && overrides->IsList() && overrides->size() > 0;
   };

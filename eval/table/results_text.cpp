@@ -14,6 +14,7 @@
 #include "eval/support/public_name.h"
 #include "eval/support/text_table.h"
 #include "eval/table/headline.h"
+#include "eval/table/results_candidates.h"
 #include "eval/table/results_speed.h"
 #include "eval/table/results_table.h"
 
@@ -242,8 +243,9 @@ std::string ResultText(const Results& results, const TableView& view) {
                                             CellLines(results, "simulated_vs_kernel") + headline;
   const std::string below = synthetic ? legend
                                       : BeyondLines(results) + CellLines(results, "layers") +
-                                            SpreadLines(results) + CacheLines(results) +
-                                            Legend(results) + TimeLines(results) + legend;
+                                            CandidateLines(results) + SpreadLines(results) +
+                                            CacheLines(results) + Legend(results) +
+                                            TimeLines(results) + legend;
   return "\n" + Wrapped(above, view.width) + "\n" + table.text + "\n" + Wrapped(below, view.width);
 }
 
@@ -251,6 +253,7 @@ std::string LayersText(const Results& results, const TableView& view) {
   std::string text;
   for (const Result& result : results) {
     const std::vector<RecordFields> layers = result.Fields().Maps("layers");
+    text += CandidateMatricesText(result, view.width);
     if (layers.empty()) continue;
     const FittedTable table = FitTable(LayerColumns(layers), view.width);
     text += fmt::format("\n{} {}\n{}", result.cell().config, result.Label(), table.text);

@@ -291,10 +291,12 @@ void Unsupported(const JsonFields& json, const std::string& feature, const std::
   throw Error(feature + " is not supported", json.where(), hint);
 }
 
-ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file) {
+ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file, bool quantized) {
   const FileContents read = ReadInput(path, kMaxJsonFileBytes);
   if (file != nullptr) *file = read.file;
-  ModelConfig config = ConfigFromJson(ParseJson(read.bytes, path.string()), path.string());
+  Json document = ParseJson(read.bytes, path.string());
+  if (quantized && document.is_object()) document.erase("quantization_config");
+  ModelConfig config = ConfigFromJson(document, path.string());
   config.sha256 = read.file.sha256();
   return config;
 }

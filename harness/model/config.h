@@ -92,7 +92,9 @@ std::array<bool, kLinears> BiasesOf(const Family& family, bool attention, bool m
 
 // Reads and checks config.json. Throws Error for a file that is wrong, and for every feature that
 // would change the numbers but is not supported, by its name. `file` gets what was read.
-ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file = nullptr);
+// `quantized`: what quantization_config says is somebody else's to read; else it is refused.
+ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file = nullptr,
+                       bool quantized = false);
 
 // The same of what config.json says, without sha256. `where`: the file, for errors.
 ModelConfig ConfigFromJson(const nlohmann::json& document, const std::string& where);

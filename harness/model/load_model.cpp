@@ -44,10 +44,11 @@ void CheckVocabulary(const ModelConfig& config, const Tokenizer& tokenizer,
 }
 
 // Both read all of the files, so beside each other.
-void HashAndRead(ModelWeights& weights, WeightType type, size_t threads) {
+void HashAndRead(ModelWeights& weights, WeightType type, size_t threads,
+                 std::vector<CountedNote>* notes) {
   ParallelFor(2, threads, [&](size_t job, size_t) {
     if (job == 0) {
-      ReadWeights(weights, type, threads);
+      ReadWeights(weights, type, threads, notes);
     } else {
       weights.checkpoint->Sha256(threads);
     }
@@ -70,7 +71,7 @@ OpenedFiles OpenGguf(const std::filesystem::path& path) {
   return {std::move(checkpoint), std::move(config), std::move(tokenizer), {}};
 }
 
-OpenedFiles OpenFolder(const std::filesystem::path& dir) {
+OpenedFiles OpenFolder(const std::filesystem::path& dir, bool quantized) {
   if (!std::filesystem::is_directory(dir)) {
     throw Error(
         "expected a folder with config.json, *.safetensors and a tokenizer, or a .gguf file, found "
@@ -78,22 +79,28 @@ OpenedFiles OpenFolder(const std::filesystem::path& dir) {
         dir.string());
   }
   InputFile config_file;
-  ModelConfig config = ReadConfig(dir / "config.json", &config_file);
+  ModelConfig config = ReadConfig(dir / "config.json", &config_file, quantized);
   Tokenizer tokenizer = Tokenizer::Load(dir);
   return {Checkpoint::Open(dir), std::move(config), std::move(tokenizer), std::move(config_file)};
 }
 
-// LoadModel but for the look at every weight. What no setting can mend is found first.
-Model OpenModel(const std::string& name, const std::filesystem::path& path, WeightType type) {
+}  // namespace
+
+// What no setting can mend is found first.
+Model MapModel(const std::string& name, const std::filesystem::path& path, WeightType type,
+               const ForeignOpener& open, MatrixSources* sources) {
+  MatrixSources unasked;
+  if (sources == nullptr) sources = &unasked;
   const std::optional<std::filesystem::path> gguf = Checkpoint::FindGguf(path);
-  OpenedFiles opened = gguf ? OpenGguf(*gguf) : OpenFolder(path);
+  OpenedFiles opened = gguf ? OpenGguf(*gguf) : OpenFolder(path, open != nullptr);
   const ModelConfig& config = opened.config;
   const Tokenizer& tokenizer = opened.tokenizer;
   CheckVocabulary(config, tokenizer, path);
   const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, gguf.has_value(), path);
   // Families of SentencePiece models add it unless they are told not to.
   const bool adds_bos = bos_id && tokenizer.adds_bos().value_or(true);
-  ModelWeights weights = MapWeights(config, opened.checkpoint, type);
+  if (open && !gguf) sources->foreign = open(path, opened.checkpoint);
+  ModelWeights weights = MapWeights(config, opened.checkpoint, type, sources);
   return {.name = name,
           .dir = path,
           .config = std::move(opened.config),
@@ -104,13 +111,15 @@ Model OpenModel(const std::string& name, const std::filesystem::path& path, Weig
           .config_file = std::move(opened.config_file)};
 }
 
-}  // namespace
+void ReadModel(Model& model, WeightType type, size_t threads, std::vector<CountedNote>* notes) {
+  HashAndRead(model.weights, type, threads, notes);
+  for (const InputFile& file : model.files()) file.CheckLoaded();
+}
 
 Model LoadModel(const std::string& name, const std::filesystem::path& path, WeightType type,
                 size_t threads) {
-  Model model = OpenModel(name, path, type);
-  HashAndRead(model.weights, type, threads);
-  for (const InputFile& file : model.files()) file.CheckLoaded();
+  Model model = MapModel(name, path, type);
+  ReadModel(model, type, threads);
   return model;
 }
 
@@ -123,7 +132,7 @@ std::vector<InputFile> Model::files() const {
 }
 
 ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type) {
-  return OpenModel("", path, type).config;
+  return MapModel("", path, type).config;
 }
 
 ModelConfig ReadModelConfig(const std::filesystem::path& path) {

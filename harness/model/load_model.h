@@ -8,6 +8,7 @@
 
 #include "harness/io/input_file.h"
 #include "harness/model/config.h"
+#include "harness/model/foreign_checkpoint.h"
 #include "harness/model/weights.h"
 #include "harness/tokenizer/tokenizer.h"
 
@@ -36,6 +37,14 @@ struct Model {
 // InputChanged where a file was changed meanwhile.
 Model LoadModel(const std::string& name, const std::filesystem::path& path, WeightType type,
                 size_t threads);
+
+// LoadModel in two steps. The first opens and checks all that can be without reading weights;
+// `open`: what quantized folders of other tools are read by, which are refused without it;
+// `sources` gets what was found. The second reads the weights, and the files' hashes.
+Model MapModel(const std::string& name, const std::filesystem::path& path, WeightType type,
+               const ForeignOpener& open = {}, MatrixSources* sources = nullptr);
+void ReadModel(Model& model, WeightType type, size_t threads,
+               std::vector<CountedNote>* notes = nullptr);
 
 // What of LoadModel's errors can be had without reading the weights: family, tokenizer, and whether
 // all tensors are there in their shapes. Returns the config.

@@ -8,8 +8,10 @@
 #include <set>
 
 #include "harness/base/cancel.h"
+#include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
+#include "harness/model/foreign_checkpoint.h"
 #include "harness/model/layout.h"
 #include "harness/model/tensor_names.h"
 #include "harness/model/weights.h"
@@ -45,15 +47,43 @@ void RequireFinite(const std::string& name, std::span<const float> values,
   }
 }
 
+// A matrix of another tool's checkpoint, in the place of its weight until it is read.
+class PendingMatrix final : public EncodedMatrix {
+ public:
+  PendingMatrix(size_t rows, size_t cols, ForeignMatrix found)
+      : rows_(rows), cols_(cols), found_(std::move(found)) {}
+
+  size_t rows() const override { return rows_; }
+  size_t cols() const override { return cols_; }
+  void DecodeRow(size_t, std::span<float>) const override { QR_CHECK(false); }
+  size_t StorageBits() const override { return 0; }
+  std::string Sha256() const override { return {}; }
+
+  Weight Read(std::vector<CountedNote>& notes) const {
+    Weight weight = found_.read(notes);
+    QR_CHECK(weight.rows() == rows_ && weight.cols() == cols_);
+    return weight;
+  }
+
+ private:
+  size_t rows_, cols_;
+  ForeignMatrix found_;
+};
+
 // Takes tensors out of a checkpoint, remembering which, so that what is left over can be refused.
 // Vectors are rounded to FP16 where `type` asks for it, matrices are left as they are.
 class Loader {
  public:
-  Loader(const Family& family, const Checkpoint& checkpoint, WeightType type)
-      : family_(family), checkpoint_(checkpoint), type_(type), names_(family, checkpoint) {}
+  Loader(const Family& family, const Checkpoint& checkpoint, WeightType type,
+         MatrixSources* sources)
+      : family_(family),
+        checkpoint_(checkpoint),
+        type_(type),
+        sources_(sources),
+        names_(family, checkpoint) {}
 
   Linear TakeLinear(const std::string& name, size_t rows, size_t cols, bool bias) {
-    Linear linear{name, Weight(Take(FileName(name) + ".weight", {rows, cols})), {}};
+    Linear linear = TakeMatrix(name, rows, cols);
     if (bias) linear.bias = TakeVector(FileName(name) + ".bias", rows);
     return linear;
   }
@@ -106,7 +136,40 @@ class Loader {
     return tensor;
   }
 
+  // What another tool's checkpoint has beside matrices and norms.
+  void PassByOthers() {
+    if (sources_ == nullptr || sources_->foreign == nullptr) return;
+    for (std::string& name : sources_->foreign->Others(sources_->notes))
+      taken_.insert(std::move(name));
+  }
+
  private:
+  Linear TakeMatrix(const std::string& name, size_t rows, size_t cols) {
+    const std::string file_name = FileName(name);
+    if (sources_ != nullptr && sources_->foreign != nullptr) {
+      if (auto found = sources_->foreign->Find(file_name, rows, cols))
+        return TakeForeign(name, rows, cols, std::move(*found));
+    }
+    const Tensor& tensor = Take(file_name + ".weight", {rows, cols});
+    if (sources_ != nullptr) {
+      sources_->found.push_back({name, std::string(tensor.type_name()), rows, cols, tensor.bytes,
+                                 tensor.dtype == DType::kBlocks});
+    }
+    return {name, Weight(tensor), {}};
+  }
+
+  Linear TakeForeign(const std::string& name, size_t rows, size_t cols, ForeignMatrix found) {
+    MatrixFacts facts{name, found.type, rows, cols, 0, true};
+    for (const std::string& tensor : found.tensors) {
+      facts.bytes += checkpoint_.Get(tensor).bytes;
+      taken_.insert(tensor);
+    }
+    sources_->found.push_back(std::move(facts));
+    Linear linear{.name = name, .weight = {}, .bias = {}, .activations = found.activations};
+    linear.weight = Weight(std::make_shared<const PendingMatrix>(rows, cols, std::move(found)));
+    return linear;
+  }
+
   std::string_view ConfigName() const {
     return checkpoint_.gguf() == nullptr ? "config.json" : "the file's header";
   }
@@ -145,6 +208,7 @@ class Loader {
   const Family& family_;
   const Checkpoint& checkpoint_;
   WeightType type_;
+  MatrixSources* sources_;  // nullptr: nobody asks
   TensorNames names_;
   std::set<std::string> taken_;
 };
@@ -202,9 +266,9 @@ Weight Held(const Linear& linear, WeightType type, bool looked_up) {
 }  // namespace
 
 ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-                        WeightType type) {
+                        WeightType type, MatrixSources* sources) {
   const Family& family = *config.family;
-  Loader loader(family, *checkpoint, type);
+  Loader loader(family, *checkpoint, type, sources);
   ModelWeights weights;
   weights.embedding = loader.TakeLinear(kEmbeddingName, config.vocab, config.hidden, false);
   for (size_t layer = 0; layer < config.layers.size(); ++layer)
@@ -223,22 +287,31 @@ ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpo
   } else {
     weights.head = loader.TakeLinear(kHeadName, config.vocab, config.hidden, false);
   }
+  loader.PassByOthers();
   loader.RefuseLeftOvers();
   weights.checkpoint = std::move(checkpoint);
   return weights;
 }
 
-void ReadWeights(ModelWeights& weights, WeightType type, size_t threads) {
+void ReadWeights(ModelWeights& weights, WeightType type, size_t threads,
+                 std::vector<CountedNote>* notes) {
   const bool tied = HeadIsTied(weights);
   const std::vector<Linear*> all = AllLinears(weights);
+  std::vector<std::vector<CountedNote>> noticed(all.size());
   ParallelFor(all.size(), threads, [&](size_t i, size_t) {
     Linear& linear = *all[i];
+    if (const auto* pending = dynamic_cast<const PendingMatrix*>(linear.weight.encoded())) {
+      linear.weight = pending->Read(noticed[i]);
+      return RequireFinite(linear, weights.checkpoint->dir());
+    }
     // Before what is not finite is refused by its rounding; else once blocks are decoded.
     if (type == WeightType::kFp16) RequireFinite(linear, weights.checkpoint->dir());
     linear.weight = Held(linear, type, &linear == &weights.embedding || &linear == &weights.head);
     if (type != WeightType::kFp16) RequireFinite(linear, weights.checkpoint->dir());
   });
   if (tied) weights.head.weight = weights.embedding.weight;
+  if (notes == nullptr) return;
+  for (const std::vector<CountedNote>& of_matrix : noticed) AddNotes(of_matrix, *notes);
 }
 
 ModelWeights LoadWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,

@@ -19,6 +19,9 @@
 
 namespace quantref {
 
+struct CountedNote;    // foreign_checkpoint.h
+struct MatrixSources;  // likewise
+
 // Whether weights are used as the checkpoint has them, or rounded to FP16 first (F32 and BF16
 // checkpoints).
 enum class WeightType { kNative, kFp16 };
@@ -66,7 +69,8 @@ class Weight {
   bool quantized() const {
     return packed_ != nullptr || tiled_ != nullptr || (encoded_ != nullptr && !of_checkpoint_);
   }
-  const PackedMatrix* packed() const { return packed_.get(); }  // nullptr: in another form
+  const PackedMatrix* packed() const { return packed_.get(); }     // nullptr: in another form
+  const EncodedMatrix* encoded() const { return encoded_.get(); }  // likewise
 
   // The same codes in the integer kernels' layout, so that products go through these; the weight
   // itself where it is not packed, or not so that the kernels can take it.
@@ -185,16 +189,20 @@ std::vector<std::string> DecodedEachCall(const ModelWeights& weights);
 
 // Finds and maps every weight that the config asks for. Throws Error for a tensor that is missing,
 // misshapen, of an unsupported type, or that no part of the model would use; vectors are ready, as
-// ReadWeights leaves matrices.
+// ReadWeights leaves matrices. `sources`: matrices of another tool's checkpoint are found there,
+// and what was found of every matrix is added to it; their weights are there once they are read.
 ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-                        WeightType type);
+                        WeightType type, MatrixSources* sources = nullptr);
 
 // Looks at every matrix that was mapped, and with kFp16 rounds those that are not FP16, once, into
 // memory of their own. A checkpoint's blocks are decoded into memory, too; but not those of the
 // embedding and the head, which are decoded (and rounded) row by row each time that they are read,
 // since they may be larger than all others. Throws Error for a weight that is not finite, beyond
-// FP16 or too small for it where it is to be rounded to it.
-void ReadWeights(ModelWeights& weights, WeightType type, size_t threads);
+// FP16 or too small for it where it is to be rounded to it. Matrices of other tools' checkpoints
+// become what their readers make of them, packed or encoded, whatever the type; `notes` gets what
+// these noticed.
+void ReadWeights(ModelWeights& weights, WeightType type, size_t threads,
+                 std::vector<CountedNote>* notes = nullptr);
 
 // Both.
 ModelWeights LoadWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,

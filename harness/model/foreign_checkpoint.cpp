@@ -1,0 +1,20 @@
+#include "harness/model/foreign_checkpoint.h"
+
+#include <algorithm>
+
+namespace quantref {
+
+void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& notes) {
+  for (const CountedNote& note : more) {
+    const auto same = std::find_if(notes.begin(), notes.end(), [&](const CountedNote& other) {
+      return other.what == note.what && other.of == note.of;
+    });
+    if (same == notes.end()) {
+      notes.push_back(note);
+    } else {
+      same->count += note.count;
+    }
+  }
+}
+
+}  // namespace quantref

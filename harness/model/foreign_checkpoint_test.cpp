@@ -1,0 +1,145 @@
+#include "harness/model/foreign_checkpoint.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/io/file.h"
+#include "harness/model/load_model.h"
+#include "harness/model/model_testing.h"
+#include "harness/quant/format.h"
+#include "harness/quant/grid.h"
+#include "harness/testing/tiny_model.h"
+
+namespace quantref {
+namespace {
+
+using testing::FileTensors;
+using testing::TempDir;
+using testing::TinyModel;
+
+const TinyModel kForeignShape{.hidden = 16, .intermediate = 16, .layers = 1, .vocab = 8};
+constexpr char kQName[] = "model.layers.0.self_attn.q_proj";
+
+// A tool whose codes are the bytes of NAME.codes, times 1/64, behind an offset of 128.
+class ByteCheckpoint final : public ForeignCheckpoint {
+ public:
+  explicit ByteCheckpoint(std::shared_ptr<const Checkpoint> checkpoint)
+      : checkpoint_(std::move(checkpoint)) {}
+
+  std::string format() const override { return "bytes"; }
+  std::optional<ForeignMatrix> Find(const std::string& name, size_t rows,
+                                    size_t cols) const override {
+    const Tensor* codes = checkpoint_->Find(name + ".codes");
+    if (codes == nullptr) return std::nullopt;
+    if (codes->shape != std::vector<size_t>{rows, cols}) throw Error("misshapen", name);
+    return ForeignMatrix{"int8 row asym",
+                         {name + ".codes"},
+                         ActivationFormat{},
+                         [codes, rows, cols](std::vector<CountedNote>& notes) {
+                           notes.push_back({"seen", rows, "rows"});
+                           return Read(*codes, rows, cols);
+                         }};
+  }
+  std::vector<std::string> Others(std::vector<CountedNote>& notes) const override {
+    notes.push_back({"beside", 1, ""});
+    return {"model.beside"};
+  }
+
+ private:
+  static Weight Read(const Tensor& codes, size_t rows, size_t cols) {
+    auto packed = std::make_shared<PackedMatrix>(
+        rows, cols, WeightScheme{.bits = 8, .granularity = Granularity::kRow});
+    for (size_t r = 0; r < rows; ++r) {
+      packed->set_affine(r, 0, {.scale = 1.0F / 64, .zero = 128});
+      packed->SetCodes(r, {reinterpret_cast<const uint8_t*>(codes.data) + r * cols, cols});
+    }
+    return Weight(std::shared_ptr<const PackedMatrix>(packed));
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+};
+
+// The tiny model with q_proj as such codes, and something beside it.
+FileTensors WithCodes() {
+  FileTensors tensors = testing::TinyTensors(kForeignShape);
+  auto q = tensors.extract(std::string(kQName) + ".weight");
+  std::string codes(q.mapped().shape[0] * q.mapped().shape[1], '\0');
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<char>(100 + i % 57);
+  tensors[std::string(kQName) + ".codes"] = {"U8", q.mapped().shape, codes};
+  tensors["model.beside"] = {"U8", {1}, "x"};
+  return tensors;
+}
+
+struct OpenedTensors {
+  ModelConfig config;
+  std::shared_ptr<const Checkpoint> checkpoint;
+};
+OpenedTensors OpenTensors(const TempDir& dir, const FileTensors& tensors) {
+  testing::WriteTinyModel(dir.path(), kForeignShape);
+  testing::WriteTensors(dir.path(), tensors);
+  return {ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path())};
+}
+
+TEST_CASE("foreign_checkpoint: its matrices are found at once and read with the others",
+          "[foreign_checkpoint]") {
+  const TempDir dir;
+  const OpenedTensors opened = OpenTensors(dir, WithCodes());
+  MatrixSources sources{.foreign = std::make_shared<ByteCheckpoint>(opened.checkpoint)};
+  ModelWeights weights =
+      MapWeights(opened.config, opened.checkpoint, WeightType::kNative, &sources);
+  REQUIRE(sources.found.size() == AllLinears(weights).size());
+  const MatrixFacts& q = sources.found[1];
+  CHECK(q.name == "layers.0.self_attn.q_proj");
+  CHECK(q.type == "int8 row asym");
+  CHECK(q.coded);
+  CHECK(q.bytes == q.rows * q.cols);
+  CHECK(q.Bits() == 8);
+  CHECK(sources.found[0].type == "F32");
+  CHECK_FALSE(sources.found[0].coded);
+  CHECK(sources.notes.size() == 1);
+  ReadWeights(weights, WeightType::kNative, 2, &sources.notes);
+  CHECK(sources.notes.back().what == "seen");
+  CHECK(sources.notes.back().count == q.rows);
+  const Linear& linear = weights.blocks[0].linears[LinearIndex::kQ];
+  CHECK(linear.activations == ActivationFormat{});
+  REQUIRE(linear.weight.packed() != nullptr);
+  const Matrix<float> values = linear.weight.Decode();
+  CHECK(values(0, 0) == (100 - 128) / 64.0F);
+  CHECK(values(1, 3) == (100 + static_cast<float>((q.cols + 3) % 57) - 128) / 64);
+}
+
+TEST_CASE("foreign_checkpoint: what no reader takes is refused as ever", "[foreign_checkpoint]") {
+  const TempDir dir;
+  FileTensors tensors = WithCodes();
+  tensors["model.more"] = {"U8", {1}, "x"};
+  const OpenedTensors opened = OpenTensors(dir, tensors);
+  MatrixSources sources{.foreign = std::make_shared<ByteCheckpoint>(opened.checkpoint)};
+  CHECK_ERROR(MapWeights(opened.config, opened.checkpoint, WeightType::kNative, &sources),
+              "model.more");
+  CHECK_ERROR(MapWeights(opened.config, opened.checkpoint, WeightType::kNative),
+              "self_attn.q_proj.weight");
+}
+
+TEST_CASE("foreign_checkpoint: quantization_config passes where somebody reads it",
+          "[foreign_checkpoint]") {
+  const TempDir dir;
+  nlohmann::json config = testing::TinyConfig(kForeignShape);
+  config["quantization_config"] = {{"quant_method", "bytes"}};
+  testing::WriteFile(dir / "config.json", config.dump());
+  CHECK_ERROR(ReadConfig(dir / "config.json"), "quantization_config");
+  CHECK(ReadConfig(dir / "config.json", nullptr, true).hidden == 16);
+}
+
+TEST_CASE("foreign_checkpoint: notes of the same words are added up", "[foreign_checkpoint]") {
+  std::vector<CountedNote> notes = {{"a", 1, "groups"}};
+  AddNotes({{"a", 2, "groups"}, {"a", 5, "rows"}, {"b", 1, ""}}, notes);
+  REQUIRE(notes.size() == 3);
+  CHECK(notes[0].count == 3);
+  CHECK(notes[1].count == 5);
+}
+
+}  // namespace
+}  // namespace quantref

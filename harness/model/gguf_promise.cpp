@@ -1,0 +1,65 @@
+#include "harness/model/gguf_promise.h"
+
+#include <algorithm>
+#include <cctype>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace quantref {
+namespace {
+
+struct FileType {
+  uint64_t number;
+  std::string_view name, type;
+};
+// llama.h, enum llama_ftype; without types whose blocks nothing here decodes.
+constexpr FileType kFileTypes[] = {
+    {0, "F32", "F32"},        {1, "F16", "F16"},      {2, "Q4_0", "Q4_0"},
+    {3, "Q4_1", "Q4_1"},      {7, "Q8_0", "Q8_0"},    {8, "Q5_0", "Q5_0"},
+    {9, "Q5_1", "Q5_1"},      {10, "Q2_K", "Q2_K"},   {11, "Q3_K_S", "Q3_K"},
+    {12, "Q3_K_M", "Q3_K"},   {13, "Q3_K_L", "Q3_K"}, {14, "Q4_K_S", "Q4_K"},
+    {15, "Q4_K_M", "Q4_K"},   {16, "Q5_K_S", "Q5_K"}, {17, "Q5_K_M", "Q5_K"},
+    {18, "Q6_K", "Q6_K"},     {21, "Q2_K_S", "Q2_K"}, {25, "IQ4_NL", "IQ4_NL"},
+    {30, "IQ4_XS", "IQ4_XS"}, {32, "BF16", "BF16"},   {38, "MXFP4_MOE", "MXFP4"},
+};
+
+// Of ggml's types, the longest first, so that Q4_K is not taken for a part of another.
+std::vector<std::string> TypeNames() {
+  std::vector<std::string> names;
+  for (uint32_t number = 0; number < 64; ++number) {
+    if (const GgmlTypeRow* row = FindGgmlType(number)) names.emplace_back(row->name);
+  }
+  std::stable_sort(names.begin(), names.end(),
+                   [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  return names;
+}
+
+bool IsOfWord(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+
+}  // namespace
+
+std::optional<GgufPromise> PromiseOfKey(const GgufFile& file) {
+  const std::optional<uint64_t> number = file.Count("general.file_type");
+  const auto row = std::find_if(std::begin(kFileTypes), std::end(kFileTypes),
+                                [&](const FileType& type) { return type.number == number; });
+  if (row == std::end(kFileTypes)) return std::nullopt;
+  return GgufPromise{std::string(row->name), std::string(row->type)};
+}
+
+std::optional<GgufPromise> PromiseOfName(const std::string& file_name) {
+  std::string name = file_name.substr(0, file_name.rfind('.'));
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  for (const std::string& type : TypeNames()) {
+    const size_t at = name.find(type);
+    if (at == std::string::npos || (at > 0 && IsOfWord(name[at - 1]))) continue;
+    size_t end = at + type.size();
+    if (end < name.size() && std::isalnum(static_cast<unsigned char>(name[end]))) continue;
+    while (end < name.size() && IsOfWord(name[end])) ++end;
+    return GgufPromise{name.substr(at, end - at), type};
+  }
+  return std::nullopt;
+}
+
+}  // namespace quantref
