@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "harness/io/file.h"
 #include "harness/model/load_model.h"
 #include "harness/model/model_testing.h"
-#include "harness/quant/format.h"
-#include "harness/quant/grid.h"
 #include "harness/testing/tiny_model.h"
 
 namespace quantref {
