@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "harness/base/check.h"
@@ -34,6 +35,16 @@ void RoundGroups(const ActivationFormat& format, std::span<const float> x, std::
   }
 }
 
+// Under one scale that is given.
+void RoundUnder(float scale, const WeightScheme& scheme, std::span<const float> x,
+                std::span<float> out) {
+  const Grid grid(scale, scheme);
+  for (size_t i = 0; i < x.size(); ++i) {
+    out[i] =
+        std::isfinite(x[i]) ? grid.Nearest(x[i]).value : std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
 // By the format's own rule. Numbers that are too small for scales in E4M3 are zeros.
 void RoundByFormat(const ActivationFormat& format, std::span<const float> x, std::span<float> out) {
   WeightScheme scheme = SchemeOf(*format.format);
@@ -44,7 +55,11 @@ void RoundByFormat(const ActivationFormat& format, std::span<const float> x, std
     constexpr float kLeast = 1e-34f;
     const float absmax = Ops().abs_max(x.data(), x.size());
     if (absmax < kLeast) return std::fill(out.begin(), out.end(), 0.0f);
-    unit.factor = std::isfinite(absmax) ? E4m3Divisor(absmax, scheme) : 1;
+    unit.factor = format.static_scale     ? *format.static_scale
+                  : std::isfinite(absmax) ? E4m3Divisor(absmax, scheme)
+                                          : 1;
+  } else if (format.static_scale) {
+    return RoundUnder(*format.static_scale, scheme, x, out);
   }
   RoundRow(x, scheme, unit, out);
 }

@@ -1,0 +1,219 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <utility>
+
+#include "harness/base/error.h"
+#include "harness/formats/affine_source.h"
+#include "harness/formats/foreign_folder.h"
+#include "harness/formats/matrix_tensors.h"
+#include "harness/io/json_file.h"
+
+// GPTQ checkpoints as AutoGPTQ and GPTQModel write them. Of each matrix, b bits a code, in words of
+// 32 bits:
+//   qweight (in * b / 32, out)      codes of an output, one bit stream along the inputs
+//   qzeros  (groups, out * b / 32)  codes of the zeros, one bit stream along the outputs: as they
+//                                   are (gptq_v2), or less 1 (gptq, the first version)
+//   scales  (groups, out)
+//   g_idx   (in)                    the group of each input
+
+namespace quantref {
+namespace {
+
+constexpr std::array<uint64_t, 4> kGptqBits = {2, 3, 4, 8};
+
+// What may differ from matrix to matrix.
+struct GptqSettings {
+  int bits = 4;
+  std::optional<size_t> group = 128;  // none: whole rows
+  bool symmetric = true;
+};
+
+// Those of `json` over the given ones, of which all are there where `complete`.
+GptqSettings ReadSettings(const JsonFields& json, const GptqSettings& otherwise, bool complete) {
+  GptqSettings settings = otherwise;
+  if (complete || json.Has("bits")) {
+    const uint64_t bits = json.Count("bits", 2, 8);
+    if (std::ranges::find(kGptqBits, bits) == kGptqBits.end()) json.Fail("bits", "2, 3, 4 or 8");
+    settings.bits = static_cast<int>(bits);
+  }
+  if (complete || json.Has("group_size")) {
+    const bool row = json.Has("group_size") && json["group_size"] == -1;
+    settings.group =
+        row ? std::nullopt : std::optional<size_t>(json.Count("group_size", 1, kMostGroupInputs));
+  }
+  settings.symmetric = json.FlagOr("sym", settings.symmetric);
+  return settings;
+}
+
+bool IsFirstVersion(const ForeignFolder& folder) {
+  const JsonFields json = folder.fields();
+  const bool both = json.Has("checkpoint_format") && json.Has("format");
+  if (both && json.Text("checkpoint_format") != json.Text("format"))
+    RefuseSetting(folder, "a checkpoint_format that differs from its format");
+  const char* const key = json.Has("checkpoint_format") ? "checkpoint_format" : "format";
+  const std::string format = json.Has(key) ? json.Text(key) : "gptq";
+  if (format != "gptq" && format != "gptq_v2")
+    RefuseSetting(folder, fmt::format("GPTQ in the format {}", Quoted(format)),
+                  "save it as gptq or gptq_v2");
+  return format == "gptq";
+}
+
+void RefuseVariants(const ForeignFolder& folder) {
+  const JsonFields json = folder.fields();
+  if (json.Has("pack_dtype") && json.Text("pack_dtype") != "int32")
+    RefuseSetting(folder, "a pack_dtype of " + ShownJson(json["pack_dtype"]));
+  if (json.FlagOr("is_marlin_format", false)) RefuseSetting(folder, "Marlin's layout");
+  for (const char* key : {"adapter", "rotation"}) {
+    if (json.Has(key)) RefuseSetting(folder, fmt::format("{} {}", key, ShownJson(json[key])));
+  }
+}
+
+class GptqCheckpoint final : public ForeignCheckpoint {
+ public:
+  explicit GptqCheckpoint(ForeignFolder folder)
+      : folder_(std::move(folder)),
+        first_version_(IsFirstVersion(folder_)),
+        settings_(ReadSettings(folder_.fields(), {}, true)) {
+    RefuseVariants(folder_);
+    if (folder_.fields().Has("dynamic")) folder_.fields().Object("dynamic");
+  }
+
+  std::string format() const override { return first_version_ ? "gptq v1" : "gptq v2"; }
+  std::optional<int> promised_bits() const override { return settings_.bits; }
+
+  std::optional<ForeignMatrix> Find(const std::string& name, size_t rows,
+                                    size_t cols) const override;
+
+  std::vector<std::string> Others(std::vector<CountedNote>& notes) const override {
+    return ZeroBiases(folder_, "qweight", notes);
+  }
+
+ private:
+  std::optional<GptqSettings> SettingsOf(const std::string& name) const;
+
+  ForeignFolder folder_;
+  bool first_version_;
+  GptqSettings settings_;
+};
+
+// Those of "dynamic", a map from "+:EXPRESSION" to settings and from "-:EXPRESSION" to none: of a
+// module that is left alone none. The map's order, which decides between several that match, is
+// not kept by JSON objects here.
+std::optional<GptqSettings> GptqCheckpoint::SettingsOf(const std::string& name) const {
+  const JsonFields json = folder_.fields();
+  if (!json.Has("dynamic")) return settings_;
+  std::optional<std::string> matched;
+  std::optional<GptqSettings> settings = settings_;
+  for (const auto& [key, rule] : json["dynamic"].items()) {
+    const bool skips = key.starts_with("-:");
+    const bool has_sign = skips || key.starts_with("+:");
+    if (!MatchesStart(has_sign ? key.substr(2) : key, name, folder_.settings_where)) continue;
+    if (matched) {
+      RefuseSetting(folder_, fmt::format("two rules of \"dynamic\" for {}: {} and {}", name,
+                                         Quoted(*matched), Quoted(key)));
+    }
+    matched = key;
+    settings = skips ? std::nullopt
+                     : std::optional(ReadSettings(
+                           {rule, folder_.settings_where + ", dynamic, " + key}, settings_, false));
+  }
+  return settings;
+}
+
+struct GptqTensors {
+  const Tensor *codes, *zeros, *scales;
+};
+
+int StoredZero(const GptqTensors& tensors, int bits, size_t outputs, size_t row, size_t group) {
+  const size_t words = WordsOf(outputs, static_cast<size_t>(bits));
+  const uint32_t* const zeros = ElementsOf<uint32_t>(*tensors.zeros).data() + group * words;
+  return static_cast<int>(
+      BitsAt(zeros, 1, row * static_cast<size_t>(bits), static_cast<size_t>(bits)));
+}
+
+// Zeros of the first version that are all ones stand for 0 where the sum wraps, as the writer meant
+// it, and for 2^bits where kernels add after unpacking; converters that add to whole words carry
+// into the zero beside it.
+void CountWraps(const GptqTensors& tensors, int bits, size_t outputs, size_t groups,
+                std::vector<CountedNote>& notes) {
+  const int most = (1 << bits) - 1;
+  size_t wraps = 0;
+  for (size_t g = 0; g < groups; ++g) {
+    for (size_t r = 0; r < outputs; ++r) wraps += StoredZero(tensors, bits, outputs, r, g) == most;
+  }
+  AddNote(notes,
+          fmt::format("zero points of GPTQ v1 that wrap: read as 0 here, as {} by kernels that do "
+                      "not mask them",
+                      most + 1),
+          wraps, "groups");
+}
+
+AffineSource SourceOf(const GptqTensors& tensors, const WeightScheme& scheme, bool first_version,
+                      size_t rows, size_t cols) {
+  const size_t bits = static_cast<size_t>(scheme.bits);
+  const int mask = (1 << scheme.bits) - 1, added = first_version ? 1 : 0;
+  AffineSource source;
+  source.tool = first_version ? "gptq v1" : "gptq v2";
+  source.rows = rows;
+  source.cols = cols;
+  source.scheme = scheme;
+  source.scales_name = tensors.scales->name;
+  source.fp16_scales = tensors.scales->dtype == DType::kF16;
+  source.codes = [tensors, rows, bits](size_t row, std::span<uint8_t> codes) {
+    const uint32_t* const words = ElementsOf<uint32_t>(*tensors.codes).data() + row;
+    for (size_t i = 0; i < codes.size(); ++i)
+      codes[i] = static_cast<uint8_t>(BitsAt(words, rows, i * bits, bits));
+  };
+  source.scale = [tensors, rows](size_t row, size_t group) {
+    return NumberAt(*tensors.scales, group * rows + row);
+  };
+  source.zero = [=](size_t row, size_t group) {
+    return (StoredZero(tensors, static_cast<int>(bits), rows, row, group) + added) & mask;
+  };
+  return source;
+}
+
+std::optional<ForeignMatrix> GptqCheckpoint::Find(const std::string& name, size_t rows,
+                                                  size_t cols) const {
+  MatrixTensors tensors(folder_, name, rows, cols);
+  if (tensors.Find("qweight") == nullptr && tensors.IsPlain()) return std::nullopt;
+  const std::optional<GptqSettings> settings = SettingsOf(name);
+  if (!settings) tensors.Fail("qweight", "none, by a rule of \"dynamic\"", "one");
+  const size_t bits = static_cast<size_t>(settings->bits), group = settings->group.value_or(cols);
+  const size_t groups = (cols + group - 1) / group;
+  if (cols * bits % 32 != 0 || rows * bits % 32 != 0) {
+    tensors.Fail("qweight", fmt::format("inputs and outputs that fill words with {} bits", bits),
+                 fmt::format("{} and {}", cols, rows));
+  }
+  const GptqTensors found = {&tensors.Take("qweight", {DType::kI32}, {WordsOf(cols, bits), rows}),
+                             &tensors.Take("qzeros", {DType::kI32}, {groups, WordsOf(rows, bits)}),
+                             &tensors.Take("scales", kFloatTypes, {groups, rows})};
+  AffineSource source = SourceOf(
+      found, IntScheme(settings->bits, settings->group, settings->symmetric, folder_, true),
+      first_version_, rows, cols);
+  if (tensors.Find("g_idx") != nullptr) {
+    const Tensor& index = tensors.Take("g_idx", {DType::kI32}, {cols});
+    source.group_of = ReadGroupIndex(tensors, index, "g_idx", group, groups);
+  }
+  source.stored = tensors.stored();
+  ForeignMatrix matrix;
+  matrix.type = SchemeName(source.scheme);
+  matrix.tensors = tensors.names();
+  matrix.read = [source = std::move(source), found, groups, first = first_version_,
+                 where = folder_.where](std::vector<CountedNote>& notes) {
+    if (first) CountWraps(found, source.scheme.bits, source.rows, groups, notes);
+    return ReadAffine(source, where, notes);
+  };
+  return matrix;
+}
+
+}  // namespace
+
+std::shared_ptr<const ForeignCheckpoint> OpenGptq(ForeignFolder folder) {
+  return std::make_shared<const GptqCheckpoint>(std::move(folder));
+}
+
+}  // namespace quantref

@@ -1,0 +1,145 @@
+#include "harness/formats/open_foreign.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include "harness/base/error.h"
+#include "harness/io/file.h"
+#include "harness/io/json_file.h"
+#include "harness/tokenizer/pattern.h"
+
+namespace quantref {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr ForeignTool kTools[] = {
+    {"awq", OpenAwq},
+    {"bitsandbytes", OpenBitsAndBytes},
+    {"compressed-tensors", OpenCompressedTensors},
+    {"fp8", OpenFp8},
+    {"gptq", OpenGptq},
+};
+
+// Files of their own that older versions of two tools write.
+constexpr std::array<std::pair<const char*, const char*>, 2> kOwnFiles = {
+    {{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}}};
+
+bool HasKey(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && !found->is_null();
+}
+
+// Takes the settings from the one place that has them; false: the folder has none.
+bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignFolder& folder) {
+  const std::string config_where = (dir / "config.json").string();
+  if (HasKey(config, "quantization_config")) {
+    folder.settings = config["quantization_config"];
+    folder.settings_where = config_where + ", quantization_config";
+    return true;
+  }
+  if (HasKey(config, "compression_config")) {
+    throw Error("not supported: settings under the old name compression_config", config_where,
+                "rename it to quantization_config");
+  }
+  for (const auto& [name, method] : kOwnFiles) {
+    if (!IsPresent(dir / name)) continue;
+    folder.settings = ReadJsonFile(dir / name);
+    folder.settings_where = (dir / name).string();
+    if (folder.settings.is_object() && !HasKey(folder.settings, "quant_method"))
+      folder.settings["quant_method"] = method;
+    return true;
+  }
+  return false;
+}
+
+// What an export of ours says beside the tool's settings.
+void ReadOwnKeys(const Json& config, const std::string& where, ForeignFolder& folder) {
+  if (!HasKey(config, "quantref")) return;
+  const JsonFields own = JsonFields(config, where).Object("quantref");
+  if (own.Has("full_range")) folder.full_range = own.Flag("full_range");
+  if (own.Has("zero_in_range")) folder.zero_in_range = own.Flag("zero_in_range");
+}
+
+}  // namespace
+
+void RefuseSetting(const ForeignFolder& folder, const std::string& what, const std::string& hint) {
+  throw Error("not supported: " + what, folder.settings_where, hint);
+}
+
+void RefuseUnknownKeys(const Json& object, const std::string& where,
+                       std::initializer_list<std::string_view> known) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_null() || std::ranges::find(known, key) != known.end()) continue;
+    throw Error(fmt::format("not supported: {} ({})", Quoted(key), ShownJson(value)), where,
+                "what the setting changes is not known here");
+  }
+}
+
+void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t count,
+             const std::string& of) {
+  if (count > 0) notes.push_back({what, count, of});
+}
+
+std::vector<std::string> ZeroBiases(const ForeignFolder& folder, std::string_view part,
+                                    std::vector<CountedNote>& notes) {
+  constexpr std::string_view kBias = ".bias";
+  std::vector<std::string> zeros;
+  for (const std::string& name : folder.names) {
+    if (!name.ends_with(kBias)) continue;
+    const std::string module = name.substr(0, name.size() - kBias.size());
+    if (folder.find(module + "." + std::string(part)) == nullptr) continue;
+    const Tensor& bias = *folder.find(name);
+    const bool is_zero = std::all_of(bias.data, bias.data + bias.bytes,
+                                     [](std::byte b) { return b == std::byte{0}; });
+    if (is_zero) zeros.push_back(name);
+  }
+  AddNote(notes, "biases that are 0", zeros.size(), "matrices");
+  return zeros;
+}
+
+bool MatchesStart(const std::string& expression, const std::string& name,
+                  const std::string& where) {
+  const std::vector<Span> found = Pattern::Regex(expression, where).FindAll(name);
+  return !found.empty() && found.front().begin == 0;
+}
+
+std::vector<std::string> ForeignMethods() {
+  std::vector<std::string> methods;
+  for (const ForeignTool& tool : kTools) methods.emplace_back(tool.quant_method);
+  return methods;
+}
+
+std::shared_ptr<const ForeignCheckpoint> OpenForeignFolder(ForeignFolder folder) {
+  const std::string method = folder.fields().Text("quant_method");
+  const auto tool = std::ranges::find(kTools, method, &ForeignTool::quant_method);
+  if (tool == std::end(kTools)) {
+    RefuseSetting(folder, "checkpoints of the method " + Quoted(method),
+                  fmt::format("methods that are read: {}, and GGUF files",
+                              fmt::join(ForeignMethods(), ", ")));
+  }
+  return tool->open(std::move(folder));
+}
+
+std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path& dir,
+                                                     std::shared_ptr<const Checkpoint> checkpoint) {
+  if (checkpoint->gguf() != nullptr) return nullptr;
+  const Json config = ReadJsonFile(dir / "config.json");
+  if (!config.is_object()) return nullptr;  // the model's own reader says what is wrong
+  ForeignFolder folder;
+  if (!FindSettings(dir, config, folder)) return nullptr;
+  ReadOwnKeys(config, (dir / "config.json").string(), folder);
+  folder.where = dir.string();
+  folder.names = checkpoint->names();
+  folder.find = [checkpoint = std::move(checkpoint)](std::string_view name) {
+    return checkpoint->Find(name);
+  };
+  return OpenForeignFolder(std::move(folder));
+}
+
+}  // namespace quantref

@@ -1,0 +1,133 @@
+#include "harness/formats/table_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/formats/decoded_rows.h"
+#include "harness/quant/float8.h"
+#include "harness/quant/format.h"
+#include "harness/quant/packed_matrix.h"
+
+namespace quantref {
+namespace {
+
+bool IsFloat8Nan(uint8_t code) { return (code & 0x7f) == 0x7f; }
+
+size_t Blocks(size_t size, size_t each) { return (size + each - 1) / each; }
+
+// The scheme that has these blocks.
+std::optional<WeightScheme> Float8Scheme(const Float8Source& source) {
+  WeightScheme scheme = SchemeOf(*FindFormat("fp8_e4m3"));
+  if (source.cols_each >= source.cols) {
+    const bool tensor = source.rows_each >= source.rows && source.rows > 1;
+    if (!tensor && source.rows_each != 1) return std::nullopt;
+    scheme.granularity = tensor ? Granularity::kTensor : Granularity::kRow;
+    return scheme;
+  }
+  if (source.rows_each != 1) return std::nullopt;
+  scheme.granularity = Granularity::kGroup;
+  scheme.group = source.cols_each;
+  return scheme;
+}
+
+std::vector<float> ReadFloat8Scales(const Float8Source& source, const std::string& where,
+                                    std::vector<CountedNote>& notes) {
+  std::vector<float> scales;
+  const size_t count =
+      Blocks(source.rows, source.rows_each) * Blocks(source.cols, source.cols_each);
+  for (size_t i = 0; i < count; ++i) scales.push_back(NumberAt(*source.scales, i));
+  for (const float scale : scales) {
+    if (std::isfinite(scale)) continue;
+    throw Error(
+        fmt::format("tensor {}: expected finite scales, found {}", source.scales->name, scale),
+        where, kDamagedFile);
+  }
+  AddNote(notes, "scales that are zero", std::ranges::count(scales, 0.0f), "groups");
+  AddNote(notes, "scales that are negative",
+          std::ranges::count_if(scales, [](float scale) { return scale < 0; }), "groups");
+  return scales;
+}
+
+std::span<const uint8_t> BytesIn(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+}
+
+std::vector<uint8_t> Float8Codes(const Float8Source& source, const std::string& where) {
+  const std::span<const uint8_t> codes = ElementsOf<uint8_t>(*source.codes);
+  const size_t nans = static_cast<size_t>(std::ranges::count_if(codes, IsFloat8Nan));
+  if (nans > 0) {
+    throw Error(fmt::format("tensor {}: expected finite numbers, found {} that are none",
+                            source.codes->name, nans),
+                where, kDamagedFile);
+  }
+  return {codes.begin(), codes.end()};
+}
+
+Weight DecodeFloat8(const Float8Source& source, std::vector<float> scales) {
+  const size_t across = Blocks(source.cols, source.cols_each);
+  const auto decode = [source, across, scales = std::move(scales)](size_t row,
+                                                                   std::span<float> values) {
+    const uint8_t* const codes = ElementsOf<uint8_t>(*source.codes).data() + row * source.cols;
+    const float* const of_row = &scales[row / source.rows_each * across];
+    for (size_t c = 0; c < values.size(); ++c)
+      values[c] = of_row[c / source.cols_each] * kE4m3Numbers[codes[c]];
+  };
+  return Weight(std::make_shared<const DecodedRows>(
+      source.tool + " " + Float8Name(source), source.rows, source.cols, source.stored, decode));
+}
+
+}  // namespace
+
+Weight ReadTable(const TableSource& source, const std::string& where,
+                 std::vector<CountedNote>& notes) {
+  const ScaleType type = source.scheme.scale_type();
+  const auto packed = std::make_shared<PackedMatrix>(source.rows, source.cols, source.scheme);
+  packed->set_frame(source.frame);
+  const std::span<const uint8_t> stored = BytesIn(source.codes);
+  std::vector<uint8_t> codes(stored.begin(), stored.end());
+  if (source.swapped) {
+    for (uint8_t& pair : codes) pair = static_cast<uint8_t>(pair >> 4 | pair << 4);
+  }
+  // The table has a number for each code; two of E4M3's are none.
+  const bool nan = type == ScaleType::kE4m3 && std::ranges::any_of(source.scales, IsFloat8Nan);
+  if (nan || !packed->SetStored(codes, source.scales, {})) {
+    throw Error(fmt::format("tensor {}: expected scales that are finite and not negative, found "
+                            "others",
+                            source.scales_name),
+                where, kDamagedFile);
+  }
+  size_t zeros = 0;
+  for (size_t i = 0; i < packed->scales().count(); ++i) {
+    zeros += LoadScale(&source.scales[i * ScaleBytes(type)], type, source.frame.UnitOf(i)) == 0;
+  }
+  AddNote(notes, "scales that are zero", zeros, "groups");
+  return Weight(packed);
+}
+
+std::string Float8Name(const Float8Source& source) {
+  if (const std::optional<WeightScheme> scheme = Float8Scheme(source)) return SchemeName(*scheme);
+  return fmt::format("fp8_e4m3 block {}x{}", source.rows_each, source.cols_each);
+}
+
+Weight ReadFloat8(const Float8Source& source, const std::string& where,
+                  std::vector<CountedNote>& notes) {
+  std::vector<float> scales = ReadFloat8Scales(source, where, notes);
+  const std::vector<uint8_t> codes = Float8Codes(source, where);
+  const std::optional<WeightScheme> scheme = Float8Scheme(source);
+  const bool negative = std::ranges::any_of(scales, [](float s) { return std::signbit(s); });
+  if (!scheme || negative) return DecodeFloat8(source, std::move(scales));
+  const auto packed = std::make_shared<PackedMatrix>(source.rows, source.cols, *scheme);
+  std::vector<uint8_t> bytes(scales.size() * sizeof(float));
+  std::memcpy(bytes.data(), scales.data(), bytes.size());
+  QR_CHECK(packed->SetStored(codes, bytes, {}));
+  return Weight(packed);
+}
+
+}  // namespace quantref
