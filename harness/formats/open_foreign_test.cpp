@@ -1,0 +1,170 @@
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "harness/formats/formats_testing.h"
+#include "harness/io/file.h"
+
+// What every reader refuses, and that none trusts a byte.
+
+namespace quantref {
+namespace {
+
+using testing::ForeignFiles;
+using testing::ForeignGolden;
+using testing::ReadForeign;
+using testing::TempDir;
+
+// The message for the golden with something changed.
+template <typename Change>
+std::string ErrorOf(const std::string& kind, const Change& change) {
+  INFO(kind);
+  ForeignGolden golden(kind);
+  change(golden);
+  return testing::ErrorMessage([&] { ReadForeign read(golden); });
+}
+
+template <typename Change>
+void CheckRefused(const std::string& kind, const Change& change,
+                  std::initializer_list<std::string_view> parts) {
+  const std::string message = ErrorOf(kind, change);
+  INFO(kind << ": " << message);
+  CHECK(testing::MissingPart(message, parts) == "");
+}
+
+std::vector<std::string> AllKinds() {
+  std::vector<std::string> kinds;
+  for (const auto& [kind, matrices] :
+       testing::JsonOf(testing::ForeignGoldens() / "expected.json").items())
+    kinds.push_back(kind);
+  return kinds;
+}
+
+TEST_CASE("open_foreign: a plain folder has no reader, and older files of settings do") {
+  ForeignGolden golden("gptq4_v1_sym");
+  const nlohmann::json settings = golden.settings();
+  golden.config.erase("quantization_config");
+  const ForeignFiles plain(golden);
+  CHECK(plain.opened == nullptr);
+  nlohmann::json own = settings;
+  own.erase("quant_method");
+  testing::WriteFile(plain.dir / "quantize_config.json", own.dump());
+  const auto opened = OpenForeign(plain.dir.path(), Checkpoint::Open(plain.dir.path()));
+  REQUIRE(opened != nullptr);
+  CHECK(opened->format() == "gptq v1");
+  CHECK(opened->promised_bits() == 4);
+}
+
+TEST_CASE("open_foreign: unknown methods are refused by name") {
+  CheckRefused("gptq4_v1_sym", [](auto& g) { g.settings()["quant_method"] = "quip"; },
+               {"config.json", "not supported", "\"quip\"", "awq", "compressed-tensors"});
+  CheckRefused("gptq4_v1_sym", [](auto& g) { g.settings() = 4; }, {"expected an object"});
+  CheckRefused("gptq4_v1_sym",
+               [](auto& g) {
+                 g.config["compression_config"] = g.settings();
+                 g.config.erase("quantization_config");
+               },
+               {"compression_config"});
+}
+
+TEST_CASE("open_foreign: matrices that are plain are no reader's") {
+  for (const char* kind : {"gptq4_v1_sym", "awq_gemm", "bnb_nf4", "bnb_int8", "fp8_tensor"}) {
+    INFO(kind);
+    ForeignGolden golden(kind);
+    golden.tensors.clear();
+    golden.tensors[std::string(testing::kMatrix) + ".weight"] = {"F16", {1, 2}, "abcd"};
+    const ForeignFiles files(golden);
+    CHECK_FALSE(files.opened->Find(testing::kMatrix, 1, 2));
+  }
+}
+
+// Tensor by tensor: missing, of another shape, of another type.
+TEST_CASE("open_foreign: tensors that are missing or lie are refused by name") {
+  for (const std::string& kind : AllKinds()) {
+    const ForeignGolden whole(kind);
+    for (const auto& [name, tensor] : whole.tensors) {
+      const bool may_be_missing = name.ends_with("g_idx") || name.ends_with("weight_format");
+      INFO(kind << " " << name);
+      const std::string& changed = name;
+      if (!may_be_missing) {
+        const std::string missing =
+            ErrorOf(kind, [&](ForeignGolden& g) { g.tensors.erase(changed); });
+        // Without its settings, a matrix of bitsandbytes could be of either kind.
+        CHECK(testing::MissingPart(missing, {"expected", "found none"}) == "");
+      }
+      CheckRefused(kind,
+                   [&](ForeignGolden& g) {
+                     testing::FileTensor& t = g.tensors.at(changed);
+                     t.shape.insert(t.shape.begin(), 2);
+                     t.bytes += t.bytes;
+                   },
+                   {name.find("quant_state") != std::string::npos ? "quant_state" : name, "found"});
+      CheckRefused(kind,
+                   [&](ForeignGolden& g) {
+                     testing::FileTensor& t = g.tensors.at(changed);
+                     t.dtype = "BOOL";
+                     t.shape = {t.bytes.size()};
+                   },
+                   {name, "found BOOL"});
+    }
+  }
+}
+
+TEST_CASE("open_foreign: a matrix of another size than the model's is refused") {
+  for (const std::string& kind : AllKinds()) {
+    INFO(kind);
+    const ForeignGolden golden(kind);
+    const ForeignFiles files(golden);
+    for (const auto& [rows, cols] : {std::pair{golden.rows(), golden.cols() * 2},
+                                     std::pair{golden.rows() * 2, golden.cols()}}) {
+      const std::string message = testing::ErrorMessage(
+          [&, r = rows, c = cols] { files.opened->Find(testing::kMatrix, r, c); });
+      CHECK(testing::MissingPart(message, {testing::kMatrix, "expected", "found"}) == "");
+    }
+  }
+}
+
+// Whatever bytes change, a reader answers: with an Error, or with numbers that are finite.
+TEST_CASE("open_foreign: changed bytes give an error or numbers") {
+  for (const std::string& kind : AllKinds()) {
+    const ForeignGolden whole(kind);
+    uint32_t random = 12345;
+    const auto next = [&random] { return random = random * 1664525u + 1013904223u, random >> 8; };
+    for (const auto& [name, tensor] : whole.tensors) {
+      for (int i = 0; i < 6; ++i) {
+        ForeignGolden golden = whole;
+        std::string& bytes = golden.tensors.at(name).bytes;
+        bytes[next() % bytes.size()] = static_cast<char>(next());
+        try {
+          const ReadForeign read(golden);
+          for (const float value : testing::ValuesOf(read.weight)) REQUIRE(std::isfinite(value));
+        } catch (const Error&) {
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("open_foreign: scales that are no numbers are refused") {
+  const auto first = [](const char* part, auto number) {
+    return [=](ForeignGolden& g) { *g.numbers<decltype(number)>(part) = number; };
+  };
+  constexpr uint16_t kHalfNan = 0x7e00, kHalfInfinity = 0x7c00;
+  CheckRefused("gptq4_v1_asym", first("scales", kHalfNan), {"scales", "finite", "nan"});
+  CheckRefused("awq_gemm", first("scales", kHalfInfinity), {"scales", "finite", "inf"});
+  CheckRefused("ct_pack4_asym", first("weight_scale", kHalfNan), {"weight_scale", "finite"});
+  CheckRefused("ct_fp8_block", first("weight_scale", uint16_t{0x7fc0}), {"weight_scale", "nan"});
+  CheckRefused("ct_fp8_channel", first("weight", uint8_t{0x7f}), {"weight", "that are none"});
+  CheckRefused("ct_nvfp4", first("weight_scale", uint8_t{0xff}), {"weight_scale", "finite"});
+  CheckRefused("ct_nvfp4", first("weight_scale", uint8_t{0x90}), {"weight_scale", "negative"});
+  CheckRefused("ct_nvfp4", first("weight_global_scale", 0.0f), {"a positive number", "found 0"});
+  CheckRefused("ct_mxfp4", first("weight_scale", uint8_t{255}), {"weight_scale", "finite"});
+  CheckRefused("ct_int8_static", first("input_scale", -1.0f), {"input_scale", "positive"});
+  CheckRefused("bnb_nf4", first("weight.absmax", testing::kNan), {"absmax", "finite"});
+  CheckRefused("bnb_nf4_run_on", first("weight.absmax", testing::kNan), {"absmax", "finite"});
+  CheckRefused("bnb_int8", first("SCB", -1.0f), {"SCB", "found -1"});
+}
+
+}  // namespace
+}  // namespace quantref
