@@ -13,6 +13,7 @@
 #include "eval/support/public_name.h"
 #include "eval/support/resources.h"
 #include "harness/base/error.h"
+#include "harness/formats/open_foreign.h"
 #include "harness/io/input_file.h"
 #include "harness/model/layout.h"
 #include "harness/model/rope.h"
@@ -138,7 +139,7 @@ Candidate MapCandidate(const CellConfig& spec) {
   return NamingCandidate(spec.label, [&] {
     MatrixSources stored;
     Model model = MapModel(PublicName(spec.candidate), FindModel(spec.candidate),
-                           WeightType::kNative, {}, &stored);
+                           WeightType::kNative, OpenForeign, &stored);
     return Candidate{std::move(model), std::move(stored)};
   });
 }

@@ -35,21 +35,15 @@ Factors ReadFactors(const AffineSource& source) {
   return factors;
 }
 
-// Scales that are not finite are refused, others that are odd are counted.
-void LookAtScales(const AffineSource& source, std::span<const float> scales,
-                  const std::string& where, std::vector<CountedNote>& notes) {
+void RequireFiniteScales(const AffineSource& source, std::span<const float> scales,
+                         const std::string& where) {
   const auto finite = [](float scale) { return std::isfinite(scale); };
   const auto bad = std::ranges::find_if_not(scales, finite);
-  if (bad != scales.end()) {
-    throw Error(
-        fmt::format("tensor {}: expected finite scales, found {} and {} more of {}",
-                    source.scales_name, *bad,
-                    scales.size() - std::ranges::count_if(scales, finite) - 1, scales.size()),
-        where, kDamagedFile);
-  }
-  AddNote(notes, "scales that are zero", std::ranges::count(scales, 0.0f), "groups");
-  AddNote(notes, "scales that are negative",
-          std::ranges::count_if(scales, [](float scale) { return scale < 0; }), "groups");
+  if (bad == scales.end()) return;
+  throw Error(fmt::format("tensor {}: expected finite scales, found {} and {} more of {}",
+                          source.scales_name, *bad,
+                          scales.size() - std::ranges::count_if(scales, finite) - 1, scales.size()),
+              where, kDamagedFile);
 }
 
 // Whether every scale is an FP16 number times 2^exponent, >= 0.
@@ -154,7 +148,7 @@ std::vector<uint32_t> ReadGroupIndex(const MatrixTensors& tensors, const Tensor&
 Weight ReadAffine(const AffineSource& source, const std::string& where,
                   std::vector<CountedNote>& notes) {
   Factors factors = ReadFactors(source);
-  LookAtScales(source, factors.scales, where, notes);
+  RequireFiniteScales(source, factors.scales, where);
   WeightScheme scheme = source.scheme;
   const int middle = 1 << (scheme.bits - 1), codes = 1 << scheme.bits;
   const size_t off_middle =

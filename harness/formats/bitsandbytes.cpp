@@ -122,7 +122,7 @@ Weight DecodeBnb(const BnbMatrix& matrix, std::vector<CountedNote>& notes) {
     throw Error(fmt::format("tensor {}: expected finite scales, found others", matrix.absmax->name),
                 matrix.where, kDamagedFile);
   }
-  AddNote(notes, "scales that are zero", std::ranges::count(scales, 0.0f), "groups");
+  CountOddScales(scales, notes);
   const auto decode = [matrix, scales = std::move(scales)](size_t row, std::span<float> values) {
     const auto codes = ElementsOf<uint8_t>(*matrix.codes);
     for (size_t c = 0; c < values.size(); ++c) {
@@ -154,7 +154,7 @@ Weight ReadBnb(const BnbMatrix& matrix, std::vector<CountedNote>& notes) {
     source.frame.mean = matrix.state.nested_offset;
     source.frame.absmax.assign(absmax.begin(), absmax.end());
   }
-  return ReadTable(source, matrix.where, notes);
+  return ReadTable(source, matrix.where);
 }
 
 void CheckStateShape(const MatrixTensors& tensors, const BnbState& state) {
@@ -197,16 +197,14 @@ Weight ReadInt8(const Tensor& weight, const Tensor& absmax, size_t rows, size_t 
                 const std::string& where, std::vector<CountedNote>& notes) {
   constexpr float kInverse = 7.874015718698502e-3f;
   const auto scales = ElementsOf<float>(absmax);
-  size_t zeros = 0;
   for (const float scale : scales) {
     if (!std::isfinite(scale) || scale < 0) {
       throw Error(fmt::format("tensor {}: expected the largest magnitudes of rows, found {}",
                               absmax.name, scale),
                   where, kDamagedFile);
     }
-    zeros += scale == 0;
   }
-  AddNote(notes, "scales that are zero", zeros, "groups");
+  CountOddScales(scales, notes);
   const auto decode = [&weight, scales, cols](size_t row, std::span<float> values) {
     const int8_t* const codes = ElementsOf<int8_t>(weight).data() + row * cols;
     for (size_t c = 0; c < cols; ++c)

@@ -259,11 +259,11 @@ CtMatrix FindFloat4(const CtContext& context, MatrixTensors& tensors, const char
   if (source.scheme.scale_type() == ScaleType::kE4m3)
     source.frame.divisor = tensors.TakePositive("weight_global_scale", {DType::kF32});
   return {SchemeName(source.scheme),
-          [source, &scales, where = tensors.where()](std::vector<CountedNote>& notes) {
+          [source, &scales, where = tensors.where()](std::vector<CountedNote>&) {
             TableSource whole = source;
             const auto bytes = ElementsOf<uint8_t>(scales);
             whole.scales.assign(bytes.begin(), bytes.end());
-            return ReadTable(whole, where, notes);
+            return ReadTable(whole, where);
           }};
 }
 

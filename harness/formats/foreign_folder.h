@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,10 @@ void RefuseUnknownKeys(const nlohmann::json& object, const std::string& where,
 // Adds a note where the count is not 0.
 void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t count,
              const std::string& of);
+
+// Adds notes of scales that are 0 or below, of a matrix that is decoded by rows: of others whoever
+// has their Weight can count them.
+void CountOddScales(std::span<const float> scales, std::vector<CountedNote>& notes);
 
 // The biases "M.bias" that hold nothing but zeros, of modules M that have the tensor "M.PART": some
 // tools write them for linears that have none.

@@ -86,6 +86,14 @@ void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t co
   if (count > 0) notes.push_back({what, count, of});
 }
 
+void CountOddScales(std::span<const float> scales, std::vector<CountedNote>& notes) {
+  const auto below = [](float scale) { return scale < 0; };
+  AddNote(notes, "with a scale of 0", static_cast<size_t>(std::ranges::count(scales, 0.0f)),
+          "groups");
+  AddNote(notes, "with a negative scale", static_cast<size_t>(std::ranges::count_if(scales, below)),
+          "groups");
+}
+
 std::vector<std::string> ZeroBiases(const ForeignFolder& folder, std::string_view part,
                                     std::vector<CountedNote>& notes) {
   constexpr std::string_view kBias = ".bias";

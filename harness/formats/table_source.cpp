@@ -37,8 +37,7 @@ std::optional<WeightScheme> Float8Scheme(const Float8Source& source) {
   return scheme;
 }
 
-std::vector<float> ReadFloat8Scales(const Float8Source& source, const std::string& where,
-                                    std::vector<CountedNote>& notes) {
+std::vector<float> ReadFloat8Scales(const Float8Source& source, const std::string& where) {
   std::vector<float> scales;
   const size_t count =
       Blocks(source.rows, source.rows_each) * Blocks(source.cols, source.cols_each);
@@ -49,9 +48,6 @@ std::vector<float> ReadFloat8Scales(const Float8Source& source, const std::strin
         fmt::format("tensor {}: expected finite scales, found {}", source.scales->name, scale),
         where, kDamagedFile);
   }
-  AddNote(notes, "scales that are zero", std::ranges::count(scales, 0.0f), "groups");
-  AddNote(notes, "scales that are negative",
-          std::ranges::count_if(scales, [](float scale) { return scale < 0; }), "groups");
   return scales;
 }
 
@@ -85,8 +81,7 @@ Weight DecodeFloat8(const Float8Source& source, std::vector<float> scales) {
 
 }  // namespace
 
-Weight ReadTable(const TableSource& source, const std::string& where,
-                 std::vector<CountedNote>& notes) {
+Weight ReadTable(const TableSource& source, const std::string& where) {
   const ScaleType type = source.scheme.scale_type();
   const auto packed = std::make_shared<PackedMatrix>(source.rows, source.cols, source.scheme);
   packed->set_frame(source.frame);
@@ -103,11 +98,6 @@ Weight ReadTable(const TableSource& source, const std::string& where,
                             source.scales_name),
                 where, kDamagedFile);
   }
-  size_t zeros = 0;
-  for (size_t i = 0; i < packed->scales().count(); ++i) {
-    zeros += LoadScale(&source.scales[i * ScaleBytes(type)], type, source.frame.UnitOf(i)) == 0;
-  }
-  AddNote(notes, "scales that are zero", zeros, "groups");
   return Weight(packed);
 }
 
@@ -118,11 +108,14 @@ std::string Float8Name(const Float8Source& source) {
 
 Weight ReadFloat8(const Float8Source& source, const std::string& where,
                   std::vector<CountedNote>& notes) {
-  std::vector<float> scales = ReadFloat8Scales(source, where, notes);
+  std::vector<float> scales = ReadFloat8Scales(source, where);
   const std::vector<uint8_t> codes = Float8Codes(source, where);
   const std::optional<WeightScheme> scheme = Float8Scheme(source);
   const bool negative = std::ranges::any_of(scales, [](float s) { return std::signbit(s); });
-  if (!scheme || negative) return DecodeFloat8(source, std::move(scales));
+  if (!scheme || negative) {
+    CountOddScales(scales, notes);
+    return DecodeFloat8(source, std::move(scales));
+  }
   const auto packed = std::make_shared<PackedMatrix>(source.rows, source.cols, *scheme);
   std::vector<uint8_t> bytes(scales.size() * sizeof(float));
   std::memcpy(bytes.data(), scales.data(), bytes.size());

@@ -28,8 +28,7 @@ struct TableSource {
 };
 
 // A PackedMatrix with these bytes. Throws Error where scales are no numbers that the format has.
-Weight ReadTable(const TableSource& source, const std::string& where,
-                 std::vector<CountedNote>& notes);
+Weight ReadTable(const TableSource& source, const std::string& where);
 
 // 8-bit floats (E4M3) under scales of blocks of (rows_each, cols_each) weights, the last of a row
 // or column smaller.
