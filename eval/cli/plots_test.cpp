@@ -63,7 +63,13 @@ Json Sample(const std::string& method, double nats, const std::string& config = 
 
 void FillPlots(TableLab& lab) {
   lab.Add(Sample("fp16", 0));
-  lab.Add(Sample("gptq", 0.02));
+  Json trained = Sample("gptq", 0.02);
+  trained["finetune"] = {{"dataset", "wiki.txt"},
+                         {"batch", 8},
+                         {"length", 512},
+                         {"loss", "kl"},
+                         {"losses", {0.9, 0.5, 0.3}}};
+  lab.Add(trained);
   lab.Add(Sample("rtn", 0.06));
   lab.Add(Sample("rtn", 0.06));  // the next night
 }
@@ -87,7 +93,7 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
   REQUIRE(Plot(lab, {"records", "--out", "b"}).exit_code == 0);
   const std::pair<const char*, std::string> kinds[] = {
       {".pdf", "%PDF-"}, {".svg", "<?xml"}, {".png", "\x89PNG\r\n"}};
-  for (const char* name : {"bits", "speed", "kl", "layers", "history"}) {
+  for (const char* name : {"bits", "speed", "kl", "layers", "training", "history"}) {
     for (const auto& [ending, magic] : kinds) {
       const std::string file = std::string(name) + ending;
       INFO(file);
@@ -97,7 +103,7 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
       CHECK((data == FileText(lab / "b" / file)));
     }
   }
-  CHECK(std::distance(fs::directory_iterator(lab / "a"), fs::directory_iterator()) == 15);
+  CHECK(std::distance(fs::directory_iterator(lab / "a"), fs::directory_iterator()) == 18);
   CHECK(MissingPart(
             FileText(lab / "a/bits.svg"),
             {">effective bits per weight<", ">change of PPL against fp16, %<", ">gptq<", ">rtn<",
@@ -110,6 +116,9 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
                     {">gptq  int4 g128 asym<", ">KL, nats: means of windows<"}) == "");
   CHECK(MissingPart(FileText(lab / "a/layers.svg"),
                     {">down_proj<", ">largest: 0.51 in 0.self_attn.q_proj<"}) == "");
+  CHECK(MissingPart(FileText(lab / "a/training.svg"),
+                    {">gptq  int4 g128 asym<", ">KL from the reference, nats a token<",
+                     ">trained on wiki.txt, 8 x 512 tokens a step<"}) == "");
   CHECK(MissingPart(FileText(lab / "a/history.svg"), {">tiny<", ">aaaaaaa<", ">rtn<", ">gptq<"}) ==
         ">gptq<");
 }
@@ -214,6 +223,7 @@ TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is no
   CHECK(none.exit_code == 2);
   CHECK(MissingPart(none.err, {"plots: bits: not made: no quantized cell", "plots: speed: not made",
                                "plots: kl: not made: ", "plots: layers: not made: ",
+                               "plots: training: not made: no record has a training curve",
                                "plots: history: not made: "}) == "");
 }
 
@@ -273,7 +283,8 @@ TEST_CASE("plots: wrong arguments, a full disk, no matplotlib") {
       {{}, "RECORDS"},
       {{"nowhere"}, "nowhere: expected a file of records"},
       {{"empty"}, "empty: expected records (*.json), found none"},
-      {{"records", "--only", "bit"}, "expected some of bits,speed,kl,layers,history, found 'bit'"},
+      {{"records", "--only", "bit"},
+       "expected some of bits,speed,kl,layers,training,history, found 'bit'"},
       {{"records", "--formats", "jpg"}, "expected some of pdf,svg,png, found 'jpg'"},
       {{"records", "--only", "bits", "--out", "file"}, "cannot be written"}};
   for (const auto& [arguments, message] : wrong) {

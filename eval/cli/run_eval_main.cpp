@@ -59,6 +59,8 @@ void PrintList(const std::string& kind) {
       AddPlugin(*transform, "transform of the whole model", rows);
     rows.push_back(
         {kQatMethod, "training, behind a rounder (gptq+qat): while weights are rounded"});
+    rows.push_back(
+        {kLoraMethod, "training, behind a rounder (rtn+lora): of adapters beside codes"});
     rows.push_back({kFullMethod, "training: of the reference's weights as they are"});
   } else if (kind == "protocols") {
     for (const Protocol& protocol : Protocols())

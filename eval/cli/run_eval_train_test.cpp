@@ -105,8 +105,9 @@ TEST_CASE("run_eval: a trained cell has the same bits for any number of threads"
 
 TEST_CASE("run_eval: training that was killed goes on from its checkpoint to the same bits") {
   const RunEvalLab whole, lab;
-  const std::string methods = "gptq+qat";
-  const Strings many = {"--set", "finetune.steps=60", "--set", "finetune.checkpoint=5"};
+  const std::string methods = GENERATE("gptq+qat", "gptq+lora");
+  const Strings many = {"--set", "finetune.steps=60",   "--set", "finetune.checkpoint=5",
+                        "--set", "quantize.lora.rank=4"};
   REQUIRE(Train(whole, methods, "", many).exit_code == 0);
   WriteInputs(lab, methods, "");
   Strings command = {"train.yaml"};
@@ -134,11 +135,88 @@ TEST_CASE("run_eval: training that was killed goes on from its checkpoint to the
   const ProcessResult resumed = lab.Run(command);
   INFO(resumed.err);
   REQUIRE(resumed.exit_code == 0);
-  CHECK_FALSE(Contains(resumed.err, "quantizing"));
+  // Adapters stand beside codes that no checkpoint has.
+  CHECK(Contains(resumed.err, "quantizing") == (methods == "gptq+lora"));
   const RecordJson a = whole.Record(methods), b = lab.Record(methods);
   CHECK(a["hashes"] == b["hashes"]);
   CHECK(a["finetune"] == b["finetune"]);
   CHECK(checkpoints().empty());
+}
+
+const Strings kSmallRank = {"--set", "quantize.lora.rank=4", "--set", "quantize.lora.alpha=8"};
+
+Strings Together(Strings a, const Strings& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST_CASE("run_eval: adapters are kept apart with their bits, or merged, and all said") {
+  const RunEvalLab lab;
+  const ProcessResult result =
+      Train(lab,
+            "rtn, rtn+lora, {method: gptq+lora, label: again, lora: {merge: round}}, {method: "
+            "rtn+lora, label: merged, lora: {merge: fp16}}, {method: rtn+lora, label: few, lora: "
+            "{merge: fp16, targets: ['*.q_proj', '*.o_proj']}}",
+            "", kSmallRank);
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const RecordJson rtn = lab.Record("rtn"), apart = lab.Record("rtn+lora");
+  const RecordJson again = lab.Record("again"), merged = lab.Record("merged");
+  const RecordJson few = lab.Record("few");
+  const double bits = rtn["effective_bits"], kl = rtn["accuracy"]["kl_mean"];
+  CHECK_FALSE(rtn.contains("lora"));
+  for (const RecordJson& record : {apart, again, merged, few}) {
+    CHECK(record["accuracy"]["kl_mean"].get<double>() < kl);
+    CHECK(record["finetune"]["losses"].size() == 25);
+    CHECK(record["lora"]["rank"] == 4);
+    CHECK(record["lora"]["matrices"] == (record["method"] == "few" ? 4 : 14));
+    CHECK(record["hashes"]["packed_weights"] != rtn["hashes"]["packed_weights"]);
+  }
+  // A block has 7680 weights; each of its matrices 4 x (in + out) numbers of 16 bits and a scale.
+  CHECK(apart["lora"]["merge"] == "none");
+  const double own = apart["lora"]["bits"];
+  CHECK(own == Approx(16.0 * apart["lora"]["parameters"].get<double>() / (2 * 7680) +
+                      32.0 * 14 / (2 * 7680)));
+  CHECK(apart["effective_bits"].get<double>() == Approx(bits + own));
+  CHECK(apart["path"] == "kernel");
+  CHECK(apart["scheme"] == rtn["scheme"]);
+  CHECK(apart["layers"][0]["packed_sha256"] == rtn["layers"][0]["packed_sha256"]);
+  CHECK(Contains(apart["layers"][0]["note"], "an adapter of rank 4"));
+  CHECK(again["effective_bits"].get<double>() == Approx(bits));
+  CHECK(again["layers"][0]["method"] == "lora");
+  CHECK(again["path"] == "kernel");
+  CHECK_FALSE(again["lora"].contains("bits"));
+  CHECK(merged["effective_bits"] == 16);
+  for (const char* absent : {"scheme", "path", "layers"}) CHECK_FALSE(merged.contains(absent));
+  CHECK(few["effective_bits"].get<double>() > bits + 1);
+  CHECK(few["effective_bits"].get<double>() < 16);
+  CHECK(few["path"] == "kernel");
+  CHECK(few["layers"].size() == 10);
+  CHECK(Contains(result.out, "rtn+lora: adapters of rank 4, kept apart in FP16"));
+  CHECK(Contains(result.out, "merged: adapters of rank 4, merged into weights that are FP16"));
+}
+
+TEST_CASE("run_eval: adapters and learned scales give the same bits for any number of threads") {
+  const RunEvalLab one, three;
+  const std::string methods = "gptq+lora, rtn+qat";
+  const Strings learned = Together(kSmallRank, {"--set", "finetune.scales=learned"});
+  const std::string timed = std::string("--set=") + testing::kQuickThroughput;
+  const ProcessResult first = Train(one, methods, "", Together(learned, {"--threads=1", timed}));
+  INFO(first.err);
+  REQUIRE(first.exit_code == 0);
+  REQUIRE(Train(three, methods, "", Together(learned, {"--threads=3"})).exit_code == 0);
+  for (const char* method : {"gptq+lora", "rtn+qat"}) {
+    const RecordJson a = one.Record(method), b = three.Record(method);
+    CHECK(a["hashes"] == b["hashes"]);
+    CHECK(a["finetune"] == b["finetune"]);
+    CHECK(a["accuracy"]["window_nll"] == b["accuracy"]["window_nll"]);
+    CHECK(a["throughput"]["decode_tokens_s"].size() == 1);
+  }
+  const RecordJson qat = one.Record("rtn+qat");
+  CHECK(qat["finetune"]["scales"] == "learned");
+  CHECK(qat["layers"][0]["note"] == "learned scales");
+  CHECK(qat["path"] == "kernel");
+  CHECK_FALSE(one.Record("gptq+lora")["finetune"].contains("scales"));
 }
 
 TEST_CASE("run_eval: a dry run prices training and trains nothing") {
@@ -183,6 +261,21 @@ TEST_CASE("run_eval: what cannot be trained, or on which text, is refused by nam
                 {"--set", "quantize.keep=['*']", "--set", "quantize.kv_cache.group=16"}),
           "qat trains what is rounded, and no matrix is");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.warmup=25"}), "fewer than the 25 steps");
+  refused(Train(lab, "lora"), "'lora' trains behind a method");
+  refused(Train(lab, "lora+rtn"), "'lora' stands in 'lora+rtn' where it cannot");
+  refused(Train(lab, "quarot+rtn+lora"), "leave out +lora");
+  refused(Train(lab, "rtn+lora"), "expected a rank below 16");
+  refused(Train(lab, "rtn+lora", "", {"--set", "quantize.lora.targets=['*.query']"}),
+          "'*.query' matches no quantized matrix");
+  refused(Train(lab, "rtn+lora", "", {"--set", "quantize.lora.targets=[]"}), "at least one glob");
+  refused(Train(lab, "rtn+lora", "", {"--set", "quantize.lora.merge=half"}), "none, fp16, round");
+  refused(Train(lab, "rtn+lora", "", {"--set", "quantize.lora.rank=0"}), "quantize.lora.rank");
+  refused(Train(lab, "{method: rtn+qat, label: x, lora: {rank: 4}}"),
+          "nothing, as rtn+qat does not read it");
+  refused(Train(lab, "rtn+lora", "", Together(kSmallRank, {"--set", "finetune.scales=learned"})),
+          "as no method is trained while it is rounded");
+  refused(Train(lab, "rtn+qat", ", scales: learned", {"--set", "quantize.weights={format: nf4}"}),
+          "of the format int alone, found nf4");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.lr=1e6"}), "finetune.lr");
   refused(Train(lab, "rtn+qat", "", {"--set", "finetune.steps=600000"}),
           "expected up to 1048576 windows of training, found 600000 steps of 2");

@@ -122,15 +122,16 @@ Keys SchemeKeys(const std::string& place, bool defaults) {
 }
 
 Keys KvCacheKeys();
+Keys LoraKeys();
 
 Keys QuantizeKeys() {
   Keys keys = {
       OrList(Text(
           "quantize.methods", "[]",
-          "the cells besides the reference: a rounder, transforms and a rounder, these and qat, "
-          "full, or a map")),
+          "the cells besides the reference: a rounder, transforms and a rounder, these and qat or "
+          "lora, full, or a map")),
       Required(Text("quantize.methods[].method", "",
-                    "transforms and a rounder, smoothquant+gptq; and qat")),
+                    "transforms and a rounder, smoothquant+gptq; and qat or lora")),
       Required(Text("quantize.methods[].label", "", "the cell's name")),
   };
   keys.push_back(Choice("quantize.weights", "", {"none"},
@@ -164,7 +165,7 @@ Keys QuantizeKeys() {
       Text("quantize.overrides[].method", "", "a rounder for them"),
   };
   std::copy(rest.begin(), rest.end(), std::back_inserter(keys));
-  for (const Keys& more : {SchemeKeys("quantize.overrides[].", false), KvCacheKeys()})
+  for (const Keys& more : {SchemeKeys("quantize.overrides[].", false), KvCacheKeys(), LoraKeys()})
     std::copy(more.begin(), more.end(), std::back_inserter(keys));
   return keys;
 }
@@ -282,6 +283,14 @@ Keys KvCacheKeys() {
   KeyLister lister(keys, "quantize.");
   std::optional<KvScheme> scheme = KvScheme{};
   VisitKvCache(lister, scheme);
+  return keys;
+}
+
+Keys LoraKeys() {
+  Keys keys;
+  KeyLister lister(keys, "quantize.lora.");
+  LoraSpec lora;
+  VisitLora(lister, lora);
   return keys;
 }
 

@@ -23,22 +23,27 @@ void CheckModelTransform(YamlReader& yaml, const std::string& key, const std::st
   }
   if (cell.training != Training::kNone)
     throw Error(fmt::format("'{}' rotates on the way, which training does not pass back", name),
-                yaml.Where(key), "leave out +qat");
+                yaml.Where(key), fmt::format("leave out +{}", SuffixOf(cell.training)));
 }
 
 // Takes what trains off the end of a method; all of it where that rounds nothing.
 std::string TakeTraining(YamlReader& yaml, const std::string& key, const std::string& method,
                          Training& training) {
-  const std::string behind = std::string("+") + kQatMethod;
   if (method == kFullMethod) {
     training = Training::kFull;
     return "rtn";
   }
-  if (method == kQatMethod)
-    throw Error("'qat' trains behind a method", yaml.Where(key), "rtn+qat, gptq+qat, awq+rtn+qat");
-  if (!method.ends_with(behind)) return method;
-  training = Training::kQat;
-  return method.substr(0, method.size() - behind.size());
+  for (const Training behind : {Training::kQat, Training::kLora}) {
+    const std::string suffix(SuffixOf(behind));
+    if (method == suffix) {
+      throw Error(fmt::format("'{}' trains behind a method", suffix), yaml.Where(key),
+                  fmt::format("rtn+{0}, gptq+{0}, awq+rtn+{0}", suffix));
+    }
+    if (!method.ends_with("+" + suffix)) continue;
+    training = behind;
+    return method.substr(0, method.size() - suffix.size() - 1);
+  }
+  return method;
 }
 
 }  // namespace
@@ -49,7 +54,8 @@ void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& wh
   const std::string method = TakeTraining(yaml, key, whole, cell.training);
   std::vector<std::string> known;
   for (const Plugin* plugin : AllPlugins()) known.emplace_back(plugin->name());
-  known.insert(known.end(), {kQatMethod, kFullMethod});
+  const std::vector<std::string> trains = {kQatMethod, kLoraMethod, kFullMethod};
+  known.insert(known.end(), trains.begin(), trains.end());
   for (size_t begin = 0; begin <= method.size();) {
     const size_t end = std::min(method.find('+', begin), method.size());
     const std::string part = method.substr(begin, end - begin);
@@ -58,9 +64,9 @@ void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& wh
       cell.transforms.push_back(part);
     } else if (FindTransform(part) != nullptr) {
       cell.transforms.push_back(part);
-    } else if (part == kQatMethod || part == kFullMethod) {
+    } else if (std::find(trains.begin(), trains.end(), part) != trains.end()) {
       throw Error(fmt::format("'{}' stands in '{}' where it cannot", part, whole), yaml.Where(key),
-                  "qat is the last part, behind a rounder: gptq+qat; full stands alone");
+                  "qat or lora is the last part, behind a rounder: gptq+qat; full stands alone");
     } else if (FindRounder(part) == nullptr) {
       throw Error(fmt::format("unknown method '{}'{}", part, DidYouMean(part, known)),
                   yaml.Where(key), "fp16, the reference, is always measured and need not be named");

@@ -7,9 +7,9 @@
 
 namespace quantref {
 
-// "a+b": transform a, then rounder b; a transform alone is followed by rtn. "a+b+qat" is trained
-// from there on. Sets what the cell does; throws Error at `key` for unknown names and for orders
-// that make no sense.
+// "a+b": transform a, then rounder b; a transform alone is followed by rtn. "a+b+qat"
+// and "a+b+lora" are trained from there on. Sets what the cell does; throws Error at `key` for
+// unknown names and for orders that make no sense.
 void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& whole,
                  CellConfig& cell);
 

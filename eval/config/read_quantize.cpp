@@ -237,6 +237,13 @@ std::optional<KvScheme> ReadKvCache(YamlReader& yaml, std::optional<KvScheme> sc
   return scheme;
 }
 
+void ReadLora(YamlReader& yaml, LoraSpec& lora) {
+  YamlReader section = yaml.Map("lora");
+  KeyReader reader(section);
+  VisitLora(reader, lora);
+  section.RefuseUnknownKeys();
+}
+
 // `weights: none`, or what matrices are rounded to.
 void ReadWeightsOrNone(YamlReader& yaml, CellConfig& cell) {
   QuantizeSpec& spec = cell.quantize;
@@ -272,6 +279,7 @@ void ReadCell(YamlReader& yaml, CellConfig& cell) {
     cell.quantize.overrides.push_back(ReadOverride(entry, cell.quantize.weights));
   CheckNone(yaml, cell);
   ReadKnobs(yaml, cell);
+  ReadLora(yaml, cell.lora);
 }
 
 bool Uses(const CellConfig& cell, std::string_view name) {
@@ -288,6 +296,8 @@ void CheckOwnKeys(YamlReader& yaml, const CellConfig& cell, const std::string& m
     if (yaml.Has(name) && !Uses(cell, name))
       yaml.Fail(name, fmt::format("nothing, as {} does not read it", method));
   }
+  if (cell.training != Training::kLora && yaml.Has("lora"))
+    yaml.Fail("lora", fmt::format("nothing, as {} does not read it", method));
   if (cell.training == Training::kFull && yaml.IsMap("weights"))
     yaml.Fail("weights", "nothing, as full rounds no weights");
 }
@@ -359,7 +369,7 @@ void ReadQuantize(YamlReader yaml, RunConfig& config) {
                   yaml.Where("methods"));
     }
     if (cell.quantize.none &&
-        (!cell.transforms.empty() || cell.rounder != "rtn" || cell.training == Training::kQat)) {
+        (!cell.transforms.empty() || cell.rounder != "rtn" || !SuffixOf(cell.training).empty())) {
       throw Error(
           fmt::format("'{}' beside weights: none, which leaves it nothing to do", cell.label),
           yaml.Where("methods"), "name the method rtn, and give it a label of its own");

@@ -57,12 +57,15 @@ void ReadAccuracy(YamlReader yaml, RunConfig& config) {
     yaml.Fail("order", "random", "a stop rule looks at windows from anywhere in the text");
 }
 
-void ReadFinetune(YamlReader yaml, FinetuneSpec& finetune) {
-  ReadSection(yaml, [&](KeyVisitor& reader) { VisitFinetune(reader, finetune); });
-  TrainSpec& train = finetune.train;
+void ReadFinetune(YamlReader yaml, RunConfig& config) {
+  ReadSection(yaml, [&](KeyVisitor& reader) { VisitFinetune(reader, config.finetune); });
+  TrainSpec& train = config.finetune.train;
   if (!yaml.Has("warmup")) train.warmup = std::min(train.warmup, train.steps / 10);
   if (train.warmup >= train.steps)
     yaml.Fail("warmup", fmt::format("fewer than the {} steps", train.steps));
+  const auto is_qat = [](const CellConfig& cell) { return cell.training == Training::kQat; };
+  if (train.scales == TrainedScales::kLearned && std::ranges::none_of(config.cells, is_qat))
+    yaml.Fail("scales", "recomputed, as no method is trained while it is rounded (rtn+qat)");
 }
 
 void ReadThroughput(YamlReader& yaml, ThroughputSpec& spec) {
@@ -133,7 +136,7 @@ RunConfig ReadConfig(const YAML::Node& tree, const std::string& file, const Swee
   YamlReader calibration = yaml.Map("calibration");
   ReadSection(calibration,
               [&](KeyVisitor& reader) { VisitCalibration(reader, config.calibration); });
-  ReadFinetune(yaml.Map("finetune"), config.finetune);
+  ReadFinetune(yaml.Map("finetune"), config);
   ReadAccuracy(yaml.Map("accuracy"), config);
   ReadThroughput(yaml, config.throughput);
   CheckSynthetic(yaml, config);
@@ -206,12 +209,20 @@ std::string CellConfig::MethodName() const {
   if (training == Training::kFull) return kFullMethod;
   std::string name;
   for (const std::string& transform : transforms) name += transform + "+";
-  return name + rounder + (training == Training::kQat ? std::string("+") + kQatMethod : "");
+  const std::string_view suffix = SuffixOf(training);
+  return name + rounder + (suffix.empty() ? "" : fmt::format("+{}", suffix));
+}
+
+std::string_view SuffixOf(Training training) {
+  return training == Training::kQat ? kQatMethod : training == Training::kLora ? kLoraMethod : "";
 }
 
 TrainSpec CellConfig::TrainedBy(const FinetuneSpec& finetune) const {
   TrainSpec spec = finetune.train;
   if (training == Training::kFull) spec.loss = TrainingLoss::kCrossEntropy;
+  if (training != Training::kQat) spec.scales = TrainedScales::kRecomputed;
+  if (training == Training::kLora) spec.lora = lora;
+  spec.seed = finetune.seed;
   return spec;
 }
 

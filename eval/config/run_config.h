@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "eval/accuracy/measure.h"
@@ -17,11 +18,14 @@
 
 namespace quantref {
 
-// What is done to a cell's weights beside rounding: nothing; they are trained while they are
-// rounded, behind the method; or, of a cell that rounds nothing, as they are.
-enum class Training { kNone, kQat, kFull };
+// What is done to a cell's weights beside rounding: nothing; behind the method they are trained
+// while they are rounded, or stay and get adapters that are trained; or, of a cell that rounds
+// nothing, they are trained as they are.
+enum class Training { kNone, kQat, kLora, kFull };
 
-inline constexpr char kQatMethod[] = "qat", kFullMethod[] = "full";
+inline constexpr char kQatMethod[] = "qat", kLoraMethod[] = "lora", kFullMethod[] = "full";
+// Of what stands behind a method: "qat"; "" of the others.
+std::string_view SuffixOf(Training training);
 
 // One cell of a config beside the reference: a method with everything that it is to do, or a
 // candidate, which has nothing but its path. Of a method: its own values where the config's
@@ -35,6 +39,7 @@ struct CellConfig {
   std::optional<ActivationScheme> activations;
   std::optional<KvScheme> kv_cache;
   std::map<std::string, Knobs, std::less<>> knobs;  // of every plugin that has some
+  LoraSpec lora{};                                  // of kLora
   // A quantized checkpoint that another tool made, as ModelChoice::name; "": a method makes it.
   std::string candidate{};
 
@@ -43,7 +48,7 @@ struct CellConfig {
   // As configs name it: "awq+rtn+qat". Neither it nor MakeMethod are for candidates.
   std::string MethodName() const;
   // Of a cell that is trained. kFull is trained by cross-entropy whatever the section says: the
-  // KL between the reference and itself is nothing to learn from.
+  // KL between the reference and itself is nothing to learn from. Scales are those of kQat alone.
   TrainSpec TrainedBy(const FinetuneSpec& finetune) const;
   // With pointers into the registry.
   Method MakeMethod() const;

@@ -126,11 +126,23 @@ Json KnobsJson(const Knobs& knobs) {
   return json;
 }
 
-// A section's keys with a cache that no cell rounds stay what they are without the key.
-void PutCell(Json& json, const CellConfig& cell, bool kv_cache) {
+Json LoraJson(LoraSpec lora) {
+  KeyWriter writer;
+  VisitLora(writer, lora);
+  return writer.Written();
+}
+
+// What only some configs have: their resolved keys, and all that is named after these, are without
+// it what they are where no cell asks for it.
+struct SometimesKeys {
+  bool kv_cache = false, lora = false;
+};
+
+void PutCell(Json& json, const CellConfig& cell, const SometimesKeys& keys) {
   json["weights"] = cell.quantize.none ? Json("none") : SchemeJson(cell.quantize.weights);
   json["activations"] = ActivationsJson(cell.activations);
-  if (kv_cache) json["kv_cache"] = KvCacheJson(cell.kv_cache);
+  if (keys.kv_cache) json["kv_cache"] = KvCacheJson(cell.kv_cache);
+  if (keys.lora) json["lora"] = LoraJson(cell.lora);
   json["keep"] = cell.quantize.keep;
   json["overrides"] = Json::array();
   for (const SchemeOverride& entry : cell.quantize.overrides)
@@ -141,7 +153,7 @@ void PutCell(Json& json, const CellConfig& cell, bool kv_cache) {
 // A method's name where it is all that the config says of it.
 Json MethodJson(const CellConfig& cell, const Json& general) {
   Json own;
-  PutCell(own, cell, general.contains("kv_cache"));
+  PutCell(own, cell, {general.contains("kv_cache"), general.contains("lora")});
   const std::string name = cell.MethodName();
   if (own == general && (cell.label == name || cell.label + "+rtn" == name)) return cell.label;
   Json json = {{"method", name}, {"label", cell.label}};
@@ -159,11 +171,12 @@ Json MethodJson(const CellConfig& cell, const Json& general) {
 
 Json QuantizeJson(const RunConfig& config) {
   Json general;
-  const bool kv_cache =
-      config.general.kv_cache ||
-      std::any_of(config.cells.begin(), config.cells.end(),
-                  [](const CellConfig& cell) { return cell.kv_cache.has_value(); });
-  PutCell(general, config.general, kv_cache);
+  SometimesKeys keys{.kv_cache = config.general.kv_cache.has_value()};
+  for (const CellConfig& cell : config.cells) {
+    keys.kv_cache |= cell.kv_cache.has_value();
+    keys.lora |= cell.training == Training::kLora;
+  }
+  PutCell(general, config.general, keys);
   Json json = {{"methods", Json::array()}};
   for (const CellConfig& cell : config.cells)
     if (!cell.IsCandidate()) json["methods"].push_back(MethodJson(cell, general));
@@ -186,7 +199,9 @@ Json CalibrationJson(CalibrationSpec calibration) {
 Json FinetuneJson(FinetuneSpec finetune) {
   KeyWriter writer;
   VisitFinetune(writer, finetune);
-  return writer.Written();
+  Json json = writer.Written();
+  if (finetune.train.scales == TrainedScales::kRecomputed) json.erase("scales");
+  return json;
 }
 
 Json AccuracyJson(RunConfig::Accuracy accuracy, RunConfig::Path path) {

@@ -19,6 +19,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kMostSamples = 1 << 20, kMostTimedTokens = 1 << 16, kMostThreads = 1024;
 constexpr double kMostKvGroup = 1 << 16;
+constexpr double kMostRank = 1 << 14, kMostAlpha = 1e6;
 constexpr double kLongestWindow = 1 << 24, kMostMinWindows = 4294967296.0;
 
 void VisitOutliers(KeyVisitor& visitor, OutlierSpec& outliers) {
@@ -225,7 +226,7 @@ void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration) {
 }
 
 void VisitFinetune(KeyVisitor& visitor, FinetuneSpec& finetune) {
-  visitor.Path({.name = "dataset", .about = "the text that qat and full train on"},
+  visitor.Path({.name = "dataset", .about = "the text that qat, lora and full train on"},
                finetune.dataset);
   visitor.Text({.name = "split", .about = "of the data set"}, finetune.split);
   visitor.Count({.name = "seed", .about = "which windows of it", .most = kMostSeed}, finetune.seed);
@@ -246,6 +247,9 @@ void VisitFinetune(KeyVisitor& visitor, FinetuneSpec& finetune) {
                 train.length);
   visitor.Choice({.name = "loss", .about = "KL to the reference, or cross-entropy of the text"},
                  train.loss, {{"kl", TrainingLoss::kKl}, {"ce", TrainingLoss::kCrossEntropy}});
+  visitor.Choice(
+      {.name = "scales", .about = "of qat: chosen anew before each step, or trained"}, train.scales,
+      {{"recomputed", TrainedScales::kRecomputed}, {"learned", TrainedScales::kLearned}});
   visitor.Number({.name = "lr", .about = "the highest rate", .most = 1, .above_least = true},
                  train.rate);
   visitor.Count({.name = "warmup",
@@ -265,6 +269,32 @@ void VisitFinetune(KeyVisitor& visitor, FinetuneSpec& finetune) {
   visitor.Flag({.name = "allow_overlap",
                 .about = "go on, stamped, where the samples hold too much of the test text"},
                finetune.allow_overlap);
+}
+
+void VisitLora(KeyVisitor& visitor, LoraSpec& lora) {
+  visitor.Count({.name = "rank",
+                 .about = "of an adapter, below both sides of its matrix",
+                 .least = 1,
+                 .most = kMostRank},
+                lora.rank);
+  visitor.Number({.name = "alpha",
+                  .about = "what an adapter gives is times alpha / rank",
+                  .most = kMostAlpha,
+                  .above_least = true},
+                 lora.alpha);
+  visitor.Special(
+      {.name = "targets",
+       .kind = ConfigKey::Kind::kText,
+       .about = "globs of quantized matrices that get one",
+       .list = true},
+      [&](YamlReader& yaml) {
+        yaml.Set("targets", lora.targets);
+        if (lora.targets.empty()) yaml.Fail("targets", "at least one glob, like *.q_proj");
+      },
+      [&](Json& json) { json = lora.targets; });
+  visitor.Choice(
+      {.name = "merge", .about = "kept apart, added to FP16 weights, or rounded again"}, lora.merge,
+      {{"none", LoraMerge::kNone}, {"fp16", LoraMerge::kFp16}, {"round", LoraMerge::kRound}});
 }
 
 void VisitAccuracy(KeyVisitor& visitor, RunConfig::Accuracy& accuracy, RunConfig::Path& path) {

@@ -15,6 +15,7 @@ void VisitAccuracy(KeyVisitor& visitor, RunConfig::Accuracy& accuracy, RunConfig
 void VisitThroughput(KeyVisitor& visitor, ThroughputSpec& throughput);
 // `kv_cache` of the `quantize` section: a map, or none.
 void VisitKvCache(KeyVisitor& visitor, std::optional<KvScheme>& scheme);
+void VisitLora(KeyVisitor& visitor, LoraSpec& lora);                // of the `quantize` section
 void VisitOffline(KeyVisitor& visitor, bool& sample_when_offline);  // of the whole config
 
 }  // namespace quantref

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::string_view kDevice =
     "there is one device, the CPU; --threads N says how many of its cores are used";
+constexpr std::string_view kDropout = "adapters are trained without dropout";
 constexpr std::string_view kTasks =
     "no tasks are run: a model is judged by perplexity, KL and top-1 agreement on a text";
 constexpr std::string_view kWindow = "windows that are measured have accuracy.window tokens";
@@ -88,6 +89,11 @@ constexpr FieldWord kWords[] = {
     {"n_grid", "quantize.awq.grid", ""},
     {"smoothing_strength", "quantize.smoothquant.alpha", ""},
     {"migration_strength", "quantize.smoothquant.alpha", ""},
+    {"lora_alpha", "quantize.lora.alpha", ""},
+    {"lora_r", "quantize.lora.rank", ""},
+    {"lora_rank", "quantize.lora.rank", ""},
+    {"target_modules", "quantize.lora.targets", ""},
+    {"lora_dropout", "", kDropout},
     // calibration
     {"nsamples", "calibration.samples", ""},
     {"n_samples", "calibration.samples", ""},

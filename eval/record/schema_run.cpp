@@ -132,6 +132,18 @@ const Rows& MethodRows() {
        "operations of these for one token, all blocks together; `throughput` times them with the "
        "rest of prefill and decode"},
       {"rotation.flops_share", kNumber, kWritten, "", "of all of a token's, attention apart"},
+      {"lora", kMap, kOptional, "",
+       "of a cell with trained adapters; the first keys mean what they mean in a config"},
+      {"lora.rank", kCount, kWritten, "", "of an adapter"},
+      {"lora.alpha", kNumber, kWritten, "", "over the rank, its factor"},
+      {"lora.merge", kText, kWritten, "",
+       "`none`: adapters are kept apart, in FP16, and multiplied beside the codes; `fp16`: they are "
+       "in the weights, which are FP16 (there is no `scheme` where that is all of them); `round`: "
+       "these were rounded again"},
+      {"lora.matrices", kCount, kWritten, "", "that got one"},
+      {"lora.parameters", kCount, kWritten, "", "that were trained"},
+      {"lora.bits", kNumber, kOptional, "bits",
+       "a weight of `effective_bits`, those of adapters that are kept apart"},
       {"path", kText, kOptional, "",
        "`kernel`: the quantized matrices are multiplied by the kernels that are timed; "
        "`simulated`: codes are decoded to FP32 and multiplied in FP32",

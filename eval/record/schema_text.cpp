@@ -125,6 +125,8 @@ const Rows& FinetuneRows() {
       {"finetune.cut_from_length", kCount, kOptional, "tokens",
        "what was asked for where the context is shorter"},
       {"finetune.loss", kText, kWritten, "", "`kl` to the reference, or `ce`: of the text"},
+      {"finetune.scales", kText, kOptional, "",
+       "`learned`: those of the rounded weights were trained; absent: chosen anew each step"},
       {"finetune.seed", kCount, kWritten, "", "of the windows' places"},
       {"finetune.text_tokens", kCount, kWritten, "tokens", "that there are"},
       {"finetune.distinct_tokens", kCount, kWritten, "tokens", "of them that some window holds"},

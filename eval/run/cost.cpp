@@ -166,11 +166,11 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
           RoundedKv::Bytes(*load.kv_cache, config.kv_heads, config.head_dim, longest_window);
       rounded = std::max(rounded, static_cast<double>(bytes));
     }
-    calibration = std::max(
-        {calibration, StatisticsBytes(config, load, threads),
-         !load.training ? 0
-                        : TrainingBytes(config, {load.training->batch, load.training->length},
-                                        load.training->loss)});
+    calibration =
+        std::max({calibration, StatisticsBytes(config, load, threads),
+                  !load.training ? 0
+                                 : TrainingBytes(config, {load.plan.begin(), load.plan.end()},
+                                                 *load.training, threads)});
   }
   calibration += HiddenStates(config, cells);
   // The hidden state, a module's input and its output; what the linears make inside a module; the

@@ -26,7 +26,8 @@ bool IsRecordOf(const fs::path& file, const std::vector<const RunConfig*>& confi
 
 bool Trains(const Json& entry) {
   const std::string method = (entry.is_object() ? entry.at("method") : entry).get<std::string>();
-  return method == kFullMethod || method.ends_with(std::string("+") + kQatMethod);
+  return method == kFullMethod || method.ends_with(std::string("+") + kQatMethod) ||
+         method.ends_with(std::string("+") + kLoraMethod);
 }
 
 void KeepOwnCandidate(const std::string& method, Json& config) {

@@ -45,6 +45,8 @@ std::vector<CellLoad> Loads(const Pass& pass) {
                         static_cast<double>(OutlierWeightBytes(cell.plan, cell.spec->activations));
     if (!cell.method.model_transforms.empty()) load.weight_bytes += ReshapedBytes(cell.plan);
     if (cell.training != nullptr) load.training = TrainingOf(cell);
+    if (load.training && load.training->lora)
+      load.weight_bytes += LoraBytes(*load.training->lora, cell.plan);
     if (cell.calibration != nullptr) {
       const CalibrationData& data = cell.calibration->data;
       load.needs = cell.method.Needs(cell.plan);

@@ -45,13 +45,14 @@ class QuantizingNote {
 };
 
 QuantizeTask TaskOf(const GroupCell& cell) {
+  const bool trains_weights = cell.training != nullptr && cell.spec->training != Training::kLora;
   return {.plan = cell.plan,
           .method = cell.method,
           .calibration = cell.calibration == nullptr ? nullptr : &cell.calibration->data,
-          .products = cell.config->path.kernels && cell.training == nullptr ? Products::kKernel
-                                                                            : Products::kSimulated,
+          .products = cell.config->path.kernels && !trains_weights ? Products::kKernel
+                                                                   : Products::kSimulated,
           .name = cell.label,
-          .keep_starts = cell.training != nullptr};
+          .keep_starts = trains_weights};
 }
 
 void Finish(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {

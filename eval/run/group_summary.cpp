@@ -136,6 +136,8 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
       if (cell.spec->kv_cache)
         result.kv_cache =
             DescribeKvCache(group.model->config, group.LongestWindow(), *cell.spec->kv_cache);
+      if (cell.spec->training == Training::kLora)
+        result.lora = DescribeLora(cell.spec->lora, cell.plan, cell.quantized.weights);
       if (!cell.method.model_transforms.empty())
         result.rotation = RotationOf(group.model->config, cell.shape);
       Compare(group, shared, cells, cell, result);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/team.h"
+#include "harness/model/adapter.h"
 #include "harness/train/trainer.h"
 #include "quantizers/registry.h"
 
@@ -71,17 +74,76 @@ std::vector<double> TakeSteps(const GroupContext& group, const GroupCell& cell,
   return losses;
 }
 
-// Codes of the trained weights, all by rounding to nearest, whoever made those at the start.
+// Codes that training has chosen, by the names of matrices.
+class TrainedCodes : public Rounder {
+ public:
+  explicit TrainedCodes(std::map<std::string, PackedMatrix> codes) : codes_(std::move(codes)) {}
+
+  std::string_view name() const override { return kQatMethod; }
+  std::string_view summary() const override { return "codes by scales that were learned"; }
+  Rounded Round(const RoundInput& input) const override {
+    return {.packed = codes_.at(std::string(input.name)), .note = "learned scales"};
+  }
+
+ private:
+  const std::map<std::string, PackedMatrix> codes_;
+};
+
+// What the trained weights were rounded to, whoever made the codes at the start.
 QuantizedModel RoundTrained(const GroupContext& group, const GroupCell& cell,
-                            const ModelWeights& weights) {
-  std::vector<PlannedLinear> plan = cell.plan;
+                            const ModelWeights& weights, std::vector<PlannedLinear> plan,
+                            const Rounder& rounder) {
   for (PlannedLinear& linear : plan) linear.method.clear();
-  const Method method{.transforms = {}, .rounder = &ToNearest(), .other_rounders = {}};
+  const Method method{.transforms = {}, .rounder = &rounder, .other_rounders = {}};
   QuantizedModel made = QuantizeModel(
       group.model->config, weights, plan, method, nullptr,
       {.threads = group.threads,
        .products = cell.config->path.kernels ? Products::kKernel : Products::kSimulated});
-  for (LayerReport& layer : made.layers) layer.method = kQatMethod;
+  for (LayerReport& layer : made.layers) layer.method = SuffixOf(cell.spec->training);
+  return made;
+}
+
+// The matrices that have an adapter, the others kept.
+std::vector<PlannedLinear> OnlyAdapted(const LoraSpec& lora, std::vector<PlannedLinear> plan) {
+  for (PlannedLinear& linear : plan)
+    if (!HasAdapter(lora, linear)) linear.scheme.reset();
+  return plan;
+}
+
+void ReplaceReports(const std::vector<LayerReport>& by, std::vector<LayerReport>& layers) {
+  for (const LayerReport& report : by) {
+    const auto old = std::ranges::find(layers, report.name, &LayerReport::name);
+    if (old != layers.end()) *old = report;
+  }
+}
+
+// The method's model with the trained adapters: `weights` has them, kept apart or merged.
+QuantizedModel FinishLora(const GroupContext& group, const GroupCell& cell, QuantizedModel made,
+                          ModelWeights weights) {
+  const LoraSpec& lora = cell.spec->lora;
+  if (lora.merge == LoraMerge::kRound) {
+    QuantizedModel rounded =
+        RoundTrained(group, cell, weights, OnlyAdapted(lora, cell.plan), ToNearest());
+    made.weights = std::move(rounded.weights);
+    made.seconds.round += rounded.seconds.round;
+    ReplaceReports(rounded.layers, made.layers);
+    return made;
+  }
+  made.weights = std::move(weights);
+  std::map<std::string, const Linear*> linears;
+  for (const Linear* linear : AllLinears(std::as_const(made.weights)))
+    linears[linear->name] = linear;
+  std::erase_if(made.layers, [&](const LayerReport& layer) {
+    return !linears.at(layer.name)->weight.quantized();
+  });
+  for (LayerReport& layer : made.layers) {
+    const Linear& linear = *linears.at(layer.name);
+    if (linear.adapter == nullptr) continue;
+    layer.effective_bits += static_cast<double>(AdapterBits(linear)) /
+                            static_cast<double>(linear.weight.rows() * linear.weight.cols());
+    layer.note += fmt::format("{}an adapter of rank {} beside it", layer.note.empty() ? "" : ", ",
+                              linear.adapter->rank());
+  }
   return made;
 }
 
@@ -94,6 +156,7 @@ TrainSpec TrainingOf(const GroupCell& cell) {
 }
 
 bool BeginsQuantized(const GroupCell& cell) {
+  if (cell.spec->training == Training::kLora) return true;
   if (cell.spec->training == Training::kFull || cell.goes_on) return false;
   const auto other = [](const PlannedLinear& linear) {
     return !linear.method.empty() && linear.method != ToNearest().name();
@@ -115,32 +178,49 @@ void CheckTrains(const GroupContext& group, const GroupCell& cell) {
   if (cell.spec->activations)
     throw Error("training beside rounded activations is not supported", cell.label,
                 "activations: none");
-  if (cell.spec->training == Training::kQat && !QuantizesAny(cell.plan)) {
-    throw Error("qat trains what is rounded, and no matrix is", cell.label,
-                "full trains the weights as they are");
+  if (cell.spec->training == Training::kFull) return;
+  if (!QuantizesAny(cell.plan)) {
+    throw Error(fmt::format("{} trains {}, and no matrix is", SuffixOf(cell.spec->training),
+                            cell.spec->training == Training::kQat ? "what is rounded"
+                                                                  : "beside what is rounded"),
+                cell.label, "full trains the weights as they are");
   }
+  if (cell.spec->training == Training::kLora) return CheckTargets(cell.spec->lora, cell.plan);
+  if (spec.scales != TrainedScales::kLearned) return;
+  for (const PlannedLinear& linear : cell.plan)
+    if (linear.scheme) CheckLearnsScales(*linear.scheme, linear.shape.name);
 }
 
 void TrainCell(const GroupContext& group, GroupCell& cell,
                const std::function<void(size_t step)>& kept) {
   const Clock::time_point start = Clock::now();
   const ModelWeights& reference = group.model->weights;
-  const ModelWeights begin = BeginsQuantized(cell) ? StartOf(cell.quantized) : reference;
-  QuantizeSeconds seconds = cell.quantized.seconds;
-  cell.quantized = {};
   const TrainSpec spec = TrainingOf(cell);
+  QuantizedModel made = std::move(cell.quantized);
+  cell.quantized = {};
+  const ModelWeights begin = spec.lora               ? made.weights
+                             : BeginsQuantized(cell) ? StartOf(made)
+                                                     : reference;
+  if (!spec.lora) made = {.weights = {}, .seconds = made.seconds};
   Team team(group.threads);
   std::vector<double> losses;
   ModelWeights trained;
+  std::optional<TrainedCodes> codes;
   {
     Trainer trainer(group.model->config, reference, begin, cell.plan, spec, &team);
     losses = TakeSteps(group, cell, spec, trainer, kept);
     trained = trainer.Weights();
+    if (spec.scales == TrainedScales::kLearned) codes.emplace(trainer.LearnedCodes());
   }
-  seconds.train = Since(start);
-  cell.quantized = RoundTrained(group, cell, trained);
-  seconds.round += cell.quantized.seconds.round;
-  cell.quantized.seconds = seconds;
+  made.seconds.train = Since(start);
+  if (spec.lora) {
+    cell.quantized = FinishLora(group, cell, std::move(made), std::move(trained));
+  } else {
+    const Rounder& rounder = codes ? static_cast<const Rounder&>(*codes) : ToNearest();
+    cell.quantized = RoundTrained(group, cell, trained, cell.plan, rounder);
+    made.seconds.round += cell.quantized.seconds.round;
+    cell.quantized.seconds = made.seconds;
+  }
   cell.quantized.losses = std::move(losses);
 }
 

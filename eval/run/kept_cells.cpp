@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 
 // The file: magic, key, HashQuantized, the threads of its run (uint64), the model's bytes, SHA-256
 // of all before; hashes in hex.
-constexpr std::string_view kMagicOfCells = "QRCELL02";
+constexpr std::string_view kMagicOfCells = "QRCELL03";
 constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 

@@ -210,6 +210,7 @@ RecordJson FinetuneJson(const GroupResult& group, const CellResult& cell) {
   json["length"] = set.length;
   if (set.length < set.asked_length) json["cut_from_length"] = set.asked_length;
   json["loss"] = spec.loss == TrainingLoss::kKl ? "kl" : "ce";
+  if (spec.scales == TrainedScales::kLearned) json["scales"] = "learned";
   json["seed"] = set.seed;
   json["text_tokens"] = set.text_tokens;
   json["distinct_tokens"] = set.DistinctTokens(set.data.samples.size());

@@ -13,6 +13,7 @@
 #include "eval/record/store.h"
 #include "eval/run/environment.h"
 #include "eval/run/kv_cache_facts.h"
+#include "eval/run/lora_facts.h"
 #include "eval/speed/speed.h"
 #include "eval/table/results.h"
 #include "eval/text/calibration.h"
@@ -96,6 +97,7 @@ struct CellResult {
   GapLimits limits{};                            // of the gap
   std::optional<CellSpeed> speed{};
   std::optional<KvCacheFacts> kv_cache{};  // where it is rounded
+  std::optional<LoraFacts> lora{};         // where adapters were trained
 
   const std::string& method() const { return spec == nullptr ? label : spec->label; }
   bool GapTooWide() const { return gap && !(limits.LogitsHold(*gap) && limits.LinearsHold(*gap)); }

@@ -63,6 +63,16 @@ RecordJson RotationJson(const RotationFacts& rotation) {
   return json;
 }
 
+RecordJson LoraJson(const LoraFacts& facts) {
+  RecordJson json = {{"rank", facts.spec.rank},
+                     {"alpha", facts.spec.alpha},
+                     {"merge", LoraMergeName(facts.spec.merge)},
+                     {"matrices", facts.matrices},
+                     {"parameters", facts.parameters}};
+  if (facts.bits > 0) json["bits"] = facts.bits;
+  return json;
+}
+
 // Whether codes of activations meet those of weights in integers; codebooks are multiplied in FP32.
 bool MultipliesIntegers(const CellResult& cell) {
   if (!DynamicFormat(cell.spec->activations)->HasIntegerProducts()) return false;
@@ -123,7 +133,8 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
   if (cell.candidate != nullptr) {
     PutCandidate(record, cell);
   } else if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
-    const bool none = cell.spec->quantize.none;
+    // Adapters that were merged into FP16 leave no codes where all matrices had one.
+    const bool none = cell.spec->quantize.none || (cell.lora && cell.layers.empty());
     if (!none) record["scheme"] = SchemeJson(cell.spec->quantize.weights);
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
@@ -132,6 +143,7 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
     if (cell.rotation) record["rotation"] = RotationJson(*cell.rotation);
     if (!none) PutPath(record, cell);
   }
+  if (cell.lora) record["lora"] = LoraJson(*cell.lora);
   if (cell.kv_cache) record["kv_cache"] = KvCacheJson(*cell.kv_cache);
   record["effective_bits"] = cell.bits.blocks;
   record["model_effective_bits"] = cell.bits.model;

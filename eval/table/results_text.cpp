@@ -107,6 +107,24 @@ std::string CacheLines(const Results& results) {
   return text;
 }
 
+// What became of adapters: their bits are the cell's.
+std::string LoraLines(const Results& results) {
+  std::string text;
+  for (const Result& result : results) {
+    const RecordFields fields = result.Fields();
+    const std::string merge = fields.TextOr("lora.merge", "");
+    if (merge.empty()) continue;
+    const std::string what =
+        merge == "none"   ? fmt::format("kept apart in FP16, {:.3f} of its bits/weight",
+                                        fields.Number("lora.bits"))
+        : merge == "fp16" ? std::string("merged into weights that are FP16 since")
+                          : std::string("merged, and the weights rounded again");
+    text += fmt::format("{}: adapters of rank {}, {}\n", result.Label(), fields.Count("lora.rank"),
+                        what);
+  }
+  return text;
+}
+
 // The stamps that are of single cells, with their names.
 std::string CellLines(const Results& results, std::string_view section) {
   std::string text;
@@ -244,8 +262,8 @@ std::string ResultText(const Results& results, const TableView& view) {
   const std::string below = synthetic ? legend
                                       : BeyondLines(results) + CellLines(results, "layers") +
                                             CandidateLines(results) + SpreadLines(results) +
-                                            CacheLines(results) + Legend(results) +
-                                            TimeLines(results) + legend;
+                                            CacheLines(results) + LoraLines(results) +
+                                            Legend(results) + TimeLines(results) + legend;
   return "\n" + Wrapped(above, view.width) + "\n" + table.text + "\n" + Wrapped(below, view.width);
 }
 

@@ -140,7 +140,7 @@ bool SameBlock(const BlockWeights& a, const BlockWeights& b) {
   if (a.norms != b.norms || a.norm_biases != b.norm_biases) return false;
   for (size_t i = 0; i < kLinears; ++i) {
     const Linear &x = a.linears[i], &y = b.linears[i];
-    if (x.bias != y.bias || x.activations != y.activations) return false;
+    if (x.bias != y.bias || x.activations != y.activations || x.adapter != y.adapter) return false;
     if (!SameWeight(x.weight, y.weight) || !SameWeight(x.outlier_weights, y.outlier_weights))
       return false;
   }

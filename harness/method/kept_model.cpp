@@ -12,6 +12,7 @@
 #include "harness/base/check.h"
 #include "harness/base/parallel.h"
 #include "harness/io/binary.h"
+#include "harness/model/adapter.h"
 #include "harness/quant/format.h"
 #include "harness/quant/grid.h"
 #include "harness/quant/scale.h"
@@ -95,6 +96,14 @@ void PutNumbers(const Weight& weight, std::string& bytes) {
   PutList(bytes, std::span<const float>(values.data(), values.rows() * values.cols()));
 }
 
+void PutAdapter(const Adapter* adapter, std::string& bytes) {
+  Put(bytes, uint64_t{adapter != nullptr ? adapter->rank() : 0});
+  if (adapter == nullptr) return;
+  PutNumbers(adapter->down.weight, bytes);
+  PutNumbers(adapter->up.weight, bytes);
+  Put(bytes, adapter->scale);
+}
+
 void PutLinear(const Linear& linear, Form form, std::string& bytes) {
   Put(bytes, form);
   if (form == Form::kPacked) PutCodes(*linear.weight.packed(), bytes);
@@ -104,6 +113,7 @@ void PutLinear(const Linear& linear, Form form, std::string& bytes) {
   PutActivations(linear.activations, bytes);
   if (linear.activations && linear.activations->KeepsWeights())
     PutNumbers(linear.outlier_weights, bytes);
+  PutAdapter(linear.adapter.get(), bytes);
 }
 
 void PutReport(const LayerReport& layer, std::string& bytes) {
@@ -226,6 +236,18 @@ std::optional<ActivationFormat> TakeActivations(KeptReader& reader) {
   return format;
 }
 
+std::shared_ptr<const Adapter> TakeAdapter(const LinearShape& shape, KeptReader& reader) {
+  const auto rank = reader.Number<uint64_t>();
+  if (rank == 0) return nullptr;
+  const auto a = reader.Some<std::vector<float>>(), b = reader.Some<std::vector<float>>();
+  const auto scale = reader.Number<float>();
+  const auto& [name, rows, cols] = shape;
+  reader.Require(a.size() % cols == 0 && a.size() / cols == rank && b.size() % rows == 0 &&
+                 b.size() / rows == rank && std::isfinite(scale));
+  if (!reader.good()) return nullptr;
+  return MakeAdapter(name, {a.data(), rank, cols}, {b.data(), rows, rank}, scale);
+}
+
 // Returns whether the codes are to go into the kernels' layout.
 bool TakeLinear(const PlannedLinear& planned, Linear& linear, KeptReader& reader) {
   const Form form = reader.Number<Form>();
@@ -239,6 +261,7 @@ bool TakeLinear(const PlannedLinear& planned, Linear& linear, KeptReader& reader
   const auto& [name, rows, cols] = planned.shape;
   if (linear.activations && linear.activations->KeepsWeights())
     linear.outlier_weights = TakeNumbers({name, cols, rows}, true, reader);
+  linear.adapter = TakeAdapter(planned.shape, reader);
   return form == Form::kTiled;
 }
 

@@ -10,6 +10,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/method/calibrate.h"
+#include "harness/model/adapter.h"
 #include "harness/model/plan_model.h"
 #include "harness/quant/grid.h"
 #include "harness/quant/quant_testing.h"
@@ -173,6 +174,29 @@ TEST_CASE("kept_model: FP16 weights for outliers are kept beside codes") {
     CHECK(down.outlier_weights.rows() == (kept ? down.weight.cols() : 0));
     CHECK(MeasureBits(read->weights).blocks == MeasureBits(made.model.weights).blocks);
   }
+}
+
+TEST_CASE("kept_model: adapters are kept beside codes") {
+  MadeModel made = MakeKept({}, KeptSpec(false), Products::kKernel, std::nullopt);
+  Linear& linear = made.model.weights.blocks[0].linears[kDown];
+  const std::string before = HashQuantized(made.model.weights);
+  const double bits = MeasureBits(made.model.weights).blocks;
+  Matrix<float> a(2, linear.weight.cols()), b(linear.weight.rows(), 2);
+  Rng rng(1);
+  for (Matrix<float>* matrix : {&a, &b}) {
+    for (size_t i = 0; i < matrix->rows() * matrix->cols(); ++i)
+      matrix->data()[i] = static_cast<float>(1e-3 * rng.Normal());
+  }
+  linear.adapter = MakeAdapter(linear.name, a.view(), b.view(), 0.5f);
+  const std::string hash = HashQuantized(made.model.weights);
+  CHECK(hash != before);
+  CHECK(MeasureBits(made.model.weights).blocks > bits);
+  const std::string bytes = KeptBytes(made);
+  const auto read = ReadModel(bytes, made.given.weights, made.plan, 2);
+  REQUIRE(read.has_value());
+  CHECK(HashQuantized(read->weights) == hash);
+  CHECK(read->weights.blocks[0].linears[kQ].adapter == nullptr);
+  CHECK_FALSE(ReadModel(bytes.substr(0, bytes.size() - 5), made.given.weights, made.plan, 2));
 }
 
 TEST_CASE("kept_model: activations in groups and in other formats") {

@@ -16,6 +16,7 @@
 #include "harness/method/cell_at_work.h"
 #include "harness/method/quantize_blocks.h"
 #include "harness/method/reshape_model.h"
+#include "harness/model/adapter.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
@@ -242,6 +243,11 @@ std::string LinearHashes(const Linear& linear) {
     add(text);
   }
   if (linear.outlier_weights.rows() > 0) add_values(linear.outlier_weights);
+  if (linear.adapter != nullptr) {
+    add_values(linear.adapter->down.weight);
+    add_values(linear.adapter->up.weight);
+    add(fmt::format("adapter times {}", linear.adapter->scale));
+  }
   return lines;
 }
 
@@ -264,7 +270,8 @@ EffectiveBits MeasureBits(const ModelWeights& weights) {
   double block_bits = 0, block_count = 0, bits = 0, count = 0;
   for (const Linear* linear : AllLinears(weights)) {
     const double stored =
-        static_cast<double>(linear->weight.StorageBits() + linear->outlier_weights.StorageBits());
+        static_cast<double>(linear->weight.StorageBits() + linear->outlier_weights.StorageBits() +
+                            AdapterBits(*linear));
     const double size = static_cast<double>(linear->weight.rows() * linear->weight.cols());
     bits += stored;
     count += size;

@@ -12,6 +12,7 @@
 #include "harness/kernels/panel_layout.h"
 #include "harness/kernels/quantize_activations.h"
 #include "harness/kernels/thin_gemm.h"
+#include "harness/model/adapter.h"
 
 namespace quantref {
 
@@ -197,6 +198,7 @@ void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<flo
   } else {
     ApplyDense(linear, x, outliers, y, scratch);
   }
+  if (linear.adapter != nullptr) AddAdapter(*linear.adapter, x, y, scratch);
   if (linear.bias.empty()) return;
   ForTokens(scratch.team, y.rows(),
             [&](size_t t) { Ops().add(y.row(t), linear.bias.data(), y.cols()); });

@@ -44,6 +44,7 @@ struct LinearScratch {
   Team* team = nullptr;
   std::vector<Worker> workers;  // as many as the team has threads, when they are needed
   Matrix<float> rounded;
+  Matrix<float> adapter_low, adapter_wide;  // of a linear's adapter, both products' outputs
   QuantizedInputs inputs;
   OutlierFinder finder;
   OutlierProduct outliers;
@@ -57,11 +58,12 @@ bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t 
 // The form of a quantized weight's codes; kPlain where the kernels do not take it.
 CodeForm FormOfCodes(const Weight& weight);
 
-// y (T, out) = Q(x (T, in)) W^T + b. Through the integer kernels (qgemm.h) where the weight has
-// their layout and MultipliesCodes says so; up to ThinTokens tokens read dense weights as they are
-// stored (thin_gemm.h); else the weight is decoded panel by panel, so a layer costs no more memory
-// than the panel. A result does not depend on how often it is asked for. Where the activations have
-// an OutlierRule, these T tokens are the call that it speaks of.
+// y (T, out) = Q(x (T, in)) W^T + b, and what the linear's adapter adds. Through the integer
+// kernels (qgemm.h) where the weight has their layout and MultipliesCodes says so; up to ThinTokens
+// tokens read dense weights as they are stored (thin_gemm.h); else the weight is decoded panel by
+// panel, so a layer costs no more memory than the panel. A result does not depend on how often it
+// is asked for. Where the activations have an OutlierRule, these T tokens are the call that it
+// speaks of.
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,
                  LinearScratch& scratch);
 size_t PanelRows(size_t in);

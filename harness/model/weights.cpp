@@ -11,6 +11,7 @@
 #include "harness/base/half.h"
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/isa.h"
+#include "harness/model/adapter.h"
 #include "harness/quant/ggml_matrix.h"
 #include "harness/quant/half_rows.h"
 
@@ -269,10 +270,15 @@ std::vector<const Linear*> AllLinears(const ModelWeights& weights) {
   return LinearsOf<const ModelWeights, const Linear*>(weights);
 }
 
+size_t AdapterBits(const Linear& linear) {
+  return linear.adapter != nullptr ? linear.adapter->StorageBits() : 0;
+}
+
 size_t OwnBytes(const ModelWeights& weights) {
   size_t bytes = 0;
   for (const Linear* linear : AllLinears(weights))
-    bytes += linear->weight.OwnBytes() + linear->outlier_weights.OwnBytes();
+    bytes +=
+        linear->weight.OwnBytes() + linear->outlier_weights.OwnBytes() + AdapterBits(*linear) / 8;
   return bytes;
 }
 

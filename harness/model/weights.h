@@ -129,6 +129,8 @@ struct HalfLoss {
 // no rounding of FP16's normal numbers goes beyond it, so that this much is lost to underflow.
 void CheckHalfLoss(const HalfLoss& loss, const std::string& name, const std::string& hint = "");
 
+struct Adapter;  // adapter.h
+
 // y = Q(x) W^T + b, where Q rounds the activations or leaves them alone.
 struct Linear {
   std::string name;  // as overrides match it: "layers.3.mlp.down_proj", "lm_head"
@@ -138,6 +140,7 @@ struct Linear {
   // What outlier channels of the activations are multiplied with where the codes' values are not
   // (ActivationFormat::KeepsWeights): FP16 numbers, a row an input, (in, out); else empty.
   Weight outlier_weights{};
+  std::shared_ptr<const Adapter> adapter{};  // what it adds to y; nullptr: nothing
 };
 
 // Those of a linear with these weights. Throws Error, naming the matrix, as Weight::RoundedToHalf.
@@ -176,6 +179,9 @@ inline bool HeadIsTied(const ModelWeights& weights) {
 // tied to the embedding.
 std::vector<Linear*> AllLinears(ModelWeights& weights);
 std::vector<const Linear*> AllLinears(const ModelWeights& weights);
+
+// Stored bits of what stands beside its matrix.
+size_t AdapterBits(const Linear& linear);
 
 // Bytes of dense matrices that are not the mapped checkpoint's.
 size_t OwnBytes(const ModelWeights& weights);

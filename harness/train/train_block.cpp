@@ -189,6 +189,7 @@ void WeightGradients(const BlockPass& pass, std::initializer_list<LinearTrace> l
   };
   std::vector<Piece> pieces;
   for (const LinearTrace& linear : linears) {
+    if (gradients.weights[linear.index].empty()) continue;
     const size_t rows = linear.dy.cols();
     for (size_t first = 0; first < rows; first += kRowTile)
       pieces.push_back({&linear, first, std::min(kRowTile, rows - first)});

@@ -36,7 +36,8 @@ struct BlockValues {
   std::array<std::span<const float>, kLinears> biases;
 };
 
-// Where the gradients of the same go, which are overwritten.
+// Where the gradients of the same go, which are overwritten. A matrix without weights here gets
+// none, nor does its bias.
 struct BlockGradients {
   std::array<std::span<float>, kNorms> norms;
   std::array<MatrixView<float>, kLinears> weights;

@@ -46,19 +46,40 @@ void CheckTrainedPlan(const std::vector<PlannedLinear>& plan) {
   }
 }
 
-double TrainingBytes(const ModelConfig& config, const BatchShape& batch, TrainingLoss loss) {
-  const auto as_double = [](size_t n) { return static_cast<double>(n); };
+namespace {
+
+double AsDouble(size_t n) { return static_cast<double>(n); }
+
+// Numbers that a thread has to itself: a tile's scores and their gradient, a head's keys and values
+// once more, and a window of the reference on its way.
+double NumbersOfThread(const ModelConfig& config, const TrainSpec& spec, size_t heads) {
+  double of_token = 2 * AsDouble(kQueryTile) + 2 * AsDouble(config.head_dim);
+  if (spec.loss == TrainingLoss::kKl)
+    of_token +=
+        4 * AsDouble(config.hidden) + 2 * AsDouble(config.intermediate) + 4 * AsDouble(heads);
+  return of_token * AsDouble(spec.length);
+}
+
+}  // namespace
+
+double TrainingBytes(const ModelConfig& config, const std::vector<PlannedLinear>& plan,
+                     const TrainSpec& spec, size_t threads) {
+  const BatchShape batch{spec.batch, spec.length};
   const BlockLayout layout = LayoutOf(config, 0);
-  const double layers = as_double(config.layers.size()), tokens = as_double(batch.tokens());
-  // Value, gradient, two moments and the rounded value; the head's, with the embedding's.
-  const double weights =
-      5 * layers * as_double(layout.Weights()) + 4 * 2 * as_double(config.vocab * config.hidden);
-  const double heads = as_double(layout.Channels(Tap::kAttentionOutput));
-  const double of_token =
-      as_double(config.hidden) * (layers + 1 + 10) + 5 * as_double(config.intermediate) + 8 * heads;
-  const double logits = as_double(LogitsAtATime(config.vocab, batch.tokens())) *
-                        as_double(config.vocab) * (loss == TrainingLoss::kKl ? 2 : 1);
-  return 4 * (weights + tokens * of_token + logits);
+  const double layers = AsDouble(config.layers.size()), tokens = AsDouble(batch.tokens());
+  // Value, gradient, two moments and the rounded value; the head's, with the embedding's. With
+  // adapters theirs but for the last, and one block composed, with its gradient.
+  const double trained =
+      spec.lora ? 4 * AsDouble(LoraParameters(*spec.lora, plan)) + 2 * AsDouble(layout.Weights())
+                : 5 * layers * AsDouble(layout.Weights());
+  const double weights = trained + 4 * 2 * AsDouble(config.vocab * config.hidden);
+  const size_t heads = layout.Channels(Tap::kAttentionOutput);
+  const double of_token = AsDouble(config.hidden) * (layers + 1 + 10) +
+                          5 * AsDouble(config.intermediate) + 8 * AsDouble(heads);
+  const double logits = AsDouble(LogitsAtATime(config.vocab, batch.tokens())) *
+                        AsDouble(config.vocab) * (spec.loss == TrainingLoss::kKl ? 2 : 1);
+  return 4 * (weights + tokens * of_token + logits +
+              AsDouble(threads) * NumbersOfThread(config, spec, heads));
 }
 
 BlockValues Trainer::Block::Values() const {
@@ -97,10 +118,12 @@ Trainer::Trainer(const ModelConfig& config, const ModelWeights& reference,
       trains_all_(trained == Trained::kAll),
       work_(team) {
   QR_CHECK(spec.warmup < spec.steps && spec.length > 1);
+  QR_CHECK(!(spec.lora && trains_all_));
   CheckTrainable(config);
   CheckTrainedPlan(plan);
   blocks_.resize(start.blocks.size());
   for (size_t layer = 0; layer < blocks_.size(); ++layer) MakeBlock(layer, plan);
+  if (spec.lora) MakeAdapters(plan);
   MakeOutside(trained);
   for (size_t i = 0; i <= blocks_.size(); ++i) inputs_.emplace_back(batch_.tokens(), config.hidden);
   reference_work_.resize(TeamThreads(team));
@@ -113,22 +136,89 @@ void Trainer::MakeBlock(size_t layer, const std::vector<PlannedLinear>& plan) {
   for (const NormRow& norm : planned.layout.norms) {
     block.norms[norm.index] =
         MakeParameter(NameInModel(layer, norm.name), std::span(from.norms[norm.index]));
-    parameters_.push_back(&block.norms[norm.index]);
+    if (!spec_.lora) Train(block.norms[norm.index]);
   }
   for (const LinearRow& row : planned.layout.linears) {
-    const std::string name = NameInModel(layer, row.name);
-    block.weights[row.index] =
-        MakeParameter(name, from.linears[row.index].weight.Decode().view(), true);
-    parameters_.push_back(&block.weights[row.index]);
-    if (row.bias) {
-      block.biases[row.index] =
-          MakeParameter(name + ".bias", std::span(from.linears[row.index].bias));
-      parameters_.push_back(&block.biases[row.index]);
-    }
-    if (!planned[row.index].scheme) continue;
-    block.schemes[row.index] = &*planned[row.index].scheme;
-    block.rounded[row.index] = Matrix<float>(row.rows, row.cols);
+    const Linear& linear = from.linears[row.index];
+    if (row.bias)
+      block.biases[row.index] = MakeParameter(linear.name + ".bias", std::span(linear.bias));
+    if (spec_.lora) continue;
+    block.weights[row.index] = MakeParameter(linear.name, linear.weight.Decode().view(), true);
+    MakeLinear(row, planned[row.index], block);
   }
+}
+
+void Trainer::MakeLinear(const LinearRow& row, const PlannedLinear& planned, Block& block) {
+  Parameter& weight = block.weights[row.index];
+  Train(weight);
+  if (row.bias) Train(block.biases[row.index]);
+  if (!planned.scheme) return;
+  block.schemes[row.index] = &*planned.scheme;
+  block.rounded[row.index] = Matrix<float>(row.rows, row.cols);
+  if (spec_.scales != TrainedScales::kLearned) return;
+  block.scales[row.index] = MakeLearnedScales(weight.name, weight.value.view(), *planned.scheme);
+  Train(block.scales[row.index].scale);
+}
+
+void Trainer::MakeAdapters(const std::vector<PlannedLinear>& plan) {
+  CheckTargets(*spec_.lora, plan);
+  Rng rng(spec_.seed);
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    const BlockPlan planned = PlanOfBlock(config_, plan, layer);
+    for (const LinearRow& row : planned.layout.linears) {
+      const PlannedLinear& linear = planned[row.index];
+      if (!HasAdapter(*spec_.lora, linear)) continue;
+      LoraPair& pair = blocks_[layer].adapters[row.index];
+      pair = MakeLoraPair(linear.shape.name, row.rows, row.cols, spec_.lora->rank, rng);
+      Train(pair.a);
+      Train(pair.b);
+    }
+  }
+}
+
+BlockValues Trainer::ValuesOfBlock(size_t layer) {
+  Block& block = blocks_[layer];
+  BlockValues values = block.Values();
+  if (!spec_.lora) return values;
+  struct Piece {
+    size_t linear, first, count;
+  };
+  std::vector<Piece> pieces;
+  for (const LinearRow& row : LayoutOf(config_, layer).linears) {
+    values.weights[row.index] = Shaped(composed_[row.index], row.rows, row.cols);
+    for (size_t first = 0; first < row.rows; first += kRowTile)
+      pieces.push_back(
+          {static_cast<size_t>(row.index), first, std::min(kRowTile, row.rows - first)});
+  }
+  RunOn(team_, pieces.size(), [&](size_t i, size_t) {
+    const auto& [linear, first, count] = pieces[i];
+    ComposeRows(start_.blocks[layer].linears[linear].weight, block.adapters[linear],
+                spec_.lora->Scale(), first, composed_[linear].view().Rows(first, count));
+  });
+  return values;
+}
+
+BlockGradients Trainer::GradientsOfBlock(size_t layer) {
+  Block& block = blocks_[layer];
+  BlockGradients gradients = block.Gradients();
+  if (!spec_.lora) return gradients;
+  for (const LinearRow& row : LayoutOf(config_, layer).linears) {
+    if (!block.adapters[row.index].empty())
+      gradients.weights[row.index] = Shaped(composed_gradients_[row.index], row.rows, row.cols);
+  }
+  return gradients;
+}
+
+// From gradients of what the block was computed with to those of what is trained.
+void Trainer::FinishGradients(size_t layer) {
+  Block& block = blocks_[layer];
+  RunOn(team_, kLinears, [&](size_t i, size_t) {
+    if (!block.adapters[i].empty())
+      LoraBackward(composed_gradients_[i].view(), spec_.lora->Scale(), block.adapters[i]);
+    if (block.scales[i].empty()) return;
+    ScalesBackward(block.weights[i].value.view(), *block.schemes[i], block.scales[i],
+                   block.weights[i].gradient.view());
+  });
 }
 
 void Trainer::MakeOutside(Trained trained) {
@@ -147,7 +237,10 @@ void Trainer::RoundWeights() {
     Block& block = blocks_[index / kLinears];
     const size_t i = index % kLinears;
     if (block.schemes[i] == nullptr) return;
-    RoundValues(block.weights[i].value.view(), *block.schemes[i], {}, block.rounded[i].view());
+    const MatrixView<const float> values = block.weights[i].value.view();
+    if (block.scales[i].empty())
+      return RoundValues(values, *block.schemes[i], {}, block.rounded[i].view());
+    RoundByScales(values, *block.schemes[i], block.scales[i], block.rounded[i].view());
   });
 }
 
@@ -158,7 +251,7 @@ void Trainer::ForwardBlocks(std::span<const uint32_t> ids) {
   });
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     CopyHidden(inputs_[layer], inputs_[layer + 1].view(), team_);
-    BatchForward(config_, layer, rotations_, blocks_[layer].Values(), batch_,
+    BatchForward(config_, layer, rotations_, ValuesOfBlock(layer), batch_,
                  inputs_[layer + 1].view(), work_);
   }
 }
@@ -207,8 +300,9 @@ double Trainer::Backward(std::span<const uint32_t> ids) {
   ForwardBlocks(ids);
   const double loss = BackwardHead(ids);
   for (size_t layer = blocks_.size(); layer-- > 0;) {
-    BatchBackward(config_, layer, rotations_, blocks_[layer].Values(), batch_,
-                  inputs_[layer].view(), dh_.view(), blocks_[layer].Gradients(), work_);
+    BatchBackward(config_, layer, rotations_, ValuesOfBlock(layer), batch_, inputs_[layer].view(),
+                  dh_.view(), GradientsOfBlock(layer), work_);
+    FinishGradients(layer);
   }
   if (!trains_all_) return loss;
   if (!embedding_.empty())
@@ -240,6 +334,7 @@ ModelWeights Trainer::Weights() const {
       if (!from.norms[n].empty()) to.norms[n] = VectorOf(from.norms[n]);
     for (size_t i = 0; i < kLinears; ++i) {
       const Parameter& weight = from.weights[i];
+      if (!from.adapters[i].empty()) FinishAdapter(*spec_.lora, from.adapters[i], to.linears[i]);
       if (weight.empty()) continue;
       to.linears[i].weight = from.schemes[i] != nullptr
                                  ? Weight(CopyOf(weight.value))
@@ -254,6 +349,19 @@ ModelWeights Trainer::Weights() const {
                                  ? weights.head.weight
                                  : Weight::RoundedToHalf(embedding_.value.view(), kEmbeddingName);
   return weights;
+}
+
+std::map<std::string, PackedMatrix> Trainer::LearnedCodes() const {
+  std::map<std::string, PackedMatrix> codes;
+  for (const Block& block : blocks_) {
+    for (size_t i = 0; i < kLinears; ++i) {
+      if (block.scales[i].empty()) continue;
+      const Parameter& weight = block.weights[i];
+      codes.emplace(weight.name,
+                    PackByScales(weight.value.view(), *block.schemes[i], block.scales[i]));
+    }
+  }
+  return codes;
 }
 
 }  // namespace quantref

@@ -1,8 +1,10 @@
+#include <cstdlib>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "harness/io/binary.h"
+#include "harness/quant/scale.h"
 #include "harness/train/trainer.h"
 
 namespace quantref {
@@ -16,6 +18,19 @@ bool TakeNumbersOf(std::string_view& bytes, Matrix<float>& matrix) {
   std::vector<float> numbers;
   if (!TakeList(bytes, numbers) || numbers.size() != matrix.rows() * matrix.cols()) return false;
   std::copy(numbers.begin(), numbers.end(), matrix.data());
+  return true;
+}
+
+bool TakeZeros(std::string_view& bytes, const WeightScheme* scheme, LearnedScales& scales) {
+  std::vector<int> zeros;
+  int32_t exponent = 0;
+  if (!TakeList(bytes, zeros) || !Take(bytes, exponent)) return false;
+  if (zeros.size() != scales.zeros.size() || std::abs(exponent) > kMostExponent) return false;
+  const int most = scheme == nullptr ? 0 : 1 << scheme->bits;
+  for (const int zero : zeros)
+    if (zero < 0 || zero >= most) return false;
+  scales.zeros = std::move(zeros);
+  scales.exponent = exponent;
   return true;
 }
 
@@ -33,6 +48,15 @@ void Trainer::WriteState(const ByteSink& sink) const {
       PutList(bytes, NumbersOf(*matrix));
     sink(bytes);
   }
+  if (spec_.scales != TrainedScales::kLearned) return;
+  bytes.clear();
+  for (const Block& block : blocks_) {
+    for (const LearnedScales& scales : block.scales) {
+      PutList(bytes, scales.zeros);
+      Put(bytes, int32_t{scales.exponent});
+    }
+  }
+  sink(bytes);
 }
 
 bool Trainer::ReadState(std::string_view bytes) {
@@ -45,6 +69,11 @@ bool Trainer::ReadState(std::string_view bytes) {
     if (!TakeList(bytes, name) || name != parameter->name) return false;
     for (Matrix<float>* matrix : {&parameter->value, &parameter->mean, &parameter->square})
       if (!TakeNumbersOf(bytes, *matrix)) return false;
+  }
+  for (Block& block : blocks_) {
+    if (spec_.scales != TrainedScales::kLearned) break;
+    for (size_t i = 0; i < kLinears; ++i)
+      if (!TakeZeros(bytes, block.schemes[i], block.scales[i])) return false;
   }
   steps_done_ = steps;
   return bytes.empty();

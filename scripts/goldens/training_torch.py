@@ -7,7 +7,9 @@ that the test has, too. Needs PyTorch and transformers 5.24. The output, one JSO
   steps, rate, warmup, beta2, decay, clip   of every run; the rate is of harness/train/adamw.h
   runs      a list of
     name, loss (ce or kl), bits (0: weights are not rounded; else `int`, asymmetric), group
-    trained    blocks, or all
+    trained    blocks, all, scales (blocks and LSQ's scales, Esser et al. 2020) or adapters (LoRA alone, beside
+               rounded weights)
+    rank, alpha   of adapters
     losses     before each step
     first      by parameter: its first eight numbers after the first step
 
@@ -27,7 +29,9 @@ SHAPE = {"hidden": 16, "intermediate": 24, "heads": 4, "kv_heads": 2, "head_dim"
          "windows": 3, "length": 12}
 STEPS, RATE, WARMUP, BETA2, DECAY, CLIP = 20, 5e-3, 4, 0.95, 0.1, 1.0
 RUNS = [("ce", "ce", 0, 0, "all"), ("kl", "kl", 0, 0, "blocks"), ("kl int4 g8", "kl", 4, 8, "blocks"),
-        ("ce int2 g8", "ce", 2, 8, "blocks")]
+        ("ce int2 g8", "ce", 2, 8, "blocks"), ("kl int3 g8 scales", "kl", 3, 8, "scales"),
+        ("kl int3 g8 adapters", "kl", 3, 8, "adapters")]
+RANK, ALPHA = 3, 6.0
 
 torch.set_num_threads(1)
 
@@ -76,12 +80,17 @@ def batch(step):
     return torch.tensor([(numbers.next() >> 8) % SHAPE["vocab"] for _ in range(count)]).reshape(SHAPE["windows"], -1)
 
 
-def rounded(weight, bits, group):
-    w = weight.detach().reshape(weight.shape[0], -1, group)
+def grids(w, bits):
     most = 2**bits - 1
     lo, hi = w.amin(-1, keepdim=True).clamp(max=0), w.amax(-1, keepdim=True).clamp(min=0)
     scale = ((hi - lo) / most).to(torch.float16).to(torch.float32)
-    zero = (-lo / scale).round().clamp(0, most)
+    return scale, (-lo / scale).round().clamp(0, most)
+
+
+def rounded(weight, bits, group):
+    w = weight.detach().reshape(weight.shape[0], -1, group)
+    most = 2**bits - 1
+    scale, zero = grids(w, bits)
     codes = ((w / scale).round() + zero).clamp(0, most)
     values = ((codes - zero) * scale).reshape(weight.shape)
     return weight + (values - weight).detach()
@@ -94,6 +103,51 @@ def round_linears(model, bits, group):
                 def forward(x, module=module):
                     return torch.nn.functional.linear(x, rounded(module.weight, bits, group), module.bias)
                 module.forward = forward
+
+
+def linears(model):
+    """(name, module) of those of the blocks."""
+    return [(own_name(n), m) for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "layers." in n]
+
+
+def learn_scales(model, bits, group):
+    """The scales, by name: with zero points as they are chosen at the start, and a gradient over sqrt(N Qp)."""
+    learned = {}
+    for name, module in linears(model):
+        scale, zero = grids(module.weight.detach().reshape(module.weight.shape[0], -1, group), bits)
+        scale = torch.nn.Parameter(scale)
+        factor = 1 / math.sqrt(group * (2 ** (bits - 1) - 1))
+        scale.register_hook(lambda grad, factor=factor: grad * factor)
+        learned[name + ".scale"] = scale
+
+        def forward(x, module=module, scale=scale, zero=zero):
+            stored = scale + (scale.to(torch.float16).to(torch.float32) - scale).detach()
+            q = module.weight.reshape(module.weight.shape[0], -1, group) / stored
+            q = torch.maximum(torch.minimum(q, 2**bits - 1 - zero), -zero)
+            values = (q + (q.round() - q).detach()) * stored
+            return torch.nn.functional.linear(x, values.reshape(module.weight.shape), module.bias)
+        module.forward = forward
+    return learned
+
+
+def adapt(model, bits, group):
+    """Adapters, by name, beside weights that are rounded once; their numbers as `fill` has them."""
+    adapters = {}
+    for name, module in linears(model):
+        with torch.no_grad():
+            module.weight.copy_(rounded(module.weight, bits, group))
+        adapters[name + ".lora_A"] = torch.nn.Parameter(torch.empty(RANK, module.in_features))
+        adapters[name + ".lora_B"] = torch.nn.Parameter(torch.empty(module.out_features, RANK))
+
+        def forward(x, module=module, name=name):
+            low = torch.nn.functional.linear(x, adapters[name + ".lora_A"])
+            up = torch.nn.functional.linear(low, adapters[name + ".lora_B"])
+            return torch.nn.functional.linear(x, module.weight, module.bias) + ALPHA / RANK * up
+        module.forward = forward
+    with torch.no_grad():
+        for k, name in enumerate(sorted(adapters)):
+            adapters[name].copy_(Numbers(7 + 1000 * k).tensor(adapters[name].shape, 0.5, 0.0))
+    return adapters
 
 
 def rate_share(step):
@@ -116,15 +170,19 @@ def run(name, kind, bits, group, trained):
     model, reference = make_model(), make_model()
     fill(reference, 0)
     fill(model, 1 if bits == 0 and kind == "kl" else 0)
-    if trained == "blocks":
+    if trained != "all":
         outside = {n: p for n, p in reference.state_dict().items() if not n.startswith("model.layers.")}
         model.load_state_dict(outside, strict=False)
-    if bits:
-        round_linears(model, bits, group)
     parameters = {own_name(n): p for n, p in model.named_parameters()
                   if trained == "all" or n.startswith("model.layers.")}
+    if trained == "adapters":
+        parameters = adapt(model, bits, group)
+    elif trained == "scales":
+        parameters |= learn_scales(model, bits, group)
+    elif bits:
+        round_linears(model, bits, group)
     matrices = [p for p in parameters.values() if p.dim() == 2]
-    vectors = [p for p in parameters.values() if p.dim() == 1]
+    vectors = [p for p in parameters.values() if p.dim() != 2]  # scales have three dimensions
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0}],
                                   lr=RATE, betas=(0.9, BETA2), eps=1e-8)
     losses, first = [], {}
@@ -141,7 +199,7 @@ def run(name, kind, bits, group, trained):
         if step == 1:
             first = {n: p.detach().flatten()[:8].tolist() for n, p in sorted(parameters.items())}
     return {"name": name, "loss": kind, "bits": bits, "group": group, "trained": trained, "losses": losses,
-            "first": first}
+            "first": first} | ({"rank": RANK, "alpha": ALPHA} if trained == "adapters" else {})
 
 
 def main():

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from . import schema
 from .fields import Fields
-from .record import QUANTILES, Accuracy, Kl, Machine, Rate, Record, Text
+from .record import QUANTILES, Accuracy, Kl, Machine, Rate, Record, Text, Training
 
 # An aggregate is made of sums of doubles, summed in another order.
 SAME = 1e-9
@@ -116,6 +116,20 @@ def _calibration(fields):
     )
 
 
+def _training(fields):
+    if not fields.has("finetune.losses"):
+        return None
+    split = fields.maybe(fields.text, "finetune.split")
+    counts = [fields.count(f"finetune.{name}", least=1) for name in ("batch", "length")]
+    return Training(
+        loss=fields.text("finetune.loss"),
+        text=_public(fields.text("finetune.dataset"))
+        + (f" {split}" if split else "")
+        + f", {counts[0]} x {counts[1]} tokens a step",
+        losses=tuple(fields.numbers("finetune.losses")),
+    )
+
+
 def _stamps(fields):
     """Those that belong to a cell; what belongs to a whole text is in Text."""
     stamps = {}
@@ -194,6 +208,7 @@ def read_record(value, where):
         text=None if synthetic else _text(fields),
         accuracy=None if synthetic else _accuracy(fields),
         calibration=_calibration(fields),
+        training=_training(fields),
         decode=_decode(fields),
         busy=fields.flag("throughput.busy"),
         interrupted=fields.flag("protocol.interrupted"),

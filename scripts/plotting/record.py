@@ -34,6 +34,15 @@ class Kl:
 
 
 @dataclass(frozen=True)
+class Training:
+    """Of a trained cell."""
+
+    loss: str  # what was made smaller, kl or ce
+    text: str  # what it was trained on
+    losses: tuple  # before each step
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """Intervals are (low, high), of 95 %; None where there were too few windows."""
 
@@ -94,6 +103,7 @@ class Record:
     text: Text = None
     accuracy: Accuracy = None
     calibration: str = None  # of methods that read one
+    training: Training = None
     decode: tuple = ()
     busy: bool = False
     interrupted: bool = False  # its run, before all was measured
