@@ -100,8 +100,10 @@ TEST_CASE("training with learned scales goes on from its state, whatever it woul
   }
   testing::TinyModel other;
   other.seed = 5;
-  const Transformer start = testing::Tiny(other);
-  Trainer again(config, model.weights(), start.weights(), plan, spec, nullptr);
+  const Transformer elsewhere = testing::Tiny(other);
+  ModelWeights start = model.weights();  // no state has what stands outside the blocks
+  start.blocks = elsewhere.weights().blocks;
+  Trainer again(config, model.weights(), start, plan, spec, nullptr);
   REQUIRE(again.ReadState(state));
   for (size_t step = 2; step < spec.steps; ++step) again.Step(ids(step));
   const auto codes = whole.LearnedCodes(), resumed = again.LearnedCodes();
