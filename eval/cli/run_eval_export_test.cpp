@@ -4,10 +4,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "eval/testing/run_eval_lab.h"
-#include "harness/io/file.h"
+#include "harness/testing/tiny_model.h"
 
 namespace quantref {
 namespace {
@@ -48,6 +49,62 @@ TEST_CASE("run_eval: an exported cell has the logits of the cell", "[export]") {
   const RecordJson reference = lab.Record("reference");
   CHECK(reference["hashes"]["first_window_logits"] == cell["hashes"]["first_window_logits"]);
   CHECK(reference["accuracy"]["ppl"] == cell["accuracy"]["ppl"]);
+}
+
+// The cell, and what its export is as a candidate.
+struct RoundTrip {
+  RecordJson cell, back;
+};
+RoundTrip ExportAndJudge(const std::string& format, const Strings& more) {
+  const RunEvalLab lab;
+  testing::WriteTinyModel(lab / "model",
+                          {.intermediate = 64, .vocab = testing::kTokenizerPieces, .context = 64});
+  testing::CheckDone(ExportTiny(lab, format, more));
+  Strings arguments = {lab.config(), "--candidate", "back=out/tiny-rtn", "--methods", "fp32"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  RecordJson cell = lab.Record("rtn");
+  testing::CheckDone(lab.Run(arguments));
+  return {std::move(cell), lab.Record("back")};
+}
+
+TEST_CASE("run_eval: an export that is judged as a candidate has the cell's hash and logits",
+          "[export]") {
+  constexpr char kInt4[] = "quantize.weights={bits: 4, group: 16}",
+                 kSymmetric[] = "quantize.weights={bits: 4, group: 32, symmetric: true}",
+                 kFull[] =
+                     "quantize.weights={bits: 4, group: 16, symmetric: true, full_range: true}",
+                 kMinMax[] = "quantize.weights={bits: 4, group: 16, zero_in_range: false}",
+                 kInt8[] = "quantize.weights={bits: 8, group: row, symmetric: true}",
+                 kByToken[] = "quantize.activations={bits: 8}",
+                 kSimulated[] = "accuracy.path=simulated";
+  struct Case {
+    const char* format;
+    Strings sets;
+  };
+  const std::vector<Case> cases = {{"pack-quantized", {kInt4}},
+                                   {"pack-quantized", {kSymmetric}},
+                                   {"pack-quantized", {kFull}},
+                                   {"pack-quantized", {kMinMax, kByToken}},
+                                   {"pack-quantized", {kInt8}},
+                                   {"int-quantized", {kInt8, kByToken}},
+                                   {"gptq", {kInt4}},
+                                   {"gptq", {kFull}},
+                                   {"gptq", {kMinMax}},
+                                   {"gptq", {kInt8}},
+                                   {"awq", {kInt4}},
+                                   {"awq", {kMinMax}},
+                                   {"gguf", {kSymmetric, kSimulated}},
+                                   {"gguf", {kInt8, kSimulated}}};
+  for (const Case& one : cases) {
+    INFO(one.format << " " << one.sets.front());
+    Strings more;
+    for (const std::string& set : one.sets) more.insert(more.end(), {"--set", set});
+    const RoundTrip trip = ExportAndJudge(one.format, more);
+    CHECK(trip.back["hashes"]["first_window_logits"] == trip.cell["hashes"]["first_window_logits"]);
+    CHECK(trip.back["accuracy"]["window_nll"] == trip.cell["accuracy"]["window_nll"]);
+    if (std::string(one.format) == "gguf") continue;  // which repeats scales
+    CHECK(trip.back["hashes"]["packed_weights"] == trip.cell["hashes"]["packed_weights"]);
+  }
 }
 
 TEST_CASE("run_eval: what an export cannot be is said before anything is quantized", "[export]") {
@@ -94,6 +151,20 @@ TEST_CASE("run_eval: an export is never written over, and a run that goes on kee
       ExportTiny(lab, "gptq", {"--resume", "--set", "quantize.weights.bits=8"});
   CHECK(other.exit_code == 2);
   CHECK(Contains(other.err, "left as it is"));
+}
+
+TEST_CASE("run_eval: an export that the disk does not take is one message and nothing else") {
+  const RunEvalLab lab;
+  const ProcessResult result =
+      lab.Run({lab.config(), "--export", "out", "--export-format", "dequantized"},
+              {.file_size_limit = size_t{100} << 10});
+  INFO(result.err);
+  CHECK(result.exit_code == 2);
+  CHECK(Contains(result.err, "out/"));
+  CHECK(Contains(result.err, "choose another folder with --export"));
+  CHECK_FALSE(Contains(result.err, "--out"));
+  CHECK(fs::is_empty(lab / "out"));
+  CHECK(lab.RecordFiles().empty());
 }
 
 }  // namespace
