@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <tuple>
 #include <utility>
 
@@ -16,16 +15,15 @@
 
 // Checkpoints of compressed-tensors (vllm-project/compressed-tensors, formats pack_quantized and
 // naive_quantized), which llm-compressor writes and vLLM and transformers load. Of a matrix P:
-//   pack-quantized  P.weight_packed int32 (out, in * b / 32): codes along the inputs, from the
-//   least
-//                   significant bit; P.weight_shape int64 (2); asymmetric P.weight_zero_point int32
-//                   (out * b / 32 rounded up, groups): packed along the outputs; where columns have
-//                   an order P.weight_g_idx int32 (in): the group of each
+//   pack-quantized  P.weight_packed int32 (out, in * b / 32): codes along the inputs, the first in
+//                   the lowest bits; P.weight_shape int64 (2); asymmetric P.weight_zero_point int32
+//                   (out * b / 32 rounded up, groups): packed along the outputs
 //   int-quantized   P.weight int8 (out, in); asymmetric P.weight_zero_point int8 (out, groups)
 //   both            P.weight_scale (out, groups), (out, 1) or (1); static activations
 //                   P.input_scale FP32 (1)
 // The value is (q - zero) * scale; q and zero are signed, and stored packed plus 2^(b-1): what
-// PackedMatrix has. Scales are FP16, and FP32 where they are that times a power of two.
+// PackedMatrix has. Scales are FP16, and FP32 where they are that times a power of two. Of an order
+// of columns (actorder: group) new versions know nothing.
 
 namespace quantref {
 namespace {
@@ -64,9 +62,7 @@ std::string WhyNotPacked(const CellToExport& cell, const PlannedLinear& linear) 
                        scheme.bits);
   if (scheme.granularity == Granularity::kTensor && !scheme.symmetric)
     return "packs zero points of rows or groups";
-  if (scheme.granularity != Granularity::kGroup && cell.Reorders(linear))
-    return WhyOrdered(cell, linear);
-  return "";
+  return WhyOrdered(cell, linear);
 }
 
 std::string WhyNotBytes(const CellToExport& cell, const PlannedLinear& linear) {
@@ -81,6 +77,7 @@ class CompressedMatrix {
   CompressedMatrix(const Linear& linear, std::string name)
       : weight_(linear.weight), linear_(linear), name_(std::move(name)) {
     const auto packed = AsPacked(weight_);
+    RequireColumnsInPlace(*packed, name_);
     shape_ = {packed->scale_rows(), packed->scale_cols()};
     wide_scales_ = packed->exponent() != 0;
     bits_ = static_cast<size_t>(packed->scheme().bits);
@@ -88,7 +85,7 @@ class CompressedMatrix {
     tensor_ = packed->scheme().granularity == Granularity::kTensor;
   }
 
-  std::vector<TensorToWrite> Packed(bool group_index) {
+  std::vector<TensorToWrite> Packed() {
     const size_t rows = weight_.rows(), cols = weight_.cols();
     const int bits = static_cast<int>(bits_);
     Add("weight_packed", DType::kI32, {rows, WordsFor(cols, bits)}, &PutWords);
@@ -100,17 +97,10 @@ class CompressedMatrix {
     AddScales();
     if (!symmetric_)
       Add("weight_zero_point", DType::kI32, {WordsFor(rows, bits), shape_[1]}, &PutZeroWords);
-    if (group_index) {
-      Add("weight_g_idx", DType::kI32, {cols},
-          [](const PackedMatrix& packed, const ByteSink& sink) {
-            sink(AsBytes(GroupsOfColumns(packed)));
-          });
-    }
     return std::move(tensors_);
   }
 
   std::vector<TensorToWrite> Bytes() {
-    RequireColumnsInPlace(*AsPacked(weight_), name_);
     Add("weight", DType::kI8, {weight_.rows(), weight_.cols()}, &PutBytes);
     AddScales();
     if (!symmetric_) Add("weight_zero_point", DType::kI8, ScaleShapeInFile(), &PutZeroBytes);
@@ -211,7 +201,6 @@ class CompressedMatrix {
 struct MatrixGroup {
   WeightScheme scheme;
   std::optional<ActivationFormat> activations;  // without the static scale
-  bool ordered = false;                         // some of them
   std::vector<std::string> names;
 };
 
@@ -224,9 +213,7 @@ std::vector<MatrixGroup> GroupsOf(const FinishedCell& cell) {
     auto group = std::find_if(groups.begin(), groups.end(), [&](const MatrixGroup& other) {
       return other.scheme == scheme && other.activations == activations;
     });
-    if (group == groups.end())
-      group = groups.insert(groups.end(), {scheme, activations, false, {}});
-    group->ordered = group->ordered || !AsPacked(linear.weight)->order().empty();
+    if (group == groups.end()) group = groups.insert(groups.end(), {scheme, activations, {}});
     group->names.push_back(name);
   });
   return groups;
@@ -243,7 +230,7 @@ Json WeightsJson(const MatrixGroup& group) {
           {"symmetric", scheme.symmetric},
           {"strategy", strategy},
           {"group_size", grouped ? Json(scheme.group) : Json(nullptr)},
-          {"actorder", group.ordered ? Json("group") : Json(nullptr)},
+          {"actorder", nullptr},
           {"dynamic", false},
           {"observer", "minmax"}};
 }
@@ -270,13 +257,9 @@ Json QuantizationJson(const FinishedCell& cell, const std::vector<MatrixGroup>& 
 
 void WriteCompressed(const FinishedCell& cell, const std::filesystem::path& folder, bool packed) {
   const std::vector<MatrixGroup> groups = GroupsOf(cell);
-  std::set<std::string> ordered;
-  for (const MatrixGroup& group : groups) {
-    if (group.ordered) ordered.insert(group.names.begin(), group.names.end());
-  }
   const auto tensors = [&](const Linear& linear, const std::string& name) {
     CompressedMatrix matrix(linear, name);
-    return packed ? matrix.Packed(ordered.contains(name)) : matrix.Bytes();
+    return packed ? matrix.Packed() : matrix.Bytes();
   };
   const Json quantization = QuantizationJson(
       cell, groups, packed ? kPackQuantized.name.data() : kIntQuantized.name.data());

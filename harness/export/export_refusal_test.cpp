@@ -94,7 +94,8 @@ TEST_CASE("export: cells that are more than weights are refused by name") {
   }
   CellToExport ordered = planned;
   ordered.reorders = [](const PlannedLinear&) { return true; };
-  for (const char* name : {"awq", "gguf"}) CheckRefused(name, ordered, "no order of columns");
+  for (const char* name : {"awq", "gguf", "pack-quantized"})
+    CheckRefused(name, ordered, "no order of columns");
   CHECK_NOTHROW(CheckExportable(*FindExportFormat("gptq"), ordered));
   const CellToTest embedding(ExportableModel(), {.scheme = kInt4, .keep = {"lm_head"}});
   for (const char* name : {"gptq", "awq", "pack-quantized"})

@@ -42,8 +42,7 @@ std::vector<int32_t> GroupsOfColumns(const PackedMatrix& packed) {
 
 void RequireColumnsInPlace(const PackedMatrix& packed, const std::string& name) {
   if (packed.order().empty()) return;
-  throw Error("the format has no order of columns, and this matrix has one", name,
-              "pack-quantized and gptq have it");
+  throw Error("the format has no order of columns, and this matrix has one", name, "gptq has it");
 }
 
 size_t WordsFor(size_t codes, int bits) { return (codes * static_cast<size_t>(bits) + 31) / 32; }
