@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/export/export_testing.h"
+#include "harness/formats/open_foreign.h"
 #include "harness/io/gguf.h"
 #include "harness/io/gguf_names.h"
 #include "harness/model/model_testing.h"
@@ -146,9 +147,14 @@ PackedMatrix FromAwq(const Checkpoint& file, const std::string& name,
   return packed;
 }
 
-// Every quantized matrix comes back with its hash, every other tensor as it was.
+// Every quantized matrix comes back with its hash, by the slow reader and by the one that is there,
+// every other tensor as it was.
 void CheckReadBack(const CellToTest& cell, const char* format, SlowReader reader) {
-  const auto file = Checkpoint::Open(cell.Export(format));
+  const fs::path folder = cell.Export(format);
+  const auto file = Checkpoint::Open(folder);
+  const auto foreign = OpenForeign(folder, file);
+  REQUIRE(foreign != nullptr);
+  std::vector<CountedNote> notes;
   for (const Linear* linear : AllLinears(cell.weights())) {
     INFO(format << ": " << linear->name);
     const bool head = linear->name == "lm_head";
@@ -157,12 +163,17 @@ void CheckReadBack(const CellToTest& cell, const char* format, SlowReader reader
       const Weight back(file->Get(name + ".weight"));
       CHECK(testing::SameBits(back.Decode(), linear->weight.Decode()));
       CHECK(back.StorageBits() == linear->weight.StorageBits());
+      CHECK_FALSE(foreign->Find(name, back.rows(), back.cols()));
       continue;
     }
     PackedMatrix made(1, 1, WeightScheme{});
     const PackedMatrix& original = testing::InReferenceLayout(linear->weight, made);
     const PackedMatrix back = reader(*file, name, original);
     CHECK(back.Sha256() == testing::Ascending(original).Sha256());
+    const auto found = foreign->Find(name, original.rows(), original.cols());
+    REQUIRE(found);
+    CHECK(found->read(notes).CodesSha256() == back.Sha256());
+    CHECK(found->activations == linear->activations);
     CHECK(testing::SameBits(Weight(std::make_shared<const PackedMatrix>(back)).Decode(),
                             linear->weight.Decode()));
   }
@@ -192,6 +203,9 @@ std::vector<FormatCase> PackedCases() {
   gptq.push_back({.scheme = IntScheme(4, 32, true), .ordered = true, .kernels = true});
   gptq.push_back({.scheme = IntScheme(3, 32, false)});
   gptq.push_back({.scheme = IntScheme(3, 0, true), .kernels = true});
+  bytes.push_back({.scheme = IntScheme(8, 0, true), .activations = ActivationFormat{}});
+  bytes.push_back({.scheme = IntScheme(8, 0, true),
+                   .activations = ActivationFormat{.per_token = false, .static_scale = 0.25f}});
   for (const bool symmetric : {false, true}) {
     bytes.push_back({.scheme = IntScheme(8, 0, symmetric)});
     bytes.push_back({.scheme = IntScheme(8, 32, symmetric), .kernels = true});
