@@ -69,6 +69,10 @@ std::optional<ExportPlan> PlanExport(const RunConfig& config, const CellConfig& 
     made.config = made.method.ModelAfter(original);
     made.plan = PlanOfCell(cell, made.config);
     if (!cell.Changes(made.plan)) return std::nullopt;
+    if (cell.training == Training::kLora && cell.lora.merge == LoraMerge::kFp16) {
+      // What is left are numbers.
+      for (PlannedLinear& linear : made.plan) linear.scheme.reset();
+    }
     return made;
   } catch (const Interrupted&) {
     throw;
@@ -82,18 +86,19 @@ void CheckFormat(const ExportFormat& format, const RunConfig& config, const Cell
                  const fs::path& model, const ModelConfig& original) {
   const std::optional<ExportPlan> made = PlanExport(config, cell, original);
   if (!made) return;
-  const CellToExport planned{.model = model,
-                             .original = original,
-                             .config = made->config,
-                             .plan = made->plan,
-                             .activations = cell.activations,
-                             .rounds_cache = cell.kv_cache.has_value(),
-                             .folds = !made->method.transforms.empty(),
-                             .reorders = [&](const PlannedLinear& linear) {
-                               const Rounder& rounder = made->method.RounderFor(linear);
-                               return rounder.Reorders(*linear.scheme,
-                                                       made->method.KnobsOf(rounder));
-                             }};
+  const CellToExport planned{
+      .model = model,
+      .original = original,
+      .config = made->config,
+      .plan = made->plan,
+      .activations = cell.activations,
+      .rounds_cache = cell.kv_cache.has_value(),
+      .folds = !made->method.transforms.empty(),
+      .adapters = cell.training == Training::kLora && cell.lora.merge == LoraMerge::kNone,
+      .reorders = [&](const PlannedLinear& linear) {
+        const Rounder& rounder = made->method.RounderFor(linear);
+        return rounder.Reorders(*linear.scheme, made->method.KnobsOf(rounder));
+      }};
   try {
     CheckExportable(format, planned);
   } catch (const Error& error) {

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "harness/base/check.h"
 #include "harness/export/formats.h"
 #include "harness/export/limits.h"
 #include "harness/export/model_folder.h"
@@ -104,6 +105,7 @@ void WriteAwq(const FinishedCell& cell, const std::filesystem::path& folder) {
   ForQuantized(cell, [&](const Linear& linear, const std::string&) {
     scheme = SchemeOfWeight(linear.weight);
   });
+  QR_CHECK(scheme.has_value());  // CheckExportable
   const bool grouped = scheme->granularity == Granularity::kGroup;
   const Json config = {
       {"quant_method", "awq"}, {"version", "gemm"},

@@ -38,6 +38,8 @@ std::string WhyNone(const CellToExport& cell) {
   if (Checkpoint::FindGguf(cell.model))
     return "goes with the model's config.json and tokenizer files, and this one is a GGUF file";
   if (cell.rounds_cache) return "holds weights, and not how a cache of keys and values is rounded";
+  if (cell.adapters)
+    return "has no adapters beside matrices (lora.merge: fp16 or round adds them to these)";
   if (IsRotated(cell.config))
     return "has no rotations in the forward pass (quarot.online: false bakes them into weights)";
   if (!SameBiases(cell.original, cell.config))

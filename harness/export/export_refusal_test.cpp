@@ -75,6 +75,9 @@ TEST_CASE("export: cells that are more than weights are refused by name") {
     CellToExport cached = planned;
     cached.rounds_cache = true;
     CheckRefused(name, cached, "keys and values");
+    CellToExport adapted = planned;
+    adapted.adapters = true;
+    CheckRefused(name, adapted, "lora.merge");
     ModelConfig rotated = cell.config();
     rotated.layers[1].mlp_rotation.order = 32;
     CellToExport online{

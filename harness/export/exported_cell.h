@@ -22,6 +22,7 @@ struct CellToExport {
   std::optional<ActivationScheme> activations{};
   bool rounds_cache = false;  // of keys and values
   bool folds = false;         // scales, into norms or other matrices
+  bool adapters = false;      // are kept beside its matrices (Linear::adapter)
   // Whether the method may put the columns of a matrix into an order of its own
   // (PackedMatrix::order); nothing: it does not.
   std::function<bool(const PlannedLinear& linear)> reorders{};

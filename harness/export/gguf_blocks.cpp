@@ -152,6 +152,7 @@ class GgufModel {
   }
 
   void PutMatrix(const Linear& linear, size_t head_rows) {
+    QR_CHECK(linear.adapter == nullptr);  // CheckExportable
     const Weight& weight = linear.weight;
     const std::string name = InFile(linear.name, ".weight");
     const std::vector<size_t> shape = {weight.rows(), weight.cols()};

@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "harness/base/check.h"
 #include "harness/export/formats.h"
 #include "harness/export/limits.h"
 #include "harness/export/model_folder.h"
@@ -131,6 +132,7 @@ Json GptqConfig(const FinishedCell& cell) {
     ordered = ordered || !AsPacked(linear.weight)->order().empty();
     head = head || linear.name == kHeadName;
   });
+  QR_CHECK(!counts.empty());  // CheckExportable
   // The most frequent one is said once for all.
   const std::string general =
       std::ranges::max_element(counts, {}, [](const auto& entry) { return entry.second; })->first;

@@ -95,6 +95,7 @@ class TensorLister {
 
  private:
   void PutLinear(const Linear& linear, bool bias) {
+    QR_CHECK(linear.adapter == nullptr);  // CheckExportable
     const std::string name = names_.Of(linear.name);
     if (linear.weight.quantized()) {
       for (TensorToWrite& tensor : quantized_(linear, name)) tensors_.push_back(std::move(tensor));
