@@ -200,6 +200,7 @@ SearchWork Awq::Searches(const BlockPlan& block, const Knobs& knobs) const {
     const size_t width = ShapeOfScales(shape.rows, shape.cols, *scheme).cols_each;
     work.rounded += steps * weights;
     work.products += steps * 2 * weights * static_cast<double>(width);
+    work.visited += steps * 2 * weights;  // the change, and its product with the products
   }
   return work;
 }

@@ -184,12 +184,11 @@ double CellTime::Statistics(size_t layer, Others of) const {
   return OverSamples(visited * kStep) + AsDouble(load_->samples) * gram;
 }
 
-// So many tokens' way through the module of a tap, its readers decoded.
-double CellTime::Module(size_t layer, const BlockPlan& block, Tap tap, size_t tokens) const {
-  const BlockLayout& layout = block.layout;
-  double token = kStep * AsDouble(layout.Channels(tap) + config_.hidden);
-  for (const LinearIndex i : layout.Module(tap))
-    token += Weights(block[i]) * rates_.Product({}, block[i].shape);
+// So many tokens' way through the module of a tap: their inputs scaled, their outputs compared.
+double CellTime::Module(size_t layer, Tap tap, size_t tokens) const {
+  const size_t channels = LayoutOf(config_, layer).Channels(tap);
+  const double token =
+      rates_.ModuleToken(tap, tokens) + kStep * AsDouble(channels + config_.hidden);
   return AsDouble(tokens) * token + (tap == Tap::kAttentionInput ? Attention(layer, tokens) : 0);
 }
 
@@ -208,12 +207,12 @@ double CellTime::Searches(size_t layer, Others with) const {
   for (const Transform* transform : method.transforms) {
     const SearchWork work = transform->Searches(block, method.KnobsOf(*transform));
     double serial = work.rounded * rates_.Trial(FormatOf(*scheme, true), scheme->shape) +
-                    work.products * rates_.GramOperation();
+                    work.products * rates_.GramOperation() + work.visited * kStep;
     const double kept = AsDouble(std::min(load_->samples, kKeptSamples));
     const size_t rows = KeptRows(load_->samples, load_->length, work.tokens);
     for (const Tap tap : kAllTaps) {
       const double forwards = work.forwards[static_cast<size_t>(tap)];
-      if (forwards > 0) serial += forwards * kept * Module(layer, block, tap, rows);
+      if (forwards > 0) serial += forwards * kept * Module(layer, tap, rows);
     }
     seconds += serial * Turns(work.candidates, threads_) / AsDouble(work.candidates);
   }

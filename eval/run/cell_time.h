@@ -39,7 +39,7 @@ class CellTime {
   double PartialPass(size_t layer, Tap last) const;
   double Statistics(size_t layer, Others of) const;
   double Searches(size_t layer, Others with) const;
-  double Module(size_t layer, const BlockPlan& block, Tap tap, size_t tokens) const;
+  double Module(size_t layer, Tap tap, size_t tokens) const;
   double Rounding() const;
   double Report(const PlannedLinear& linear) const;
   double OverSamples(double of_sample) const;

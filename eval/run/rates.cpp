@@ -11,6 +11,7 @@
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
 #include "harness/method/round_linear.h"
+#include "harness/method/scale_search.h"
 #include "harness/model/block.h"
 #include "harness/quant/grid.h"
 
@@ -108,6 +109,29 @@ double Rates::BlockToken() {
   const double attention = static_cast<double>(config_.heads) * tokens * tokens * Pair();
   block_token_ = std::max(seconds - attention, 0.5 * seconds) / tokens;
   return *block_token_;
+}
+
+double Rates::ModuleToken(Tap tap, size_t tokens) {
+  tokens = std::min(tokens, tokens_);
+  const auto known = modules_.find({tap, tokens});
+  if (known != modules_.end()) return known->second;
+  const RopeTable rope(config_, tokens);
+  const BlockShape shape{config_, 0, rope};
+  const BlockLayout layout = shape.layout();
+  BlockWeights weights = weights_.blocks[0];
+  for (const LinearIndex reader : layout.Readers(tap))
+    weights.linears[reader].weight = Weight(weights.linears[reader].weight.Decode());
+  const double seconds = OnAll(threads_, [&] {
+    return [&, x = RandomMatrix(tokens, layout.Channels(tap)),
+            y = Matrix<float>(tokens, config_.hidden), work = std::make_shared<Workspace>()] {
+      ModuleForward(shape, weights, tap, x.view(), {y.data(), y.rows(), y.cols()}, *work);
+    };
+  });
+  const double of_tokens = static_cast<double>(tokens);
+  const double attention = tap == Tap::kAttentionInput
+                               ? static_cast<double>(config_.heads) * of_tokens * of_tokens * Pair()
+                               : 0;
+  return modules_[{tap, tokens}] = std::max(seconds - attention, 0.5 * seconds) / of_tokens;
 }
 
 double Rates::Head() {

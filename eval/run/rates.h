@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "harness/method/method.h"
@@ -27,6 +29,9 @@ class Rates {
 
   // One block's work for one token, attention to keys apart, with the reference's weights.
   double BlockToken();
+  // Of that the module that ScaleSearch takes for the tap, attention to keys apart, its readers in
+  // FP32 and so many tokens going through it at once.
+  double ModuleToken(Tap tap, size_t tokens);
   // One query of one head against one key.
   double Pair();
   // Of one position: its logits by the reference's head; the true token's likelihood by them; a
@@ -64,6 +69,7 @@ class Rates {
   const ModelWeights& weights_;
   size_t window_, tokens_, threads_;  // tokens_: of a piece
   std::optional<double> block_token_, pair_, head_, score_, compare_, gram_;
+  std::map<std::pair<Tap, size_t>, double> modules_;
   std::vector<FormatRates> formats_;
   std::vector<Rounding> roundings_;
 };

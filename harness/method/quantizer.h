@@ -90,6 +90,7 @@ class ModelTransform : public Plugin {
 struct SearchWork {
   double rounded = 0;   // weights rounded to nearest
   double products = 0;  // FP32 operations in matrix products, forward passes apart
+  double visited = 0;   // numbers that plain loops beside these go over
   // Passes of so many tokens' inputs through the module that ScaleSearch takes for the tap.
   std::array<double, kTaps> forwards{};
   size_t tokens = 0;

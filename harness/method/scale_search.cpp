@@ -48,17 +48,17 @@ ScaleSearch::ScaleSearch(const CalibratedBlock& block, const ScalingGroup& group
   ParallelFor(inputs_.size(), threads, [&](size_t i, size_t) {
     Workspace work;
     outputs_[i] = Matrix<float>(inputs_[i].rows(), block.shape.config.hidden);
-    Run(block.weights, inputs_[i], outputs_[i].view(), work);
+    ModuleForward(block.shape, block.weights, group.tap, inputs_[i], outputs_[i].view(), work);
   });
 }
 
-void ScaleSearch::Run(const BlockWeights& weights, MatrixView<const float> x, MatrixView<float> y,
-                      Workspace& work) const {
-  switch (group_.tap) {
+void ModuleForward(const BlockShape& shape, const BlockWeights& weights, Tap tap,
+                   MatrixView<const float> x, MatrixView<float> y, Workspace& work) {
+  switch (tap) {
     case Tap::kAttentionInput:
-      return AttentionForward(block_.shape, weights, x, y, work);
+      return AttentionForward(shape, weights, x, y, work);
     case Tap::kMlpInput:
-      return MlpForward(block_.shape, weights, x, y, work);
+      return MlpForward(shape, weights, x, y, work);
     case Tap::kAttentionOutput:
       return ApplyLinear(weights.linears[kO], x, y, work.linear);
     case Tap::kMlpHidden:
@@ -101,7 +101,8 @@ double ScaleSearch::Error(std::span<const float> scales) const {
     for (size_t t = 0; t < kept.rows(); ++t) {
       for (size_t j = 0; j < kept.cols(); ++j) x(t, j) = kept(t, j) / scales[j];
     }
-    Run(trial, x.view(), Shaped(y, outputs_[i].rows(), outputs_[i].cols()), work);
+    ModuleForward(block_.shape, trial, group_.tap, x.view(),
+                  Shaped(y, outputs_[i].rows(), outputs_[i].cols()), work);
     sum += SquaredDifference(y.view(), outputs_[i].view());
     count += static_cast<double>(y.rows() * y.cols());
   }
@@ -127,6 +128,7 @@ void AddScaleSearch(const BlockPlan& block, const ScalingGroup& group, size_t ca
   }
   if (weights == 0) return;
   work.rounded += static_cast<double>(candidates) * weights;
+  work.visited += static_cast<double>(candidates) * 2 * weights;  // decoded, and scaled
   work.forwards[static_cast<size_t>(group.tap)] += static_cast<double>(candidates + 1);
   work.candidates = std::max(work.candidates, candidates);
   work.tokens = std::max(work.tokens, tokens);

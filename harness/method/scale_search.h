@@ -34,14 +34,16 @@ class ScaleSearch {
 
  private:
   BlockWeights Trial(std::span<const float> scales) const;
-  void Run(const BlockWeights& weights, MatrixView<const float> x, MatrixView<float> y,
-           Workspace& work) const;
 
   const CalibratedBlock& block_;
   const ScalingGroup group_;
   std::vector<MatrixView<const float>> inputs_;
   std::vector<Matrix<float>> outputs_;  // of the block as it is, by kept sample
 };
+
+// y (T, hidden) = what the module of a tap gives for the tap's inputs x (T, channels).
+void ModuleForward(const BlockShape& shape, const BlockWeights& weights, Tap tap,
+                   MatrixView<const float> x, MatrixView<float> y, Workspace& work);
 
 // Adds what Best of so many candidates on so many tokens does in a block that is planned so.
 void AddScaleSearch(const BlockPlan& block, const ScalingGroup& group, size_t candidates,

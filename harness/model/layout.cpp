@@ -102,15 +102,6 @@ std::vector<LinearIndex> BlockLayout::Readers(Tap tap) const {
 
 size_t BlockLayout::Channels(Tap tap) const { return row(Readers(tap).at(0)).cols; }
 
-std::vector<LinearIndex> BlockLayout::Module(Tap tap) const {
-  const Tap last = tap <= Tap::kAttentionOutput ? Tap::kAttentionOutput : Tap::kMlpHidden;
-  std::vector<LinearIndex> module;
-  for (const LinearRow& row : linears) {
-    if (tap <= row.tap && row.tap <= last) module.push_back(row.index);
-  }
-  return module;
-}
-
 std::vector<ScalingGroup> BlockLayout::ScalingGroups() const {
   std::vector<ScalingGroup> groups;
   for (const Tap tap : kAllTaps) {

@@ -72,9 +72,6 @@ struct BlockLayout {
 
   std::vector<LinearIndex> Readers(Tap tap) const;
   size_t Channels(Tap tap) const;  // the inputs of its readers
-  // The linears of the module around the tap's readers from the tap on: all of the attention's or
-  // of the MLP's for its input, the last one alone for what that reads.
-  std::vector<LinearIndex> Module(Tap tap) const;
   std::vector<ScalingGroup> ScalingGroups() const;  // in the order of taps
   size_t Weights() const;                           // of all linears together
 };

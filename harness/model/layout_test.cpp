@@ -63,14 +63,6 @@ TEST_CASE("layout: every linear reads one tap, as wide as the linear's inputs", 
   CHECK(layout.Channels(Tap::kMlpHidden) == 20);
 }
 
-TEST_CASE("layout: the module around a tap's readers", "[layout]") {
-  const BlockLayout layout = LayoutOf(Config(), 0);
-  CHECK(layout.Module(Tap::kAttentionInput) == Indices{kQ, kK, kV, kO});
-  CHECK(layout.Module(Tap::kAttentionOutput) == Indices{kO});
-  CHECK(layout.Module(Tap::kMlpInput) == Indices{kGate, kUp, kDown});
-  CHECK(layout.Module(Tap::kMlpHidden) == Indices{kDown});
-}
-
 TEST_CASE("layout: v is a producer only where heads do not share it", "[layout]") {
   for (const bool shared : {false, true}) {
     const auto groups = LayoutOf(Config(shared ? 2 : 4), 0).ScalingGroups();
