@@ -283,7 +283,11 @@ void CheckBits(const ShortGroups& model, const QuantizedModel& quantized) {
   }
 }
 
+// With few candidates where they search: what is looked at here is not how well.
 std::vector<Method> AllMethods() {
+  Knobs few(FindTransform("awq")->knobs());
+  few.Set("grid", 3);
+  few.Set("clip_grid", 4);
   std::vector<Method> methods;
   const std::vector<std::vector<const char*>> transforms = {
       {}, {"awq"}, {"smoothquant"}, {"smoothquant", "awq"}};
@@ -293,6 +297,7 @@ std::vector<Method> AllMethods() {
       Method method;
       for (const char* name : names) method.transforms.push_back(FindTransform(name));
       method.rounder = rounder;
+      method.knobs.insert_or_assign("awq", few);
       methods.push_back(method);
     }
   }

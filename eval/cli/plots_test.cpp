@@ -34,8 +34,8 @@ using Strings = std::vector<std::string>;
 constexpr const char* kPython = "/usr/bin/python3";
 
 bool HasMatplotlib() {
-  const bool has = fs::exists(kPython) &&
-                   testing::RunProcess({kPython, "-c", "import matplotlib"}).exit_code == 0;
+  static const bool has = fs::exists(kPython) &&
+                          testing::RunProcess({kPython, "-c", "import matplotlib"}).exit_code == 0;
   if (!has) WARN("skipped: no python3-matplotlib on this machine");
   return has;
 }

@@ -10,8 +10,6 @@
 namespace quantref {
 namespace {
 
-using Indices = std::vector<LinearIndex>;
-
 ModelConfig Config(size_t kv_heads = 2) {
   ModelConfig config;
   config.hidden = 10;

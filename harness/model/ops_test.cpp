@@ -48,8 +48,9 @@ double WorstLinearError(MatrixView<const float> x, const Matrix<float>& weights,
   for (size_t t = 0; t < x.rows(); ++t) {
     for (size_t o = 0; o < weights.rows(); ++o) {
       double sum = bias.empty() ? 0 : static_cast<double>(bias[o]), magnitude = std::fabs(sum);
-      for (size_t i = 0; i < x.cols(); ++i) {
-        const double product = At(x, t, i) * At(weights.view(), o, i);
+      const float *row = x.row(t), *weight = weights.row(o);
+      for (size_t i = 0; i < weights.cols(); ++i) {
+        const double product = static_cast<double>(row[i]) * static_cast<double>(weight[i]);
         sum += product;
         magnitude += std::fabs(product);
       }

@@ -77,18 +77,18 @@ struct CachedAttention {
     double sum = 0;
     for (size_t s = begin; s <= t; ++s) {
       const Matrix<float>& key = s < keys ? rounded_k : k;
-      double score = 0;
-      for (size_t i = 0; i < dim; ++i)
-        score += At(q.view(), t, h * dim + i) * At(key.view(), s, column + i);
+      double score = testing::DotInDouble(q.row(t) + h * dim, key.row(s) + column, dim);
       score *= shape.scale > 0 ? shape.scale : 1 / std::sqrt(static_cast<double>(dim));
       if (shape.softcap > 0) score = shape.softcap * std::tanh(score / shape.softcap);
       weights.push_back(std::exp(score));
       sum += weights.back();
     }
+    double* const mixed = result.data();
     for (size_t s = begin; s <= t; ++s) {
       const Matrix<float>& value = s < values ? rounded_v : v;
-      for (size_t i = 0; i < dim; ++i)
-        result[i] += weights[s - begin] / sum * At(value.view(), s, column + i);
+      const float* const numbers = value.row(s) + column;
+      const double weight = weights[s - begin] / sum;
+      for (size_t i = 0; i < dim; ++i) mixed[i] += weight * static_cast<double>(numbers[i]);
     }
     return result;
   }
