@@ -113,8 +113,9 @@ void RefuseUnless(const JsonFields& json, const char* key, bool expected) {
 
 void RefuseUnsupported(const JsonFields& json, const Family& family, const Keys& keys) {
   if (json.Has("quantization_config")) {
-    Unsupported(json, "a checkpoint that is already quantized (quantization_config)",
-                "take the model that it was made from; of quantized files GGUF is read");
+    Unsupported(
+        json, "a checkpoint that is already quantized (quantization_config)",
+        "take the model that it was made from; as a candidate (--candidate LABEL=PATH) it is read");
   }
   if (json.Has("architectures")) {
     const Json& names = json["architectures"];
