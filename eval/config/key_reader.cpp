@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <limits>
 
 namespace quantref {
 namespace {
@@ -10,13 +12,19 @@ namespace {
 size_t Least(const ConfigKey& key) { return CountLimit(key.least); }
 size_t Most(const ConfigKey& key) { return CountLimit(key.most); }
 
+std::string UnitOf(const ConfigKey& key) { return key.unit.empty() ? "" : " of " + key.unit; }
+
 std::string ExpectedNumber(const ConfigKey& key) {
-  const std::string unit = key.unit.empty() ? "" : " of " + key.unit;
+  const std::string unit = UnitOf(key);
   const bool bounded = key.most < std::numeric_limits<double>::infinity();
   if (key.above_least && key.least == 0 && !bounded) return "a positive number" + unit;
   const std::string most = bounded ? fmt::format(", at most {}", key.most) : "";
   if (key.above_least) return fmt::format("a number{} above {}{}", unit, key.least, most);
   return fmt::format("a number{} from {} to {}", unit, key.least, key.most);
+}
+
+std::string OrWord(const ConfigKey& key, const std::string& number) {
+  return key.words.empty() ? number : fmt::format("'{}' or {}", key.words[0], number);
 }
 
 }  // namespace
@@ -25,12 +33,19 @@ void KeyReader::Text(ConfigKey key, std::string& value) { yaml().Set(key.name, v
 
 void KeyReader::Flag(ConfigKey key, bool& value) { yaml().Set(key.name, value); }
 
+bool KeyReader::IsWord(const ConfigKey& key, const std::string& expected) {
+  if (key.words.empty() || !yaml().Has(key.name)) return false;
+  const std::string text = yaml().Scalar(key.name, expected);
+  if (text == key.words[0]) return true;
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const bool whole = std::from_chars(text.data(), end, number).ptr == end;
+  if (!whole || number < std::min(0.0, key.least)) yaml().Fail(key.name, expected);
+  return false;
+}
+
 void KeyReader::Count(ConfigKey key, size_t& value) {
-  if (key.words.empty() || !yaml().Has(key.name))
-    return yaml().Set(key.name, value, Least(key), Most(key));
-  const std::string unit = key.unit.empty() ? "" : " of " + key.unit;
-  const std::string expected = fmt::format("'{}' or a number{}", key.words[0], unit);
-  if (yaml().Scalar(key.name, expected) == key.words[0]) {
+  if (IsWord(key, OrWord(key, "a number" + UnitOf(key)))) {
     value = 0;
   } else {
     yaml().Set(key.name, value, Least(key), Most(key));
@@ -38,9 +53,14 @@ void KeyReader::Count(ConfigKey key, size_t& value) {
 }
 
 void KeyReader::Number(ConfigKey key, double& value) {
+  const std::string expected = OrWord(key, ExpectedNumber(key));
+  if (IsWord(key, expected)) {
+    value = 0;
+    return;
+  }
   yaml().Set(key.name, value);
   const bool fits = (key.above_least ? value > key.least : value >= key.least) && value <= key.most;
-  if (!fits) yaml().Fail(key.name, ExpectedNumber(key), key.about);
+  if (!fits) yaml().Fail(key.name, expected, key.about);
 }
 
 void KeyReader::Counts(ConfigKey key, std::vector<size_t>& values) {

@@ -23,10 +23,13 @@ class KeyReader : public KeyVisitor {
                const std::function<void(nlohmann::ordered_json&)>& write) override;
 
  protected:
+  bool Goes(const ConfigKey& key, bool) override { return yaml().Has(key.name); }
   bool EnterMap(ConfigKey key, bool present) override;
   void LeaveMap() override;
 
  private:
+  // Whether the first of the key's words stands in the place of a number.
+  bool IsWord(const ConfigKey& key, const std::string& expected);
   YamlReader& yaml() { return maps_.empty() ? *yaml_ : maps_.back(); }
 
   YamlReader* yaml_;

@@ -28,7 +28,7 @@ class KeyVisitor {
   // A text that may be a path; what is written out is its public name (public_name.h).
   virtual void Path(ConfigKey key, std::string& value) { Text(std::move(key), value); }
   virtual void Flag(ConfigKey key, bool& value) = 0;
-  // With words, 0 is the first of them.
+  // With words, 0 is the first of them; likewise of numbers.
   virtual void Count(ConfigKey key, size_t& value) = 0;
   virtual void Number(ConfigKey key, double& value) = 0;
   // A list of different numbers, at least one; or a number.
@@ -38,6 +38,10 @@ class KeyVisitor {
   template <typename T>
   void Choice(ConfigKey key, T& value,
               std::initializer_list<std::pair<std::string_view, T>> choices);
+  // One of these calls, of a value that may be absent: Maybe(&KeyVisitor::Flag, key, value).
+  template <typename T>
+  void Maybe(void (KeyVisitor::*visit)(ConfigKey key, T& value), ConfigKey key,
+             std::optional<T>& value);
   // A map, or the word `none`.
   template <typename T>
   void MapOrNone(ConfigKey key, std::optional<T>& value, void (*visit)(KeyVisitor&, T&));
@@ -46,6 +50,8 @@ class KeyVisitor {
                        const std::function<void(nlohmann::ordered_json&)>& write) = 0;
 
  protected:
+  // Whether to visit a key whose value may be absent.
+  virtual bool Goes(const ConfigKey& key, bool present) = 0;
   // Whether there is a map at the key, to which the next calls belong until LeaveMap.
   virtual bool EnterMap(ConfigKey key, bool present) = 0;
   virtual void LeaveMap() = 0;
@@ -65,6 +71,15 @@ void KeyVisitor::Choice(ConfigKey key, T& value,
 }
 
 template <typename T>
+void KeyVisitor::Maybe(void (KeyVisitor::*visit)(ConfigKey key, T& value), ConfigKey key,
+                       std::optional<T>& value) {
+  if (!Goes(key, value.has_value())) return;
+  T inner = value.value_or(T{});
+  (this->*visit)(std::move(key), inner);
+  value = std::move(inner);
+}
+
+template <typename T>
 void KeyVisitor::MapOrNone(ConfigKey key, std::optional<T>& value, void (*visit)(KeyVisitor&, T&)) {
   key.words = {"none"};
   T inner = value.value_or(T{});
@@ -73,7 +88,7 @@ void KeyVisitor::MapOrNone(ConfigKey key, std::optional<T>& value, void (*visit)
     visit(*this, inner);
     LeaveMap();
   }
-  value = entered ? std::optional<T>(inner) : std::nullopt;
+  value = entered ? std::optional<T>(std::move(inner)) : std::nullopt;
 }
 
 }  // namespace quantref

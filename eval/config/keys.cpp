@@ -4,16 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <utility>
 
-#include "eval/config/read_activations.h"
-#include "eval/config/read_quantize.h"
+#include "eval/config/quantize_keys.h"
 #include "eval/config/sections.h"
 #include "eval/config/sweep.h"
-#include "harness/quant/format.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -42,32 +40,6 @@ ConfigKey Choice(std::string name, std::string otherwise, std::vector<std::strin
           .words = std::move(words)};
 }
 
-ConfigKey Flag(std::string name, std::string otherwise, std::string about) {
-  return {.name = std::move(name),
-          .kind = Kind::kFlag,
-          .otherwise = std::move(otherwise),
-          .about = std::move(about)};
-}
-
-ConfigKey Count(std::string name, std::string otherwise, double least, double most,
-                std::string about, std::string unit = {}) {
-  return {.name = std::move(name),
-          .kind = Kind::kCount,
-          .otherwise = std::move(otherwise),
-          .about = std::move(about),
-          .least = least,
-          .most = most,
-          .unit = std::move(unit)};
-}
-
-ConfigKey Number(std::string name, std::string otherwise, double least, double most,
-                 std::string about, std::string unit = {}) {
-  ConfigKey key =
-      Count(std::move(name), std::move(otherwise), least, most, std::move(about), std::move(unit));
-  key.kind = Kind::kNumber;
-  return key;
-}
-
 ConfigKey Maps(std::string name, std::string about) {
   return {.name = std::move(name),
           .kind = Kind::kMaps,
@@ -76,121 +48,14 @@ ConfigKey Maps(std::string name, std::string about) {
           .list = true};
 }
 
-ConfigKey AboveLeast(ConfigKey key) {
-  key.above_least = true;
-  return key;
-}
-
 ConfigKey Required(ConfigKey key) {
   key.required = true;
-  return key;
-}
-
-ConfigKey OrWords(ConfigKey key, std::vector<std::string> words) {
-  key.words = std::move(words);
   return key;
 }
 
 ConfigKey OrList(ConfigKey key) {
   key.list = true;
   return key;
-}
-
-std::vector<std::string> NamesOf(std::span<const NumberFormat* const> formats) {
-  std::vector<std::string> names;
-  for (const NumberFormat* format : formats) names.emplace_back(format->name);
-  return names;
-}
-
-// What a matrix is rounded to, in the section and for what an override matches.
-Keys SchemeKeys(const std::string& place, bool defaults) {
-  const auto otherwise = [&](const char* value) { return defaults ? value : ""; };
-  return {
-      Choice(place + "format", otherwise("int"), NamesOf(NumberFormats()), "what codes stand for"),
-      Count(place + "bits", otherwise("4"), kMinBits, kMaxBits, "of a code", "bits"),
-      OrWords(Count(place + "group", otherwise("128"), 0, kMostGroup,
-                    "inputs that share a scale; row or 0: one scale an output row", "inputs"),
-              {"row"}),
-      Choice(place + "granularity", otherwise("group"), GranularityNames(),
-             "what one scale holds for"),
-      Flag(place + "double_quant", otherwise("false"),
-           "FP32 scales (nf4, fp4, fp8) become 8-bit codes themselves"),
-      Flag(place + "symmetric", otherwise("false"), "no zero point"),
-      Flag(place + "full_range", otherwise("false"), "symmetric: use the code -2^(bits-1) too"),
-      Flag(place + "zero_in_range", otherwise("true"), "asymmetric: the range always contains 0"),
-  };
-}
-
-Keys KvCacheKeys();
-Keys LoraKeys();
-
-Keys QuantizeKeys() {
-  Keys keys = {
-      OrList(Text(
-          "quantize.methods", "[]",
-          "the cells besides the reference: a rounder, transforms and a rounder, these and qat or "
-          "lora, full, or a map")),
-      Required(Text("quantize.methods[].method", "",
-                    "transforms and a rounder, smoothquant+gptq; and qat or lora")),
-      Required(Text("quantize.methods[].label", "", "the cell's name")),
-  };
-  keys.push_back(Choice("quantize.weights", "", {"none"},
-                        "a map; none: no matrix is quantized, as for kv_cache alone"));
-  const Keys weights = SchemeKeys("quantize.weights.", true);
-  std::copy(weights.begin(), weights.end(), std::back_inserter(keys));
-  const Keys rest = {
-      Choice("quantize.activations", "none", {"none"},
-             "a map: inputs of quantized matrices are rounded, symmetrically"),
-      Choice("quantize.activations.format", "int", NamesOf(ActivationFormats()),
-             "what codes stand for"),
-      Count("quantize.activations.bits", "8", kMinBits, kMaxBits, "of a code", "bits"),
-      Choice("quantize.activations.granularity", "token", {"token", "tensor", "group"},
-             "one scale a token, one for the window, or one for each group of a token's inputs"),
-      Count("quantize.activations.group", "128", kLeastActivationGroup, kMostGroup,
-            "inputs of a token that share a scale; implies granularity: group", "inputs"),
-      Flag("quantize.activations.dynamic", "true",
-           "false: the scale is that of the calibration text"),
-      AboveLeast(OrWords(
-          Number("quantize.activations.outlier_threshold", "none", 0, 1e6,
-                 "LLM.int8(): channels with an |x| as large are multiplied in floating point"),
-          {"none"})),
-      Choice("quantize.activations.outlier_weights", "fp16", {"fp16", "int8"},
-             "theirs: the original ones, kept in FP16, or those that the codes stand for"),
-      OrList(Text("quantize.keep", "[embed_tokens, lm_head]",
-                  "globs of matrices that stay as they are")),
-      Maps("quantize.overrides", "other values for what a glob matches; the last match wins"),
-      Required(
-          Text("quantize.overrides[].match", "", "a glob of matrices, layers.*.mlp.down_proj")),
-      Flag("quantize.overrides[].keep", "false", "the matrices stay as they are"),
-      Text("quantize.overrides[].method", "", "a rounder for them"),
-  };
-  std::copy(rest.begin(), rest.end(), std::back_inserter(keys));
-  for (const Keys& more : {SchemeKeys("quantize.overrides[].", false), KvCacheKeys(), LoraKeys()})
-    std::copy(more.begin(), more.end(), std::back_inserter(keys));
-  return keys;
-}
-
-ConfigKey KnobKey(const Plugin& plugin, const Knob& knob) {
-  std::string name = fmt::format("quantize.{}.{}", plugin.name(), knob.name);
-  std::string about(knob.about);
-  switch (knob.kind) {
-    case Knob::Kind::kFlag:
-      return Flag(std::move(name), knob.otherwise != 0 ? "true" : "false", std::move(about));
-    case Knob::Kind::kCount:
-      return Count(std::move(name), fmt::format("{}", knob.otherwise), knob.least, knob.most,
-                   std::move(about));
-    case Knob::Kind::kReal:
-      break;
-  }
-  return Number(std::move(name), fmt::format("{}", knob.otherwise), knob.least, knob.most,
-                std::move(about));
-}
-
-Keys PluginKeys() {
-  Keys keys;
-  for (const Plugin* plugin : AllPlugins())
-    for (const Knob& knob : plugin->knobs()) keys.push_back(KnobKey(*plugin, knob));
-  return keys;
 }
 
 // A number as people write it: 1e-9.
@@ -215,7 +80,9 @@ class KeyLister : public KeyVisitor {
     Add(std::move(key), Kind::kCount, otherwise);
   }
   void Number(ConfigKey key, double& value) override {
-    Add(std::move(key), Kind::kNumber, Plain(value));
+    const bool is_word = !key.words.empty() && value == 0;
+    const std::string otherwise = is_word ? key.words[0] : Plain(value);
+    Add(std::move(key), Kind::kNumber, otherwise);
   }
   void Counts(ConfigKey key, std::vector<size_t>& values) override {
     key.list = true;
@@ -234,6 +101,10 @@ class KeyLister : public KeyVisitor {
   }
 
  protected:
+  bool Goes(const ConfigKey&, bool present) override {
+    has_default_ = present;
+    return true;
+  }
   bool EnterMap(ConfigKey key, bool) override {
     prefixes_.push_back(prefix_);
     const std::string below = prefix_ + key.name + ".";
@@ -250,12 +121,13 @@ class KeyLister : public KeyVisitor {
   void Add(ConfigKey key, Kind kind, const std::string& otherwise) {
     key.name = prefix_ + key.name;
     key.kind = kind;
-    if (!key.required) key.otherwise = otherwise;
+    if (!key.required && std::exchange(has_default_, true)) key.otherwise = otherwise;
     keys_.push_back(std::move(key));
   }
 
   Keys& keys_;
   std::string prefix_;                 // "accuracy."
+  bool has_default_ = true;            // the next row
   std::vector<std::string> prefixes_;  // of the maps around this one
 };
 
@@ -278,19 +150,43 @@ Keys ModelKeys() {
   return keys;
 }
 
-Keys KvCacheKeys() {
-  Keys keys;
-  KeyLister lister(keys, "quantize.");
-  std::optional<KvScheme> scheme = KvScheme{};
-  VisitKvCache(lister, scheme);
+Keys OverrideKeysOf() {
+  Keys keys = {
+      Maps("quantize.overrides", "other values for what a glob matches; the last match wins")};
+  KeyLister lister(keys, "quantize.overrides[].");
+  OverrideKeys entry{.keep = false};
+  VisitOverride(lister, entry);
   return keys;
 }
 
-Keys LoraKeys() {
-  Keys keys;
-  KeyLister lister(keys, "quantize.lora.");
+// The rows of maps that a cell has none of have defaults, too.
+Keys QuantizeKeys() {
+  Keys keys = {OrList(Text("quantize.methods", "[]",
+                           "the cells besides the reference: a rounder, transforms and a rounder, "
+                           "these and qat or lora, full, or a map"))};
+  KeyLister entry(keys, "quantize.methods[]."), lister(keys, "quantize.");
+  std::string method, label;
+  VisitMethod(entry, method, label);
+  const size_t of_weights = keys.size();
+  std::optional<SchemeKeys> weights = DefaultWeightKeys();
+  VisitWeights(lister, weights);
+  keys[of_weights].otherwise.clear();  // a map
+  std::optional<ActivationKeys> activations = DefaultActivationKeys();
+  VisitActivations(lister, activations);
+  std::optional<KvScheme> cache;
+  VisitKvCache(lister, cache);
+  KeyLister of_lora(keys, "quantize.lora.");
   LoraSpec lora;
-  VisitLora(lister, lora);
+  VisitLora(of_lora, lora);
+  std::vector<std::string> keep = QuantizeSpec{}.keep;
+  VisitKeep(lister, keep);
+  const Keys overrides = OverrideKeysOf();
+  keys.insert(keys.end(), overrides.begin(), overrides.end());
+  for (const Plugin* plugin : AllPlugins()) {
+    KeyLister of_plugin(keys, fmt::format("quantize.{}.", plugin->name()));
+    Knobs knobs(plugin->knobs());
+    VisitKnobs(of_plugin, knobs);
+  }
   return keys;
 }
 
@@ -358,8 +254,8 @@ size_t CountLimit(double bound) {
 const std::vector<ConfigKey>& ConfigKeys() {
   static const Keys all = [] {
     Keys keys;
-    for (const auto& section : {ModelKeys(), QuantizeKeys(), PluginKeys(), CalibrationKeys(),
-                                FinetuneKeys(), AccuracyKeys(), ThroughputKeys(), OtherKeys()})
+    for (const auto& section : {ModelKeys(), QuantizeKeys(), CalibrationKeys(), FinetuneKeys(),
+                                AccuracyKeys(), ThroughputKeys(), OtherKeys()})
       keys.insert(keys.end(), section.begin(), section.end());
     for (ConfigKey& key : keys) key.swept = IsSwept(key.name);
     return keys;

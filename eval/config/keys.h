@@ -9,9 +9,9 @@
 namespace quantref {
 
 // Every key that a config may have, as data: what `run_eval --list keys` shows, what the JSON
-// schema for editors is made of, and what unknown keys are told by. Most are rows of sections.h, by
-// which they are read and written out, too; those of `quantize` have a reader of their own, which
-// tests hold against the rows here. Another test holds all against configs/README.md.
+// schema for editors is made of, and what unknown keys are told by. They are rows of sections.h and
+// quantize_keys.h, by which they are read and written out, too, but for those of the root and the
+// lists of maps. A test holds all against configs/README.md.
 struct ConfigKey {
   enum class Kind { kText, kChoice, kFlag, kCount, kNumber, kMaps };
   // Dotted: "quantize.weights.bits". "[]" stands behind the name of a list of maps:

@@ -7,6 +7,7 @@
 
 #include "eval/config/key_reader.h"
 #include "eval/config/parse_method.h"
+#include "eval/config/quantize_keys.h"
 #include "eval/config/read_activations.h"
 #include "eval/config/sections.h"
 #include "eval/record/reference.h"
@@ -18,61 +19,50 @@
 namespace quantref {
 namespace {
 
-Granularity ParseGranularity(const std::string& name) {
-  const std::vector<std::string>& names = GranularityNames();
-  return static_cast<Granularity>(std::find(names.begin(), names.end(), name) - names.begin());
-}
-
-// `group: N` or `group: row` (also 0) and `granularity`, which must not contradict each other.
-void ReadReach(YamlReader& yaml, std::optional<Granularity>& granularity,
-               std::optional<size_t>& group) {
-  if (yaml.Has("granularity"))
-    granularity = ParseGranularity(yaml.Choice("granularity", GranularityNames(), ""));
-  if (!yaml.Has("group")) return;
-  const std::string text = yaml.Scalar("group", "a group size or 'row'");
-  if (text.find_first_not_of("0123456789") != std::string::npos && text != "row")
-    yaml.Fail("group", "a group size or 'row'");
-  if (text == "row" || text == "0") {
-    if (granularity && granularity != Granularity::kRow)
-      yaml.Fail("group", "a group size, as granularity is not 'row'");
-    granularity = Granularity::kRow;
-    return;
+// What `granularity` and `group` say together, which must not contradict each other.
+struct Reach {
+  std::optional<Granularity> granularity{};
+  std::optional<size_t> group{};
+};
+Reach TakeReach(const SchemeKeys& keys, YamlReader& yaml) {
+  Reach reach;
+  for (const Granularity granularity : kGranularities) {
+    if (keys.granularity == GranularityName(granularity)) reach.granularity = granularity;
   }
-  if (granularity && granularity != Granularity::kGroup) {
-    yaml.Fail("group",
-              fmt::format("no group size beside granularity: {}", GranularityName(*granularity)));
+  if (!keys.group) return reach;
+  const Granularity implied = *keys.group == 0 ? Granularity::kRow : Granularity::kGroup;
+  if (reach.granularity && *reach.granularity != implied) {
+    yaml.Fail("group", implied == Granularity::kRow
+                           ? "a group size, as granularity is not 'row'"
+                           : fmt::format("no group size beside granularity: {}",
+                                         GranularityName(*reach.granularity)));
   }
-  size_t size = 0;
-  yaml.Set("group", size, 1, kMostGroup);
-  group = size;
-  granularity = Granularity::kGroup;
-}
-
-// The format that the key names; nullptr: none.
-const NumberFormat* ReadFormat(YamlReader& yaml) {
-  if (!yaml.Has("format")) return nullptr;
-  std::vector<std::string> names;
-  for (const NumberFormat* format : NumberFormats()) names.emplace_back(format->name);
-  return FindFormat(yaml.Choice("format", names, ""));
+  reach.granularity = implied;
+  if (*keys.group > 0) reach.group = keys.group;
+  return reach;
 }
 
 // What the format decides is nobody else's to say.
-void CheckKeysOf(const NumberFormat& format, YamlReader& yaml) {
-  if (format.affine()) return;
-  for (const char* key : {"symmetric", "full_range", "zero_in_range"}) {
-    if (yaml.Has(key)) yaml.Fail(key, fmt::format("no such key beside format: {}", format.name));
-  }
+void CheckKeysOf(const NumberFormat& format, const SchemeKeys& keys, YamlReader& yaml) {
+  const auto none = [&](const char* key) {
+    yaml.Fail(key, fmt::format("no such key beside format: {}", format.name));
+  };
+  if (!format.affine() && keys.symmetric) none("symmetric");
+  if (!format.affine() && keys.full_range) none("full_range");
+  if (!format.affine() && keys.zero_in_range) none("zero_in_range");
+  if (const int own = format.bits(); keys.bits && own > 0 && *keys.bits != static_cast<size_t>(own))
+    yaml.Fail("bits", std::to_string(own), fmt::format("codes of {} have as many", format.name));
 }
 
 // Blocks that the format is defined for, and no others.
-void CheckFixedGroup(const NumberFormat& format, const std::optional<Granularity>& granularity,
-                     const std::optional<size_t>& group, YamlReader& yaml) {
+void CheckFixedGroup(const NumberFormat& format, const Reach& reach, YamlReader& yaml) {
   const std::string hint = fmt::format("{} is defined for blocks of {}", format.name, format.group);
   if (!format.fixed_group) return;
-  if (granularity && *granularity != Granularity::kGroup)
+  if (reach.granularity && *reach.granularity != Granularity::kGroup)
     yaml.Fail(yaml.Has("group") ? "group" : "granularity",
               yaml.Has("group") ? std::to_string(format.group) : "group", hint);
-  if (group && *group != format.group) yaml.Fail("group", std::to_string(format.group), hint);
+  if (reach.group && *reach.group != format.group)
+    yaml.Fail("group", std::to_string(format.group), hint);
 }
 
 void CheckDoubleQuant(const NumberFormat& format, bool double_quant, YamlReader& yaml) {
@@ -85,49 +75,36 @@ void CheckDoubleQuant(const NumberFormat& format, bool double_quant, YamlReader&
             fmt::format("it quantizes FP32 scales: {}", fmt::join(allowed, ", ")));
 }
 
-struct BitLimits {
-  int least, most;
-};
-BitLimits BitsOf(const NumberFormat& format) {
-  if (format.bits() > 0) return {format.bits(), format.bits()};
-  return {kMinBits, kMaxBits};
+// The keys by themselves, beside the format that holds.
+Reach CheckScheme(const SchemeKeys& keys, const NumberFormat& format, YamlReader& yaml) {
+  CheckKeysOf(format, keys, yaml);
+  const Reach reach = TakeReach(keys, yaml);
+  CheckFixedGroup(format, reach, yaml);
+  CheckDoubleQuant(format, keys.double_quant.value_or(false), yaml);
+  return reach;
 }
 
-void ReadWeights(YamlReader yaml, WeightScheme& scheme) {
-  const NumberFormat* format = ReadFormat(yaml);
-  if (format != nullptr && format != scheme.format) scheme = SchemeOf(*format);
-  CheckKeysOf(*scheme.format, yaml);
-  const BitLimits bits = BitsOf(*scheme.format);
-  yaml.Set("bits", scheme.bits, bits.least, bits.most);
-  std::optional<Granularity> granularity;
-  std::optional<size_t> group;
-  ReadReach(yaml, granularity, group);
-  CheckFixedGroup(*scheme.format, granularity, group, yaml);
-  scheme.granularity = granularity.value_or(scheme.granularity);
-  scheme.group = group.value_or(scheme.group);
-  yaml.Set("double_quant", scheme.double_quant);
-  CheckDoubleQuant(*scheme.format, scheme.double_quant, yaml);
-  const bool before = scheme.symmetric;
-  yaml.Set("symmetric", scheme.symmetric);
-  if (scheme.symmetric != before) {  // an entry that leaves the section's symmetry
+void CheckRanges(bool symmetric, bool full_range, bool zero_in_range, YamlReader& yaml) {
+  if (full_range && !symmetric) yaml.Fail("full_range", "false, as symmetric is false");
+  if (!zero_in_range && symmetric) yaml.Fail("zero_in_range", "true, as symmetric is true");
+}
+
+void TakeWeights(const SchemeKeys& keys, YamlReader yaml, WeightScheme& scheme) {
+  const NumberFormat* const format = keys.format ? FindFormat(*keys.format) : scheme.format;
+  if (format != scheme.format) scheme = SchemeOf(*format);
+  const Reach reach = CheckScheme(keys, *format, yaml);
+  if (keys.bits) scheme.bits = static_cast<int>(*keys.bits);
+  scheme.granularity = reach.granularity.value_or(scheme.granularity);
+  scheme.group = reach.group.value_or(scheme.group);
+  scheme.double_quant = keys.double_quant.value_or(scheme.double_quant);
+  if (keys.symmetric.value_or(scheme.symmetric) != scheme.symmetric) {
+    scheme.symmetric = *keys.symmetric;  // an entry that leaves the section's symmetry
     scheme.full_range = false;
     scheme.zero_in_range = true;
   }
-  yaml.Set("full_range", scheme.full_range);
-  yaml.Set("zero_in_range", scheme.zero_in_range);
-  yaml.RefuseUnknownKeys();
-  if (scheme.full_range && !scheme.symmetric)
-    yaml.Fail("full_range", "false, as symmetric is false");
-  if (!scheme.zero_in_range && scheme.symmetric)
-    yaml.Fail("zero_in_range", "true, as symmetric is true");
-}
-
-template <typename T, typename... Limits>
-void ReadOptional(YamlReader& yaml, const char* key, std::optional<T>& value, Limits... limits) {
-  if (!yaml.Has(key)) return;
-  T read{};
-  yaml.Set(key, read, limits...);
-  value = read;
+  scheme.full_range = keys.full_range.value_or(scheme.full_range);
+  scheme.zero_in_range = keys.zero_in_range.value_or(scheme.zero_in_range);
+  CheckRanges(scheme.symmetric, scheme.full_range, scheme.zero_in_range, yaml);
 }
 
 std::string KnownRounder(YamlReader& yaml, const std::string& key, const std::string& name) {
@@ -140,30 +117,29 @@ std::string KnownRounder(YamlReader& yaml, const std::string& key, const std::st
 
 // `weights`: the general scheme, which holds where the entry says nothing.
 SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
-  SchemeOverride entry;
-  yaml.Set("match", entry.match);
-  if (entry.match.empty()) yaml.Fail("match", "a pattern, like layers.*.mlp.down_proj");
-  yaml.Set("keep", entry.keep);
-  entry.format = ReadFormat(yaml);
-  const NumberFormat& format = entry.format != nullptr ? *entry.format : *weights.format;
-  CheckKeysOf(format, yaml);
-  const BitLimits bits = BitsOf(format);
-  ReadOptional(yaml, "bits", entry.bits, bits.least, bits.most);
-  ReadReach(yaml, entry.granularity, entry.group);
-  CheckFixedGroup(format, entry.granularity, entry.group, yaml);
-  ReadOptional(yaml, "double_quant", entry.double_quant);
-  CheckDoubleQuant(format, entry.double_quant.value_or(false), yaml);
-  ReadOptional(yaml, "symmetric", entry.symmetric);
-  ReadOptional(yaml, "full_range", entry.full_range);
-  ReadOptional(yaml, "zero_in_range", entry.zero_in_range);
-  yaml.Set("method", entry.method);
-  if (!entry.method.empty()) KnownRounder(yaml, "method", entry.method);
+  OverrideKeys keys;
+  KeyReader reader(yaml);
+  VisitOverride(reader, keys);
   yaml.RefuseUnknownKeys();
-  const bool symmetric = entry.symmetric.value_or(weights.symmetric);
-  if (entry.full_range.value_or(false) && !symmetric)
-    yaml.Fail("full_range", "false, as symmetric is false");
-  if (!entry.zero_in_range.value_or(true) && symmetric)
-    yaml.Fail("zero_in_range", "true, as symmetric is true");
+  if (keys.match.empty()) yaml.Fail("match", "a pattern, like layers.*.mlp.down_proj");
+  const SchemeKeys& scheme = keys.scheme;
+  const NumberFormat* const format = scheme.format ? FindFormat(*scheme.format) : nullptr;
+  const Reach reach = CheckScheme(scheme, format != nullptr ? *format : *weights.format, yaml);
+  if (keys.method) KnownRounder(yaml, "method", *keys.method);
+  CheckRanges(scheme.symmetric.value_or(weights.symmetric), scheme.full_range.value_or(false),
+              scheme.zero_in_range.value_or(true), yaml);
+  SchemeOverride entry{
+      .match = keys.match,
+      .keep = keys.keep.value_or(false),
+      .format = format,
+      .bits = scheme.bits ? std::optional(static_cast<int>(*scheme.bits)) : std::nullopt,
+      .granularity = reach.granularity,
+      .group = reach.group,
+      .symmetric = scheme.symmetric,
+      .full_range = scheme.full_range,
+      .zero_in_range = scheme.zero_in_range,
+      .double_quant = scheme.double_quant,
+      .method = keys.method.value_or("")};
   if (entry.keep &&
       (entry.format != nullptr || entry.bits || entry.granularity || entry.symmetric ||
        entry.full_range || entry.zero_in_range || entry.double_quant || !entry.method.empty())) {
@@ -172,33 +148,14 @@ SchemeOverride ReadOverride(YamlReader yaml, const WeightScheme& weights) {
   return entry;
 }
 
-void ReadKnob(YamlReader& yaml, const Knob& knob, Knobs& knobs) {
-  const std::string key(knob.name);
-  if (!yaml.Has(key)) return;
-  if (knob.kind == Knob::Kind::kFlag) {
-    bool flag = false;
-    yaml.Set(key, flag);
-    knobs.Set(knob.name, flag ? 1 : 0);
-  } else if (knob.kind == Knob::Kind::kCount) {
-    size_t count = 0;
-    yaml.Set(key, count, static_cast<size_t>(knob.least), static_cast<size_t>(knob.most));
-    knobs.Set(knob.name, static_cast<double>(count));
-  } else {
-    double value = 0;
-    yaml.Set(key, value);
-    if (value < knob.least || value > knob.most)
-      yaml.Fail(key, fmt::format("a number from {} to {}", knob.least, knob.most));
-    knobs.Set(knob.name, value);
-  }
-}
-
 void ReadKnobs(YamlReader& yaml, CellConfig& cell) {
   for (const Plugin* plugin : AllPlugins()) {
     if (plugin->knobs().empty()) continue;
     Knobs& knobs =
         cell.knobs.try_emplace(std::string(plugin->name()), plugin->knobs()).first->second;
     YamlReader section = yaml.Map(std::string(plugin->name()));
-    for (const Knob& knob : plugin->knobs()) ReadKnob(section, knob, knobs);
+    KeyReader reader(section);
+    VisitKnobs(reader, knobs);
     section.RefuseUnknownKeys();
   }
 }
@@ -245,14 +202,13 @@ void ReadLora(YamlReader& yaml, LoraSpec& lora) {
 }
 
 // `weights: none`, or what matrices are rounded to.
-void ReadWeightsOrNone(YamlReader& yaml, CellConfig& cell) {
-  QuantizeSpec& spec = cell.quantize;
-  if (!yaml.Has("weights") || yaml.IsMap("weights")) {
-    spec.none = spec.none && !yaml.Has("weights");
-    return ReadWeights(yaml.Map("weights"), spec.weights);
-  }
-  yaml.Choice("weights", {"none"}, "none");
-  spec.none = true;
+void ReadWeights(YamlReader& yaml, QuantizeSpec& spec) {
+  if (!yaml.Has("weights")) return;
+  std::optional<SchemeKeys> keys;
+  KeyReader reader(yaml);
+  VisitWeights(reader, keys);
+  spec.none = !keys;
+  if (keys) return TakeWeights(*keys, yaml.Map("weights"), spec.weights);
   spec.overrides.clear();
 }
 
@@ -266,10 +222,11 @@ void CheckNone(YamlReader& yaml, const CellConfig& cell) {
 
 // What both the `quantize` section and an entry of its methods may hold.
 void ReadCell(YamlReader& yaml, CellConfig& cell) {
-  ReadWeightsOrNone(yaml, cell);
+  ReadWeights(yaml, cell.quantize);
   cell.activations = ReadActivations(yaml, cell.activations);
   cell.kv_cache = ReadKvCache(yaml, cell.kv_cache);
-  yaml.Set("keep", cell.quantize.keep);
+  KeyReader reader(yaml);
+  VisitKeep(reader, cell.quantize.keep);
   if (yaml.Has("overrides")) {
     cell.quantize.overrides.clear();
   } else {
@@ -327,9 +284,9 @@ CellConfig ReadMethod(const YamlEntry& entry, YamlReader& section, const CellCon
   }
   YamlReader yaml = *entry.map;
   std::string method;
-  yaml.Set("method", method);
+  KeyReader reader(yaml);
+  VisitMethod(reader, method, cell.label);
   ParseMethod(yaml, "method", method, cell);
-  yaml.Set("label", cell.label);
   CheckLabel(yaml, cell.label);
   ReadCell(yaml, cell);
   CheckOwnKeys(yaml, cell, method);
@@ -338,11 +295,6 @@ CellConfig ReadMethod(const YamlEntry& entry, YamlReader& section, const CellCon
 }
 
 }  // namespace
-
-const std::vector<std::string>& GranularityNames() {
-  static const std::vector<std::string> names = {"tensor", "row", "column", "group"};
-  return names;
-}
 
 void CheckLabel(YamlReader& yaml, const std::string& label) {
   const auto fits = [](char c) {

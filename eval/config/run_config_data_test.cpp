@@ -85,8 +85,9 @@ TEST_CASE("config: outlier channels of activations") {
   CHECK_FALSE(config.cells[1].activations->outliers);
   CheckBadLines({
       {"quantize: {activations: {outlier_threshold: 0}}",
-       {"activations.outlier_threshold: expected a number above 0, at most 1e6, or 'none'", "'0'"}},
-      {"quantize: {activations: {outlier_threshold: 1e7}}", {"at most 1e6"}},
+       {"activations.outlier_threshold: expected 'none' or a number above 0, at most 1000000",
+        "found '0'"}},
+      {"quantize: {activations: {outlier_threshold: 1e7}}", {"at most 1000000"}},
       {"quantize: {activations: {outlier_threshold: six}}", {"outlier_threshold", "'six'"}},
       {"quantize: {activations: {outlier_threshold: [6]}}", {"outlier_threshold: expected"}},
       {"quantize: {activations: {outlier_weights: fp16}}",

@@ -1,61 +1,18 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
 
+#include "eval/config/quantize_keys.h"
 #include "eval/config/run_config.h"
 #include "eval/config/sections.h"
 #include "eval/support/public_name.h"
-#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json SchemeJson(const WeightScheme& scheme) {
-  Json json;
-  if (scheme.format != &kIntFormat) json["format"] = scheme.format->name;
-  json["bits"] = scheme.bits;
-  json["granularity"] = GranularityName(scheme.granularity);
-  if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
-  if (scheme.format->allows_double_quant()) json["double_quant"] = scheme.double_quant;
-  if (!scheme.format->affine()) return json;
-  json["symmetric"] = scheme.symmetric;
-  if (scheme.symmetric) json["full_range"] = scheme.full_range;
-  if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
-  return json;
-}
-
-Json OverrideJson(const SchemeOverride& entry) {
-  Json json = {{"match", entry.match}};
-  if (entry.keep) json["keep"] = true;
-  if (entry.format != nullptr) json["format"] = entry.format->name;
-  if (entry.bits) json["bits"] = *entry.bits;
-  if (entry.granularity) json["granularity"] = GranularityName(*entry.granularity);
-  if (entry.group) json["group"] = *entry.group;
-  if (entry.double_quant) json["double_quant"] = *entry.double_quant;
-  if (entry.symmetric) json["symmetric"] = *entry.symmetric;
-  if (entry.full_range) json["full_range"] = *entry.full_range;
-  if (entry.zero_in_range) json["zero_in_range"] = *entry.zero_in_range;
-  if (!entry.method.empty()) json["method"] = entry.method;
-  return json;
-}
-
-Json ActivationsJson(const std::optional<ActivationScheme>& activations) {
-  if (!activations) return "none";
-  Json json;
-  if (activations->format != &kIntFormat) json["format"] = activations->format->name;
-  json["bits"] = activations->bits;
-  json["granularity"] = activations->group > 0   ? "group"
-                        : activations->per_token ? "token"
-                                                 : "tensor";
-  if (activations->group > 0) json["group"] = activations->group;
-  json["dynamic"] = activations->dynamic;
-  if (const auto& outliers = activations->outliers) {
-    json["outlier_threshold"] = outliers->threshold;
-    json["outlier_weights"] = OutlierWeightsName(outliers->weights);
-  }
-  return json;
-}
 
 // The section as an object, its keys in the order of their rows.
 class KeyWriter : public KeyVisitor {
@@ -69,7 +26,10 @@ class KeyWriter : public KeyVisitor {
     const bool is_word = !key.words.empty() && value == 0;
     Put(key, is_word ? Json(key.words[0]) : Json(value));
   }
-  void Number(ConfigKey key, double& value) override { Put(key, value); }
+  void Number(ConfigKey key, double& value) override {
+    const bool is_word = !key.words.empty() && value == 0;
+    Put(key, is_word ? Json(key.words[0]) : Json(value));
+  }
   void Counts(ConfigKey key, std::vector<size_t>& values) override { Put(key, values); }
   void Word(ConfigKey key, std::string& word) override { Put(key, word); }
   void Special(ConfigKey key, const std::function<void(YamlReader&)>&,
@@ -80,6 +40,7 @@ class KeyWriter : public KeyVisitor {
   }
 
  protected:
+  bool Goes(const ConfigKey&, bool present) override { return present; }
   bool EnterMap(ConfigKey key, bool present) override {
     if (present) {
       maps_.push_back({key.name, Json::object()});
@@ -105,31 +66,33 @@ class KeyWriter : public KeyVisitor {
   std::vector<Map> maps_ = {{"", Json::object()}};  // the section, and maps that are entered
 };
 
-Json KvCacheJson(std::optional<KvScheme> scheme) {
+// What `visit` writes.
+template <typename Visit>
+Json Written(const Visit& visit) {
   KeyWriter writer;
-  VisitKvCache(writer, scheme);
-  Json json = writer.Written().at("kv_cache");
+  visit(writer);
+  return writer.Written();
+}
+
+Json KvCacheJson(std::optional<KvScheme> scheme) {
+  Json json = Written([&](KeyVisitor& writer) { VisitKvCache(writer, scheme); });
   // There is no group then, and configs may not name one.
   if (scheme && scheme->keys == KvReach::kHead && scheme->values == KvReach::kHead)
-    json.erase("group");
+    json["kv_cache"].erase("group");
   return json;
 }
 
-Json KnobsJson(const Knobs& knobs) {
-  Json json;
-  for (const Knob& knob : knobs.declared()) {
-    Json& value = json[std::string(knob.name)];
-    if (knob.kind == Knob::Kind::kFlag) value = knobs.Flag(knob.name);
-    if (knob.kind == Knob::Kind::kCount) value = knobs.Count(knob.name);
-    if (knob.kind == Knob::Kind::kReal) value = knobs.Real(knob.name);
+Json OverridesJson(const QuantizeSpec& spec) {
+  Json json = Json::array();
+  for (const SchemeOverride& entry : spec.overrides) {
+    OverrideKeys keys = KeysOf(entry);
+    json.push_back(Written([&](KeyVisitor& writer) { VisitOverride(writer, keys); }));
   }
   return json;
 }
 
 Json LoraJson(LoraSpec lora) {
-  KeyWriter writer;
-  VisitLora(writer, lora);
-  return writer.Written();
+  return Written([&](KeyVisitor& writer) { VisitLora(writer, lora); });
 }
 
 // What only some configs have: their resolved keys, and all that is named after these, are without
@@ -139,15 +102,23 @@ struct SometimesKeys {
 };
 
 void PutCell(Json& json, const CellConfig& cell, const SometimesKeys& keys) {
-  json["weights"] = cell.quantize.none ? Json("none") : SchemeJson(cell.quantize.weights);
-  json["activations"] = ActivationsJson(cell.activations);
-  if (keys.kv_cache) json["kv_cache"] = KvCacheJson(cell.kv_cache);
+  std::optional<SchemeKeys> weights;
+  if (!cell.quantize.none) weights = KeysOf(cell.quantize.weights);
+  std::optional<ActivationKeys> activations;
+  if (cell.activations) activations = KeysOf(*cell.activations);
+  std::vector<std::string> keep = cell.quantize.keep;
+  json = Written([&](KeyVisitor& writer) {
+    VisitWeights(writer, weights);
+    VisitActivations(writer, activations);
+  });
+  if (keys.kv_cache) json.update(KvCacheJson(cell.kv_cache));
   if (keys.lora) json["lora"] = LoraJson(cell.lora);
-  json["keep"] = cell.quantize.keep;
-  json["overrides"] = Json::array();
-  for (const SchemeOverride& entry : cell.quantize.overrides)
-    json["overrides"].push_back(OverrideJson(entry));
-  for (const auto& [plugin, knobs] : cell.knobs) json[plugin] = KnobsJson(knobs);
+  json.update(Written([&](KeyVisitor& writer) { VisitKeep(writer, keep); }));
+  json["overrides"] = OverridesJson(cell.quantize);
+  for (const auto& entry : cell.knobs) {
+    Knobs knobs = entry.second;
+    json[entry.first] = Written([&](KeyVisitor& writer) { VisitKnobs(writer, knobs); });
+  }
 }
 
 // A method's name where it is all that the config says of it.
