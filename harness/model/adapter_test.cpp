@@ -36,10 +36,9 @@ double Output(const Linear& linear, MatrixView<const float> x, size_t t, size_t 
 TEST_CASE("adapter: a linear adds scale B (A x), by any team to the same bits") {
   WeightScheme scheme;
   scheme.group = 32;
-  Linear linear{.name = "m", .bias = std::vector<float>(70, 0.5f)};
-  linear.weight = Weight(std::make_shared<const PackedMatrix>(
-                             RoundToNearest(testing::RandomMatrix(70, 96, 1).view(), scheme)))
-                      .WithKernels();
+  const Weight weight(std::make_shared<const PackedMatrix>(
+      RoundToNearest(testing::RandomMatrix(70, 96, 1).view(), scheme)));
+  Linear linear{.name = "m", .weight = weight.WithKernels(), .bias = std::vector<float>(70, 0.5f)};
   const Matrix<float> a = testing::RandomMatrix(5, 96, 2), b = testing::RandomMatrix(70, 5, 3);
   linear.adapter = MakeAdapter("m", a.view(), b.view(), 0.75f);
   CHECK(linear.adapter->down.name == "m.lora_A");
