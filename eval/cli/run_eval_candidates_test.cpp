@@ -216,6 +216,31 @@ TEST_CASE("run_eval: candidates of which nothing can be compared are refused in 
   CHECK(Contains(refusal("cut"), "model.safetensors"));
 }
 
+TEST_CASE("run_eval: candidates are compared and gated, and set in tables, as any cell") {
+  const RunEvalLab lab;
+  FileTensors tensors = testing::TinyTensors(kLabShape);
+  WriteFolder(lab / "it", kLabShape, tensors);
+  const ProcessResult first =
+      lab.Run({lab.config(), "--candidate", "it=it", "--out", "before", "--columns", "all"});
+  testing::CheckDone(first);
+  ChangeNumbers(tensors.at("model.layers.1.mlp.up_proj.weight"),
+                [](float x) { return std::round(x * 4) / 4; });
+  WriteFolder(lab / "it", kLabShape, tensors);
+  testing::CheckDone(lab.Run({lab.config(), "--candidate", "it=it", "--out", "after"}));
+  const auto run = [&](const std::string& program, Strings arguments) {
+    arguments.insert(arguments.begin(), testing::Program(program));
+    return testing::RunProcess(arguments, lab.Options());
+  };
+  const ProcessResult same = run("compare_results", {"before", "before", "--gate"});
+  testing::CheckDone(same);
+  CHECK(Contains(same.out, "it"));
+  const ProcessResult other = run("compare_results", {"before", "after"});
+  CHECK(Contains(other.out, "candidate.sha256"));
+  const ProcessResult table = run("make_tables", {"before", "--columns", "all"});
+  testing::CheckDone(table);
+  CHECK(table.out == first.out);
+}
+
 TEST_CASE("run_eval: --dry-run checks candidates and reads no weights") {
   const RunEvalLab lab;
   WriteFolder(lab / "same", kLabShape, testing::TinyTensors(kLabShape));

@@ -15,6 +15,7 @@
 #include "harness/base/parallel.h"
 #include "harness/model/gguf_promise.h"
 #include "harness/model/layout.h"
+#include "harness/quant/ggml_scales.h"
 #include "harness/quant/grid.h"
 
 // What a candidate's weights are, and what they are beside the reference's.
@@ -135,9 +136,22 @@ void NoteGgufPromise(const Candidate& candidate, std::vector<CountedNote>& notes
            notes);
 }
 
-// Scales of packed matrices; those that are not finite make weights that no reader takes.
+// Of the checkpoint's own blocks.
+GgmlScales BlockScales(const Checkpoint& checkpoint) {
+  GgmlScales all;
+  for (const std::string& name : checkpoint.names()) {
+    const Tensor& tensor = checkpoint.Get(name);
+    if (tensor.dtype != DType::kBlocks) continue;
+    const GgmlScales own = CountScales(tensor.blocks, {tensor.data, tensor.bytes});
+    all.zero += own.zero;
+    all.negative += own.negative;
+  }
+  return all;
+}
+
+// Of packed matrices and of blocks; what is not finite makes weights that no reader takes.
 void NoteScales(const ModelWeights& weights, std::vector<CountedNote>& notes) {
-  size_t zero = 0, negative = 0;
+  auto [zero, negative] = BlockScales(*weights.checkpoint);
   for (const Linear* linear : AllLinears(weights)) {
     const PackedMatrix* packed = linear->weight.packed();
     if (packed == nullptr) continue;

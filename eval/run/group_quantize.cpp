@@ -113,11 +113,28 @@ void Quantize(GroupContext& group, const std::vector<GroupCell*>& cells, Quantiz
   QuantizeModels(group.model->config, group.model->weights, tasks, group.threads, callbacks);
 }
 
+// The same candidate of another config of the pass, where it is loaded already; else nullptr.
+const GroupCell* LoadedAlike(const Pass& cells, const GroupCell& cell) {
+  for (const GroupCell& other : cells) {
+    if (&other == &cell) break;
+    if (other.candidate != nullptr && other.spec->candidate == cell.spec->candidate &&
+        other.config->path.kernels == cell.config->path.kernels && !other.weights_sha256.empty())
+      return &other;
+  }
+  return nullptr;
+}
+
 // Those that could not be loaded are added.
 void LoadCandidates(GroupContext& group, Pass& cells, std::vector<const GroupCell*>& failed) {
   for (GroupCell& cell : cells) {
     if (cell.candidate == nullptr) continue;
     ThrowIfCancelled();
+    if (const GroupCell* same = LoadedAlike(cells, cell)) {
+      cell.candidate = same->candidate;
+      cell.quantized = same->quantized;
+      cell.weights_sha256 = same->weights_sha256;
+      continue;
+    }
     try {
       LoadCandidate(group, cell);
     } catch (const Interrupted&) {
