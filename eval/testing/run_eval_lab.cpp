@@ -89,7 +89,8 @@ bool RunEvalLab::WaitForWindows() const {
 RecordJson RunEvalLab::Record(const std::string& method) const {
   std::vector<RecordJson> found;
   for (const std::string& name : RecordFiles()) {
-    if (name.starts_with('.')) continue;  // a journal, or what a killed run left
+    // A journal, what a killed run left, a shard's folder.
+    if (name.starts_with('.') || !name.ends_with(".json")) continue;
     RecordJson record = RecordJson::parse(ReadFile(records() / name, size_t{1} << 24));
     const std::string found_method = record["method"];
     if (found_method == method || (MeansReference(method) && IsReferenceName(found_method)))
