@@ -46,6 +46,8 @@ bool IsHexDigit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'
 void RequireRecords(const std::string& text, const fs::path& path, const TableRecords& records) {
   for (const std::string& id : NamedRecords(text)) {
     if (std::binary_search(records.ids.begin(), records.ids.end(), id)) continue;
+    // A CSV says whose speeds were timed together.
+    if (std::binary_search(records.runs.begin(), records.runs.end(), id)) continue;
     throw Error(fmt::format("the table names record {}, which is not among the {} that the spec's "
                             "'records' finds",
                             id, records.ids.size()),

@@ -205,8 +205,12 @@ TableRecord ReadTableRecord(JsonValue json, const fs::path& file,
 
 TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all) {
   TableRecords read;
-  for (const TableRecord& record : all) read.ids.push_back(record.stored.id);
+  for (const TableRecord& record : all) {
+    read.ids.push_back(record.stored.id);
+    read.runs.push_back(record.stored.Fact("run"));
+  }
   std::sort(read.ids.begin(), read.ids.end());
+  std::sort(read.runs.begin(), read.runs.end());
   std::sort(all.begin(), all.end(), [](const TableRecord& a, const TableRecord& b) {
     return IsBefore(a.stored, b.stored);
   });

@@ -54,7 +54,7 @@ TableRecord ReadTableRecord(JsonValue json, const std::filesystem::path& file,
 // The newest record of each cell, where the spec's `where` wants it.
 struct TableRecords {
   std::vector<TableRecord> records;
-  std::vector<std::string> ids;  // of all that were read, sorted
+  std::vector<std::string> ids, runs;  // of all that were read, sorted
 };
 TableRecords SelectRecords(const TableSpec& spec, std::vector<TableRecord> all);
 
