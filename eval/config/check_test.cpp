@@ -28,7 +28,7 @@ TEST_CASE("config: an unknown key is told before any value is judged") {
       {"model: {nmae: x, dtype: fp99}", {"model.nmae: unknown key", "'name'"}},
       {"model: [{nmae: x}, y]", {"model[0].nmae: unknown key", "'name'"}},
       {"accuracy: {stop: {min_window: 1}}", {"accuracy.stop.min_window", "'min_windows'"}},
-      {"zzz: 1", {"zzz: unknown key (valid: name, model, quantize", "--list keys"}},
+      {"zzz: 1", {"zzz: unknown key (valid: name, model, candidates, quantize", "--list keys"}},
   });
 }
 

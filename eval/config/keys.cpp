@@ -65,6 +65,13 @@ std::string Plain(double value) {
   return text;
 }
 
+// An item of a list as YAML: a star alone would be an alias.
+std::string Item(const Json& item) {
+  if (!item.is_string()) return item.dump();
+  const auto& text = item.get_ref<const std::string&>();
+  return text.starts_with('*') ? item.dump() : text;
+}
+
 // The rows of a section; their defaults are the values of what it visits.
 class KeyLister : public KeyVisitor {
  public:
@@ -94,8 +101,7 @@ class KeyLister : public KeyVisitor {
     Json json;
     write(json);
     std::vector<std::string> items;
-    for (const Json& item : json)
-      items.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+    for (const Json& item : json) items.push_back(Item(item));
     const Kind kind = key.kind;
     Add(std::move(key), kind, items.empty() ? "" : fmt::format("[{}]", fmt::join(items, ", ")));
   }

@@ -26,6 +26,7 @@ using Strings = std::vector<std::string>;
 RunConfig ReadWith(const std::string& key, const std::string& value) {
   std::string text = "name: x\n";
   if (key.starts_with("accuracy.stop.")) text += "accuracy: {stop: {delta_nll_halfwidth: 1}}\n";
+  if (key == "finetune.scales") text += "quantize: {methods: [rtn+qat]}\n";
   if (key == "finetune.warmup") text += "finetune: {steps: 1048576}\n";
   if (key == "model.seed") text += "model: {synthetic: tiny}\n";
   return testing::ReadConfigText(text, {key + "=" + value});

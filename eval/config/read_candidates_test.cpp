@@ -42,7 +42,7 @@ TEST_CASE("candidates: a list, one, or a map by labels; the command line adds") 
 
 TEST_CASE("candidates: cells behind the methods, with nothing of the quantize section") {
   const RunConfig config = ReadConfigLine(
-      "{quantize: {methods: [rtn], kv_cache: {}, activations: {}}, candidates: {q: q.gguf}}");
+      "quantize: {methods: [rtn], kv_cache: {}, activations: {}}\ncandidates: {q: q.gguf}");
   REQUIRE(config.cells.size() == 2);
   CHECK_FALSE(config.cells[0].IsCandidate());
   CHECK(config.cells[1].label == "q");
@@ -52,7 +52,7 @@ TEST_CASE("candidates: cells behind the methods, with nothing of the quantize se
 
 TEST_CASE("candidates: the resolved config has labels and the last part of paths") {
   const auto json = nlohmann::json::parse(
-      ReadConfigLine("{quantize: {methods: [rtn]}, candidates: {q: somewhere/q.gguf}}").Resolved());
+      ReadConfigLine("quantize: {methods: [rtn]}\ncandidates: {q: somewhere/q.gguf}").Resolved());
   CHECK(json["candidates"] == nlohmann::json::parse(R"([{"label": "q", "path": "q.gguf"}])"));
   CHECK(json["quantize"]["methods"] == nlohmann::json::parse(R"(["rtn"])"));
   CHECK_FALSE(
@@ -62,15 +62,16 @@ TEST_CASE("candidates: the resolved config has labels and the last part of paths
 TEST_CASE("candidates: what is wrong with them is said by name") {
   testing::CheckBadLines({
       {"candidates: [{label: a, path: x}, {label: a, path: y}]", {"the candidate 'a' has this"}},
-      {"{quantize: {methods: [rtn]}, candidates: {rtn: x.gguf}}", {"the method 'rtn' has this"}},
+      {"candidates: {rtn: x.gguf}\nquantize: {methods: [rtn]}", {"the method 'rtn' has this"}},
       {"candidates: {fp16: x.gguf}", {"'fp16' is the reference"}},
       {"candidates: {a/b: x.gguf}", {"expected up to 60 letters"}},
-      {"candidates: [{label: a}]", {"candidates[0].path", ".gguf file"}},
-      {"candidates: [{path: a}]", {"candidates[0].label"}},
       {"candidates: [{label: a, path: x, bits: 4}]", {"unknown key"}},
       {"candidates: [x.gguf]", {"candidates", "found"}},
-      {"{model: {synthetic: tiny}, candidates: {a: x.gguf}}", {"no such section beside"}},
+      {"candidates: [{label: a, path: x}]\nmodel: {synthetic: tiny}", {"no such section beside"}},
   });
+  CHECK_ERROR(ReadConfigLine("candidates: [{label: a}]"), "candidates[0].path", ".gguf file",
+              "found nothing");
+  CHECK_ERROR(ReadConfigLine("candidates: [{path: a}]"), "candidates[0].label", "found nothing");
   for (const char* text : {"x.gguf", "=x.gguf", "a="})
     CHECK_ERROR(ReadWithCandidates("offline: error", {text}), "--candidate", "LABEL=PATH");
 }
