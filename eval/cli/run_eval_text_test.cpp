@@ -174,7 +174,7 @@ TEST_CASE("run_eval: one Chinese text for calibration and test is contamination"
   const ProcessResult same = Measure(lab, kCalibrated);
   CHECK(same.exit_code == 2);
   CHECK(Contains(same.err, "the calibration text is the text that is measured"));
-  WriteFile(lab / "calibration.txt", text + "\n");  // another file
+  WriteFile(lab / "calibration.txt", text + ".\n");  // another text
   const ProcessResult copy = Measure(lab, kCalibrated);
   CHECK(copy.exit_code == 2);
   CHECK(Contains(copy.err, "runs of 50 characters"));
