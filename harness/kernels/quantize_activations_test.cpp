@@ -163,6 +163,37 @@ float NearestOf(const LevelTable& levels, float scale, float x) {
   return best;
 }
 
+TEST_CASE("quantize_activations: other formats under static scales", "[quantize_activations]") {
+  Rng rng(4);
+  PaddedTokens x(3, 40, 2), out(3, 40, 1);
+  x.Randomize(rng);
+  x.view(1, 7) = std::numeric_limits<float>::infinity();
+  const NumberFormat* const fp8 = FindFormat("fp8_e4m3");
+  constexpr float kScale = 0.0037f;  // 448 of it are less than the loudest numbers
+  QuantizeActivations({.static_scale = kScale, .format = fp8}, x.view, out.view);
+  for (size_t t = 0; t < 3; ++t) {
+    for (size_t c = 0; c < 40; ++c) {
+      if (t == 1 && c == 7) continue;
+      REQUIRE(out.view(t, c) == NearestOf(fp8->levels, kScale, x.view(t, c)));
+    }
+  }
+  CHECK(std::isnan(out.view(1, 7)));
+  // The scales of groups are E4M3 numbers over the divisor, whatever the token's loudness.
+  const NumberFormat* const nvfp4 = FindFormat("nvfp4");
+  constexpr float kDivisor = 300;
+  QuantizeActivations({.bits = 4, .static_scale = kDivisor, .group = 16, .format = nvfp4}, x.view,
+                      out.view);
+  for (const size_t t : {0, 2}) {
+    for (size_t begin = 0; begin < 40; begin += 16) {
+      const size_t count = std::min<size_t>(16, 40 - begin);
+      const float absmax = AbsMax(x.view.Rows(t, 1).Cols(begin, count));
+      const float scale = NearestOf(fp8->levels, 1, absmax / 6 * kDivisor) / kDivisor;
+      for (size_t c = begin; c < begin + count; ++c)
+        REQUIRE(out.view(t, c) == NearestOf(nvfp4->levels, scale, x.view(t, c)));
+    }
+  }
+}
+
 TEST_CASE("quantize_activations: in formats with levels of their own", "[quantize_activations]") {
   Rng rng(3);
   for (const NumberFormat* format : ActivationFormats()) {
