@@ -168,6 +168,7 @@ Weight ReadAffine(const AffineSource& source, const std::string& where,
   AddNote(notes,
           "matrices whose scales, zeros or groups no packed form here holds, decoded by rows", 1,
           "matrices");
+  CountOddScales(factors.scales, notes);
   return DecodeByRows(source, std::move(factors));
 }
 

@@ -36,9 +36,8 @@ void CheckRefused(const std::string& kind, const Change& change,
 
 std::vector<std::string> AllKinds() {
   std::vector<std::string> kinds;
-  for (const auto& [kind, matrices] :
-       testing::JsonOf(testing::ForeignGoldens() / "expected.json").items())
-    kinds.push_back(kind);
+  const nlohmann::json expected = testing::JsonOf(testing::ForeignGoldens() / "expected.json");
+  for (const auto& [kind, matrices] : expected.items()) kinds.push_back(kind);
   return kinds;
 }
 
