@@ -28,7 +28,7 @@ struct AffineSource {
   bool fp16_scales = false;        // whether that is what their tensor holds
 
   std::function<void(size_t row, std::span<uint8_t> codes)> codes;  // by input
-  // By the rows and columns of ShapeOfScales. zero: none where there are none; it may lie one
+  // By the rows and columns of ShapeOfScales. zero: none where there are none; it may lie
   // beyond the codes.
   std::function<float(size_t row, size_t group)> scale;
   std::function<int(size_t row, size_t group)> zero;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "harness/base/align.h"
 #include "harness/base/error.h"
 #include "harness/formats/affine_source.h"
 #include "harness/formats/foreign_folder.h"
@@ -37,7 +38,7 @@ uint32_t NibbleAt(const Tensor& words, size_t word, size_t nibble) {
 size_t GemvZeroWords(size_t cols, size_t group) {
   const size_t multiple = group >= 128 ? 1 : group == 64 ? 2 : 4;
   const size_t words = (cols / group + kInWord - 1) / kInWord;
-  return (words + multiple - 1) / multiple * multiple;
+  return RoundUp(words, multiple);
 }
 
 void SetGemm(AffineSource& source, const AwqTensors& tensors) {

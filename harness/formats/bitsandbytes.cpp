@@ -140,7 +140,6 @@ Weight DecodeBnb(const BnbMatrix& matrix, std::vector<CountedNote>& notes) {
 Weight ReadBnb(const BnbMatrix& matrix, std::vector<CountedNote>& notes) {
   if (!matrix.IsPacked()) return DecodeBnb(matrix, notes);
   TableSource source;
-  source.tool = "bitsandbytes";
   source.rows = matrix.rows;
   source.cols = matrix.cols;
   source.scheme = matrix.Scheme();

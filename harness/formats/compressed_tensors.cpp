@@ -245,7 +245,6 @@ CtMatrix FindFloat4(const CtContext& context, MatrixTensors& tensors, const char
                     DType scale_type) {
   const CtArgs& args = context.group.weights;
   TableSource source;
-  source.tool = "compressed-tensors";
   source.rows = tensors.rows();
   source.cols = tensors.cols();
   source.scheme = SchemeOf(*FindFormat(format));

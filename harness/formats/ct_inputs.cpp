@@ -34,9 +34,8 @@ float StaticScale(MatrixTensors& tensors) {
     const Tensor& zero = tensors.TakeScalar(
         "input_zero_point",
         {DType::kI8, DType::kI32, DType::kF8E4M3, DType::kF16, DType::kBF16, DType::kF32});
-    const bool is_zero = std::all_of(zero.data, zero.data + zero.bytes,
-                                     [](std::byte b) { return b == std::byte{0}; });
-    if (!is_zero) tensors.Fail("input_zero_point", "0 of a symmetric rule", "another number");
+    if (!HoldsZeros(zero))
+      tensors.Fail("input_zero_point", "0 of a symmetric rule", "another number");
   }
   return scale;
 }

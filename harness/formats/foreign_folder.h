@@ -54,6 +54,9 @@ void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t co
 // has their Weight can count them.
 void CountOddScales(std::span<const float> scales, std::vector<CountedNote>& notes);
 
+// Whether no bit of it is set.
+bool HoldsZeros(const Tensor& tensor);
+
 // The biases "M.bias" that hold nothing but zeros, of modules M that have the tensor "M.PART": some
 // tools write them for linears that have none.
 std::vector<std::string> ZeroBiases(const ForeignFolder& folder, std::string_view part,

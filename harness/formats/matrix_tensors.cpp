@@ -10,7 +10,6 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/half.h"
-#include "harness/io/json_file.h"
 #include "harness/quant/float8.h"
 
 namespace quantref {
@@ -34,8 +33,7 @@ bool HasOneElement(const Tensor& tensor) {
 
 bool MatrixTensors::IsPlain() const {
   const Tensor* const weight = Find("weight");
-  return weight != nullptr && (weight->dtype == DType::kF32 || weight->dtype == DType::kF16 ||
-                               weight->dtype == DType::kBF16);
+  return weight != nullptr && std::ranges::find(kFloatTypes, weight->dtype) != kFloatTypes.end();
 }
 
 void MatrixTensors::Fail(std::string_view part, const std::string& expected,
@@ -97,7 +95,7 @@ float NumberAt(const Tensor& tensor, size_t i) {
       return BFloatToFloat(ElementsOf<uint16_t>(tensor)[i]);
     case DType::kF8E4M3: {
       const uint8_t code = ElementsOf<uint8_t>(tensor)[i];
-      return (code & 0x7f) == 0x7f ? kNan : kE4m3Numbers[code];
+      return IsE4m3Nan(code) ? kNan : kE4m3Numbers[code];
     }
     case DType::kU8: {
       const uint8_t power = ElementsOf<uint8_t>(tensor)[i];

@@ -70,6 +70,8 @@ std::span<const T> ElementsOf(const Tensor& tensor) {
   return {reinterpret_cast<const T*>(tensor.data), tensor.bytes / sizeof(T)};
 }
 
+inline bool IsE4m3Nan(uint8_t code) { return (code & 0x7f) == 0x7f; }
+
 // Element i of a tensor of F32, F16, BF16 or F8_E4M3 numbers, or, of U8, the power of two 2^(byte -
 // 127) of E8M0, where 255 is a NaN as it is in F8_E4M3.
 float NumberAt(const Tensor& tensor, size_t i);

@@ -94,6 +94,11 @@ void CountOddScales(std::span<const float> scales, std::vector<CountedNote>& not
           "groups");
 }
 
+bool HoldsZeros(const Tensor& tensor) {
+  return std::all_of(tensor.data, tensor.data + tensor.bytes,
+                     [](std::byte b) { return b == std::byte{0}; });
+}
+
 std::vector<std::string> ZeroBiases(const ForeignFolder& folder, std::string_view part,
                                     std::vector<CountedNote>& notes) {
   constexpr std::string_view kBias = ".bias";
@@ -102,10 +107,7 @@ std::vector<std::string> ZeroBiases(const ForeignFolder& folder, std::string_vie
     if (!name.ends_with(kBias)) continue;
     const std::string module = name.substr(0, name.size() - kBias.size());
     if (folder.find(module + "." + std::string(part)) == nullptr) continue;
-    const Tensor& bias = *folder.find(name);
-    const bool is_zero = std::all_of(bias.data, bias.data + bias.bytes,
-                                     [](std::byte b) { return b == std::byte{0}; });
-    if (is_zero) zeros.push_back(name);
+    if (HoldsZeros(*folder.find(name))) zeros.push_back(name);
   }
   AddNote(notes, "biases that are 0", zeros.size(), "matrices");
   return zeros;

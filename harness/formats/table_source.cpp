@@ -18,8 +18,6 @@
 namespace quantref {
 namespace {
 
-bool IsFloat8Nan(uint8_t code) { return (code & 0x7f) == 0x7f; }
-
 size_t Blocks(size_t size, size_t each) { return (size + each - 1) / each; }
 
 // The scheme that has these blocks.
@@ -57,7 +55,7 @@ std::span<const uint8_t> BytesIn(std::span<const std::byte> bytes) {
 
 std::vector<uint8_t> Float8Codes(const Float8Source& source, const std::string& where) {
   const std::span<const uint8_t> codes = ElementsOf<uint8_t>(*source.codes);
-  const size_t nans = static_cast<size_t>(std::ranges::count_if(codes, IsFloat8Nan));
+  const size_t nans = static_cast<size_t>(std::ranges::count_if(codes, IsE4m3Nan));
   if (nans > 0) {
     throw Error(fmt::format("tensor {}: expected finite numbers, found {} that are none",
                             source.codes->name, nans),
@@ -91,7 +89,7 @@ Weight ReadTable(const TableSource& source, const std::string& where) {
     for (uint8_t& pair : codes) pair = static_cast<uint8_t>(pair >> 4 | pair << 4);
   }
   // The table has a number for each code; two of E4M3's are none.
-  const bool nan = type == ScaleType::kE4m3 && std::ranges::any_of(source.scales, IsFloat8Nan);
+  const bool nan = type == ScaleType::kE4m3 && std::ranges::any_of(source.scales, IsE4m3Nan);
   if (nan || !packed->SetStored(codes, source.scales, {})) {
     throw Error(fmt::format("tensor {}: expected scales that are finite and not negative, found "
                             "others",

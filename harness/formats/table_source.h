@@ -17,7 +17,6 @@ namespace quantref {
 // A matrix of codes of a format with a table of levels, under scales: its bytes are (nearly) what a
 // PackedMatrix stores.
 struct TableSource {
-  std::string tool;  // "compressed-tensors"
   size_t rows = 0, cols = 0;
   WeightScheme scheme{};
   ScaleFrame frame{};
