@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "harness/base/align.h"
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/io/binary.h"
@@ -12,7 +13,7 @@ namespace {
 
 constexpr size_t kPlaces = 32;  // tensors begin at multiples of so many bytes
 
-size_t FilledUp(size_t bytes) { return (bytes + kPlaces - 1) / kPlaces * kPlaces; }
+size_t FilledUp(size_t bytes) { return RoundUp(bytes, kPlaces); }
 
 uint32_t Numbered(GgufType type) { return static_cast<uint32_t>(type); }
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "harness/base/align.h"
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/io/binary.h"
@@ -27,7 +28,7 @@ std::string HeaderOf(const std::vector<TensorToWrite>& tensors,
   }
   std::string text = header.dump();
   constexpr size_t kAlignment = 8;
-  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  text.resize(RoundUp(text.size(), kAlignment), ' ');
   return text;
 }
 
