@@ -30,7 +30,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// As config.json says what an activation is rounded to; null: nothing can say it.
+// As config.json says what an activation is rounded to.
 Json ActivationsJson(bool per_token) {
   return {{"num_bits", 8},        {"type", "int"},
           {"symmetric", true},    {"strategy", per_token ? "token" : "tensor"},

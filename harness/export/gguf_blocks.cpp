@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <set>
 #include <utility>
 
 #include "harness/base/check.h"
@@ -158,7 +158,7 @@ class GgufModel {
     const std::vector<size_t> shape = {weight.rows(), weight.cols()};
     if (weight.quantized()) {
       const GgmlType type = TypeOfCodes(SchemeOfWeight(weight));
-      weights_of_[type] += weight.rows() * weight.cols();
+      types_.insert(type);
       file_.Add(name, type, shape, [&weight, name, head_rows](const ByteSink& sink) {
         const auto packed = AsPacked(weight);
         RequireColumnsInPlace(*packed, name);
@@ -200,8 +200,8 @@ class GgufModel {
   // By llama.cpp's numbers for files that are mostly of a type; 1024: a guess.
   size_t FileType() const {
     constexpr size_t kMostlyQ40 = 2, kMostlyQ80 = 7, kMostlyQ50 = 8, kGuessed = 1024;
-    if (weights_of_.size() != 1) return kGuessed;
-    const GgmlType type = weights_of_.begin()->first;
+    if (types_.size() != 1) return kGuessed;
+    const GgmlType type = *types_.begin();
     return type == GgmlType::kQ4_0 ? kMostlyQ40 : type == GgmlType::kQ5_0 ? kMostlyQ50 : kMostlyQ80;
   }
 
@@ -252,7 +252,7 @@ class GgufModel {
   const TensorNames names_;
   GgufVocabulary vocabulary_;
   GgufWriter file_;
-  std::map<GgmlType, size_t> weights_of_;  // of quantized matrices
+  std::set<GgmlType> types_;  // of quantized matrices
 };
 
 }  // namespace

@@ -15,8 +15,6 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kPanelOfRows = 64;  // that are decoded together
-
 uint16_t CutToBFloat(float value) {
   return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
 }
@@ -49,29 +47,21 @@ TensorToWrite OfNumbers(std::string name, std::vector<size_t> shape, std::vector
 
 // A matrix that is not quantized.
 TensorToWrite OfDense(std::string name, const Weight& weight) {
-  const std::vector<size_t> shape = {weight.rows(), weight.cols()};
-  if (const std::optional<DenseRows> dense = weight.dense()) {
-    const DType dtype = dense->type == DenseRows::Type::kFp16   ? DType::kF16
-                        : dense->type == DenseRows::Type::kBf16 ? DType::kBF16
-                                                                : DType::kF32;
-    const std::string_view bytes(static_cast<const char*>(dense->data),
-                                 dense->rows * dense->cols * dense->element_bytes());
-    return {std::move(name), dtype, shape, [bytes](const ByteSink& sink) { sink(bytes); }};
-  }
-  return {std::move(name), DType::kF32, shape, [&weight](const ByteSink& sink) {
-            std::vector<float> panel;
-            for (size_t first = 0; first < weight.rows(); first += kPanelOfRows) {
-              const size_t rows = std::min(kPanelOfRows, weight.rows() - first);
-              panel.resize(rows * weight.cols());
-              weight.DecodeRows(first, {panel.data(), rows, weight.cols()});
-              sink(AsBytes(panel));
-            }
+  const std::optional<DenseRows> dense = weight.dense();
+  QR_CHECK(dense.has_value());  // of a folder's checkpoint all are
+  const DType dtype = dense->type == DenseRows::Type::kFp16   ? DType::kF16
+                      : dense->type == DenseRows::Type::kBf16 ? DType::kBF16
+                                                              : DType::kF32;
+  const std::string_view bytes(static_cast<const char*>(dense->data),
+                               dense->rows * dense->cols * dense->element_bytes());
+  return {std::move(name), dtype, {dense->rows, dense->cols}, [bytes](const ByteSink& sink) {
+            sink(bytes);
           }};
 }
 
 class TensorLister {
  public:
-  TensorLister(const FinishedCell& cell, const MatrixTensors& quantized)
+  TensorLister(const FinishedCell& cell, const TensorsOfMatrix& quantized)
       : config_(cell.config),
         weights_(cell.weights),
         names_(*cell.config.family, *cell.weights.checkpoint),
@@ -155,13 +145,14 @@ class TensorLister {
   const ModelConfig& config_;
   const ModelWeights& weights_;
   const TensorNames names_;
-  const MatrixTensors& quantized_;
+  const TensorsOfMatrix& quantized_;
   std::vector<TensorToWrite> tensors_;
 };
 
 }  // namespace
 
-std::vector<TensorToWrite> ModelTensors(const FinishedCell& cell, const MatrixTensors& quantized) {
+std::vector<TensorToWrite> ModelTensors(const FinishedCell& cell,
+                                        const TensorsOfMatrix& quantized) {
   return TensorLister(cell, quantized).List();
 }
 
