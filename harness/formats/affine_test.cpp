@@ -18,13 +18,8 @@ namespace {
 
 using testing::ForeignGolden;
 using testing::ReadForeign;
+using testing::Refusal;
 using testing::ValuesOf;
-
-std::string Refusal(const std::string& kind, const std::string& key, const nlohmann::json& value) {
-  ForeignGolden golden(kind);
-  golden.settings()[key] = value;
-  return testing::ErrorMessage([&] { ReadForeign read(golden); });
-}
 
 TEST_CASE("gptq: settings that are not understood are refused by name") {
   const auto refusal = [](const char* key, const nlohmann::json& value) {

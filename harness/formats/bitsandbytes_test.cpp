@@ -10,6 +10,7 @@ namespace {
 
 using testing::ForeignGolden;
 using testing::ReadForeign;
+using testing::Refusal;
 
 constexpr char kNf4State[] = "weight.quant_state.bitsandbytes__nf4";
 
@@ -53,33 +54,23 @@ TEST_CASE("bitsandbytes: levels that are stored must be the type's") {
 }
 
 TEST_CASE("bitsandbytes: settings that are not understood are refused by name") {
-  const auto refusal = [](const char* kind, const char* key, const nlohmann::json& value) {
-    ForeignGolden golden(kind);
-    golden.settings()[key] = value;
-    return testing::ErrorMessage([&] { ReadForeign read(golden); });
-  };
-  CHECK(testing::Contains(refusal("bnb_nf4", "load_in_8bit", true), "load_in_4bit"));
-  CHECK(testing::Contains(refusal("bnb_nf4", "bnb_4bit_quant_storage", "bfloat16"), "bfloat16"));
-  CHECK(testing::Contains(refusal("bnb_int8", "llm_int8_has_fp16_weight", true), "fp16_weight"));
-  CHECK(testing::Contains(refusal("bnb_int8", "llm_int8_threshold", -1), "llm_int8_threshold"));
+  CHECK(testing::Contains(Refusal("bnb_nf4", "load_in_8bit", true), "load_in_4bit"));
+  CHECK(testing::Contains(Refusal("bnb_nf4", "bnb_4bit_quant_storage", "bfloat16"), "bfloat16"));
+  CHECK(testing::Contains(Refusal("bnb_int8", "llm_int8_has_fp16_weight", true), "fp16_weight"));
+  CHECK(testing::Contains(Refusal("bnb_int8", "llm_int8_threshold", -1), "llm_int8_threshold"));
   ForeignGolden tiled("bnb_int8");
   tiled.at("weight_format").bytes[0] = 2;
   CHECK_ERROR(ReadForeign(tiled), "weight_format", "found 2");
 }
 
 TEST_CASE("fp8: settings that are not understood are refused by name") {
-  const auto refusal = [](const char* kind, const char* key, const nlohmann::json& value) {
-    ForeignGolden golden(kind);
-    golden.settings()[key] = value;
-    return testing::ErrorMessage([&] { ReadForeign read(golden); });
-  };
-  CHECK(testing::Contains(refusal("fp8_tensor", "activation_scheme", "none"), "dynamic or static"));
+  CHECK(testing::Contains(Refusal("fp8_tensor", "activation_scheme", "none"), "dynamic or static"));
   CHECK(
-      testing::Contains(refusal("fp8_tensor", "activation_scheme", "static"), "activation_scale"));
-  CHECK(testing::Contains(refusal("fp8_block", "activation_scheme", "static"), "static"));
-  CHECK(testing::Contains(refusal("fp8_block", "scale_fmt", "ue8m0"), "\"ue8m0\""));
-  CHECK(testing::Contains(refusal("fp8_block", "weight_block_size", {16}), "weight_block_size"));
-  CHECK(testing::Contains(refusal("fp8_block", "weight_block_size", {16, 16}), "weight_scale_inv"));
+      testing::Contains(Refusal("fp8_tensor", "activation_scheme", "static"), "activation_scale"));
+  CHECK(testing::Contains(Refusal("fp8_block", "activation_scheme", "static"), "static"));
+  CHECK(testing::Contains(Refusal("fp8_block", "scale_fmt", "ue8m0"), "\"ue8m0\""));
+  CHECK(testing::Contains(Refusal("fp8_block", "weight_block_size", {16}), "weight_block_size"));
+  CHECK(testing::Contains(Refusal("fp8_block", "weight_block_size", {16, 16}), "weight_scale_inv"));
 }
 
 TEST_CASE("fp8: AutoFP8's names, and its static scales of inputs") {

@@ -13,15 +13,9 @@ namespace quantref {
 namespace {
 
 using testing::ForeignGolden;
+using testing::GoldenKinds;
 using testing::ReadForeign;
 using testing::ValuesOf;
-
-std::vector<std::string> GoldenKinds() {
-  std::vector<std::string> kinds;
-  const nlohmann::json expected = testing::JsonOf(testing::ForeignGoldens() / "expected.json");
-  for (const auto& [kind, matrices] : expected.items()) kinds.push_back(kind);
-  return kinds;
-}
 
 // One byte a weight, by input.
 std::vector<uint8_t> CodesByInput(const PackedMatrix& packed) {

@@ -28,6 +28,13 @@ inline nlohmann::json JsonOf(const std::filesystem::path& path) {
   return nlohmann::json::parse(file);
 }
 
+inline std::vector<std::string> GoldenKinds() {
+  std::vector<std::string> kinds;
+  const nlohmann::json expected = JsonOf(ForeignGoldens() / "expected.json");
+  for (const auto& [kind, matrices] : expected.items()) kinds.push_back(kind);
+  return kinds;
+}
+
 // A golden in memory.
 struct ForeignGolden {
   explicit ForeignGolden(const std::string& kind) {
@@ -87,6 +94,14 @@ struct ReadForeign {
     return 0;
   }
 };
+
+// The message for the golden with another value for a setting.
+inline std::string Refusal(const std::string& kind, const std::string& key,
+                           const nlohmann::json& value) {
+  ForeignGolden golden(kind);
+  golden.settings()[key] = value;
+  return ErrorMessage([&] { ReadForeign read(golden); });
+}
 
 inline std::vector<float> ValuesOf(const Weight& weight) {
   const Matrix<float> values = weight.Decode();

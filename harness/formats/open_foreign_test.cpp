@@ -14,6 +14,7 @@ namespace {
 
 using testing::ForeignFiles;
 using testing::ForeignGolden;
+using testing::GoldenKinds;
 using testing::ReadForeign;
 using testing::TempDir;
 
@@ -32,13 +33,6 @@ void CheckRefused(const std::string& kind, const Change& change,
   const std::string message = ErrorOf(kind, change);
   INFO(kind << ": " << message);
   CHECK(testing::MissingPart(message, parts) == "");
-}
-
-std::vector<std::string> AllKinds() {
-  std::vector<std::string> kinds;
-  const nlohmann::json expected = testing::JsonOf(testing::ForeignGoldens() / "expected.json");
-  for (const auto& [kind, matrices] : expected.items()) kinds.push_back(kind);
-  return kinds;
 }
 
 TEST_CASE("open_foreign: a plain folder has no reader, and older files of settings do") {
@@ -81,7 +75,7 @@ TEST_CASE("open_foreign: matrices that are plain are no reader's") {
 
 // Tensor by tensor: missing, of another shape, of another type.
 TEST_CASE("open_foreign: tensors that are missing or lie are refused by name") {
-  for (const std::string& kind : AllKinds()) {
+  for (const std::string& kind : GoldenKinds()) {
     const ForeignGolden whole(kind);
     for (const auto& [name, tensor] : whole.tensors) {
       const bool may_be_missing = name.ends_with("g_idx") || name.ends_with("weight_format");
@@ -112,7 +106,7 @@ TEST_CASE("open_foreign: tensors that are missing or lie are refused by name") {
 }
 
 TEST_CASE("open_foreign: a matrix of another size than the model's is refused") {
-  for (const std::string& kind : AllKinds()) {
+  for (const std::string& kind : GoldenKinds()) {
     INFO(kind);
     const ForeignGolden golden(kind);
     const ForeignFiles files(golden);
@@ -127,7 +121,7 @@ TEST_CASE("open_foreign: a matrix of another size than the model's is refused") 
 
 // Whatever bytes change, a reader answers: with an Error, or with numbers.
 TEST_CASE("open_foreign: changed bytes give an error or numbers") {
-  for (const std::string& kind : AllKinds()) {
+  for (const std::string& kind : GoldenKinds()) {
     const ForeignGolden whole(kind);
     uint32_t random = 12345;
     const auto next = [&random] { return random = random * 1664525u + 1013904223u, random >> 8; };
