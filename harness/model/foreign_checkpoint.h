@@ -28,9 +28,10 @@ struct ForeignMatrix {
   std::vector<std::string> tensors;  // that it is made of, by name: their bytes are its stored bits
   // How the checkpoint has the matrix's inputs rounded; nothing: not at all.
   std::optional<ActivationFormat> activations{};
-  // Reads it: a Weight of a PackedMatrix where it is affine, else of an EncodedMatrix that decodes
-  // exactly. Adds what there is to tell, without the matrix's name: notes of the same words are
-  // added up. Throws Error naming the tensor. Called from any thread; the checkpoint outlives it.
+  // Reads it: a Weight of a PackedMatrix where one holds it bit for bit, else of an EncodedMatrix
+  // that decodes exactly. Adds what there is to tell, without the matrix's name: notes of the same
+  // words are added up. Throws Error naming the tensor. Called from any thread; the checkpoint
+  // outlives it.
   std::function<Weight(std::vector<CountedNote>& notes)> read;
 };
 
@@ -54,7 +55,7 @@ class ForeignCheckpoint {
                                             size_t cols) const = 0;
 
   // Tensors of no matrix and no norm that it has looked at, so that they are not refused as left
-  // over: biases that are all 0, scales of caches that are counted in the notes.
+  // over: biases that are all 0, which the notes count.
   virtual std::vector<std::string> Others(std::vector<CountedNote>& notes) const {
     static_cast<void>(notes);
     return {};
