@@ -1,12 +1,9 @@
 // Shards of a run and what merge_shards makes of them: the records of one process, to the byte.
 
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "eval/testing/run_eval_lab.h"
@@ -59,24 +56,6 @@ ProcessResult Merge(const RunEvalLab& lab, Strings arguments = {}) {
   if (arguments.empty()) arguments = {lab.records().string()};
   arguments.insert(arguments.begin(), testing::Program("merge_shards"));
   return testing::RunProcess(arguments, lab.Options());
-}
-
-// Waits until the journal there holds the first windows; false after a minute.
-bool WaitForWindows(const fs::path& folder) {
-  constexpr uintmax_t kSomeWindows = 3000;  // bytes
-  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-  while (std::chrono::steady_clock::now() < end) {
-    std::error_code gone;
-    for (fs::directory_iterator entry(folder, gone); !gone && entry != fs::directory_iterator();
-         entry.increment(gone)) {
-      std::error_code moved;
-      if (entry->path().filename().string().starts_with(".journal-") &&
-          entry->file_size(moved) > kSomeWindows && !moved)
-        return true;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
 }
 
 TEST_CASE("shards: merged, any number of them gives the records of one process, to the byte") {
@@ -181,7 +160,7 @@ TEST_CASE("shards: killed and resumed, one loses no finished window") {
     return arguments;
   };
   Process process(lab.Command(shard("1/2")), lab.Options());
-  REQUIRE(WaitForWindows(FolderOf(lab, "smoke", 1, 2)));
+  REQUIRE(testing::WaitForWindows(FolderOf(lab, "smoke", 1, 2)));
   process.Signal(SIGKILL);
   process.Wait();
   CheckDone(lab.Run(shard("1/2", {"--resume"})));

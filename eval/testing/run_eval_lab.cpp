@@ -72,19 +72,7 @@ std::vector<std::string> RunEvalLab::RecordFiles() const {
   return names;
 }
 
-bool RunEvalLab::WaitForWindows() const {
-  constexpr uintmax_t kSomeWindows = 3000;  // bytes
-  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-  while (std::chrono::steady_clock::now() < end) {
-    for (const std::string& name : RecordFiles()) {
-      std::error_code gone;
-      const uintmax_t bytes = fs::file_size(records() / name, gone);
-      if (name.starts_with(".journal-") && !gone && bytes > kSomeWindows) return true;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
-}
+bool RunEvalLab::WaitForWindows() const { return testing::WaitForWindows(records()); }
 
 RecordJson RunEvalLab::Record(const std::string& method) const {
   std::vector<RecordJson> found;
@@ -99,6 +87,24 @@ RecordJson RunEvalLab::Record(const std::string& method) const {
   INFO("records of method " << method);
   REQUIRE(found.size() == 1);
   return found[0];
+}
+
+bool WaitForWindows(const fs::path& folder) {
+  constexpr uintmax_t kSomeWindows = 3000;  // bytes
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (std::chrono::steady_clock::now() < end) {
+    std::error_code gone;
+    for (fs::directory_iterator entry(folder, gone); !gone && entry != fs::directory_iterator();
+         entry.increment(gone)) {
+      std::error_code moved;
+      const uintmax_t bytes = entry->file_size(moved);
+      if (entry->path().filename().string().starts_with(".journal-") && !moved &&
+          bytes > kSomeWindows)
+        return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
 }
 
 void CheckDone(const ProcessResult& result) {

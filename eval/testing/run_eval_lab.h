@@ -34,8 +34,7 @@ class RunEvalLab {
 
   std::filesystem::path records() const { return dir_ / "results/records"; }
   std::vector<std::string> RecordFiles() const;  // names of all files there, sorted
-  // Waits until the journal of a run holds the first windows; false after a minute.
-  bool WaitForWindows() const;
+  bool WaitForWindows() const;                   // of a run whose records stand there
   // The only record of that method, of the reference by any of its names; fails the test where
   // there are several or none.
   RecordJson Record(const std::string& method) const;
@@ -47,6 +46,9 @@ class RunEvalLab {
 // The arguments for so many windows of the smoke config on one thread, without a stopwatch, and
 // more.
 std::vector<std::string> SmokeArguments(size_t windows, const std::vector<std::string>& more = {});
+
+// Waits until a journal in the folder holds the first windows; false after a minute.
+bool WaitForWindows(const std::filesystem::path& folder);
 
 // Of --set: a stopwatch for moments.
 inline constexpr char kQuickThroughput[] =
