@@ -127,17 +127,10 @@ ProcessResult JudgeGguf(const RunEvalLab& lab, testing::GgufBuilder file,
   while (text.size() < 600) text += "the quick brown fox and so on ";
   text.pop_back();  // SentencePiece leaves out a space at the end, and a GGUF tokenizer does not
   testing::WriteFile(lab / "text.txt", text);
-  Strings arguments = {lab.config(),
-                       "--set",
-                       "model=letters",
-                       "--set",
-                       "quantize.methods=[]",
-                       "--set",
-                       "accuracy.protocol=llamacpp-16",
-                       "--candidate",
-                       "gguf=tiny-q8_0.gguf"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return lab.Run(arguments);
+  return lab.Run(testing::Together(
+      {lab.config(), "--set", "model=letters", "--set", "quantize.methods=[]", "--set",
+       "accuracy.protocol=llamacpp-16", "--candidate", "gguf=tiny-q8_0.gguf"},
+      more));
 }
 
 TEST_CASE("run_eval: a GGUF candidate scores as the same file does as the model") {

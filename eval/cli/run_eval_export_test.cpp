@@ -18,13 +18,12 @@ using testing::Contains;
 using testing::ProcessResult;
 using testing::RecordJson;
 using testing::RunEvalLab;
+using testing::Together;
 using Strings = std::vector<std::string>;
 
 ProcessResult ExportTiny(const RunEvalLab& lab, const std::string& format,
                          const Strings& more = {}) {
-  Strings arguments = {lab.config(), "--export", "out", "--export-format", format};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return lab.Run(arguments);
+  return lab.Run(Together({lab.config(), "--export", "out", "--export-format", format}, more));
 }
 
 TEST_CASE("run_eval: an exported cell has the logits of the cell", "[export]") {
@@ -60,10 +59,9 @@ RoundTrip ExportAndJudge(const std::string& format, const Strings& more) {
   testing::WriteTinyModel(lab / "model",
                           {.intermediate = 64, .vocab = testing::kTokenizerPieces, .context = 64});
   testing::CheckDone(ExportTiny(lab, format, more));
-  Strings arguments = {lab.config(), "--candidate", "back=out/tiny-rtn", "--methods", "fp32"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
   RecordJson cell = lab.Record("rtn");
-  testing::CheckDone(lab.Run(arguments));
+  testing::CheckDone(lab.Run(
+      Together({lab.config(), "--candidate", "back=out/tiny-rtn", "--methods", "fp32"}, more)));
   return {std::move(cell), lab.Record("back")};
 }
 

@@ -15,6 +15,7 @@ using testing::Contains;
 using testing::ProcessResult;
 using testing::RecordJson;
 using testing::RunEvalLab;
+using testing::Together;
 using Strings = std::vector<std::string>;
 
 constexpr char kRows[] = "quantize.weights={bits: 8, group: row, symmetric: true}";
@@ -24,9 +25,8 @@ constexpr char kBothVariants[] =
 constexpr char kActivations[] = "quantize.activations={outlier_threshold: 2}";
 
 ProcessResult RunMixed(const RunEvalLab& lab, const Strings& more = {}) {
-  Strings arguments = {lab.config(), "--set", kRows, "--set", kActivations, "--set", kBothVariants};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return lab.Run(arguments);
+  return lab.Run(Together(
+      {lab.config(), "--set", kRows, "--set", kActivations, "--set", kBothVariants}, more));
 }
 
 TEST_CASE("run_eval: outlier channels are multiplied apart, counted and recorded") {

@@ -20,6 +20,7 @@ using testing::Process;
 using testing::ProcessResult;
 using testing::RecordTexts;
 using testing::RunEvalLab;
+using testing::Together;
 using Strings = std::vector<std::string>;
 
 // A cell that is kept and one that is not, on the tiny model.
@@ -28,9 +29,7 @@ constexpr char kCalibration[] =
     "calibration={dataset: sample, split: validation, samples: 2, length: 64}";
 
 Strings Tiny(const RunEvalLab& lab, const Strings& more = {}) {
-  Strings arguments = {lab.config(), "--set", kCells, "--set", kCalibration};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
+  return Together({lab.config(), "--set", kCells, "--set", kCalibration}, more);
 }
 
 std::string ShardText(size_t place, size_t count) {
@@ -44,10 +43,9 @@ fs::path FolderOf(const RunEvalLab& lab, const std::string& config, size_t place
 
 void RunShards(const RunEvalLab& lab, size_t count, const Strings& more = {}) {
   for (size_t place = count; place > 0; --place) {
-    Strings arguments =
-        Tiny(lab, {"--shard", ShardText(place, count), "--threads", std::to_string(1 + place % 2)});
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    CheckDone(lab.Run(arguments));
+    const Strings which = {"--shard", ShardText(place, count), "--threads",
+                           std::to_string(1 + place % 2)};
+    CheckDone(lab.Run(Tiny(lab, Together(which, more))));
   }
 }
 
@@ -155,9 +153,7 @@ TEST_CASE("shards: killed and resumed, one loses no finished window") {
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
   const auto shard = [&](const char* which, const Strings& more = {}) {
-    Strings arguments = testing::SmokeArguments(16, {"--shard", which});
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
+    return testing::SmokeArguments(16, Together({"--shard", which}, more));
   };
   Process process(lab.Command(shard("1/2")), lab.Options());
   REQUIRE(testing::WaitForWindows(FolderOf(lab, "smoke", 1, 2)));

@@ -19,6 +19,7 @@ using testing::Contains;
 using testing::ProcessResult;
 using testing::RecordJson;
 using testing::RunEvalLab;
+using testing::Together;
 using testing::WriteFile;
 using Strings = std::vector<std::string>;
 
@@ -38,9 +39,7 @@ void WriteInputs(const RunEvalLab& lab, const std::string& methods, const std::s
 ProcessResult Train(const RunEvalLab& lab, const std::string& methods, const std::string& more = "",
                     const Strings& arguments = {}) {
   WriteInputs(lab, methods, more);
-  Strings all = {"train.yaml"};
-  all.insert(all.end(), arguments.begin(), arguments.end());
-  return lab.Run(all);
+  return lab.Run(Together({"train.yaml"}, arguments));
 }
 
 TEST_CASE("run_eval: training wins back what rounding lost") {
@@ -144,11 +143,6 @@ TEST_CASE("run_eval: training that was killed goes on from its checkpoint to the
 }
 
 const Strings kSmallRank = {"--set", "quantize.lora.rank=4", "--set", "quantize.lora.alpha=8"};
-
-Strings Together(Strings a, const Strings& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 TEST_CASE("run_eval: adapters are kept apart with their bits, or merged, and all said") {
   const RunEvalLab lab;

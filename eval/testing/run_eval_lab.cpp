@@ -32,16 +32,16 @@ std::string RunEvalLab::ConfigText(const std::string& name) const {
          "throughput: none\n";
 }
 
-std::vector<std::string> SmokeArguments(size_t windows, const std::vector<std::string>& more) {
-  std::vector<std::string> arguments = {(SourceDir() / "configs/smoke.yaml").string(),
-                                        "--windows",
-                                        std::to_string(windows),
-                                        "--threads",
-                                        "1",
-                                        "--set",
-                                        "throughput=none"};
+std::vector<std::string> Together(std::vector<std::string> arguments,
+                                  const std::vector<std::string>& more) {
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
+}
+
+std::vector<std::string> SmokeArguments(size_t windows, const std::vector<std::string>& more) {
+  return Together({(SourceDir() / "configs/smoke.yaml").string(), "--windows",
+                   std::to_string(windows), "--threads", "1", "--set", "throughput=none"},
+                  more);
 }
 
 std::vector<std::string> RunEvalLab::Command(const std::vector<std::string>& arguments) const {

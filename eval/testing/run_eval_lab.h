@@ -43,6 +43,10 @@ class RunEvalLab {
   TempDir dir_;
 };
 
+// These arguments and more.
+std::vector<std::string> Together(std::vector<std::string> arguments,
+                                  const std::vector<std::string>& more);
+
 // The arguments for so many windows of the smoke config on one thread, without a stopwatch, and
 // more.
 std::vector<std::string> SmokeArguments(size_t windows, const std::vector<std::string>& more = {});
