@@ -268,7 +268,7 @@ TEST_CASE("run_eval: killed with a candidate, --resume gives the bit-identical r
   }
   CHECK(lab.Record("self")["candidate"] == whole.Record("self")["candidate"]);
   CHECK(lab.Record("self")["accuracy"]["kl_mean"] == 0.0);
-  // What stands is not measured again, and another file under the same label is.
+  // What stands is not measured again.
   const ProcessResult again = lab.Run(KilledAndResumed(true));
   testing::CheckDone(again);
   CHECK(Contains(again.err, "3 of 3 cells are finished"));

@@ -12,7 +12,7 @@ from .style import Looks, frame, log_axis, plain
 FIGURE_TITLE = "Training curves: the loss before each step"
 LEFT, RIGHT, BOTTOM = 0.62, 0.12, 0.48
 HEIGHT = 2.2
-SMOOTHED = 20  # parts of a curve, the mean of each of which is one point of the line
+SMOOTHED = 20  # a point of the line is the mean over the last of so many parts of the steps
 LOSSES = {"kl": "KL from the reference, nats a token", "ce": "cross-entropy, nats a token"}
 CAPTION = (
     "The loss of each step's windows before the step, faint, and its mean over the last"
