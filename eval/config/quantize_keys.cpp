@@ -23,10 +23,6 @@ std::vector<std::string> GranularityNames() {
   return names;
 }
 
-std::string ReachOf(const ActivationScheme& scheme) {
-  return scheme.group > 0 ? "group" : scheme.per_token ? "token" : "tensor";
-}
-
 // What a matrix is rounded to, of the section and of what an override matches.
 void VisitScheme(KeyVisitor& visitor, SchemeKeys& keys) {
   visitor.Maybe(
@@ -166,6 +162,10 @@ void VisitMethod(KeyVisitor& visitor, std::string& method, std::string& label) {
 
 void VisitKnobs(KeyVisitor& visitor, Knobs& knobs) {
   for (const Knob& knob : knobs.declared()) VisitKnob(visitor, knob, knobs);
+}
+
+std::string ReachOf(const ActivationScheme& scheme) {
+  return scheme.group > 0 ? "group" : scheme.per_token ? "token" : "tensor";
 }
 
 SchemeKeys DefaultWeightKeys() {

@@ -58,6 +58,9 @@ void VisitOverride(KeyVisitor& visitor, OverrideKeys& entry);                   
 void VisitMethod(KeyVisitor& visitor, std::string& method, std::string& label);  // of its list
 void VisitKnobs(KeyVisitor& visitor, Knobs& knobs);  // the map of a method
 
+// The word of `activations.granularity` for it.
+std::string ReachOf(const ActivationScheme& scheme);
+
 // What a config says by saying nothing, where a scheme has such a value.
 SchemeKeys DefaultWeightKeys();
 ActivationKeys DefaultActivationKeys();

@@ -45,7 +45,7 @@ void TakeActivationFormat(const ActivationKeys& keys, YamlReader& section,
 // `granularity: token|tensor|group`, and `group: N`, which implies the last.
 void TakeActivationReach(const ActivationKeys& keys, YamlReader& section,
                          ActivationScheme& scheme) {
-  const std::string before = scheme.group > 0 ? "group" : scheme.per_token ? "token" : "tensor";
+  const std::string before = ReachOf(scheme);
   std::string otherwise = before == "token" && !scheme.dynamic ? "tensor" : before;
   if (keys.group) otherwise = "group";
   const std::string reach = keys.granularity.value_or(otherwise);
