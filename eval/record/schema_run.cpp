@@ -91,11 +91,10 @@ const Rows& MethodRows() {
       {"scheme", kMap, kOptional, "",
        "what the weights were quantized to; absent for the reference, and where they were not. Its "
        "keys mean what they mean in a config. Of a candidate it is the name alone"},
-      Named(
-          {"scheme.name", kText, kWritten, "",
-           "as tables show it: `int4 g128 asym`; of a candidate the types of its matrices, that with the "
-           "most weights first: `Q4_K, Q6_K`"},
-          "weights"),
+      Named({"scheme.name", kText, kWritten, "",
+             "as tables show it: `int4 g128 asym`; of a candidate the types of its matrices, that "
+             "with the most weights first: `Q4_K, Q6_K`"},
+            "weights"),
       {"scheme.format", kText, kOptional, "", "what codes stand for; absent: `int`"},
       Named({"scheme.bits", kCount, kOptional, "bits", "of a stored code; `ternary` stores 2"},
             "bits"),
