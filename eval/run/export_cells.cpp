@@ -132,8 +132,9 @@ void CheckExports(const RunOptions& options, const std::vector<RunConfig>& confi
       if (!options.Wants(cell.label) || cell.IsCandidate()) continue;
       CheckFormat(format, config, cell, model, original);
       RefusePresent(options, config, cell.label);
-      for (const size_t seed : config.calibration.seeds)
-        RefusePresent(options, config, LabelOfSeed(cell.label, seed));
+      const std::vector<size_t>& seeds = config.calibration.seeds;
+      if (seeds.size() < 2) continue;  // no cell has its seed in its name
+      for (const size_t seed : seeds) RefusePresent(options, config, LabelOfSeed(cell.label, seed));
     }
   }
   if (!options.dry_run) NamingTheOption([&] { PrepareRecordFolder(options.export_folder); });
