@@ -92,6 +92,20 @@ void CheckExportable(const ExportFormat& format, const CellToExport& cell) {
               reason.matrix.empty() ? "--export-format" : reason.matrix, FormatsThatCan(cell));
 }
 
+namespace {
+
+// The bytes of each file that it holds, but of kOriginFile.
+nlohmann::json SizesIn(const fs::path& folder) {
+  nlohmann::json sizes = nlohmann::json::object();
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().filename() != kOriginFile)
+      sizes[entry.path().filename().string()] = entry.file_size();
+  }
+  return sizes;
+}
+
+}  // namespace
+
 void ExportCell(const ExportFormat& format, const FinishedCell& cell, const fs::path& folder) {
   WriteFolderWhole(folder, [&](const fs::path& unfinished) {
     format.write(cell, unfinished);
@@ -99,7 +113,8 @@ void ExportCell(const ExportFormat& format, const FinishedCell& cell, const fs::
                                            {"config", cell.origin.config},
                                            {"cell", cell.origin.cell},
                                            {"model", cell.origin.model},
-                                           {"weights_sha256", cell.origin.weights_sha256}};
+                                           {"weights_sha256", cell.origin.weights_sha256},
+                                           {"bytes", SizesIn(unfinished)}};
     WriteFileAtomically(unfinished / kOriginFile, origin.dump(2) + "\n", false);
   });
 }
@@ -109,12 +124,15 @@ bool IsExportOf(const fs::path& folder, const ExportFormat& format,
   try {
     const nlohmann::json origin = ReadJsonFile(folder / kOriginFile);
     return origin.is_object() && origin.value("format", "") == format.name &&
-           origin.value("weights_sha256", "") == weights_sha256;
+           origin.value("weights_sha256", "") == weights_sha256 &&
+           origin.value("bytes", nlohmann::json()) == SizesIn(folder);
   } catch (const Interrupted&) {
     throw;
   } catch (const Error&) {
     return false;
   } catch (const nlohmann::json::exception&) {
+    return false;
+  } catch (const fs::filesystem_error&) {
     return false;
   }
 }

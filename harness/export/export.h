@@ -35,7 +35,8 @@ void CheckExportable(const ExportFormat& format, const CellToExport& cell);
 void ExportCell(const ExportFormat& format, const FinishedCell& cell,
                 const std::filesystem::path& folder);
 
-// Whether the folder is an export in this format of a cell with these weights.
+// Whether the folder is an export in this format of a cell with these weights, with files as long
+// as they were written.
 bool IsExportOf(const std::filesystem::path& folder, const ExportFormat& format,
                 const std::string& weights_sha256);
 

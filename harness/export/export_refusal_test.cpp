@@ -158,6 +158,8 @@ TEST_CASE("export: the folder has what loaders need, and says where it comes fro
   CHECK_FALSE(IsExportOf(folder, format, "4567"));
   CHECK_FALSE(IsExportOf(folder, *FindExportFormat("gptq"), "0123"));
   CHECK_FALSE(IsExportOf(cell.model(), format, "0123"));
+  fs::resize_file(folder / "model.safetensors", 1000);
+  CHECK_FALSE(IsExportOf(folder, format, "0123"));
 }
 
 TEST_CASE("export: schemes that differ are said matrix by matrix") {

@@ -142,6 +142,13 @@ std::vector<uint32_t> ReadGroupIndex(const MatrixTensors& tensors, const Tensor&
     group_of.push_back(static_cast<uint32_t>(stored[i]));
     consecutive = consecutive && group_of[i] == i / group;
   }
+  std::vector<bool> seen(groups);
+  for (const uint32_t g : group_of) seen[g] = true;
+  const auto missing = std::ranges::find(seen, false);
+  if (missing != seen.end()) {
+    tensors.Fail(part, fmt::format("inputs in all of {} groups", groups),
+                 fmt::format("none in group {}", missing - seen.begin()));
+  }
   return consecutive ? std::vector<uint32_t>{} : group_of;
 }
 

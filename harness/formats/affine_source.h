@@ -41,7 +41,7 @@ WeightScheme IntScheme(int bits, std::optional<size_t> group, bool symmetric,
                        const ForeignFolder& folder, bool zero_in_range);
 
 // The groups of inputs that a g_idx tensor (I32, one an input) names, checked to lie below
-// `groups`; empty where they follow one another.
+// `groups` and to leave none empty; nothing where they follow one another.
 std::vector<uint32_t> ReadGroupIndex(const MatrixTensors& tensors, const Tensor& tensor,
                                      std::string_view part, size_t group, size_t groups);
 

@@ -1,5 +1,6 @@
 #include "harness/quant/affine.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <numeric>
@@ -83,9 +84,11 @@ TEST_CASE("gptq: groups by g_idx") {
   REQUIRE(whole.weight.packed() != nullptr);
   CHECK(whole.weight.packed()->order().size() == golden.cols());
 
-  // Without the tensor, groups follow one another.
+  // Without the tensor, groups follow one another, where nothing speaks against it.
   ForeignGolden without = golden;
   without.Remove("g_idx");
+  CHECK_ERROR(ReadForeign(without), "g_idx", "desc_act is true", "found none");
+  without.settings()["desc_act"] = false;
   const ReadForeign consecutive(without);
   CHECK(consecutive.weight.packed()->order().empty());
   CHECK(ValuesOf(consecutive.weight) != values);
@@ -109,6 +112,28 @@ TEST_CASE("gptq: groups by g_idx") {
     CHECK_ERROR(ReadForeign(uneven), "g_idx", "groups from 0 to 3", std::to_string(wrong),
                 "input 5");
   }
+}
+
+TEST_CASE("gptq: what shapes cannot tell is refused, what is not known is told") {
+  ForeignGolden golden("gptq4_v2_act_order");
+  ForeignGolden empty = golden;
+  const size_t cols = golden.cols();
+  std::fill_n(empty.numbers<int32_t>("g_idx"), cols, 0);
+  CHECK_ERROR(ReadForeign(empty), "g_idx", "inputs in all of 4 groups", "none in group 1");
+
+  ForeignGolden other = golden;  // as many groups of another size
+  other.Remove("g_idx");
+  other.settings()["desc_act"] = false;
+  other.settings()["group_size"] = cols / 4 + 1;
+  CHECK_ERROR(ReadForeign(other), "g_idx", "do not fill", "found none");
+
+  golden.settings()["act_bits"] = 8;
+  golden.settings()["damp_percent"] = 0.01;
+  const ReadForeign read(golden);
+  std::vector<CountedNote> notes;
+  read.files.opened->Others(notes);
+  REQUIRE(notes.size() == 1);
+  CHECK(notes[0].what.find("\"act_bits\" (8)") != std::string::npos);
 }
 
 TEST_CASE("gptq: biases of zeros are told, others are left to the model") {

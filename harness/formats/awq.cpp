@@ -26,6 +26,23 @@ namespace {
 constexpr size_t kAwqBits = 4, kInWord = 8;
 constexpr std::array<size_t, kInWord> kGemmNibble = {0, 4, 1, 5, 2, 6, 3, 7};  // of each output
 
+// What a checkpoint may say beside what is read here: how it was made, and what runs it.
+constexpr std::string_view kAwqSaid[] = {"quant_method",
+                                         "bits",
+                                         "w_bit",
+                                         "group_size",
+                                         "q_group_size",
+                                         "zero_point",
+                                         "version",
+                                         "format",
+                                         "backend",
+                                         "modules_to_not_convert",
+                                         "do_fuse",
+                                         "fuse_max_seq_len",
+                                         "modules_to_fuse",
+                                         "exllama_config",
+                                         "model_name_or_path"};
+
 struct AwqTensors {
   const Tensor *codes, *zeros, *scales;
 };
@@ -105,6 +122,7 @@ class AwqCheckpoint final : public ForeignCheckpoint {
                                     size_t cols) const override;
 
   std::vector<std::string> Others(std::vector<CountedNote>& notes) const override {
+    NoteUnknownKeys(folder_.settings, kAwqSaid, notes);
     return ZeroBiases(folder_, "qweight", notes);
   }
 

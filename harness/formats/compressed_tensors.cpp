@@ -131,13 +131,6 @@ void TakeGroupIndex(MatrixTensors& tensors, AffineSource& source) {
   if (std::ranges::all_of(stored, [](int32_t group) { return group == -1; })) return;
   const ScaleShape shape = ShapeOfScales(source.rows, source.cols, source.scheme);
   source.group_of = ReadGroupIndex(tensors, index, kPart, shape.cols_each, shape.cols);
-  std::vector<bool> seen(shape.cols, source.group_of.empty());
-  for (const uint32_t group : source.group_of) seen[group] = true;
-  const auto missing = std::ranges::find(seen, false);
-  if (missing != seen.end()) {
-    tensors.Fail(kPart, fmt::format("inputs in all of {} groups", shape.cols),
-                 fmt::format("none in group {}", missing - seen.begin()));
-  }
 }
 
 // Throws Error unless weight_shape holds the matrix's.

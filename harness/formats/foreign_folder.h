@@ -46,6 +46,10 @@ struct ForeignTool {
 void RefuseUnknownKeys(const nlohmann::json& object, const std::string& where,
                        std::initializer_list<std::string_view> known);
 
+// The same as notes, where tools add settings of how they worked that change no number.
+void NoteUnknownKeys(const nlohmann::json& object, std::span<const std::string_view> known,
+                     std::vector<CountedNote>& notes);
+
 // Adds a note where the count is not 0.
 void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t count,
              const std::string& of);

@@ -24,6 +24,49 @@ namespace {
 
 constexpr std::array<uint64_t, 4> kGptqBits = {2, 3, 4, 8};
 
+// What a checkpoint may say beside what is read here: how it was made, and what runs it.
+constexpr std::string_view kGptqSaid[] = {"quant_method",
+                                          "bits",
+                                          "group_size",
+                                          "sym",
+                                          "desc_act",
+                                          "format",
+                                          "checkpoint_format",
+                                          "dynamic",
+                                          "pack_dtype",
+                                          "is_marlin_format",
+                                          "adapter",
+                                          "rotation",
+                                          "lm_head",
+                                          "meta",
+                                          "static_groups",
+                                          "true_sequential",
+                                          "damp_percent",
+                                          "damp_auto_increment",
+                                          "mse",
+                                          "v2",
+                                          "v2_alpha",
+                                          "act_group_aware",
+                                          "model_name_or_path",
+                                          "model_file_base_name",
+                                          "tokenizer",
+                                          "dataset",
+                                          "modules_in_block_to_quantize",
+                                          "block_name_to_quantize",
+                                          "module_name_preceding_first_block",
+                                          "batch_size",
+                                          "pad_token_id",
+                                          "max_input_length",
+                                          "model_seqlen",
+                                          "cache_block_outputs",
+                                          "use_cuda_fp16",
+                                          "use_exllama",
+                                          "disable_exllama",
+                                          "exllama_config",
+                                          "backend",
+                                          "offload_to_disk",
+                                          "offload_to_disk_path"};
+
 // What may differ from matrix to matrix.
 struct GptqSettings {
   int bits = 4;
@@ -88,10 +131,16 @@ class GptqCheckpoint final : public ForeignCheckpoint {
                                     size_t cols) const override;
 
   std::vector<std::string> Others(std::vector<CountedNote>& notes) const override {
+    NoteUnknownKeys(folder_.settings, kGptqSaid, notes);
+    if (folder_.fields().Has("dynamic")) {
+      for (const auto& [key, rule] : folder_.settings["dynamic"].items())
+        NoteUnknownKeys(rule, kGptqSaid, notes);
+    }
     return ZeroBiases(folder_, "qweight", notes);
   }
 
  private:
+  std::vector<uint32_t> GroupsOf(MatrixTensors& tensors, size_t group, size_t groups) const;
   std::optional<GptqSettings> SettingsOf(const std::string& name) const;
 
   ForeignFolder folder_;
@@ -176,6 +225,26 @@ AffineSource SourceOf(const GptqTensors& tensors, const WeightScheme& scheme, bo
   return source;
 }
 
+// The group of each input; empty where they follow one another.
+std::vector<uint32_t> GptqCheckpoint::GroupsOf(MatrixTensors& tensors, size_t group,
+                                               size_t groups) const {
+  constexpr char kPart[] = "g_idx";
+  if (tensors.Find(kPart) != nullptr) {
+    const Tensor& index = tensors.Take(kPart, {DType::kI32}, {tensors.cols()});
+    return ReadGroupIndex(tensors, index, kPart, group, groups);
+  }
+  // Counts of groups cannot tell a wrong size or another order from what was meant.
+  if (groups > 1 && folder_.fields().FlagOr("desc_act", false))
+    tensors.Fail(kPart, "the group of each input, as desc_act is true", "none");
+  if (groups > 1 && tensors.cols() % group != 0) {
+    tensors.Fail(kPart,
+                 fmt::format("the group of each input, as groups of {} do not fill {}", group,
+                             tensors.cols()),
+                 "none");
+  }
+  return {};
+}
+
 std::optional<ForeignMatrix> GptqCheckpoint::Find(const std::string& name, size_t rows,
                                                   size_t cols) const {
   MatrixTensors tensors(folder_, name, rows, cols);
@@ -194,10 +263,7 @@ std::optional<ForeignMatrix> GptqCheckpoint::Find(const std::string& name, size_
   AffineSource source = SourceOf(
       found, IntScheme(settings->bits, settings->group, settings->symmetric, folder_, true),
       first_version_, rows, cols);
-  if (tensors.Find("g_idx") != nullptr) {
-    const Tensor& index = tensors.Take("g_idx", {DType::kI32}, {cols});
-    source.group_of = ReadGroupIndex(tensors, index, "g_idx", group, groups);
-  }
+  source.group_of = GroupsOf(tensors, group, groups);
   source.stored = tensors.stored();
   ForeignMatrix matrix;
   matrix.type = SchemeName(source.scheme);

@@ -81,6 +81,18 @@ void RefuseUnknownKeys(const Json& object, const std::string& where,
   }
 }
 
+void NoteUnknownKeys(const Json& object, std::span<const std::string_view> known,
+                     std::vector<CountedNote>& notes) {
+  if (!object.is_object()) return;
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_null() || std::ranges::find(known, key) != known.end()) continue;
+    AddNote(notes,
+            fmt::format("{} ({}), which is not known here and changes nothing of what is measured",
+                        Quoted(key), ShownJson(value)),
+            1, "settings");
+  }
+}
+
 void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t count,
              const std::string& of) {
   if (count > 0) notes.push_back({what, count, of});
@@ -138,6 +150,11 @@ std::shared_ptr<const ForeignCheckpoint> OpenForeignFolder(ForeignFolder folder)
 
 std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path& dir,
                                                      std::shared_ptr<const Checkpoint> checkpoint) {
+  constexpr char kAdapter[] = "adapter_config.json";
+  if (IsPresent(dir / kAdapter)) {
+    throw Error("not supported: an adapter beside the weights", (dir / kAdapter).string(),
+                "merge it into them, or move it away to judge the weights alone");
+  }
   if (checkpoint->gguf() != nullptr) return nullptr;
   const Json config = ReadJsonFile(dir / "config.json");
   if (!config.is_object()) return nullptr;  // the model's own reader says what is wrong

@@ -50,6 +50,14 @@ TEST_CASE("open_foreign: a plain folder has no reader, and older files of settin
   CHECK(opened->promised_bits() == 4);
 }
 
+TEST_CASE("open_foreign: what an adapter adds is not left out in silence") {
+  const ForeignFiles files(ForeignGolden("awq_gemm"));
+  testing::WriteFile(files.dir / "adapter_config.json", "{}");
+  const std::string message = testing::ErrorMessage(
+      [&] { OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path())); });
+  CHECK(testing::MissingPart(message, {"adapter_config.json", "an adapter beside"}) == "");
+}
+
 TEST_CASE("open_foreign: unknown methods are refused by name") {
   CheckRefused("gptq4_v1_sym", [](auto& g) { g.settings()["quant_method"] = "quip"; },
                {"config.json", "not supported", "\"quip\"", "awq", "compressed-tensors"});
