@@ -181,6 +181,8 @@ Keys QuantizeKeys() {
   VisitActivations(lister, activations);
   std::optional<KvScheme> cache;
   VisitKvCache(lister, cache);
+  std::optional<BudgetSpec> budget;
+  VisitBudget(lister, budget);
   KeyLister of_lora(keys, "quantize.lora.");
   LoraSpec lora;
   VisitLora(of_lora, lora);

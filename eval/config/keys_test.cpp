@@ -89,7 +89,7 @@ TEST_CASE("config keys: defaults are those of the reader") {
   const Json plain = Json::parse(testing::ReadConfigText("name: x\n").Resolved());
   const Json full = Json::parse(
       testing::ReadConfigText("name: x\nmodel: {outliers: {}}\nquantize: {activations: {}, "
-                              "kv_cache: {}}\n"
+                              "kv_cache: {}, budget: {}}\n"
                               "accuracy: {stop: {delta_nll_halfwidth: 1}}\n")
           .Resolved());
   size_t checked = 0;

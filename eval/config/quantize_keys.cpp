@@ -5,10 +5,13 @@
 #include <span>
 
 #include "eval/support/yaml_reader.h"
+#include "harness/base/check.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
+
+constexpr double kMostBudgetSamples = 1 << 20;
 
 std::vector<std::string> NamesOf(std::span<const NumberFormat* const> formats) {
   std::vector<std::string> names;
@@ -98,6 +101,43 @@ void VisitActivationMap(KeyVisitor& visitor, ActivationKeys& keys) {
                 keys.outlier_weights);
 }
 
+void VisitBudgetMap(KeyVisitor& visitor, BudgetSpec& budget) {
+  visitor.Number({.name = "bits",
+                  .about = "stored a weight on average at most, scales and zero points included",
+                  .least = kMinBits,
+                  .most = 16,
+                  .unit = "bits"},
+                 budget.bits);
+  visitor.Counts({.name = "choices",
+                  .about = "of a code, of which each matrix gets one",
+                  .least = kMinBits,
+                  .most = kMaxBits,
+                  .unit = "bits"},
+                 budget.choices);
+  visitor.Choice(
+      {.name = "rule",
+       .about = "by what a matrix loses on calibration windows, the same for all, or drawn"},
+      budget.rule,
+      {{BudgetRuleName(BudgetRule::kSensitivity), BudgetRule::kSensitivity},
+       {BudgetRuleName(BudgetRule::kUniform), BudgetRule::kUniform},
+       {BudgetRuleName(BudgetRule::kRandom), BudgetRule::kRandom}});
+  visitor.Count(
+      {.name = "seed", .about = "which windows; of random, which draw", .most = kMostSeed},
+      budget.seed);
+  visitor.Count({.name = "samples",
+                 .about = "of the calibration text, by which sensitivities are measured",
+                 .least = 1,
+                 .most = kMostBudgetSamples,
+                 .unit = "windows"},
+                budget.samples);
+  visitor.Count({.name = "length",
+                 .about = "of each, cut to the model's context",
+                 .least = 2,
+                 .most = kMostBudgetSamples,
+                 .unit = "tokens"},
+                budget.length);
+}
+
 void VisitKnob(KeyVisitor& visitor, const Knob& knob, Knobs& knobs) {
   ConfigKey key{.name = std::string(knob.name),
                 .about = std::string(knob.about),
@@ -120,6 +160,19 @@ void VisitKnob(KeyVisitor& visitor, const Knob& knob, Knobs& knobs) {
 
 }  // namespace
 
+const char* BudgetRuleName(BudgetRule rule) {
+  switch (rule) {
+    case BudgetRule::kSensitivity:
+      return "sensitivity";
+    case BudgetRule::kUniform:
+      return "uniform";
+    case BudgetRule::kRandom:
+      return "random";
+  }
+  QR_CHECK(false);
+  return "";
+}
+
 void VisitWeights(KeyVisitor& visitor, std::optional<SchemeKeys>& weights) {
   visitor.MapOrNone(
       {.name = "weights", .about = "a map; none: no matrix is quantized, as for kv_cache alone"},
@@ -130,6 +183,12 @@ void VisitActivations(KeyVisitor& visitor, std::optional<ActivationKeys>& activa
   visitor.MapOrNone({.name = "activations",
                      .about = "a map: inputs of quantized matrices are rounded, symmetrically"},
                     activations, VisitActivationMap);
+}
+
+void VisitBudget(KeyVisitor& visitor, std::optional<BudgetSpec>& budget) {
+  visitor.MapOrNone(
+      {.name = "budget", .about = "a map: the bits of each matrix are chosen under a total"},
+      budget, VisitBudgetMap);
 }
 
 void VisitKeep(KeyVisitor& visitor, std::vector<std::string>& keep) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/config/budget_spec.h"
 #include "eval/config/key_visitor.h"
 #include "harness/method/quantizer.h"
 #include "harness/quant/activation.h"
@@ -53,6 +54,7 @@ struct ActivationKeys {
 // `weights`, `activations`: a map, or none.
 void VisitWeights(KeyVisitor& visitor, std::optional<SchemeKeys>& weights);
 void VisitActivations(KeyVisitor& visitor, std::optional<ActivationKeys>& activations);
+void VisitBudget(KeyVisitor& visitor, std::optional<BudgetSpec>& budget);  // likewise
 void VisitKeep(KeyVisitor& visitor, std::vector<std::string>& keep);
 void VisitOverride(KeyVisitor& visitor, OverrideKeys& entry);                    // of the list
 void VisitMethod(KeyVisitor& visitor, std::string& method, std::string& label);  // of its list
@@ -69,5 +71,8 @@ ActivationKeys DefaultActivationKeys();
 SchemeKeys KeysOf(const WeightScheme& scheme);
 OverrideKeys KeysOf(const SchemeOverride& entry);
 ActivationKeys KeysOf(const ActivationScheme& scheme);
+
+// The list as a config would have it, as JSON, which is YAML.
+std::string OverridesText(const std::vector<SchemeOverride>& overrides);
 
 }  // namespace quantref

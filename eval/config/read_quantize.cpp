@@ -194,6 +194,49 @@ std::optional<KvScheme> ReadKvCache(YamlReader& yaml, std::optional<KvScheme> sc
   return scheme;
 }
 
+// A budget chooses the bits of codes: what has them fixed, or says them itself, is not its.
+void CheckBudget(YamlReader& yaml, const CellConfig& cell) {
+  if (!cell.budget) return;
+  const auto refuse = [&](const std::string& problem, const std::string& hint) {
+    throw Error(fmt::format("{}: {}", cell.label, problem),
+                yaml.Where(yaml.Has("budget") ? "budget" : "methods"), hint);
+  };
+  constexpr char kNone[] = "give this cell budget: none";
+  const NumberFormat& format = *cell.quantize.weights.format;
+  const size_t least = cell.budget->choices.front();
+  if (cell.budget->choices.size() < 2) {
+    refuse(fmt::format("expected choices of two numbers of bits or more, found {} alone", least),
+           "without a choice quantize.weights.bits says it");
+  }
+  if (cell.budget->bits < static_cast<double>(least)) {
+    refuse(fmt::format("expected a budget above the least choice, {} bits and what their scales "
+                       "take, found {}",
+                       least, cell.budget->bits),
+           "raise budget.bits, or add a choice of fewer bits");
+  }
+  if (cell.quantize.none) refuse("a budget beside weights: none, which leaves it nothing", kNone);
+  if (cell.training == Training::kFull) refuse("a budget for full, which rounds no weights", kNone);
+  if (format.bits() > 0) {
+    refuse(fmt::format("a budget of bits for {}, whose codes have {}", format.name, format.bits()),
+           "budgets are for formats with bits to choose: int, float_zero");
+  }
+  for (const SchemeOverride& entry : cell.quantize.overrides) {
+    if (!entry.bits && entry.format == nullptr) continue;
+    refuse(fmt::format("the budget chooses the bits of '{}', and so does an override (its {})",
+                       entry.match, entry.bits ? "bits" : "format"),
+           "leave it out, or keep these matrices: an override beside a budget may have keep, "
+           "method, group and what else bits leave open");
+  }
+}
+
+void ReadBudget(YamlReader& yaml, std::optional<BudgetSpec>& budget) {
+  if (!yaml.Has("budget")) return;
+  KeyReader reader(yaml);
+  VisitBudget(reader, budget);
+  if (!budget) return;
+  std::sort(budget->choices.begin(), budget->choices.end());
+}
+
 void ReadLora(YamlReader& yaml, LoraSpec& lora) {
   YamlReader section = yaml.Map("lora");
   KeyReader reader(section);
@@ -225,6 +268,7 @@ void ReadCell(YamlReader& yaml, CellConfig& cell) {
   ReadWeights(yaml, cell.quantize);
   cell.activations = ReadActivations(yaml, cell.activations);
   cell.kv_cache = ReadKvCache(yaml, cell.kv_cache);
+  ReadBudget(yaml, cell.budget);
   KeyReader reader(yaml);
   VisitKeep(reader, cell.quantize.keep);
   if (yaml.Has("overrides")) {
@@ -326,6 +370,7 @@ void ReadQuantize(YamlReader yaml, RunConfig& config) {
           fmt::format("'{}' beside weights: none, which leaves it nothing to do", cell.label),
           yaml.Where("methods"), "name the method rtn, and give it a label of its own");
     }
+    CheckBudget(yaml, cell);
     CheckKnobs(yaml, cell);
     config.cells.push_back(std::move(cell));
   }

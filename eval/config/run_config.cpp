@@ -88,6 +88,9 @@ void CheckSynthetic(YamlReader& yaml, const RunConfig& config) {
   }
   if (!config.throughput.measure) yaml.Fail("throughput", "something to measure", kHint);
   for (const CellConfig& cell : config.cells) {
+    if (cell.budget)
+      throw Error(cell.label + ": a model with random weights takes no budget",
+                  yaml.Where("quantize"), kHint);
     const WeightScheme& scheme = cell.quantize.weights;
     bool plain = cell.MethodName() == "rtn";
     bool held =

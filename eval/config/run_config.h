@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "eval/accuracy/measure.h"
+#include "eval/config/budget_spec.h"
 #include "eval/config/finetune_spec.h"
 #include "eval/speed/throughput.h"
 #include "eval/text/calibration_spec.h"
@@ -38,6 +39,7 @@ struct CellConfig {
   QuantizeSpec quantize;
   std::optional<ActivationScheme> activations;
   std::optional<KvScheme> kv_cache;
+  std::optional<BudgetSpec> budget{};  // what a code's bits are chosen under; none: as planned
   std::map<std::string, Knobs, std::less<>> knobs;  // of every plugin that has some
   LoraSpec lora{};                                  // of kLora
   // A quantized checkpoint that another tool made, as ModelChoice::name; "": a method makes it.

@@ -82,9 +82,13 @@ Json KvCacheJson(std::optional<KvScheme> scheme) {
   return json;
 }
 
-Json OverridesJson(const QuantizeSpec& spec) {
+Json BudgetJson(std::optional<BudgetSpec> budget) {
+  return Written([&](KeyVisitor& writer) { VisitBudget(writer, budget); });
+}
+
+Json OverridesJson(const std::vector<SchemeOverride>& overrides) {
   Json json = Json::array();
-  for (const SchemeOverride& entry : spec.overrides) {
+  for (const SchemeOverride& entry : overrides) {
     OverrideKeys keys = KeysOf(entry);
     json.push_back(Written([&](KeyVisitor& writer) { VisitOverride(writer, keys); }));
   }
@@ -98,7 +102,7 @@ Json LoraJson(LoraSpec lora) {
 // What only some configs have: their resolved keys, and all that is named after these, are without
 // it what they are where no cell asks for it.
 struct SometimesKeys {
-  bool kv_cache = false, lora = false;
+  bool kv_cache = false, lora = false, budget = false;
 };
 
 void PutCell(Json& json, const CellConfig& cell, const SometimesKeys& keys) {
@@ -112,9 +116,10 @@ void PutCell(Json& json, const CellConfig& cell, const SometimesKeys& keys) {
     VisitActivations(writer, activations);
   });
   if (keys.kv_cache) json.update(KvCacheJson(cell.kv_cache));
+  if (keys.budget) json.update(BudgetJson(cell.budget));
   if (keys.lora) json["lora"] = LoraJson(cell.lora);
   json.update(Written([&](KeyVisitor& writer) { VisitKeep(writer, keep); }));
-  json["overrides"] = OverridesJson(cell.quantize);
+  json["overrides"] = OverridesJson(cell.quantize.overrides);
   for (const auto& entry : cell.knobs) {
     Knobs knobs = entry.second;
     json[entry.first] = Written([&](KeyVisitor& writer) { VisitKnobs(writer, knobs); });
@@ -124,7 +129,8 @@ void PutCell(Json& json, const CellConfig& cell, const SometimesKeys& keys) {
 // A method's name where it is all that the config says of it.
 Json MethodJson(const CellConfig& cell, const Json& general) {
   Json own;
-  PutCell(own, cell, {general.contains("kv_cache"), general.contains("lora")});
+  PutCell(own, cell,
+          {general.contains("kv_cache"), general.contains("lora"), general.contains("budget")});
   const std::string name = cell.MethodName();
   if (own == general && (cell.label == name || cell.label + "+rtn" == name)) return cell.label;
   Json json = {{"method", name}, {"label", cell.label}};
@@ -142,8 +148,10 @@ Json MethodJson(const CellConfig& cell, const Json& general) {
 
 Json QuantizeJson(const RunConfig& config) {
   Json general;
-  SometimesKeys keys{.kv_cache = config.general.kv_cache.has_value()};
+  SometimesKeys keys{.kv_cache = config.general.kv_cache.has_value(),
+                     .budget = config.general.budget.has_value()};
   for (const CellConfig& cell : config.cells) {
+    keys.budget |= cell.budget.has_value();
     keys.kv_cache |= cell.kv_cache.has_value();
     keys.lora |= cell.training == Training::kLora;
   }
@@ -212,6 +220,10 @@ Json ResolvedJson(const RunConfig& config) {
 }
 
 }  // namespace
+
+std::string OverridesText(const std::vector<SchemeOverride>& overrides) {
+  return OverridesJson(overrides).dump();
+}
 
 std::string RunConfig::Resolved() const { return ResolvedJson(*this).dump(); }
 

@@ -93,6 +93,8 @@ TEST_CASE("config: the resolved text has every documented key and no other") {
         ReadWeightScheme("granularity: row"), ReadConfigLine("model: {synthetic: tiny}"),
         ReadConfigLine("quantize: {methods: [{method: rtn, label: kv, kv_cache: {}}]}"),
         ReadConfigLine("quantize: {kv_cache: {}, weights: none}"),
+        ReadConfigLine("quantize: {methods: [{method: rtn, label: b, budget: {}}]}"),
+        ReadConfigLine("quantize: {budget: {}}"),
         ReadConfigLine("quantize: {methods: [rtn+qat]}\nfinetune: {scales: learned}"),
         ReadConfigLine("quantize: {methods: [rtn+lora]}"), ReadConfigLine("throughput: none"),
         ReadConfigLine("quantize: {weights: {format: nf4}}"),
@@ -184,6 +186,10 @@ TEST_CASE("config: the resolved text is a config that means the same") {
            "i, activations: {format: int}}, {method: rtn, label: f, activations: "
            "{format: fp8_e4m3, group: 64}}]}"),
        ReadConfigLine("quantize: {methods: [{method: rtn, label: kv, kv_cache: {bits: 2}}]}"),
+       ReadConfigLine("quantize: {methods: [rtn, {method: rtn, label: b, budget: {bits: 4}}]}"),
+       ReadConfigLine(
+           "quantize: {budget: {choices: [2, 8]}, methods: [rtn, {method: rtn, label: r, budget: "
+           "{rule: random, seed: 3}}, {method: rtn, label: n, budget: none}]}"),
        ReadConfigLine("quantize: {kv_cache: {group: 32}, methods: [{method: rtn, label: heads, "
                       "kv_cache: {keys: head, values: head}}]}"),
        ReadConfigLine(
@@ -222,6 +228,12 @@ TEST_CASE("config: equal configs resolve to equal texts and others to others") {
                          "quantize: {kv_cache: {}}",
                          "quantize: {kv_cache: {bits: 2}}",
                          "quantize: {kv_cache: {residual: 64}}",
+                         "quantize: {budget: {}}",
+                         "quantize: {budget: {bits: 5}}",
+                         "quantize: {budget: {choices: [2, 4]}}",
+                         "quantize: {budget: {rule: random}}",
+                         "quantize: {budget: {rule: random, seed: 1}}",
+                         "quantize: {budget: {samples: 2}}",
                          "quantize: {overrides: [{match: x, bits: 8}]}",
                          "quantize: {overrides: [{match: x, group: 8}]}",
                          "quantize: {overrides: [{match: x, keep: true}]}",

@@ -43,6 +43,7 @@ constexpr SweptKey kSweptKeys[] = {
     {"quantize.weights.symmetric", "", "sym", "asym"},
     {"quantize.activations.bits", "a"},
     {"quantize.kv_cache.bits", "kv"},
+    {"quantize.budget.bits", "b"},
 };
 
 struct Axis {

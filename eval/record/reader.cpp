@@ -73,7 +73,9 @@ void ReadFacts(const RecordFields& fields, bool synthetic, StoredRecord& record)
   const bool by_method =
       !fields.Has("calibration") || fields.Text("calibration.used_by") == "method";
   for (const RecordField* field : KeptFacts()) {
-    if (field->stage == Stage::kCalibration && !by_method) continue;
+    if (!by_method && field->stage == Stage::kCalibration &&
+        field->path.starts_with("calibration."))
+      continue;
     if (IsSaid(fields, *field, synthetic)) record.facts[field->path] = FactText(fields, *field);
   }
 }

@@ -151,6 +151,10 @@ Rows MachineFields() {
       {"seconds", kMap, kWritten, "", "wall time"},
       {"seconds.load", kNumber, kWritten, "s", "of the model", Role::kMoment},
       {"seconds.evaluate", kNumber, kWrittenOfText, "s", "the cell's share of it", Role::kMoment},
+      {"seconds.sensitivities", kNumber, kOptional, "s",
+       "to measure those that the budget was spent by, once for all cells with the same ones; of an "
+       "earlier run or a shard where that kept them",
+       Role::kMoment},
       {"seconds.throughput", kNumber, kOptional, "s", "of all cells together", Role::kMoment},
       {"seconds.quantize", kNumber, kOptional, "s",
        "of the cell, with all that it needs, even if other cells of the run needed it too",

@@ -145,6 +145,81 @@ const Rows& FinetuneRows() {
   return rows;
 }
 
+const Rows& BudgetRows() {
+  static const Rows rows = {
+      {"budget", kMap, kOptional, "",
+       "where the bits of each matrix were chosen under a total; the first keys mean what they "
+       "mean in a config"},
+      {"budget.rule", kText, kWritten, "", "`sensitivity`, `uniform` or `random`"},
+      {"budget.bits", kNumber, kWritten, "bits", "stored a weight at most, of these matrices"},
+      {"budget.choices", kCounts, kWritten, "bits", "of a code"},
+      {"budget.average_bits", kNumber, kWritten, "bits",
+       "stored a weight by the plan, scales and zero points included; what a method stores beside "
+       "them (`effective_bits` says what) is not counted"},
+      {"budget.uniform_bits", kCount, kWritten, "bits",
+       "the highest choice that all matrices can have under the budget"},
+      {"budget.uniform_average_bits", kNumber, kWritten, "bits", "what that stores a weight"},
+      {"budget.seed", kCount, kOptional, "", "of the windows, or of what was drawn"},
+      {"budget.kl_sum", kNumber, kOptional, "nats",
+       "the sum of what `matrices[].kl` says for the plan; what the plan was chosen by, and no "
+       "figure of the cell",
+       Role::kAggregate},
+      {"budget.uniform_kl_sum", kNumber, kOptional, "nats", "likewise, with `uniform_bits` for all",
+       Role::kAggregate},
+  };
+  return rows;
+}
+
+const Rows& BudgetTextRows() {
+  static const Rows rows = {
+      {"budget.calibration.samples", kCount, kWritten, "", "by which sensitivities were measured"},
+      {"budget.calibration.length", kCount, kWritten, "tokens", "of a sample"},
+      {"budget.calibration.cut_from_samples", kCount, kOptional, "",
+       "what was asked for where the text is shorter"},
+      {"budget.calibration.cut_from_length", kCount, kOptional, "tokens",
+       "what was asked for where the context is shorter"},
+      {"budget.calibration.text_tokens", kCount, kWritten, "tokens", "that there are"},
+      {"budget.calibration.distinct_tokens", kCount, kWritten, "tokens",
+       "of them that some sample holds"},
+      {"budget.calibration.token_sha256", kText, kWritten, "", "of the samples' ids", Role::kKnown,
+       Stage::kCalibration},
+      {"budget.calibration.unknown_share", kNumber, kWritten, "",
+       "as in `protocol`, of the samples"},
+      {"budget.calibration.unknown_bytes_share", kNumber, kWritten, "", "likewise"},
+      {"budget.calibration.too_much_unknown", kFlag, kOptional, "", "likewise"},
+      {"budget.calibration.overlap_with_test", kNumber, kWritten, "", "as in `calibration`"},
+      {"budget.calibration.is_test_text", kFlag, kOptional, "", "likewise"},
+      Stamped({"budget.calibration.contaminated", kFlag, kOptional, "", "likewise"},
+              {'A', "CONTAMINATED allotment of bits"}),
+  };
+  return rows;
+}
+
+const Rows& BudgetPlanRows() {
+  static const Rows rows = {
+      {"budget.overrides", kMaps, kWritten, "",
+       "the plan, behind the config's own `overrides`: it can be pasted there"},
+      {"budget.overrides[].match", kText, kRequired, "", "as in a config"},
+      {"budget.overrides[].bits", kCount, kRequired, "bits", "of a code"},
+      {"budget.overrides[].granularity", kText, kOptional, "",
+       "this and what follows: as an override of the config has it for the matrix"},
+      {"budget.overrides[].group", kCount, kOptional, "weights", "likewise"},
+      {"budget.overrides[].double_quant", kFlag, kOptional, "", "likewise"},
+      {"budget.overrides[].symmetric", kFlag, kOptional, "", "likewise"},
+      {"budget.overrides[].full_range", kFlag, kOptional, "", "likewise"},
+      {"budget.overrides[].zero_in_range", kFlag, kOptional, "", "likewise"},
+      {"budget.overrides[].method", kText, kOptional, "", "likewise"},
+      {"budget.matrices", kMaps, kWritten, "", "under the budget, in the model's order"},
+      {"budget.matrices[].name", kText, kRequired, "", "of the matrix"},
+      {"budget.matrices[].bits", kCount, kRequired, "bits", "of a code, that it got"},
+      {"budget.matrices[].kl", kNumbers, kOptional, "nats",
+       "its sensitivity: mean KL(reference \\|\\| model) over the positions of the samples where it "
+       "alone is rounded to nearest, with each of the choices",
+       Role::kSample},
+  };
+  return rows;
+}
+
 }  // namespace
 
 Rows TextFields() {
@@ -152,7 +227,10 @@ Rows TextFields() {
   for (const Rows& part :
        {ProtocolRows(),
         SampleRows("calibration", "absent where nothing was read", CalibrationRows()),
-        SampleRows("finetune", "where the cell was trained", FinetuneRows())})
+        SampleRows("finetune", "where the cell was trained", FinetuneRows()), BudgetRows(),
+        SampleRows("budget.calibration", "of rule `sensitivity`: the text that chose",
+                   BudgetTextRows()),
+        BudgetPlanRows()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }

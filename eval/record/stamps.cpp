@@ -18,6 +18,7 @@ struct Found {
 };
 using Stamps = std::vector<Found>;
 
+constexpr const char* kBudgetText = "budget.calibration";
 constexpr const char* kDecodes =
     "~ decodes codes to FP32 for every product, as no deployment would: not the format's speed\n";
 constexpr const char* kBusy =
@@ -31,14 +32,15 @@ bool Concerns(const RecordFields& fields, const std::string& path) {
 }
 
 std::string ContaminatedLine(const RecordFields& fields, const std::string& section) {
-  const bool trained = section == "finetune";
-  const char* const seen = trained ? "training" : "calibration";
+  const bool trained = section == "finetune", chosen = section == kBudgetText;
+  const char* const seen = trained ? "training" : chosen ? "the choice of bits" : "calibration";
   if (!fields.Has(section + ".overlap_with_test")) return fmt::format("CONTAMINATED {}\n", seen);
   const bool same = fields.Flag(section + ".is_test_text");
   return fmt::format(
       "CONTAMINATED: {}{:.1f} % of the measured windows' runs of {} characters were seen in {}\n",
       !same     ? ""
       : trained ? "trained on the text that is measured; "
+      : chosen  ? "bits chosen on the text that is measured; "
                 : "calibrated on the text that is measured; ",
       100 * fields.NotNegative(section + ".overlap_with_test"), kOverlapRun, seen);
 }
@@ -57,7 +59,7 @@ std::string InterruptedLine(const RecordFields& fields) {
 std::string FlagLine(const RecordFields& fields, const RecordField& field) {
   if (field.path == "dataset.substituted_sample")
     return SampleLine(fields.Text("dataset.name"), fields.TextOr("dataset.split", ""));
-  for (const char* section : {"calibration", "finetune"})
+  for (const char* section : {"calibration", "finetune", kBudgetText})
     if (field.path == std::string(section) + ".contaminated")
       return ContaminatedLine(fields, section);
   if (field.path == "finetune.substituted_sample")
@@ -92,15 +94,15 @@ void AddPartial(const RecordFields& fields, Stamps& stamps) {
 void AddUnknown(const RecordFields& fields, const std::string& section, Stamps& stamps) {
   const std::string path = section + ".too_much_unknown";
   if (!fields.Flag(path) || !Concerns(fields, path)) return;
-  const std::string whose = section == "protocol"      ? ""
-                            : section == "calibration" ? "calibration"
-                                                       : "training";
+  const std::string whose = section == "protocol"   ? ""
+                            : section == "finetune" ? "training"
+                                                    : "calibration";
   const double tokens = fields.NotNegative(section + ".unknown_share");
   const double bytes = fields.NotNegative(section + ".unknown_bytes_share");
   const std::string text =
       fmt::format("UNKNOWN TOKENS: {:.1f} % of the {}", 100 * std::max(tokens, bytes),
                   whose.empty() ? "text" : whose + " text");
-  stamps.push_back({section,
+  stamps.push_back({section.substr(0, section.find('.')),
                     {'U', text, false},
                     UnknownTokensLine(whose.empty() ? "test" : whose, tokens, bytes)});
 }
@@ -137,6 +139,7 @@ Stamps Find(const RecordFields& fields) {
   AddUnknown(fields, "protocol", stamps);
   AddUnknown(fields, "calibration", stamps);
   AddUnknown(fields, "finetune", stamps);
+  AddUnknown(fields, kBudgetText, stamps);
   AddFlags(fields, stamps);
   AddOtherMethods(fields, stamps);
   AddDecoding(fields, stamps);

@@ -102,6 +102,15 @@ double CellTime::Measure(std::span<const Window> windows, bool compare) const {
   return seconds / AsDouble(windows.size()) * Turns(windows.size(), threads_);
 }
 
+// Matrices and samples are shared out among the threads. The reference's logits, too, become
+// probabilities, which takes about what a comparison does.
+double CellTime::Sensitivity(const SensitivityWork& work, size_t samples, size_t length) const {
+  const double block = AsDouble(length) * rates_.BlockToken() + Attention(0, length);
+  const double head = AsDouble(length) * (rates_.Head() + rates_.Compare());
+  return AsDouble(samples) * (AsDouble(work.blocks) * block + AsDouble(work.heads) * head) /
+         AsDouble(threads_);
+}
+
 double CellTime::Gate(std::span<const Window> windows) const {
   if (load_ == nullptr || !load_->kernels) return 0;
   const size_t positions =

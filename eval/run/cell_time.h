@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "eval/accuracy/sensitivity.h"
 #include "eval/run/cost.h"
 #include "eval/run/rates.h"
 #include "eval/text/protocol.h"
@@ -21,6 +22,8 @@ class CellTime {
   double Quantize(std::span<const CellLoad* const> before = {}) const;
   double Train() const;  // of all steps
   double Measure(std::span<const Window> windows, bool compare) const;
+  // Of measuring sensitivities by so many samples of so many tokens.
+  double Sensitivity(const SensitivityWork& work, size_t samples, size_t length) const;
   // Of the gate between the paths, by one thread, where the cell is on the kernels.
   double Gate(std::span<const Window> windows) const;
 

@@ -82,6 +82,7 @@ double MeasureGemmRate(size_t rows, size_t size) {
 void Cost::Add(const Cost& next) {
   load_seconds += next.load_seconds;
   seconds += next.seconds;
+  sensitivity_seconds += next.sensitivity_seconds;
   quantize_seconds += next.quantize_seconds;
   train_seconds += next.train_seconds;
   throughput_seconds += next.throughput_seconds;

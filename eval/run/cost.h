@@ -25,11 +25,12 @@ struct Cost {
     double quantize = 0, measure = 0;
     double train = 0;  // of quantize
   };
-  double load_seconds = 0;        // of model, texts and samples: as long as it took just now
-  double seconds = 0;             // to measure windows, and the gate between the paths
-  double quantize_seconds = 0;    // passes over the calibration text, searches and rounding
-  double train_seconds = 0;       // of that, steps of training
-  double throughput_seconds = 0;  // of kernels and models, roughly
+  double load_seconds = 0;         // of model, texts and samples: as long as it took just now
+  double seconds = 0;              // to measure windows, and the gate between the paths
+  double sensitivity_seconds = 0;  // that budgets are spent by
+  double quantize_seconds = 0;     // passes over the calibration text, searches and rounding
+  double train_seconds = 0;        // of that, steps of training
+  double throughput_seconds = 0;   // of kernels and models, roughly
   double memory_bytes = 0;    // peak resident: the program, mapped weights and those made of them,
                               // packed copies, the threads' buffers, hidden states of the
                               // calibration text and what is collected of them
@@ -39,7 +40,9 @@ struct Cost {
 
   // Of this and then another: times and records add up, of what is gone again the larger counts.
   void Add(const Cost& next);
-  double WorkSeconds() const { return seconds + quantize_seconds + throughput_seconds; }
+  double WorkSeconds() const {
+    return seconds + sensitivity_seconds + quantize_seconds + throughput_seconds;
+  }
   double TotalSeconds() const { return load_seconds + WorkSeconds(); }
 };
 

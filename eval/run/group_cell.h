@@ -15,7 +15,8 @@
 
 namespace quantref {
 
-struct Candidate;  // candidate.h
+struct BudgetPlan;  // budget.h
+struct Candidate;   // candidate.h
 
 // A method of a config, with one seed's calibration, on its way from plan to figures. The
 // reference's cells have no method and share the first model.
@@ -29,8 +30,12 @@ struct GroupCell {
   Method method{};
   ModelConfig shape{};  // the model's config as the method leaves it; of the reference as it is
   std::vector<PlannedLinear> plan{};
-  const CalibrationSet* calibration = nullptr;   // of the method, or for the layer report alone
-  bool calibrates = false;                       // the method does
+  const CalibrationSet* calibration = nullptr;  // of the method, or for the layer report alone
+  bool calibrates = false;                      // the method does
+  // Of a cell with a budget: what it was spent on, and the windows by which that is found; of rule
+  // `sensitivity` `plan` is a stand-in until then, and there is no budget plan.
+  std::shared_ptr<const BudgetPlan> budget{};
+  const CalibrationSet* budget_text = nullptr;
   const CalibrationSet* training = nullptr;      // what it is trained on; nullptr: it is not
   bool goes_on = false;                          // with its training, from a checkpoint
   size_t model = 0;                              // its row in the measurement

@@ -5,7 +5,10 @@
 #include <string>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/accuracy/sensitivity.h"
 #include "eval/run/candidate.h"
+#include "eval/run/cell_time.h"
+#include "eval/run/group_budget.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_train.h"
 #include "eval/run/shard_work.h"
@@ -109,14 +112,29 @@ MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
           .reserved = ReservedBytes(std::min(group.threads, group.windows.size()))};
 }
 
-Cost GroupCost::Of(const Pass& pass) {
+Rates& GroupCost::OwnRates() {
   if (!rates_) {
     const size_t busy = std::min(group_.threads, group_.windows.size());
     rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(), busy);
   }
+  return *rates_;
+}
+
+double GroupCost::Sensitivities(std::span<const Pass> passes) {
+  double seconds = 0;
+  for (const SensitivityTask& task : SensitivityTasks(group_, passes)) {
+    const SensitivityWork work =
+        SensitivityWorkOf(group_.model->config, task.plan, task.spec->budget->choices.size());
+    seconds += CellTime(group_.model->config, nullptr, group_.threads, OwnRates())
+                   .Sensitivity(work, task.set->data.samples.size(), task.set->length);
+  }
+  return seconds;
+}
+
+Cost GroupCost::Of(const Pass& pass) {
   const std::vector<CellLoad> loads = Loads(pass);
   Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
-                           group_.config().accuracy.metrics.Compare(), group_.threads, *rates_);
+                           group_.config().accuracy.metrics.Compare(), group_.threads, OwnRates());
   cost.memory_bytes += Fp16CopyBytes(group_, pass);
   for (const CellLoad& load : loads) {
     if (load.samples > 0 || load.training)
@@ -153,6 +171,9 @@ Cost GroupCost::PlanEta(std::span<const Pass> passes) {
   std::vector<RunEta::Stage> stages;
   size_t cells = 0;
   Cost total;
+  total.sensitivity_seconds = Sensitivities(passes);
+  if (total.sensitivity_seconds > 0)
+    stages.push_back({RunEta::Kind::kSensitivity, total.sensitivity_seconds});
   for (const Pass& pass : passes) {
     const Cost cost = Of(pass);
     const FirstLook look = FirstLookOf(group_, pass, cost);

@@ -22,6 +22,8 @@ class GroupCost {
 
   // Without loading.
   Cost Of(const Pass& pass);
+  // Seconds of what the passes' budgets are spent by.
+  double Sensitivities(std::span<const Pass> passes);
   // Seconds of each throughput spec that something is timed by, in their order.
   std::vector<double> Speed(const Pass& pass) const;
 
@@ -30,6 +32,8 @@ class GroupCost {
   Cost PlanEta(std::span<const Pass> passes);
 
  private:
+  Rates& OwnRates();
+
   const GroupContext& group_;
   std::optional<Rates> rates_;
 };

@@ -6,8 +6,10 @@
 #include <iterator>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/budget.h"
 #include "eval/run/candidate.h"
 #include "eval/run/environment.h"
+#include "eval/run/group_budget.h"
 #include "eval/run/group_cost.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
@@ -76,6 +78,7 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
   std::vector<GroupCell> cells;
   const bool reported = config.calibration.asked && QuantizesAny(cell.plan);
   const TestText test{group.text, group.stream, group.windows};
+  if (spec.budget) PlanBudget(config, test, group, cell);
   if (spec.training != Training::kNone) PlanTraining(config, test, group, cell);
   for (size_t i = 0; i < (cell.calibrates ? seeds.size() : 1); ++i) {
     if (cell.calibrates || (reported && cell.training == nullptr)) {
@@ -129,6 +132,9 @@ SoughtCell Sought(const GroupContext& group, const GroupCell& cell) {
   }
   if (const CalibrationSet* set = cell.training)
     sought.facts["finetune.token_sha256"] = set->TokenSha256(set->data.samples.size());
+  if (const CalibrationSet* set = cell.budget_text) {
+    sought.facts["budget.calibration.token_sha256"] = set->TokenSha256(set->data.samples.size());
+  }
   if (cell.calibrates) {
     const CalibrationSet& set = *cell.calibration;
     const TextRead read = ReadBy(set.data, cell.method.Needs(cell.plan));
@@ -181,6 +187,7 @@ std::vector<Pass> PassesThatFit(const GroupContext& group, const std::vector<Gro
 }  // namespace
 
 std::vector<PlannedLinear> PlanOfCell(const CellConfig& cell, const ModelConfig& config) {
+  if (cell.budget) return PlanUnderBudget(cell, config).plan;
   if (cell.training != Training::kFull && !cell.IsCandidate())
     return PlanModel(cell.quantize, config);
   QuantizeSpec nothing;

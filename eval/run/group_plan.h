@@ -16,7 +16,8 @@ struct GroupPlan {
   std::vector<Pass> passes;
 };
 
-// What is planned of a model by a cell; the config is as the cell's method leaves it.
+// What is planned of a model by a cell; the config is as the cell's method leaves it. Of a budget
+// that is yet to be spent a stand-in (budget.h).
 std::vector<PlannedLinear> PlanOfCell(const CellConfig& cell, const ModelConfig& config);
 
 // A cell's label where there are several seeds.

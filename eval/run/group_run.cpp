@@ -10,6 +10,7 @@
 
 #include "eval/run/candidate.h"
 #include "eval/run/export_cells.h"
+#include "eval/run/group_budget.h"
 #include "eval/run/group_quantize.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_summary.h"
@@ -96,6 +97,7 @@ Cost GroupRun::PrintPlan() {
   }
   Cost total;
   if (!plan_.passes.empty()) total.load_seconds = group_.load_seconds;
+  total.sensitivity_seconds = cost_.Sensitivities(plan_.passes);
   for (size_t p = 0; p < plan_.passes.size(); ++p) {
     const Cost cost = cost_.Of(plan_.passes[p]);
     AddRows(plan_.passes[p], cost, fmt::format("pass {}", p + 1), rows);
@@ -116,6 +118,7 @@ std::vector<Record> GroupRun::Run() {
     SayText(UnexportedText(group_, plan_.cells));
     SayExpected();
   }
+  SpendBudgets(group_, plan_.passes);
   std::vector<Record> records;
   for (Pass& pass : plan_.passes) {
     std::vector<Record> made = RunPass(pass);
@@ -224,6 +227,7 @@ void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
   if (measurement.interrupted) return;
   measurement.journal->Remove();
   RemoveKept(group_, cells);
+  RemoveKeptBudgets(group_, cells);
 }
 
 // The user has interrupted it.

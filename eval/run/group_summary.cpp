@@ -94,6 +94,8 @@ void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.calibrates = cell.calibrates;
   if (cell.calibration != nullptr)
     result.read = ReadBy(cell.calibration->data, cell.method.Needs(cell.plan));
+  result.budget = cell.budget;
+  result.budget_text = cell.budget_text;
   result.stages = cell.quantized.seconds;
   result.quantize_threads = cell.quantize_threads;
   result.training = cell.training;

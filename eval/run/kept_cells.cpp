@@ -40,6 +40,8 @@ std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
                      OwnConfigText(cell.config->ResolvedForScores(), cell.spec->label) + "\n";
   if (const CalibrationSet* set = cell.calibration)
     text += set->TokenSha256(set->data.samples.size());
+  if (const CalibrationSet* set = cell.budget_text)
+    text += "\n" + set->TokenSha256(set->data.samples.size());
   if (const CalibrationSet* set = cell.training)
     text += "\n" + set->TokenSha256(set->data.samples.size());
   return Sha256Hex(text);

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "eval/run/budget.h"
 #include "eval/run/record_parts.h"
 #include "harness/model/gguf_facts.h"
 
@@ -184,23 +185,6 @@ RecordJson LayersJson(const CellResult& cell) {
   return json;
 }
 
-// Of which text samples were drawn.
-RecordJson SourceJson(const CalibrationSet& set) {
-  RecordJson json = {{"dataset", set.dataset}};
-  if (!set.split.empty()) json["split"] = set.split;
-  json["sha256"] = set.text_sha256;
-  if (set.substituted_sample) json["substituted_sample"] = true;
-  return json;
-}
-
-void PutOverlap(const GroupResult& group, const CalibrationSet& set, RecordJson& json) {
-  PutUnknown(json, set.unknown);
-  const std::vector<size_t> windows = MeasuredIndices(group);
-  json["overlap_with_test"] = OverlapShare(set, windows);
-  if (set.is_test_text) json["is_test_text"] = true;
-  if (IsContaminated(set, windows)) json["contaminated"] = true;
-}
-
 RecordJson FinetuneJson(const GroupResult& group, const CellResult& cell) {
   const CalibrationSet& set = *cell.training;
   const TrainSpec spec = cell.spec->TrainedBy(cell.config->finetune);
@@ -285,10 +269,27 @@ RecordJson ModelJson(const GroupResult& group, WeightType type) {
 
 }  // namespace
 
+RecordJson SourceJson(const CalibrationSet& set) {
+  RecordJson json = {{"dataset", set.dataset}};
+  if (!set.split.empty()) json["split"] = set.split;
+  json["sha256"] = set.text_sha256;
+  if (set.substituted_sample) json["substituted_sample"] = true;
+  return json;
+}
+
+void PutOverlap(const GroupResult& group, const CalibrationSet& set, RecordJson& json) {
+  PutUnknown(json, set.unknown);
+  const std::vector<size_t> windows = MeasuredIndices(group);
+  json["overlap_with_test"] = OverlapShare(set, windows);
+  if (set.is_test_text) json["is_test_text"] = true;
+  if (IsContaminated(set, windows)) json["contaminated"] = true;
+}
+
 Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   RecordJson record = BeginRecord(*cell.config);
   record["model"] = ModelJson(group, cell.config->model.weight_type);
   PutMethod(record, cell);
+  PutBudget(record, group, cell);
   record["dataset"] = DatasetJson(*group.text);
   record["protocol"] = ProtocolJson(group);
   if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(group, cell);
@@ -303,6 +304,7 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   if (cell.speed) PutSpeed(record, *cell.speed, group.environment);
   PutEnvironment(record, group.environment);
   record["seconds"] = {{"load", group.load_seconds}, {"evaluate", cell.evaluate_seconds}};
+  if (cell.budget_text != nullptr) record["seconds"]["sensitivities"] = cell.budget->seconds;
   if (cell.speed) record["seconds"]["throughput"] = group.throughput_seconds;
   if (!cell.layers.empty()) {
     record["seconds"]["quantize"] = cell.stages.Total();

@@ -24,7 +24,8 @@
 
 namespace quantref {
 
-struct Candidate;  // candidate.h
+struct BudgetPlan;  // budget.h
+struct Candidate;   // candidate.h
 
 // What all cells of a group share: they read the same windows of the same text with quantized
 // copies of one model.
@@ -79,6 +80,8 @@ struct CellResult {
   const CalibrationSet* calibration{};           // nullptr: none was read
   bool calibrates = false;                       // the method did; else the layer report alone
   TextRead read{};                               // of the calibration set
+  std::shared_ptr<const BudgetPlan> budget{};    // nullptr: it has none
+  const CalibrationSet* budget_text{};           // that the budget was spent by; nullptr: by none
   const CalibrationSet* training{};  // that the cell was trained on; nullptr: it was not
   std::vector<double> losses{};      // of its training, before each step
   QuantizeSeconds stages{};

@@ -1,13 +1,17 @@
 #include "eval/run/record_parts.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 
 #include "eval/record/schema.h"
+#include "eval/run/budget.h"
 #include "eval/run/environment.h"
 #include "eval/support/version.h"
 #include "harness/base/machine.h"
@@ -18,11 +22,20 @@
 namespace quantref {
 namespace {
 
-RecordJson SchemeJson(const WeightScheme& scheme) {
-  RecordJson json = {{"name", SchemeName(scheme)},
-                     {"bits", scheme.bits},
-                     {"granularity", GranularityName(scheme.granularity)},
-                     {"symmetric", !scheme.HasZeros()}};
+// bits: that matrices have under a budget, rising; empty: the scheme's own. Of several the name has
+// all: "int3/4/8 g128 asym".
+RecordJson SchemeJson(WeightScheme scheme, const std::set<size_t>& bits) {
+  if (!bits.empty()) scheme.bits = static_cast<int>(*bits.begin());
+  RecordJson json = {{"name", SchemeName(scheme)}};
+  if (bits.size() > 1) {
+    std::string name = json["name"];
+    name.replace(scheme.format->name.size(), 1, fmt::format("{}", fmt::join(bits, "/")));
+    json["name"] = name;
+  } else {
+    json["bits"] = scheme.bits;
+  }
+  json.update(
+      {{"granularity", GranularityName(scheme.granularity)}, {"symmetric", !scheme.HasZeros()}});
   if (scheme.format != &kIntFormat) json["format"] = scheme.format->name;
   if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
   if (scheme.format != &kIntFormat) json["scales"] = ScaleTypeName(scheme.scale_type());
@@ -71,6 +84,13 @@ RecordJson LoraJson(const LoraFacts& facts) {
                      {"parameters", facts.parameters}};
   if (facts.bits > 0) json["bits"] = facts.bits;
   return json;
+}
+
+std::set<size_t> BudgetBits(const CellResult& cell) {
+  std::set<size_t> bits;
+  if (cell.budget == nullptr) return bits;
+  for (const BudgetPlan::Entry& matrix : cell.budget->matrices) bits.insert(matrix.bits);
+  return bits;
 }
 
 // Whether codes of activations meet those of weights in integers; codebooks are multiplied in FP32.
@@ -135,7 +155,7 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
   } else if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
     // Adapters that were merged into FP16 leave no codes where all matrices had one.
     const bool none = cell.spec->quantize.none || (cell.lora && cell.layers.empty());
-    if (!none) record["scheme"] = SchemeJson(cell.spec->quantize.weights);
+    if (!none) record["scheme"] = SchemeJson(cell.spec->quantize.weights, BudgetBits(cell));
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
     if (cell.spec->activations && !none)

@@ -18,7 +18,13 @@ RecordJson BeginRecord(const RunConfig& config);  // schema, tool, config
 // Method, scheme, path with the gap between paths, bits.
 void PutMethod(RecordJson& record, const CellResult& cell);
 void PutPath(RecordJson& record, const CellResult& cell);  // how codes are multiplied, and the gap
+// What the cell's budget became; nothing of a cell without one.
+void PutBudget(RecordJson& record, const GroupResult& group, const CellResult& cell);
 void PutCandidate(RecordJson& record, const CellResult& cell);  // the same of a candidate
+// Of which text samples were drawn; how much of it is unknown to the tokenizer and in the test
+// text.
+RecordJson SourceJson(const CalibrationSet& set);
+void PutOverlap(const GroupResult& group, const CalibrationSet& set, RecordJson& json);
 void PutSpeed(RecordJson& record, const CellSpeed& speed, const Environment& environment);
 void PutEnvironment(RecordJson& record, const Environment& environment);
 void PutMemory(RecordJson& record);  // of the process, until then

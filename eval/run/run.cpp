@@ -10,6 +10,7 @@
 
 #include "eval/config/run_config.h"
 #include "eval/record/reference.h"
+#include "eval/run/budget.h"
 #include "eval/run/candidate.h"
 #include "eval/run/cost.h"
 #include "eval/run/environment.h"
@@ -113,6 +114,7 @@ void CheckModels(const std::vector<RunConfig>& configs) {
 void CheckPlan(const RunConfig& config, const CellConfig& cell, const ModelConfig& shape) {
   try {
     PlanModel(cell.quantize, shape);
+    if (cell.budget) PlanUnderBudget(cell, shape);
   } catch (const Error& error) {
     const std::string hint = config.study.empty() || error.hint().empty()
                                  ? error.hint()

@@ -81,6 +81,7 @@ std::string CostText(const std::string& what, const Cost& cost) {
     parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", FormatDuration(seconds), doing);
   };
   add(cost.load_seconds, "to load");
+  add(cost.sensitivity_seconds, "for sensitivities");
   add(cost.quantize_seconds, "to quantize");
   add(cost.seconds, "to measure");
   add(cost.throughput_seconds, "for throughput");

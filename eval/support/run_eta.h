@@ -13,7 +13,7 @@ namespace quantref {
 // seconds of any clock that does not go back.
 class RunEta {
  public:
-  enum class Kind { kQuantize, kTrain, kMeasure, kSpeed };
+  enum class Kind { kSensitivity, kQuantize, kTrain, kMeasure, kSpeed };
   struct Stage {
     Kind kind;
     double seconds;  // expected

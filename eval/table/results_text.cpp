@@ -81,11 +81,25 @@ std::string TrainingLines(const Result& result) {
                      fields.Count("finetune.length"), Joined(StampLines(fields, "finetune")));
 }
 
+// "bits chosen on wikitext-2 validation, 8 x 512 tokens", with its stamps; "" of other cells.
+std::string BudgetLines(const Result& result) {
+  const RecordFields fields = result.Fields();
+  const std::string section = "budget.calibration.";
+  if (!fields.Has(section + "dataset")) return "";
+  const std::string text =
+      TextName(PublicName(fields.Text(section + "dataset")), fields.TextOr(section + "split", ""));
+  const bool sample = fields.Flag(section + "substituted_sample");
+  return fmt::format("bits chosen on {}, {} x {} tokens{}\n{}", text,
+                     fields.Count(section + "samples"), fields.Count(section + "length"),
+                     sample ? " (NOT WIKITEXT: the bundled sample)" : "",
+                     Joined(StampLines(fields, "budget")));
+}
+
 // Of each different text once.
 std::string TextLines(const Results& results) {
   std::string text;
   std::set<std::string> told;
-  for (const auto& lines_of : {CalibrationLines, TrainingLines}) {
+  for (const auto& lines_of : {CalibrationLines, BudgetLines, TrainingLines}) {
     for (const Result& result : results) {
       const std::string lines = lines_of(result);
       if (told.insert(lines).second) text += lines;

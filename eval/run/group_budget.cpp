@@ -1,0 +1,299 @@
+#include "eval/run/group_budget.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "eval/accuracy/sensitivity.h"
+#include "eval/run/budget.h"
+#include "eval/run/shard_work.h"
+#include "eval/support/interrupt.h"
+#include "eval/support/progress_bar.h"
+#include "eval/support/say.h"
+#include "harness/base/cancel.h"
+#include "harness/base/clock.h"
+#include "harness/base/sha256.h"
+#include "harness/io/binary.h"
+#include "harness/io/file.h"
+#include "harness/io/mapped_file.h"
+#include "harness/model/plan_model.h"
+
+namespace quantref {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The file: magic, key, of each matrix its losses as a list, seconds, SHA-256 of all before; hashes
+// in hex.
+constexpr std::string_view kMagicOfBudgets = "QRBUDG01";
+constexpr size_t kBudgetHexSize = 64;
+
+// What is measured of a task.
+struct Sensitivities {
+  Losses losses;
+  double seconds = 0;
+};
+
+bool Waits(const GroupCell& cell) {
+  return cell.spec != nullptr && cell.spec->budget &&
+         cell.spec->budget->rule == BudgetRule::kSensitivity && cell.budget_text != nullptr;
+}
+
+// Whether the measurement is the same: bits are those of the choices.
+bool MeasuresAlike(const SensitivityTask& a, const SensitivityTask& b) {
+  if (a.set != b.set || a.spec->budget->choices != b.spec->budget->choices) return false;
+  return std::equal(a.plan.begin(), a.plan.end(), b.plan.begin(), b.plan.end(),
+                    [](const PlannedLinear& x, const PlannedLinear& y) {
+                      std::optional<WeightScheme> of_x = x.scheme, of_y = y.scheme;
+                      if (of_x) of_x->bits = 0;
+                      if (of_y) of_y->bits = 0;
+                      return of_x == of_y;
+                    });
+}
+
+SensitivityTask SensitivityTaskOf(const GroupContext& group, const GroupCell& cell) {
+  return {cell.spec, cell.budget_text, PlanModel(cell.spec->quantize, group.model->config)};
+}
+
+std::string KeyOfTask(const GroupContext& group, const SensitivityTask& task) {
+  std::string text = OriginText(group) + task.set->TokenSha256(task.set->data.samples.size()) +
+                     fmt::format("\n{}\n", fmt::join(task.spec->budget->choices, " "));
+  for (const PlannedLinear& linear : task.plan) {
+    WeightScheme scheme = linear.scheme.value_or(WeightScheme{});
+    scheme.bits = static_cast<int>(task.spec->budget->choices.front());
+    text += fmt::format("{} {}\n", linear.shape.name,
+                        linear.scheme ? HashedScheme(scheme) + SchemeName(scheme) : "kept");
+  }
+  if (const auto& outliers = group.config().model.outliers)
+    text += fmt::format("{} {} {}\n", outliers->channels, outliers->scale, outliers->seed);
+  text += std::to_string(static_cast<int>(group.config().model.weight_type));
+  return Sha256Hex(text);
+}
+
+std::string BudgetFileName(const std::string& key) {
+  return fmt::format(".budget-{}.tmp", key.substr(0, 16));
+}
+
+// Nothing where the file is not whole, or of something else.
+std::optional<Sensitivities> ReadBudgetFile(const fs::path& path, const std::string& key,
+                                            const SensitivityTask& task) {
+  const MappedFile file(path);
+  std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string head = std::string(kMagicOfBudgets) + key;
+  if (bytes.size() < head.size() + kBudgetHexSize) return std::nullopt;
+  const std::string_view sum = bytes.substr(bytes.size() - kBudgetHexSize);
+  bytes.remove_suffix(kBudgetHexSize);
+  if (Sha256Hex(bytes) != sum || !bytes.starts_with(head)) return std::nullopt;
+  bytes.remove_prefix(head.size());
+  Sensitivities read;
+  for (const PlannedLinear& linear : task.plan) {
+    std::vector<double>& losses = read.losses.emplace_back();
+    const size_t expected = linear.scheme ? task.spec->budget->choices.size() : 0;
+    if (!TakeList(bytes, losses) || losses.size() != expected) return std::nullopt;
+  }
+  if (!Take(bytes, read.seconds) || !bytes.empty()) return std::nullopt;
+  return read;
+}
+
+void KeepSensitivities(const GroupContext& group, const std::string& key,
+                       const Sensitivities& measured) {
+  std::string bytes = std::string(kMagicOfBudgets) + key;
+  for (const std::vector<double>& losses : measured.losses) PutList(bytes, losses);
+  Put(bytes, measured.seconds);
+  bytes += Sha256Hex(std::string_view(bytes));
+  try {
+    WriteFileAtomically(group.options.out / BudgetFileName(key), bytes, true);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& failure) {
+    Say("sensitivities cannot be kept for --resume: {}\n", failure.what());
+  }
+}
+
+// What an earlier run, where this one goes on with it, or another shard has left.
+std::optional<Sensitivities> TakeSensitivities(const GroupContext& group, const std::string& key,
+                                               const SensitivityTask& task) {
+  std::vector<fs::path> folders = group.shards.kept_in;
+  if (group.options.resume) folders.insert(folders.begin(), group.options.out);
+  for (const fs::path& folder : folders) {
+    const fs::path path = folder / BudgetFileName(key);
+    std::error_code ignored;
+    if (!fs::is_regular_file(path, ignored)) continue;
+    std::string why = "it is damaged, or of something else";
+    try {
+      if (auto read = ReadBudgetFile(path, key, task)) return read;
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& failure) {
+      why = failure.problem();
+    }
+    Say("{}: {}: SENSITIVITIES ARE MEASURED AGAIN\n", path.string(), why);
+  }
+  return std::nullopt;
+}
+
+Sensitivities MeasureTask(const GroupContext& group, const SensitivityTask& task) {
+  const InterruptNote note(
+      "nothing of this is kept: sensitivities are once all of them are measured");
+  ProgressBar bar(fmt::format("{}, sensitivities", group.model->name), group.options.quiet,
+                  group.eta, RunEta::Kind::kSensitivity);
+  const SensitivityOptions options{
+      .threads = group.threads, .progress = [&](size_t done, size_t total, std::string_view what) {
+        ThrowIfCancelled();
+        group.CheckInputs();
+        bar.Update(done, total, what);
+      }};
+  const Clock::time_point start = Clock::now();
+  Sensitivities measured;
+  measured.losses = MeasureSensitivity(group.model->config, group.model->weights, task.plan,
+                                       task.spec->budget->choices, task.set->data.samples, options);
+  measured.seconds = Since(start);
+  return measured;
+}
+
+// By the places of the cell's plan, whose method may have changed the model.
+Losses ForPlan(const Sensitivities& measured, const SensitivityTask& task, const GroupCell& cell) {
+  std::map<std::string, size_t> places;
+  for (size_t i = 0; i < task.plan.size(); ++i) places[task.plan[i].shape.name] = i;
+  Losses losses;
+  for (const PlannedLinear& linear : cell.plan) {
+    const auto place = places.find(linear.shape.name);
+    losses.push_back(place == places.end() ? std::vector<double>()
+                                           : measured.losses[place->second]);
+  }
+  return losses;
+}
+
+void SayPlan(const GroupContext& group, const GroupCell& cell) {
+  if (group.options.quiet) return;
+  SayText(BudgetText(fmt::format("{} {}", cell.config->name, cell.label), *cell.spec->budget,
+                     *cell.budget));
+}
+
+// What was measured already, and what that was.
+class Measurements {
+ public:
+  explicit Measurements(const GroupContext& group) : group_(group) {}
+
+  const Sensitivities& Of(const SensitivityTask& task) {
+    for (const auto& [other, measured] : all_) {
+      if (MeasuresAlike(task, other)) return measured;
+    }
+    const std::string key = KeyOfTask(group_, task);
+    std::optional<Sensitivities> measured = TakeSensitivities(group_, key, task);
+    if (!measured) {
+      measured = MeasureTask(group_, task);
+      KeepSensitivities(group_, key, *measured);
+    }
+    all_.emplace_back(task, std::move(*measured));
+    return all_.back().second;
+  }
+
+ private:
+  const GroupContext& group_;
+  std::deque<std::pair<SensitivityTask, Sensitivities>> all_;
+};
+
+void Spend(const GroupContext& group, Measurements& measurements, GroupCell& cell) {
+  const SensitivityTask task = SensitivityTaskOf(group, cell);
+  const Sensitivities& measured = measurements.Of(task);
+  auto made = std::make_shared<BudgetPlan>(
+      PlanUnderBudget(*cell.spec, cell.shape, ForPlan(measured, task, cell)));
+  made->seconds = measured.seconds;
+  cell.plan = made->plan;
+  cell.budget = std::move(made);
+}
+
+// A matrix that the method adds to the model has no sensitivity.
+void CheckMeasurable(const GroupContext& group, const GroupCell& cell) {
+  const std::vector<PlannedLinear> before = PlanModel(cell.spec->quantize, group.model->config);
+  for (const PlannedLinear& linear : cell.plan) {
+    const auto same = std::find_if(before.begin(), before.end(), [&](const PlannedLinear& other) {
+      return other.shape.name == linear.shape.name && other.scheme.has_value();
+    });
+    if (!linear.scheme || same != before.end()) continue;
+    throw Error(fmt::format("{} makes {} a matrix of its own, whose sensitivity cannot be measured",
+                            cell.spec->MethodName(), linear.shape.name),
+                "quantize.budget", fmt::format("keep {}", linear.shape.name));
+  }
+}
+
+}  // namespace
+
+void PlanBudget(const RunConfig& config, const TestText& test, GroupContext& group,
+                GroupCell& cell) {
+  const BudgetSpec& spec = *cell.spec->budget;
+  for (const std::vector<PlannedLinear>& plan : PlansOfChoices(*cell.spec, cell.shape))
+    CheckSupports(cell.method, plan, config.calibration.sequential);
+  if (!QuantizesAny(cell.plan)) return;
+  if (spec.rule != BudgetRule::kSensitivity) {
+    cell.budget = std::make_shared<const BudgetPlan>(PlanUnderBudget(*cell.spec, cell.shape));
+    return;
+  }
+  CheckMeasurable(group, cell);
+  const CalibrationSamples samples{.dataset = config.calibration.dataset,
+                                   .split = config.calibration.split,
+                                   .samples = spec.samples,
+                                   .length = spec.length};
+  cell.budget_text =
+      &group.calibrations.Draw(config, samples, spec.seed, *group.model, test, group.options.quiet);
+  if (!config.calibration.allow_overlap) RefuseContaminated(*cell.budget_text);
+}
+
+std::vector<SensitivityTask> SensitivityTasks(const GroupContext& group,
+                                              std::span<const Pass> passes) {
+  std::vector<SensitivityTask> tasks;
+  for (const Pass& pass : passes) {
+    for (const GroupCell& cell : pass) {
+      if (!Waits(cell)) continue;
+      SensitivityTask task = SensitivityTaskOf(group, cell);
+      const bool known = std::any_of(tasks.begin(), tasks.end(),
+                                     [&](const auto& other) { return MeasuresAlike(task, other); });
+      if (!known) tasks.push_back(std::move(task));
+    }
+  }
+  return tasks;
+}
+
+void SpendBudgets(GroupContext& group, std::vector<Pass>& passes) {
+  Measurements measurements(group);
+  for (Pass& pass : passes) {
+    std::vector<const GroupCell*> failed;
+    for (GroupCell& cell : pass) {
+      if (cell.spec == nullptr || !cell.spec->budget) continue;
+      try {
+        if (Waits(cell)) Spend(group, measurements, cell);
+        if (cell.budget != nullptr) SayPlan(group, cell);
+      } catch (const Interrupted&) {
+        throw;
+      } catch (const Error& error) {
+        group.Tolerate(*cell.config, error, cell.label);
+        failed.push_back(&cell);
+      }
+    }
+    std::erase_if(pass, [&](const GroupCell& cell) {
+      return std::find(failed.begin(), failed.end(), &cell) != failed.end();
+    });
+  }
+}
+
+void RemoveKeptBudgets(const GroupContext& group, const Pass& cells) noexcept {
+  for (const GroupCell& cell : cells) {
+    if (!Waits(cell)) continue;
+    std::error_code ignored;
+    fs::remove(group.options.out / BudgetFileName(KeyOfTask(group, SensitivityTaskOf(group, cell))),
+               ignored);
+  }
+}
+
+}  // namespace quantref

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "eval/run/group_cell.h"
+#include "eval/run/group_context.h"
+#include "eval/run/passes.h"
+
+namespace quantref {
+
+// Of rule `sensitivity`: what a cell's budget is spent by is measured once for all cells that ask
+// for the same, before anything is quantized, whatever their methods do: each matrix of the model
+// as it was loaded is rounded to nearest, alone.
+
+// Draws the windows of the calibration text and gives the cell a plan: the one that it will have,
+// or of rule `sensitivity` a stand-in of the same size. Throws Error where the budget cannot be
+// had, or its text holds too much of the test text.
+void PlanBudget(const RunConfig& config, const TestText& test, GroupContext& group,
+                GroupCell& cell);
+
+// A measurement that cells of the passes wait for.
+struct SensitivityTask {
+  const CellConfig* spec;  // of the first that does
+  const CalibrationSet* set;
+  std::vector<PlannedLinear> plan;  // of the model as it was loaded; bits apart
+};
+std::vector<SensitivityTask> SensitivityTasks(const GroupContext& group,
+                                              std::span<const Pass> passes);
+
+// Gives the passes' cells the plans that they will have, and says them. Measures what has not been
+// measured: by an earlier run with which this one goes on, or by another shard, which left it in
+// .budget-<key>.tmp beside the records. Cells of studies that cannot be made leave their pass.
+void SpendBudgets(GroupContext& group, std::vector<Pass>& passes);
+
+// Removes what is kept of the pass's cells, once their records stand.
+void RemoveKeptBudgets(const GroupContext& group, const Pass& cells) noexcept;
+
+}  // namespace quantref
