@@ -32,12 +32,22 @@ std::string Sentence(size_t characters) {
   return text.substr(0, characters);
 }
 
-ProcessResult MeasureGguf(const RunEvalLab& lab, testing::GgufBuilder file) {
+ProcessResult MeasureGguf(const RunEvalLab& lab, testing::GgufBuilder file,
+                          const std::vector<std::string>& more = {}) {
   testing::AddLetterTokenizer(file);
   file.Write(lab / "tiny.gguf");
   WriteFile(lab / "text.txt", Sentence(600));
-  return lab.Run({lab.config(), "--set", "model=tiny.gguf", "--set", "quantize.weights.group=32",
-                  "--set", "quantize.methods=[rtn]", "--set", "accuracy.protocol=llamacpp-16"});
+  std::vector<std::string> arguments = {lab.config(),
+                                        "--set",
+                                        "model=tiny.gguf",
+                                        "--set",
+                                        "quantize.weights.group=32",
+                                        "--set",
+                                        "quantize.methods=[rtn]",
+                                        "--set",
+                                        "accuracy.protocol=llamacpp-16"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return lab.Run(arguments);
 }
 
 TEST_CASE("run_eval: a GGUF file is a reference of what it stores, and says so") {
@@ -58,6 +68,20 @@ TEST_CASE("run_eval: a GGUF file is a reference of what it stores, and says so")
   CHECK(model["gguf"]["types"][0]["name"] == "Q4_1");
   CHECK(model["gguf"]["types"][0]["matrices"] == 15);
   CHECK(lab.Record("fp32")["model"] == model);
+}
+
+TEST_CASE("run_eval: of a GGUF file nothing is decoded while it is timed, its head neither") {
+  const testing::GgufBuilder file = testing::TinyGgufOfBlocks(kGgufShape, kQ4_1Blocks, 3);
+  for (const std::string dtype : {"native", "fp16"}) {
+    const RunEvalLab lab;
+    testing::CheckDone(
+        MeasureGguf(lab, file,
+                    {"--set", "model={name: tiny.gguf, dtype: " + dtype + "}", "--set",
+                     "throughput={kernels: false, prefill: 0, decode: 2, repetitions: 2}"}));
+    const testing::RecordJson speed = lab.Record("fp16")["throughput"];
+    CHECK_FALSE(speed.contains("decoded_each_call"));
+    CHECK(speed.contains("fp16_copy") == (dtype == "native"));
+  }
 }
 
 TEST_CASE("run_eval: a GGUF file of plain numbers is the model itself") {

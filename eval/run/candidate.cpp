@@ -165,11 +165,13 @@ bool IsTimed(const GroupCell& cell) {
 
 double CandidateBytes(const Candidate& candidate) {
   const Checkpoint& checkpoint = *candidate.model.weights.checkpoint;
+  const bool tied = HeadIsTied(candidate.model.weights);
   double bytes = static_cast<double>(checkpoint.FileBytes() + checkpoint.CopiedBytes());
   for (const MatrixFacts& matrix : candidate.stored.found) {
     if (!matrix.coded) continue;
-    // Codes in the kernels' layout, or what blocks decode to.
-    bytes += candidate.IsDecoded() ? (IsOfBlock(matrix) ? sizeof(float) * matrix.Weights() : 0)
+    // Codes in the kernels' layout, or what blocks decode to where they are multiplied by.
+    const bool multiplied = tied || matrix.name != kEmbeddingName;
+    bytes += candidate.IsDecoded() ? (multiplied ? sizeof(float) * matrix.Weights() : 0)
                                    : 2 * static_cast<double>(matrix.bytes);
   }
   return bytes;

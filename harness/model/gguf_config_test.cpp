@@ -5,9 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/base/half.h"
 #include "harness/model/load_model.h"
-#include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_gguf.h"
 #include "harness/testing/tiny_model.h"
@@ -17,24 +15,10 @@ namespace {
 
 using nlohmann::json;
 using testing::GgufBuilder;
+using testing::LoadGguf;
+using Loaded = testing::LoadedModel;
 using testing::TempDir;
 using testing::TinyModel;
-
-constexpr uint32_t kQ4_1 = 3, kQ8_0 = 8;
-
-struct Loaded {
-  ModelConfig config;
-  ModelWeights weights;
-};
-
-Loaded LoadGguf(const GgufBuilder& builder, WeightType type = WeightType::kNative) {
-  const TempDir dir;
-  builder.Write(dir / "model.gguf");
-  const auto checkpoint = Checkpoint::Open(dir / "model.gguf");
-  ModelConfig config = ReadGgufConfig(*checkpoint);
-  ModelWeights weights = LoadWeights(config, checkpoint, type, 2);
-  return {std::move(config), std::move(weights)};
-}
 
 Loaded LoadFolder(const TinyModel& model, WeightType type = WeightType::kNative) {
   const TempDir dir;
@@ -43,19 +27,13 @@ Loaded LoadFolder(const TinyModel& model, WeightType type = WeightType::kNative)
   return {config, LoadWeights(config, Checkpoint::Open(dir.path()), type, 2)};
 }
 
-bool SameNumbers(const Weight& a, const Weight& b) {
-  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
-  const Matrix<float> of_a = a.Decode(), of_b = b.Decode();
-  return std::equal(of_a.data(), of_a.data() + a.rows() * a.cols(), of_b.data());
-}
-
 void CheckSameWeights(const ModelWeights& a, const ModelWeights& b) {
   const auto of_a = AllLinears(a), of_b = AllLinears(b);
   REQUIRE(of_a.size() == of_b.size());
   for (size_t i = 0; i < of_a.size(); ++i) {
     INFO(of_a[i]->name);
     CHECK(of_a[i]->name == of_b[i]->name);
-    CHECK(SameNumbers(of_a[i]->weight, of_b[i]->weight));
+    CHECK(testing::SameNumbers(of_a[i]->weight, of_b[i]->weight));
     CHECK(of_a[i]->weight.stored_in_16_bits() == of_b[i]->weight.stored_in_16_bits());
     CHECK(of_a[i]->bias == of_b[i]->bias);
   }
@@ -91,78 +69,6 @@ TEST_CASE("gguf_config: a model in plain numbers is that of its safetensors", "[
   }
 }
 
-const TinyModel kOfBlocks{.hidden = 64, .intermediate = 96, .tied = true};
-
-TEST_CASE("gguf_config: blocks are decoded once, but not those of embedding and head",
-          "[gguf_config]") {
-  for (const uint32_t type : {kQ4_1, kQ8_0}) {
-    const GgufBuilder file = testing::TinyGgufOfBlocks(kOfBlocks, type, 1);
-    const Loaded native = LoadGguf(file);
-    size_t in_blocks = 0;
-    for (const BlockWeights& block : native.weights.blocks) {
-      for (const Linear& linear : block.linears) {
-        if (linear.name.empty()) continue;
-        CHECK(linear.weight.dense().has_value());
-        CHECK_FALSE(linear.weight.quantized());
-        CHECK_FALSE(linear.weight.owned());
-        CHECK_FALSE(linear.weight.stored_in_16_bits());
-        in_blocks += linear.weight.rows() * linear.weight.cols();
-      }
-    }
-    CHECK(OwnBytes(native.weights) == 4 * in_blocks);
-    const Weight& embedding = native.weights.embedding.weight;
-    CHECK(embedding.in_blocks());
-    CHECK_FALSE(embedding.quantized());
-    CHECK_FALSE(embedding.dense().has_value());
-    CHECK(native.weights.head.weight.SharesStorage(embedding));
-    CHECK(embedding.StorageBits() == 64 * 64 / 32 * (type == kQ8_0 ? 34 : 20) * 8);
-
-    const Loaded halves = LoadGguf(file, WeightType::kFp16);
-    CHECK(OwnBytes(halves.weights) == 2 * in_blocks);
-    CHECK(halves.weights.embedding.weight.in_blocks());
-    CHECK(halves.weights.head.weight.SharesStorage(halves.weights.embedding.weight));
-    const Matrix<float> exact = embedding.Decode(),
-                        rounded = halves.weights.embedding.weight.Decode();
-    for (size_t i = 0; i < 64 * 64; ++i) CHECK(rounded.data()[i] == RoundToHalf(exact.data()[i]));
-    for (size_t i = 0; i < native.weights.blocks.size(); ++i) {
-      const Linear& wide = native.weights.blocks[i].linears[kQ];
-      CHECK(SameNumbers(wide.weight.InHalf("q"), halves.weights.blocks[i].linears[kQ].weight));
-    }
-  }
-}
-
-TEST_CASE("gguf_config: numbers that FP16 holds are kept in it", "[gguf_config]") {
-  const TempDir dir;
-  std::vector<std::byte> blocks(34, std::byte{3});
-  blocks[0] = std::byte{0}, blocks[1] = std::byte{0x3c};  // 1 times 3
-  Tensor tensor{"w", DType::kBlocks, {1, 32}, blocks.data(), blocks.size()};
-  tensor.blocks = GgmlType::kQ8_0;
-  const Weight decoded = Weight(tensor).Decoded();
-  CHECK(decoded.stored_in_16_bits());
-  CHECK(decoded.Decode()(0, 31) == 3);
-  blocks[0] = std::byte{1};  // 11 bits times 7 bits
-  blocks[2] = std::byte{127};
-  CHECK_FALSE(Weight(tensor).Decoded().stored_in_16_bits());
-}
-
-TEST_CASE("gguf_config: a forward pass is that of the decoded numbers", "[gguf_config]") {
-  const Loaded gguf = LoadGguf(testing::TinyGgufOfBlocks(kOfBlocks, kQ8_0, 5));
-  ModelWeights dense = gguf.weights;
-  dense.embedding.weight = dense.head.weight = Weight(dense.embedding.weight.Decode());
-  const std::vector<uint32_t> ids = {1, 5, 9, 33, 2, 60, 17};
-  Matrix<float> logits[2];
-  for (const ModelWeights* weights : {&gguf.weights, &std::as_const(dense)}) {
-    const Transformer transformer(gguf.config, *weights, ids.size());
-    Workspace work;
-    const Matrix<float> hidden = transformer.Hidden(ids, work);
-    Matrix<float>& of = logits[weights == &dense ? 1 : 0];
-    of = Matrix<float>(ids.size(), gguf.config.vocab);
-    transformer.Logits(hidden.view(), of.view(), work);
-  }
-  for (size_t i = 0; i < ids.size() * gguf.config.vocab; ++i)
-    CHECK(logits[0].data()[i] == Approx(logits[1].data()[i]).margin(1e-5));
-}
-
 TEST_CASE("gguf_config: what is wrong with a file is said in its own words", "[gguf_config]") {
   const auto message = [](const auto& change) {
     testing::FileTensors tensors = testing::TinyTensors({});
@@ -179,22 +85,6 @@ TEST_CASE("gguf_config: what is wrong with a file is said in its own words", "[g
       [&](auto& tensors) { tensors["model.layers.0.mlp.extra.weight"] = tensors.at(name); });
   for (const std::string& text : {lacks, misshapen, more})
     CHECK_FALSE(testing::Contains(text, "config.json"));
-}
-
-TEST_CASE("gguf_config: what loading takes is known before", "[gguf_config]") {
-  const TempDir dir;
-  const GgufBuilder file = testing::TinyGgufOfBlocks(kOfBlocks, kQ8_0, 1);
-  file.Write(dir / "model.gguf");
-  const Loaded native = LoadGguf(file);
-  const ModelBytes bytes = BytesToLoad(dir / "model.gguf", WeightType::kNative);
-  CHECK(bytes.files == file.Bytes().size());
-  CHECK(bytes.decoded == OwnBytes(native.weights));
-  CHECK(BytesToLoad(dir.path(), WeightType::kFp16).decoded == bytes.decoded / 2);
-  const TempDir folder;
-  testing::WriteTinyModel(folder.path(), {});
-  CHECK(BytesToLoad(folder.path(), WeightType::kNative).decoded == 0);
-  CHECK(ReadModelConfig(folder.path()).hidden == 32);
-  CHECK(ReadModelConfig(dir.path()).hidden == 64);
 }
 
 TEST_CASE("gguf_config: keys become those of config.json", "[gguf_config]") {
@@ -318,22 +208,6 @@ TEST_CASE("gguf_config: what is not known is refused by name", "[gguf_config]") 
   const TempDir dir;
   GgufBuilder().Text("general.architecture", "llama").Write(dir / "model.gguf");
   CHECK_ERROR(ReadModelConfig(dir / "model.gguf"), "model.gguf", "embed_tokens");
-}
-
-TEST_CASE("gguf_config: blocks of other types and shapes are refused by name", "[gguf_config]") {
-  const TinyModel model{.hidden = 256, .intermediate = 256, .tied = true};
-  testing::FileTensors tensors = testing::TinyTensors(model);
-  tensors.erase("model.layers.0.mlp.up_proj.weight");
-  GgufBuilder file = testing::TinyGguf(model, tensors);
-  CHECK_ERROR(LoadGguf(file), "model.layers.0.mlp.up_proj.weight");
-  GgufBuilder grids = file;
-  grids.Add("blk.0.ffn_up.weight", 16, {256, 256}, std::string(256 * 66, '\0'));
-  CHECK_ERROR(LoadGguf(grids), "IQ2_XXS", "Q6_K", "convert the model");
-  GgufBuilder integers = file;
-  integers.Add("blk.0.ffn_up.weight", 24, {256, 256}, std::string(256 * 256, '\0'));
-  CHECK_ERROR(LoadGguf(integers), "expected F32, F16 or BF16, found I8");
-  file.Add("blk.0.ffn_up.weight", 8, {64, 256}, std::string(256 * 68, '\0'));
-  CHECK_ERROR(LoadGguf(file), "shape (256, 256), found (256, 64)");
 }
 
 TEST_CASE("gguf_config: the vocabulary's keys", "[gguf_config]") {

@@ -11,8 +11,13 @@
 namespace quantref {
 namespace {
 
-// Whether a checkpoint's tensor belongs to one of the model's blocks.
-bool IsInBlock(const std::string& name) { return name.starts_with("model.layers."); }
+// Whether a checkpoint's tensor is multiplied by: one of a block, or the head, which may be the
+// embedding.
+bool IsMultiplied(const Checkpoint& checkpoint, const std::string& name) {
+  const std::string head = "lm_head.weight";
+  if (name.starts_with("model.layers.")) return true;
+  return name == (checkpoint.Find(head) != nullptr ? head : "model.embed_tokens.weight");
+}
 
 std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& tokenizer, bool gguf,
                                    const std::filesystem::path& path) {
@@ -147,7 +152,7 @@ ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type) {
   const auto checkpoint = Checkpoint::Open(*gguf);
   for (const std::string& name : checkpoint->names()) {
     const Tensor& tensor = checkpoint->Get(name);
-    if (tensor.dtype != DType::kBlocks || !IsInBlock(name)) continue;
+    if (tensor.dtype != DType::kBlocks || !IsMultiplied(*checkpoint, name)) continue;
     const GgmlTypeRow& row = GgmlRow(tensor.blocks);
     bytes.decoded += tensor.bytes / row.bytes * row.elements *
                      DTypeBytes(type == WeightType::kFp16 ? DType::kF16 : DType::kF32);

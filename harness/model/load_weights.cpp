@@ -255,12 +255,22 @@ void RequireFinite(const Linear& linear, const std::filesystem::path& dir) {
   }
 }
 
-// In the form that its products read. `looked_up`: the embedding or the head.
-Weight Held(const Linear& linear, WeightType type, bool looked_up) {
+// What reads a matrix: products of a block, look-ups of rows alone, or the head's products, with
+// look-ups where it is tied.
+enum class Use { kInBlock, kLookedUp, kHead };
+
+Use UseOf(const Linear& linear, const ModelWeights& weights, bool tied) {
+  if (&linear == &weights.head || (tied && &linear == &weights.embedding)) return Use::kHead;
+  return &linear == &weights.embedding ? Use::kLookedUp : Use::kInBlock;
+}
+
+// In the form that is read.
+Weight Held(const Linear& linear, WeightType type, Use use) {
   const Weight& weight = linear.weight;
-  const bool rounds = type == WeightType::kFp16;
-  if (looked_up && weight.in_blocks()) return rounds ? weight.RoundedRows(linear.name) : weight;
-  return rounds ? weight.InHalf(linear.name) : weight.Decoded();
+  const bool rounds = type == WeightType::kFp16, blocks = weight.in_blocks();
+  if (blocks && use == Use::kLookedUp) return rounds ? weight.RoundedRows(linear.name) : weight;
+  const Weight numbers = rounds ? weight.InHalf(linear.name) : weight.Decoded();
+  return blocks && use == Use::kHead ? weight.ReadAs(numbers) : numbers;
 }
 
 }  // namespace
@@ -306,7 +316,7 @@ void ReadWeights(ModelWeights& weights, WeightType type, size_t threads,
     }
     // Before what is not finite is refused by its rounding; else once blocks are decoded.
     if (type == WeightType::kFp16) RequireFinite(linear, weights.checkpoint->dir());
-    linear.weight = Held(linear, type, &linear == &weights.embedding || &linear == &weights.head);
+    linear.weight = Held(linear, type, UseOf(linear, weights, tied));
     if (type != WeightType::kFp16) RequireFinite(linear, weights.checkpoint->dir());
   });
   if (tied) weights.head.weight = weights.embedding.weight;

@@ -200,12 +200,20 @@ Weight Weight::RoundedRows(const std::string& name) const {
   return rounded;
 }
 
+Weight Weight::ReadAs(const Weight& dense) const {
+  QR_CHECK(in_blocks() && dense.dense_ != nullptr);
+  Weight both = dense;
+  both.encoded_ = encoded_;
+  both.of_checkpoint_ = true;
+  return both;
+}
+
 void Weight::DecodeRows(size_t first, MatrixView<float> values) const {
   QR_CHECK_EQ(values.cols(), cols_);
   QR_CHECK_LE(first + values.rows(), rows_);
   if (packed_ != nullptr) return quantref::DecodeRows(*packed_, first, values);
   if (tiled_ != nullptr) return tiled_->DecodeRows(first, values);
-  if (encoded_ != nullptr) {
+  if (dense_ == nullptr) {
     for (size_t r = 0; r < values.rows(); ++r) encoded_->DecodeRow(first + r, values.row_span(r));
     return;
   }
@@ -242,7 +250,7 @@ size_t Weight::StorageBits() const {
   if (packed_ != nullptr) return packed_->StorageBits();
   if (tiled_ != nullptr) return tiled_->StorageBits();
   if (encoded_ != nullptr) return encoded_->StorageBits();
-  return rows_ * cols_ * 8 * DTypeBytes(dtype_);
+  return 8 * DenseBytes();
 }
 
 namespace {
@@ -295,7 +303,9 @@ ModelWeights With(ModelWeights weights, Products products) {
 std::vector<std::string> DecodedEachCall(const ModelWeights& weights) {
   std::vector<std::string> names;
   const auto add = [&](const Linear& linear) {
-    if (linear.weight.quantized() && linear.weight.tiled() == nullptr) names.push_back(linear.name);
+    const Weight& weight = linear.weight;
+    const bool as_it_is = weight.dense().has_value() || weight.tiled() != nullptr;
+    if (weight.rows() > 0 && !as_it_is) names.push_back(linear.name);
   };
   for (const BlockWeights& block : weights.blocks) {
     for (const Linear& linear : block.linears) add(linear);

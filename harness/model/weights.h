@@ -32,9 +32,10 @@ enum class Products { kKernel, kSimulated };
 
 // A (out, in) weight matrix in its stored form, of which it has one: the checkpoint's mapped
 // F32/F16/BF16 numbers or blocks, its own F32 or F16 numbers, packed codes in the reference layout
-// or in the kernels', or what can only be decoded. Cheap to copy: copies share the storage. FP32
-// values of what is stored otherwise exist only panel by panel, in the caller's buffer. Dense
-// numbers are in the type that products read them in: rounding to FP16 is done once.
+// or in the kernels', or what can only be decoded. Blocks may have their numbers beside them. Cheap
+// to copy: copies share the storage. FP32 values of what is stored otherwise exist only panel by
+// panel, in the caller's buffer. Dense numbers are in the type that products read them in: rounding
+// to FP16 is done once.
 class Weight {
  public:
   Weight() = default;
@@ -61,6 +62,9 @@ class Weight {
   // A checkpoint's blocks, whose numbers are rounded to FP16 each time they are read. Throws Error
   // as RoundedToHalf.
   Weight RoundedRows(const std::string& name) const;
+  // A checkpoint's blocks, which stay what is stored and shared, with dense numbers beside them
+  // that are read in their place.
+  Weight ReadAs(const Weight& dense) const;
   bool in_blocks() const { return encoded_ != nullptr && of_checkpoint_; }
 
   size_t rows() const { return rows_; }
@@ -89,14 +93,16 @@ class Weight {
   void DecodeRows(size_t first, MatrixView<float> values) const;
   Matrix<float> Decode() const;
 
-  // The stored numbers themselves; none where they are codes or blocks.
+  // The numbers themselves; none where there are only codes or blocks.
   std::optional<DenseRows> dense() const;
 
   size_t StorageBits() const;
   // Neither packed nor the checkpoint's numbers, these rounded or not.
   bool owned() const { return owner_ != nullptr && !of_checkpoint_; }
-  size_t OwnBytes() const { return owner_ != nullptr ? StorageBits() / 8 : 0; }  // dense ones
-  bool stored_in_16_bits() const { return !quantized() && dtype_ != DType::kF32; }
+  size_t OwnBytes() const { return owner_ != nullptr ? DenseBytes() : 0; }
+  bool stored_in_16_bits() const {
+    return encoded_ == nullptr && !quantized() && dtype_ != DType::kF32;
+  }
   bool SharesStorage(const Weight& other) const {
     return dense_ == other.dense_ && packed_ == other.packed_ && tiled_ == other.tiled_ &&
            encoded_ == other.encoded_;
@@ -105,6 +111,7 @@ class Weight {
  private:
   Weight(std::shared_ptr<const Matrix<uint16_t>> halves, bool of_checkpoint);
   void CopyRows(const Tensor& tensor);
+  size_t DenseBytes() const { return rows_ * cols_ * DTypeBytes(dtype_); }
 
   std::shared_ptr<const PackedMatrix> packed_;
   std::shared_ptr<const TiledMatrix> tiled_;
@@ -189,8 +196,8 @@ size_t OwnBytes(const ModelWeights& weights);
 // The weights with all of their products going the same way.
 ModelWeights With(ModelWeights weights, Products products);
 
-// Matrices whose codes are decoded to FP32 for every product, because they are not in the kernels'
-// layout; the embedding apart, which is looked up.
+// Matrices that are decoded to FP32 for every product, because they are neither numbers nor codes
+// in the kernels' layout; the embedding apart, which is looked up.
 std::vector<std::string> DecodedEachCall(const ModelWeights& weights);
 
 // Finds and maps every weight that the config asks for. Throws Error for a tensor that is missing,
@@ -201,12 +208,12 @@ ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpo
                         WeightType type, MatrixSources* sources = nullptr);
 
 // Looks at every matrix that was mapped, and with kFp16 rounds those that are not FP16, once, into
-// memory of their own. A checkpoint's blocks are decoded into memory, too; but not those of the
-// embedding and the head, which are decoded (and rounded) row by row each time that they are read,
-// since they may be larger than all others. Throws Error for a weight that is not finite, beyond
-// FP16 or too small for it where it is to be rounded to it. Matrices of other tools' checkpoints
-// become what their readers make of them, packed or encoded, whatever the type; `notes` gets what
-// these noticed.
+// memory of their own. A checkpoint's blocks are decoded into memory, too, the head's (which may be
+// the embedding's) beside the blocks; but not those of an embedding that is only looked up, whose
+// rows are decoded (and rounded) each time that they are read. Throws Error for a weight that is
+// not finite, beyond FP16 or too small for it where it is to be rounded to it. Matrices of other
+// tools' checkpoints become what their readers make of them, packed or encoded, whatever the type;
+// `notes` gets what these noticed.
 void ReadWeights(ModelWeights& weights, WeightType type, size_t threads,
                  std::vector<CountedNote>* notes = nullptr);
 

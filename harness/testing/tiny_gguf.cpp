@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "harness/base/rng.h"
+#include "harness/model/gguf_config.h"
 #include "harness/testing/safetensors_builder.h"
+#include "harness/testing/testing.h"
 
 namespace quantref::testing {
 namespace {
@@ -119,6 +121,21 @@ GgufBuilder TinyGgufOfBlocks(const TinyModel& model, uint32_t type, uint64_t see
                 vector ? tensor.bytes : RandomBlocks(*row, elements / row->elements, rng));
   }
   return builder;
+}
+
+LoadedModel LoadGguf(const GgufBuilder& builder, WeightType type) {
+  const TempDir dir;
+  builder.Write(dir / "model.gguf");
+  const auto checkpoint = Checkpoint::Open(dir / "model.gguf");
+  ModelConfig config = ReadGgufConfig(*checkpoint);
+  ModelWeights weights = LoadWeights(config, checkpoint, type, 2);
+  return {std::move(config), std::move(weights)};
+}
+
+bool SameNumbers(const Weight& a, const Weight& b) {
+  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  const Matrix<float> of_a = a.Decode(), of_b = b.Decode();
+  return std::equal(of_a.data(), of_a.data() + a.rows() * a.cols(), of_b.data());
 }
 
 void AddLetterTokenizer(GgufBuilder& builder) {

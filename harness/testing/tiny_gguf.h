@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "harness/model/weights.h"
 #include "harness/testing/gguf_builder.h"
 #include "harness/testing/tiny_model.h"
 
@@ -14,6 +15,14 @@ namespace quantref::testing {
 GgufBuilder TinyGguf(const TinyModel& model);
 GgufBuilder TinyGguf(const TinyModel& model, const FileTensors& tensors);
 GgufBuilder TinyGgufOfBlocks(const TinyModel& model, uint32_t type, uint64_t seed);
+
+struct LoadedModel {
+  ModelConfig config;
+  ModelWeights weights;
+};
+LoadedModel LoadGguf(const GgufBuilder& builder, WeightType type = WeightType::kNative);
+
+bool SameNumbers(const Weight& a, const Weight& b);
 
 // Keys tokenizer.ggml.* of a SentencePiece vocabulary like WriteLetterTokenizer's; texts begin with
 // its BOS, 1.
