@@ -25,8 +25,8 @@ using testing::ProcessResult;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
-const Strings kPrograms = {"run_eval", "compare_results", "make_tables", "make_report",
-                           "fetch_wikitext"};
+const Strings kPrograms = {"run_eval",    "merge_shards", "compare_results",
+                           "make_tables", "make_report",  "fetch_wikitext"};
 
 ProcessResult Run(const RunEvalLab& lab, Strings arguments, ProcessOptions options = {}) {
   arguments[0] = testing::Program(arguments[0]);
@@ -97,6 +97,15 @@ TEST_CASE("programs: \"\" is refused by name wherever a value belongs") {
       {{"run_eval", config, "--set", ""}, "--set"},
       {{"run_eval", config, "--list", ""}, "--list"},
       {{"run_eval", config, "--windows", ""}, "--windows"},
+      {{"run_eval", config, "--candidate", ""}, "--candidate"},
+      {{"run_eval", config, "--candidate="}, "--candidate"},
+      {{"run_eval", config, "--columns", ""}, "--columns"},
+      {{"run_eval", config, "--shard", ""}, "--shard"},
+      {{"run_eval", config, "--export", ""}, "--export"},
+      {{"run_eval", config, "--export="}, "--export"},
+      {{"run_eval", config, "--export-format", ""}, "--export-format"},
+      {{"merge_shards", ""}, "CONFIG"},
+      {{"merge_shards", "shards", "--out", ""}, "--out"},
       {{"compare_results", "", "b"}, "BASELINE"},
       {{"compare_results", "a", ""}, "CANDIDATE"},
       {{"compare_results", "a", "--write-baseline", ""}, "--write-baseline"},
@@ -117,6 +126,27 @@ TEST_CASE("programs: \"\" is refused by name wherever a value belongs") {
     CHECK(result.exit_code == 2);
     CHECK(Contains(result.err, name));
     CHECK_FALSE(Contains(result.err, "No such file"));
+  }
+}
+
+TEST_CASE("programs: scripts refuse \"\" by name, too") {
+  const testing::TempDir dir;
+  const std::vector<std::pair<Strings, std::string>> wrong = {
+      {{"fetch_model", "smollm2-135m", "--to", ""}, "--to: expected something, found \"\""},
+      {{"fetch_model", "smollm2-135m", "--from="}, "--from: expected something, found \"\""},
+      {{"fetch_model", "smollm2-135m", "--list", ""}, "--list: expected something, found \"\""},
+      {{"fetch_model", ""}, "no model ''"},
+      {{"publish", ""}, "found ''"},
+      {{"publish", "--nonsense"}, "found '--nonsense'"}};
+  for (auto [command, message] : wrong) {
+    command[0] = (testing::SourceDir() / "scripts" / command[0]).string();
+    const ProcessResult result = testing::RunProcess(
+        command,
+        {.environment = {{"XDG_CACHE_HOME", (dir / "cache").string()}}, .folder = dir.path()});
+    INFO(command[0] << ": " << result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(Contains(result.err, message));
+    CHECK(fs::is_empty(dir.path()));
   }
 }
 
