@@ -1,17 +1,12 @@
 #include "eval/run/group_context.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <functional>
 #include <optional>
 
-#include "eval/run/environment.h"
 #include "eval/support/say.h"
 #include "harness/base/cancel.h"
 #include "harness/base/parallel.h"
-#include "harness/kernels/gemm.h"
-#include "harness/kernels/isa.h"
 
 namespace quantref {
 
@@ -33,13 +28,6 @@ void GroupContext::Tolerate(const RunConfig& config, const Error& error, const s
   CheckInputs();
   Say("{} {} cannot be measured, the others go on: {}\n", config.name, label, error.what());
   ++failed_cells;
-}
-
-std::string OriginText(const GroupContext& group) {
-  const Model& model = *group.model;
-  return fmt::format("{}\n{} {} {}\n{} {} {}\n", ProgramSha256(),
-                     model.weights.checkpoint->Sha256(), model.config.sha256,
-                     model.tokenizer.sha256(), IsaName(ActiveIsa()), BlasVersion(), BlasCoreType());
 }
 
 void LoadInputs(ModelLoader& models, GroupContext& group) {

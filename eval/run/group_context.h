@@ -49,10 +49,6 @@ struct GroupContext {
   void Tolerate(const RunConfig& config, const Error& error, const std::string& label);
 };
 
-// What quantized weights and scores depend on beside configs and texts, a line each: this program,
-// the model's files, ISA, BLAS.
-std::string OriginText(const GroupContext& group);
-
 // Reads what the first config names, and finds its windows.
 void LoadInputs(ModelLoader& models, GroupContext& group);
 

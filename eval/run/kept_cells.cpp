@@ -12,6 +12,7 @@
 
 #include "eval/accuracy/measure.h"
 #include "eval/run/finished.h"
+#include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/run/training_checkpoint.h"
 #include "eval/support/say.h"
@@ -36,7 +37,7 @@ constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 
 std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
-  std::string text = OriginText(group) + cell.label + "\n" +
+  std::string text = TextOf(OriginFacts(group)) + cell.label + "\n" +
                      OwnConfigText(cell.config->ResolvedForScores(), cell.spec->label) + "\n";
   if (const CalibrationSet* set = cell.calibration)
     text += set->TokenSha256(set->data.samples.size());

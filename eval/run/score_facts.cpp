@@ -25,42 +25,54 @@ std::string WeightsText(const GroupCell& cell) {
                      own.config.sha256);
 }
 
-}  // namespace
+constexpr char kWindowsAsked[] = "windows asked for";
 
-std::string Fingerprint(const GroupContext& group, const Pass& cells) {
-  std::string text =
-      OriginText(group) + fmt::format("{} {}\n", group.stream.sha256, group.all_windows);
-  for (const RunConfig* config : group.configs) text += config->ResolvedForScores() + "\n";
-  // The reference too: outliers change it.
-  for (const GroupCell& cell : cells)
-    text += fmt::format("{} {}\n", WeightsText(cell), PathName(cell));
-  return Sha256Hex(text);
+// Of several of one name all are told.
+void Add(const std::string& name, const std::string& value, Facts& facts) {
+  std::string& fact = facts[name];
+  fact += (fact.empty() ? "" : "; ") + value;
 }
 
-Facts InputFacts(const GroupContext& group) {
-  Facts facts = {
-      {"program", fmt::format("{} of commit {}", ProgramSha256(), kGitCommit)},
-      {"ISA", IsaName(ActiveIsa())},
-      {"BLAS", fmt::format("{}, {} kernels", BlasVersion(), BlasCoreType())},
-      {"the model's weights", group.model->weights.checkpoint->Sha256()},
-      {"the model's config", group.model->config.sha256},
-      {"the tokenizer", group.model->tokenizer.sha256()},
-      {"the text", group.text.sha256},
-      {"the tokens", group.stream.sha256},
-      {"windows", fmt::format("{} of {}", group.windows.size(), group.all_windows)},
-  };
-  for (const RunConfig* config : group.configs)
-    facts["config " + config->name] = Sha256Hex(config->ResolvedForScores());
-  return facts;
+}  // namespace
+
+Facts OriginFacts(const GroupContext& group) {
+  return {{"program", fmt::format("{} of commit {}", ProgramSha256(), kGitCommit)},
+          {"ISA", IsaName(ActiveIsa())},
+          {"BLAS", fmt::format("{}, {} kernels", BlasVersion(), BlasCoreType())},
+          {"the model's weights", group.model->weights.checkpoint->Sha256()},
+          {"the model's config", group.model->config.sha256},
+          {"the tokenizer", group.model->tokenizer.sha256()}};
 }
 
 Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
-  Facts facts = InputFacts(group);
+  Facts facts = OriginFacts(group);
+  facts["the text"] = group.text.sha256;
+  facts["the tokens"] = group.stream.sha256;
+  facts["windows of the text"] = fmt::format("{}", group.all_windows);
+  facts[kWindowsAsked] = fmt::format("{}", group.windows.size());
+  for (const RunConfig* config : group.configs) {
+    Add("configs", config->name, facts);
+    Add("config " + config->name, Sha256Hex(config->ResolvedForScores()), facts);
+  }
+  // The reference too: outliers change it. In order, which is that of their scores.
   for (const GroupCell& cell : cells) {
-    facts[fmt::format("the weights of {} {}", cell.config->name, cell.label)] =
-        fmt::format("{}, {}", WeightsText(cell), PathName(cell));
+    const std::string name = fmt::format("{} {}", cell.config->name, cell.label);
+    Add("cells", name, facts);
+    Add("the weights of " + name, fmt::format("{}, {}", WeightsText(cell), PathName(cell)), facts);
   }
   return facts;
+}
+
+std::string TextOf(const Facts& facts) {
+  std::string text;
+  for (const auto& [name, value] : facts) text += fmt::format("{}: {}\n", name, value);
+  return text;
+}
+
+std::string Fingerprint(const GroupContext& group, const Pass& cells) {
+  Facts facts = ScoreFacts(group, cells);
+  facts.erase(kWindowsAsked);
+  return Sha256Hex(TextOf(facts));
 }
 
 std::string FirstDifference(const Facts& expected, const Facts& found) {

@@ -8,15 +8,24 @@
 
 namespace quantref {
 
-// Whatever the scores of a pass depend on, the program itself included: of configs all but what is
-// known not to matter. The thread count is not among it, nor how many windows were asked for: a
-// journal's are good for more and for fewer.
-std::string Fingerprint(const GroupContext& group, const Pass& cells);
+// What a run is, by the names that messages have for it. Whatever one of these lists holds
+// distinguishes files of a run too: their keys are hashes of the lists.
 
-// The same in words, for messages: what processes that share the windows must agree on. Of inputs
-// what is known before anything is quantized.
-Facts InputFacts(const GroupContext& group);
+// What quantized weights depend on beside configs and texts: this program, the model's files, ISA,
+// BLAS.
+Facts OriginFacts(const GroupContext& group);
+
+// Whatever the scores of a pass depend on, too: texts, the configs but for what is known not to
+// matter, as the thread count, and the cells' weights. Processes that share the windows must agree
+// on them.
 Facts ScoreFacts(const GroupContext& group, const Pass& cells);
+
+// A line each.
+std::string TextOf(const Facts& facts);
+
+// A hash of ScoreFacts, but for how many windows were asked for: a journal's are good for more and
+// for fewer.
+std::string Fingerprint(const GroupContext& group, const Pass& cells);
 
 // "ISA: expected avx2, found avx512", of the first that differs; "" where none does.
 std::string FirstDifference(const Facts& expected, const Facts& found);
