@@ -94,6 +94,7 @@ MatrixView<const float> RoundedHeads(const BlockShape& shape, const BlockWeights
   MakeHeads(shape, block, x, before, q, keys.Rows(waiting, tokens), values.Rows(waiting, tokens),
             work);
   cache.Add(keys, values, work.team());
+  cache.CheckLoss(shape.layer);
   CausalAttention(attends, q, keys, values, work.attending, attention, work.team(), &cache);
   return attention;
 }

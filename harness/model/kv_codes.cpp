@@ -1,5 +1,7 @@
 #include "harness/model/kv_codes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -7,6 +9,8 @@
 
 #include "harness/base/align.h"
 #include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/base/half.h"
 #include "harness/kernels/attention.h"
 #include "harness/kernels/isa.h"
 
@@ -106,13 +110,14 @@ KvRounder KvCodes::RounderAt(size_t grid) const {
 }
 
 // What is not finite must not look as if it were.
-void KvCodes::SetGrid(size_t at, float lo, float hi, bool finite) {
+void KvCodes::SetGrid(size_t at, float lo, float hi, bool finite, KvLoss& loss) {
   const KvGrid grid = finite ? KvGridFor(scheme_, lo, hi) : KvGridFor(scheme_, NAN, NAN);
   scales_[at] = grid.scale;
   if (!scheme_.symmetric) minima_[at] = grid.minimum;
+  if (finite) loss.Add(scheme_, grid, lo, hi);
 }
 
-void KvCodes::MakeTokenGrids(size_t token, const float* row) {
+void KvCodes::MakeTokenGrids(size_t token, const float* row, KvLoss& loss) {
   const size_t width = room_.groups == 1 ? heads_ * dim_ : dim_;
   const size_t span = room_.groups == 1 ? width : room_.span;
   size_t group = 0;
@@ -120,7 +125,7 @@ void KvCodes::MakeTokenGrids(size_t token, const float* row) {
     for (size_t c = 0; c < width; c += span, ++group) {
       Extremes of_group;
       for (size_t i = head + c; i < head + std::min(c + span, width); ++i) of_group.Add(row[i]);
-      SetGrid(GridAt(token, group), of_group.lo, of_group.hi, std::isfinite(of_group.zero));
+      SetGrid(GridAt(token, group), of_group.lo, of_group.hi, std::isfinite(of_group.zero), loss);
     }
   }
 }
@@ -145,8 +150,9 @@ void KvCodes::Put(const Slice& slice) {
 }
 
 // Of one run of sixteen, whose first row is token `first`.
-void KvCodes::RoundTokens(MatrixView<const float> rows, size_t first, size_t from, size_t to) {
-  for (size_t t = from; t < to; ++t) MakeTokenGrids(t, rows.row(t - first));
+void KvCodes::RoundTokens(MatrixView<const float> rows, size_t first, size_t from, size_t to,
+                          KvLoss& loss) {
+  for (size_t t = from; t < to; ++t) MakeTokenGrids(t, rows.row(t - first), loss);
   for (size_t head = 0; head < heads_; ++head) {
     for (size_t channel = 0; channel < dim_; channel += kKvBlock) {
       Slice slice{head, channel, std::min(kKvBlock, dim_ - channel), from, to};
@@ -162,7 +168,7 @@ void KvCodes::RoundTokens(MatrixView<const float> rows, size_t first, size_t fro
 }
 
 // Keys by channel, of one group of tokens; `rows` are these.
-void KvCodes::RoundGroup(MatrixView<const float> rows, size_t group) {
+void KvCodes::RoundGroup(MatrixView<const float> rows, size_t group, KvLoss& loss) {
   for (size_t head = 0; head < heads_; ++head) {
     for (size_t channel = 0; channel < dim_; channel += kKvBlock) {
       const size_t channels = std::min(kKvBlock, dim_ - channel), column = head * dim_ + channel;
@@ -173,7 +179,7 @@ void KvCodes::RoundGroup(MatrixView<const float> rows, size_t group) {
       KvRounder rounders[kKvBlock];
       for (size_t c = 0; c < channels; ++c) {
         const size_t at = group * room_.groups + column + c;
-        SetGrid(at, extremes[c].lo, extremes[c].hi, std::isfinite(extremes[c].zero));
+        SetGrid(at, extremes[c].lo, extremes[c].hi, std::isfinite(extremes[c].zero), loss);
         rounders[c] = RounderAt(at);
       }
       for (size_t run = 0; run < rows.rows(); run += kKvBlock) {
@@ -196,15 +202,25 @@ void KvCodes::Round(MatrixView<const float> rows, size_t first, size_t until, Te
   QR_CHECK_LE(until, room_.capacity);
   const size_t step = by_channel() ? scheme_.group : kKvBlock;
   const size_t begin = rounded_ / step, end = PartsOf(until, step);
-  RunOn(team, end - begin, [&](size_t i, size_t) {
+  const auto round = [&](size_t i, KvLoss& loss) {
     const size_t from = (begin + i) * step;
-    if (by_channel()) return RoundGroup(rows.Rows(from - first, step), begin + i);
-    RoundTokens(rows, first, std::max(from, rounded_), std::min(from + step, until));
-  });
+    if (by_channel()) return RoundGroup(rows.Rows(from - first, step), begin + i, loss);
+    RoundTokens(rows, first, std::max(from, rounded_), std::min(from + step, until), loss);
+  };
+  if (end - begin == 1) {  // as each token that is decoded: without allocating
+    round(0, loss_);
+  } else {
+    std::vector<KvLoss> losses(end - begin);
+    RunOn(team, losses.size(), [&](size_t i, size_t) { round(i, losses[i]); });
+    for (const KvLoss& loss : losses) loss_.Add(loss);
+  }
   rounded_ = until;
 }
 
-void KvCodes::Forget(size_t tokens) { rounded_ = std::min(rounded_, tokens); }
+void KvCodes::Forget(size_t tokens) {
+  rounded_ = std::min(rounded_, tokens);
+  if (tokens == 0) loss_ = {};
+}
 
 void KvCodes::DecodeKeys(size_t head, size_t first, float* numbers) const {
   const AttentionKernels& kernels = AttentionKernelsFor(ActiveIsa());
@@ -316,6 +332,20 @@ void RoundedKv::Add(MatrixView<const float> keys, MatrixView<const float> values
   }
   first_ = first;
   tokens_ = seen;
+}
+
+void RoundedKv::CheckLoss(size_t layer) const {
+  for (const auto& [side, codes] : {std::pair("keys", &keys_), std::pair("values", &values_)}) {
+    const double loss = codes->loss().Relative();
+    if (loss <= KvLoss::kMost) continue;
+    throw Error(fmt::format("FP16 scales and minima do not hold its {}: they change them by {:.2g} "
+                            "of their size (root mean square, expected at most {:.2g})",
+                            side, loss, KvLoss::kMost),
+                fmt::format("the rounded cache of layer {}", layer),
+                fmt::format("FP16 has no numbers beyond {} and coarse ones below 6e-5: such a "
+                            "model's cache cannot be rounded so",
+                            kMaxHalf));
+  }
 }
 
 size_t RoundedKv::bytes() const { return Bytes(scheme_, keys_.heads(), keys_.dim(), capacity_); }

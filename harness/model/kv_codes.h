@@ -25,6 +25,7 @@ class KvCodes {
   size_t heads() const { return heads_; }
   size_t dim() const { return dim_; }
   size_t panels() const { return room_.panels; }  // of a head's channels
+  const KvLoss& loss() const { return loss_; }    // of what was rounded since Forget(0)
 
   // Rounds the tokens from rounded() on up to `until`. `rows` (n, heads * dim): tokens
   // [first, first + n), with first <= rounded() and until <= first + n; keys by channel: whole
@@ -67,10 +68,11 @@ class KvCodes {
     return scheme_.symmetric ? nullptr : minima_.data() + at;
   }
   KvRounder RounderAt(size_t grid) const;
-  void SetGrid(size_t at, float lo, float hi, bool finite);
-  void MakeTokenGrids(size_t token, const float* row);
-  void RoundTokens(MatrixView<const float> rows, size_t first, size_t from, size_t to);
-  void RoundGroup(MatrixView<const float> rows, size_t group);
+  void SetGrid(size_t at, float lo, float hi, bool finite, KvLoss& loss);
+  void MakeTokenGrids(size_t token, const float* row, KvLoss& loss);
+  void RoundTokens(MatrixView<const float> rows, size_t first, size_t from, size_t to,
+                   KvLoss& loss);
+  void RoundGroup(MatrixView<const float> rows, size_t group, KvLoss& loss);
   void Put(const Slice& slice);
 
   KvScheme scheme_;
@@ -78,6 +80,7 @@ class KvCodes {
   size_t heads_, dim_;
   Room room_;
   size_t rounded_ = 0;
+  KvLoss loss_;
   std::vector<uint8_t> codes_;
   std::vector<uint16_t> scales_, minima_;
 };
@@ -102,6 +105,10 @@ class RoundedKv {
   // Adds tokens behind the waiting ones, which stand before them in both matrices, and rounds
   // what the last of them sees rounded.
   void Add(MatrixView<const float> keys, MatrixView<const float> values, Team* team = nullptr);
+
+  // Throws Error, naming the block, where FP16 scales and minima are too large or too small for
+  // what was added since Forget(0), of its keys or of its values.
+  void CheckLoss(size_t layer) const;
 
   const KvCodes& keys() const { return keys_; }
   const KvCodes& values() const { return values_; }

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "harness/model/kv_cache.h"
@@ -103,6 +104,43 @@ TEST_CASE("kv codes: what is no number stays none", "[kv_cache]") {
     CHECK(std::isnan(Cached(cache.keys(), 32)(3, 4)));
     CHECK(std::isnan(Cached(cache.values(), 32)(3, 20)));
     CHECK(std::isfinite(Cached(cache.values(), 32)(2, 20)));
+  }
+}
+
+TEST_CASE("kv codes: numbers that FP16's range cuts off at either end are refused", "[kv_cache]") {
+  constexpr size_t kTokens = 128, kWidth = 32;
+  for (const KvScheme& scheme : KvSchemes()) {
+    for (const float size : {1e-12f, 1e-6f, 1.0f, 1000.0f, 1e5f, 1e30f}) {
+      for (const bool of_keys : {true, false}) {
+        INFO(KvName(scheme) << " " << size << (of_keys ? " keys" : " values"));
+        Matrix<float> numbers = RandomMatrix(kTokens, kWidth, 1);
+        const Matrix<float> others = RandomMatrix(kTokens, kWidth, 2);
+        for (size_t i = 0; i < kTokens * kWidth; ++i) numbers.data()[i] *= size;
+        RoundedKv cache(scheme, 2, 16, kTokens);
+        Feed(of_keys ? numbers : others, of_keys ? others : numbers, 0, 64, cache);
+        const std::string message = testing::ErrorMessage([&] { cache.CheckLoss(3); });
+        if (size == 1.0f || size == 1000.0f) {
+          CHECK(message == "");
+        } else {
+          CHECK(testing::MissingPart(message, {"layer 3", of_keys ? "keys" : "values"}) == "");
+        }
+        cache.Forget(0);
+        cache.CheckLoss(3);
+      }
+    }
+  }
+}
+
+TEST_CASE("kv codes: a small channel or token among others is not refused", "[kv_cache]") {
+  constexpr size_t kTokens = 128, kWidth = 32;
+  for (const KvScheme& scheme : KvSchemes()) {
+    INFO(KvName(scheme));
+    Matrix<float> numbers = RandomMatrix(kTokens, kWidth, 1);
+    for (size_t t = 0; t < kTokens; ++t) numbers(t, 5) *= 1e-9f;
+    for (size_t c = 0; c < kWidth; ++c) numbers(7, c) *= 1e-9f;
+    RoundedKv cache(scheme, 2, 16, kTokens);
+    Feed(numbers, numbers, 0, kTokens, cache);
+    cache.CheckLoss(0);
   }
 }
 
