@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -17,6 +18,7 @@
 #include "eval/testing/run_eval_lab.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
+#include "harness/testing/tiny_gguf.h"
 #include "harness/testing/tiny_model.h"
 
 namespace quantref {
@@ -42,14 +44,16 @@ void Overwrite(const fs::path& path, std::string_view contents) {
 // measure on and the model are loaded and nothing is quantized yet.
 class PausedRun {
  public:
-  PausedRun() {
+  explicit PausedRun(const std::string& model = "./model") {
     testing::WriteFile(lab_.config(),
                        "name: tiny\n"
-                       "model: ./model\n"
-                       "quantize: {methods: [gptq], weights: {bits: 4, group: 16}}\n"
-                       "calibration: {dataset: ./pipe.txt, samples: 4, length: 32}\n"
-                       "accuracy: {dataset: ./text.txt}\n"
-                       "throughput: none\n");
+                       "model: " +
+                           model +
+                           "\n"
+                           "quantize: {methods: [gptq], weights: {bits: 4, group: 16}}\n"
+                           "calibration: {dataset: ./pipe.txt, samples: 4, length: 32}\n"
+                           "accuracy: {dataset: ./text.txt}\n"
+                           "throughput: none\n");
     REQUIRE(::mkfifo((lab_ / "pipe.txt").c_str(), 0600) == 0);
   }
 
@@ -92,13 +96,13 @@ class PausedRun {
   RunEvalLab lab_;
 };
 
-void CheckRefused(const PausedRun& run, const ProcessResult& result, const std::string& file) {
+void CheckRefused(const RunEvalLab& lab, const ProcessResult& result, const std::string& file) {
   INFO(result.err);
   CHECK(result.exit_code == 2);
   CHECK(result.out.empty());
   CHECK(Contains(result.err, "run_eval: ./" + file + ": changed while it was in use"));
   CHECK(Contains(result.err, "hint: nothing was recorded"));
-  for (const std::string& name : run.lab().RecordFiles()) CHECK(name.starts_with(".journal-"));
+  for (const std::string& name : lab.RecordFiles()) CHECK(name.starts_with('.'));
 }
 
 TEST_CASE("run_eval: a file that is written to while a run uses it ends it without a record") {
@@ -110,7 +114,78 @@ TEST_CASE("run_eval: a file that is written to while a run uses it ends it witho
     const std::string before = Contents(path);
     const std::string after = path == run.weights() ? run.OtherWeights() : before + " ";
     const ProcessResult result = run.While([&] { Overwrite(path, after); });
-    CheckRefused(run, result, name);
+    CheckRefused(run.lab(), result, name);
+    Overwrite(path, before);
+  }
+}
+
+TEST_CASE("run_eval: a GGUF file that is written to while a run uses it ends it likewise") {
+  const PausedRun run("./tiny.gguf");
+  testing::GgufBuilder file = testing::TinyGguf(
+      {.hidden = 64, .intermediate = 96, .vocab = testing::kLetterPieces, .context = 64});
+  testing::AddLetterTokenizer(file);
+  file.Write(run.lab() / "tiny.gguf");
+  const std::string before = Contents(run.lab() / "tiny.gguf");
+  std::string after = before;
+  after.back() ^= 1;
+  const ProcessResult result = run.While([&] { Overwrite(run.lab() / "tiny.gguf", after); });
+  CheckRefused(run.lab(), result, "tiny.gguf");
+}
+
+// A run with a candidate and a trained cell that is stopped while it measures, when all of its
+// files have been read.
+class StoppedRun {
+ public:
+  StoppedRun() {
+    const std::string test = Contents(testing::SourceDir() / "eval/sample/sample.test.raw"),
+                      other = Contents(testing::SourceDir() / "eval/sample/sample.validation.raw");
+    testing::WriteFile(lab_ / "text.txt", test.substr(0, test.find('\n', 60'000) + 1));
+    testing::WriteFile(lab_ / "calibration.txt", other.substr(0, 8000));
+    testing::WriteFile(lab_ / "training.txt", other.substr(8000, 8000));
+    fs::copy(lab_ / "model", lab_ / "candidate");
+    testing::WriteFile(lab_.config(),
+                       "name: tiny\n"
+                       "model: ./model\n"
+                       "quantize: {methods: [gptq, rtn+qat], weights: {bits: 4, group: 16}}\n"
+                       "calibration: {dataset: ./calibration.txt, samples: 4, length: 32}\n"
+                       "finetune: {dataset: ./training.txt, steps: 2, batch: 1, length: 32, "
+                       "warmup: 1}\n"
+                       "accuracy: {dataset: ./text.txt}\n"
+                       "throughput: none\n");
+  }
+
+  // Its result when this happens meanwhile.
+  ProcessResult While(const std::function<void()>& change) const {
+    fs::remove_all(lab_.records());
+    Process process(lab_.Command({lab_.config(), "--candidate", "theirs=./candidate"}),
+                    lab_.Options());
+    const bool measuring = lab_.WaitForWindows();
+    process.Signal(SIGSTOP);
+    if (measuring) change();
+    process.Signal(SIGCONT);
+    ProcessResult result = process.Wait();
+    INFO(result.err);
+    REQUIRE(measuring);
+    return result;
+  }
+
+  const RunEvalLab& lab() const { return lab_; }
+
+ private:
+  RunEvalLab lab_;
+};
+
+TEST_CASE("run_eval: candidates, calibration and training texts that change end a run likewise") {
+  const StoppedRun run;
+  for (const char* name : {"candidate/model.safetensors", "candidate/config.json",
+                           "calibration.txt", "training.txt"}) {
+    INFO(name);
+    const fs::path path = run.lab() / name;
+    const std::string before = Contents(path);
+    std::string after = before;
+    after.back() ^= 1;
+    const ProcessResult result = run.While([&] { Overwrite(path, after); });
+    CheckRefused(run.lab(), result, name);
     Overwrite(path, before);
   }
 }

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 namespace quantref {
 namespace {
 
+namespace fs = std::filesystem;
 using testing::Contains;
 using testing::Process;
 using testing::ProcessResult;
@@ -54,6 +56,7 @@ TEST_CASE("run_eval: SIGINT and SIGTERM end it after little more work, whatever 
   testing::WriteTinyModel(
       lab / "long", {.layers = 24, .vocab = testing::kTokenizerPieces, .context = kLongWindow});
   testing::CopyTokenizer(lab / "long");
+  fs::copy(testing::SourceDir() / "harness/reference/wikilm-28m", lab / "copy");
   const std::vector<Moment> moments = {
       {"loading", testing::SmokeArguments(2, {"--set", "model=wikilm-28m"}), "", 0.1},
       // Each number of bits is priced by rates of its own, which takes several times this.
@@ -75,6 +78,22 @@ TEST_CASE("run_eval: SIGINT and SIGTERM end it after little more work, whatever 
         "accuracy={dataset: sample, split: test, protocol: gptq-" + std::to_string(kLongWindow) +
             "}"},
        "expected"},
+      {"training",
+       testing::SmokeArguments(
+           2, {"--set", "quantize.methods=[rtn+qat]", "--set",
+               "finetune={dataset: sample, split: validation, steps: 500, batch: 4, length: 256}"}),
+       "expected"},
+      // Several cells, one after another.
+      {"exporting",
+       testing::SmokeArguments(
+           2, {"--set", "model=wikilm-28m", "--set", "quantize.weights.bits=[3, 4, 5, 6, 8]",
+               "--export", "out", "--export-format", "dequantized-fp32"}),
+       " as dequantized-fp32", 0.02},
+      {"loading candidates",
+       testing::SmokeArguments(
+           2, {"--set", "model=wikilm-28m", "--methods", "fp16", "--candidate", "a=copy",
+               "--candidate", "b=copy", "--candidate", "c=copy", "--candidate", "d=copy"}),
+       "expected", 0.1},
       {"throughput",
        testing::SmokeArguments(2, {"--set", "throughput={standard_shapes: true, repetitions: 50}"}),
        "throughput comes next"},
