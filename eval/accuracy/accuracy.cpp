@@ -138,12 +138,15 @@ class WindowPass {
   std::vector<double> seconds_;
 };
 
-void CheckFinite(std::span<const WindowScores> scores, size_t window) {
+void CheckFinite(std::span<const Subject* const> models, std::span<const WindowScores> scores,
+                 size_t window) {
   for (size_t m = 0; m < scores.size(); ++m) {
     if (std::isfinite(scores[m].nll) && std::isfinite(scores[m].kl)) continue;
-    throw Error(fmt::format("the logits are not finite in window {}", window), "evaluation",
-                m == 0 ? "the model overflows in FP32: its checkpoint is likely damaged"
-                       : "the quantized model overflows: its weights are useless in this scheme");
+    throw Error(
+        fmt::format("the logits of {} are not finite in window {}", models[m]->name(), window),
+        "evaluation",
+        m == 0 ? "the model overflows in FP32: its checkpoint is likely damaged"
+               : "the quantized model overflows: its weights are useless in this scheme");
   }
 }
 
@@ -219,7 +222,7 @@ void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,
       ++done;
       if (options.progress) options.progress(done, total);
     });
-    CheckFinite(pass.scores(), w);
+    CheckFinite(models, pass.scores(), w);
     const std::lock_guard lock(mutex);
     for (size_t m = 0; m < models.size(); ++m) {
       table[m][w] = pass.scores()[m];

@@ -196,15 +196,16 @@ TEST_CASE("Evaluate refuses logits that are not finite") {
   const TokenStream stream = Stream(900);
   for (float gain : {std::numeric_limits<float>::infinity(), std::nanf(""), 3e38f}) {
     const Transformer model = WithGain(gain);
-    const TransformerSubject broken(model);
+    const TransformerSubject broken(model, "broken");
     for (size_t threads : {1u, 2u}) {
       for (bool compare : {true, false}) {
         EvaluateOptions options = Threads(threads);
         options.compare = compare;
         CHECK_ERROR(Run({&broken}, FullStride(), stream, options),
-                    "logits are not finite in window ", "the model overflows");
+                    "the logits of broken are not finite in window ", "the model overflows");
         CHECK_ERROR(Run({TheModels().pointers()[0], &broken}, FullStride(), stream, options),
-                    "logits are not finite in window ", "the quantized model overflows");
+                    "the logits of broken are not finite in window ",
+                    "the quantized model overflows");
       }
     }
   }

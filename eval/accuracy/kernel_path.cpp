@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "eval/accuracy/accuracy.h"
 #include "harness/base/error.h"
@@ -73,20 +74,30 @@ class LinearCheck {
   LinearScratch scratch_;
 };
 
-// Takes the simulated model over the ids with every linear of the kernel's beside its own. The
-// final norm's output.
-Matrix<float> CheckLinears(const Transformer& simulated, const Transformer& kernel,
-                           std::span<const uint32_t> ids, Workspace& work, PathGap& gap) {
-  LinearCheck check(gap);
-  const ModelWeights &expected = simulated.weights(), &found = kernel.weights();
-  Matrix<float> h =
-      simulated.Hidden(ids, work, [&](size_t layer, Tap tap, MatrixView<const float> x) {
-        for (const LinearIndex i : LayoutOf(simulated.config(), layer).Readers(tap))
-          check.Add(expected.blocks[layer].linears[i], found.blocks[layer].linears[i], x);
-      });
-  check.Add(expected.head, found.head, h.view());
-  return h;
-}
+// Reads with the simulated model, every linear of the kernel's beside its own.
+class CheckingReader : public Subject::Reader {
+ public:
+  CheckingReader(const Transformer& simulated, const Transformer& kernel, PathGap& gap)
+      : simulated_(simulated), kernel_(kernel), check_(gap) {}
+
+  void Read(std::span<const uint32_t> ids) override {
+    const ModelWeights &expected = simulated_.weights(), &found = kernel_.weights();
+    hidden_ = simulated_.Hidden(ids, work_, [&](size_t layer, Tap tap, MatrixView<const float> x) {
+      for (const LinearIndex i : LayoutOf(simulated_.config(), layer).Readers(tap))
+        check_.Add(expected.blocks[layer].linears[i], found.blocks[layer].linears[i], x);
+    });
+    check_.Add(expected.head, found.head, hidden_.view());
+  }
+  void Logits(size_t first, MatrixView<float> logits) override {
+    simulated_.Logits(hidden_.view().Rows(first, logits.rows()), logits, work_);
+  }
+
+ private:
+  const Transformer &simulated_, &kernel_;
+  LinearCheck check_;
+  Workspace work_;
+  Matrix<float> hidden_;
+};
 
 // For all linears.
 size_t GapTokens(const ModelWeights& kernel, size_t window) {
@@ -115,30 +126,41 @@ KernelPath PathOf(const ModelWeights& weights) {
   return path;
 }
 
-PathGap MeasureGap(const Transformer& simulated, const Transformer& kernel,
-                   const Protocol& protocol, const TokenStream& stream,
-                   std::span<const Window> windows, size_t window) {
-  std::vector<uint32_t> ids = WindowIds(protocol, stream, windows[window]);
-  ids.resize(GapTokens(kernel.weights(), ids.size()));
+PathGap MeasureLogitGap(Subject::Reader& expected, Subject::Reader& found,
+                        std::span<const uint32_t> ids, size_t vocabulary) {
   PathGap gap;
-  gap.window = window;
   gap.positions = ids.size();
-  Workspace work;
-  const Matrix<float> of_simulated = CheckLinears(simulated, kernel, ids, work, gap);
-  const Matrix<float> of_kernel = kernel.Hidden(ids, work);
-  Matrix<float> a(kTile, simulated.config().vocab), b(kTile, simulated.config().vocab);
+  expected.Read(ids);
+  found.Read(ids);
+  Matrix<float> a(kTile, vocabulary), b(kTile, vocabulary);
   double same_top = 0;
   for (size_t first = 0; first < ids.size(); first += kTile) {
     const size_t count = std::min(kTile, ids.size() - first);
     const MatrixView<float> rows_a = a.view().Rows(0, count), rows_b = b.view().Rows(0, count);
-    simulated.Logits(of_simulated.view().Rows(first, count), rows_a, work);
-    kernel.Logits(of_kernel.view().Rows(first, count), rows_b, work);
+    expected.Logits(first, rows_a);
+    found.Logits(first, rows_b);
     Add(rows_a, rows_b, gap, same_top);
   }
   const double positions = static_cast<double>(gap.positions);
   gap.kl_mean /= positions;
   gap.logit_mean_abs /= positions;
   gap.top1_agreement = same_top / positions;
+  return gap;
+}
+
+PathGap MeasureGap(const Transformer& simulated, const Transformer& kernel,
+                   const Protocol& protocol, const TokenStream& stream,
+                   std::span<const Window> windows, size_t window) {
+  std::vector<uint32_t> ids = WindowIds(protocol, stream, windows[window]);
+  ids.resize(GapTokens(kernel.weights(), ids.size()));
+  PathGap of_linears;
+  CheckingReader expected(simulated, kernel, of_linears);
+  std::shared_ptr<Subject::Memory> memory;
+  const auto found = TransformerSubject(kernel, "kernel").MakeReader(memory);
+  PathGap gap = MeasureLogitGap(expected, *found, ids, simulated.config().vocab);
+  gap.window = window;
+  gap.linear_error = of_linears.linear_error;
+  gap.worst_linear = of_linears.worst_linear;
   return gap;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/accuracy/subject.h"
 #include "eval/text/protocol.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/activation.h"
@@ -57,7 +58,12 @@ inline constexpr size_t kGapPositions = 512;  // the most that are compared
 size_t GapTokens(const std::optional<ActivationFormat>& activations, size_t window,
                  CodeForm form = CodeForm::kPlain);
 
-// Throws Error where a logit is not finite.
+// Of the logits alone, of whatever two subjects of that vocabulary, each read from here: `found`
+// beside `expected`. Throws Error where a logit is not finite.
+PathGap MeasureLogitGap(Subject::Reader& expected, Subject::Reader& found,
+                        std::span<const uint32_t> ids, size_t vocabulary);
+
+// All of it. Throws likewise.
 PathGap MeasureGap(const Transformer& simulated, const Transformer& kernel,
                    const Protocol& protocol, const TokenStream& stream,
                    std::span<const Window> windows, size_t window);

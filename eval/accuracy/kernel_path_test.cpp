@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "eval/accuracy/subject.h"
 #include "eval/testing/tiny_models.h"
 #include "harness/base/rng.h"
 #include "harness/method/quantize_model.h"
@@ -182,7 +181,7 @@ TEST_CASE("kernel path: both agree beside outliers, and windows count them") {
     CHECK(kLimits.LinearsHold(gap));
     CHECK(gap.linear_error > 0);
     const Transformer transformer(model.config, model.weights, 200);
-    const TransformerSubject subject(transformer);
+    const TransformerSubject subject(transformer, "rtn");
     std::shared_ptr<Subject::Memory> memory;
     const auto reader = subject.MakeReader(memory);
     const TokenStream stream = testing::RandomStream(200, model.config.vocab, 1);

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "harness/base/matrix.h"
@@ -23,6 +25,7 @@ inline size_t OutlierPlace(size_t layer, Tap tap) {
 class Subject {
  public:
   virtual ~Subject() = default;
+  virtual const std::string& name() const = 0;  // for messages: "fp16", "int4_g128 rtn"
   virtual size_t vocabulary() const = 0;
   virtual size_t context() const = 0;  // the longest text in tokens
 
@@ -59,7 +62,9 @@ class Subject {
 // The model must outlive it and its readers.
 class TransformerSubject : public Subject {
  public:
-  explicit TransformerSubject(const Transformer& model) : model_(model) {}
+  TransformerSubject(const Transformer& model, std::string name)
+      : model_(model), name_(std::move(name)) {}
+  const std::string& name() const override { return name_; }
   size_t vocabulary() const override { return model_.config().vocab; }
   size_t context() const override { return model_.config().context; }
   std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory) const override;
@@ -67,6 +72,7 @@ class TransformerSubject : public Subject {
 
  private:
   const Transformer& model_;
+  std::string name_;
 };
 
 }  // namespace quantref

@@ -2,9 +2,12 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/kernel_path.h"
 #include "eval/testing/tiny_models.h"
 
 namespace quantref {
@@ -16,6 +19,7 @@ constexpr size_t kWords = 11;
 class Counter : public Subject {
  public:
   explicit Counter(float strength) : strength_(strength) {}
+  const std::string& name() const override { return name_; }
   size_t vocabulary() const override { return kWords; }
   size_t context() const override { return 64; }
   std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>&) const override {
@@ -39,6 +43,7 @@ class Counter : public Subject {
     std::vector<uint32_t> ids;
   };
   float strength_;
+  std::string name_ = "counter";
 };
 
 TEST_CASE("subject: what is no transformer is measured like one") {
@@ -80,6 +85,27 @@ TEST_CASE("subject: readers of one thread share the memory of their forwards") {
   second->Read(ids);
   CHECK(logits(*first) == alone);
   CHECK(logits(*second) != alone);
+}
+
+TEST_CASE("subject: the logits of what is no transformer are compared like those of one") {
+  const std::vector<uint32_t> ids = {3, 0, 10, 5, 7};
+  std::shared_ptr<Subject::Memory> memory;
+  const Counter sure(5), unsure(0);
+  const auto expected = sure.MakeReader(memory), same = sure.MakeReader(memory),
+             other = unsure.MakeReader(memory);
+  const PathGap none = MeasureLogitGap(*expected, *same, ids, kWords);
+  CHECK(none.positions == ids.size());
+  CHECK(none.kl_max == 0);
+  CHECK(none.logit_max_abs == 0);
+  CHECK(none.top1_agreement == 1);
+  const PathGap gap = MeasureLogitGap(*expected, *other, ids, kWords);
+  CHECK(gap.logit_max_abs == 5);
+  CHECK(gap.logit_mean_abs == Approx(5.0 / kWords));
+  const double rest = 1 / (std::exp(5.0) + kWords - 1), likely = std::exp(5.0) * rest;
+  const double entropy = -likely * std::log(likely) - (kWords - 1) * rest * std::log(rest);
+  CHECK(gap.kl_mean == Approx(std::log(kWords) - entropy));
+  CHECK(gap.top1_agreement < 1);
+  CHECK(gap.worst_linear == "");
 }
 
 }  // namespace

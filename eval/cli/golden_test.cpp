@@ -47,7 +47,7 @@ Measured Measure(const Model& model, const Protocol& protocol, const TokenStream
   size_t longest = 0;
   for (const Window& window : windows) longest = std::max(longest, window.length);
   const Transformer transformer(model.config, model.weights, longest);
-  const TransformerSubject subject(transformer);
+  const TransformerSubject subject(transformer, "golden");
   const std::vector<const Subject*> models = {&subject};
   std::vector<size_t> all(windows.size());
   std::iota(all.begin(), all.end(), size_t{0});

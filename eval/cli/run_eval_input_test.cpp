@@ -120,7 +120,7 @@ TEST_CASE("run_eval input: weights that are not finite, or of which the model ov
   testing::WriteTensors(lab / "model", tensors);
   const ProcessResult result = lab.Run({lab.config(), "--quiet"});
   CHECK(result.exit_code == 2);
-  CHECK(Missing(result.err, {"logits are not finite", "checkpoint"}) == "");
+  CHECK(Missing(result.err, {"the logits of fp32 are not finite", "checkpoint"}) == "");
 }
 
 TEST_CASE(

@@ -53,6 +53,13 @@ std::vector<Transformer> ModelsOf(const GroupContext& group,
   return models;
 }
 
+std::vector<TransformerSubject> SubjectsOf(const std::vector<Transformer>& models,
+                                           const std::vector<std::string>& names) {
+  std::vector<TransformerSubject> subjects;
+  for (size_t i = 0; i < models.size(); ++i) subjects.emplace_back(models[i], names[i]);
+  return subjects;
+}
+
 std::vector<const Subject*> PointersTo(const std::vector<TransformerSubject>& subjects) {
   std::vector<const Subject*> pointers;
   for (const TransformerSubject& subject : subjects) pointers.push_back(&subject);
@@ -80,7 +87,8 @@ MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
 Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
   const std::vector<const GroupCell*> quantized = Quantized(cells);
   const std::vector<Transformer> models = ModelsOf(group, quantized);
-  const std::vector<TransformerSubject> subjects(models.begin(), models.end());
+  const std::vector<std::string> names = NamesOf(group, quantized);
+  const std::vector<TransformerSubject> subjects = SubjectsOf(models, names);
 
   ProgressBar bar(fmt::format("{}, {}", group.model->name, group.protocol.name),
                   group.options.quiet, group.eta, RunEta::Kind::kMeasure);
@@ -89,7 +97,6 @@ Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
     ThrowIfCancelled();
     bar.Update(done, total);
   };
-  const std::vector<std::string> names = NamesOf(group, quantized);
   if (!group.options.quiet && measure.order == OrderRule::kRandom) {
     measure.on_look = [&](const ScoreTable& scores, size_t measured) {
       bar.Above(LookText(names, scores, group.windows, measured, LineWidth(STDERR_FILENO)));
@@ -120,7 +127,8 @@ bool HasFirstLook(const GroupContext& group, const Pass& cells) {
 
 void ShowFirstLook(const GroupContext& group, std::span<const GroupCell* const> made) {
   const std::vector<Transformer> models = ModelsOf(group, made);
-  const std::vector<TransformerSubject> subjects(models.begin(), models.end());
+  const std::vector<std::string> names = NamesOf(group, made);
+  const std::vector<TransformerSubject> subjects = SubjectsOf(models, names);
   const RunConfig::Accuracy& accuracy = group.config().accuracy;
   const std::vector<size_t> order =
       WindowOrder(group.windows.size(), accuracy.order, accuracy.stop);
@@ -138,9 +146,8 @@ void ShowFirstLook(const GroupContext& group, std::span<const GroupCell* const> 
   std::vector<double> seconds(models.size());
   Evaluate(PointersTo(subjects), group.protocol, group.stream, group.windows,
            std::span(order).first(kFirstLook), evaluate, scores, seconds);
-  bar.Above(
-      LookText(NamesOf(group, made), scores, group.windows, kFirstLook, LineWidth(STDERR_FILENO)) +
-      "the other cells follow once they are quantized\n");
+  bar.Above(LookText(names, scores, group.windows, kFirstLook, LineWidth(STDERR_FILENO)) +
+            "the other cells follow once they are quantized\n");
 }
 
 void MeasureGaps(const GroupContext& group, size_t window, Pass& cells) {

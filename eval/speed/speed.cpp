@@ -59,10 +59,12 @@ void MeasureOne(const ModelConfig& config, const Yardsticks& yardsticks,
     }
   }
   if (transformers.empty()) return;
-  const std::vector<TransformerSubject> subjects(transformers.begin(), transformers.end());
+  std::vector<TransformerSubject> subjects;
+  for (size_t i = 0; i < transformers.size(); ++i)
+    subjects.emplace_back(transformers[i], labels[i]);
   std::vector<ThroughputModel> models;
   for (size_t i = 0; i < transformers.size(); ++i)
-    models.push_back({labels[i], &subjects[i], &transformers[i].weights()});
+    models.push_back({&subjects[i], &transformers[i].weights()});
   ProgressBar bar("throughput", quiet, eta, RunEta::Kind::kSpeed);
   const auto run = std::make_shared<const Throughput>(
       MeasureThroughput(models, spec, [&](size_t done, size_t total, std::string_view what) {

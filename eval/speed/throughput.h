@@ -31,7 +31,6 @@ struct ThroughputSpec {
 
 // A contestant: a model of the run, ready to be timed. The first is the reference.
 struct ThroughputModel {
-  std::string label;  // "fp16", "int4_g128 rtn"
   const Subject* subject;
   const ModelWeights* weights;  // whose products are timed one by one
 };

@@ -48,9 +48,10 @@ class Cells {
   Throughput Measure(const ThroughputSpec& spec, const Steps::Report& progress = {}) const {
     std::vector<ThroughputModel> models;
     std::vector<TransformerSubject> subjects;
-    for (const auto& transformer : transformers_) subjects.emplace_back(*transformer);
     for (size_t i = 0; i < transformers_.size(); ++i)
-      models.push_back({labels_[i], &subjects[i], &transformers_[i]->weights()});
+      subjects.emplace_back(*transformers_[i], labels_[i]);
+    for (size_t i = 0; i < transformers_.size(); ++i)
+      models.push_back({&subjects[i], &transformers_[i]->weights()});
     return MeasureThroughput(models, spec, progress);
   }
 

@@ -1,5 +1,7 @@
 #include "eval/testing/tiny_models.h"
 
+#include <fmt/format.h>
+
 #include "harness/base/rng.h"
 #include "harness/base/sha256.h"
 #include "harness/method/quantize_model.h"
@@ -23,7 +25,8 @@ TinyModels::TinyModels(const TinyModel& shape, std::span<const int> bits, size_t
     models_.emplace_back(config, QuantizeModel(config, weights, plan, method, nullptr, {}).weights,
                          max_tokens);
   }
-  for (const Transformer& model : models_) subjects_.emplace_back(model);
+  for (const Transformer& model : models_)
+    subjects_.emplace_back(model, fmt::format("model {}", subjects_.size()));
 }
 
 std::vector<const Subject*> TinyModels::pointers() const {
