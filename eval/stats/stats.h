@@ -38,7 +38,8 @@ struct Interval {
 // blocks many draws hold hardly more than one of them: their standard errors are next to nothing,
 // and whether the 2.5 % quantile falls among them is the draw's luck. These have Student's t with
 // one degree of freedom less than blocks. Same blocks, same seed, same interval.
-// Nothing for fewer than kMinBlocks blocks: no honest interval exists.
+// Nothing for fewer than kMinBlocks blocks: no honest interval exists. plain_bootstrap.h has the
+// definition without what makes this fast.
 inline constexpr size_t kMinBlocks = 8;
 inline constexpr size_t kBootstrapBlocks = 16;
 inline constexpr size_t kResamples = 4000;

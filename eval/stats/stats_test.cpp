@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "eval/stats/plain_bootstrap.h"
 #include "harness/base/rng.h"
 
 namespace quantref {
@@ -107,43 +108,16 @@ TEST_CASE("positions taken as independent give an interval that is far too short
   CHECK(held < kTrials * 6 / 10);  // where the truth should be held in 95 %
 }
 
-// Mean and standard error of the blocks that are drawn (Cochran 1977, eq. 6.13).
-std::pair<double, double> Ratio(const std::vector<BlockSum>& blocks) {
-  double sum = 0, count = 0, squares = 0;
-  for (const BlockSum& block : blocks) {
-    sum += block.sum;
-    count += block.count;
-  }
-  for (const BlockSum& block : blocks)
-    squares += std::pow(block.sum - sum / count * block.count, 2);
-  const double n = static_cast<double>(blocks.size());
-  return {sum / count, std::sqrt(n / (n - 1) * squares) / count};
-}
-
-// The bootstrap-t as its definition reads.
-std::pair<double, double> PlainBootstrap(const std::vector<BlockSum>& blocks, uint64_t seed) {
-  const auto [mean, error] = Ratio(blocks);
-  Rng rng(seed);
-  std::vector<double> studentized;
-  for (size_t resample = 0; resample < kResamples; ++resample) {
-    std::vector<BlockSum> drawn;
-    for (size_t i = 0; i < blocks.size(); ++i) drawn.push_back(blocks[rng.Below(blocks.size())]);
-    const auto [drawn_mean, drawn_error] = Ratio(drawn);
-    studentized.push_back((drawn_mean - mean) / drawn_error);
-  }
-  return {mean - Quantile(studentized, 0.975) * error, mean - Quantile(studentized, 0.025) * error};
-}
-
 TEST_CASE("bootstrap: as its definition written in loops") {
   Rng rng(5);
   for (const size_t n : {kBootstrapBlocks, size_t{17}, size_t{177}, size_t{1024}, size_t{1025}}) {
     INFO(n);
     const std::vector<BlockSum> blocks = CorrelatedBlocks(n, 0.5, rng);
-    const auto [low, high] = PlainBootstrap(blocks, 3);
-    const Interval interval = *MeanInterval(blocks, 3);
-    CHECK(interval.low == Approx(low).epsilon(1e-9));
-    CHECK(interval.high == Approx(high).epsilon(1e-9));
-    CHECK(interval.standard_error == Approx(Ratio(blocks).second).epsilon(1e-9));
+    const Interval plain = PlainMeanInterval(blocks, 3), interval = *MeanInterval(blocks, 3);
+    CHECK(interval.mean == Approx(plain.mean).epsilon(1e-9));
+    CHECK(interval.low == Approx(plain.low).epsilon(1e-9));
+    CHECK(interval.high == Approx(plain.high).epsilon(1e-9));
+    CHECK(interval.standard_error == Approx(plain.standard_error).epsilon(1e-9));
   }
 }
 
