@@ -7,6 +7,7 @@
 #include "harness/base/matrix.h"
 #include "harness/base/team.h"
 #include "harness/kernels/attention_kernels.h"
+#include "harness/quant/kv_loss.h"
 #include "harness/quant/kv_scheme.h"
 
 namespace quantref {
