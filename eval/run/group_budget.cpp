@@ -16,6 +16,7 @@
 
 #include "eval/accuracy/sensitivity.h"
 #include "eval/run/budget.h"
+#include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
@@ -66,7 +67,8 @@ SensitivityTask SensitivityTaskOf(const GroupContext& group, const GroupCell& ce
 }
 
 std::string KeyOfTask(const GroupContext& group, const SensitivityTask& task) {
-  std::string text = OriginText(group) + task.set->TokenSha256(task.set->data.samples.size()) +
+  std::string text = TextOf(OriginFacts(group)) +
+                     task.set->TokenSha256(task.set->data.samples.size()) +
                      fmt::format("\n{}\n", fmt::join(task.spec->budget->choices, " "));
   for (const PlannedLinear& linear : task.plan) {
     WeightScheme scheme = linear.scheme.value_or(WeightScheme{});
