@@ -143,37 +143,63 @@ const std::vector<NastyInputs>& AllInputs(size_t channels) {
   return all;
 }
 
-// Calls check(rounder, input) for every rounder, matrix and scheme that it supports, without
-// statistics; with each kind of them for widths of 2, 4 and 8 bits; and with the first two kinds
-// and each flag of the rounder turned over for 3 bits.
-template <typename Check>
-void ForEachInput(Check check) {
-  for (const Rounder* rounder : Rounders()) {
-    const std::vector<Knobs> variants = FlagVariants(*rounder);
-    const bool asks = rounder->needs(variants[0]).Any();
-    for (const NastyMatrix& matrix : NastyMatrices()) {
-      const std::vector<NastyInputs>& all_inputs = AllInputs(matrix.weights.cols());
-      for (const WeightScheme& scheme : Schemes(matrix.weights.cols())) {
-        if (!rounder->Supports(scheme)) continue;
-        RoundInput input{"layers.0.mlp.up_proj", matrix.weights.view(), scheme};
-        INFO(rounder->name() << ", " << matrix.name << ", " << SchemeName(scheme));
-        check(*rounder, input);
-        if (!asks) continue;
-        for (const NastyInputs& inputs : all_inputs) {
-          if (scheme.bits != 2 && scheme.bits != 4 && scheme.bits != 8) break;
-          INFO(inputs.name);
-          input.inputs = &inputs.statistics;
-          check(*rounder, input);
-        }
-        for (size_t i = 0; scheme.bits == 3 && i < 2 * variants.size(); ++i) {
-          INFO(all_inputs[i % 2].name << ", variant " << i / 2 << " of the flags");
-          input.inputs = &all_inputs[i % 2].statistics;
-          input.knobs = &variants[i / 2];
-          check(*rounder, input);
+// One input of a rounder, and what it made of it.
+struct Tried {
+  const Rounder* rounder;
+  RoundInput input;
+  std::string about;
+  PackedMatrix packed;
+};
+
+const std::vector<Knobs>& VariantsOf(const Rounder& rounder) {
+  static std::map<const Rounder*, std::vector<Knobs>> of_rounder;
+  std::vector<Knobs>& variants = of_rounder[&rounder];
+  if (variants.empty()) variants = FlagVariants(rounder);
+  return variants;
+}
+
+// One matrix in one scheme: without statistics; with each kind of them for widths of 2, 4 and 8
+// bits; and with the first two kinds and each flag of the rounder turned over for 3 bits.
+void TryScheme(const Rounder& rounder, const NastyMatrix& matrix, const WeightScheme& scheme,
+               std::vector<Tried>& all) {
+  const std::vector<Knobs>& variants = VariantsOf(rounder);
+  const std::vector<NastyInputs>& all_inputs = AllInputs(matrix.weights.cols());
+  RoundInput input{"layers.0.mlp.up_proj", matrix.weights.view(), scheme};
+  const std::string about =
+      std::string(rounder.name()) + ", " + matrix.name + ", " + SchemeName(scheme);
+  const auto round = [&](const std::string& more) {
+    INFO(about << more);
+    all.push_back({&rounder, input, about + more, rounder.Round(input).packed});
+  };
+  round("");
+  if (!rounder.needs(variants[0]).Any()) return;
+  for (const NastyInputs& inputs : all_inputs) {
+    if (scheme.bits != 2 && scheme.bits != 4 && scheme.bits != 8) break;
+    input.inputs = &inputs.statistics;
+    round(", " + inputs.name);
+  }
+  for (size_t i = 0; scheme.bits == 3 && i < 2 * variants.size(); ++i) {
+    input.inputs = &all_inputs[i % 2].statistics;
+    input.knobs = &variants[i / 2];
+    round(", " + all_inputs[i % 2].name + ", variant " + std::to_string(i / 2) + " of the flags");
+  }
+}
+
+// Of every rounder, matrix and scheme that it supports.
+const std::vector<Tried>& AllTried() {
+  static const std::vector<NastyMatrix> matrices = NastyMatrices();
+  static const std::vector<Tried> all = [] {
+    std::vector<Tried> made;
+    for (const Rounder* rounder : Rounders()) {
+      for (const NastyMatrix& matrix : matrices) {
+        for (const WeightScheme& scheme : Schemes(matrix.weights.cols())) {
+          if (rounder->Supports(scheme)) TryScheme(*rounder, matrix, scheme, made);
         }
       }
     }
-  }
+    return made;
+  }();
+  return all;
 }
 
 Matrix<float> Decoded(const PackedMatrix& packed) {
@@ -183,20 +209,22 @@ Matrix<float> Decoded(const PackedMatrix& packed) {
 }
 
 TEST_CASE("contract: the result has the shape and the scheme that were asked for", "[contract]") {
-  ForEachInput([](const Rounder& rounder, const RoundInput& input) {
-    const PackedMatrix packed = rounder.Round(input).packed;
-    CHECK(packed.rows() == input.weights.rows());
-    CHECK(packed.cols() == input.weights.cols());
-    CHECK(packed.scheme() == input.scheme);
-  });
+  for (const Tried& tried : AllTried()) {
+    INFO(tried.about);
+    CHECK(tried.packed.rows() == tried.input.weights.rows());
+    CHECK(tried.packed.cols() == tried.input.weights.cols());
+    CHECK(tried.packed.scheme() == tried.input.scheme);
+  }
 }
 
 TEST_CASE("contract: codes and zero points lie in the scheme's range", "[contract]") {
-  ForEachInput([](const Rounder& rounder, const RoundInput& input) {
-    const PackedMatrix packed = rounder.Round(input).packed;
-    const bool affine = input.scheme.format->affine();
+  for (const Tried& tried : AllTried()) {
+    INFO(tried.about);
+    const PackedMatrix& packed = tried.packed;
+    const WeightScheme& scheme = tried.input.scheme;
+    const bool affine = scheme.format->affine();
     const CodeRange range =
-        affine ? Codes(input.scheme) : CodeRange{.min = 0, .max = (1 << input.scheme.bits) - 1};
+        affine ? Codes(scheme) : CodeRange{.min = 0, .max = (1 << scheme.bits) - 1};
     std::vector<uint8_t> codes(packed.cols());
     int least = range.max, most = range.min;
     for (size_t r = 0; r < packed.rows(); ++r) {
@@ -213,12 +241,12 @@ TEST_CASE("contract: codes and zero points lie in the scheme's range", "[contrac
       const Grid grid = packed.grid(i / shape.cols, i % shape.cols);
       const int zero = affine ? grid.affine().zero : range.min;
       // Scales that are quantized themselves may come out a little below 0.
-      const bool signed_scale = input.scheme.double_quant;
+      const bool signed_scale = scheme.double_quant;
       const bool right = (grid.scale() >= 0 || signed_scale) && std::isfinite(grid.scale()) &&
                          std::isfinite(grid.zero()) && zero >= range.min && zero <= range.max;
       if (!right) FAIL("scale " << grid.scale() << ", zero point " << zero);
     }
-  });
+  }
 }
 
 double MeanDiagonal(const Matrix<double>& gram) {
@@ -233,8 +261,10 @@ double MeanDiagonal(const Matrix<double>& gram) {
 // that of another: there it is the outputs that may not change more than if they were all 0. It may
 // take the inputs as if white noise of a fiftieth of their mean square had been added to them.
 TEST_CASE("contract: no worse than zeros in the place of the weights", "[contract]") {
-  ForEachInput([](const Rounder& rounder, const RoundInput& input) {
-    const Matrix<float> decoded = Decoded(rounder.Round(input).packed);
+  for (const Tried& tried : AllTried()) {
+    INFO(tried.about);
+    const RoundInput& input = tried.input;
+    const Matrix<float> decoded = Decoded(tried.packed);
     Matrix<double> weights(decoded.rows(), decoded.cols()), change(decoded.rows(), decoded.cols());
     double largest = 0, worst = 0, squares = 0, error_squares = 0;
     bool finite = true;
@@ -258,7 +288,7 @@ TEST_CASE("contract: no worse than zeros in the place of the weights", "[contrac
       CHECK(OutputError(change, gram) <=
             OutputError(weights, gram) * (1 + 1e-6) + 0.02 * MeanDiagonal(gram) * squares);
     }
-  });
+  }
 }
 
 TEST_CASE("contract: eight bits of normal weights leave a hundredth of them", "[contract]") {
@@ -287,9 +317,10 @@ TEST_CASE("contract: eight bits of normal weights leave a hundredth of them", "[
 }
 
 TEST_CASE("contract: the same input gives the same bits", "[contract]") {
-  ForEachInput([](const Rounder& rounder, const RoundInput& input) {
-    CHECK(rounder.Round(input).packed.Sha256() == rounder.Round(input).packed.Sha256());
-  });
+  for (const Tried& tried : AllTried()) {
+    INFO(tried.about);
+    CHECK(tried.rounder->Round(tried.input).packed.Sha256() == tried.packed.Sha256());
+  }
 }
 
 // The scheme, or one of its granularity in a format that the rounder supports.
@@ -341,7 +372,9 @@ TEST_CASE("contract: the number of threads does not matter", "[contract]") {
 }
 
 TEST_CASE("contract: rows may lie apart in memory, and the name does not matter", "[contract]") {
-  ForEachInput([](const Rounder& rounder, const RoundInput& input) {
+  for (const Tried& tried : AllTried()) {
+    INFO(tried.about);
+    const RoundInput& input = tried.input;
     const size_t rows = input.weights.rows(), cols = input.weights.cols();
     Matrix<float> wide(rows, cols + 3);
     std::fill_n(wide.data(), rows * (cols + 3), std::numeric_limits<float>::quiet_NaN());
@@ -351,8 +384,8 @@ TEST_CASE("contract: rows may lie apart in memory, and the name does not matter"
     RoundInput apart = input;
     apart.weights = wide.view().Cols(2, cols);
     apart.name = "lm_head";
-    CHECK(rounder.Round(apart).packed.Sha256() == rounder.Round(input).packed.Sha256());
-  });
+    CHECK(tried.rounder->Round(apart).packed.Sha256() == tried.packed.Sha256());
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 #include "quantizers/registry.h"
+#include "quantizers/statistics_testing.h"
 
 // QuantizeModels: cells that share work come out as they do alone, whatever the others are.
 
@@ -66,6 +67,7 @@ SharedCell MakeSharedCell(const SharedModel& model, const std::string& name, int
   const size_t plus = name.find('+');
   if (plus != name.npos) cell.method.transforms = {FindTransform(name.substr(0, plus))};
   cell.method.rounder = FindRounder(name.substr(plus == name.npos ? 0 : plus + 1));
+  cell.method.knobs.insert_or_assign("awq", testing::FewCandidates());
   QuantizeSpec spec;
   spec.weights = {.bits = bits, .granularity = Granularity::kGroup, .group = 16};
   if (first > 0) {

@@ -38,14 +38,16 @@ Matrix<double> InverseOf(const Matrix<double>& matrix) {
     }
   }
   for (size_t p = 0; p < n; ++p) {
-    const double pivot = left(p, p);
-    for (size_t j = 0; j < n; ++j) left(p, j) /= pivot, inverse(p, j) /= pivot;
+    double *from_left = left.row(p), *from_inverse = inverse.row(p);
+    const double pivot = from_left[p];
+    for (size_t j = 0; j < n; ++j) from_left[j] /= pivot, from_inverse[j] /= pivot;
     for (size_t i = 0; i < n; ++i) {
-      const double factor = left(i, p);
+      double *to_left = left.row(i), *to_inverse = inverse.row(i);
+      const double factor = to_left[p];
       if (i == p || factor == 0) continue;
       for (size_t j = 0; j < n; ++j) {
-        left(i, j) -= factor * left(p, j);
-        inverse(i, j) -= factor * inverse(p, j);
+        to_left[j] -= factor * from_left[j];
+        to_inverse[j] -= factor * from_inverse[j];
       }
     }
   }
@@ -98,9 +100,11 @@ class GptqInDouble {
         const double error = (w(r, p) - grids[r].Value(w(r, p))) / inverse(p, p);
         for (size_t k = p + 1; k < n; ++k) w(r, k) -= error * inverse(p, k);
       }
+      const double* const from = inverse.row(p);
       for (size_t i = p + 1; i < n; ++i) {
-        const double factor = inverse(i, p) / inverse(p, p);
-        for (size_t j = p + 1; j < n; ++j) inverse(i, j) -= factor * inverse(p, j);
+        double* const to = inverse.row(i);
+        const double factor = to[p] / from[p];
+        for (size_t j = p + 1; j < n; ++j) to[j] -= factor * from[j];
       }
     }
     return codes;
@@ -283,11 +287,7 @@ void CheckBits(const ShortGroups& model, const QuantizedModel& quantized) {
   }
 }
 
-// With few candidates where they search: what is looked at here is not how well.
 std::vector<Method> AllMethods() {
-  Knobs few(FindTransform("awq")->knobs());
-  few.Set("grid", 3);
-  few.Set("clip_grid", 4);
   std::vector<Method> methods;
   const std::vector<std::vector<const char*>> transforms = {
       {}, {"awq"}, {"smoothquant"}, {"smoothquant", "awq"}};
@@ -297,7 +297,7 @@ std::vector<Method> AllMethods() {
       Method method;
       for (const char* name : names) method.transforms.push_back(FindTransform(name));
       method.rounder = rounder;
-      method.knobs.insert_or_assign("awq", few);
+      method.knobs.insert_or_assign("awq", testing::FewCandidates());
       methods.push_back(method);
     }
   }

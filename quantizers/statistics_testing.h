@@ -8,6 +8,7 @@
 #include "harness/base/rng.h"
 #include "harness/method/quantizer.h"
 #include "harness/quant/packed_matrix.h"
+#include "quantizers/registry.h"
 
 // What tests of rounders that look at the inputs share.
 
@@ -51,10 +52,11 @@ inline Matrix<double> CrossOf(const Matrix<float>& reference, const Matrix<float
   Matrix<double> cross(channels, channels);
   for (size_t i = 0; i < channels; ++i) {
     for (size_t j = 0; j < channels; ++j) {
+      const float *r = reference.data(), *x = inputs.data();
       double sum = 0;
-      for (size_t t = 0; t < inputs.rows(); ++t) {
-        const double x = static_cast<double>(inputs(t, i));
-        sum += (static_cast<double>(reference(t, i)) - x) * static_cast<double>(inputs(t, j));
+      for (size_t t = 0; t < inputs.rows(); ++t, r += channels, x += channels) {
+        const double change = static_cast<double>(r[i]) - static_cast<double>(x[i]);
+        sum += change * static_cast<double>(x[j]);
       }
       cross(i, j) = sum;
     }
@@ -100,6 +102,14 @@ inline double RelativeChange(const Matrix<float>& from, const Matrix<float>& to)
     error += (x - y) * (x - y);
   }
   return std::sqrt(error / squares);
+}
+
+// AWQ's knobs with few candidates, for tests that do not look at how well it searches.
+inline Knobs FewCandidates() {
+  Knobs few(FindTransform("awq")->knobs());
+  few.Set("grid", 3);
+  few.Set("clip_grid", 4);
+  return few;
 }
 
 // The defaults, and each flag turned over alone.

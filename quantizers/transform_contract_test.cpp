@@ -113,23 +113,25 @@ std::vector<Knobs> KnobsToTry(const Transform& transform) {
 struct Case {
   std::string name;
   WeightScheme scheme;
-  std::unique_ptr<TestBlock> before, after;
+  std::shared_ptr<const TestBlock> before;  // cases of other transforms share it
+  std::unique_ptr<TestBlock> after;
 };
 
 // Every transform, knobs, nasty block and setting.
 const std::vector<Case>& Cases() {
   static const std::vector<Case> cases = [] {
     std::vector<Case> made;
-    for (const Transform* transform : Transforms()) {
-      const std::vector<Knobs> to_try = KnobsToTry(*transform);
-      for (size_t i = 0; i < to_try.size(); ++i) {
-        for (const NastyBlock& nasty : NastyBlocks()) {
-          for (const Setting& setting : AllSettings()) {
+    for (const NastyBlock& nasty : NastyBlocks()) {
+      for (const Setting& setting : AllSettings()) {
+        const std::shared_ptr<const TestBlock> before = Make(nasty, setting);
+        for (const Transform* transform : Transforms()) {
+          const std::vector<Knobs> to_try = KnobsToTry(*transform);
+          for (size_t i = 0; i < to_try.size(); ++i) {
             const std::string name = std::string(transform->name()) + ", knobs " +
                                      std::to_string(i) + ", " + nasty.name + ", " +
                                      SchemeName(setting.scheme);
             INFO(name);
-            made.push_back({name, setting.scheme, Make(nasty, setting), Make(nasty, setting)});
+            made.push_back({name, setting.scheme, before, Make(nasty, setting)});
             transform->Apply(made.back().after->block, to_try[i], 1);
           }
         }

@@ -26,6 +26,7 @@ void PlantGoodTree(const TempDir& tree) {
   WriteFile(tree / "harness/io/b_test.cpp", "#include \"harness/testing/t.h\"\n");
   WriteFile(tree / "harness/io/io_testing.h", "#include \"harness/testing/t.h\"\n");
   WriteFile(tree / "harness/io/c_test.cpp", "#include \"harness/io/io_testing.h\"\n");
+  WriteFile(tree / "harness/io/io_oracle.cpp", "#include \"harness/io/io_oracle.h\"\n");
   WriteFile(tree / "harness/testing/t.h", "#include \"harness/base/a.h\"\n");
   WriteFile(tree / "harness/io/b_bench.cpp", "#include \"harness/bench/c.h\"\n");
   WriteFile(tree / "harness/bench/c.h", "#include \"harness/bench/d.h\"\n");
@@ -77,6 +78,7 @@ TEST_CASE("check_layers fails on quantizers that know each other and on files of
   CheckCaught("quantizers/gptq.cpp", "quantizers/rtn.h");
   CheckCaught("harness/io/bad.cpp", "harness/testing/testing.h");
   CheckCaught("harness/io/bad.cpp", "harness/io/io_testing.h");
+  CheckCaught("harness/io/bad.cpp", "harness/io/io_oracle.h");
   CheckCaught("harness/io/bad_test.cpp", "harness/bench/bench.h");
   CheckCaught("eval/run/bad.cpp", "scripts/thing.h");
 }

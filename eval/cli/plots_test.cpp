@@ -5,10 +5,12 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,8 +36,10 @@ using Strings = std::vector<std::string>;
 constexpr const char* kPython = "/usr/bin/python3";
 
 bool HasMatplotlib() {
-  static const bool has = fs::exists(kPython) &&
-                          testing::RunProcess({kPython, "-c", "import matplotlib"}).exit_code == 0;
+  constexpr const char* kLook =
+      "import importlib.util, sys; sys.exit(importlib.util.find_spec('matplotlib') is None)";
+  static const bool has =
+      fs::exists(kPython) && testing::RunProcess({kPython, "-c", kLook}).exit_code == 0;
   if (!has) WARN("skipped: no python3-matplotlib on this machine");
   return has;
 }
@@ -44,6 +48,51 @@ ProcessResult Plot(const TableLab& lab, Strings arguments, ProcessOptions option
   arguments.insert(arguments.begin(), (testing::SourceDir() / "scripts/plots").string());
   options.folder = lab.path();
   return testing::RunProcess(arguments, options);
+}
+
+// The same of several runs, each a fork of one process: matplotlib takes longer to start than most
+// plots to be drawn.
+constexpr const char* kForks = R"(
+import json, os, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+from plotting import draw
+from plotting.cli import main
+for number, (folder, arguments) in enumerate(json.loads(sys.argv[2])):
+    child = os.fork()
+    if child == 0:
+        for stream in 1, 2:
+            file = os.open(f"{sys.argv[3]}/{number}.{stream}", os.O_CREAT | os.O_WRONLY)
+            os.dup2(file, stream)
+        os.chdir(folder)
+        sys.argv = ["plots", *arguments]
+        code = main("")
+        sys.stdout.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+)";
+
+struct PlotRun {
+  fs::path folder;
+  Strings arguments;
+};
+std::vector<ProcessResult> PlotEach(const std::vector<PlotRun>& runs) {
+  Json requests;
+  for (const PlotRun& run : runs) requests.push_back({run.folder.string(), run.arguments});
+  const testing::TempDir said;
+  const std::string scripts = (testing::SourceDir() / "scripts").string();
+  const ProcessResult all =
+      testing::RunProcess({kPython, "-c", kForks, scripts, requests.dump(), said.path().string()});
+  INFO(all.err);
+  REQUIRE(all.exit_code == 0);
+  std::istringstream codes(all.out);
+  std::vector<ProcessResult> results(runs.size());
+  for (size_t i = 0; i < runs.size(); ++i) {
+    REQUIRE(codes >> results[i].exit_code);
+    results[i].out = FileText(said / (std::to_string(i) + ".1"));
+    results[i].err = FileText(said / (std::to_string(i) + ".2"));
+  }
+  return results;
 }
 
 // Everything that plots show.
@@ -74,12 +123,21 @@ void FillPlots(TableLab& lab) {
   lab.Add(Sample("rtn", 0.06));  // the next night
 }
 
-std::string Svg(const TableLab& lab, const std::string& name) {
-  const ProcessResult result = Plot(lab, {"records", "--only", name, "--formats", "svg"});
-  INFO(result.err);
-  REQUIRE(result.exit_code == 0);
-  REQUIRE(result.out == "plots/" + name + ".svg\n");
-  return FileText(lab / "plots" / (name + ".svg"));
+// One plot of each lab.
+Strings Svgs(const std::vector<std::pair<const TableLab*, std::string>>& plots) {
+  std::vector<PlotRun> runs;
+  for (const auto& [lab, name] : plots)
+    runs.push_back({lab->path(), {"records", "--only", name, "--formats", "svg"}});
+  const std::vector<ProcessResult> results = PlotEach(runs);
+  Strings texts;
+  for (size_t i = 0; i < plots.size(); ++i) {
+    const auto& [lab, name] = plots[i];
+    INFO(results[i].err);
+    REQUIRE(results[i].exit_code == 0);
+    REQUIRE(results[i].out == "plots/" + name + ".svg\n");
+    texts.push_back(FileText(*lab / ("plots/" + name + ".svg")));
+  }
+  return texts;
 }
 
 TEST_CASE("plots: every plot in every format, twice the same bytes") {
@@ -125,37 +183,36 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
 
 TEST_CASE("plots: the Pareto front") {
   if (!HasMatplotlib()) return;
-  const auto front = [](const std::string& points) {
-    const std::string program =
-        "import sys; sys.path.insert(0, 'scripts')\n"
-        "sys.dont_write_bytecode = True\n"
-        "from plotting.perplexity import pareto_front\n"
-        "print(pareto_front(" +
-        points + "))";
-    const ProcessResult result =
-        testing::RunProcess({kPython, "-c", program}, {.folder = testing::SourceDir()});
-    INFO(result.err);
-    CHECK(result.exit_code == 0);
-    return result.out;
-  };
-  CHECK(front("[]") == "[]\n");
-  CHECK(front("[(4, 16), (16, 15), (8, 15.5), (8, 15.6), (6, 16), (3, 20)]") == "[5, 0, 2, 1]\n");
-  CHECK(front("[(4, 16), (4, 16), (4, 17)]") == "[0, 1]\n");  // equal cells lead both
-  CHECK(front("[(4, 16), (8, 16)]") == "[0]\n");
+  const std::string program =
+      "import sys; sys.path.insert(0, 'scripts')\n"
+      "sys.dont_write_bytecode = True\n"
+      "from plotting.perplexity import pareto_front\n"
+      "print(pareto_front([]))\n"
+      "print(pareto_front([(4, 16), (16, 15), (8, 15.5), (8, 15.6), (6, 16), (3, 20)]))\n"
+      "print(pareto_front([(4, 16), (4, 16), (4, 17)]))\n"  // equal cells lead both
+      "print(pareto_front([(4, 16), (8, 16)]))";
+  const ProcessResult result =
+      testing::RunProcess({kPython, "-c", program}, {.folder = testing::SourceDir()});
+  INFO(result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(result.out == "[]\n[5, 0, 2, 1]\n[0, 1]\n[0]\n");
 }
 
 TEST_CASE("plots: cells of equal bits stand at these bits, and lines join those of a method") {
   if (!HasMatplotlib()) return;
-  TableLab lab;
-  for (const auto& [method, nats] : {std::pair{"rtn", 0.06}, {"gptq", 0.02}, {"awq", 0.03}})
-    lab.Add(Sample(method, nats));
-  const std::string line = "stroke: #0072b2; stroke-width: 1.1";
-  CHECK_FALSE(testing::Contains(Svg(lab, "bits"), line));  // one point of a method
+  TableLab one, two;  // points of a method
+  for (TableLab* lab : {&one, &two}) {
+    for (const auto& [method, nats] : {std::pair{"rtn", 0.06}, {"gptq", 0.02}, {"awq", 0.03}})
+      lab->Add(Sample(method, nats));
+  }
   Json other = Sample("rtn", 0.3, "other");
   other["effective_bits"] = 3.15;
   other["scheme"]["name"] = "int3 g128 asym";
-  lab.Add(other);
-  const std::string svg = Svg(lab, "bits");
+  two.Add(other);
+  const Strings svgs = Svgs({{&one, "bits"}, {&two, "bits"}});
+  const std::string line = "stroke: #0072b2; stroke-width: 1.1";
+  CHECK_FALSE(testing::Contains(svgs[0], line));
+  const std::string& svg = svgs[1];
   CHECK(testing::Contains(svg, line));
   std::map<std::string, std::set<std::string>> colours;  // of the markers at a place
   const std::regex marker(
@@ -169,9 +226,9 @@ TEST_CASE("plots: cells of equal bits stand at these bits, and lines join those 
 
 TEST_CASE("plots: what may not be compared has a panel of its own") {
   if (!HasMatplotlib()) return;
-  TableLab lab;
+  TableLab same, lab;
+  FillPlots(same);
   FillPlots(lab);
-  CHECK(Svg(lab, "bits").find("(a)") == std::string::npos);
   const std::pair<const char*, Json> changes[] = {{"/protocol/name", "llamacpp-512"},
                                                   {"/protocol/token_sha256", std::string(64, '9')},
                                                   {"/model/sha256", std::string(64, '9')},
@@ -181,27 +238,29 @@ TEST_CASE("plots: what may not be compared has a panel of its own") {
     record[Json::json_pointer(path)] = value;
     lab.Add(record);
   }
-  const std::string svg = Svg(lab, "bits");
-  CHECK(MissingPart(svg, {">(a) ", ">(e) ", "16 of 20 windows"}) == "");
-  CHECK(svg.find(">(f) ") == std::string::npos);
+  const Strings svgs = Svgs({{&same, "bits"}, {&lab, "bits"}});
+  CHECK(svgs[0].find("(a)") == std::string::npos);
+  CHECK(MissingPart(svgs[1], {">(a) ", ">(e) ", "16 of 20 windows"}) == "");
+  CHECK(svgs[1].find(">(f) ") == std::string::npos);
 }
 
 TEST_CASE("plots: doubts are shown, names are text") {
   if (!HasMatplotlib()) return;
-  TableLab lab;
-  FillPlots(lab);
-  CHECK(MissingPart(Svg(lab, "speed"), {"hollow: busy machine"}) != "");
+  TableLab none, doubts, names;
+  for (TableLab* lab : {&none, &doubts, &names}) FillPlots(*lab);
   Json record = Sample("awq", 0.01);
   record["throughput"]["busy"] = true;
   record["calibration"]["contaminated"] = true;
   record["protocol"].update({{"too_much_unknown", true}, {"unknown_share", 0.5}});
   record["protocol"]["unknown_bytes_share"] = 0.25;
-  lab.Add(record);
-  CHECK(MissingPart(Svg(lab, "speed"), {">hollow: busy machine<", ">CU<", "CONTAMINATED",
-                                        "UNKNOWN TOKENS: 50.0 % of the text"}) == "");
+  doubts.Add(record);
   record["method"] = "a<b>&$x$";
-  lab.Add(record);
-  CHECK(MissingPart(Svg(lab, "kl"), {">a&lt;b&gt;&amp;$x$  int4 g128 asym<"}) == "");
+  names.Add(record);
+  const Strings svgs = Svgs({{&none, "speed"}, {&doubts, "speed"}, {&names, "kl"}});
+  CHECK(MissingPart(svgs[0], {"hollow: busy machine"}) != "");
+  CHECK(MissingPart(svgs[1], {">hollow: busy machine<", ">CU<", "CONTAMINATED",
+                              "UNKNOWN TOKENS: 50.0 % of the text"}) == "");
+  CHECK(MissingPart(svgs[2], {">a&lt;b&gt;&amp;$x$  int4 g128 asym<"}) == "");
 }
 
 TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is not made") {
@@ -212,14 +271,15 @@ TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is no
   WriteFile(lab / "folder/.hidden/x.json", "{");
   WriteFile(lab / "folder/.x.json", "{");
   WriteFile(lab / "folder/sub/x.json", Json::array({record}).dump());
-  const ProcessResult result =
-      Plot(lab, {"base.json", "folder", "--formats", "svg", "--only", "speed,history"});
+  WriteFile(lab / "fp16.json", Sample("fp16", 0).dump());
+  const std::vector<ProcessResult> results = PlotEach(
+      {{lab.path(), {"base.json", "folder", "--formats", "svg", "--only", "speed,history"}},
+       {lab.path(), {"fp16.json"}}});
+  const ProcessResult &result = results[0], &none = results[1];
   INFO(result.err);
   CHECK(result.exit_code == 0);
   CHECK(result.out == "plots/speed.svg\n");  // the one record, twice
   CHECK(MissingPart(result.err, {"plots: history: not made: "}) == "");
-  WriteFile(lab / "fp16.json", Sample("fp16", 0).dump());
-  const ProcessResult none = Plot(lab, {"fp16.json"});
   CHECK(none.exit_code == 2);
   CHECK(MissingPart(none.err, {"plots: bits: not made: no quantized cell", "plots: speed: not made",
                                "plots: kl: not made: ", "plots: layers: not made: ",
@@ -230,7 +290,6 @@ TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is no
 TEST_CASE("plots: wrong records") {
   if (!HasMatplotlib()) return;
   const TableLab lab;
-  WriteFile(lab / "plots/bits.svg", "as it was");
   const std::pair<std::function<void(Json&)>, std::string> wrong[] = {
       {[](Json& r) { r["schema"] = 2; }, "x.json: schema: expected 1, found 2"},
       {[](Json& r) { r.erase("method"); }, "x.json: method: expected text, found nothing"},
@@ -247,14 +306,19 @@ TEST_CASE("plots: wrong records") {
       {[](Json& r) { r["throughput"]["decode_tokens_s"][0]["samples"] = {0}; },
        "decode_tokens_s[0].samples: expected a number"},
       {[](Json& r) { r = 1; }, "x.json: expected a record, found 1"}};
+  std::vector<PlotRun> runs;
+  Strings messages;
+  const auto add = [&](const std::string& text, const std::string& message) {
+    const fs::path folder = lab / std::to_string(runs.size());
+    WriteFile(folder / "x.json", text);
+    WriteFile(folder / "plots/bits.svg", "as it was");
+    runs.push_back({folder, {"x.json", "--formats", "svg"}});
+    messages.push_back(message);
+  };
   for (const auto& [change, message] : wrong) {
     Json record = Sample("rtn", 0.05);
     change(record);
-    WriteFile(lab / "x.json", record.dump());
-    const ProcessResult result = Plot(lab, {"x.json", "--formats", "svg"});
-    INFO(result.err);
-    CHECK(result.exit_code == 2);
-    CHECK(MissingPart(result.err, {message, "results/README.md"}) == "");
+    add(record.dump(), message);
   }
   const std::pair<std::string, std::string> texts[] = {
       {"{", "x.json: expected JSON: "},
@@ -263,14 +327,16 @@ TEST_CASE("plots: wrong records") {
       {"[]", "x.json: expected records, found an empty list"},
       {std::string(100000, '['), "x.json: "},
       {"\xff", "x.json: expected JSON: "}};
-  for (const auto& [text, message] : texts) {
-    WriteFile(lab / "x.json", text);
-    const ProcessResult result = Plot(lab, {"x.json"});
-    INFO(result.err);
-    CHECK(result.exit_code == 2);
-    CHECK(MissingPart(result.err, {message}) == "");
+  for (const auto& [text, message] : texts) add(text, message);
+  const std::vector<ProcessResult> results = PlotEach(runs);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    INFO(results[i].err);
+    CHECK(results[i].exit_code == 2);
+    CHECK(MissingPart(results[i].err, {messages[i]}) == "");
+    const bool read = i < std::size(wrong);  // what the record holds is wrong, not its JSON
+    CHECK((!read || testing::Contains(results[i].err, "results/README.md")));
+    CHECK(FileText(runs[i].folder / "plots/bits.svg") == "as it was");
   }
-  CHECK(FileText(lab / "plots/bits.svg") == "as it was");
 }
 
 TEST_CASE("plots: wrong arguments, a full disk, no matplotlib") {

@@ -23,17 +23,18 @@ using testing::RecordJson;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
-// Two cells that are calibrated one after the other; of the second so many ratios are tried.
-Strings Calibrated(int ratios, bool resume = false) {
-  Strings arguments = testing::SmokeArguments(
-      2, {"--set",
-          "quantize={methods: [gptq, {method: awq, label: awq, awq: {grid: " +
-              std::to_string(ratios) + "}}], weights: {bits: 4, group: 32}}",
-          "--set", "calibration={dataset: sample, split: validation, samples: 2, length: 256}"});
-  if (resume) arguments.emplace_back("--resume");
-  return arguments;
+// Two cells of the tiny model that are calibrated one after the other; of the second so many ratios
+// are tried.
+Strings Calibrated(const RunEvalLab& lab, int ratios, const Strings& more = {}) {
+  return testing::Together(
+      {lab.config(), "--windows", "2", "--threads", "1", "--set",
+       "quantize={methods: [gptq, {method: awq, label: awq, awq: {grid: " + std::to_string(ratios) +
+           "}}], weights: {bits: 4, group: 16}}",
+       "--set", "calibration={dataset: sample, split: validation, samples: 32, length: 64}"},
+      more);
 }
-constexpr int kFewRatios = 4, kManyRatios = 400;  // the second is at work for long behind the first
+// The second is at work for seconds behind the first.
+constexpr int kFewRatios = 4, kManyRatios = 1000;
 
 Strings KeptFiles(const RunEvalLab& lab) {
   Strings names = lab.RecordFiles();
@@ -54,7 +55,7 @@ void WaitForFirstCell(const RunEvalLab& lab, Process& process) {
 
 // Ends the run by the signal once the first cell stands on the disk.
 ProcessResult EndBehindTheFirstCell(const RunEvalLab& lab, int signal) {
-  Process process(lab.Command(Calibrated(kManyRatios)), lab.Options());
+  Process process(lab.Command(Calibrated(lab, kManyRatios)), lab.Options());
   WaitForFirstCell(lab, process);
   process.Signal(signal);
   return process.Wait();
@@ -77,7 +78,7 @@ void CheckSameCells(const RunEvalLab& whole, const RunEvalLab& lab) {
 
 TEST_CASE("run_eval: a cell that was quantized is kept, whatever ends the run, for --resume") {
   const RunEvalLab whole;
-  REQUIRE(whole.Run(Calibrated(kFewRatios)).exit_code == 0);
+  REQUIRE(whole.Run(Calibrated(whole, kFewRatios)).exit_code == 0);
   CHECK(KeptFiles(whole).empty());
   for (const int signal : {SIGKILL, SIGTERM}) {
     const RunEvalLab lab;
@@ -88,11 +89,11 @@ TEST_CASE("run_eval: a cell that was quantized is kept, whatever ends the run, f
       CHECK(ended.exit_code == 2);
       CHECK(Contains(ended.err, "1 of 2 cells are quantized and kept: go on with --resume"));
     }
-    const ProcessResult resumed = lab.Run(Calibrated(kFewRatios, true));
+    const ProcessResult resumed = lab.Run(Calibrated(lab, kFewRatios, {"--resume"}));
     INFO(resumed.err);
     CHECK(resumed.exit_code == 0);
-    CHECK(Contains(resumed.err, "smoke gptq: quantized by an earlier run"));
-    CHECK_FALSE(Contains(resumed.err, "smoke awq: quantized"));
+    CHECK(Contains(resumed.err, "tiny gptq: quantized by an earlier run"));
+    CHECK_FALSE(Contains(resumed.err, "tiny awq: quantized"));
     CHECK(Contains(resumed.out, "time: of gptq with what an earlier run took to quantize, on 1"));
     CHECK(lab.Record("gptq")["seconds"]["quantize_threads"] == 1);
     CHECK_FALSE(lab.Record("awq")["seconds"].contains("quantize_threads"));
@@ -109,11 +110,10 @@ TEST_CASE("run_eval: a kept cell that is damaged is quantized again, loudly") {
   std::string bytes = ReadFile(file, size_t{1} << 30);
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
   WriteFileAtomically(file, bytes, true);
-  const ProcessResult resumed = lab.Run(Calibrated(kFewRatios, true));
+  const ProcessResult resumed = lab.Run(Calibrated(lab, kFewRatios, {"--resume"}));
   INFO(resumed.err);
   CHECK(resumed.exit_code == 0);
-  CHECK(
-      Contains(resumed.err, "it is damaged, or not of this model: smoke gptq IS QUANTIZED AGAIN"));
+  CHECK(Contains(resumed.err, "it is damaged, or not of this model: tiny gptq IS QUANTIZED AGAIN"));
   CHECK(lab.RecordFiles().size() == 3);
   // Of another program, model or config it is none of ours, and said to be there.
   WriteFileAtomically(lab.records() / ".cell-0123456789abcdef.tmp", bytes, true);
@@ -124,19 +124,20 @@ TEST_CASE("run_eval: a kept cell that is damaged is quantized again, loudly") {
 TEST_CASE(
     "run_eval: a cell that a run is at work with is no other's, and is taken when it is not") {
   const RunEvalLab lab;
-  Process first(lab.Command(Calibrated(kManyRatios)), lab.Options());
+  Process first(lab.Command(Calibrated(lab, kManyRatios)), lab.Options());
   WaitForFirstCell(lab, first);
   first.Signal(SIGSTOP);
   for (const bool resume : {false, true}) {
-    const ProcessResult second = lab.Run(Calibrated(kFewRatios, resume));
+    const ProcessResult second =
+        lab.Run(Calibrated(lab, kFewRatios, resume ? Strings{"--resume"} : Strings{}));
     INFO(second.err);
     CHECK(second.exit_code == 2);
-    CHECK(Contains(second.err, "another run is at work with smoke gptq"));
+    CHECK(Contains(second.err, "another run is at work with tiny gptq"));
     CHECK(KeptFiles(lab).size() == 1);
   }
   first.Signal(SIGKILL);
   first.Wait();
-  CHECK(lab.Run(Calibrated(kFewRatios, true)).exit_code == 0);
+  CHECK(lab.Run(Calibrated(lab, kFewRatios, {"--resume"})).exit_code == 0);
   CHECK(lab.RecordFiles().size() == 3);
 }
 
@@ -146,12 +147,12 @@ TEST_CASE("run_eval: cells that a run left beside its records are removed, but n
   REQUIRE(KeptFiles(lab).size() == 1);
   const fs::path file = lab.records() / KeptFiles(lab)[0], copy = lab / "copy";
   fs::copy_file(file, copy);
-  REQUIRE(lab.Run(Calibrated(kFewRatios, true)).exit_code == 0);
+  REQUIRE(lab.Run(Calibrated(lab, kFewRatios, {"--resume"})).exit_code == 0);
   for (const bool journal : {true, false}) {
     fs::copy_file(copy, file, fs::copy_options::overwrite_existing);
     const fs::path other = lab.records() / ".journal-0123456789abcdef.tmp";
     journal ? testing::WriteFile(other, "of another run") : static_cast<void>(fs::remove(other));
-    const ProcessResult again = lab.Run(Calibrated(kFewRatios, true));
+    const ProcessResult again = lab.Run(Calibrated(lab, kFewRatios, {"--resume"}));
     INFO(again.err);
     CHECK(again.exit_code == 0);
     CHECK(Contains(again.err, "3 of 3 cells are finished"));
@@ -161,12 +162,15 @@ TEST_CASE("run_eval: cells that a run left beside its records are removed, but n
 }
 
 TEST_CASE("run_eval: a disk without room for quantized cells ends nothing") {
-  const RunEvalLab lab;
-  const ProcessResult full = lab.Run(Calibrated(kFewRatios), {.file_size_limit = 200'000});
+  const RunEvalLab lab;  // of a model whose cells are larger than their records
+  const Strings rounded = testing::SmokeArguments(
+      1, {"--set", "quantize={methods: [gptq], weights: {bits: 4, group: 32}}", "--set",
+          "calibration={dataset: sample, split: validation, samples: 1, length: 64}"});
+  const ProcessResult full = lab.Run(rounded, {.file_size_limit = 200'000});
   INFO(full.err);
   CHECK(full.exit_code == 0);
   CHECK(Contains(full.err, "smoke gptq cannot be kept for --resume"));
-  CHECK(lab.RecordFiles().size() == 3);
+  CHECK(lab.RecordFiles().size() == 2);
 }
 
 }  // namespace

@@ -50,7 +50,8 @@ Floats ExpectedMix(size_t queries, const Floats& weights, const Floats& values, 
   return mixed;
 }
 
-TEST_CASE("attention kernels: to the bit as defined, and within their arrays", "[attention]") {
+TEST_CASE("attention kernels: to the bit as defined, and within their arrays",
+          "[attention][any_isa]") {
   Rng rng(1);
   for (const Isa isa : AvailableIsas()) {
     const AttentionKernels& kernels = AttentionKernelsFor(isa);
@@ -69,7 +70,7 @@ TEST_CASE("attention kernels: to the bit as defined, and within their arrays", "
   }
 }
 
-TEST_CASE("attention kernels: rows of scores may lie apart", "[attention]") {
+TEST_CASE("attention kernels: rows of scores may lie apart", "[attention][any_isa]") {
   Rng rng(2);
   for (const Isa isa : AvailableIsas()) {
     const AttentionKernels& kernels = AttentionKernelsFor(isa);
@@ -96,7 +97,7 @@ unsigned CodeOf(const std::vector<uint8_t>& bytes, size_t block, int bits, size_
   return code;
 }
 
-TEST_CASE("attention kernels: codes of a cache are decoded as defined", "[attention]") {
+TEST_CASE("attention kernels: codes of a cache are decoded as defined", "[attention][any_isa]") {
   Rng rng(3);
   for (const Isa isa : AvailableIsas()) {
     const AttentionKernels& kernels = AttentionKernelsFor(isa);

@@ -67,8 +67,9 @@ void FillDefinite(const Lower& a, uint64_t seed) {
   for (double& value : g) value = rng.Normal();
   for (size_t i = 0; i < n; ++i) {
     for (size_t j = 0; j <= i; ++j) {
+      const double *left = &g[i * 2 * n], *right = &g[j * 2 * n];
       double sum = 0;
-      for (size_t p = 0; p < 2 * n; ++p) sum += g[i * 2 * n + p] * g[j * 2 * n + p];
+      for (size_t p = 0; p < 2 * n; ++p) sum += left[p] * right[p];
       a(i, j) = sum;
     }
   }
@@ -82,9 +83,10 @@ void CopyLower(const Lower& from, const Lower& to) {
 
 TEST_CASE("gemm: CholeskyLower's factor times its transpose is the matrix", "[gemm]") {
   for (size_t n : kSizes) {
+    const Lower a(n);
+    FillDefinite(a, n);
     for (size_t padding : {0, 3}) {
-      const Lower a(n), l(n, padding);
-      FillDefinite(a, n);
+      const Lower l(n, padding);
       CopyLower(a, l);
       INFO("n " << n << ", padding " << padding);
       REQUIRE(CholeskyLower(l.view()));
@@ -106,11 +108,13 @@ TEST_CASE("gemm: CholeskyLower's factor times its transpose is the matrix", "[ge
 
 TEST_CASE("gemm: CholeskyLower refuses what is not positive definite", "[gemm]") {
   for (size_t n : kSizes) {
+    const Lower definite(n);
+    FillDefinite(definite, n);
     for (size_t padding : {0, 3}) {
       INFO("n " << n << ", padding " << padding);
       for (size_t at : {size_t{0}, n / 2, n - 1}) {
         const Lower a(n, padding);
-        FillDefinite(a, n);
+        CopyLower(definite, a);
         a(at, at) = -a(at, at);
         CHECK_FALSE(CholeskyLower(a.view()));
       }
@@ -169,25 +173,28 @@ TEST_CASE("gemm: InvertLower's inverse times the matrix is the identity", "[gemm
   }
 }
 
-// The bits of the lower triangle of the inverse of a fixed matrix's factor.
-std::vector<double> FixedFactor(size_t padding) {
-  const Lower a(130, padding);
-  FillDefinite(a, 1);
+// The bits of the lower triangle of the inverse of the matrix's factor.
+std::vector<double> FactorOf(const Lower& definite, size_t padding) {
+  const size_t n = definite.view().rows();
+  const Lower a(n, padding);
+  CopyLower(definite, a);
   if (!CholeskyLower(a.view())) return {};  // no CHECK: this runs on several threads
   InvertLower(a.view());
   std::vector<double> values;
-  for (size_t i = 0; i < 130; ++i) {
+  for (size_t i = 0; i < n; ++i) {
     values.insert(values.end(), a.view().row(i), a.view().row(i) + i + 1);
   }
   return values;
 }
 
 TEST_CASE("gemm: factorizations on several threads at once have the same bits", "[gemm]") {
-  const std::vector<double> expected = FixedFactor(0);
+  const Lower definite(130);
+  FillDefinite(definite, 1);
+  const std::vector<double> expected = FactorOf(definite, 0);
   REQUIRE_FALSE(expected.empty());
   std::vector<std::vector<double>> found(20);
   // Beside others of another stride, whose bits may differ (OpenBLAS's oldest kernels).
-  ParallelFor(found.size(), 4, [&](size_t i, size_t) { found[i] = FixedFactor(i % 2 * 3); });
+  ParallelFor(found.size(), 4, [&](size_t i, size_t) { found[i] = FactorOf(definite, i % 2 * 3); });
   for (size_t i = 0; i < found.size(); i += 2) CHECK((found[i] == expected));
 }
 

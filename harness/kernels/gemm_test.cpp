@@ -12,6 +12,7 @@
 #include "harness/base/matrix.h"
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
+#include "harness/kernels/kernels_oracle.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
@@ -61,37 +62,22 @@ bool Adds(Kind kind) { return kind == Kind::kAccumulate || kind == Kind::kSubtra
 // Whether b is (n, k); else (k, n).
 bool SecondTransposed(Kind kind) { return kind == Kind::kTransposed || kind == Kind::kAccumulate; }
 
-double At(MatrixView<const float> matrix, size_t r, size_t c) {
-  return static_cast<double>(matrix(r, c));
-}
-
-// Term p of element (i, j) of the product.
-double Term(Kind kind, MatrixView<const float> a, MatrixView<const float> b,
-            std::array<size_t, 3> at) {
-  const auto [i, j, p] = at;
-  const double left = kind == Kind::kFirstTransposed ? At(a, p, i) : At(a, i, p);
-  const double right = SecondTransposed(kind) ? At(b, j, p) : At(b, p, j);
-  return kind == Kind::kSubtract ? -left * right : left * right;
-}
-
 // `before` is what c held.
 void CheckProduct(Kind kind, MatrixView<const float> a, MatrixView<const float> b,
                   MatrixView<const float> before, MatrixView<const float> c) {
   const size_t k = SecondTransposed(kind) ? b.cols() : b.rows();
+  const double sign = kind == Kind::kSubtract ? -1 : 1;
+  const testing::ExactProduct exact =
+      testing::MultiplyExactly({a, kind == Kind::kFirstTransposed}, {b, SecondTransposed(kind)});
   for (size_t i = 0; i < c.rows(); ++i) {
     for (size_t j = 0; j < c.cols(); ++j) {
-      double sum = Adds(kind) ? At(before, i, j) : 0;
-      double magnitude = std::fabs(sum);
-      for (size_t p = 0; p < k; ++p) {
-        const double term = Term(kind, a, b, {i, j, p});
-        sum += term;
-        magnitude += std::fabs(term);
-      }
+      const double held = Adds(kind) ? static_cast<double>(before(i, j)) : 0;
+      const double sum = held + sign * exact.value(i, j), found = static_cast<double>(c(i, j));
       // Any order of k multiplications and additions stays within this (Higham 2002, eq. 3.7).
-      const double bound = static_cast<double>(k + 2) * 0x1p-24 * magnitude;
-      if (!(std::fabs(At(c, i, j) - sum) <= bound)) {
-        FAIL("(" << i << ", " << j << "): " << c(i, j) << ", expected " << sum);
-      }
+      const double bound =
+          static_cast<double>(k + 2) * 0x1p-24 * (std::fabs(held) + exact.magnitude(i, j));
+      if (!(std::fabs(found - sum) <= bound))
+        FAIL("(" << i << ", " << j << "): " << found << ", expected " << sum);
     }
   }
 }

@@ -11,6 +11,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/hadamard_matrix.h"
+#include "harness/kernels/kernels_oracle.h"
 #include "harness/kernels/kernels_testing.h"
 
 namespace quantref {
@@ -29,34 +30,6 @@ Matrix<float> CopyOf(const Matrix<float>& from) {
   return to;
 }
 
-// The whole matrix, entry by entry: core (x) Sylvester.
-double Entry(size_t order, size_t i, size_t j) {
-  const size_t core = *HadamardCore(order), power = order / core;
-  const double of_core =
-      core == 1 ? 1 : static_cast<double>(HadamardCoreMatrix(core)(i / power, j / power));
-  const bool odd = __builtin_popcountll((i % power) & (j % power)) % 2 != 0;
-  return odd ? -of_core : of_core;
-}
-
-// The definition, in double.
-Matrix<float> Reference(const Rotation& rotation, const Matrix<float>& x) {
-  Matrix<float> y(x.rows(), x.cols());
-  const size_t n = rotation.order, piece = n * rotation.stride;
-  for (size_t r = 0; r < x.rows(); ++r) {
-    for (size_t c = 0; c < x.cols(); ++c) {
-      const size_t first = c / piece * piece + c % rotation.stride;
-      const size_t row = c % piece / rotation.stride;
-      double sum = 0;
-      for (size_t j = 0; j < n; ++j) {
-        const float value = x(r, first + j * rotation.stride);
-        sum += Entry(n, row, j) * static_cast<double>(value);
-      }
-      y(r, c) = static_cast<float>(sum / std::sqrt(static_cast<double>(n)));
-    }
-  }
-  return y;
-}
-
 double LargestDifference(const Matrix<float>& a, const Matrix<float>& b) {
   double largest = 0;
   for (size_t i = 0; i < a.rows() * a.cols(); ++i) {
@@ -66,7 +39,7 @@ double LargestDifference(const Matrix<float>& a, const Matrix<float>& b) {
   return largest;
 }
 
-TEST_CASE("hadamard: which orders are known") {
+TEST_CASE("hadamard: which orders are known", "[any_isa]") {
   for (const size_t power : {1u, 2u, 4u, 64u, 8192u}) CHECK(HadamardCore(power) == 1u);
   for (const size_t core :
        {12u, 20u, 28u, 36u, 44u, 52u, 60u, 68u, 76u, 84u, 92u, 100u, 108u, 140u, 148u, 172u}) {
@@ -84,7 +57,7 @@ TEST_CASE("hadamard: which orders are known") {
 }
 
 // CheckHadamard is in the construction.
-TEST_CASE("hadamard: every core up to 256, and some beyond, is a Hadamard matrix") {
+TEST_CASE("hadamard: every core up to 256, and some beyond, is a Hadamard matrix", "[any_isa]") {
   std::set<size_t> cores;
   for (size_t order = 4; order <= 256; order += 4) {
     if (const auto core = HadamardCore(order)) cores.insert(*core);
@@ -95,7 +68,8 @@ TEST_CASE("hadamard: every core up to 256, and some beyond, is a Hadamard matrix
   for (const size_t core : cores) CHECK(HadamardCoreMatrix(core).rows() == core);
 }
 
-TEST_CASE("hadamard: products are the definition's, on every instruction set, to the same bits") {
+TEST_CASE("hadamard: products are the definition's, on every instruction set, to the same bits",
+          "[any_isa]") {
   const std::vector<std::pair<Rotation, size_t>> cases = {
       {{1, 1}, 3},     {{2, 1}, 2},       {{4, 1}, 8},   {{8, 1}, 8},   {{16, 1}, 48},
       {{64, 1}, 128},  {{128, 1}, 128},   {{12, 1}, 12}, {{24, 1}, 48}, {{96, 1}, 96},
@@ -105,7 +79,7 @@ TEST_CASE("hadamard: products are the definition's, on every instruction set, to
   for (const auto& [rotation, channels] : cases) {
     INFO("order " << rotation.order << ", stride " << rotation.stride << ", " << channels);
     const Matrix<float> x = RandomRows(3, channels, channels);
-    const Matrix<float> wanted = Reference(rotation, x);
+    const Matrix<float> wanted = testing::RotateExactly(rotation, x.view());
     Matrix<float> first;
     for (const Isa isa : testing::AvailableIsas()) {
       Matrix<float> y = CopyOf(x);

@@ -53,7 +53,7 @@ void CheckAgainstReference(const Floats& x) {
   }
 }
 
-TEST_CASE("log_sum_exp: against long double, every size", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: against long double, every size", "[log_sum_exp][any_isa]") {
   Rng rng(1);
   for (size_t n : NastySizes()) {
     for (double deviation : {1e-3, 1.0, 10.0, 100.0, 1000.0}) {
@@ -62,7 +62,7 @@ TEST_CASE("log_sum_exp: against long double, every size", "[log_sum_exp]") {
   }
 }
 
-TEST_CASE("log_sum_exp: against long double, whole vocabularies", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: against long double, whole vocabularies", "[log_sum_exp][any_isa]") {
   Rng rng(2);
   for (size_t n : {32000, 32003}) {
     for (double deviation : {0.0, 1e-3, 3.0, 30.0, 300.0}) {
@@ -74,7 +74,7 @@ TEST_CASE("log_sum_exp: against long double, whole vocabularies", "[log_sum_exp]
   }
 }
 
-TEST_CASE("log_sum_exp: the largest may stand anywhere", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: the largest may stand anywhere", "[log_sum_exp][any_isa]") {
   for (size_t n : {1, 8, 16, 17, 41}) {
     for (size_t at = 0; at < n; ++at) {
       Floats x(n, -3.0f);
@@ -86,7 +86,7 @@ TEST_CASE("log_sum_exp: the largest may stand anywhere", "[log_sum_exp]") {
   }
 }
 
-TEST_CASE("log_sum_exp: known values", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: known values", "[log_sum_exp][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     const VectorOps& ops = OpsFor(isa);
     CHECK(Run(ops, {1.25f}) == 1.25);
@@ -97,7 +97,7 @@ TEST_CASE("log_sum_exp: known values", "[log_sum_exp]") {
   }
 }
 
-TEST_CASE("log_sum_exp: n zeros give the logarithm of n to 2 ulp", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: n zeros give the logarithm of n to 2 ulp", "[log_sum_exp][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     CHECK(Run(OpsFor(isa), {0.0f}) == 0);
     for (size_t n = 2; n <= 1000; ++n) {
@@ -110,7 +110,7 @@ TEST_CASE("log_sum_exp: n zeros give the logarithm of n to 2 ulp", "[log_sum_exp
   }
 }
 
-TEST_CASE("log_sum_exp: one number beside zero adds its exponential", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: one number beside zero adds its exponential", "[log_sum_exp][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     for (int i = 1; i <= 8000; ++i) {
       const float x = -static_cast<float>(i) / 200;  // down to -40
@@ -123,7 +123,8 @@ TEST_CASE("log_sum_exp: one number beside zero adds its exponential", "[log_sum_
   }
 }
 
-TEST_CASE("log_sum_exp: adding a power of two to all adds it to the result", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: adding a power of two to all adds it to the result",
+          "[log_sum_exp][any_isa]") {
   Rng rng(3);
   Floats x(1000), shifted(1000);
   for (size_t i = 0; i < x.size(); ++i) {
@@ -135,7 +136,7 @@ TEST_CASE("log_sum_exp: adding a power of two to all adds it to the result", "[l
   }
 }
 
-TEST_CASE("log_sum_exp: what is not finite stays so", "[log_sum_exp]") {
+TEST_CASE("log_sum_exp: what is not finite stays so", "[log_sum_exp][any_isa]") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (Isa isa : AvailableIsas()) {
     for (size_t n : {1, 2, 7, 8, 16, 17, 40}) {
@@ -156,7 +157,7 @@ TEST_CASE("log_sum_exp: what is not finite stays so", "[log_sum_exp]") {
 
 // The terms of sum p (a - b) with p = exp(a - log-sum-exp of a).
 TEST_CASE("mean_difference: against long double, with probabilities kept or not, every size",
-          "[log_sum_exp]") {
+          "[log_sum_exp][any_isa]") {
   Rng rng(4);
   for (const size_t n : NastySizes()) {
     for (const double deviation : {1e-3, 3.0, 100.0}) {

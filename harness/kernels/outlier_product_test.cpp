@@ -63,31 +63,24 @@ TEST_CASE("outliers: what is left of a token, and what its scale spans") {
 
 // The weights of every input channel, (in, out).
 Matrix<float> ByChannel(const TiledMatrix& w) {
-  Matrix<float> rows(w.rows(), w.cols()), by_channel(w.cols(), w.rows());
+  Matrix<float> rows(w.rows(), w.cols());
   w.DecodeRows(0, rows.view());
-  for (size_t r = 0; r < w.rows(); ++r) {
-    for (size_t c = 0; c < w.cols(); ++c) by_channel(c, r) = rows(r, c);
-  }
-  return by_channel;
+  return testing::Transposed(rows.view());
 }
 
-// What outlier_product.h promises, one output after another.
-float WithOutliers(float y, std::span<const float> x, const Matrix<float>& by_channel,
-                   const Channels& channels, size_t output) {
-  for (size_t first = 0; first < channels.size(); first += 128) {
-    float sum = 0;
-    for (size_t k = first; k < std::min(first + 128, channels.size()); ++k)
-      sum = std::fma(x[channels[k]], by_channel(channels[k], output), sum);
-    y += sum;
+// FP16 numbers that are kept, (in, out), and what they are.
+struct Kept {
+  Matrix<uint16_t> halves;
+  Matrix<float> values;
+};
+Kept RandomHalves(size_t rows, size_t cols, Rng& rng) {
+  Kept kept{Matrix<uint16_t>(rows, cols), Matrix<float>(rows, cols)};
+  for (size_t i = 0; i < rows * cols; ++i) {
+    const uint16_t half = FloatToHalf(static_cast<float>(rng.Normal()));
+    kept.halves.data()[i] = half;
+    kept.values.data()[i] = HalfToFloat(half);
   }
-  return y;
-}
-
-Matrix<uint16_t> RandomHalves(size_t rows, size_t cols, Rng& rng) {
-  Matrix<uint16_t> halves(rows, cols);
-  for (size_t i = 0; i < rows * cols; ++i)
-    halves.data()[i] = FloatToHalf(static_cast<float>(rng.Normal()));
-  return halves;
+  return kept;
 }
 
 Channels EveryNth(size_t cols, size_t n) {
@@ -96,22 +89,19 @@ Channels EveryNth(size_t cols, size_t n) {
   return channels;
 }
 
-// In two tiles, on every instruction set; y holds something before.
-void CheckAdds(const TiledMatrix& w, const Matrix<uint16_t>* kept, MatrixView<const float> x,
-               const Channels& channels) {
+// In two tiles, on every instruction set; y holds something before. by_channel: the weights of
+// outliers, which are `kept` or w's own.
+void CheckAdds(const TiledMatrix& w, const Matrix<float>& by_channel, const Kept* kept,
+               MatrixView<const float> x, const Channels& channels) {
   Rng rng(5);
   const Matrix<float> before = NormalMatrix(x.rows(), w.rows(), rng);
-  const Matrix<float> by_channel = ByChannel(w);
   std::optional<DenseRows> dense;
-  if (kept != nullptr) {
-    dense = {kept->data(), DenseRows::Type::kFp16, w.cols(), w.rows()};
-    for (size_t i = 0; i < w.cols() * w.rows(); ++i)
-      by_channel.data()[i] = HalfToFloat(kept->data()[i]);
-  }
+  if (kept != nullptr) dense = {kept->halves.data(), DenseRows::Type::kFp16, w.cols(), w.rows()};
   Matrix<float> expected(x.rows(), w.rows());
   for (size_t t = 0; t < x.rows(); ++t) {
-    for (size_t o = 0; o < w.rows(); ++o)
-      expected(t, o) = WithOutliers(before(t, o), x.row_span(t), by_channel, channels, o);
+    for (size_t o = 0; o < w.rows(); ++o) {
+      expected(t, o) = testing::WithOutliers(before(t, o), x.row_span(t), by_channel, channels, o);
+    }
   }
   for (const Isa isa : testing::AvailableIsas()) {
     CAPTURE(IsaName(isa), w.rows(), w.cols(), x.rows(), channels.size(), kept != nullptr);
@@ -126,22 +116,23 @@ void CheckAdds(const TiledMatrix& w, const Matrix<uint16_t>* kept, MatrixView<co
   }
 }
 
-TEST_CASE("outliers: their products are the definition on every instruction set") {
+TEST_CASE("outliers: their products are the definition on every instruction set", "[any_isa]") {
   Rng rng(2);
   for (const int bits : {2, 3, 4, 8}) {
     for (const size_t rows : {1, 15, 16, 17, 33, 300}) {
       const size_t cols = 192;
       const WeightScheme row_scheme{.bits = bits, .granularity = Granularity::kRow};
       const WeightScheme group_scheme{.bits = bits, .group = 32}, ragged{.bits = bits, .group = 50};
-      const Matrix<uint16_t> kept = RandomHalves(cols, rows, rng);
+      const Kept kept = RandomHalves(cols, rows, rng);
       for (const WeightScheme& scheme : {row_scheme, group_scheme, ragged}) {
         const TiledMatrix w = TiledMatrix::Random(rows, cols, scheme, rng);
+        const Matrix<float> own = ByChannel(w);
         for (const size_t tokens : {1, 5, 13, 50}) {
           if (rows * tokens > 1000) continue;
           const Matrix<float> x = NormalMatrix(tokens, cols, rng);
           for (const size_t n : {1, 3, 64, 1000}) {
-            CheckAdds(w, nullptr, x.view(), EveryNth(cols, n));
-            CheckAdds(w, &kept, x.view(), EveryNth(cols, n));
+            CheckAdds(w, own, nullptr, x.view(), EveryNth(cols, n));
+            CheckAdds(w, kept.values, &kept, x.view(), EveryNth(cols, n));
           }
         }
       }
@@ -159,9 +150,9 @@ TEST_CASE("outliers: columns in another order are found where they stand") {
   packed.set_exponent(-3);
   const TiledMatrix w(packed);
   const Matrix<float> x = NormalMatrix(7, 160, rng);
-  const Matrix<uint16_t> kept = RandomHalves(160, 40, rng);
-  CheckAdds(w, nullptr, x.view(), {0, 2, 31, 32, 100, 159});
-  CheckAdds(w, &kept, x.view(), {0, 2, 31, 32, 100, 159});
+  const Kept kept = RandomHalves(160, 40, rng);
+  CheckAdds(w, ByChannel(w), nullptr, x.view(), {0, 2, 31, 32, 100, 159});
+  CheckAdds(w, kept.values, &kept, x.view(), {0, 2, 31, 32, 100, 159});
 }
 
 TEST_CASE("outliers: codes and scales are those of the channels that are left") {

@@ -13,7 +13,7 @@ namespace {
 
 using testing::AvailableIsas;
 
-TEST_CASE("probes: every table's sums are those of its arguments", "[probes]") {
+TEST_CASE("probes: every table's sums are those of its arguments", "[probes][any_isa]") {
   Matrix<uint8_t> data(1, 3 * kProbeBlock);
   Rng rng(1);
   uint64_t sum = 0;
@@ -53,7 +53,7 @@ TEST_CASE("probes: as many chains as hide a multiply-add's latency", "[probes]")
 }
 
 // More work takes more time: rates of a loop that was optimised away would not stand this.
-TEST_CASE("probes: rates are positive and of this machine's order", "[probes]") {
+TEST_CASE("probes: rates are positive and of this machine's order", "[probes][any_isa]") {
   Team two(2);
   const ProbeBuffer buffer(kProbeBlock * 100 + 1);
   CHECK(buffer.bytes().size() == kProbeBlock * 101);

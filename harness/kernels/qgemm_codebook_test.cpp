@@ -77,7 +77,7 @@ void CheckCodebook(const WeightScheme& scheme, size_t cols, Rng& rng) {
   }
 }
 
-TEST_CASE("codebook: the scalar kernel is the definition", "[codebook]") {
+TEST_CASE("codebook: the scalar kernel is the definition", "[codebook][any_isa]") {
   Rng rng(1);
   for (const size_t group : {8, 16, 32, 64, 100, 256, 300, 600}) {
     for (const WeightScheme& scheme : Codebooks(Granularity::kGroup, group))
@@ -93,7 +93,8 @@ TEST_CASE("codebook: the scalar kernel is the definition", "[codebook]") {
   CheckCodebook(SchemeOf(*FindFormat("nvfp4")), 96, rng);
 }
 
-TEST_CASE("codebook: every instruction set gives the scalar kernel's bits: sizes", "[codebook]") {
+TEST_CASE("codebook: every instruction set gives the scalar kernel's bits: sizes",
+          "[codebook][any_isa]") {
   Rng rng(2);
   const WeightScheme by_row = Codebooks(Granularity::kRow, 0).front();
   for (const size_t cols : testing::NastySizes())
@@ -106,7 +107,7 @@ TEST_CASE("codebook: every instruction set gives the scalar kernel's bits: sizes
 }
 
 TEST_CASE("codebook: every instruction set gives the scalar kernel's bits: groups and tokens",
-          "[codebook]") {
+          "[codebook][any_isa]") {
   Rng rng(3);
   for (const size_t group : {16, 32, 64, 96, 128}) {
     for (const WeightScheme& scheme : Codebooks(Granularity::kGroup, group)) {

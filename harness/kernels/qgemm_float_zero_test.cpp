@@ -68,7 +68,8 @@ TEST_CASE("float zeros: products are those of the decoded weights", "[float_zero
   }
 }
 
-TEST_CASE("float zeros: every instruction set gives the scalar kernel's bits", "[float_zero]") {
+TEST_CASE("float zeros: every instruction set gives the scalar kernel's bits",
+          "[float_zero][any_isa]") {
   Rng rng(2);
   for (const int bits : {2, 3, 4, 8}) {
     for (const auto& [cols, group] :

@@ -67,7 +67,8 @@ TEST_CASE("looked-up codes: 8-bit activations are multiplied exactly", "[looked]
   }
 }
 
-TEST_CASE("looked-up codes: every instruction set gives the scalar kernel's bits", "[looked]") {
+TEST_CASE("looked-up codes: every instruction set gives the scalar kernel's bits",
+          "[looked][any_isa]") {
   Rng rng(2);
   for (const size_t group : {32, 64, 96, 128}) {
     for (const WeightScheme& scheme : LookedSchemes(group)) {

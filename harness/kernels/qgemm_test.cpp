@@ -18,33 +18,7 @@ using testing::kFloats;
 using testing::LargestOf;
 using testing::NormalMatrix;
 using testing::Product;
-
-// What qgemm_kernels.h promises, from the packed matrix itself, with sums in 64 bits.
-float Definition(const PackedMatrix& w, std::span<const float> x, float scale, float limit,
-                 size_t row) {
-  std::vector<uint8_t> codes(w.cols());
-  w.GetCodes(row, codes);
-  const ScaleShape& shape = w.scales();
-  float c = 0;
-  for (size_t g = 0; g < shape.cols; ++g) {
-    const Affine affine = w.affine(shape.RowOf(row), g);
-    int64_t digits[kMaxDigits] = {};
-    for (size_t k = shape.Begin(g); k < shape.End(g); ++k) {
-      const float value = x[w.order().empty() ? k : w.order()[k]] / scale;
-      int64_t code = scale > 0 ? std::llrint(std::fmax(-limit, std::fmin(limit, value))) : 0;
-      for (int64_t& digit : digits) {
-        // Balanced: -128..127, the rest goes up.
-        const int64_t low = limit < 128 ? code : ((code + 128) & 255) - 128;
-        digit += low * (codes[k] - affine.zero);
-        code = (code - low) / 256;
-      }
-    }
-    const auto d = [&](size_t i) { return static_cast<float>(digits[i]); };
-    const float f = limit < 128 ? d(0) : std::fma(65536.0f, d(2), std::fma(256.0f, d(1), d(0)));
-    c = std::fma(affine.scale, f, c);
-  }
-  return scale * c;
-}
+using testing::QgemmDefinition;
 
 void CheckDefinition(const WeightScheme& scheme, size_t cols, Rng& rng) {
   for (const Format& format : {kFloats, kBytes, Format(ActivationFormat{.bits = 4})}) {
@@ -57,12 +31,12 @@ void CheckDefinition(const WeightScheme& scheme, size_t cols, Rng& rng) {
     for (size_t t = 0; t < 7; ++t) {
       const float scale = LargestOf(x.view().row_span(t)) / limit;
       for (size_t o = 0; o < 17; ++o)
-        REQUIRE(y(t, o) == Definition(packed, x.view().row_span(t), scale, limit, o));
+        REQUIRE(y(t, o) == QgemmDefinition(packed, x.view().row_span(t), scale, limit, o));
     }
   }
 }
 
-TEST_CASE("the scalar kernel is the definition") {
+TEST_CASE("the scalar kernel is the definition", "[any_isa]") {
   Rng rng(1);
   for (const int bits : {2, 3, 4, 6, 8}) {
     for (const size_t group : {8, 32, 64, 100})
@@ -90,7 +64,7 @@ TEST_CASE("products with scales times a power of two are products times it") {
   }
 }
 
-TEST_CASE("every instruction set gives the scalar kernel's bits: sizes") {
+TEST_CASE("every instruction set gives the scalar kernel's bits: sizes", "[any_isa]") {
   Rng rng(2);
   for (const int bits : {2, 3, 4, 8}) {
     for (const size_t cols : testing::NastySizes()) {
@@ -108,7 +82,7 @@ TEST_CASE("every instruction set gives the scalar kernel's bits: sizes") {
   }
 }
 
-TEST_CASE("every instruction set gives the scalar kernel's bits: groups and tokens") {
+TEST_CASE("every instruction set gives the scalar kernel's bits: groups and tokens", "[any_isa]") {
   Rng rng(3);
   for (const int bits : {2, 3, 4, 8}) {
     for (const size_t group : {8, 32, 64, 96, 128, 160}) {
@@ -122,7 +96,8 @@ TEST_CASE("every instruction set gives the scalar kernel's bits: groups and toke
 }
 
 // The codes behind the last group's inputs are random too, and must not count.
-TEST_CASE("every instruction set gives the scalar kernel's bits: groups that do not divide") {
+TEST_CASE("every instruction set gives the scalar kernel's bits: groups that do not divide",
+          "[any_isa]") {
   Rng rng(17);
   for (const int bits : {2, 3, 4, 8}) {
     for (const auto& [cols, group] : testing::kRaggedSizes) {
@@ -137,7 +112,8 @@ TEST_CASE("every instruction set gives the scalar kernel's bits: groups that do 
 }
 
 // More inputs than the AMX kernel takes in one stretch, and more tokens than it keeps near.
-TEST_CASE("every instruction set gives the scalar kernel's bits: stretches and blocks") {
+TEST_CASE("every instruction set gives the scalar kernel's bits: stretches and blocks",
+          "[any_isa]") {
   Rng rng(4);
   const TiledMatrix grouped = TiledMatrix::Random(35, 5120, {.bits = 4, .group = 128}, rng);
   const TiledMatrix by_row =
@@ -150,14 +126,14 @@ TEST_CASE("every instruction set gives the scalar kernel's bits: stretches and b
   }
 }
 
-TEST_CASE("digits of -128 are multiplied exactly") {
+TEST_CASE("digits of -128 are multiplied exactly", "[any_isa]") {
   // With one large activation the scale is 1, and these codes have low digits of -128.
   Rng rng(5);
   const TiledMatrix w = TiledMatrix::Random(16, 64, {.bits = 4, .group = 32}, rng);
   Matrix<float> x(1, 64);
   for (size_t k = 0; k < 64; ++k) x(0, k) = k % 2 == 0 ? -128.0f : 128 - 256 * 128.0f;
   x(0, 7) = kWideLimit;
-  const float expected = Definition(w.Unpack(), x.view().row_span(0), 1, kWideLimit, 3);
+  const float expected = QgemmDefinition(w.Unpack(), x.view().row_span(0), 1, kWideLimit, 3);
   for (const Isa isa : testing::AvailableIsas())
     CHECK(Product(w, x.view(), kFloats, isa)(0, 3) == expected);
 }
@@ -270,7 +246,7 @@ Matrix<float> Ties(float absmax, float limit, Rng& rng) {
   return x;
 }
 
-TEST_CASE("codes are those of a division, also between two of them and at any scale") {
+TEST_CASE("codes are those of a division, also between two of them and at any scale", "[any_isa]") {
   Rng rng(14);
   const TiledMatrix w = TiledMatrix::Random(1, 192, {.bits = 4, .group = 64}, rng);
   const Format fixed = ActivationFormat{.per_token = false, .static_scale = 0.3f};
@@ -298,9 +274,9 @@ TEST_CASE("static and whole-window scales are those of the simulated path") {
   const float absmax = LargestOf(All(x));
   for (size_t t = 0; t < 3; ++t) {
     CHECK(Product(w, x.view(), fixed, ActiveIsa())(t, 5) ==  // cuts what is beyond 1.27
-          Definition(packed, x.view().row_span(t), 0.01f, 127, 5));
+          QgemmDefinition(packed, x.view().row_span(t), 0.01f, 127, 5));
     CHECK(Product(w, x.view(), whole, ActiveIsa())(t, 5) ==
-          Definition(packed, x.view().row_span(t), absmax / 127, 127, 5));
+          QgemmDefinition(packed, x.view().row_span(t), absmax / 127, 127, 5));
   }
   CheckAllIsas(w, x.view(), fixed);
   CheckAllIsas(w, x.view(), whole);
@@ -317,7 +293,7 @@ TEST_CASE("permuted columns meet their activations") {
   const Matrix<float> y = Product(TiledMatrix(packed), x.view(), kBytes, ActiveIsa());
   for (size_t t = 0; t < 2; ++t) {
     const float scale = LargestOf(x.view().row_span(t)) / 127;
-    CHECK(y(t, 9) == Definition(packed, x.view().row_span(t), scale, 127, 9));
+    CHECK(y(t, 9) == QgemmDefinition(packed, x.view().row_span(t), scale, 127, 9));
   }
 }
 
@@ -339,7 +315,7 @@ TEST_CASE("packing by several threads gives the same") {
   CHECK(testing::SameBits(All(y), All(Product(w, x.view(), kFloats, ActiveIsa()))));
 }
 
-TEST_CASE("packing reads no activation beyond its token's") {
+TEST_CASE("packing reads no activation beyond its token's", "[any_isa]") {
   Rng rng(12);
   for (const size_t cols : testing::NastySizes()) {
     const TiledMatrix w =

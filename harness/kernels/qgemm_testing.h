@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "harness/kernels/kernels_oracle.h"
 #include "harness/kernels/kernels_testing.h"
 #include "harness/kernels/qgemm.h"
 #include "harness/quant/quant_testing.h"
@@ -48,24 +49,11 @@ inline float LargestOf(std::span<const float> x) {
   return largest;
 }
 
-// An output in double, and the sum of its terms' magnitudes.
-struct ExactOutput {
-  double value = 0, magnitude = 0;
-};
-inline ExactOutput Exact(std::span<const float> x, std::span<const float> weights) {
-  ExactOutput exact;
-  for (size_t k = 0; k < x.size(); ++k) {
-    const double term = static_cast<double>(x[k]) * static_cast<double>(weights[k]);
-    exact.value += term;
-    exact.magnitude += std::fabs(term);
-  }
-  return exact;
-}
-
 // Bit for bit, every instruction set against the scalar one.
 inline void CheckAllIsas(const TiledMatrix& w, MatrixView<const float> x, const Format& format) {
   const Matrix<float> expected = Product(w, x, format, Isa::kScalar);
   for (const Isa isa : AvailableIsas()) {
+    if (isa == Isa::kScalar) continue;
     CAPTURE(IsaName(isa), w.rows(), w.cols(), x.rows(), format.has_value());
     REQUIRE(SameBits(All(Product(w, x, format, isa)), All(expected)));
   }

@@ -12,6 +12,7 @@
 #include "harness/base/half.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/isa.h"
+#include "harness/kernels/kernels_oracle.h"
 #include "harness/kernels/kernels_testing.h"
 #include "harness/testing/testing.h"
 
@@ -78,31 +79,15 @@ Floats Run(Isa isa, const Stored& w, const Floats& x, size_t tokens) {
   return y;
 }
 
-// One output by its definition in thin_gemm_kernels.h.
-float Defined(std::span<const float> w, std::span<const float> x) {
-  float sums[16] = {};
-  for (size_t i = 0; i < (w.size() + 15) / 16 * 16; ++i) {
-    sums[i % 16] = std::fma(i < w.size() ? w[i] : 0.0f, i < x.size() ? x[i] : 0.0f, sums[i % 16]);
-  }
-  for (size_t width = 8; width > 0; width /= 2) {
-    for (size_t i = 0; i < width; ++i) sums[i] += sums[i + width];
-  }
-  return sums[0];
-}
-
 void CheckAgainstDefinition(const Stored& w, const Floats& x, size_t tokens) {
   Floats expected;
   double worst = 0;
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t o = 0; o < w.rows; ++o) {
       const std::span row(&w.values[o * w.cols], w.cols), input(&x[t * w.cols], w.cols);
-      expected.push_back(Defined(row, input));
-      double sum = 0, magnitude = 0;
-      for (size_t i = 0; i < w.cols; ++i) {
-        sum += static_cast<double>(row[i]) * static_cast<double>(input[i]);
-        magnitude += std::fabs(static_cast<double>(row[i]) * static_cast<double>(input[i]));
-      }
-      const double error = std::fabs(static_cast<double>(expected.back()) - sum) / magnitude;
+      expected.push_back(testing::ThinDefinition(row, input));
+      const auto [exact, magnitude] = testing::Exact(input, row);
+      const double error = std::fabs(static_cast<double>(expected.back()) - exact) / magnitude;
       testing::KeepWorst(error, worst);
     }
   }
@@ -116,7 +101,7 @@ void CheckAgainstDefinition(const Stored& w, const Floats& x, size_t tokens) {
 }
 
 TEST_CASE("thin_gemm: every length of the sum, the defined bits on every instruction set",
-          "[thin_gemm]") {
+          "[thin_gemm][any_isa]") {
   Rng rng(1);
   for (const Type type : kTypes) {
     for (const size_t in : NastySizes()) {
@@ -127,7 +112,7 @@ TEST_CASE("thin_gemm: every length of the sum, the defined bits on every instruc
   }
 }
 
-TEST_CASE("thin_gemm: every number of tokens and of rows", "[thin_gemm]") {
+TEST_CASE("thin_gemm: every number of tokens and of rows", "[thin_gemm][any_isa]") {
   Rng rng(2);
   for (const Type type : kTypes) {
     for (size_t tokens = 1; tokens <= 18; ++tokens) {
@@ -140,7 +125,7 @@ TEST_CASE("thin_gemm: every number of tokens and of rows", "[thin_gemm]") {
 }
 
 // The longer a row, the fewer tokens some instruction sets take in a pass.
-TEST_CASE("thin_gemm: long rows", "[thin_gemm]") {
+TEST_CASE("thin_gemm: long rows", "[thin_gemm][any_isa]") {
   Rng rng(6);
   for (const Type type : kTypes) {
     for (const size_t in : {1194, 1400, 1433, 1790, 2400}) {
@@ -151,7 +136,7 @@ TEST_CASE("thin_gemm: long rows", "[thin_gemm]") {
   }
 }
 
-TEST_CASE("thin_gemm: all FP16 and BF16 patterns are converted exactly", "[thin_gemm]") {
+TEST_CASE("thin_gemm: all FP16 and BF16 patterns are converted exactly", "[thin_gemm][any_isa]") {
   for (const Type type : {Type::kFp16, Type::kBf16}) {
     // One weight a row and x = 1: the outputs are the weights, but that a zero has no sign.
     Rng rng(3);
@@ -174,7 +159,7 @@ TEST_CASE("thin_gemm: all FP16 and BF16 patterns are converted exactly", "[thin_
   }
 }
 
-TEST_CASE("thin_gemm: NaN and infinity reach their outputs and no other", "[thin_gemm]") {
+TEST_CASE("thin_gemm: NaN and infinity reach their outputs and no other", "[thin_gemm][any_isa]") {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   Rng rng(4);
   for (const size_t at : {0, 15, 16, 36}) {

@@ -31,7 +31,8 @@ float AbsMax(Isa isa, const Floats& values) {
   return OpsFor(isa).abs_max(x.data(), values.size());
 }
 
-TEST_CASE("vector_ops: abs_max finds the largest magnitude wherever it is", "[vector_ops]") {
+TEST_CASE("vector_ops: abs_max finds the largest magnitude wherever it is",
+          "[vector_ops][any_isa]") {
   Rng rng(1);
   for (size_t n : NastySizes()) {
     Floats x = NormalFloats(n, 1, rng);
@@ -52,7 +53,8 @@ TEST_CASE("vector_ops: abs_max finds the largest magnitude wherever it is", "[ve
   }
 }
 
-TEST_CASE("vector_ops: abs_max of nothing, zeros, infinities and the smallest", "[vector_ops]") {
+TEST_CASE("vector_ops: abs_max of nothing, zeros, infinities and the smallest",
+          "[vector_ops][any_isa]") {
   constexpr float kSmallest = std::numeric_limits<float>::denorm_min();
   for (Isa isa : AvailableIsas()) {
     INFO(IsaName(isa));
@@ -79,7 +81,7 @@ Floats RoundToGrid(Isa isa, const Floats& values, float scale, float limit) {
   return out.Values();
 }
 
-TEST_CASE("vector_ops: round_to_grid equals its definition to the bit", "[vector_ops]") {
+TEST_CASE("vector_ops: round_to_grid equals its definition to the bit", "[vector_ops][any_isa]") {
   Rng rng(2);
   for (size_t n : NastySizes()) {
     const Floats x = NormalFloats(n, 10, rng);
@@ -94,7 +96,7 @@ TEST_CASE("vector_ops: round_to_grid equals its definition to the bit", "[vector
   }
 }
 
-TEST_CASE("vector_ops: round_to_grid takes ties to even", "[vector_ops]") {
+TEST_CASE("vector_ops: round_to_grid takes ties to even", "[vector_ops][any_isa]") {
   // Half steps of 1/4: exact, and so are their quotients.
   const Floats x = {0.125f, 0.375f, 0.625f, 0.875f, -0.125f, -0.375f, -0.625f, -0.875f};
   const Floats expected = {0, 0.5f, 0.5f, 1, 0, -0.5f, -0.5f, -1};
@@ -108,7 +110,7 @@ TEST_CASE("vector_ops: round_to_grid takes ties to even", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: round_to_grid clamps whatever is beyond", "[vector_ops]") {
+TEST_CASE("vector_ops: round_to_grid clamps whatever is beyond", "[vector_ops][any_isa]") {
   const float huge = std::numeric_limits<float>::max();
   const Floats x = {3.4f, 3.5f, 1e9f, huge, kInfinity, -3.4f, -3.5f, -1e9f, -huge, -kInfinity};
   for (Isa isa : AvailableIsas()) {
@@ -122,7 +124,8 @@ TEST_CASE("vector_ops: round_to_grid clamps whatever is beyond", "[vector_ops]")
   }
 }
 
-TEST_CASE("vector_ops: round_to_grid with scale 0 gives zeros, of zeros too", "[vector_ops]") {
+TEST_CASE("vector_ops: round_to_grid with scale 0 gives zeros, of zeros too",
+          "[vector_ops][any_isa]") {
   Rng rng(3);
   for (size_t n : {size_t{0}, size_t{1}, size_t{16}, size_t{19}}) {
     for (Isa isa : AvailableIsas()) {
@@ -134,7 +137,8 @@ TEST_CASE("vector_ops: round_to_grid with scale 0 gives zeros, of zeros too", "[
   }
 }
 
-TEST_CASE("vector_ops: round_to_grid keeps a NaN, and -0 becomes the code 0", "[vector_ops]") {
+TEST_CASE("vector_ops: round_to_grid keeps a NaN, and -0 becomes the code 0",
+          "[vector_ops][any_isa]") {
   for (size_t n : {size_t{1}, size_t{16}, size_t{19}}) {
     for (size_t place : {size_t{0}, n - 1}) {
       for (float scale : {0.0f, 0.5f}) {

@@ -47,7 +47,7 @@ Floats RunRmsNorm(const VectorOps& ops, const Floats& x, const Floats& gain, flo
   return out.Values();
 }
 
-TEST_CASE("vector_ops: rms_norm against double", "[vector_ops]") {
+TEST_CASE("vector_ops: rms_norm against double", "[vector_ops][any_isa]") {
   constexpr float kEps = 1e-5f;
   Rng rng(1);
   for (size_t n : NastySizes()) {
@@ -71,7 +71,7 @@ TEST_CASE("vector_ops: rms_norm against double", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: rms_norm to the bit in the documented order", "[vector_ops]") {
+TEST_CASE("vector_ops: rms_norm to the bit in the documented order", "[vector_ops][any_isa]") {
   Rng rng(2);
   for (size_t n : NastySizes()) {
     const Floats x = NormalFloats(n, 2, rng), gain = NormalFloats(n, 1, rng);
@@ -87,7 +87,7 @@ TEST_CASE("vector_ops: rms_norm to the bit in the documented order", "[vector_op
   }
 }
 
-TEST_CASE("vector_ops: rms_norm of zeros is zero", "[vector_ops]") {
+TEST_CASE("vector_ops: rms_norm of zeros is zero", "[vector_ops][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     CHECK(RunRmsNorm(OpsFor(isa), Floats(33, 0.0f), Floats(33, 1.0f), 1e-5f) == Floats(33, 0.0f));
   }
@@ -140,7 +140,7 @@ Floats Gates() {
   return gate;
 }
 
-TEST_CASE("vector_ops: silu_multiply against double", "[vector_ops]") {
+TEST_CASE("vector_ops: silu_multiply against double", "[vector_ops][any_isa]") {
   const auto check = [](const Floats& gate, const Floats& up) {
     CheckGating(&VectorOps::silu_multiply, gate, up, 0, [](double g) { return g; });
   };
@@ -149,7 +149,7 @@ TEST_CASE("vector_ops: silu_multiply against double", "[vector_ops]") {
   check(Gates(), NormalFloats(Gates().size(), 1, rng));
 }
 
-TEST_CASE("vector_ops: gelu_multiply against double", "[vector_ops]") {
+TEST_CASE("vector_ops: gelu_multiply against double", "[vector_ops][any_isa]") {
   // 2 sqrt(2 / pi) (g + 0.044715 g^3), whose rounding the exponential magnifies.
   const auto check = [](const Floats& gate, const Floats& up) {
     CheckGating(&VectorOps::gelu_multiply, gate, up, 4 * 0x1p-24,
@@ -160,7 +160,7 @@ TEST_CASE("vector_ops: gelu_multiply against double", "[vector_ops]") {
   check(Gates(), NormalFloats(Gates().size(), 1, rng));
 }
 
-TEST_CASE("vector_ops: relu keeps what is above 0, and NaN", "[vector_ops]") {
+TEST_CASE("vector_ops: relu keeps what is above 0, and NaN", "[vector_ops][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     for (size_t n : NastySizes()) {
       Rng rng(n);
@@ -174,7 +174,7 @@ TEST_CASE("vector_ops: relu keeps what is above 0, and NaN", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: soft_cap against double", "[vector_ops]") {
+TEST_CASE("vector_ops: soft_cap against double", "[vector_ops][any_isa]") {
   Rng rng(5);
   std::vector<Floats> inputs = {Gates()};
   for (size_t n : NastySizes()) inputs.push_back(NormalFloats(n, 30, rng));
@@ -210,7 +210,7 @@ Floats RunLayerNorm(const VectorOps& ops, const Floats& x, const Floats& gain, c
   return out.Values();
 }
 
-TEST_CASE("vector_ops: layer_norm against double", "[vector_ops]") {
+TEST_CASE("vector_ops: layer_norm against double", "[vector_ops][any_isa]") {
   Rng rng(6);
   for (size_t n : NastySizes()) {
     Floats x = NormalFloats(n, 2, rng);
@@ -267,7 +267,7 @@ void CheckSoftmax(const Floats& x, float scale) {
   }
 }
 
-TEST_CASE("vector_ops: softmax_numerators against double", "[vector_ops]") {
+TEST_CASE("vector_ops: softmax_numerators against double", "[vector_ops][any_isa]") {
   Rng rng(4);
   for (size_t n : NastySizes()) {
     CheckSoftmax(NormalFloats(n, 5, rng), 0.125f);
@@ -276,7 +276,7 @@ TEST_CASE("vector_ops: softmax_numerators against double", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: equal scores have equal numerators of exactly 1", "[vector_ops]") {
+TEST_CASE("vector_ops: equal scores have equal numerators of exactly 1", "[vector_ops][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     for (size_t n : {1, 5, 16, 37}) {
       const Numerators found = RunSoftmax(OpsFor(isa), Floats(n, 123.5f), 0.7f);
@@ -286,7 +286,7 @@ TEST_CASE("vector_ops: equal scores have equal numerators of exactly 1", "[vecto
   }
 }
 
-TEST_CASE("vector_ops: minus infinity has no weight", "[vector_ops]") {
+TEST_CASE("vector_ops: minus infinity has no weight", "[vector_ops][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     const Numerators found = RunSoftmax(OpsFor(isa), {-kInfinity, 2.0f, -kInfinity, 2.0f}, 1.0f);
     CHECK(found.values == Floats{0, 1, 0, 1});
@@ -294,7 +294,8 @@ TEST_CASE("vector_ops: minus infinity has no weight", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: the exponential is within 2 ulp down to exp(-87), then 0", "[vector_ops]") {
+TEST_CASE("vector_ops: the exponential is within 2 ulp down to exp(-87), then 0",
+          "[vector_ops][any_isa]") {
   constexpr size_t kPoints = 200000;
   Floats x(kPoints + 1);  // x[0] = 0 is the largest, so that each numerator is exp(x[i])
   for (size_t i = 1; i <= kPoints; ++i) {
@@ -314,7 +315,8 @@ TEST_CASE("vector_ops: the exponential is within 2 ulp down to exp(-87), then 0"
   }
 }
 
-TEST_CASE("vector_ops: a NaN anywhere shows in norms, gates and numerators", "[vector_ops]") {
+TEST_CASE("vector_ops: a NaN anywhere shows in norms, gates and numerators",
+          "[vector_ops][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     const VectorOps& ops = OpsFor(isa);
     for (size_t n : {1, 7, 16, 21, 40}) {

@@ -65,21 +65,21 @@ void CheckDots(const Rows& rows, const Floats& x) {
   }
 }
 
-TEST_CASE("vector_ops: dots with rows of every size", "[vector_ops]") {
+TEST_CASE("vector_ops: dots with rows of every size", "[vector_ops][any_isa]") {
   Rng rng(1);
   for (const size_t n : NastySizes()) {
     for (const size_t gap : {0, 5}) CheckDots(Rows(9, n, gap, rng), NormalFloats(n, 1, rng));
   }
 }
 
-TEST_CASE("vector_ops: dots with every number of rows", "[vector_ops]") {
+TEST_CASE("vector_ops: dots with every number of rows", "[vector_ops][any_isa]") {
   Rng rng(2);
   for (const size_t count : NastySizes()) {
     CheckDots(Rows(count, 20, 3, rng), NormalFloats(20, 1, rng));
   }
 }
 
-TEST_CASE("vector_ops: dots are dot products", "[vector_ops]") {
+TEST_CASE("vector_ops: dots are dot products", "[vector_ops][any_isa]") {
   Rng rng(3);
   const Rows rows(50, 100, 0, rng);
   const Floats x = NormalFloats(100, 1, rng);
@@ -99,7 +99,7 @@ TEST_CASE("vector_ops: dots are dot products", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: mix_rows adds up row after row", "[vector_ops]") {
+TEST_CASE("vector_ops: mix_rows adds up row after row", "[vector_ops][any_isa]") {
   Rng rng(4);
   for (const size_t n : NastySizes()) {
     for (const size_t count : {1, 2, 7, 30}) {
@@ -123,7 +123,7 @@ TEST_CASE("vector_ops: mix_rows adds up row after row", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: no rows", "[vector_ops]") {
+TEST_CASE("vector_ops: no rows", "[vector_ops][any_isa]") {
   for (const Isa isa : AvailableIsas()) {
     const Floats x(20, 1.0f);
     GuardedArray<float> nothing(0);

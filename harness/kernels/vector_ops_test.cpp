@@ -54,7 +54,7 @@ void CheckConversion(const VectorOps& ops, const Conversion& conversion,
 }
 
 TEST_CASE("vector_ops: all FP16 and BF16 patterns convert exactly, NaN to the bit",
-          "[vector_ops]") {
+          "[vector_ops][any_isa]") {
   std::vector<uint16_t> all(65536);
   std::iota(all.begin(), all.end(), uint16_t{0});
   for (Isa isa : AvailableIsas()) {
@@ -64,7 +64,7 @@ TEST_CASE("vector_ops: all FP16 and BF16 patterns convert exactly, NaN to the bi
   }
 }
 
-TEST_CASE("vector_ops: conversions of every size", "[vector_ops]") {
+TEST_CASE("vector_ops: conversions of every size", "[vector_ops][any_isa]") {
   Rng rng(1);
   for (size_t n : NastySizes()) {
     std::vector<uint16_t> patterns(n);
@@ -77,7 +77,7 @@ TEST_CASE("vector_ops: conversions of every size", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: unpack_codes equals PackedMatrix::GetCodes", "[vector_ops]") {
+TEST_CASE("vector_ops: unpack_codes equals PackedMatrix::GetCodes", "[vector_ops][any_isa]") {
   Rng rng(2);
   for (int bits = kMinBits; bits <= kMaxBits; ++bits) {
     for (size_t n : NastySizes()) {
@@ -101,7 +101,8 @@ TEST_CASE("vector_ops: unpack_codes equals PackedMatrix::GetCodes", "[vector_ops
   }
 }
 
-TEST_CASE("vector_ops: decode_codes equals Decode for every code and zero", "[vector_ops]") {
+TEST_CASE("vector_ops: decode_codes equals Decode for every code and zero",
+          "[vector_ops][any_isa]") {
   std::vector<uint8_t> codes(256);
   std::iota(codes.begin(), codes.end(), uint8_t{0});
   GuardedArray<uint8_t> in(codes);
@@ -122,7 +123,7 @@ TEST_CASE("vector_ops: decode_codes equals Decode for every code and zero", "[ve
   }
 }
 
-TEST_CASE("vector_ops: decode_codes of every size", "[vector_ops]") {
+TEST_CASE("vector_ops: decode_codes of every size", "[vector_ops][any_isa]") {
   Rng rng(3);
   const Affine affine{RoundToHalf(0.037f), 119};
   for (size_t n : NastySizes()) {
@@ -143,7 +144,7 @@ TEST_CASE("vector_ops: decode_codes of every size", "[vector_ops]") {
 }
 
 TEST_CASE("vector_ops: look_up equals the table's number times the scale, of every size",
-          "[vector_ops]") {
+          "[vector_ops][any_isa]") {
   Rng rng(12);
   const Floats table = NormalFloats(kLookUpSize, 1, rng);
   constexpr float kScale = 0.037f;
@@ -165,7 +166,7 @@ TEST_CASE("vector_ops: look_up equals the table's number times the scale, of eve
   }
 }
 
-TEST_CASE("vector_ops: scale and add round each element once", "[vector_ops]") {
+TEST_CASE("vector_ops: scale and add round each element once", "[vector_ops][any_isa]") {
   Rng rng(4);
   for (size_t n : NastySizes()) {
     const Floats x = NormalFloats(n, 10, rng), addend = NormalFloats(n, 1e-3, rng);
@@ -186,7 +187,8 @@ TEST_CASE("vector_ops: scale and add round each element once", "[vector_ops]") {
   }
 }
 
-TEST_CASE("vector_ops: subtract_scaled rounds the product and the difference", "[vector_ops]") {
+TEST_CASE("vector_ops: subtract_scaled rounds the product and the difference",
+          "[vector_ops][any_isa]") {
   Rng rng(6);
   for (size_t n : NastySizes()) {
     const Floats x = NormalFloats(n, 1, rng), y = NormalFloats(n, 3, rng);
@@ -227,7 +229,7 @@ Floats RunRope(const VectorOps& ops, const RopeInput& input) {
   return x.Values();
 }
 
-TEST_CASE("vector_ops: rope rotates the pairs half a head apart", "[vector_ops]") {
+TEST_CASE("vector_ops: rope rotates the pairs half a head apart", "[vector_ops][any_isa]") {
   Rng rng(5);
   for (size_t half : NastySizes()) {
     const RopeInput input = RandomRopeInput(half, rng);
@@ -253,7 +255,7 @@ TEST_CASE("vector_ops: rope rotates the pairs half a head apart", "[vector_ops]"
   }
 }
 
-TEST_CASE("vector_ops: rope by a quarter turn swaps the halves", "[vector_ops]") {
+TEST_CASE("vector_ops: rope by a quarter turn swaps the halves", "[vector_ops][any_isa]") {
   for (Isa isa : AvailableIsas()) {
     const RopeInput quarter{{1, 2, 3, 4}, {0, 0}, {1, 1}};
     CHECK(RunRope(OpsFor(isa), quarter) == Floats{-3, -4, 1, 2});
@@ -262,7 +264,7 @@ TEST_CASE("vector_ops: rope by a quarter turn swaps the halves", "[vector_ops]")
   }
 }
 
-TEST_CASE("vector_ops: the tables are complete and each is its own", "[vector_ops]") {
+TEST_CASE("vector_ops: the tables are complete and each is its own", "[vector_ops][any_isa]") {
   for (Isa isa : KnownIsas()) {
     const VectorOps& ops = OpsFor(isa);
     INFO(ops.name);

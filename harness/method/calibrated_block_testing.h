@@ -170,13 +170,14 @@ class TestBlock {
     input.tokens += x.rows();
     Matrix<float>& kept = input.kept.emplace_back(x.rows(), x.cols());
     for (size_t t = 0; t < x.rows(); ++t) {
+      const float* const row = x.row(t);
+      std::copy_n(row, x.cols(), kept.row(t));
       for (size_t j = 0; j < x.cols(); ++j) {
-        const float value = kept(t, j) = x(t, j);
-        input.channel_max[j] = std::max(input.channel_max[j], std::fabs(value));
-        input.channel_mean[j] += std::fabs(static_cast<double>(value));
-        for (size_t i = 0; i < x.cols(); ++i) {
-          input.gram(i, j) += static_cast<double>(x(t, i)) * static_cast<double>(value);
-        }
+        const double value = static_cast<double>(row[j]);
+        input.channel_max[j] = std::max(input.channel_max[j], std::fabs(row[j]));
+        input.channel_mean[j] += std::fabs(value);
+        double* const products = input.gram.row(j);
+        for (size_t i = 0; i < x.cols(); ++i) products[i] += static_cast<double>(row[i]) * value;
       }
     }
   }
