@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <vector>
 
 #include "harness/base/matrix.h"
@@ -85,6 +86,13 @@ inline Matrix<float> Logits(const Transformer& model, MatrixView<const float> hi
   Matrix<float> logits(hidden.rows(), model.config().vocab);
   model.Logits(hidden, logits.view(), work);
   return logits;
+}
+
+// -ln p of the token, from a row of logits.
+inline double Nll(std::span<const float> logits, uint32_t token) {
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
+  return std::log(sum) - static_cast<double>(logits[token]);
 }
 
 }  // namespace quantref::testing

@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 using testing::LargestDifference;
 using testing::LoadTransformer;
 using testing::Logits;
+using testing::Nll;
 using testing::RandomIds;
 using testing::SameBits;
 using testing::TempDir;
@@ -33,13 +34,6 @@ using testing::TinyModel;
 
 std::span<const uint32_t> First(const std::vector<uint32_t>& ids, size_t count) {
   return std::span(ids).first(count);
-}
-
-// -ln p of the token, from a row of logits.
-double Nll(std::span<const float> logits, uint32_t token) {
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
-  return std::log(sum) - static_cast<double>(logits[token]);
 }
 
 TEST_CASE("transformer: the golden checkpoints' logits and losses", "[transformer]") {

@@ -3,57 +3,28 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdint>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <string>
+#include <span>
 #include <vector>
 
 #include "harness/base/half.h"
-#include "harness/base/sha256.h"
+#include "harness/quant/ggml_blocks_testing.h"
 #include "harness/quant/ggml_matrix.h"
 #include "harness/quant/half_rows.h"
 #include "harness/testing/testing.h"
 
-// Blocks against Python's gguf, bit for bit: testdata/ggml_blocks.json, from
-// scripts/goldens/ggml_blocks.py.
-
 namespace quantref {
 namespace {
 
-using nlohmann::json;
-
-std::vector<std::byte> FromHex(const std::string& hex) {
-  std::vector<std::byte> bytes;
-  for (size_t i = 0; i < hex.size(); i += 2)
-    bytes.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
-  return bytes;
-}
-
-const GgmlTypeRow& TypeNamed(const std::string& name) {
-  for (uint32_t number = 0; number < 64; ++number) {
-    const GgmlTypeRow* row = FindGgmlType(number);
-    if (row != nullptr && row->name == name) return *row;
-  }
-  FAIL("no type " + name);
-  return GgmlRow(GgmlType::kF32);
-}
-
 TEST_CASE("ggml_blocks: every type decodes to the bits of Python's gguf", "[ggml_blocks]") {
-  std::ifstream file(testing::SourceDir() / "harness/quant/testdata/ggml_blocks.json");
-  const json goldens = json::parse(file);
+  const std::vector<testing::BlocksGolden> goldens = testing::BlocksGoldens();
   CHECK(goldens.size() == 16);
-  for (const auto& [name, golden] : goldens.items()) {
-    INFO(name);
-    const GgmlTypeRow& type = TypeNamed(name);
-    REQUIRE(DecodesGgml(type.type));
-    CHECK(testing::Contains(DecodedGgmlTypes(), name));
-    const std::vector<std::byte> blocks = FromHex(golden["blocks"]);
-    REQUIRE(blocks.size() % type.bytes == 0);
-    std::vector<float> values(blocks.size() / type.bytes * type.elements);
-    DecodeGgml(type.type, blocks, values);
-    for (size_t i = 0; i < golden["first"].size(); ++i)
-      CHECK(values[i] == golden["first"][i].get<float>());
-    CHECK(Sha256Hex(std::span<const float>(values)) == golden["sha256"]);
+  for (const testing::BlocksGolden& golden : goldens) {
+    INFO(golden.type->name);
+    REQUIRE(DecodesGgml(golden.type->type));
+    CHECK(testing::Contains(DecodedGgmlTypes(), golden.type->name));
+    std::vector<float> values(golden.Values());
+    DecodeGgml(golden.type->type, std::as_bytes(std::span(golden.blocks)), values);
+    golden.Check(values);
   }
 }
 

@@ -32,26 +32,6 @@ std::string GgufName(std::string name) {
   return name;
 }
 
-uint32_t TypeNumber(const std::string& dtype) {
-  return dtype == "F32" ? 0 : dtype == "F16" ? 1 : 30;
-}
-
-// Rows of each head from (half, i) to (i, half).
-std::string InFileOrder(const FileTensor& tensor, size_t heads) {
-  const size_t rows = tensor.shape[0], row_bytes = tensor.bytes.size() / rows;
-  const size_t of_head = rows / heads;
-  std::string bytes;
-  for (size_t head = 0; head < heads; ++head) {
-    for (size_t i = 0; i < of_head / 2; ++i) {
-      for (size_t half = 0; half < 2; ++half) {
-        const size_t row = head * of_head + half * of_head / 2 + i;
-        bytes += tensor.bytes.substr(row * row_bytes, row_bytes);
-      }
-    }
-  }
-  return bytes;
-}
-
 GgufBuilder Keys(const TinyModel& model) {
   const auto u32 = [](size_t number) { return static_cast<uint32_t>(number); };
   return GgufBuilder()
@@ -92,6 +72,25 @@ std::string RandomBlocks(const BlockType& type, size_t count, Rng& rng) {
 
 }  // namespace
 
+uint32_t GgmlNumber(const std::string& dtype) {
+  return dtype == "F32" ? 0 : dtype == "F16" ? 1 : 30;
+}
+
+std::string InFileOrder(const FileTensor& tensor, size_t heads) {
+  const size_t rows = tensor.shape[0], row_bytes = tensor.bytes.size() / rows;
+  const size_t of_head = rows / heads;
+  std::string bytes;
+  for (size_t head = 0; head < heads; ++head) {
+    for (size_t i = 0; i < of_head / 2; ++i) {
+      for (size_t half = 0; half < 2; ++half) {
+        const size_t row = head * of_head + half * of_head / 2 + i;
+        bytes += tensor.bytes.substr(row * row_bytes, row_bytes);
+      }
+    }
+  }
+  return bytes;
+}
+
 GgufBuilder TinyGguf(const TinyModel& model) { return TinyGguf(model, TinyTensors(model)); }
 
 GgufBuilder TinyGguf(const TinyModel& model, const FileTensors& tensors) {
@@ -101,7 +100,7 @@ GgufBuilder TinyGguf(const TinyModel& model, const FileTensors& tensors) {
     const bool k = name.find("k_proj") != std::string::npos;
     const std::string bytes =
         q || k ? InFileOrder(tensor, q ? model.heads : model.kv_heads) : tensor.bytes;
-    builder.Add(GgufName(name), TypeNumber(tensor.dtype),
+    builder.Add(GgufName(name), GgmlNumber(tensor.dtype),
                 {tensor.shape.rbegin(), tensor.shape.rend()}, bytes);
   }
   return builder;
@@ -117,7 +116,7 @@ GgufBuilder TinyGgufOfBlocks(const TinyModel& model, uint32_t type, uint64_t see
     const std::vector<uint64_t> shape(tensor.shape.rbegin(), tensor.shape.rend());
     size_t elements = 1;
     for (const size_t dimension : tensor.shape) elements *= dimension;
-    builder.Add(GgufName(name), vector ? TypeNumber(tensor.dtype) : type, shape,
+    builder.Add(GgufName(name), vector ? GgmlNumber(tensor.dtype) : type, shape,
                 vector ? tensor.bytes : RandomBlocks(*row, elements / row->elements, rng));
   }
   return builder;

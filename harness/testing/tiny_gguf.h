@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -23,6 +24,12 @@ struct LoadedModel {
 LoadedModel LoadGguf(const GgufBuilder& builder, WeightType type = WeightType::kNative);
 
 bool SameNumbers(const Weight& a, const Weight& b);
+
+// A tensor of q or k with so many heads as the converter stores it for architecture llama: rows of
+// each head go from (half, i) to (i, half).
+std::string InFileOrder(const FileTensor& tensor, size_t heads);
+// ggml's number of a type of safetensors: F32, F16 or BF16.
+uint32_t GgmlNumber(const std::string& dtype);
 
 // Keys tokenizer.ggml.* of a SentencePiece vocabulary like WriteLetterTokenizer's; texts begin with
 // its BOS, 1.
