@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <mutex>
 
 #include "harness/base/check.h"
@@ -11,6 +12,7 @@
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
+#include "harness/base/team.h"
 #include "harness/kernels/isa.h"
 
 namespace quantref {
@@ -36,8 +38,10 @@ std::vector<Tile> TilesOf(const Window& window, size_t most) {
   return tiles;
 }
 
-// One thread's readers, as the models, and its buffers.
+// What takes one window at a time through the models: a thread or a team, with its readers, as the
+// models, and its buffers.
 struct Scratch {
+  std::unique_ptr<Team> team;  // null: the calling thread
   std::shared_ptr<Subject::Memory> memory;
   std::vector<std::unique_ptr<Subject::Reader>> readers;
   Matrix<float> reference_logits, logits;
@@ -45,11 +49,18 @@ struct Scratch {
 
   void Prepare(std::span<const Subject* const> models, bool compare) {
     if (!readers.empty()) return;
-    for (const Subject* model : models) readers.push_back(model->MakeReader(memory));
+    for (const Subject* model : models) readers.push_back(model->MakeReader(memory, team.get()));
     const size_t vocab = models[0]->vocabulary();
     reference_logits = Matrix<float>(LogitTile(vocab), vocab);
     if (models.size() > 1) logits = Matrix<float>(LogitTile(vocab), vocab);
     if (models.size() > 2 && compare) probabilities = Matrix<double>(LogitTile(vocab), vocab);
+    QR_CHECK_EQ(Bytes(), LogitBytes(vocab, models.size(), compare));
+  }
+
+  size_t Bytes() const {
+    const auto numbers = [](const auto& matrix) { return matrix.rows() * matrix.cols(); };
+    return sizeof(float) * (numbers(reference_logits) + numbers(logits)) +
+           sizeof(double) * numbers(probabilities);
   }
 };
 
@@ -81,7 +92,7 @@ class WindowPass {
       const Clock::time_point start = Clock::now();
       scratch_.readers[m]->Read(ids_);
       scores_[m].outliers = scratch_.readers[m]->OutlierChannels();
-      seconds_[m] += Since(start);
+      Spend(m, start);
       after_model();
     }
     const size_t most = LogitTile(models_[0]->vocabulary());
@@ -98,29 +109,37 @@ class WindowPass {
     const MatrixView<const float> of_reference =
         TileLogits(*scratch_.readers[0], tile, scratch_.reference_logits);
     Hash(0, of_reference);
-    std::vector<ReferencePosition> reference;
-    for (size_t i = 0; i < tile.count; ++i) {
+    std::vector<ReferencePosition> reference(tile.count);
+    RunOn(scratch_.team.get(), tile.count, [&](size_t i, size_t) {
       const Matrix<double>& kept = scratch_.probabilities;
       const std::span<double> room(kept.data() + i * kept.cols(), kept.cols());
-      reference.emplace_back(of_reference.row_span(i), ids_[tile.first + i], room);
-      scores_[0].Add({.nll = reference.back().nll}, reference.back().nll);
-    }
-    seconds_[0] += Since(start);
+      reference[i] = {of_reference.row_span(i), ids_[tile.first + i], room};
+    });
+    for (const ReferencePosition& position : reference)
+      scores_[0].Add({.nll = position.nll}, position.nll);
+    Spend(0, start);
+    std::vector<PositionScore> scores(tile.count);
     for (size_t m = 1; m < models_.size(); ++m) {
       start = Clock::now();
       const MatrixView<const float> logits =
           TileLogits(*scratch_.readers[m], tile, scratch_.logits);
       Hash(m, logits);
-      for (size_t i = 0; i < tile.count; ++i) {
-        const PositionScore score =
-            compare_ ? Compare(reference[i], logits.row_span(i))
-                     : PositionScore{
-                           .nll = NegativeLogLikelihood(logits.row_span(i), reference[i].target)};
-        scores_[m].Add(score, reference[i].nll);
-        if (compare_) scores_[m].kl_values.push_back(score.kl);
+      RunOn(scratch_.team.get(), tile.count, [&](size_t i, size_t) {
+        scores[i] = compare_ ? Compare(reference[i], logits.row_span(i))
+                             : PositionScore{.nll = NegativeLogLikelihood(logits.row_span(i),
+                                                                          reference[i].target)};
+      });
+      for (size_t i = 0; i < tile.count; ++i) {  // in their order, whoever made them
+        scores_[m].Add(scores[i], reference[i].nll);
+        if (compare_) scores_[m].kl_values.push_back(scores[i].kl);
       }
-      seconds_[m] += Since(start);
+      Spend(m, start);
     }
+  }
+
+  // Of all of the team's threads.
+  void Spend(size_t model, Clock::time_point start) {
+    seconds_[model] += static_cast<double>(TeamThreads(scratch_.team.get())) * Since(start);
   }
 
   void Hash(size_t model, MatrixView<const float> logits) {
@@ -150,7 +169,22 @@ void CheckFinite(std::span<const Subject* const> models, std::span<const WindowS
   }
 }
 
+// So many threads in all, where there is one window for each team.
+std::vector<Scratch> Teams(size_t windows, size_t threads) {
+  std::vector<Scratch> teams(windows);
+  for (size_t i = 0; i < windows; ++i) {
+    const size_t size = threads / windows + (i < threads % windows ? 1 : 0);
+    if (size > 1) teams[i].team = std::make_unique<Team>(size);
+  }
+  return teams;
+}
+
 }  // namespace
+
+size_t LogitBytes(size_t vocab, size_t models, bool compare) {
+  const size_t floats = models > 1 ? 2 : 1, doubles = models > 2 && compare ? 1 : 0;
+  return LogitTile(vocab) * vocab * (floats * sizeof(float) + doubles * sizeof(double));
+}
 
 double NegativeLogLikelihood(std::span<const float> logits, uint32_t target) {
   QR_DCHECK_LT(target, logits.size());
@@ -209,14 +243,13 @@ void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,
               std::vector<double>& seconds) {
   QR_CHECK_EQ(table.size(), models.size());
   QR_CHECK_EQ(seconds.size(), models.size());
-  std::vector<Scratch> scratch(options.threads);
+  QR_CHECK(options.threads > 0);
   std::mutex mutex;
   size_t done = 0;
   const size_t total = chosen.size() * models.size();
-  ParallelFor(chosen.size(), options.threads, [&](size_t i, size_t worker) {
-    const size_t w = chosen[i];
+  const auto take = [&](size_t w, Scratch& scratch) {
     WindowPass pass(models, WindowIds(protocol, stream, windows[w]), windows[w], options.compare,
-                    w == options.hash_window, scratch[worker]);
+                    w == options.hash_window, scratch);
     pass.Run([&] {
       const std::lock_guard lock(mutex);
       ++done;
@@ -229,7 +262,14 @@ void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,
       seconds[m] += pass.seconds()[m];
     }
     if (options.on_window) options.on_window(w, pass.scores());
-  });
+  };
+  const size_t rest = chosen.size() % options.threads, whole = chosen.size() - rest;
+  std::vector<Scratch> scratch(whole > 0 ? options.threads : 0);
+  ParallelFor(whole, options.threads,
+              [&](size_t i, size_t worker) { take(chosen[i], scratch[worker]); });
+  scratch = Teams(rest, options.threads);
+  ParallelFor(rest, std::max<size_t>(1, rest),
+              [&](size_t i, size_t) { take(chosen[whole + i], scratch[i]); });
 }
 
 }  // namespace quantref

@@ -29,12 +29,13 @@ struct PositionScore {
 // elements, kept by the caller, for the probabilities, which spare each comparison their
 // exponentials; it changes no bit.
 struct ReferencePosition {
+  ReferencePosition() = default;
   ReferencePosition(std::span<const float> logits, uint32_t target, std::span<double> room = {});
   std::span<const float> logits;
   std::span<const double> probabilities;
-  uint32_t target;
-  double log_sum, nll;
-  size_t top;
+  uint32_t target = 0;
+  double log_sum = 0, nll = 0;
+  size_t top = 0;
 };
 PositionScore Compare(const ReferencePosition& reference, std::span<const float> logits);
 
@@ -95,11 +96,18 @@ struct EvaluateOptions {
   std::function<void(size_t window, std::span<const WindowScores> scores)> on_window;
 };
 
+// What one window at a time takes of Evaluate's memory beside the models' readers: a tile of
+// positions' logits, FP32, of the reference and, where there are others, of one of them, and the
+// reference's probabilities in double where several are compared with it. models: with the
+// reference.
+size_t LogitBytes(size_t vocab, size_t models, bool compare);
+
 // Takes all models through each of the chosen windows together and puts their scores into the
 // table: one pass of the reference for all, and the logits of a tile of positions of two models at
-// a time, so the memory beyond the models' own is O(tile * vocabulary). Windows run in parallel;
-// the scores are the same bits for any number of threads and models. Adds the seconds spent in each
-// model to `seconds`. Throws Error where a model's logits are not finite.
+// a time, so the memory beyond the models' own is O(tile * vocabulary). Windows run in parallel,
+// one a thread; of the last ones, where they are fewer than the threads, each has a team of these.
+// The scores are the same bits for any number of threads and models. Adds the seconds spent in each
+// model, of all threads, to `seconds`. Throws Error where a model's logits are not finite.
 void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,
               const TokenStream& stream, std::span<const Window> windows,
               std::span<const size_t> chosen, const EvaluateOptions& options, ScoreTable& table,

@@ -149,6 +149,46 @@ TEST_CASE("Evaluate gives the same bits for any number of threads and of models"
   }
 }
 
+// The first copy with rounded activations, channels that stay as they are, and a rounded cache.
+Transformer Rounded() {
+  ModelWeights weights = TheModels().transformer(1).weights();
+  for (BlockWeights& block : weights.blocks) {
+    for (Linear& linear : block.linears) {
+      if (linear.name.empty()) continue;
+      linear.activations =
+          DynamicFormat(ActivationScheme{.outliers = OutlierRule{1, OutlierRule::Weights::kInt8}});
+    }
+  }
+  weights.kv_cache = KvScheme{.group = 16};
+  return {TheModel().config(), std::move(weights), 300};
+}
+
+TEST_CASE("Evaluate gives windows that are fewer than the threads teams of these, and their bits") {
+  const Transformer rounded = Rounded();
+  const TransformerSubject subject(rounded, "rounded");
+  const std::vector<const Subject*> models = {TheModels().pointers()[0], TheModels().pointers()[2],
+                                              &subject};
+  const TokenStream stream = Stream(900);
+  const ScoreTable base = Run(models, FullStride(), stream, Threads(1));
+  REQUIRE(base[0].size() == 5);
+  CHECK((base[2][0]->nll != base[1][0]->nll));
+  CHECK(base[2][0]->outliers.front() > 0);
+  CHECK_FALSE(base[2][0]->logits_sha256.empty());
+  for (size_t threads : {2u, 3u, 6u, 16u}) {
+    INFO(threads << " threads");
+    CHECK((Run(models, FullStride(), stream, Threads(threads)) == base));
+  }
+}
+
+TEST_CASE("Evaluate counts the logits that it holds for one window") {
+  // 512 positions, of a large vocabulary 128: one model's, two models', and their probabilities.
+  CHECK(LogitBytes(8192, 1, true) == 512u * 8192 * 4);
+  CHECK(LogitBytes(8192, 2, true) == 512u * 8192 * 8);
+  CHECK(LogitBytes(8192, 5, false) == 512u * 8192 * 8);
+  CHECK(LogitBytes(8192, 5, true) == 512u * 8192 * 16);
+  CHECK(LogitBytes(262144, 3, true) == size_t{128} * 262144 * 16);
+}
+
 TEST_CASE("Evaluate without comparisons gives the same NLLs") {
   const TokenStream stream = Stream(600);
   EvaluateOptions options = Threads(2);

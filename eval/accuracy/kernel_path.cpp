@@ -156,7 +156,7 @@ PathGap MeasureGap(const Transformer& simulated, const Transformer& kernel,
   PathGap of_linears;
   CheckingReader expected(simulated, kernel, of_linears);
   std::shared_ptr<Subject::Memory> memory;
-  const auto found = TransformerSubject(kernel, "kernel").MakeReader(memory);
+  const auto found = TransformerSubject(kernel, "kernel").MakeReader(memory, nullptr);
   PathGap gap = MeasureLogitGap(expected, *found, ids, simulated.config().vocab);
   gap.window = window;
   gap.linear_error = of_linears.linear_error;

@@ -183,7 +183,7 @@ TEST_CASE("kernel path: both agree beside outliers, and windows count them") {
     const Transformer transformer(model.config, model.weights, 200);
     const TransformerSubject subject(transformer, "rtn");
     std::shared_ptr<Subject::Memory> memory;
-    const auto reader = subject.MakeReader(memory);
+    const auto reader = subject.MakeReader(memory, nullptr);
     const TokenStream stream = testing::RandomStream(200, model.config.vocab, 1);
     reader->Read(stream.ids);
     const std::vector<uint32_t> counted = reader->OutlierChannels();

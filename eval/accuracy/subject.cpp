@@ -2,12 +2,14 @@
 
 #include <utility>
 
+#include "harness/base/check.h"
 #include "harness/model/kv_cache.h"
 
 namespace quantref {
 namespace {
 
 struct ForwardMemory : Subject::Memory {
+  explicit ForwardMemory(Team* team) : work(team) {}
   Workspace work;
 };
 
@@ -78,10 +80,11 @@ class CachedDecoder : public Subject::Decoder {
 
 }  // namespace
 
-std::unique_ptr<Subject::Reader> TransformerSubject::MakeReader(
-    std::shared_ptr<Memory>& memory) const {
+std::unique_ptr<Subject::Reader> TransformerSubject::MakeReader(std::shared_ptr<Memory>& memory,
+                                                                Team* team) const {
   auto own = std::dynamic_pointer_cast<ForwardMemory>(memory);
-  if (own == nullptr) own = std::make_shared<ForwardMemory>();
+  if (own == nullptr) own = std::make_shared<ForwardMemory>(team);
+  QR_CHECK(own->work.team() == team);
   if (memory == nullptr) memory = own;
   return std::make_unique<WindowReader>(model_, std::move(own));
 }

@@ -42,11 +42,12 @@ class Subject {
     // (OutlierRule), at OutlierPlace; empty where nothing is rounded so.
     virtual std::vector<uint32_t> OutlierChannels() const { return {}; }
   };
-  // What readers of one thread share, who are used one at a time; the first makes it.
+  // What readers of one thread, or team, share, who are used one at a time; the first makes it.
   struct Memory {
     virtual ~Memory() = default;
   };
-  virtual std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory) const = 0;
+  // On the team's threads (null: the calling one), which is that of all who share the memory.
+  virtual std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory, Team* team) const = 0;
 
   // A text that grows, to the logits of its last position each time.
   class Decoder {
@@ -67,7 +68,7 @@ class TransformerSubject : public Subject {
   const std::string& name() const override { return name_; }
   size_t vocabulary() const override { return model_.config().vocab; }
   size_t context() const override { return model_.config().context; }
-  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory) const override;
+  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory, Team* team) const override;
   std::unique_ptr<Decoder> MakeDecoder(size_t tokens, Team* team) const override;
 
  private:

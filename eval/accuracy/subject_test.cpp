@@ -1,9 +1,12 @@
 #include "eval/accuracy/subject.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
@@ -22,10 +25,18 @@ class Counter : public Subject {
   const std::string& name() const override { return name_; }
   size_t vocabulary() const override { return kWords; }
   size_t context() const override { return 64; }
-  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>&) const override {
+  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>&, Team* team) const override {
+    const std::lock_guard lock(mutex_);
+    teams_.push_back(TeamThreads(team));
     return std::make_unique<CountingReader>(strength_);
   }
   std::unique_ptr<Decoder> MakeDecoder(size_t, Team*) const override { return nullptr; }
+
+  // Of the threads that readers were made for, each reader's, in rising order.
+  std::vector<size_t> Teams() const {
+    std::sort(teams_.begin(), teams_.end());
+    return std::exchange(teams_, {});
+  }
 
  private:
   struct CountingReader : Reader {
@@ -44,6 +55,8 @@ class Counter : public Subject {
   };
   float strength_;
   std::string name_ = "counter";
+  mutable std::mutex mutex_;
+  mutable std::vector<size_t> teams_;
 };
 
 TEST_CASE("subject: what is no transformer is measured like one") {
@@ -64,14 +77,37 @@ TEST_CASE("subject: what is no transformer is measured like one") {
   }
 }
 
+TEST_CASE("subject: windows that are fewer than the threads have all of these at work") {
+  const TokenStream stream = testing::RandomStream(40, kWords, 1);
+  const std::vector<Window> windows(5, Window{0, 20, 1});
+  const Counter counter(2);
+  const auto teams = [&](std::vector<size_t> chosen, size_t threads) {
+    ScoreTable table(1, std::vector<std::optional<WindowScores>>(windows.size()));
+    std::vector<double> seconds(1);
+    EvaluateOptions options;
+    options.threads = threads;
+    options.hash_window = windows.size();  // none
+    const Subject* const models[] = {&counter};
+    Evaluate(models, FindProtocol("gptq-2048"), stream, windows, chosen, options, table, seconds);
+    for (const size_t w : chosen) CHECK(table[0][w] == table[0][chosen.front()]);
+    return counter.Teams();
+  };
+  using Sizes = std::vector<size_t>;
+  CHECK(teams({0, 1, 2, 3, 4}, 1) == Sizes{1});
+  CHECK(teams({4}, 3) == Sizes{3});
+  CHECK(teams({1, 3}, 7) == Sizes{3, 4});
+  CHECK(teams({0, 1, 2, 3}, 4).size() <= 4);  // those threads that came for one
+  CHECK(teams({0, 2, 4}, 2).back() == 2);     // the last one's, once the others are done
+}
+
 TEST_CASE("subject: readers of one thread share the memory of their forwards") {
   const int bits[] = {4};
   const testing::TinyModels models({}, bits, 64);
   std::shared_ptr<Subject::Memory> memory;
-  const auto first = models.pointers()[0]->MakeReader(memory);
+  const auto first = models.pointers()[0]->MakeReader(memory, nullptr);
   const Subject::Memory* const made = memory.get();
   REQUIRE(made != nullptr);
-  const auto second = models.pointers()[1]->MakeReader(memory);
+  const auto second = models.pointers()[1]->MakeReader(memory, nullptr);
   CHECK(memory.get() == made);
   // One reads while the other still has its window.
   const std::vector<uint32_t> ids = {1, 5, 9, 2};
@@ -91,8 +127,8 @@ TEST_CASE("subject: the logits of what is no transformer are compared like those
   const std::vector<uint32_t> ids = {3, 0, 10, 5, 7};
   std::shared_ptr<Subject::Memory> memory;
   const Counter sure(5), unsure(0);
-  const auto expected = sure.MakeReader(memory), same = sure.MakeReader(memory),
-             other = unsure.MakeReader(memory);
+  const auto expected = sure.MakeReader(memory, nullptr), same = sure.MakeReader(memory, nullptr),
+             other = unsure.MakeReader(memory, nullptr);
   const PathGap none = MeasureLogitGap(*expected, *same, ids, kWords);
   CHECK(none.positions == ids.size());
   CHECK(none.kl_max == 0);

@@ -99,7 +99,11 @@ double CellTime::Measure(std::span<const Window> windows, bool compare) const {
       forward = Forward(windows[w].length, kernels);
     seconds += forward + AsDouble(windows[w].scored()) * position;
   }
-  return seconds / AsDouble(windows.size()) * Turns(windows.size(), threads_);
+  // The last windows, where they are fewer than the threads, have as many of them each as there
+  // are.
+  const size_t rest = windows.size() % threads_;
+  const double last = rest == 0 ? 0 : 1 / AsDouble(threads_ / rest);
+  return seconds / AsDouble(windows.size()) * (AsDouble(windows.size() / threads_) + last);
 }
 
 // Matrices and samples are shared out among the threads. The reference's logits, too, become

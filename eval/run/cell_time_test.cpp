@@ -75,8 +75,10 @@ TEST_CASE("cell time: windows take turns on the threads") {
   const std::vector<Window> five(5, Window{0, 64, 1});
   const double one = cell.Measure({five.front()});
   CHECK(cell.Measure(five, 1) == Approx(5 * one));
-  CHECK(cell.Measure(five, 2) == Approx(3 * one));
+  CHECK(cell.Measure(five, 2) == Approx(2.5 * one));  // of the last both threads are
+  CHECK(cell.Measure(five, 3) == Approx(2 * one));
   CHECK(cell.Measure(five, 8) == Approx(one));
+  CHECK(cell.Measure(five, 10) == Approx(one / 2));
 }
 
 TEST_CASE("cell time: scored positions cost logits, and comparisons where they are compared") {

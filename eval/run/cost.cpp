@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/accuracy/accuracy.h"
 #include "eval/run/cell_time.h"
 #include "harness/base/clock.h"
 #include "harness/base/rng.h"
@@ -157,7 +158,7 @@ double LoadedBytes(const ModelWeights& weights) {
 }
 
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
-                      std::span<const CellLoad> cells, size_t threads) {
+                      std::span<const CellLoad> cells, bool compare, size_t threads) {
   const ModelConfig& config = model.config;
   double calibration = 0, weights = 0, rounded = 0;
   for (const CellLoad& load : cells) {
@@ -174,22 +175,24 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                                                  *load.training, threads)});
   }
   calibration += HiddenStates(config, cells);
-  // The hidden state, a module's input and its output; what the linears make inside a module; the
-  // heads' outputs; a head's keys and values once more, and a tile's scores for them.
+  // Of each window at work: the hidden state, a module's input and its output; what the linears
+  // make inside a module; the heads' outputs. Of each thread: a head's keys and values once more,
+  // and a tile's scores for them.
   const BlockLayout layout = LayoutOf(config, 0);
-  size_t per_token =
-      3 * config.hidden + layout.Channels(Tap::kAttentionOutput) + 2 * config.head_dim + kQueryTile;
+  size_t per_token = 3 * config.hidden + layout.Channels(Tap::kAttentionOutput);
+  const size_t of_thread = 2 * config.head_dim + kQueryTile;
   size_t widest = 0;
   for (const LinearRow& row : layout.linears) {
     if (row.tap == Tap::kAttentionInput || row.tap == Tap::kMlpInput) per_token += row.rows;
     widest = std::max(widest, row.cols);
   }
   const double panel = 4.0 * static_cast<double>(PanelRows(widest) * widest);
-  const double logits = 4.0 * 128 * static_cast<double>(config.vocab);
+  const double logits = static_cast<double>(LogitBytes(config.vocab, 1 + cells.size(), compare));
   const double workers = static_cast<double>(std::min(threads, windows));
   return weights + calibration +
-         workers *
-             (4.0 * static_cast<double>(per_token * longest_window) + panel + logits + rounded);
+         workers * (4.0 * static_cast<double>(per_token * longest_window) + logits + rounded) +
+         static_cast<double>(threads) *
+             (4.0 * static_cast<double>(of_thread * longest_window) + panel);
 }
 
 Cost EstimateCost(const Model& model, std::span<const Window> windows,
@@ -220,7 +223,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
   }
   cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, threads));
   cost.memory_bytes = kProgramBytes + LoadedBytes(model.weights) +
-                      EstimateMemory(model, windows.size(), longest, cells, threads);
+                      EstimateMemory(model, windows.size(), longest, cells, compare, threads);
   const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
   cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +

@@ -74,9 +74,9 @@ bool ReadAlike(const CellLoad& a, const CellLoad& b);
 double LoadedBytes(const ModelWeights& weights);
 
 // Cost::memory_bytes of the reference and these cells, measured together, without the program and
-// what is loaded.
+// what is loaded. `compare`: as of EstimateCost.
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
-                      std::span<const CellLoad> cells, size_t threads);
+                      std::span<const CellLoad> cells, bool compare, size_t threads);
 
 // `cells`: the quantized ones. `compare`: KL and top-1, too. Without loading and throughput.
 Cost EstimateCost(const Model& model, std::span<const Window> windows,

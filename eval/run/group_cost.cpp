@@ -106,16 +106,17 @@ FirstLook FirstLookOf(const GroupContext& group, const Pass& pass, const Cost& c
 }  // namespace
 
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
-  return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
-                                   Loads(pass), group.threads) +
-                    Fp16CopyBytes(group, pass),
-          .reserved = ReservedBytes(std::min(group.threads, group.windows.size()))};
+  return {.memory =
+              EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(), Loads(pass),
+                             group.config().accuracy.metrics.Compare(), group.threads) +
+              Fp16CopyBytes(group, pass),
+          .reserved = ReservedBytes(group.threads)};
 }
 
 Rates& GroupCost::OwnRates() {
   if (!rates_) {
-    const size_t busy = std::min(group_.threads, group_.windows.size());
-    rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(), busy);
+    rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(),
+                   group_.threads);
   }
   return *rates_;
 }

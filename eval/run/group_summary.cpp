@@ -130,7 +130,7 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
                                             : MeasureBits(cell.quantized.weights);
     result.perplexity = SummarizePerplexity(WindowsOf(shared, cell.model), group.stream);
     result.evaluate_seconds = shared.measurement.seconds[cell.model] /
-                              static_cast<double>(std::min(group.threads, group.windows.size()));
+                              static_cast<double>(group.threads);
     result.speed = cell.speed;
     if (cell.spec != nullptr) {
       PutQuantized(cell, result);
