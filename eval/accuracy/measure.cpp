@@ -132,8 +132,8 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
     const Journal::State state = result.journal->Append(window, scores);
     if (state != Journal::State::kThere && options.on_journal_gone)
       options.on_journal_gone(state == Journal::State::kMadeAgain);
-    if (++measured == next_look && measured < order.size()) {
-      next_look *= 2;
+    if (++measured >= next_look && measured < order.size()) {
+      if (!options.every_window) next_look *= 2;
       if (options.on_look) options.on_look(result.scores, measured);
     }
   };
@@ -143,7 +143,7 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
   for (size_t end = std::min(first_look, order.size()); before < order.size();) try {
       const std::span<const size_t> stretch = std::span(order).subspan(before, end - before);
       measured += TakeJournaled(stretch, journaled, result);
-      while (next_look <= measured) next_look *= 2;
+      while (!options.every_window && next_look <= measured) next_look *= 2;
       Evaluate(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
                result.scores, result.seconds);
       before = end;

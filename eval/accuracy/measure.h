@@ -68,6 +68,8 @@ struct MeasureOptions {
       progress;                          // counts windows * models; may throw to stop
   std::function<void()> before_keeping;  // a window; throws where its scores are worth nothing
   // Called with what there is of the table after `measured` windows (kFirstLook), never after all.
+  // `every_window`: from the first look on after each.
+  bool every_window = false;
   std::function<void(const ScoreTable& scores, size_t measured)> on_look;
 };
 

@@ -141,6 +141,16 @@ TEST_CASE("there is a look after eight windows and at each doubling, but for the
   CHECK(looks == std::vector<size_t>{8, 16, 32});
 }
 
+TEST_CASE("where each window may be looked at, it is from the eighth on, but for the last") {
+  World world;
+  world.options.every_window = true;
+  std::vector<size_t> looks, expected(kWindows - kFirstLook);
+  world.options.on_look = [&](const ScoreTable&, size_t measured) { looks.push_back(measured); };
+  world.Run();
+  std::iota(expected.begin(), expected.end(), kFirstLook);
+  CHECK(looks == expected);
+}
+
 TEST_CASE(
     "a stop rule ends at the same window for any number of threads, and its interval is as narrow "
     "as asked") {

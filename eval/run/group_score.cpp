@@ -19,10 +19,14 @@
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
 #include "harness/base/cancel.h"
+#include "harness/base/clock.h"
 #include "harness/base/parallel.h"
 
 namespace quantref {
 namespace {
+
+// Of what a terminal shows and shows again, in seconds.
+constexpr double kBetweenLooks = 2;
 
 std::vector<const GroupCell*> Quantized(const Pass& cells) {
   std::vector<const GroupCell*> quantized;
@@ -97,19 +101,25 @@ Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
     ThrowIfCancelled();
     bar.Update(done, total);
   };
+  Clock::time_point shown{};
   if (!group.options.quiet && measure.order == OrderRule::kRandom) {
+    measure.every_window = bar.on_terminal();
     measure.on_look = [&](const ScoreTable& scores, size_t measured) {
-      bar.Above(LookText(names, scores, group.windows, measured, LineWidth(STDERR_FILENO)));
+      if (bar.on_terminal() && (Since(shown) < kBetweenLooks || CancelRequested())) return;
+      shown = Clock::now();
+      bar.Refresh(LookText(names, scores, group.windows, measured, LineWidth(STDERR_FILENO)));
     };
   }
   const std::string folder = group.options.out.string();
   std::optional<InterruptNote> lost;
   measure.on_journal_gone = [&](bool made_again) {
     if (made_again) {
-      Say("the journal in {} was removed while the run was at work: made again, whole\n", folder);
+      bar.Above(fmt::format(
+          "the journal in {} was removed while the run was at work: made again, whole\n", folder));
     } else if (!lost) {
       lost.emplace("finished windows are lost: their folder is gone");
-      Say("{} was removed while the run was at work and cannot be made again\n", folder);
+      bar.Above(fmt::format("{} was removed while the run was at work and cannot be made again\n",
+                            folder));
     }
   };
   if (measure.resume && !group.options.quiet && !std::filesystem::exists(measure.journal))

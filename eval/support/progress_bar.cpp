@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "eval/support/say.h"
@@ -29,6 +30,19 @@ std::string Joined(const ProgressState& state, size_t bar, bool what) {
   if (!state.run_eta.empty()) line += (state.eta.empty() ? " " : ", ") + state.run_eta;
   if (what && !state.what.empty()) line += " " + state.what;
   return line;
+}
+
+// How many lines of the terminal whole lines of text take; 0 where it does not say how many it has,
+// or has no room for them and one more.
+size_t LinesOnScreen(std::string_view text) {
+  const std::optional<ScreenSize> screen = ScreenOf(STDERR_FILENO);
+  if (!screen) return 0;
+  size_t lines = 0;
+  for (size_t end = 0; (end = text.find('\n')) != std::string_view::npos;
+       text.remove_prefix(end + 1))
+    lines += std::max<size_t>(
+        1, (TextWidth(text.substr(0, end)) + screen->columns - 1) / screen->columns);
+  return lines < screen->lines ? lines : 0;
 }
 
 }  // namespace
@@ -116,6 +130,14 @@ void ProgressBar::Update(size_t done, size_t total, std::string_view what) {
 void ProgressBar::Above(std::string_view text) {
   Say("{}{}", terminal_ && drawn_ ? "\r\x1b[K" : "", text);
   drawn_ = false;
+  standing_ = 0;
+}
+
+void ProgressBar::Refresh(std::string_view text) {
+  const std::string up = standing_ > 0 ? fmt::format("\r\x1b[{}A\x1b[J", standing_) : "";
+  Above(up + std::string(text));
+  standing_ = terminal_ ? LinesOnScreen(text) : 0;
+  last_ = {};  // the bar is due again
 }
 
 }  // namespace quantref

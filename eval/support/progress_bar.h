@@ -41,6 +41,11 @@ class ProgressBar {
 
   // Says the text, whole lines, and goes on below it.
   void Above(std::string_view text);
+  // Likewise, on a terminal in the place of what the last Refresh said, where nothing but this bar
+  // was said since and the screen has room for it.
+  void Refresh(std::string_view text);
+
+  bool on_terminal() const { return terminal_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -53,6 +58,7 @@ class ProgressBar {
   RunEta* run_ = nullptr;
   Clock::time_point start_ = Clock::now(), last_{};
   size_t last_tenth_ = 0;
+  size_t standing_ = 0;           // lines of the screen above the bar's that the next Refresh takes
   std::optional<size_t> before_;  // done by others
 };
 

@@ -1,12 +1,18 @@
 #include "eval/support/progress_bar.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cctype>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "eval/support/text_table.h"
 #include "harness/io/file.h"
@@ -17,22 +23,119 @@ namespace {
 
 using testing::TempDir;
 
-// What `body` writes to stderr, which is no terminal meanwhile.
-std::string WhatStderrGets(const std::function<void()>& body) {
-  const TempDir dir;
-  const std::string path = (dir / "stderr").string();
+// With stderr going there, which is closed then.
+void WithStderr(int file, const std::function<void()>& body) {
   std::fflush(stderr);
   const int saved = ::dup(STDERR_FILENO);
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   REQUIRE(saved >= 0);
   REQUIRE(file >= 0);
   ::dup2(file, STDERR_FILENO);
+  ::close(file);
   body();
   std::fflush(stderr);
   ::dup2(saved, STDERR_FILENO);
   ::close(saved);
-  ::close(file);
+}
+
+// What `body` writes to stderr, which is no terminal meanwhile.
+std::string WhatStderrGets(const std::function<void()>& body) {
+  const TempDir dir;
+  const std::string path = (dir / "stderr").string();
+  WithStderr(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666), body);
   return ReadFile(path, 1 << 20);
+}
+
+// What `body` writes to stderr, a terminal of this size meanwhile: less than its buffer holds.
+std::string WhatATerminalGets(unsigned short lines, unsigned short columns,
+                              const std::function<void()>& body) {
+  const int master = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  REQUIRE(master >= 0);
+  REQUIRE(::grantpt(master) == 0);
+  REQUIRE(::unlockpt(master) == 0);
+  const int terminal = ::open(::ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  REQUIRE(terminal >= 0);
+  termios plain{};
+  ::tcgetattr(terminal, &plain);
+  ::cfmakeraw(&plain);
+  ::tcsetattr(terminal, TCSANOW, &plain);
+  const winsize size{lines, columns, 0, 0};
+  REQUIRE(::ioctl(terminal, TIOCSWINSZ, &size) == 0);
+  const int open = ::dup(terminal);  // what is written is lost once nobody has it open
+  WithStderr(terminal, body);
+  std::string text(1 << 16, '\0');
+  const ssize_t count = ::read(master, text.data(), text.size());
+  ::close(open);
+  ::close(master);
+  text.resize(count > 0 ? static_cast<size_t>(count) : 0);
+  return text;
+}
+
+// What a terminal of so many columns, and lines enough, shows of that.
+std::vector<std::string> Shown(const std::string& text, size_t columns) {
+  std::vector<std::string> rows(1);
+  size_t row = 0, column = 0;
+  const auto go_to = [&](size_t next) {
+    row = next;
+    column = 0;
+    if (row == rows.size()) rows.emplace_back();
+  };
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\r') {
+      column = 0;
+    } else if (text[i] == '\n') {
+      go_to(row + 1);
+    } else if (text[i] == '\x1b') {
+      size_t number = 0;
+      for (i += 2; std::isdigit(static_cast<unsigned char>(text[i])) != 0; ++i)
+        number = 10 * number + static_cast<size_t>(text[i] - '0');
+      if (text[i] == 'A') row -= std::min(row, number);
+      if (text[i] == 'J') rows.resize(row + 1);
+      if (text[i] != 'A') rows[row].resize(std::min(rows[row].size(), column));
+    } else {
+      if (column == columns) go_to(row + 1);
+      rows[row].resize(std::max(rows[row].size(), column + 1), ' ');
+      rows[row][column++] = text[i];
+    }
+  }
+  return rows;
+}
+
+using Rows = std::vector<std::string>;
+
+TEST_CASE("progress: a text is refreshed in its place, what else was said stays") {
+  const auto body = [] {
+    ProgressBar bar("baking", false);
+    bar.Update(20, 20);
+    bar.Refresh("after 8\nwide\n");
+    bar.Update(20, 20);
+    bar.Refresh("after 16\nnarrow\n");
+    bar.Above("the oven is hot\n");
+    bar.Update(20, 20);
+    bar.Refresh("after 24\n");
+    bar.Update(20, 20);
+    bar.Refresh("after 32\nsharp\n");
+  };
+  CHECK(Shown(WhatATerminalGets(24, 80, body), 80) ==
+        Rows{"after 16", "narrow", "the oven is hot", "after 32", "sharp", ""});
+  const std::string plain = WhatStderrGets(body);
+  for (const char* said : {"after 8\nwide\n", "after 16\n", "after 24\n", "after 32\nsharp\n"})
+    CHECK(testing::Contains(plain, said));
+  CHECK(plain.find_first_of("\r\x1b") == std::string::npos);
+}
+
+TEST_CASE(
+    "progress: lines that the terminal wraps are refreshed whole, and never more than it has") {
+  const auto body = [] {
+    ProgressBar bar("baking", false);
+    bar.Update(20, 20);
+    bar.Refresh("0123456789012345678901234\n\n0123456789\n");
+    bar.Refresh("done\n");
+  };
+  CHECK(Shown(WhatATerminalGets(24, 10, body), 10) == Rows{"done", ""});
+  // Five lines, with the bar's six: the first may have left the screen.
+  CHECK(Shown(WhatATerminalGets(6, 10, body), 10) == Rows{"done", ""});
+  CHECK(Shown(WhatATerminalGets(5, 10, body), 10) ==
+        Rows{"0123456789", "0123456789", "01234", "", "0123456789", "done", ""});
 }
 
 TEST_CASE("FormatDuration takes the unit that fits") {

@@ -23,13 +23,24 @@ std::optional<size_t> Told() {
   return whole && width >= kNarrowest && width <= kWidest ? std::optional(width) : std::nullopt;
 }
 
+std::optional<winsize> SizeOf(int descriptor) {
+  winsize size{};
+  if (::isatty(descriptor) != 1 || ::ioctl(descriptor, TIOCGWINSZ, &size) != 0) return std::nullopt;
+  return size;
+}
+
 }  // namespace
 
 std::optional<size_t> LineWidth(int descriptor) {
   if (const std::optional<size_t> told = Told()) return told;
-  winsize size{};
-  if (::isatty(descriptor) != 1 || ::ioctl(descriptor, TIOCGWINSZ, &size) != 0) return std::nullopt;
-  return size.ws_col == 0 ? std::nullopt : std::optional<size_t>(size.ws_col);
+  const std::optional<winsize> size = SizeOf(descriptor);
+  return size && size->ws_col > 0 ? std::optional<size_t>(size->ws_col) : std::nullopt;
+}
+
+std::optional<ScreenSize> ScreenOf(int descriptor) {
+  const std::optional<winsize> size = SizeOf(descriptor);
+  if (!size || size->ws_col == 0 || size->ws_row == 0) return std::nullopt;
+  return ScreenSize{size->ws_col, size->ws_row};
 }
 
 }  // namespace quantref
