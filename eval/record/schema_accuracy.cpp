@@ -159,8 +159,8 @@ const Rows& Layers() {
       {"layers[].weight_mse", kNumber, kWritten, "",
        "against the weights that the transforms left"},
       {"layers[].output_mse", kNumber, kOptional, "",
-       "on the first 4 calibration samples, activations rounded as planned; absent without "
-       "calibration"},
+       "on the first tokens of the first 16 calibration samples, 2048 in all at most, activations "
+       "rounded as planned; absent without calibration"},
       {"layers[].output_error", kNumber, kOptional, "", "that over the mean square of the outputs"},
       {"layers[].scale_range", kInterval, kWritten, "", "the smallest and the largest scale"},
       {"layers[].clipped_share", kNumber, kWritten, "",

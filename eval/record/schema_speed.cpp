@@ -22,6 +22,9 @@ const Rows& Kernels() {
       {"throughput.kernels[].tokens", kCount, kRequired, "tokens", "of activations"},
       {"throughput.kernels[].threads", kCount, kRequired, "", "at work"},
       {"throughput.kernels[].isa", kText, kWritten, "", "of our kernels"},
+      {"throughput.kernels[].way", kText, kOptional, "",
+       "`codes`: they were multiplied as they are; `panels`: decoded, a few rows at a time, for FP32 "
+       "products, which were faster. Absent without codes, and in older records"},
       {"throughput.kernels[].streamed", kFlag, kWritten, "",
        "the weights came from memory, else, for up to 8 tokens, from the cache as far as it holds "
        "them (a call that is not timed goes before each sample)"},

@@ -79,8 +79,9 @@ Rows SampleRows(const std::string& section, const std::string& about, const Rows
 const Rows& CalibrationRows() {
   static const Rows rows = {
       {"calibration.samples", kCount, kWritten, "",
-       "that were read (of the layer report alone 4 at most)"},
-      {"calibration.length", kCount, kWritten, "tokens", "of a sample"},
+       "that were read (of the layer report alone 16 at most)"},
+      {"calibration.length", kCount, kWritten, "tokens",
+       "of a sample (of the layer report alone as many as make 2048 of all, at most)"},
       {"calibration.cut_from_samples", kCount, kOptional, "",
        "what was asked for where the text is shorter"},
       {"calibration.cut_from_length", kCount, kOptional, "tokens",

@@ -37,17 +37,14 @@ RecordJson KernelJson(const KernelTiming& timing, const std::string& isa,
   const double seconds = timing.samples.Median();
   const double products = static_cast<double>(timing.rows) * static_cast<double>(timing.cols) *
                           static_cast<double>(timing.tokens);
-  RecordJson json = {{"op", OpName(timing.key)},
-                     {"rows", timing.rows},
-                     {"cols", timing.cols},
-                     {"tokens", timing.tokens},
-                     {"threads", timing.threads},
-                     {"isa", isa},
-                     {"streamed", timing.streamed},
-                     {"bytes", timing.bytes},
-                     {"ns", kNanoseconds * seconds},
-                     {"gbps", 1e-9 * static_cast<double>(timing.bytes) / seconds},
-                     {"gops", 2e-9 * products / seconds}};
+  RecordJson json = {{"op", OpName(timing.key)}, {"rows", timing.rows},       {"cols", timing.cols},
+                     {"tokens", timing.tokens},  {"threads", timing.threads}, {"isa", isa}};
+  if (timing.codes) json["way"] = *timing.codes ? "codes" : "panels";
+  json.update({{"streamed", timing.streamed},
+               {"bytes", timing.bytes},
+               {"ns", kNanoseconds * seconds},
+               {"gbps", 1e-9 * static_cast<double>(timing.bytes) / seconds},
+               {"gops", 2e-9 * products / seconds}});
   const bool fp16 = !timing.fp16.seconds.empty(), openblas = !timing.openblas.seconds.empty();
   if (fp16) json["vs_fp16"] = timing.fp16.Median() / seconds;
   if (openblas) json["vs_openblas"] = timing.openblas.Median() / seconds;

@@ -41,7 +41,8 @@ CellSpeed MadeUp(size_t model, FreeCores cores = {2, 2}) {
          .bytes = 50000,
          .samples = Seconds({2e-6, 1e-6, 4e-6}),
          .fp16 = cell == 0 ? Samples{} : Seconds({6e-6, 6e-6, 6e-6}),
-         .openblas = Seconds({8e-6, 8e-6, 8e-6})});
+         .openblas = Seconds({8e-6, 8e-6, 8e-6}),
+         .codes = cell == 0 ? std::optional<bool>() : true});
     run.cells.push_back(made);
   }
   run.rooflines = {{1, 100, 250, 1600, 3200}, {2, 150, 500, 3200, 6400}};
@@ -79,6 +80,7 @@ TEST_CASE("speed: a record's aggregates follow from its samples") {
   const RecordJson json = Recorded(MadeUp(1));
   const RecordJson& kernel = json["kernels"][0];
   CHECK(kernel["isa"] == "avx2");
+  CHECK(kernel["way"] == "codes");
   CHECK(kernel["samples"].size() == 3);
   CHECK(kernel["samples"][1].get<double>() == Approx(1000));
   CHECK(kernel["ns"].get<double>() == Approx(2000));
@@ -110,6 +112,7 @@ TEST_CASE("speed: the reference is compared with nothing, its kernels with the F
   const RecordJson json = Recorded(MadeUp(0));
   CHECK_FALSE(json["prefill_tokens_s"][0].contains("vs_fp16"));
   CHECK_FALSE(json["kernels"][0].contains("vs_fp16"));
+  CHECK_FALSE(json["kernels"][0].contains("way"));
   CHECK_FALSE(json["kernels"][0].contains("fp16_samples"));
   CHECK(json["kernels"][0]["share_of_fp32_peak"].get<double>() == Approx(0.5));
   CHECK(json["kernels"][0]["share_of_read"].get<double>() == Approx(0.1));

@@ -120,8 +120,7 @@ void Contestant::Run(MatrixView<const float> x, MatrixView<float> y, LinearScrat
 
 bool Contestant::IsRight(MatrixView<const float> x, MatrixView<const float> y, Rng& rng) const {
   const Weight& weight = copies_[last_].weight;
-  if (weight.tiled() != nullptr &&
-      MultipliesCodes(format_.activations, x.rows(), FormOfCodes(weight)))
+  if (Multiplies(x.rows()).value_or(false))
     return EqualsReference(x, format_.activations, *weight.tiled(), y, rng,
                            KeptOutliers(copies_[last_]));
   if (weight.tiled() != nullptr) {  // read as decoded panels, in FP32 products
@@ -138,6 +137,11 @@ bool Contestant::IsRight(MatrixView<const float> x, MatrixView<const float> y, R
   const std::optional<DenseRows> dense = weight.dense();
   QR_CHECK(dense.has_value());
   return SampledError(x, *dense, y, rng) <= ErrorBound(weight.cols());
+}
+
+std::optional<bool> Contestant::Multiplies(size_t tokens) const {
+  if (weight().tiled() == nullptr) return std::nullopt;
+  return MultipliesCodes(format_.activations, tokens, FormOfCodes(weight()));
 }
 
 size_t Contestant::bytes() const {

@@ -45,6 +45,8 @@ class Contestant {
   const Weight& weight() const { return copies_.front().weight; }
   size_t copies() const { return copies_.size(); }
   size_t bytes() const;  // of the weights that one product reads
+  // Of a product with so many tokens, as KernelTiming::codes has it; nothing without codes.
+  std::optional<bool> Multiplies(size_t tokens) const;
 
  private:
   void AddDense(size_t rows, size_t cols, size_t copies, Rng& rng);

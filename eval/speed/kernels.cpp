@@ -274,7 +274,8 @@ std::vector<KernelTiming> KernelBench::MeasureCase(const Case& one, Field& field
     const bool is_half = i + 1 == contestants.size();
     timings.push_back({contestant.format().key, field.decoded.rows(), field.decoded.cols(),
                        one.tokens, one.threads, one.streamed, contestant.bytes(), samples[i],
-                       is_half ? Samples{} : half, blas ? samples.back() : Samples{}});
+                       is_half ? Samples{} : half, blas ? samples.back() : Samples{},
+                       contestant.Multiplies(one.tokens)});
   }
   return timings;
 }

@@ -55,6 +55,9 @@ struct KernelTiming {
   size_t bytes;   // of weights read
   Samples samples;
   Samples fp16, openblas;  // the same product, interleaved; empty where not measured
+  // Of codes: whether they were multiplied as they are, or decoded panel by panel for FP32 products
+  // (MultipliesCodes).
+  std::optional<bool> codes{};
 };
 
 // Of all `tokens` together: a prefill from nothing to the logits of the last position, or that many

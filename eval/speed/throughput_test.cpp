@@ -9,6 +9,7 @@
 #include "eval/speed/contestants.h"
 #include "eval/speed/interleave.h"
 #include "harness/io/checkpoint.h"
+#include "harness/kernels/isa.h"
 #include "harness/quant/grid.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -135,6 +136,7 @@ TEST_CASE("throughput: a wrong product is found, whatever the weights", "[throug
     Contestant contestant(format, nullptr, kRows, kCols, 3, rng);
     CHECK(contestant.copies() == 3);
     for (const size_t tokens : {1, 20, 128}) {
+      CHECK(contestant.Multiplies(tokens).has_value() != format.key.dense.has_value());
       Matrix<float> x(tokens, kCols), y(tokens, kRows);
       for (size_t i = 0; i < tokens * kCols; ++i) x.data()[i] = static_cast<float>(rng.Normal());
       LinearScratch scratch;
@@ -147,6 +149,15 @@ TEST_CASE("throughput: a wrong product is found, whatever the weights", "[throug
       CHECK_FALSE(contestant.IsRight(x.view(), y.view(), rng));
     }
   }
+}
+
+TEST_CASE("throughput: it is said which way codes are multiplied", "[throughput]") {
+  Rng rng(2);
+  const Contestant weights({{.scheme = kInt4}}, nullptr, 40, 48, 1, rng);
+  const Contestant both({{.scheme = kInt4}, kInt8Inputs}, nullptr, 40, 48, 1, rng);
+  CHECK(weights.Multiplies(1) == true);
+  CHECK(weights.Multiplies(512) == (ActiveIsa() != Isa::kAvx2));
+  CHECK(both.Multiplies(512) == true);
 }
 
 TEST_CASE("throughput: every cell has the samples asked for, shared where formats are",
@@ -186,6 +197,7 @@ TEST_CASE("throughput: every cell has the samples asked for, shared where format
       CHECK(timing.samples.repeats >= 1);
       CHECK(timing.openblas.seconds.size() == (timing.threads == 1 ? 3u : 0u));
       CHECK(timing.fp16.seconds.size() == (OpName(timing.key) == "fp16" ? 0u : 3u));
+      CHECK(timing.codes.has_value() == (OpName(timing.key) != "fp16"));
       CHECK_FALSE(timing.streamed);  // 4096 copies are less than any cache that is worth it
       CHECK(timing.bytes >= timing.rows * timing.cols / 2);
     }
