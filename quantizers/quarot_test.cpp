@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <initializer_list>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <utility>
@@ -105,6 +106,32 @@ TEST_CASE("quarot: every matrix of the model changes, and the seed says how", "[
     for (const NormIndex norm : {kAttentionNorm, kMlpNorm})
       for (const float gain : block.norms[norm]) CHECK(gain == 1);
   }
+}
+
+// testdata/quarot.json, from scripts/goldens/quarot_torch.py: rows of every matrix.
+TEST_CASE("quarot: every matrix is that of PyTorch", "[quarot][golden]") {
+  const nlohmann::json golden =
+      ReadJsonFile(testing::SourceDir() / "quantizers/testdata/quarot.json");
+  ModelWeights weights = TiedGolden().weights;
+  const Knobs knobs = RotationKnobs({{"seed", golden.at("seed").get<double>()}});
+  QuaRot().Apply(TiedGolden().config, knobs, 1, weights);
+  size_t matrices = 0;
+  for (const Linear* linear : AllLinears(weights)) {
+    INFO(linear->name);
+    const Matrix<float> found = linear->weight.Decode();
+    double worst = 0;
+    for (const auto& [row, numbers] : golden.at("rows").at(linear->name).items()) {
+      const auto expected = numbers.get<std::vector<double>>();
+      REQUIRE(expected.size() == found.cols());
+      for (size_t c = 0; c < expected.size(); ++c) {
+        const double number = static_cast<double>(found(std::stoul(row), c));
+        testing::KeepWorst(std::fabs(number - expected[c]), worst);
+      }
+    }
+    CHECK(worst < 1e-6);  // numbers are about 1/2
+    ++matrices;
+  }
+  CHECK(matrices == golden.at("rows").size());
 }
 
 TEST_CASE("quarot: a loud channel is spread over all", "[quarot]") {
