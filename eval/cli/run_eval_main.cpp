@@ -136,6 +136,9 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.AddFlag("--dry-run", options.dry_run,
                "print cells, windows, expected time and memory, and stop");
   line.AddFlag("--layers", options.layers, "print what happened to each layer, too");
+  line.AddFlag("--weights", options.weights,
+               "in the place of all that is measured: how each matrix's weights are distributed, "
+               "and how far that foretells the error of rounding them to nearest");
   line.AddFlag("--rerun", options.rerun, "measure a study's finished cells, too");
   line.AddFlag("--any-commit", options.any_commit,
                "count records of other commits and of changed trees as finished");
@@ -155,6 +158,9 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.Exclude("--json", "--quiet");
   line.Exclude("--json", "--shard");
   line.Exclude("--export", "--shard");
+  for (const char* given : {"--candidate", "--columns", "--windows", "--export", "--layers",
+                            "--rerun", "--resume", "--shard", "--merge"})
+    line.Exclude("--weights", given);
   for (const char* given :
        {"--set", "--candidate", "--methods", "--windows", "--shard", "--export"})
     line.Exclude("--merge", given);

@@ -137,7 +137,7 @@ std::vector<fs::path> RecordFiles(const fs::path& folder) {
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     if (entry->is_directory(error)) {
       if (IsHidden(entry->path())) entry.disable_recursion_pending();
-    } else if (!IsHidden(entry->path()) && entry->path().extension() == ".json") {
+    } else if (IsRecordName(entry->path())) {
       files.push_back(entry->path());
     }
   }

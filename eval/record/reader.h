@@ -133,8 +133,8 @@ struct RecordSet {
 };
 
 // Of a file that holds a record or, as baselines do, a list of them; or of a folder and its
-// subfolders: every *.json there that is not hidden nor in a hidden folder, each one record. Error
-// where there is none.
+// subfolders: every file there that has a record's name (support/files.h) and is in no hidden
+// folder. Error where there is none.
 RecordSet ReadRecords(const std::filesystem::path& path, size_t threads);
 
 // Of records that were read already; `path` is what the set is called.

@@ -8,6 +8,7 @@
 
 #include "eval/record/schema.h"
 #include "eval/run/environment.h"
+#include "eval/support/files.h"
 #include "eval/support/version.h"
 #include "harness/base/error.h"
 
@@ -19,7 +20,7 @@ using Json = nlohmann::json;
 
 bool IsRecordOf(const fs::path& file, const std::vector<const RunConfig*>& configs) {
   const std::string name = file.filename().string();
-  return file.extension() == ".json" &&
+  return IsRecordName(file) &&
          std::any_of(configs.begin(), configs.end(),
                      [&](const RunConfig* config) { return name.starts_with(config->name + "-"); });
 }

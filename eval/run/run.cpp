@@ -10,6 +10,7 @@
 
 #include "eval/config/run_config.h"
 #include "eval/record/reference.h"
+#include "eval/run/anatomy_run.h"
 #include "eval/run/budget.h"
 #include "eval/run/candidate.h"
 #include "eval/run/cost.h"
@@ -263,6 +264,10 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
   CheckExports(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
   if (!options.dry_run) PrepareRecordFolder(options.out);
+  if (options.weights) {
+    RunAnatomy(options, configs, threads);
+    return 0;
+  }
   const std::vector<Group> groups = MakeGroups(configs);
   ModelLoader models(threads);
   Outcome outcome;

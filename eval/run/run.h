@@ -26,6 +26,7 @@ struct RunOptions {
   bool merge = false;       // `configs` are folders of shards, from whose windows records are made
   bool layers = false;      // print the layer report too
   bool dry_run = false, quiet = false, json = false;
+  bool weights = false;  // look at the weights in the place of all that is measured
 
   bool Wants(const std::string& method) const;  // by `methods` and `candidates`
 };

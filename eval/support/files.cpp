@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <iterator>
 #include <system_error>
 
 #include "harness/base/error.h"
@@ -37,7 +38,9 @@ void Match(const fs::path& base, const Parts& parts, size_t at, std::vector<fs::
   if (at == parts.size()) {
     std::error_code error;
     if (IsFolder(base)) {
-      Match(base, {"**", "*.json"}, 0, files);
+      std::vector<fs::path> all;
+      Match(base, {"**", "*.json"}, 0, all);
+      std::copy_if(all.begin(), all.end(), std::back_inserter(files), IsRecordName);
     } else if (fs::exists(base, error)) {
       files.push_back(base);
     }
@@ -62,6 +65,11 @@ void Match(const fs::path& base, const Parts& parts, size_t at, std::vector<fs::
 }
 
 }  // namespace
+
+bool IsRecordName(const fs::path& path) {
+  return path.extension() == ".json" && !IsHidden(path) &&
+         !path.filename().string().ends_with(kAnatomyEnd);
+}
 
 bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
 

@@ -49,6 +49,13 @@ std::string MarkdownText(const std::string& text) {
   return escaped;
 }
 
+std::string CsvText(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
 std::string Base64(std::string_view bytes) {
   std::string text((bytes.size() + 2) / 3 * 4, '\0');  // and OpenSSL's end of a C string
   EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "eval/record/reference.h"
+#include "eval/support/files.h"
 #include "harness/io/file.h"
 #include "harness/testing/tiny_model.h"
 
@@ -78,7 +79,7 @@ RecordJson RunEvalLab::Record(const std::string& method) const {
   std::vector<RecordJson> found;
   for (const std::string& name : RecordFiles()) {
     // A journal, what a killed run left, a shard's folder.
-    if (name.starts_with('.') || !name.ends_with(".json")) continue;
+    if (!IsRecordName(name)) continue;
     RecordJson record = RecordJson::parse(ReadFile(records() / name, size_t{1} << 24));
     const std::string found_method = record["method"];
     if (found_method == method || (MeansReference(method) && IsReferenceName(found_method)))

@@ -11,8 +11,12 @@ def _is_hidden(name):
     return name.startswith(".")
 
 
+def _is_record(name):
+    return name.endswith(".json") and not name.endswith(".weights.json") and not _is_hidden(name)
+
+
 def _files(path):
-    """The file itself, or every *.json of a folder that is not hidden nor in a hidden folder."""
+    """The file itself, or every record of a folder that is not in a hidden folder."""
 
     def refuse(error):
         raise InputError(error.filename, f"cannot be read: {error.strerror}")
@@ -22,7 +26,7 @@ def _files(path):
     found = []
     for folder, folders, names in os.walk(path, onerror=refuse):
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [Path(folder) / n for n in names if n.endswith(".json") and not _is_hidden(n)]
+        found += [Path(folder) / n for n in names if _is_record(n)]
     if not found:
         hint = "run_eval --out DIR writes them there"
         raise InputError(path, "expected records (*.json), found none", hint)
