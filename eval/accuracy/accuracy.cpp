@@ -188,7 +188,8 @@ size_t LogitBytes(size_t vocab, size_t models, bool compare) {
 
 double NegativeLogLikelihood(std::span<const float> logits, uint32_t target) {
   QR_DCHECK_LT(target, logits.size());
-  return Ops().log_sum_exp(logits.data(), logits.size()) - static_cast<double>(logits[target]);
+  return Ops().log_sum_exp(logits.data(), logits.size(), nullptr) -
+         static_cast<double>(logits[target]);
 }
 
 ReferencePosition::ReferencePosition(std::span<const float> row, uint32_t true_token,
@@ -196,9 +197,8 @@ ReferencePosition::ReferencePosition(std::span<const float> row, uint32_t true_t
     : logits(row),
       probabilities(room),
       target(true_token),
-      log_sum(Ops().log_sum_exp(row.data(), row.size())),
-      nll(log_sum - static_cast<double>(row[true_token])),
-      top(Ops().arg_max(row.data(), row.size())) {
+      log_sum(Ops().log_sum_exp(row.data(), row.size(), &top)),
+      nll(log_sum - static_cast<double>(row[true_token])) {
   if (room.empty()) return;
   QR_DCHECK_EQ(room.size(), row.size());
   Ops().probabilities(row.data(), log_sum, room.data(), room.size());
@@ -208,7 +208,8 @@ PositionScore Compare(const ReferencePosition& reference, std::span<const float>
   QR_DCHECK_EQ(logits.size(), reference.logits.size());
   const VectorOps& ops = Ops();
   const size_t n = logits.size();
-  const double log_sum = ops.log_sum_exp(logits.data(), n);
+  size_t top = 0;
+  const double log_sum = ops.log_sum_exp(logits.data(), n, &top);
   PositionScore score;
   score.nll = log_sum - static_cast<double>(logits[reference.target]);
   // sum p (log p - log q) with log p = a - log_sum_a, log q = b - log_sum_b. Rounding may leave a
@@ -221,7 +222,7 @@ PositionScore Compare(const ReferencePosition& reference, std::span<const float>
   const double kl = difference + (log_sum - reference.log_sum);
   score.kl = kl < 0 ? 0 : kl;  // keeps a NaN
   score.probability_change = std::exp(-score.nll) - std::exp(-reference.nll);
-  score.same_top = ops.arg_max(logits.data(), n) == reference.top;
+  score.same_top = top == reference.top;
   return score;
 }
 

@@ -34,8 +34,8 @@ struct ReferencePosition {
   std::span<const float> logits;
   std::span<const double> probabilities;
   uint32_t target = 0;
+  size_t top = 0;  // before log_sum, which finds it
   double log_sum = 0, nll = 0;
-  size_t top = 0;
 };
 PositionScore Compare(const ReferencePosition& reference, std::span<const float> logits);
 

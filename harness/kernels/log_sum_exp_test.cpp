@@ -26,9 +26,9 @@ using Floats = std::vector<float>;
 
 using testing::kInfinity;
 
-double Run(const VectorOps& ops, const Floats& x) {
+double Run(const VectorOps& ops, const Floats& x, size_t* top = nullptr) {
   GuardedArray<float> array(x);
-  return ops.log_sum_exp(array.data(), x.size());
+  return ops.log_sum_exp(array.data(), x.size(), top);
 }
 
 long double Reference(const Floats& x) {
@@ -50,6 +50,9 @@ void CheckAgainstReference(const Floats& x) {
     INFO(IsaName(isa) << ", " << x.size() << " elements, largest " << largest);
     CHECK(SameBits(found, scalar));
     CHECK(std::fabs(static_cast<double>(found - expected)) <= bound);
+    size_t top = x.size();
+    CHECK(SameBits(Run(OpsFor(isa), x, &top), scalar));
+    CHECK(top == static_cast<size_t>(std::max_element(x.begin(), x.end()) - x.begin()));
   }
 }
 

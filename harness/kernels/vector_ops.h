@@ -77,8 +77,9 @@ struct VectorOps {
   // integer below 2^22. scale 0 (or n zeros) gives zeros; a NaN stays one.
   void (*round_to_grid)(const float* x, float scale, float limit, float* out, size_t n);
 
-  // log(sum_i exp(x[i])) in double. n > 0.
-  double (*log_sum_exp)(const float* x, size_t n);
+  // log(sum_i exp(x[i])) in double. n > 0. top, where not null: the index of the first largest
+  // element, if none is NaN.
+  double (*log_sum_exp)(const float* x, size_t n, size_t* top);
 
   // sum_i exp(a[i] - log_sum_a) * (a[i] - b[i]) in double, where log_sum_a = log_sum_exp(a): the
   // mean under a's distribution of the difference of two rows of logits. Exactly 0 where the rows
@@ -89,9 +90,6 @@ struct VectorOps {
   // b[i]), which has the bits of mean_difference where p are a's: for several rows against one.
   void (*probabilities)(const float* x, double log_sum, double* p, size_t n);
   double (*weighted_difference)(const double* p, const float* a, const float* b, size_t n);
-
-  // The index of the first largest element. n > 0, no NaN.
-  size_t (*arg_max)(const float* x, size_t n);
 };
 
 extern const VectorOps kScalarOps;

@@ -274,7 +274,7 @@ TEST_CASE("vector_ops: the tables are complete and each is its own", "[vector_op
     CHECK((ops.silu_multiply && ops.gelu_multiply && ops.relu && ops.soft_cap));
     CHECK((ops.scale && ops.add && ops.subtract_scaled && ops.abs_max && ops.round_to_grid));
     CHECK((ops.log_sum_exp && ops.mean_difference && ops.probabilities && ops.weighted_difference &&
-           ops.arg_max && ops.dots && ops.mix_rows));
+           ops.dots && ops.mix_rows));
     for (Isa other : KnownIsas()) {
       // One copy for two tables would mean that the linker chose one file's code for both.
       // AMX has none of its own.
