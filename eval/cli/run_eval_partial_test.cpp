@@ -26,6 +26,14 @@ constexpr size_t kAll = 14;
 
 Strings SmokeRun(const Strings& more = {}) { return testing::SmokeArguments(kAll, more); }
 
+// The records of one that nothing interrupted, made once.
+const RunEvalLab& WholeRun() {
+  static const RunEvalLab lab;
+  static const int code = lab.Run(SmokeRun()).exit_code;
+  REQUIRE(code == 0);
+  return lab;
+}
+
 // Sends the signal as soon as it says so.
 ProcessResult InterruptAt(const RunEvalLab& lab, const Strings& arguments, const std::string& said,
                           int signal) {
@@ -85,8 +93,7 @@ TEST_CASE("run_eval: what takes no calibration is looked at before what does is 
 }
 
 TEST_CASE("run_eval: Ctrl-C gives records and a table of what there is, --resume the whole") {
-  const RunEvalLab whole;
-  REQUIRE(whole.Run(SmokeRun()).exit_code == 0);
+  const RunEvalLab& whole = WholeRun();
   for (const int signal : {SIGINT, SIGTERM}) {
     const RunEvalLab lab;
     const ProcessResult stopped = InterruptAt(lab, SmokeRun(), "after 8 of 14 windows", signal);
@@ -117,8 +124,8 @@ TEST_CASE("run_eval: Ctrl-C gives records and a table of what there is, --resume
 }
 
 TEST_CASE("run_eval: interrupted records are no baseline and are compared with nothing") {
-  const RunEvalLab whole, lab;
-  REQUIRE(whole.Run(SmokeRun()).exit_code == 0);
+  const RunEvalLab& whole = WholeRun();
+  const RunEvalLab lab;
   REQUIRE(InterruptAt(lab, SmokeRun(), "after 8 of 14 windows", SIGINT).exit_code == 2);
   const auto compare = [&](const Strings& arguments) {
     Strings command = {testing::Program("compare_results")};

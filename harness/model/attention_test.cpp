@@ -10,6 +10,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/kernels/thin_gemm.h"
+#include "harness/model/attention_oracle.h"
 #include "harness/model/model_testing.h"
 
 // Attention against its definition in double, and what its bits depend on.
@@ -31,22 +32,12 @@ std::vector<double> Attend(const AttentionShape& shape, MatrixView<const float> 
                            size_t head) {
   const size_t dim = shape.head_dim, kv = head / (shape.heads / shape.kv_heads);
   const size_t window = shape.window, hidden = window > 0 && t >= window ? t + 1 - window : 0;
-  std::vector<double> scores(t + 1, -HUGE_VAL), result(dim);
+  std::vector<const float*> keys, values;
   for (size_t s = hidden; s <= t; ++s) {
-    scores[s] = testing::DotInDouble(q.row(t) + head * dim, k.row(s) + kv * dim, dim);
-    scores[s] *= shape.scale > 0 ? shape.scale : 1 / std::sqrt(static_cast<double>(dim));
-    if (shape.softcap > 0) scores[s] = shape.softcap * std::tanh(scores[s] / shape.softcap);
+    keys.push_back(k.row(s) + kv * dim);
+    values.push_back(v.row(s) + kv * dim);
   }
-  const double largest = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (double& score : scores) sum += score = std::exp(score - largest);
-  double* const mixed = result.data();
-  for (size_t s = hidden; s <= t; ++s) {
-    const float* const value = v.row(s) + kv * dim;
-    const double weight = scores[s] / sum;
-    for (size_t i = 0; i < dim; ++i) mixed[i] += weight * static_cast<double>(value[i]);
-  }
-  return result;
+  return testing::AttendInDouble(shape, q.row(t) + head * dim, keys, values);
 }
 
 double WorstAttentionError(const AttentionShape& shape, MatrixView<const float> q,

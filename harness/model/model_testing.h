@@ -60,14 +60,6 @@ inline double At(MatrixView<const float> matrix, size_t r, size_t c) {
   return static_cast<double>(matrix(r, c));
 }
 
-// The sum of a[i] * b[i]. Tests are built for the compiler's speed, not theirs: loops over pointers
-// are the fastest that they have.
-inline double DotInDouble(const float* a, const float* b, size_t n) {
-  double sum = 0;
-  for (size_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  return sum;
-}
-
 inline bool SameBits(MatrixView<const float> a, MatrixView<const float> b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
   for (size_t r = 0; r < a.rows(); ++r) {

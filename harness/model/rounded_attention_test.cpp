@@ -10,6 +10,7 @@
 
 #include "harness/base/half.h"
 #include "harness/model/attention.h"
+#include "harness/model/attention_oracle.h"
 #include "harness/model/kv_cache_testing.h"
 #include "harness/model/model_testing.h"
 
@@ -73,24 +74,12 @@ struct CachedAttention {
                              const Matrix<float>& rounded_v, size_t values) const {
     const size_t dim = shape.head_dim, column = h / (shape.heads / shape.kv_heads) * dim;
     const size_t begin = shape.window > 0 && t >= shape.window ? t + 1 - shape.window : 0;
-    std::vector<double> weights, result(dim);
-    double sum = 0;
+    std::vector<const float*> seen_keys, seen_values;
     for (size_t s = begin; s <= t; ++s) {
-      const Matrix<float>& key = s < keys ? rounded_k : k;
-      double score = testing::DotInDouble(q.row(t) + h * dim, key.row(s) + column, dim);
-      score *= shape.scale > 0 ? shape.scale : 1 / std::sqrt(static_cast<double>(dim));
-      if (shape.softcap > 0) score = shape.softcap * std::tanh(score / shape.softcap);
-      weights.push_back(std::exp(score));
-      sum += weights.back();
+      seen_keys.push_back((s < keys ? rounded_k : k).row(s) + column);
+      seen_values.push_back((s < values ? rounded_v : v).row(s) + column);
     }
-    double* const mixed = result.data();
-    for (size_t s = begin; s <= t; ++s) {
-      const Matrix<float>& value = s < values ? rounded_v : v;
-      const float* const numbers = value.row(s) + column;
-      const double weight = weights[s - begin] / sum;
-      for (size_t i = 0; i < dim; ++i) mixed[i] += weight * static_cast<double>(numbers[i]);
-    }
-    return result;
+    return testing::AttendInDouble(shape, q.row(t) + h * dim, seen_keys, seen_values);
   }
 
   AttentionShape shape;
