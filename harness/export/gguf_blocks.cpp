@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "harness/export/packed_codes.h"
 #include "harness/io/gguf_names.h"
 #include "harness/io/gguf_writer.h"
+#include "harness/io/json_file.h"
 #include "harness/model/layout.h"
 #include "harness/model/tensor_names.h"
 #include "harness/quant/ggml_matrix.h"
@@ -119,6 +121,14 @@ void ForStoredRows(size_t rows, size_t head_rows, const F& f) {
   for (const size_t row : order) f(row);
 }
 
+// eos_token_id, of several the first.
+std::optional<uint32_t> EosOfConfig(const fs::path& model) {
+  nlohmann::json config = ReadJsonFile(model / "config.json");
+  nlohmann::json eos = config.is_object() ? config["eos_token_id"] : nlohmann::json();
+  if (eos.is_array() && !eos.empty()) eos = nlohmann::json(eos[0]);
+  return eos.is_number_unsigned() ? std::optional(eos.get<uint32_t>()) : std::nullopt;
+}
+
 class GgufModel {
  public:
   explicit GgufModel(const FinishedCell& cell)
@@ -189,7 +199,10 @@ class GgufModel {
       const Linear& linear = block.linears[row.index];
       const size_t head_rows = row.index == kQ || row.index == kK ? config_.head_dim : 0;
       PutMatrix(linear, head_rows);
-      if (row.bias) PutVector(linear.name, ".bias", linear.bias, head_rows);
+      if (!row.bias) continue;
+      std::vector<float> bias = linear.bias;
+      bias.resize(row.rows);  // one that was folded away is 0
+      PutVector(linear.name, ".bias", bias, head_rows);
     }
   }
 
@@ -241,9 +254,13 @@ class GgufModel {
     file_.Integers("tokenizer.ggml.token_type", vocabulary_.token_types);
     const std::optional<uint32_t> bos = vocabulary_.bos_id ? vocabulary_.bos_id : config_.bos_id;
     if (bos) file_.U32("tokenizer.ggml.bos_token_id", *bos);
+    const std::optional<uint32_t> eos =
+        vocabulary_.eos_id ? vocabulary_.eos_id : EosOfConfig(cell_.model);
+    if (eos) file_.U32("tokenizer.ggml.eos_token_id", *eos);
     if (vocabulary_.unknown_id)
       file_.U32("tokenizer.ggml.unknown_token_id", *vocabulary_.unknown_id);
     file_.Bool("tokenizer.ggml.add_bos_token", *vocabulary_.add_bos && bos.has_value());
+    file_.Bool("tokenizer.ggml.add_eos_token", false);
     file_.Bool("tokenizer.ggml.add_space_prefix", *vocabulary_.add_space_prefix);
   }
 

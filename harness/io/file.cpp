@@ -1,16 +1,20 @@
 #include "harness/io/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "harness/base/error.h"
+#include "harness/io/file_lock.h"
 #include "harness/io/file_pieces.h"
 #include "harness/io/open_file.h"
 #include "harness/io/whole_folder.h"
@@ -63,12 +67,14 @@ fs::path LinkTarget(fs::path path) {
   return path;
 }
 
+constexpr char kTemporaryStart[] = ".quantref-", kTemporaryEnd[] = ".tmp";
+
 // A name for something beside `target`. It does not contain the target's, which may already be as
 // long as a name can be.
 fs::path TemporaryName(const fs::path& target) {
   static std::atomic<unsigned> next{0};
-  return FolderOf(target) /
-         (".quantref-" + std::to_string(::getpid()) + "-" + std::to_string(next++) + ".tmp");
+  return FolderOf(target) / (std::string(kTemporaryStart) + std::to_string(::getpid()) + "-" +
+                             std::to_string(next++) + kTemporaryEnd);
 }
 
 // A new file beside `target`, removed with this object (after a rename there is nothing left to
@@ -114,12 +120,43 @@ class TemporaryFile {
   int fd_ = -1;
 };
 
-// The same of a folder.
+int OpenTemporary(const fs::path& folder) {
+  return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+// Removes the folders under temporary names whose processes have ended without doing so: those that
+// can be locked. A lock ends with its process, however that ends; file systems without locks give
+// none.
+void RemoveAbandoned(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(kTemporaryStart) && name.ends_with(kTemporaryEnd))
+      found.push_back(entry->path());
+  }
+  for (const fs::path& path : found) {
+    const Descriptor handle(OpenTemporary(path));
+    if (handle.get() >= 0 && ::flock(handle.get(), LOCK_EX | LOCK_NB) == 0)
+      fs::remove_all(path, error);
+  }
+}
+
+// The same of a folder, locked so that nobody takes it for abandoned.
 class TemporaryFolder {
  public:
-  explicit TemporaryFolder(const fs::path& target) : path_(TemporaryName(target)) {
-    if (::mkdir(path_.c_str(), 0777) != 0)
-      ThrowWrite("cannot create a temporary folder in this folder", FolderOf(target), errno);
+  explicit TemporaryFolder(const fs::path& target) {
+    RemoveAbandoned(FolderOf(target));
+    for (;;) {
+      path_ = TemporaryName(target);
+      if (::mkdir(path_.c_str(), 0777) != 0)
+        ThrowWrite("cannot create a temporary folder in this folder", FolderOf(target), errno);
+      handle_.emplace(OpenTemporary(path_));
+      if (handle_->get() < 0) ThrowOpen(target);
+      // Else who looks for abandoned ones has come upon it before it was locked, and removes it.
+      if (LockFile(handle_->get()) && LeadsTo(path_, handle_->get())) return;
+    }
   }
   ~TemporaryFolder() {
     std::error_code ignored;
@@ -132,7 +169,14 @@ class TemporaryFolder {
   void Renamed() { path_.clear(); }
 
  private:
+  [[noreturn]] void ThrowOpen(const fs::path& target) const {
+    const int error = errno;
+    ::rmdir(path_.c_str());
+    ThrowWrite("cannot open a temporary folder in this folder", FolderOf(target), error);
+  }
+
   fs::path path_;
+  std::optional<Descriptor> handle_;
 };
 
 // Renames unless `target` exists. Returns 0 or errno.

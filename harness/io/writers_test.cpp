@@ -137,5 +137,22 @@ TEST_CASE("whole_folder: there once it is whole, and never in another's place") 
   CHECK_ERROR(WriteFolderWhole(dir / "none/made", [](const fs::path&) {}), "temporary folder");
 }
 
+TEST_CASE("whole_folder: what killed writers left is removed, and no other's work") {
+  const TempDir dir;
+  testing::WriteFile(dir / ".quantref-1-0.tmp/model.safetensors", "a part");
+  testing::WriteFile(dir / ".quantref-1-1.tmp", "no folder");
+  testing::WriteFile(dir / ".quantref-1-2.other/file", "of somebody else");
+  fs::create_directory_symlink(dir / ".quantref-1-2.other", dir / ".quantref-1-3.tmp");
+  WriteFolderWhole(dir / "made", [&](const fs::path& unfinished) {
+    CHECK_FALSE(IsPresent(dir / ".quantref-1-0.tmp"));
+    WriteFolderWhole(dir / "beside", [](const fs::path&) {});
+    CHECK(IsPresent(unfinished));
+  });
+  CHECK(IsPresent(dir / "made"));
+  CHECK(IsPresent(dir / "beside"));
+  CHECK(IsPresent(dir / ".quantref-1-1.tmp"));
+  CHECK(IsPresent(dir / ".quantref-1-2.other/file"));
+}
+
 }  // namespace
 }  // namespace quantref

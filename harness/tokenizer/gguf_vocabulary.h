@@ -17,6 +17,7 @@ struct GgufVocabulary {
   std::vector<int32_t> token_types;    // one a token, see GgufTokenType
   std::vector<std::string> merges;     // "left right", the first to merge first
   std::optional<uint32_t> bos_id;      // bos_token_id
+  std::optional<uint32_t> eos_id;      // eos_token_id; of files that are written: no text has it
   std::optional<uint32_t> unknown_id;  // unknown_token_id
   std::optional<bool> add_bos;         // add_bos_token
   std::optional<bool> add_space_prefix;

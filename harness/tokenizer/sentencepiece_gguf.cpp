@@ -48,6 +48,7 @@ GgufVocabulary VocabularyOfSentencePiece(const std::filesystem::path& file) {
     vocabulary.token_types.push_back(static_cast<int32_t>(TypeOfPiece(model, id)));
   }
   vocabulary.bos_id = IdOf(model.bos_id());
+  vocabulary.eos_id = IdOf(model.eos_id());
   vocabulary.unknown_id = IdOf(model.unk_id());
   vocabulary.add_bos = own.adds_bos().value_or(true);
   std::vector<std::string> pieces;

@@ -21,6 +21,7 @@ TEST_CASE("sentencepiece_gguf: as a GGUF vocabulary it makes the same tokens of 
   CHECK(found.vocab_size() == own.vocab_size());
   CHECK(found.bos_id() == own.bos_id());
   CHECK(found.unknown_id() == own.unknown_id());
+  CHECK(vocabulary.eos_id == 2u);
   const std::string text =
       testing::FileText(testing::SourceDir() / "eval/sample/sample.test.raw").substr(0, 20000);
   CHECK(found.Encode(text) == own.Encode(text));
