@@ -10,6 +10,7 @@
 #include "harness/formats/open_foreign.h"
 #include "harness/io/gguf.h"
 #include "harness/io/gguf_names.h"
+#include "harness/model/load_model.h"
 #include "harness/model/model_testing.h"
 #include "harness/quant/format.h"
 #include "harness/quant/ggml_matrix.h"
@@ -278,7 +279,74 @@ TEST_CASE("export: blocks of GGUF decode to the cell's numbers") {
     CHECK(keys.Count("llama.attention.head_count_kv") == 2u);
     CHECK(keys.Number("llama.attention.layer_norm_rms_epsilon") == 1e-5);
     CHECK(keys.Texts("tokenizer.ggml.tokens")->size() == cell.config().vocab);
+    CHECK(keys.Count("tokenizer.ggml.bos_token_id") == 1u);
+    CHECK(keys.Count("tokenizer.ggml.eos_token_id") == 2u);
+    CHECK(keys.Count("tokenizer.ggml.unknown_token_id") == 0u);
   }
+}
+
+// As another tool's folder: a reference of numbers, and no quantized model.
+TEST_CASE("export: a folder of codes is a model of the numbers that they stand for") {
+  struct Case {
+    const char* format;
+    CellChoice choice;
+  };
+  const std::vector<Case> cases = {
+      {"pack-quantized", {.scheme = IntScheme(4, 32, false)}},
+      {"gptq", {.scheme = IntScheme(3, 32, true), .ordered = true}},
+      {"awq", {.scheme = IntScheme(4, 32, false)}},
+      {"int-quantized", {.scheme = IntScheme(8, 0, true), .keep = {"embed_tokens"}}}};
+  for (const Case& one : cases) {
+    INFO(one.format);
+    const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces), one.choice);
+    const fs::path folder = cell.Export(one.format);
+    CHECK_ERROR(LoadModel("m", folder, WeightType::kNative, 1), "quantization_config");
+    const Model model = LoadModel("m", folder, WeightType::kNative, 2, OpenForeign);
+    const auto expected = AllLinears(cell.weights()), found = AllLinears(model.weights);
+    REQUIRE(found.size() == expected.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      INFO(found[i]->name);
+      CHECK_FALSE(found[i]->weight.quantized());
+      CHECK(found[i]->weight.in_blocks() ==
+            (found[i]->name == "lm_head" && one.choice.keep.size() == 1));
+      CHECK(testing::SameBits(found[i]->weight.Decode(), expected[i]->weight.Decode()));
+    }
+    CHECK(model.stored.HoldsCodes());
+    CHECK(model.stored.found.size() == found.size());
+    const ModelBytes bytes = BytesToLoad(folder, WeightType::kNative, SaysForeign(folder));
+    CHECK(bytes.decoded >= OwnBytes(model.weights));
+    CHECK(BytesToLoad(folder, WeightType::kFp16, true).decoded == bytes.decoded / 2);
+    CHECK(CheckModelFiles(folder, WeightType::kNative, OpenForeign).hidden == 64);
+    CHECK(ReadModelConfig(folder).hidden == 64);
+    const Model halves = LoadModel("m", folder, WeightType::kFp16, 1, OpenForeign);
+    for (const Linear* linear : AllLinears(halves.weights)) {
+      const auto dense = linear->weight.dense();
+      CHECK((!dense || dense->type == DenseRows::Type::kFp16));
+    }
+  }
+}
+
+TEST_CASE("export: a folder whose inputs are rounded is no reference") {
+  const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces),
+                        {.scheme = IntScheme(8, 0, true), .activations = ActivationFormat{}});
+  const fs::path folder = cell.Export("int-quantized");
+  CHECK_ERROR(LoadModel("m", folder, WeightType::kNative, 1, OpenForeign), "has the inputs of",
+              "layers.0", "--candidate");
+  CHECK_ERROR(CheckModelFiles(folder, WeightType::kNative, OpenForeign), "has the inputs of");
+}
+
+TEST_CASE("export: a bias that was folded away is a vector of zeros in GGUF") {
+  TinyModel shape = ExportableModel(false, testing::kTokenizerPieces);
+  shape.attention_bias = true;
+  CellToTest cell(shape, {.scheme = IntScheme(8, 32, true)});
+  std::vector<float>& bias = cell.weights().blocks[0].linears[kQ].bias;
+  REQUIRE_FALSE(bias.empty());
+  bias.clear();
+  const auto file = Checkpoint::Open(cell.Export("gguf"));
+  const Tensor& stored = file->Get("model.layers.0.self_attn.q_proj.bias");
+  REQUIRE(stored.shape == std::vector<size_t>{64});
+  CHECK(std::all_of(stored.data, stored.data + stored.bytes,
+                    [](std::byte b) { return b == std::byte{0}; }));
 }
 
 }  // namespace

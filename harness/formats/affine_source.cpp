@@ -172,9 +172,7 @@ Weight ReadAffine(const AffineSource& source, const std::string& where,
   if (zeros_fit && order && exponent) {
     return Weight(Pack(source, scheme, factors, *exponent, std::move(*order)));
   }
-  AddNote(notes,
-          "matrices whose scales, zeros or groups no packed form here holds, decoded by rows", 1,
-          "matrices");
+  NoteDecoded(notes);
   CountOddScales(factors.scales, notes);
   return DecodeByRows(source, std::move(factors));
 }

@@ -153,7 +153,8 @@ Weight ReadBnb(const BnbMatrix& matrix, std::vector<CountedNote>& notes) {
     source.frame.mean = matrix.state.nested_offset;
     source.frame.absmax.assign(absmax.begin(), absmax.end());
   }
-  return ReadTable(source, matrix.where);
+  source.stored = matrix.stored;
+  return ReadTable(source, matrix.where, notes);
 }
 
 void CheckStateShape(const MatrixTensors& tensors, const BnbState& state) {

@@ -250,12 +250,13 @@ CtMatrix FindFloat4(const CtContext& context, MatrixTensors& tensors, const char
   source.scales_name = scales.name;
   if (source.scheme.scale_type() == ScaleType::kE4m3)
     source.frame.divisor = tensors.TakePositive("weight_global_scale", {DType::kF32});
+  source.stored = tensors.stored();
   return {SchemeName(source.scheme),
-          [source, &scales, where = tensors.where()](std::vector<CountedNote>&) {
+          [source, &scales, where = tensors.where()](std::vector<CountedNote>& notes) {
             TableSource whole = source;
             const auto bytes = ElementsOf<uint8_t>(scales);
             whole.scales.assign(bytes.begin(), bytes.end());
-            return ReadTable(whole, where);
+            return ReadTable(whole, where, notes);
           }};
 }
 

@@ -58,6 +58,9 @@ void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t co
 // has their Weight can count them.
 void CountOddScales(std::span<const float> scales, std::vector<CountedNote>& notes);
 
+// Adds the note of a matrix that no packed form here holds and that is decoded by rows.
+void NoteDecoded(std::vector<CountedNote>& notes);
+
 // Whether no bit of it is set.
 bool HoldsZeros(const Tensor& tensor);
 

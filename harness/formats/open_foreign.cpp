@@ -106,6 +106,12 @@ void CountOddScales(std::span<const float> scales, std::vector<CountedNote>& not
           "groups");
 }
 
+void NoteDecoded(std::vector<CountedNote>& notes) {
+  AddNote(notes,
+          "matrices whose scales, zeros or groups no packed form here holds, decoded by rows", 1,
+          "matrices");
+}
+
 bool HoldsZeros(const Tensor& tensor) {
   return std::all_of(tensor.data, tensor.data + tensor.bytes,
                      [](std::byte b) { return b == std::byte{0}; });
@@ -146,6 +152,19 @@ std::shared_ptr<const ForeignCheckpoint> OpenForeignFolder(ForeignFolder folder)
                               fmt::join(ForeignMethods(), ", ")));
   }
   return tool->open(std::move(folder));
+}
+
+bool SaysForeign(const std::filesystem::path& dir) {
+  try {
+    if (Checkpoint::FindGguf(dir)) return false;
+    const Json config = ReadJsonFile(dir / "config.json");
+    ForeignFolder folder;
+    return config.is_object() && FindSettings(dir, config, folder);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path& dir,

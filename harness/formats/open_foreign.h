@@ -21,6 +21,10 @@ std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path
 // The same of a folder whose settings are there.
 std::shared_ptr<const ForeignCheckpoint> OpenForeignFolder(ForeignFolder folder);
 
+// Whether the folder says that its weights are another tool's codes; not that they can be read.
+// Reads config.json alone. Any other path, a GGUF file's too: no.
+bool SaysForeign(const std::filesystem::path& dir);
+
 // The methods that are read: "awq", "gptq".
 std::vector<std::string> ForeignMethods();
 

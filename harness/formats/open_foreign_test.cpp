@@ -159,13 +159,54 @@ TEST_CASE("open_foreign: scales that are no numbers are refused") {
   CheckRefused("ct_fp8_block", first("weight_scale", uint16_t{0x7fc0}), {"weight_scale", "nan"});
   CheckRefused("ct_fp8_channel", first("weight", uint8_t{0x7f}), {"weight", "that are none"});
   CheckRefused("ct_nvfp4", first("weight_scale", uint8_t{0xff}), {"weight_scale", "finite"});
-  CheckRefused("ct_nvfp4", first("weight_scale", uint8_t{0x90}), {"weight_scale", "negative"});
   CheckRefused("ct_nvfp4", first("weight_global_scale", 0.0f), {"a positive number", "found 0"});
   CheckRefused("ct_mxfp4", first("weight_scale", uint8_t{255}), {"weight_scale", "finite"});
   CheckRefused("ct_int8_static", first("input_scale", -1.0f), {"input_scale", "positive"});
   CheckRefused("bnb_nf4", first("weight.absmax", testing::kNan), {"absmax", "finite"});
   CheckRefused("bnb_nf4_run_on", first("weight.absmax", testing::kNan), {"absmax", "finite"});
   CheckRefused("bnb_int8", first("SCB", -1.0f), {"SCB", "found -1"});
+}
+
+// Of tables of levels, whose packed form here has no negative scales.
+TEST_CASE("open_foreign: negative scales are decoded and counted") {
+  struct Case {
+    const char *kind, *part;
+    size_t last;  // byte of the first scale, which has its sign
+  };
+  const std::vector<Case> cases = {{"bnb_nf4", "weight.absmax", 3},
+                                   {"bnb_fp4", "weight.absmax", 3},
+                                   {"ct_nvfp4", "weight_scale", 0}};
+  for (const Case& one : cases) {
+    INFO(one.kind);
+    ForeignGolden golden(one.kind);
+    const ReadForeign whole(golden);
+    REQUIRE(whole.weight.packed() != nullptr);
+    const size_t group = whole.weight.packed()->scheme().group;
+    std::vector<float> expected = testing::ValuesOf(whole.weight);
+    for (size_t c = 0; c < group; ++c) expected[c] = -expected[c] + 0.0f;
+    char& sign = golden.at(one.part).bytes[one.last];
+    sign = static_cast<char>(sign | '\x80');
+    const ReadForeign negative(golden);
+    CHECK(negative.weight.packed() == nullptr);
+    CHECK(testing::ValuesOf(negative.weight) == expected);
+    CHECK(negative.NoteCount("negative scale") == 1);
+    CHECK(negative.NoteCount("decoded by rows") == 1);
+    CHECK(negative.weight.CodesSha256() != whole.weight.CodesSha256());
+    CHECK(negative.weight.StorageBits() > 0);
+  }
+}
+
+TEST_CASE("open_foreign: whether a folder says that its weights are codes") {
+  const ForeignFiles files(ForeignGolden("awq_gemm"));
+  CHECK(SaysForeign(files.dir.path()));
+  ForeignGolden golden("awq_gemm");
+  golden.config.erase("quantization_config");
+  const ForeignFiles plain(golden);
+  CHECK_FALSE(SaysForeign(plain.dir.path()));
+  testing::WriteFile(plain.dir / "quant_config.json", "{}");
+  CHECK(SaysForeign(plain.dir.path()));
+  CHECK_FALSE(SaysForeign(plain.dir / "nowhere"));
+  CHECK_FALSE(SaysForeign(plain.dir / "model.gguf"));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/formats/decoded_rows.h"
+#include "harness/kernels/dequantize.h"
 #include "harness/quant/float8.h"
 #include "harness/quant/format.h"
 #include "harness/quant/packed_matrix.h"
@@ -77,26 +78,65 @@ Weight DecodeFloat8(const Float8Source& source, std::vector<float> scales) {
       source.tool + " " + Float8Name(source), source.rows, source.cols, source.stored, decode));
 }
 
+// All of them. Throws Error where one is not finite.
+std::vector<float> TableScales(const TableSource& source, const std::string& where) {
+  const ScaleType type = source.scheme.scale_type();
+  const size_t each = ScaleBytes(type);
+  std::vector<float> scales;
+  for (size_t i = 0; i < source.scales.size() / each; ++i)
+    scales.push_back(LoadScale(&source.scales[i * each], type, source.frame.UnitOf(i)));
+  // The table has a number for each code; two of E4M3's are none.
+  const bool nan = type == ScaleType::kE4m3 && std::ranges::any_of(source.scales, IsE4m3Nan);
+  if (nan || !std::ranges::all_of(scales, [](float scale) { return std::isfinite(scale); })) {
+    throw Error(fmt::format("tensor {}: expected finite scales, found others", source.scales_name),
+                where, kDamagedFile);
+  }
+  return scales;
+}
+
+// The scales without their signs, which FP32 and E4M3 have in the upper bit of the last byte.
+std::vector<uint8_t> Magnitudes(const TableSource& source) {
+  const size_t each = ScaleBytes(source.scheme.scale_type());
+  std::vector<uint8_t> bytes = source.scales;
+  for (size_t last = each - 1; last < bytes.size(); last += each) bytes[last] &= 0x7f;
+  return bytes;
+}
+
+// `packed`: with the scales' magnitudes.
+Weight DecodeSigned(const TableSource& source, std::shared_ptr<const PackedMatrix> packed,
+                    const std::vector<float>& scales) {
+  std::vector<bool> negative;
+  for (const float scale : scales) negative.push_back(scale < 0);
+  const auto decode = [packed = std::move(packed), negative = std::move(negative)](
+                          size_t row, std::span<float> values) {
+    DecodeRows(*packed, row, {values.data(), 1, values.size()});
+    const ScaleShape& shape = packed->scales();
+    for (size_t group = 0; group < shape.cols; ++group) {
+      if (!negative[shape.RowOf(row) * shape.cols + group]) continue;
+      for (float& value : values.subspan(shape.Begin(group), shape.Size(group))) value = -value;
+    }
+  };
+  return Weight(std::make_shared<const DecodedRows>(
+      SchemeName(source.scheme) + " signed", source.rows, source.cols, source.stored, decode));
+}
+
 }  // namespace
 
-Weight ReadTable(const TableSource& source, const std::string& where) {
-  const ScaleType type = source.scheme.scale_type();
+Weight ReadTable(const TableSource& source, const std::string& where,
+                 std::vector<CountedNote>& notes) {
   const auto packed = std::make_shared<PackedMatrix>(source.rows, source.cols, source.scheme);
   packed->set_frame(source.frame);
+  const std::vector<float> scales = TableScales(source, where);
   const std::span<const uint8_t> stored = BytesIn(source.codes);
   std::vector<uint8_t> codes(stored.begin(), stored.end());
   if (source.swapped) {
     for (uint8_t& pair : codes) pair = static_cast<uint8_t>(pair >> 4 | pair << 4);
   }
-  // The table has a number for each code; two of E4M3's are none.
-  const bool nan = type == ScaleType::kE4m3 && std::ranges::any_of(source.scales, IsE4m3Nan);
-  if (nan || !packed->SetStored(codes, source.scales, {})) {
-    throw Error(fmt::format("tensor {}: expected scales that are finite and not negative, found "
-                            "others",
-                            source.scales_name),
-                where, kDamagedFile);
-  }
-  return Weight(packed);
+  if (packed->SetStored(codes, source.scales, {})) return Weight(packed);
+  QR_CHECK(packed->SetStored(codes, Magnitudes(source), {}));
+  NoteDecoded(notes);
+  CountOddScales(scales, notes);
+  return DecodeSigned(source, packed, scales);
 }
 
 std::string Float8Name(const Float8Source& source) {
@@ -111,6 +151,7 @@ Weight ReadFloat8(const Float8Source& source, const std::string& where,
   const std::optional<WeightScheme> scheme = Float8Scheme(source);
   const bool negative = std::ranges::any_of(scales, [](float s) { return std::signbit(s); });
   if (!scheme || negative) {
+    if (scheme) NoteDecoded(notes);
     CountOddScales(scales, notes);
     return DecodeFloat8(source, std::move(scales));
   }

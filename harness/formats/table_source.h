@@ -24,10 +24,13 @@ struct TableSource {
   bool swapped = false;              // the first of two codes of a byte is the upper half of it
   std::vector<uint8_t> scales;       // as StoreScale writes them
   std::string scales_name;           // of their tensor, for errors
+  std::vector<std::span<const std::byte>> stored;  // of all that it is stored in
 };
 
-// A PackedMatrix with these bytes. Throws Error where scales are no numbers that the format has.
-Weight ReadTable(const TableSource& source, const std::string& where);
+// A PackedMatrix with these bytes; where scales are negative, which it has none of but under
+// nested ones, rows that decode. Throws Error where scales are not finite.
+Weight ReadTable(const TableSource& source, const std::string& where,
+                 std::vector<CountedNote>& notes);
 
 // 8-bit floats (E4M3) under scales of blocks of (rows_each, cols_each) weights, the last of a row
 // or column smaller.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "harness/model/layout.h"
+
 namespace quantref {
 
 void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& notes) {
@@ -15,6 +17,12 @@ void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& no
       same->count += note.count;
     }
   }
+}
+
+bool MatrixFacts::IsOfBlock() const { return name != kEmbeddingName && name != kHeadName; }
+
+bool MatrixSources::HoldsCodes() const {
+  return foreign != nullptr && std::ranges::any_of(found, &MatrixFacts::coded);
 }
 
 }  // namespace quantref

@@ -75,6 +75,7 @@ struct MatrixFacts {
   size_t bytes = 0;    // of all that it is made of
   bool coded = false;  // blocks or codes, and not plain numbers
 
+  bool IsOfBlock() const;  // and not the embedding or the head
   double Weights() const { return static_cast<double>(rows) * static_cast<double>(cols); }
   double Bits() const { return 8 * static_cast<double>(bytes) / Weights(); }  // a weight
 };
@@ -82,8 +83,13 @@ struct MatrixFacts {
 // Where MapWeights finds matrices that are not plain, and what it found.
 struct MatrixSources {
   std::shared_ptr<const ForeignCheckpoint> foreign{};  // nullptr: all are plain, or GGUF's
-  std::vector<MatrixFacts> found{};                    // in the order of AllLinears
+  // Whether codes become the numbers that they stand for, as GGUF's blocks do: a reference's.
+  // Inputs that the checkpoint has rounded are refused then.
+  bool decode = false;
+  std::vector<MatrixFacts> found{};  // in the order of AllLinears
   std::vector<CountedNote> notes{};
+
+  bool HoldsCodes() const;  // whether another tool's codes are among what was found
 };
 
 }  // namespace quantref

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/base/half.h"
 #include "harness/model/load_model.h"
 #include "harness/model/model_testing.h"
 #include "harness/testing/tiny_model.h"
@@ -24,8 +25,10 @@ constexpr char kQName[] = "model.layers.0.self_attn.q_proj";
 // A tool whose codes are the bytes of NAME.codes, times 1/64, behind an offset of 128.
 class ByteCheckpoint final : public ForeignCheckpoint {
  public:
-  explicit ByteCheckpoint(std::shared_ptr<const Checkpoint> checkpoint)
-      : checkpoint_(std::move(checkpoint)) {}
+  explicit ByteCheckpoint(std::shared_ptr<const Checkpoint> checkpoint, bool rounds_inputs = true)
+      : checkpoint_(std::move(checkpoint)) {
+    if (rounds_inputs) activations_ = ActivationFormat{};
+  }
 
   std::string format() const override { return "bytes"; }
   std::optional<ForeignMatrix> Find(const std::string& name, size_t rows,
@@ -35,7 +38,7 @@ class ByteCheckpoint final : public ForeignCheckpoint {
     if (codes->shape != std::vector<size_t>{rows, cols}) throw Error("misshapen", name);
     return ForeignMatrix{"int8 row asym",
                          {name + ".codes"},
-                         ActivationFormat{},
+                         activations_,
                          [codes, rows, cols](std::vector<CountedNote>& notes) {
                            notes.push_back({"seen", rows, "rows"});
                            return Read(*codes, rows, cols);
@@ -58,6 +61,7 @@ class ByteCheckpoint final : public ForeignCheckpoint {
   }
 
   std::shared_ptr<const Checkpoint> checkpoint_;
+  std::optional<ActivationFormat> activations_{};
 };
 
 // The tiny model with q_proj as such codes, and something beside it.
@@ -107,6 +111,53 @@ TEST_CASE("foreign_checkpoint: its matrices are found at once and read with the 
   const Matrix<float> values = linear.weight.Decode();
   CHECK(values(0, 0) == (100 - 128) / 64.0F);
   CHECK(values(1, 3) == (100 + static_cast<float>((q.cols + 3) % 57) - 128) / 64);
+}
+
+TEST_CASE("foreign_checkpoint: of a reference codes are the numbers that they stand for",
+          "[foreign_checkpoint]") {
+  const TempDir dir;
+  const OpenedTensors opened = OpenTensors(dir, WithCodes());
+  const auto load = [&](bool rounds_inputs, bool decode, WeightType type) {
+    MatrixSources sources{
+        .foreign = std::make_shared<ByteCheckpoint>(opened.checkpoint, rounds_inputs),
+        .decode = decode};
+    ModelWeights weights = MapWeights(opened.config, opened.checkpoint, type, &sources);
+    ReadWeights(weights, type, 1, &sources.notes);
+    CHECK(sources.HoldsCodes());
+    CHECK(sources.notes.back().what == "seen");
+    return weights.blocks[0].linears[kQ].weight;
+  };
+  const Matrix<float> codes = load(false, false, WeightType::kNative).Decode();
+  for (const WeightType type : {WeightType::kNative, WeightType::kFp16}) {
+    const Weight decoded = load(false, true, type);
+    CHECK_FALSE(decoded.quantized());
+    REQUIRE(decoded.dense().has_value());
+    CHECK(decoded.dense()->type == DenseRows::Type::kFp16);  // which holds 64ths
+    CHECK(testing::SameBits(decoded.Decode(), codes));
+  }
+  CHECK_ERROR(load(true, true, WeightType::kNative), "has the inputs of layers.0.self_attn.q_proj",
+              "int8 row asym", "--candidate");
+}
+
+TEST_CASE("foreign_checkpoint: numbers beyond FP16 are held in FP32, looked-up ones as they are",
+          "[foreign_checkpoint]") {
+  auto packed = std::make_shared<PackedMatrix>(
+      2, 16, WeightScheme{.bits = 8, .granularity = Granularity::kRow});
+  for (size_t r = 0; r < 2; ++r) {
+    packed->set_affine(r, 0, {.scale = HalfToFloat(0x3555), .zero = 100});
+    packed->SetCodes(r, std::vector<uint8_t>(16, static_cast<uint8_t>(3 + 7 * r)));
+  }
+  const Weight codes(std::shared_ptr<const PackedMatrix>(packed)), blocks = codes.AsBlocks();
+  CHECK(blocks.in_blocks());
+  CHECK_FALSE(blocks.quantized());
+  CHECK(blocks.StorageBits() == codes.StorageBits());
+  CHECK(testing::SameBits(blocks.Decode(), codes.Decode()));
+  const Weight decoded = blocks.Decoded();
+  REQUIRE(decoded.dense().has_value());
+  CHECK(decoded.dense()->type == DenseRows::Type::kFp32);
+  CHECK_FALSE(decoded.owned());  // but the checkpoint's
+  CHECK(testing::SameBits(decoded.Decode(), codes.Decode()));
+  CHECK(blocks.RoundedRows("m").Decode()(0, 0) == RoundToHalf(codes.Decode()(0, 0)));
 }
 
 TEST_CASE("foreign_checkpoint: what no reader takes is refused as ever", "[foreign_checkpoint]") {

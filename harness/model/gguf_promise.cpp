@@ -35,7 +35,28 @@ std::vector<std::string> TypeNames() {
   return names;
 }
 
-bool IsOfWord(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+// Whether a word goes on at the place.
+bool GoesOn(std::string_view name, size_t at) {
+  return at < name.size() && std::isalnum(static_cast<unsigned char>(name[at])) != 0;
+}
+
+// Where it ends with the size of its mix behind it, if it has one: _S, _M, _L, _XL.
+size_t EndOfMix(std::string_view name, size_t end) {
+  size_t at = end + 1;
+  while (at < name.size() && std::string_view("SMLX").find(name[at]) != std::string_view::npos)
+    ++at;
+  const bool sized = end < name.size() && name[end] == '_' && at > end + 1 && !GoesOn(name, at);
+  return sized ? at : end;
+}
+
+// Where the type stands as a word of its own; npos: nowhere.
+size_t FindWord(std::string_view name, std::string_view type) {
+  size_t at = name.find(type);
+  while (at != std::string_view::npos &&
+         ((at > 0 && GoesOn(name, at - 1)) || GoesOn(name, at + type.size())))
+    at = name.find(type, at + 1);
+  return at;
+}
 
 }  // namespace
 
@@ -52,12 +73,9 @@ std::optional<GgufPromise> PromiseOfName(const std::string& file_name) {
   std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   for (const std::string& type : TypeNames()) {
-    const size_t at = name.find(type);
-    if (at == std::string::npos || (at > 0 && IsOfWord(name[at - 1]))) continue;
-    size_t end = at + type.size();
-    if (end < name.size() && std::isalnum(static_cast<unsigned char>(name[end]))) continue;
-    while (end < name.size() && IsOfWord(name[end])) ++end;
-    return GgufPromise{name.substr(at, end - at), type};
+    const size_t at = FindWord(name, type);
+    if (at == std::string::npos) continue;
+    return GgufPromise{name.substr(at, EndOfMix(name, at + type.size()) - at), type};
   }
   return std::nullopt;
 }

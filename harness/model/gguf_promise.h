@@ -19,7 +19,7 @@ struct GgufPromise {
 std::optional<GgufPromise> PromiseOfKey(const GgufFile& file);
 
 // By the file's name: the type of ggml that stands in it as a word of its own, or with _S, _M, _L
-// and the like behind it: "model-q4_k_m.gguf", "Model.IQ4_XS.gguf".
+// and the like behind it: "model-q4_k_m.gguf", "llama_q8_0.gguf", "Model.IQ4_XS.gguf".
 std::optional<GgufPromise> PromiseOfName(const std::string& file_name);
 
 }  // namespace quantref

@@ -20,6 +20,10 @@ TEST_CASE("gguf_promise: the type in a file's name", "[gguf_promise]") {
   CHECK(NamedType("a-Q2_K.gguf") == "Q2_K Q2_K");
   CHECK(NamedType("m.f16.gguf") == "F16 F16");
   CHECK(NamedType("m-Q3_K_XL-00001-of-00002.gguf") == "Q3_K_XL Q3_K");
+  CHECK(NamedType("llama_q4_k_m.gguf") == "Q4_K_M Q4_K");
+  CHECK(NamedType("q8_0_llama_7b.gguf") == "Q8_0 Q8_0");
+  CHECK(NamedType("q4_0x_q4_0-imatrix.gguf") == "Q4_0 Q4_0");
+  CHECK(NamedType("llama_2_iq4_nl_s1.gguf") == "IQ4_NL IQ4_NL");
   CHECK(NamedType("bf16model.gguf").empty());
   CHECK(NamedType("xq4_0.gguf").empty());
   CHECK(NamedType("model.gguf").empty());

@@ -7,6 +7,7 @@
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/model/gguf_config.h"
+#include "harness/model/layout.h"
 
 namespace quantref {
 namespace {
@@ -17,6 +18,14 @@ bool IsMultiplied(const Checkpoint& checkpoint, const std::string& name) {
   const std::string head = "lm_head.weight";
   if (name.starts_with("model.layers.")) return true;
   return name == (checkpoint.Find(head) != nullptr ? head : "model.embed_tokens.weight");
+}
+
+// Weights of the matrices of its blocks.
+uint64_t BlockParameters(const ModelConfig& config) {
+  uint64_t weights = 0;
+  for (size_t layer = 0; layer < config.layers.size(); ++layer)
+    weights += LayoutOf(config, layer).Weights();
+  return weights;
 }
 
 std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& tokenizer, bool gguf,
@@ -122,9 +131,11 @@ void ReadModel(Model& model, WeightType type, size_t threads, std::vector<Counte
 }
 
 Model LoadModel(const std::string& name, const std::filesystem::path& path, WeightType type,
-                size_t threads) {
-  Model model = MapModel(name, path, type);
-  ReadModel(model, type, threads);
+                size_t threads, const ForeignOpener& open) {
+  MatrixSources stored{.decode = true};
+  Model model = MapModel(name, path, type, open, &stored);
+  ReadModel(model, type, threads, &stored.notes);
+  model.stored = std::move(stored);
   return model;
 }
 
@@ -136,26 +147,30 @@ std::vector<InputFile> Model::files() const {
   return files;
 }
 
-ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type) {
-  return MapModel("", path, type).config;
+ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type,
+                            const ForeignOpener& open) {
+  MatrixSources stored{.decode = true};
+  return MapModel("", path, type, open, &stored).config;
 }
 
 ModelConfig ReadModelConfig(const std::filesystem::path& path) {
   const std::optional<std::filesystem::path> gguf = Checkpoint::FindGguf(path);
-  return gguf ? ReadGgufConfig(*Checkpoint::Open(*gguf)) : ReadConfig(path / "config.json");
+  return gguf ? ReadGgufConfig(*Checkpoint::Open(*gguf))
+              : ReadConfig(path / "config.json", nullptr, true);
 }
 
-ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type) {
+ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type, bool coded) {
   ModelBytes bytes{Checkpoint::FileBytesIn(path), 0};
+  const size_t number = DTypeBytes(type == WeightType::kFp16 ? DType::kF16 : DType::kF32);
   const std::optional<std::filesystem::path> gguf = Checkpoint::FindGguf(path);
+  if (!gguf && coded) bytes.decoded = BlockParameters(ReadModelConfig(path)) * number;
   if (!gguf) return bytes;
   const auto checkpoint = Checkpoint::Open(*gguf);
   for (const std::string& name : checkpoint->names()) {
     const Tensor& tensor = checkpoint->Get(name);
     if (tensor.dtype != DType::kBlocks || !IsMultiplied(*checkpoint, name)) continue;
     const GgmlTypeRow& row = GgmlRow(tensor.blocks);
-    bytes.decoded += tensor.bytes / row.bytes * row.elements *
-                     DTypeBytes(type == WeightType::kFp16 ? DType::kF16 : DType::kF32);
+    bytes.decoded += tensor.bytes / row.bytes * row.elements * number;
   }
   return bytes;
 }

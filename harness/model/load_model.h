@@ -15,7 +15,8 @@
 namespace quantref {
 
 // Everything of a model: of a folder config.json, *.safetensors and the tokenizer, checked against
-// each other; or a GGUF file's weights and keys.
+// each other; or a GGUF file's weights and keys. LoadModel's is a reference: what its files hold as
+// codes is decoded, exactly.
 struct Model {
   std::string name;
   std::filesystem::path dir;  // or the GGUF file
@@ -25,6 +26,7 @@ struct Model {
   bool adds_bos = true;            // texts begin with it, by the tokenizer's own rule
   ModelWeights weights;
   InputFile config_file{};
+  MatrixSources stored{};  // how the files hold its matrices; of LoadModel
 
   // All that it was read from. They held one state when it was loaded; whether they still do is
   // CheckUnchanged's question.
@@ -35,12 +37,15 @@ struct Model {
 // and the config disagree: on BOS, or by more pieces than the embedding has rows. It may have more
 // rows than there are pieces: for tokens that were added, or to be a multiple of something. Throws
 // InputChanged where a file was changed meanwhile.
+//
+// `open`: what quantized folders of other tools are read by, which are refused without it. Those
+// whose inputs are rounded, too, are refused: a reference rounds nothing.
 Model LoadModel(const std::string& name, const std::filesystem::path& path, WeightType type,
-                size_t threads);
+                size_t threads, const ForeignOpener& open = {});
 
 // LoadModel in two steps. The first opens and checks all that can be without reading weights;
-// `open`: what quantized folders of other tools are read by, which are refused without it;
-// `sources` gets what was found. The second reads the weights, and the files' hashes.
+// `sources` says whether codes are decoded, and gets what was found. The second reads the weights,
+// and the files' hashes.
 Model MapModel(const std::string& name, const std::filesystem::path& path, WeightType type,
                const ForeignOpener& open = {}, MatrixSources* sources = nullptr);
 void ReadModel(Model& model, WeightType type, size_t threads,
@@ -48,15 +53,17 @@ void ReadModel(Model& model, WeightType type, size_t threads,
 
 // What of LoadModel's errors can be had without reading the weights: family, tokenizer, and whether
 // all tensors are there in their shapes. Returns the config.
-ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type);
+ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type,
+                            const ForeignOpener& open = {});
 
-// The config alone.
+// The config alone, whatever it says of how weights are quantized.
 ModelConfig ReadModelConfig(const std::filesystem::path& path);
 
 // What loading takes, at most: the files that are mapped, and weights that are decoded to memory.
+// `coded`: whether a folder's matrices are another tool's codes.
 struct ModelBytes {
   uint64_t files = 0, decoded = 0;
 };
-ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type);
+ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type, bool coded = false);
 
 }  // namespace quantref

@@ -50,8 +50,11 @@ void RequireFinite(const std::string& name, std::span<const float> values,
 // A matrix of another tool's checkpoint, in the place of its weight until it is read.
 class PendingMatrix final : public EncodedMatrix {
  public:
-  PendingMatrix(size_t rows, size_t cols, ForeignMatrix found)
-      : rows_(rows), cols_(cols), found_(std::move(found)) {}
+  // `decode`: into what stands for blocks of the checkpoint.
+  PendingMatrix(size_t rows, size_t cols, ForeignMatrix found, bool decode)
+      : rows_(rows), cols_(cols), found_(std::move(found)), decode_(decode) {}
+
+  bool decodes() const { return decode_; }
 
   size_t rows() const override { return rows_; }
   size_t cols() const override { return cols_; }
@@ -62,12 +65,13 @@ class PendingMatrix final : public EncodedMatrix {
   Weight Read(std::vector<CountedNote>& notes) const {
     Weight weight = found_.read(notes);
     QR_CHECK(weight.rows() == rows_ && weight.cols() == cols_);
-    return weight;
+    return decode_ ? weight.AsBlocks() : weight;
   }
 
  private:
   size_t rows_, cols_;
   ForeignMatrix found_;
+  bool decode_;
 };
 
 // Takes tensors out of a checkpoint, remembering which, so that what is left over can be refused.
@@ -158,7 +162,19 @@ class Loader {
     return {name, Weight(tensor), {}};
   }
 
+  // A rule for inputs is a part of the model, and a reference rounds none.
+  void RefuseRoundedInputs(const std::string& name, const ForeignMatrix& found) const {
+    if (!sources_->decode || !found.activations) return;
+    throw Error(fmt::format("as a reference not supported: its quantization_config has the inputs "
+                            "of {} ({}) rounded, too",
+                            name, found.type),
+                checkpoint_.dir().string(),
+                "as a candidate (--candidate LABEL=PATH) they are rounded as it says; as the "
+                "reference take the model that it was made from");
+  }
+
   Linear TakeForeign(const std::string& name, size_t rows, size_t cols, ForeignMatrix found) {
+    RefuseRoundedInputs(name, found);
     MatrixFacts facts{name, found.type, rows, cols, 0, true};
     for (const std::string& tensor : found.tensors) {
       facts.bytes += checkpoint_.Get(tensor).bytes;
@@ -166,7 +182,8 @@ class Loader {
     }
     sources_->found.push_back(std::move(facts));
     Linear linear{.name = name, .weight = {}, .bias = {}, .activations = found.activations};
-    linear.weight = Weight(std::make_shared<const PendingMatrix>(rows, cols, std::move(found)));
+    linear.weight = Weight(
+        std::make_shared<const PendingMatrix>(rows, cols, std::move(found), sources_->decode));
     return linear;
   }
 
@@ -311,8 +328,9 @@ void ReadWeights(ModelWeights& weights, WeightType type, size_t threads,
   ParallelFor(all.size(), threads, [&](size_t i, size_t) {
     Linear& linear = *all[i];
     if (const auto* pending = dynamic_cast<const PendingMatrix*>(linear.weight.encoded())) {
+      const bool decodes = pending->decodes();
       linear.weight = pending->Read(noticed[i]);
-      return RequireFinite(linear, weights.checkpoint->dir());
+      if (!decodes) return RequireFinite(linear, weights.checkpoint->dir());
     }
     // Before what is not finite is refused by its rounding; else once blocks are decoded.
     if (type == WeightType::kFp16) RequireFinite(linear, weights.checkpoint->dir());

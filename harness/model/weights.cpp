@@ -51,6 +51,23 @@ void ForPanels(const Weight& weight, const F& body) {
   }
 }
 
+// Packed codes as what their rows decode to.
+class PackedRows final : public EncodedMatrix {
+ public:
+  explicit PackedRows(std::shared_ptr<const PackedMatrix> packed) : packed_(std::move(packed)) {}
+
+  size_t rows() const override { return packed_->rows(); }
+  size_t cols() const override { return packed_->cols(); }
+  void DecodeRow(size_t row, std::span<float> values) const override {
+    DecodeRows(*packed_, row, {values.data(), 1, values.size()});
+  }
+  size_t StorageBits() const override { return packed_->StorageBits(); }
+  std::string Sha256() const override { return packed_->Sha256(); }
+
+ private:
+  std::shared_ptr<const PackedMatrix> packed_;
+};
+
 bool FitsHalf(const Weight& weight) {
   Matrix<float> row(1, weight.cols());
   for (size_t r = 0; r < weight.rows(); ++r) {
@@ -177,6 +194,14 @@ Weight Weight::InHalf(const std::string& name) const {
   });
   CheckHalfLoss(loss, name, kNativeHint);
   return {halves, of_checkpoint_};
+}
+
+Weight Weight::AsBlocks() const {
+  QR_CHECK(tiled_ == nullptr);
+  if (packed_ == nullptr && encoded_ == nullptr) return *this;
+  Weight blocks(packed_ != nullptr ? std::make_shared<const PackedRows>(packed_) : encoded_);
+  blocks.of_checkpoint_ = true;
+  return blocks;
 }
 
 Weight Weight::Decoded() const {

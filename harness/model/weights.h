@@ -56,6 +56,9 @@ class Weight {
   // checkpoint's, as owned() tells. Throws Error as RoundedToHalf.
   Weight InHalf(const std::string& name) const;
 
+  // Another tool's codes as the checkpoint's own blocks: what is kept of them are the numbers that
+  // they stand for. Any other weight as it is.
+  Weight AsBlocks() const;
   // A checkpoint's blocks, decoded: in FP16 where that holds every number, else in FP32; still the
   // checkpoint's. Any other weight as it is.
   Weight Decoded() const;
@@ -212,8 +215,9 @@ ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpo
 // the embedding's) beside the blocks; but not those of an embedding that is only looked up, whose
 // rows are decoded (and rounded) each time that they are read. Throws Error for a weight that is
 // not finite, beyond FP16 or too small for it where it is to be rounded to it. Matrices of other
-// tools' checkpoints become what their readers make of them, packed or encoded, whatever the type;
-// `notes` gets what these noticed.
+// tools' checkpoints become what their readers make of them, packed or encoded, whatever the type,
+// or are treated as blocks are where MatrixSources::decode asked for that; `notes` gets what the
+// readers noticed.
 void ReadWeights(ModelWeights& weights, WeightType type, size_t threads,
                  std::vector<CountedNote>* notes = nullptr);
 
