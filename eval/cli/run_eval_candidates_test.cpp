@@ -171,8 +171,8 @@ TEST_CASE("run_eval: a GGUF file of the reference's own numbers is the reference
   CHECK(record["accuracy"]["kl_mean"] == 0.0);
   CHECK(record["candidate"]["changed_norms"] == 0);
   CHECK(record["candidate"]["matrices"][1]["weight_mse"] == 0.0);
-  // Its name promises what is not in it.
-  CHECK(Contains(NoteOf(record, "of another type than Q8_0"), "\"count\":16"));
+  // Its name promises what is not in it; but of the embedding and the head it promises nothing.
+  CHECK(Contains(NoteOf(record, "of another type than Q8_0"), "\"count\":14"));
 }
 
 TEST_CASE("run_eval: candidates of which nothing can be compared are refused in one message") {
@@ -208,6 +208,16 @@ TEST_CASE("run_eval: candidates of which nothing can be compared are refused in 
   const std::string whole = testing::FileText(lab / "cut/model.safetensors");
   testing::WriteFile(lab / "cut/model.safetensors", whole.substr(0, whole.size() - 8));
   CHECK(Contains(refusal("cut"), "model.safetensors"));
+}
+
+TEST_CASE("run_eval: what is wrong with a candidate's weights is said under its label") {
+  const RunEvalLab lab;
+  FileTensors tensors = testing::TinyTensors(kLabShape);
+  ChangeNumbers(tensors.at("model.layers.1.mlp.up_proj.weight"), [](float) { return INFINITY; });
+  WriteFolder(lab / "broken", kLabShape, tensors);
+  const ProcessResult result = lab.Run({lab.config(), "--candidate", "broken=broken"});
+  CHECK(result.exit_code == 2);
+  CHECK(Contains(result.err, "candidate broken: tensor layers.1.mlp.up_proj"));
 }
 
 TEST_CASE("run_eval: candidates are compared and gated, and set in tables, as any cell") {

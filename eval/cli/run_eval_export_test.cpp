@@ -105,6 +105,63 @@ TEST_CASE("run_eval: an export that is judged as a candidate has the cell's hash
   }
 }
 
+TEST_CASE("run_eval: an exported folder of codes is a reference of the cell's own numbers",
+          "[export]") {
+  struct Case {
+    const char *format, *name, *stored;
+  };
+  for (const Case& one :
+       {Case{"pack-quantized", "compressed-tensors pack-quantized", "int4 g32 sym"},
+        Case{"gptq", "gptq v2", "int4 g32 sym"}}) {
+    INFO(one.format);
+    const RunEvalLab lab;
+    testing::WriteTinyModel(
+        lab / "model",
+        {.hidden = 64, .intermediate = 64, .vocab = testing::kTokenizerPieces, .context = 64});
+    const Strings codes = {"--set", "quantize.weights={bits: 4, group: 32, symmetric: true}",
+                           "--set", "accuracy.path=simulated"};
+    testing::CheckDone(ExportTiny(lab, one.format, codes));
+    const RecordJson cell = lab.Record("rtn");
+    fs::remove_all(lab.records());
+    const Strings asked =
+        Together({lab.config(), "--set", "model=out/tiny-rtn", "--methods", "rtn"}, codes);
+    const ProcessResult plan = lab.Run(Together(asked, {"--dry-run"}));
+    testing::CheckDone(plan);
+    CHECK(Contains(plan.out, "QUANTIZED file, decoded (" + std::string(one.stored)));
+    const ProcessResult result = lab.Run(asked);
+    testing::CheckDone(result);
+    CHECK(Contains(result.out, "QUANTIZED file, decoded (" + std::string(one.stored)));
+    const RecordJson reference = lab.Record("reference"), again = lab.Record("rtn");
+    CHECK(reference["accuracy"]["window_nll"] == cell["accuracy"]["window_nll"]);
+    CHECK(reference["hashes"]["first_window_logits"] == cell["hashes"]["first_window_logits"]);
+    CHECK_FALSE(reference["hashes"].contains("packed_weights"));
+    CHECK(Contains(reference["method"].get<std::string>(), "fp32"));
+    const RecordJson& model = reference["model"];
+    CHECK(model["decoded"] == true);
+    CHECK(model["foreign"]["format"] == one.name);
+    CHECK(model["foreign"]["layer_bits"].size() == 2);
+    CHECK(model["foreign"]["types"][0]["matrices"] == 14);
+    CHECK(model["foreign"]["types"][0]["bits"].get<double>() == Approx(5).margin(0.6));
+    CHECK(again["accuracy"]["kl_mean"].get<double>() < 1e-3);  // rounding once more
+    const ProcessResult refused = lab.Run(Together(asked, {"--export", "more"}));
+    CHECK(refused.exit_code == 2);
+    CHECK(Contains(refused.err, "another tool has quantized"));
+  }
+}
+
+TEST_CASE("run_eval: a folder whose inputs are rounded is a candidate, and no reference") {
+  const RunEvalLab lab;
+  testing::CheckDone(ExportTiny(lab, "int-quantized",
+                                {"--set", "quantize.weights={bits: 8, group: row, symmetric: true}",
+                                 "--set", "quantize.activations={bits: 8}"}));
+  fs::remove_all(lab.records());
+  const ProcessResult result = lab.Run({lab.config(), "--set", "model=out/tiny-rtn"});
+  CHECK(result.exit_code == 2);
+  CHECK(Contains(result.err, "the inputs of"));
+  CHECK(Contains(result.err, "--candidate"));
+  CHECK(lab.RecordFiles().empty());
+}
+
 TEST_CASE("run_eval: what an export cannot be is said before anything is quantized", "[export]") {
   const RunEvalLab lab;
   struct Case {
@@ -129,6 +186,29 @@ TEST_CASE("run_eval: what an export cannot be is said before anything is quantiz
     CHECK(lab.RecordFiles().empty());
     CHECK_FALSE(fs::exists(lab / "out"));
   }
+}
+
+TEST_CASE("run_eval: an export of nothing, or of a format and no folder, is refused") {
+  const RunEvalLab lab;
+  const auto refusal = [&](const Strings& arguments) {
+    const ProcessResult result = lab.Run(Together({lab.config()}, arguments));
+    CHECK(result.exit_code == 2);
+    CHECK(lab.RecordFiles().empty());
+    CHECK_FALSE(fs::exists(lab / "out"));
+    return result.err;
+  };
+  CHECK(Contains(refusal({"--export", "out", "--methods", "reference"}), "a quantized cell"));
+  CHECK(Contains(
+      refusal({"--export", "out", "--set", "quantize.methods=[]", "--candidate", "it=model"}),
+      "a quantized cell"));
+  const std::string alone = refusal({"--export-format", "gptq"});
+  CHECK(Contains(alone, "--export-format"));
+  CHECK(Contains(alone, "--export"));
+  testing::WriteFile(lab / "file", "no folder");
+  const std::string file = refusal({"--export", "file/out"});
+  CHECK(Contains(file, "exports cannot be written to file/out"));
+  CHECK(Contains(file, "another folder with --export"));
+  CHECK_FALSE(Contains(file, "--out"));
 }
 
 TEST_CASE("run_eval: an export is never written over, and a run that goes on keeps its own") {

@@ -158,6 +158,7 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.Exclude("--json", "--quiet");
   line.Exclude("--json", "--shard");
   line.Exclude("--export", "--shard");
+  line.Require("--export-format", "--export");
   for (const char* given : {"--candidate", "--columns", "--windows", "--export", "--layers",
                             "--rerun", "--resume", "--shard", "--merge"})
     line.Exclude("--weights", given);

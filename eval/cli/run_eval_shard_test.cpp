@@ -9,6 +9,7 @@
 #include "eval/testing/run_eval_lab.h"
 #include "eval/testing/same_records.h"
 #include "harness/io/file.h"
+#include "harness/testing/tiny_model.h"
 
 namespace quantref {
 namespace {
@@ -144,6 +145,21 @@ TEST_CASE("shards: who merges must get the same scores, and all windows") {
   CHECK(Contains(merged.err, "shard 2 of 2"));
   CHECK(Contains(merged.err, "lacks 1 of its"));
   CHECK(RecordTexts(lab).empty());
+}
+
+TEST_CASE("shards: of a candidate that has changed it is said which of its hashes differ") {
+  const RunEvalLab lab;
+  const testing::TinyModel shape{.vocab = testing::kTokenizerPieces, .context = 64};
+  testing::WriteTinyModel(lab / "it", shape);
+  testing::CopyTokenizer(lab / "it");
+  RunShards(lab, 2, {"--candidate", "it=it"});
+  testing::FileTensors tensors = testing::TinyTensors(shape);
+  char& byte = tensors.at("model.norm.weight").bytes[0];
+  byte = static_cast<char>(byte ^ 1);
+  testing::WriteTensors(lab / "it", tensors);
+  const ProcessResult merged = Merge(lab);
+  CHECK(merged.exit_code == 2);
+  CHECK(Contains(merged.err, "the files of candidate tiny it: expected "));
 }
 
 TEST_CASE("shards: killed and resumed, one loses no finished window") {

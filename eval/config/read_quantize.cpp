@@ -345,9 +345,13 @@ void CheckLabel(YamlReader& yaml, const std::string& label) {
     return std::isalnum(static_cast<unsigned char>(c)) ||
            std::string_view("._-+=").find(c) != std::string_view::npos;
   };
-  if (label.empty() || label.size() > 60 || !std::all_of(label.begin(), label.end(), fits)) {
-    yaml.Fail("label", "up to 60 letters, digits, '.', '_', '-', '+' or '='",
-              "records are named after it");
+  const bool named = std::any_of(label.begin(), label.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0;  // and no "..", no "-"
+  });
+  if (!named || label.size() > 60 || !std::all_of(label.begin(), label.end(), fits)) {
+    yaml.Fail("label",
+              "up to 60 letters, digits, '.', '_', '-', '+' or '=', a letter or digit among them",
+              "records and exports are named after it");
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "eval/record/note_text.h"
 #include "eval/record/reader_fields.h"
 #include "eval/record/schema.h"
 
@@ -55,6 +56,17 @@ std::string InterruptedLine(const RecordFields& fields) {
   return fmt::format("INTERRUPTED {}; comparable with no other run; --resume completes it\n", when);
 }
 
+// With what the reader of a folder noticed.
+std::string DecodedLines(const RecordFields& fields) {
+  const bool folder = fields.Has("model.foreign");
+  std::string lines =
+      DecodedLine(fields.TextOr(folder ? "model.foreign.stored" : "model.gguf.stored", ""));
+  if (!folder) return lines;
+  for (const RecordFields& note : fields.Maps("model.foreign.notes"))
+    lines += fmt::format("the reference: {}\n", NoteText(note));
+  return lines;
+}
+
 // What is said at length of a flag that is a stamp.
 std::string FlagLine(const RecordFields& fields, const RecordField& field) {
   if (field.path == "dataset.substituted_sample")
@@ -65,7 +77,7 @@ std::string FlagLine(const RecordFields& fields, const RecordField& field) {
   if (field.path == "finetune.substituted_sample")
     return SampleLine(fields.Text("finetune.dataset"), fields.TextOr("finetune.split", ""));
   if (field.path == "throughput.busy") return kBusy;
-  if (field.path == "model.decoded") return DecodedLine(fields.TextOr("model.gguf.stored", ""));
+  if (field.path == "model.decoded") return DecodedLines(fields);
   if (field.path == "protocol.interrupted") return InterruptedLine(fields);
   return field.path == "simulated_vs_kernel.failed" ? std::string(field.stamp.text) + "\n" : "";
 }

@@ -31,7 +31,7 @@ std::vector<std::string> StampLines(const RecordFields& fields, std::string_view
 std::string PartialLine(size_t windows, size_t all_windows, bool stopped_early);
 std::string UnknownTokensLine(std::string_view text, double token_share, double byte_share);
 std::string SampleLine(std::string_view dataset, std::string_view split);  // of what stood in
-std::string DecodedLine(std::string_view stored);  // of a GGUF file; GgufFacts::Summary
+std::string DecodedLine(std::string_view stored);  // GgufFacts::Summary, StoredSummary
 
 inline constexpr char kSyntheticStamp[] = "SYNTHETIC WEIGHTS: speed only";
 

@@ -37,10 +37,6 @@ fs::path NewFolder() {
   throw std::system_error(errno, std::generic_category(), path);
 }
 
-std::string NotWritable(const fs::path& folder) {
-  return fmt::format("records cannot be written to {}", folder.string());
-}
-
 // What readers will say of the text; "" where they take it.
 std::string WhyWrong(const std::string& json) {
   try {
@@ -101,12 +97,14 @@ void RemoveInterrupted(const fs::path& folder, const std::string& journal,
   for (const fs::path& path : superseded) fs::remove(path, error);
 }
 
-void PrepareRecordFolder(const fs::path& folder) {
+void PrepareFolder(const fs::path& folder, const std::string& what, const std::string& option) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error)
-    throw Error(NotWritable(folder) + ": " + error.message(), "--out",
-                "choose another folder with --out");
+  if (error) {
+    throw Error(
+        fmt::format("{} cannot be written to {}: {}", what, folder.string(), error.message()),
+        option, "choose another folder with " + option);
+  }
   const fs::path probe = folder / fmt::format(".probe-{}.tmp", getpid());
   WriteFileAtomically(probe, "probe\n", true);
   fs::remove(probe, error);

@@ -29,8 +29,12 @@ void RemoveInterrupted(const std::filesystem::path& folder, const std::string& j
                        std::span<const Record> kept);
 
 // Makes the folder and checks that it can be written to, so that a run does not find out at its
-// end.
-void PrepareRecordFolder(const std::filesystem::path& folder);
+// end. `option`: that names it; `what`: comes into it.
+void PrepareFolder(const std::filesystem::path& folder, const std::string& what,
+                   const std::string& option);
+inline void PrepareRecordFolder(const std::filesystem::path& folder) {
+  PrepareFolder(folder, "records", "--out");
+}
 
 // Writes the records of a run into the folder, which is made again where it was removed since the
 // run began, and says where each is unless `quiet`. Where the folder cannot be had any more they go

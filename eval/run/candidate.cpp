@@ -8,33 +8,18 @@
 #include <tuple>
 #include <utility>
 
+#include "eval/run/candidate_errors.h"
 #include "eval/run/candidate_tokens.h"
 #include "eval/run/group_cell.h"
 #include "eval/support/public_name.h"
 #include "eval/support/resources.h"
 #include "harness/base/error.h"
 #include "harness/formats/open_foreign.h"
-#include "harness/io/input_file.h"
 #include "harness/model/layout.h"
 #include "harness/model/rope.h"
 
 namespace quantref {
 namespace {
-
-// What `open` does, with the candidate's label in its errors.
-template <typename F>
-auto NamingCandidate(const std::string& label, const F& open) {
-  try {
-    return open();
-  } catch (const Interrupted&) {
-    throw;
-  } catch (const InputChanged&) {
-    throw;
-  } catch (const Error& error) {
-    throw Error(fmt::format("candidate {}: {}", label, error.problem()), error.where(),
-                error.hint());
-  }
-}
 
 // What of families decides how a model computes.
 auto WiringOf(const Family& family) {
@@ -116,10 +101,6 @@ void NoteBos(const GroupContext& group, const Model& model, std::vector<CountedN
            notes);
 }
 
-bool IsOfBlock(const MatrixFacts& matrix) {
-  return matrix.name != kEmbeddingName && matrix.name != kHeadName;
-}
-
 }  // namespace
 
 bool Candidate::IsDecoded() const {
@@ -159,6 +140,11 @@ std::shared_ptr<const Candidate> OpenCandidate(const GroupContext& group, const 
   });
 }
 
+bool LoadAlike(const GroupCell& a, const GroupCell& b) {
+  return a.candidate != nullptr && b.candidate != nullptr &&
+         a.spec->candidate == b.spec->candidate && a.config->path.kernels == b.config->path.kernels;
+}
+
 bool IsTimed(const GroupCell& cell) {
   return cell.candidate == nullptr || !cell.candidate->IsDecoded();
 }
@@ -183,7 +169,7 @@ EffectiveBits StoredBits(const Candidate& candidate) {
     const double stored = 8 * static_cast<double>(matrix.bytes);
     bits += stored;
     weights += matrix.Weights();
-    if (!IsOfBlock(matrix) && !matrix.coded) continue;
+    if (!matrix.IsOfBlock() && !matrix.coded) continue;
     block_bits += stored;
     block_weights += matrix.Weights();
   }

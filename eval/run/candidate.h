@@ -47,6 +47,9 @@ std::shared_ptr<const Candidate> OpenCandidate(const GroupContext& group, const 
 // the reference's. From then on the group watches its files.
 void LoadCandidate(GroupContext& group, GroupCell& cell);
 
+// Whether both cells are one candidate in one form, which a pass loads once.
+bool LoadAlike(const GroupCell& a, const GroupCell& b);
+
 // Whether its speed is that of anything that it stands for: not of decoded codes.
 bool IsTimed(const GroupCell& cell);
 

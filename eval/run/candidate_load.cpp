@@ -9,6 +9,7 @@
 #include <string>
 
 #include "eval/run/candidate.h"
+#include "eval/run/candidate_errors.h"
 #include "eval/run/group_cell.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
@@ -126,8 +127,9 @@ void NoteGgufPromise(const Candidate& candidate, std::vector<CountedNote>& notes
   const auto& promise = of_name ? of_name : of_key;
   if (!promise) return;
   const std::vector<MatrixFacts>& found = candidate.stored.found;
+  // Mixes keep the embedding and the head as they please; that they are plain is told elsewhere.
   const auto others = std::count_if(found.begin(), found.end(), [&](const MatrixFacts& matrix) {
-    return matrix.type != promise->type;
+    return matrix.type != promise->type && (matrix.coded || matrix.IsOfBlock());
   });
   if (others == 0) return;
   AddNotes({{fmt::format("of another type than {}, which {} is named after", promise->type,
@@ -187,24 +189,29 @@ void CheckRoundsHead(const Candidate& candidate) {
       candidate.model.dir.string(), "quantize it with a head that is kept");
 }
 
+// Its weights, looked at by themselves and beside the reference's.
+void ReadCandidate(GroupContext& group, Candidate& loaded) {
+  ReadModel(loaded.model, WeightType::kNative, group.threads, &loaded.stored.notes);
+  const std::vector<InputFile> files = loaded.model.files();
+  group.candidate_files.insert(group.candidate_files.end(), files.begin(), files.end());
+  CheckRoundsHead(loaded);
+  std::vector<CountedNote>& notes = loaded.stored.notes;
+  NoteForeignPromise(loaded.stored, notes);
+  NoteGgufPromise(loaded, notes);
+  NoteScales(loaded.model.weights, notes);
+  loaded.changed_norms = CountChangedNorms(loaded.model.weights, group.model->weights);
+  if (loaded.changed_norms == 0) {
+    CompareMatrices(group, loaded);
+  } else {
+    loaded.weight_errors.assign(loaded.stored.found.size(), std::nullopt);
+  }
+}
+
 }  // namespace
 
 void LoadCandidate(GroupContext& group, GroupCell& cell) {
   auto loaded = std::make_shared<Candidate>(*cell.candidate);
-  ReadModel(loaded->model, WeightType::kNative, group.threads, &loaded->stored.notes);
-  const std::vector<InputFile> files = loaded->model.files();
-  group.candidate_files.insert(group.candidate_files.end(), files.begin(), files.end());
-  CheckRoundsHead(*loaded);
-  std::vector<CountedNote>& notes = loaded->stored.notes;
-  NoteForeignPromise(loaded->stored, notes);
-  NoteGgufPromise(*loaded, notes);
-  NoteScales(loaded->model.weights, notes);
-  loaded->changed_norms = CountChangedNorms(loaded->model.weights, group.model->weights);
-  if (loaded->changed_norms == 0) {
-    CompareMatrices(group, *loaded);
-  } else {
-    loaded->weight_errors.assign(loaded->stored.found.size(), std::nullopt);
-  }
+  NamingCandidate(cell.label, [&] { ReadCandidate(group, *loaded); });
   if (cell.config->path.kernels)
     loaded->model.weights = ForKernels(std::move(loaded->model.weights), group.threads);
   cell.quantized.weights = loaded->model.weights;

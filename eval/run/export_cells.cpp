@@ -16,6 +16,7 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/export/export.h"
+#include "harness/formats/open_foreign.h"
 #include "harness/io/file.h"
 #include "harness/model/load_model.h"
 
@@ -82,10 +83,11 @@ std::optional<ExportPlan> PlanExport(const RunConfig& config, const CellConfig& 
   }
 }
 
-void CheckFormat(const ExportFormat& format, const RunConfig& config, const CellConfig& cell,
+// Whether there will be such a cell.
+bool CheckFormat(const ExportFormat& format, const RunConfig& config, const CellConfig& cell,
                  const fs::path& model, const ModelConfig& original) {
   const std::optional<ExportPlan> made = PlanExport(config, cell, original);
-  if (!made) return;
+  if (!made) return false;
   const CellToExport planned{
       .model = model,
       .original = original,
@@ -107,6 +109,7 @@ void CheckFormat(const ExportFormat& format, const RunConfig& config, const Cell
                 error.hint() + (config.study.empty() ? "; --methods leaves cells out"
                                                      : "; 'exclude' leaves points out"));
   }
+  return true;
 }
 
 void RefusePresent(const RunOptions& options, const RunConfig& config, const std::string& label) {
@@ -121,23 +124,35 @@ void RefusePresent(const RunOptions& options, const RunConfig& config, const std
 void CheckExports(const RunOptions& options, const std::vector<RunConfig>& configs) {
   if (options.export_folder.empty()) return;
   const ExportFormat& format = FormatAskedFor(options);
+  bool any = false;
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) {
       throw Error("expected a model of weights, found a synthetic one", "--export",
                   "leave out " + config.name);
     }
     const fs::path model = FindModel(config.model.name);
+    if (SaysForeign(model)) {
+      throw Error("expected a model of plain weights, found one that another tool has quantized",
+                  "--export", "leave out " + config.name);
+    }
     const ModelConfig original = ReadModelConfig(model);
     for (const CellConfig& cell : config.cells) {
       if (!options.Wants(cell.label) || cell.IsCandidate()) continue;
-      CheckFormat(format, config, cell, model, original);
+      any |= CheckFormat(format, config, cell, model, original);
       RefusePresent(options, config, cell.label);
       const std::vector<size_t>& seeds = config.calibration.seeds;
       if (seeds.size() < 2) continue;  // no cell has its seed in its name
       for (const size_t seed : seeds) RefusePresent(options, config, LabelOfSeed(cell.label, seed));
     }
   }
-  if (!options.dry_run) NamingTheOption([&] { PrepareRecordFolder(options.export_folder); });
+  if (!any) {
+    throw Error(
+        "expected a quantized cell to export, found none: candidates are checkpoints, and "
+        "the reference is the model itself",
+        "--export", "name a method with --methods, or leave --export out");
+  }
+  if (!options.dry_run)
+    NamingTheOption([&] { PrepareFolder(options.export_folder, "exports", "--export"); });
 }
 
 void ExportCells(const GroupContext& group, const Pass& cells) {

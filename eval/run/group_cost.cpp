@@ -28,15 +28,25 @@ double ReshapedBytes(const std::vector<PlannedLinear>& plan) {
   return bytes;
 }
 
-std::vector<CellLoad> Loads(const Pass& pass) {
+CellLoad CandidateLoad(const Pass& pass, const GroupCell& cell) {
+  const bool loaded = std::any_of(pass.data(), &cell,
+                                  [&](const GroupCell& before) { return LoadAlike(before, cell); });
+  return {.weight_bytes = loaded ? 0 : CandidateBytes(*cell.candidate),
+          .plan = cell.plan,
+          .method = &cell.method,
+          // Codes go both ways, and are compared; decoded ones go one.
+          .kernels = cell.config->path.kernels && cell.candidate->stored.HoldsCodes(),
+          .shape = &cell.shape};
+}
+
+}  // namespace
+
+std::vector<CellLoad> LoadsOf(const Pass& pass) {
   std::vector<CellLoad> loads;
   for (const GroupCell& cell : pass) {
     if (cell.spec == nullptr) continue;
     if (cell.candidate != nullptr) {
-      loads.push_back({.weight_bytes = CandidateBytes(*cell.candidate),
-                       .plan = cell.plan,
-                       .method = &cell.method,
-                       .shape = &cell.shape});
+      loads.push_back(CandidateLoad(pass, cell));
       continue;
     }
     CellLoad load{.plan = cell.plan,
@@ -63,6 +73,8 @@ std::vector<CellLoad> Loads(const Pass& pass) {
   }
   return loads;
 }
+
+namespace {
 
 // Those that this process measures; which of them matters little to what they cost.
 std::span<const Window> OwnWindows(const GroupContext& group) {
@@ -106,10 +118,10 @@ FirstLook FirstLookOf(const GroupContext& group, const Pass& pass, const Cost& c
 }  // namespace
 
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
-  return {.memory =
-              EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(), Loads(pass),
-                             group.config().accuracy.metrics.Compare(), group.threads) +
-              Fp16CopyBytes(group, pass),
+  return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
+                                   LoadsOf(pass), group.config().accuracy.metrics.Compare(),
+                                   group.threads) +
+                    Fp16CopyBytes(group, pass),
           .reserved = ReservedBytes(group.threads)};
 }
 
@@ -133,7 +145,7 @@ double GroupCost::Sensitivities(std::span<const Pass> passes) {
 }
 
 Cost GroupCost::Of(const Pass& pass) {
-  const std::vector<CellLoad> loads = Loads(pass);
+  const std::vector<CellLoad> loads = LoadsOf(pass);
   Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
                            group_.config().accuracy.metrics.Compare(), group_.threads, OwnRates());
   cost.memory_bytes += Fp16CopyBytes(group_, pass);

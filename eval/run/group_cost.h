@@ -12,6 +12,9 @@
 
 namespace quantref {
 
+// What its cells are, to be priced; in their order, without the references. They refer to the pass.
+std::vector<CellLoad> LoadsOf(const Pass& pass);
+
 // What a pass takes beyond LoadedBytes.
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass);
 

@@ -117,9 +117,7 @@ void Quantize(GroupContext& group, const std::vector<GroupCell*>& cells, Quantiz
 const GroupCell* LoadedAlike(const Pass& cells, const GroupCell& cell) {
   for (const GroupCell& other : cells) {
     if (&other == &cell) break;
-    if (other.candidate != nullptr && other.spec->candidate == cell.spec->candidate &&
-        other.config->path.kernels == cell.config->path.kernels && !other.weights_sha256.empty())
-      return &other;
+    if (LoadAlike(other, cell) && !other.weights_sha256.empty()) return &other;
   }
   return nullptr;
 }

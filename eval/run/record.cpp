@@ -9,6 +9,7 @@
 
 #include "eval/run/budget.h"
 #include "eval/run/record_parts.h"
+#include "eval/run/stored_facts.h"
 #include "harness/model/gguf_facts.h"
 
 namespace quantref {
@@ -258,6 +259,10 @@ RecordJson ModelJson(const GroupResult& group, WeightType type) {
   if (checkpoint.gguf() != nullptr) {
     json["gguf"] = GgufJson(checkpoint);
     if (DescribeGguf(checkpoint).quantized) json["decoded"] = true;
+  }
+  if (group.model->stored.HoldsCodes()) {
+    json["foreign"] = ForeignModelJson(group.model->stored);
+    json["decoded"] = true;
   }
   if (group.outliers) {
     json["outliers"] = {{"channels", group.outliers->channels},

@@ -1,14 +1,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
-#include <charconv>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "eval/run/candidate.h"
 #include "eval/run/record_parts.h"
+#include "eval/run/stored_facts.h"
 #include "harness/kernels/panel_layout.h"
 #include "harness/kernels/tiled_matrix.h"
 
@@ -16,32 +14,6 @@
 
 namespace quantref {
 namespace {
-
-struct StoredType {
-  std::string name;
-  bool coded = false;
-  size_t matrices = 0;
-  double weights = 0, bits = 0;
-};
-
-// That with the most weights first; codes before what is plain.
-std::vector<StoredType> TypesOf(const Candidate& candidate) {
-  std::map<std::string, StoredType> by_name;
-  for (const MatrixFacts& matrix : candidate.stored.found) {
-    StoredType& type = by_name[matrix.type];
-    type.name = matrix.type;
-    type.coded = matrix.coded;
-    ++type.matrices;
-    type.weights += matrix.Weights();
-    type.bits += 8 * static_cast<double>(matrix.bytes);
-  }
-  std::vector<StoredType> types;
-  for (auto& [name, type] : by_name) types.push_back(std::move(type));
-  std::stable_sort(types.begin(), types.end(), [](const StoredType& a, const StoredType& b) {
-    return std::pair(a.coded, a.weights) > std::pair(b.coded, b.weights);
-  });
-  return types;
-}
 
 // "Q4_K, Q6_K"; of a candidate without codes what it is stored as.
 std::string NameOf(const std::vector<StoredType>& types) {
@@ -58,38 +30,12 @@ std::string FormatText(const Candidate& candidate) {
   return candidate.stored.foreign != nullptr ? candidate.stored.foreign->format() : "safetensors";
 }
 
-// Of each block's matrices.
-std::vector<double> LayerBits(const Candidate& candidate) {
-  constexpr std::string_view kBlock = "layers.";
-  std::map<size_t, std::pair<double, double>> layers;  // bits, weights
-  for (const MatrixFacts& matrix : candidate.stored.found) {
-    if (!matrix.name.starts_with(kBlock)) continue;
-    size_t layer = 0;
-    const char* const end = matrix.name.data() + matrix.name.size();
-    std::from_chars(matrix.name.data() + kBlock.size(), end, layer);
-    layers[layer].first += 8 * static_cast<double>(matrix.bytes);
-    layers[layer].second += matrix.Weights();
-  }
-  std::vector<double> bits;
-  for (const auto& [layer, sums] : layers) bits.push_back(sums.first / sums.second);
-  return bits;
-}
-
 RecordJson MatricesJson(const Candidate& candidate) {
   RecordJson json = RecordJson::array();
   for (size_t i = 0; i < candidate.stored.found.size(); ++i) {
     const MatrixFacts& matrix = candidate.stored.found[i];
     json.push_back({{"name", matrix.name}, {"type", matrix.type}, {"bits", matrix.Bits()}});
     if (candidate.weight_errors[i]) json.back()["weight_mse"] = *candidate.weight_errors[i];
-  }
-  return json;
-}
-
-RecordJson NotesJson(const Candidate& candidate) {
-  RecordJson json = RecordJson::array();
-  for (const CountedNote& note : candidate.stored.notes) {
-    json.push_back({{"what", note.what}, {"count", note.count}});
-    if (!note.of.empty()) json.back()["of"] = note.of;
   }
   return json;
 }
@@ -104,16 +50,11 @@ RecordJson CandidateJson(const Candidate& candidate, const std::vector<StoredTyp
                      {"disk_bytes", model.weights.checkpoint->FileBytes()},
                      {"plain_matrices", candidate.Plain().size()},
                      {"changed_norms", candidate.changed_norms},
-                     {"layer_bits", LayerBits(candidate)}};
+                     {"layer_bits", StoredLayerBits(candidate.stored)}};
   if (candidate.IsDecoded()) json["decoded"] = true;
-  for (const StoredType& type : types) {
-    json["types"].push_back({{"name", type.name},
-                             {"matrices", type.matrices},
-                             {"weights", static_cast<uint64_t>(type.weights)},
-                             {"bits", type.bits / type.weights}});
-  }
+  json["types"] = StoredTypesJson(types);
   json["matrices"] = MatricesJson(candidate);
-  json["notes"] = NotesJson(candidate);
+  json["notes"] = StoredNotesJson(candidate.stored);
   return json;
 }
 
@@ -141,7 +82,7 @@ void PutActivations(const ModelWeights& weights, RecordJson& record) {
 
 void PutCandidate(RecordJson& record, const CellResult& cell) {
   const Candidate& candidate = *cell.candidate;
-  const std::vector<StoredType> types = TypesOf(candidate);
+  const std::vector<StoredType> types = StoredTypes(candidate.stored);
   record["scheme"] = {{"name", NameOf(types)}};
   PutActivations(candidate.model.weights, record);
   if (types.front().coded) PutPath(record, cell);

@@ -36,6 +36,7 @@
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
+#include "harness/formats/open_foreign.h"
 #include "harness/kernels/blas_memory.h"
 #include "harness/model/config.h"
 #include "harness/model/load_model.h"
@@ -102,7 +103,7 @@ void CheckModels(const std::vector<RunConfig>& configs) {
     if (config.model.synthetic || known) continue;
     checked.push_back(&config.model);
     try {
-      CheckModelFiles(FindModel(config.model.name), config.model.weight_type);
+      CheckModelFiles(FindModel(config.model.name), config.model.weight_type, OpenForeign);
       usable = true;
     } catch (const Error&) {
       if (config.study.empty()) throw;
@@ -152,7 +153,8 @@ void CheckRoom(const std::vector<RunConfig>& configs) {
   const std::vector<MemoryLimit> limits = MemoryLimits();
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) continue;
-    const ModelBytes bytes = BytesToLoad(FindModel(config.model.name), config.model.weight_type);
+    const std::filesystem::path path = FindModel(config.model.name);
+    const ModelBytes bytes = BytesToLoad(path, config.model.weight_type, SaysForeign(path));
     CheckLimits({.files = static_cast<double>(bytes.files),
                  .memory = static_cast<double>(bytes.decoded),
                  .reserved = ReservedBytes(1) + static_cast<double>(kBlasLibraryBytes)},

@@ -13,6 +13,7 @@
 #include "eval/support/say.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
+#include "harness/formats/open_foreign.h"
 #include "harness/method/outliers.h"
 
 namespace quantref {
@@ -43,8 +44,8 @@ std::optional<uint32_t> ChooseBos(const Model& model, BosRule rule) {
 std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& choice) {
   if (latest_ != nullptr && choice == choice_) return latest_;
   latest_.reset();  // its memory may be needed
-  Model model =
-      LoadModel(PublicName(choice.name), FindModel(choice.name), choice.weight_type, threads_);
+  Model model = LoadModel(PublicName(choice.name), FindModel(choice.name), choice.weight_type,
+                          threads_, OpenForeign);
   if (choice.outliers) AddOutliers(model.config, *choice.outliers, model.weights);
   choice_ = choice;
   latest_ = std::make_shared<const Model>(std::move(model));

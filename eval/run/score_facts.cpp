@@ -16,15 +16,6 @@ const char* PathName(const GroupCell& cell) {
   return cell.path.UsesKernels() ? "kernel" : "simulated";
 }
 
-// Of what a cell's scores depend on: its weights, and of a candidate its files, since what their
-// blocks decode to is in no hash of weights.
-std::string WeightsText(const GroupCell& cell) {
-  if (cell.candidate == nullptr) return cell.weights_sha256;
-  const Model& own = cell.candidate->model;
-  return fmt::format("{} {} {}", cell.weights_sha256, own.weights.checkpoint->Sha256(),
-                     own.config.sha256);
-}
-
 constexpr char kWindowsAsked[] = "windows asked for";
 
 // Of several of one name all are told.
@@ -58,7 +49,13 @@ Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
   for (const GroupCell& cell : cells) {
     const std::string name = fmt::format("{} {}", cell.config->name, cell.label);
     Add("cells", name, facts);
-    Add("the weights of " + name, fmt::format("{}, {}", WeightsText(cell), PathName(cell)), facts);
+    Add("the weights of " + name, fmt::format("{}, {}", cell.weights_sha256, PathName(cell)),
+        facts);
+    if (cell.candidate == nullptr) continue;
+    // What its blocks decode to is in no hash of weights.
+    const Model& own = cell.candidate->model;
+    Add("the files of candidate " + name, own.weights.checkpoint->Sha256(), facts);
+    Add("the config of candidate " + name, own.config.sha256, facts);
   }
   return facts;
 }

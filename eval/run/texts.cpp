@@ -7,6 +7,7 @@
 
 #include "eval/record/protocol_text.h"
 #include "eval/record/stamps.h"
+#include "eval/run/stored_facts.h"
 #include "eval/support/figure_text.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/public_name.h"
@@ -31,6 +32,8 @@ MeasuredOn PlannedOn(const GroupResult& group) {
   const Checkpoint& checkpoint = *group.model->weights.checkpoint;
   if (const GgufFacts facts = DescribeGguf(checkpoint); facts.quantized)
     on.notice += DecodedLine(facts.Summary());
+  if (group.model->stored.HoldsCodes())
+    on.notice += DecodedLine(StoredSummary(group.model->stored));
   if (unknown.TooMuch()) on.notice += UnknownTokensLine("test", unknown.tokens, unknown.bytes);
   if (text.substituted_sample) on.notice += SampleLine(text.dataset, text.split);
   on.threads = group.environment.threads;

@@ -79,6 +79,10 @@ void CommandLine::Exclude(const std::string& name, const std::string& other) {
   app_->get_option(name)->excludes(app_->get_option(other));
 }
 
+void CommandLine::Require(const std::string& name, const std::string& other) {
+  app_->get_option(name)->needs(app_->get_option(other));
+}
+
 void CommandLine::Footer(const std::string& text) { app_->footer(text); }
 
 std::optional<int> CommandLine::Parse(int argc, const char* const* argv) {

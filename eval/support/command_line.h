@@ -49,6 +49,7 @@ class CommandLine {
            const OptionDetails& details = {});
   void AddFlag(const std::string& name, bool& value, const std::string& about);
   void Exclude(const std::string& name, const std::string& other);  // not both, of options above
+  void Require(const std::string& name, const std::string& other);  // the first only with the other
   void Footer(const std::string& text);                             // what --help ends with
 
   const std::string& program() const { return program_; }

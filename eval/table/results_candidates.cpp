@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "eval/record/note_text.h"
 #include "eval/support/text_table.h"
 
 namespace quantref {
@@ -49,11 +50,7 @@ std::string CandidateText(const RecordFields& fields, const std::string& label) 
     text += fmt::format("{}: its blocks are decoded when it is loaded: its speed is not measured\n",
                         label);
   for (const RecordFields& note : fields.Maps("candidate.notes")) {
-    const auto count = static_cast<size_t>(note.NotNegative("count"));
-    const std::string of = note.TextOr("of", "times");
-    text += count == 1 && !note.Has("of") ? fmt::format("{}: {}\n", label, note.Text("what"))
-                                          : fmt::format("{}: {}: {} {}\n", label, note.Text("what"),
-                                                        WithThousands(count), of);
+    text += fmt::format("{}: {}\n", label, NoteText(note));
   }
   return text;
 }
