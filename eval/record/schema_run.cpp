@@ -82,8 +82,9 @@ const Rows& ModelRows() {
       {"model.outliers.scale", kNumber, kWritten, "", "their factor"},
       {"model.outliers.seed", kCount, kWritten, "", "which channels"},
       {"model.config_sha256", kText, kWrittenOfText, "",
-       "of config.json, or of a GGUF file's keys and list of tensors", Role::kKnown,
-       Stage::kWeights},
+       "of config.json, with another tool's own file of settings; or of a GGUF file's keys and list "
+       "of tensors",
+       Role::kKnown, Stage::kWeights},
       {"model.tokenizer_sha256", kText, kRequiredOfText, "", "of the tokenizer's file",
        Role::kIdentity | Role::kKnown, Stage::kTokens},
       {"model.tokenizer_pieces", kCount, kWrittenOfText, "", "that it has"},

@@ -326,6 +326,28 @@ TEST_CASE("export: a folder of codes is a model of the numbers that they stand f
   }
 }
 
+TEST_CASE("export: settings in a file of their own are watched and hashed") {
+  const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces),
+                        {.scheme = IntScheme(4, 32, true)});
+  const fs::path folder = cell.Export("gptq");
+  nlohmann::json config = ReadJsonFile(folder / "config.json");
+  nlohmann::json settings = config["quantization_config"];
+  config.erase("quantization_config");
+  testing::WriteFile(folder / "config.json", config.dump());
+  const auto load = [&] {
+    testing::WriteFile(folder / "quantize_config.json", settings.dump());
+    return LoadModel("m", folder, WeightType::kNative, 1, OpenForeign);
+  };
+  const Model model = load();
+  CHECK(model.stored.HoldsCodes());
+  CHECK(model.settings_file.path() == folder / "quantize_config.json");
+  settings["who"] = "else";
+  const Model other = load();
+  CHECK(other.config.sha256 != model.config.sha256);
+  CHECK_THROWS_AS(CheckUnchanged(model.files()), InputChanged);
+  CHECK_NOTHROW(CheckUnchanged(other.files()));
+}
+
 TEST_CASE("export: a folder whose inputs are rounded is no reference") {
   const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces),
                         {.scheme = IntScheme(8, 0, true), .activations = ActivationFormat{}});

@@ -35,8 +35,10 @@ bool HasKey(const Json& object, const char* key) {
   return found != object.end() && !found->is_null();
 }
 
-// Takes the settings from the one place that has them; false: the folder has none.
-bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignFolder& folder) {
+// Takes the settings from the one place that has them; false: the folder has none. `own`, unless
+// nullptr, gets the file where it is not config.json.
+bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignFolder& folder,
+                  std::optional<InputFile>* own) {
   const std::string config_where = (dir / "config.json").string();
   if (HasKey(config, "quantization_config")) {
     folder.settings = config["quantization_config"];
@@ -49,8 +51,10 @@ bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignF
   }
   for (const auto& [name, method] : kOwnFiles) {
     if (!IsPresent(dir / name)) continue;
-    folder.settings = ReadJsonFile(dir / name);
     folder.settings_where = (dir / name).string();
+    const FileContents file = ReadInput(dir / name, kMaxJsonFileBytes);
+    folder.settings = ParseJson(file.bytes, folder.settings_where);
+    if (own != nullptr) *own = file.file;
     if (folder.settings.is_object() && !HasKey(folder.settings, "quant_method"))
       folder.settings["quant_method"] = method;
     return true;
@@ -159,7 +163,7 @@ bool SaysForeign(const std::filesystem::path& dir) {
     if (Checkpoint::FindGguf(dir)) return false;
     const Json config = ReadJsonFile(dir / "config.json");
     ForeignFolder folder;
-    return config.is_object() && FindSettings(dir, config, folder);
+    return config.is_object() && FindSettings(dir, config, folder, nullptr);
   } catch (const Interrupted&) {
     throw;
   } catch (const Error&) {
@@ -168,7 +172,8 @@ bool SaysForeign(const std::filesystem::path& dir) {
 }
 
 std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path& dir,
-                                                     std::shared_ptr<const Checkpoint> checkpoint) {
+                                                     std::shared_ptr<const Checkpoint> checkpoint,
+                                                     std::optional<InputFile>* settings) {
   constexpr char kAdapter[] = "adapter_config.json";
   if (IsPresent(dir / kAdapter)) {
     throw Error("not supported: an adapter beside the weights", (dir / kAdapter).string(),
@@ -178,7 +183,7 @@ std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path
   const Json config = ReadJsonFile(dir / "config.json");
   if (!config.is_object()) return nullptr;  // the model's own reader says what is wrong
   ForeignFolder folder;
-  if (!FindSettings(dir, config, folder)) return nullptr;
+  if (!FindSettings(dir, config, folder, settings)) return nullptr;
   ReadOwnKeys(config, (dir / "config.json").string(), folder);
   folder.where = dir.string();
   folder.names = checkpoint->names();

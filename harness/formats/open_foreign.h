@@ -16,7 +16,8 @@ namespace quantref {
 // quant_config.json (AWQ). nullptr: the checkpoint is plain. Throws Error for a method, or a
 // setting of one, that would change the numbers and is not supported, by its name.
 std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path& dir,
-                                                     std::shared_ptr<const Checkpoint> checkpoint);
+                                                     std::shared_ptr<const Checkpoint> checkpoint,
+                                                     std::optional<InputFile>* settings = nullptr);
 
 // The same of a folder whose settings are there.
 std::shared_ptr<const ForeignCheckpoint> OpenForeignFolder(ForeignFolder folder);

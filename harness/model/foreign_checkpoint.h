@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "harness/io/checkpoint.h"
+#include "harness/io/input_file.h"
 #include "harness/model/weights.h"
 #include "harness/quant/activation.h"
 
@@ -63,9 +64,11 @@ class ForeignCheckpoint {
 };
 
 // Opens a folder's; nullptr where its checkpoint is plain. A rule that would change the numbers and
-// is not supported (activations, caches, rotations) is refused by name.
+// is not supported (activations, caches, rotations) is refused by name. `settings`, where it is not
+// nullptr, gets the file that says how to read it, if that is another than config.json.
 using ForeignOpener = std::function<std::shared_ptr<const ForeignCheckpoint>(
-    const std::filesystem::path& dir, std::shared_ptr<const Checkpoint> checkpoint)>;
+    const std::filesystem::path& dir, std::shared_ptr<const Checkpoint> checkpoint,
+    std::optional<InputFile>* settings)>;
 
 // How a checkpoint stores one of a model's matrices.
 struct MatrixFacts {

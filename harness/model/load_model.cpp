@@ -6,6 +6,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
+#include "harness/base/sha256.h"
 #include "harness/model/gguf_config.h"
 #include "harness/model/layout.h"
 
@@ -113,7 +114,9 @@ Model MapModel(const std::string& name, const std::filesystem::path& path, Weigh
   const std::optional<uint32_t> bos_id = AgreeOnBos(config, tokenizer, gguf.has_value(), path);
   // Families of SentencePiece models add it unless they are told not to.
   const bool adds_bos = bos_id && tokenizer.adds_bos().value_or(true);
-  if (open && !gguf) sources->foreign = open(path, opened.checkpoint);
+  std::optional<InputFile> settings;
+  if (open && !gguf) sources->foreign = open(path, opened.checkpoint, &settings);
+  if (settings) opened.config.sha256 = Sha256Hex(opened.config.sha256 + settings->sha256());
   ModelWeights weights = MapWeights(config, opened.checkpoint, type, sources);
   return {.name = name,
           .dir = path,
@@ -122,7 +125,8 @@ Model MapModel(const std::string& name, const std::filesystem::path& path, Weigh
           .bos_id = bos_id,
           .adds_bos = adds_bos,
           .weights = std::move(weights),
-          .config_file = std::move(opened.config_file)};
+          .config_file = std::move(opened.config_file),
+          .settings_file = settings.value_or(InputFile())};
 }
 
 void ReadModel(Model& model, WeightType type, size_t threads, std::vector<CountedNote>* notes) {
@@ -142,6 +146,7 @@ Model LoadModel(const std::string& name, const std::filesystem::path& path, Weig
 std::vector<InputFile> Model::files() const {
   std::vector<InputFile> files = weights.checkpoint->files();
   files.push_back(config_file);
+  files.push_back(settings_file);
   const std::vector<InputFile>& of_tokenizer = tokenizer.facts().files;
   files.insert(files.end(), of_tokenizer.begin(), of_tokenizer.end());
   return files;

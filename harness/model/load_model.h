@@ -25,8 +25,8 @@ struct Model {
   std::optional<uint32_t> bos_id;  // nothing: it has no such token
   bool adds_bos = true;            // texts begin with it, by the tokenizer's own rule
   ModelWeights weights;
-  InputFile config_file{};
-  MatrixSources stored{};  // how the files hold its matrices; of LoadModel
+  InputFile config_file{}, settings_file{};  // the second of some folders of other tools
+  MatrixSources stored{};                    // how the files hold its matrices; of LoadModel
 
   // All that it was read from. They held one state when it was loaded; whether they still do is
   // CheckUnchanged's question.
