@@ -358,7 +358,7 @@ TEST_CASE("export: a folder whose inputs are rounded is no reference") {
 }
 
 TEST_CASE("export: a bias that was folded away is a vector of zeros in GGUF") {
-  TinyModel shape = ExportableModel(false, testing::kTokenizerPieces);
+  testing::TinyModel shape = ExportableModel(false, testing::kTokenizerPieces);
   shape.attention_bias = true;
   CellToTest cell(shape, {.scheme = IntScheme(8, 32, true)});
   std::vector<float>& bias = cell.weights().blocks[0].linears[kQ].bias;

@@ -147,7 +147,7 @@ TEST_CASE("foreign_checkpoint: numbers beyond FP16 are held in FP32, looked-up o
     packed->set_affine(r, 0, {.scale = HalfToFloat(0x3555), .zero = 100});
     packed->SetCodes(r, std::vector<uint8_t>(16, static_cast<uint8_t>(3 + 7 * r)));
   }
-  const Weight codes(std::shared_ptr<const PackedMatrix>(packed)), blocks = codes.AsBlocks();
+  const Weight codes{std::shared_ptr<const PackedMatrix>(packed)}, blocks = codes.AsBlocks();
   CHECK(blocks.in_blocks());
   CHECK_FALSE(blocks.quantized());
   CHECK(blocks.StorageBits() == codes.StorageBits());
