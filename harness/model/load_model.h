@@ -60,7 +60,7 @@ ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type,
 ModelConfig ReadModelConfig(const std::filesystem::path& path);
 
 // What loading takes, at most: the files that are mapped, and weights that are decoded to memory.
-// `coded`: whether a folder's matrices are another tool's codes.
+// `coded`: whether a folder's matrices are another tool's codes; of these, those of its blocks count.
 struct ModelBytes {
   uint64_t files = 0, decoded = 0;
 };
