@@ -55,9 +55,9 @@ TEST_CASE("run_eval: --weights tells the errors that records have, and stands be
   }
   CHECK(Contains(result.err, ".weights.csv"));
   CHECK(lab.RecordFiles().size() == 4);
-  const RecordJson layers = lab.Record("rtn")["layers"];
+  const RecordJson layers = lab.Record("rtn")["layers"], anatomy = AnatomyIn(lab);
   size_t compared = 0;
-  for (const RecordJson& matrix : AnatomyIn(lab)["matrices"]) {
+  for (const RecordJson& matrix : anatomy["matrices"]) {
     for (const RecordJson& layer : layers) {
       if (layer["name"] != matrix["name"]) continue;
       ++compared;
