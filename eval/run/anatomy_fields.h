@@ -41,7 +41,7 @@ std::vector<Foretelling> Foretell(std::span<const MatrixAnatomy> matrices, size_
 struct Anatomy {
   std::string model, weights_sha256;
   std::string outliers{};  // that were planted in it, in words; "": none
-  std::string decoded{};   // blocks of fewer bits whose values these weights are, likewise
+  std::string decoded{};   // codes of fewer bits whose values these weights are, likewise
   double parameters = 0;
   std::vector<RoundedCell> cells{};
   std::vector<MatrixAnatomy> matrices{};

@@ -14,6 +14,7 @@
 #include "eval/run/environment.h"
 #include "eval/run/memory_limits.h"
 #include "eval/run/run_inputs.h"
+#include "eval/run/stored_facts.h"
 #include "eval/support/files.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
@@ -83,6 +84,7 @@ Anatomy BeginAnatomy(const RunOptions& options, const std::vector<const RunConfi
     anatomy.outliers = OutliersText(outliers->scale, outliers->channels);
   if (const GgufFacts facts = DescribeGguf(*model.weights.checkpoint); facts.quantized)
     anatomy.decoded = facts.Summary();
+  if (model.stored.HoldsCodes()) anatomy.decoded = StoredSummary(model.stored);
   anatomy.cells = RoundedCells(options, configs, model.config);
   return anatomy;
 }
