@@ -16,6 +16,7 @@
 #include "eval/table/check.h"
 #include "eval/table/render.h"
 #include "eval/table/results.h"
+#include "eval/table/results_ledger.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
 #include "harness/io/file.h"
@@ -66,7 +67,8 @@ int ShowRecords(const TableOptions& options) {
   const bool to_terminal = options.out.empty();
   const TableView view{to_terminal ? LineWidth(STDOUT_FILENO) : std::nullopt, options.columns};
   std::string text;
-  for (const Results& results : ReadResults(files, CoreCount())) text += ResultText(results, view);
+  for (const Results& results : ReadResults(files, CoreCount()))
+    text += ResultText(results, view) + LedgersText(results, view);
   Write(text, options.out);
   return 0;
 }

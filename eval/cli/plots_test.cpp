@@ -107,6 +107,18 @@ Json Sample(const std::string& method, double nats, const std::string& config = 
     accuracy[name] = kl *= 4;
   for (const char* name : {"layers.0.self_attn.q_proj", "layers.1.mlp.down_proj"})
     record["layers"].push_back({{"name", name}, {"output_error", kl /= 2}});
+  const Json part = {{"name", "weights"}, {"delta_nll", nats}, {"delta_nll_ci95", {0, 2 * nats}}};
+  const Json item = {{"name", "layers.0"},
+                     {"of", "block"},
+                     {"alone_delta_nll", nats},
+                     {"won_delta_nll", -nats},
+                     {"won_kl", nats}};
+  record["ledger"] = {{"parts", Json::array({part})},
+                      {"blocks",
+                       {{"dataset", "wikitext-2"},
+                        {"split", "validation"},
+                        {"window_index", {0, 3}},
+                        {"items", Json::array({item})}}}};
   return record;
 }
 
@@ -151,7 +163,7 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
   REQUIRE(Plot(lab, {"records", "--out", "b"}).exit_code == 0);
   const std::pair<const char*, std::string> kinds[] = {
       {".pdf", "%PDF-"}, {".svg", "<?xml"}, {".png", "\x89PNG\r\n"}};
-  for (const char* name : {"bits", "speed", "kl", "layers", "training", "history"}) {
+  for (const char* name : {"bits", "speed", "kl", "layers", "ledger", "training", "history"}) {
     for (const auto& [ending, magic] : kinds) {
       const std::string file = std::string(name) + ending;
       INFO(file);
@@ -161,7 +173,7 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
       CHECK((data == FileText(lab / "b" / file)));
     }
   }
-  CHECK(std::distance(fs::directory_iterator(lab / "a"), fs::directory_iterator()) == 18);
+  CHECK(std::distance(fs::directory_iterator(lab / "a"), fs::directory_iterator()) == 21);
   CHECK(MissingPart(
             FileText(lab / "a/bits.svg"),
             {">effective bits per weight<", ">change of PPL against fp16, %<", ">gptq<", ">rtn<",
@@ -174,6 +186,9 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
                     {">gptq  int4 g128 asym<", ">KL, nats: means of windows<"}) == "");
   CHECK(MissingPart(FileText(lab / "a/layers.svg"),
                     {">down_proj<", ">largest: 0.51 in 0.self_attn.q_proj<"}) == "");
+  CHECK(MissingPart(FileText(lab / "a/ledger.svg"),
+                    {">weight rounding<", ">layers.0<", ">change of NLL, nats<",
+                     "blocks and kinds: 2 windows of wikitext-2 validation<"}) == "");
   CHECK(MissingPart(FileText(lab / "a/training.svg"),
                     {">gptq  int4 g128 asym<", ">KL from the reference, nats a token<",
                      ">trained on wiki.txt, 8 x 512 tokens a step<"}) == "");
@@ -283,6 +298,7 @@ TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is no
   CHECK(none.exit_code == 2);
   CHECK(MissingPart(none.err, {"plots: bits: not made: no quantized cell", "plots: speed: not made",
                                "plots: kl: not made: ", "plots: layers: not made: ",
+                               "plots: ledger: not made: no record has a ledger",
                                "plots: training: not made: no record has a training curve",
                                "plots: history: not made: "}) == "");
 }
@@ -303,6 +319,8 @@ TEST_CASE("plots: wrong records") {
       {[](Json& r) { r["accuracy"]["kl_p50"] = 1e3; }, "kl_p50: expected quantiles that rise"},
       {[](Json& r) { r["accuracy"]["window_nll"].erase(0); }, "window_nll: expected a list of 16"},
       {[](Json& r) { r["layers"][0]["output_error"] = -1; }, "layers[0].output_error: expected"},
+      {[](Json& r) { r["ledger"]["blocks"]["items"][0]["of"] = "row"; },
+       "ledger.blocks.items[0].of: expected block, kind or end"},
       {[](Json& r) { r["throughput"]["decode_tokens_s"][0]["samples"] = {0}; },
        "decode_tokens_s[0].samples: expected a number"},
       {[](Json& r) { r = 1; }, "x.json: expected a record, found 1"}};
@@ -350,7 +368,7 @@ TEST_CASE("plots: wrong arguments, a full disk, no matplotlib") {
       {{"nowhere"}, "nowhere: expected a file of records"},
       {{"empty"}, "empty: expected records (*.json), found none"},
       {{"records", "--only", "bit"},
-       "expected some of bits,speed,kl,layers,training,history, found 'bit'"},
+       "expected some of bits,speed,kl,layers,ledger,training,history, found 'bit'"},
       {{"records", "--formats", "jpg"}, "expected some of pdf,svg,png, found 'jpg'"},
       {{"records", "--only", "bits", "--out", "file"}, "cannot be written"}};
   for (const auto& [arguments, message] : wrong) {

@@ -139,6 +139,16 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.AddFlag("--weights", options.weights,
                "in the place of all that is measured: how each matrix's weights are distributed, "
                "and how far that foretells the error of rounding them to nearest");
+  line.AddFlag("--ledger", options.ledger.asked,
+               "say where each cell's change comes from: weights, activations, cache and kernels, "
+               "and which blocks and kinds of matrices");
+  line.Add("--ledger-text", options.ledger.text,
+           "blocks and kinds on windows of this text: calibration (default), or test, whose "
+           "findings must not be used to choose by",
+           {.value = "TEXT", .one_of = {kLedgerCalibration, kLedgerTest}});
+  line.Add("--ledger-windows", options.ledger.windows,
+           "on so many of them (default: 16); 0: no blocks and kinds",
+           {.value = "N", .check = WholeNumber(0, kMostWindows)});
   line.AddFlag("--rerun", options.rerun, "measure a study's finished cells, too");
   line.AddFlag("--any-commit", options.any_commit,
                "count records of other commits and of changed trees as finished");
@@ -160,10 +170,11 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.Exclude("--export", "--shard");
   line.Require("--export-format", "--export");
   for (const char* given : {"--candidate", "--columns", "--windows", "--export", "--layers",
-                            "--rerun", "--resume", "--shard", "--merge"})
+                            "--rerun", "--resume", "--shard", "--merge", "--ledger"})
     line.Exclude("--weights", given);
+  for (const char* given : {"--ledger-text", "--ledger-windows"}) line.Require(given, "--ledger");
   for (const char* given :
-       {"--set", "--candidate", "--methods", "--windows", "--shard", "--export"})
+       {"--set", "--candidate", "--methods", "--windows", "--shard", "--export", "--ledger"})
     line.Exclude("--merge", given);
   line.Add(
       "--list", list,

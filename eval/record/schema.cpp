@@ -111,7 +111,7 @@ const std::vector<RecordField>& RecordSchema() {
   static const std::vector<RecordField> schema = [] {
     std::vector<RecordField> all;
     for (const auto& part : {RunFields(), CandidateFields(), TextFields(), AccuracyFields(),
-                             SpeedFields(), MachineFields()})
+                             LedgerFields(), SpeedFields(), MachineFields()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();

@@ -12,6 +12,7 @@ std::vector<RecordField> RunFields();        // what ran, on what, how
 std::vector<RecordField> CandidateFields();  // a checkpoint that another tool made
 std::vector<RecordField> TextFields();       // dataset, protocol, calibration
 std::vector<RecordField> AccuracyFields();   // accuracy, hashes, layers
+std::vector<RecordField> LedgerFields();     // where a cell's change comes from
 std::vector<RecordField> SpeedFields();      // throughput
 std::vector<RecordField> MachineFields();    // environment, seconds, memory
 

@@ -87,6 +87,8 @@ std::string WhyOther(const StoredRecord& record, const SoughtCell& cell, bool an
     if (record.Fact(field->path) != Known(cell, field->path))
       return fmt::format("a record of another {}", field->path);
   }
+  if (!cell.ledger.empty() && record.Fact("ledger.request") != cell.ledger)
+    return "a record without this ledger";
   if (record.Interrupted()) return "a record of an interrupted run";
   if (!SameWindows(record, cell.windows)) return "a record of other windows";
   if (record.Fact("simulated_vs_kernel.failed") == "true")

@@ -19,6 +19,7 @@ struct SoughtCell {
   // The windows that the run would measure, in its order; none of a model without text. A record
   // that the stop rule ended may have the first of them alone.
   std::vector<size_t> windows;
+  std::string ledger{};  // LedgerOptions::Name of the run; "" where it asks for none
 };
 
 // What of this program and machine a record must have been made with, as SoughtCell::facts.

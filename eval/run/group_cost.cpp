@@ -1,11 +1,13 @@
 #include "eval/run/group_cost.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 #include <string>
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/sensitivity.h"
+#include "eval/run/block_ledger.h"
 #include "eval/run/candidate.h"
 #include "eval/run/cell_time.h"
 #include "eval/run/group_budget.h"
@@ -121,7 +123,7 @@ MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
   return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
                                    LoadsOf(pass), group.config().accuracy.metrics.Compare(),
                                    group.threads) +
-                    Fp16CopyBytes(group, pass),
+                    Fp16CopyBytes(group, pass) + BytesOfBlocks(group, pass),
           .reserved = ReservedBytes(group.threads)};
 }
 
@@ -148,13 +150,14 @@ Cost GroupCost::Of(const Pass& pass) {
   const std::vector<CellLoad> loads = LoadsOf(pass);
   Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
                            group_.config().accuracy.metrics.Compare(), group_.threads, OwnRates());
-  cost.memory_bytes += Fp16CopyBytes(group_, pass);
+  cost.memory_bytes += Fp16CopyBytes(group_, pass) + BytesOfBlocks(group_, pass);
   for (const CellLoad& load : loads) {
     if (load.samples > 0 || load.training)
       cost.journal_bytes += load.weight_bytes;  // kept until the records stand
   }
   for (const double seconds : Speed(pass)) cost.throughput_seconds += seconds;
-  cost.seconds += FirstLookOf(group_, pass, cost).measure;
+  cost.seconds += FirstLookOf(group_, pass, cost).measure + SecondsOfSteps(group_, pass, cost);
+  for (const double seconds : SecondsOfBlocks(group_, pass, cost)) cost.seconds += seconds;
   return cost;
 }
 
@@ -196,7 +199,10 @@ Cost GroupCost::PlanEta(std::span<const Pass> passes) {
     const double quantize = cost.quantize_seconds - cost.train_seconds - look.quantize;
     if (quantize > 0) stages.push_back({RunEta::Kind::kQuantize, quantize});
     if (cost.train_seconds > 0) stages.push_back({RunEta::Kind::kTrain, cost.train_seconds});
-    stages.push_back({RunEta::Kind::kMeasure, cost.seconds - look.measure});
+    const std::vector<double> ledgers = SecondsOfBlocks(group_, pass, cost);
+    const double later = std::accumulate(ledgers.begin(), ledgers.end(), 0.0);
+    stages.push_back({RunEta::Kind::kMeasure, cost.seconds - look.measure - later});
+    for (const double seconds : ledgers) stages.push_back({RunEta::Kind::kMeasure, seconds});
     for (const double seconds : Speed(pass)) stages.push_back({RunEta::Kind::kSpeed, seconds});
     cells += pass.size();
   }

@@ -119,6 +119,7 @@ SoughtCell Sought(const GroupContext& group, const GroupCell& cell) {
                     .facts = OwnBuildAndMachine(),
                     .windows = WindowOrder(group.windows.size(), group.config().accuracy.order,
                                            group.config().accuracy.stop)};
+  if (!reference) sought.ledger = group.options.ledger.Name();
   sought.facts.merge(Facts{{"model.sha256", group.model->weights.checkpoint->Sha256()},
                            {"model.config_sha256", group.model->config.sha256},
                            {"model.tokenizer_sha256", group.model->tokenizer.sha256()},

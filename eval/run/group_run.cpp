@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "eval/run/block_ledger.h"
 #include "eval/run/candidate.h"
 #include "eval/run/export_cells.h"
 #include "eval/run/group_budget.h"
@@ -23,6 +24,7 @@
 #include "eval/support/terminal.h"
 #include "eval/support/text_table.h"
 #include "eval/table/results.h"
+#include "eval/table/results_ledger.h"
 #include "harness/base/cancel.h"
 #include "harness/base/clock.h"
 
@@ -86,6 +88,7 @@ GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> conf
 void GroupRun::Prepare() {
   const Clock::time_point start = Clock::now();
   LoadInputs(models_, group_);
+  ledger_texts_.emplace(group_);
   plan_ = PlanGroup(group_);
   group_.load_seconds = Since(start);
 }
@@ -179,6 +182,9 @@ void GroupRun::EndPart(const Measurement& measurement, const Pass& cells) {
 void GroupRun::MeasureRest(GroupResult& shared, Pass& cells) const {
   try {
     MeasureGaps(group_, shared.measurement.first_window, cells);
+    shared.ledgers = MeasureBlocks(group_, *ledger_texts_, cells);
+    shared.measurement.interrupted = WasInterrupted(shared.ledgers);
+    if (shared.measurement.interrupted) return;
     ShowAccuracy(shared, cells);
     shared.throughput_seconds = MeasureSpeed(group_, cells);
   } catch (const Interrupted&) {
@@ -208,6 +214,7 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   const std::vector<Record> records = Unrecorded(cells, all);
   KeepRecords(records, group_.options.out, group_.options.quiet);
   PutAway(shared.measurement, cells, records);
+  if (!shared.measurement.interrupted) RemoveJournals(shared.ledgers);
   PrintTables(all);
   CheckGaps(results);
   return records;
@@ -254,7 +261,7 @@ void GroupRun::PrintTables(const std::vector<Record>& records) const {
   const TableView view{LineWidth(STDOUT_FILENO), options.columns};
   const Results results = ResultsOf(records);
   if (options.layers) PrintWhole(LayersText(results, view));
-  PrintWhole(ResultText(results, view));
+  PrintWhole(ResultText(results, view) + LedgersText(results, view));
 }
 
 // A gate, not an error: the records show what was found.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "eval/run/group_context.h"
 #include "eval/run/group_cost.h"
 #include "eval/run/group_plan.h"
+#include "eval/run/ledger_texts.h"
 #include "eval/run/record.h"
 #include "eval/run/run.h"
 #include "eval/run/run_inputs.h"
@@ -59,6 +61,7 @@ class GroupRun {
   ModelLoader& models_;
   GroupPlan plan_;
   GroupCost cost_{group_};
+  std::optional<LedgerTexts> ledger_texts_;  // once it is prepared
   bool gate_failed_ = false, interrupted_ = false;
 };
 

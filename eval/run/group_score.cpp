@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/ledger_steps.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/run/texts.h"
@@ -48,13 +49,31 @@ std::vector<std::string> NamesOf(const GroupContext& group,
   return names;
 }
 
-std::vector<Transformer> ModelsOf(const GroupContext& group,
-                                  std::span<const GroupCell* const> quantized) {
+std::vector<Transformer> CellModels(const GroupContext& group,
+                                    std::span<const GroupCell* const> quantized) {
   std::vector<Transformer> models;
   models.emplace_back(group.model->config, group.model->weights, group.LongestWindow());
   for (const GroupCell* cell : quantized)
     models.emplace_back(cell->shape, cell->quantized.weights, group.LongestWindow());
   return models;
+}
+
+// All that a pass takes through its windows: with the runs between the steps of ledgers.
+std::vector<Transformer> MeasuredModels(const GroupContext& group, const Pass& cells) {
+  std::vector<Transformer> models = CellModels(group, Quantized(cells));
+  for (const LedgerRun& run : RunsBetween(group, cells))
+    models.emplace_back(run.cell->shape, WeightsOf(run), group.LongestWindow(),
+                        Products::kSimulated);
+  return models;
+}
+
+// As MeasuredModels.
+std::vector<std::string> MeasuredNames(const GroupContext& group, const Pass& cells) {
+  std::vector<std::string> names = NamesOf(group, Quantized(cells));
+  for (const LedgerRun& run : RunsBetween(group, cells))
+    names.push_back(
+        fmt::format("{} {} up to {}", run.cell->config->name, run.cell->label, run.step));
+  return names;
 }
 
 std::vector<TransformerSubject> SubjectsOf(const std::vector<Transformer>& models,
@@ -89,10 +108,9 @@ MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
 }  // namespace
 
 Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
-  const std::vector<const GroupCell*> quantized = Quantized(cells);
-  const std::vector<Transformer> models = ModelsOf(group, quantized);
-  const std::vector<std::string> names = NamesOf(group, quantized);
-  const std::vector<TransformerSubject> subjects = SubjectsOf(models, names);
+  const std::vector<Transformer> models = MeasuredModels(group, cells);
+  const std::vector<TransformerSubject> subjects = SubjectsOf(models, MeasuredNames(group, cells));
+  const std::vector<std::string> names = NamesOf(group, Quantized(cells));
 
   ProgressBar bar(fmt::format("{}, {}", group.model->name, group.protocol.name),
                   group.options.quiet, group.eta, RunEta::Kind::kMeasure);
@@ -136,7 +154,7 @@ bool HasFirstLook(const GroupContext& group, const Pass& cells) {
 }
 
 void ShowFirstLook(const GroupContext& group, std::span<const GroupCell* const> made) {
-  const std::vector<Transformer> models = ModelsOf(group, made);
+  const std::vector<Transformer> models = CellModels(group, made);
   const std::vector<std::string> names = NamesOf(group, made);
   const std::vector<TransformerSubject> subjects = SubjectsOf(models, names);
   const RunConfig::Accuracy& accuracy = group.config().accuracy;

@@ -8,6 +8,7 @@
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/summary.h"
+#include "eval/run/block_ledger.h"
 #include "eval/run/candidate.h"
 #include "eval/run/environment.h"
 #include "eval/run/shard_work.h"
@@ -102,6 +103,15 @@ void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.losses = cell.quantized.losses;
 }
 
+std::shared_ptr<const CellLedger> LedgerOf(const GroupContext& group, const GroupResult& shared,
+                                           const Pass& cells, const GroupCell& cell) {
+  const auto blocks = shared.ledgers.find(cell.model);
+  return std::make_shared<CellLedger>(
+      CellLedger{.request = group.options.ledger.Name(),
+                 .steps = StepsOf(group, shared.measurement.scores, cells, cell),
+                 .blocks = blocks == shared.ledgers.end() ? nullptr : blocks->second});
+}
+
 }  // namespace
 
 GroupResult Describe(const GroupContext& group, Measurement measurement) {
@@ -143,6 +153,7 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
       if (!cell.method.model_transforms.empty())
         result.rotation = RotationOf(group.model->config, cell.shape);
       Compare(group, shared, cells, cell, result);
+      if (group.options.ledger.asked) result.ledger = LedgerOf(group, shared, cells, cell);
     }
     results.push_back(std::move(result));
   }

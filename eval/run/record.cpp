@@ -300,6 +300,7 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   if (cell.calibration != nullptr) record["calibration"] = CalibrationJson(group, cell);
   if (cell.training != nullptr) record["finetune"] = FinetuneJson(group, cell);
   record["accuracy"] = AccuracyJson(group, cell);
+  if (cell.ledger != nullptr) PutLedger(record, group, cell);
   const auto& first = group.measurement.scores[cell.model][group.measurement.first_window];
   record["hashes"] = RecordJson::object();
   if (!cell.packed_sha256.empty()) record["hashes"]["packed_weights"] = cell.packed_sha256;

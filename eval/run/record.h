@@ -24,8 +24,10 @@
 
 namespace quantref {
 
-struct BudgetPlan;  // budget.h
-struct Candidate;   // candidate.h
+struct BlockLedger;  // block_ledger.h
+struct BudgetPlan;   // budget.h
+struct Candidate;    // candidate.h
+struct CellLedger;   // block_ledger.h
 
 // What all cells of a group share: they read the same windows of the same text with quantized
 // copies of one model.
@@ -41,6 +43,8 @@ struct GroupResult {
   Environment environment;
   double load_seconds;
   double throughput_seconds = 0;  // of all cells together
+  // By CellResult::model, where the run was asked for them.
+  std::map<size_t, std::shared_ptr<const BlockLedger>> ledgers{};
 };
 
 // The windows that were measured; all of them where none is yet.
@@ -99,8 +103,9 @@ struct CellResult {
   std::optional<PathGap> gap{};                  // where some went through the kernels
   GapLimits limits{};                            // of the gap
   std::optional<CellSpeed> speed{};
-  std::optional<KvCacheFacts> kv_cache{};  // where it is rounded
-  std::optional<LoraFacts> lora{};         // where adapters were trained
+  std::optional<KvCacheFacts> kv_cache{};      // where it is rounded
+  std::optional<LoraFacts> lora{};             // where adapters were trained
+  std::shared_ptr<const CellLedger> ledger{};  // nullptr: not asked for
 
   const std::string& method() const { return spec == nullptr ? label : spec->label; }
   bool GapTooWide() const { return gap && !(limits.LogitsHold(*gap) && limits.LinearsHold(*gap)); }

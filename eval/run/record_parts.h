@@ -21,6 +21,7 @@ void PutPath(RecordJson& record, const CellResult& cell);  // how codes are mult
 // What the cell's budget became; nothing of a cell without one.
 void PutBudget(RecordJson& record, const GroupResult& group, const CellResult& cell);
 void PutCandidate(RecordJson& record, const CellResult& cell);  // the same of a candidate
+void PutLedger(RecordJson& record, const GroupResult& group, const CellResult& cell);
 // Of which text samples were drawn; how much of it is unknown to the tokenizer and in the test
 // text.
 RecordJson SourceJson(const CalibrationSet& set);

@@ -245,11 +245,9 @@ void RunGroup(const RunOptions& options, const Group& group, size_t threads, Mod
   outcome.gate_failed = outcome.gate_failed || run.gate_failed();
 }
 
-void RefuseSynthetic(const std::vector<RunConfig>& configs) {
+void RefuseSynthetic(const std::vector<RunConfig>& configs, const char* because) {
   for (const RunConfig& config : configs) {
-    if (config.model.synthetic)
-      throw Error("a model without weights has no windows that could be shared", config.file,
-                  "run it by itself");
+    if (config.model.synthetic) throw Error(because, config.file, "run it by itself");
   }
 }
 
@@ -258,7 +256,10 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
   const std::vector<RunConfig> configs = ReadConfigs(options, texts);
   CheckMethodsExist(options, configs);
   CheckColumns(options.columns);
-  if (!shards.Alone()) RefuseSynthetic(configs);
+  if (!shards.Alone())
+    RefuseSynthetic(configs, "a model without weights has no windows that could be shared");
+  if (options.ledger.asked)
+    RefuseSynthetic(configs, "a model without weights changes nothing that a ledger could divide");
   CheckRoom(configs);
   CheckModels(configs);
   CheckPlans(options, configs);
@@ -309,6 +310,7 @@ int RunShard(const RunOptions& options) {
                  .candidates = options.candidates,
                  .methods = options.methods,
                  .windows = options.windows,
+                 .ledger = options.ledger,
                  .groups = {}};
   file.folder = ShardFolder(options.out, file.configs, file.shard);
   ShardWork work{.part = file.shard};
@@ -337,6 +339,7 @@ int MergeShards(const RunOptions& options) {
   own.candidates = first.candidates;
   own.methods = first.methods;
   own.windows = first.windows;
+  own.ledger = first.ledger;
   const int code = RunConfigs(own, first.configs, work);
   if (!options.dry_run && !options.quiet && !CancelRequested())
     Say("the records stand: the shards' folders are of no more use\n");

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "eval/run/ledger_options.h"
+
 namespace quantref {
 
 // The command line of run_eval.
@@ -25,6 +27,7 @@ struct RunOptions {
   std::string shard;        // "I/N": measure this part of the windows; "": all
   bool merge = false;       // `configs` are folders of shards, from whose windows records are made
   bool layers = false;      // print the layer report too
+  LedgerOptions ledger{};   // where each cell's change comes from
   bool dry_run = false, quiet = false, json = false;
   bool weights = false;  // look at the weights in the place of all that is measured
 

@@ -4,6 +4,7 @@
 
 #include "eval/run/candidate.h"
 #include "eval/run/environment.h"
+#include "eval/run/ledger_steps.h"
 #include "eval/support/version.h"
 #include "harness/base/sha256.h"
 #include "harness/kernels/gemm.h"
@@ -57,6 +58,8 @@ Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
     Add("the files of candidate " + name, own.weights.checkpoint->Sha256(), facts);
     Add("the config of candidate " + name, own.config.sha256, facts);
   }
+  for (const LedgerRun& run : RunsBetween(group, cells))
+    Add("runs of ledgers", fmt::format("{} of row {}", run.step, run.cell->model), facts);
   return facts;
 }
 

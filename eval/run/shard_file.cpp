@@ -72,6 +72,7 @@ std::string OtherRequest(const ShardFile& a, const ShardFile& b) {
   if (a.candidates != b.candidates) return differs("--candidate");
   if (a.methods != b.methods) return differs("--methods");
   if (a.windows != b.windows) return differs("--windows");
+  if (a.ledger != b.ledger) return differs("--ledger");
   return "";
 }
 
@@ -172,6 +173,8 @@ void WriteShardFile(const ShardFile& file) {
                     {"configs", ShardJson::array()}, {"set", file.assignments},
                     {"candidates", file.candidates}, {"methods", file.methods},
                     {"windows", file.windows},       {"groups", ShardJson::array()}};
+  if (file.ledger.asked)
+    json["ledger"] = {{"text", file.ledger.text}, {"windows", file.ledger.windows}};
   for (const ConfigText& config : file.configs)
     json["configs"].push_back({{"file", config.file}, {"text", config.text}});
   for (const ShardGroup& group : file.groups) {
@@ -200,6 +203,14 @@ ShardFile ReadShardFile(const fs::path& folder) {
                  .methods = TextsOf(fields, "methods"),
                  .windows = fields.Count("windows", 0, kMostShardWindows),
                  .groups = {}};
+  if (fields.Has("ledger")) {
+    const JsonFields ledger = fields.Object("ledger");
+    file.ledger = {.asked = true,
+                   .text = ledger.Text("text"),
+                   .windows = ledger.Count("windows", 0, kMostShardWindows)};
+    if (file.ledger.text != kLedgerCalibration && file.ledger.text != kLedgerTest)
+      ledger.Fail("text", "calibration or test");
+  }
   file.shard.count = fields.Count("shards", 1, kMostShards);
   file.shard.index = fields.Count("shard", 1, file.shard.count) - 1;
   ForMaps(fields, "configs", [&](const JsonFields& config) {

@@ -8,6 +8,7 @@
 #include "eval/accuracy/measure.h"
 #include "eval/config/run_config.h"
 #include "eval/record/reader.h"
+#include "eval/run/ledger_options.h"
 
 namespace quantref {
 
@@ -32,6 +33,7 @@ struct ShardFile {
   std::vector<std::string> candidates{};
   std::vector<std::string> methods;
   size_t windows = 0;
+  LedgerOptions ledger{};
   std::vector<ShardGroup> groups;
 
   std::string Name() const;  // "shard 2 of 7 (DIR/int4.shard-2-of-7, on node3)"

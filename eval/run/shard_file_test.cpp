@@ -87,6 +87,7 @@ TEST_CASE("shards of several runs are told apart, by what differs") {
       {[](ShardFile& f) { f.candidates = {"q=q.gguf"}; }, "it is of other --candidate"},
       {[](ShardFile& f) { f.methods = {"gptq"}; }, "it is of other --methods"},
       {[](ShardFile& f) { f.windows = 0; }, "it is of other --windows"},
+      {[](ShardFile& f) { f.ledger.asked = true; }, "it is of other --ledger"},
       {[](ShardFile& f) { f.shard.count = 4; }, "it is of 4 shards, not 3"},
       {[](ShardFile& f) { f.groups[0].facts["ISA"] = "avx512"; },
        "ISA: expected avx2, found avx512"},

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
+#include "eval/run/ledger_steps.h"
 #include "eval/run/score_facts.h"
 #include "eval/support/text_table.h"
 #include "harness/base/error.h"
@@ -50,7 +52,8 @@ std::vector<JournalEntry> TakeWindows(const GroupContext& group, const Pass& cel
   const std::vector<size_t> order =
       WindowOrder(group.windows.size(), accuracy.order, accuracy.stop);
   const auto models = static_cast<size_t>(
-      1 + std::ranges::count_if(cells, [](const GroupCell& cell) { return cell.spec != nullptr; }));
+      1 + std::ranges::count_if(cells, [](const GroupCell& cell) { return cell.spec != nullptr; }) +
+      std::ssize(RunsBetween(group, cells)));
   std::vector<JournalEntry> windows;
   for (const ShardFile& shard : group.shards.merged) {
     const std::string& fingerprint = GroupIn(shard, own).fingerprint;

@@ -26,13 +26,6 @@ std::vector<TextRange> RangesOf(const TokenStream& stream, std::span<const Windo
   return ranges;
 }
 
-// A user's own file has no split: there the content decides.
-bool IsTestText(const Text& text, const Text& test) {
-  const bool same_split =
-      !text.split.empty() && text.dataset == test.dataset && text.split == test.split;
-  return same_split || SameButForSpace(text.bytes, test.bytes);
-}
-
 void DrawSamples(const TokenStream& stream, size_t count, CalibrationSet& set) {
   Rng rng(set.seed);
   for (size_t s = 0; s < count; ++s) {
@@ -44,6 +37,13 @@ void DrawSamples(const TokenStream& stream, size_t count, CalibrationSet& set) {
 }
 
 }  // namespace
+
+// A user's own file has no split: there the content decides.
+bool IsTestText(const Text& text, const Text& test) {
+  const bool same_split =
+      !text.split.empty() && text.dataset == test.dataset && text.split == test.split;
+  return same_split || SameButForSpace(text.bytes, test.bytes);
+}
 
 size_t CalibrationSet::DistinctTokens(size_t samples, size_t tokens) const {
   std::vector<size_t> begins;

@@ -45,6 +45,9 @@ struct CalibrationSet {
 // Above this share of the runs of the measured windows a calibration set spoils the measurement.
 inline constexpr double kMostOverlap = 0.01;
 
+// Whether a text is the one that is measured, white space apart, or of its split.
+bool IsTestText(const Text& text, const Text& test);
+
 // Of these windows.
 double OverlapShare(const CalibrationSet& set, std::span<const size_t> windows);
 bool IsContaminated(const CalibrationSet& set, std::span<const size_t> windows);

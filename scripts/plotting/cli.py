@@ -9,7 +9,7 @@ from pathlib import Path
 from .fields import InputError
 from .records import read_records
 
-PLOTS = ["bits", "speed", "kl", "layers", "training", "history"]
+PLOTS = ["bits", "speed", "kl", "layers", "ledger", "training", "history"]
 FORMATS = ["pdf", "svg", "png"]
 
 

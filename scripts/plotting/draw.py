@@ -5,12 +5,12 @@ import os
 import sys
 import warnings
 
-from . import bits, history, kl, layers, speed, style, training
+from . import bits, history, kl, layers, ledger, speed, style, training
 from .fields import InputError
 from .page import NoFigure
 
-PLOTS = {"bits": bits, "speed": speed, "kl": kl, "layers": layers, "training": training,
-         "history": history}
+PLOTS = {"bits": bits, "speed": speed, "kl": kl, "layers": layers, "ledger": ledger,
+         "training": training, "history": history}
 # Nothing that differs from one day to the next.
 METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 DOTS_PER_INCH = 300

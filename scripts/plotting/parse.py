@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from . import schema
 from .fields import Fields
-from .record import QUANTILES, Accuracy, Kl, Machine, Rate, Record, Text, Training
+from .record import QUANTILES, Accuracy, Kl, Ledger, Machine, Part, Rate, Record, Text, Training
 
 # An aggregate is made of sums of doubles, summed in another order.
 SAME = 1e-9
@@ -130,6 +130,39 @@ def _training(fields):
     )
 
 
+def _mean(fields, path):
+    if not fields.has(path):
+        return None
+    return fields.number(path), fields.maybe(fields.interval, f"{path}_ci95")
+
+
+def _part(fields, run=""):
+    return Part(fields.text("name"), _mean(fields, f"{run}delta_nll"), _mean(fields, f"{run}kl"))
+
+
+def _ledger(fields):
+    if not fields.has("ledger.parts"):
+        return None
+    steps = tuple(_part(part) for part in fields.maps("ledger.parts"))
+    if not fields.has("ledger.blocks"):
+        return Ledger(steps)
+    items = {"block": [], "kind": [], "end": []}
+    for item in fields.maps("ledger.blocks.items"):
+        of = item.text("of")
+        if of not in items:
+            item.fail("of", "block, kind or end")
+        items[of].append((_part(item, "alone_"), _part(item, "won_")))
+    split = fields.maybe(fields.text, "ledger.blocks.split")
+    return Ledger(
+        steps=steps,
+        blocks=tuple(items["block"] + items["end"]),
+        kinds=tuple(items["kind"]),
+        text=_public(fields.text("ledger.blocks.dataset")) + (f" {split}" if split else ""),
+        windows=len(fields.numbers("ledger.blocks.window_index")),
+        is_test_text=fields.flag("ledger.blocks.is_test_text"),
+    )
+
+
 def _stamps(fields):
     """Those that belong to a cell; what belongs to a whole text is in Text."""
     stamps = {}
@@ -209,6 +242,7 @@ def read_record(value, where):
         accuracy=None if synthetic else _accuracy(fields),
         calibration=_calibration(fields),
         training=_training(fields),
+        ledger=_ledger(fields),
         decode=_decode(fields),
         busy=fields.flag("throughput.busy"),
         interrupted=fields.flag("protocol.interrupted"),

@@ -43,6 +43,27 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Of what a cell changes: means in nats, each (mean, (low, high) or None); None: not measured."""
+
+    name: str
+    nll: tuple
+    kl: tuple
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where a cell's change comes from."""
+
+    steps: tuple  # Parts, which sum to the whole
+    blocks: tuple = ()  # (Part of it alone, Part of what keeping it wins), in the model's order
+    kinds: tuple = ()
+    text: str = ""  # that blocks and kinds were measured on
+    windows: int = 0
+    is_test_text: bool = False
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """Intervals are (low, high), of 95 %; None where there were too few windows."""
 
@@ -104,6 +125,7 @@ class Record:
     accuracy: Accuracy = None
     calibration: str = None  # of methods that read one
     training: Training = None
+    ledger: Ledger = None
     decode: tuple = ()
     busy: bool = False
     interrupted: bool = False  # its run, before all was measured
