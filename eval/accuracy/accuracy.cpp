@@ -7,12 +7,13 @@
 #include <memory>
 #include <mutex>
 
+#include "eval/accuracy/shared_windows.h"
 #include "harness/base/check.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
-#include "harness/base/parallel.h"
 #include "harness/base/sha256.h"
 #include "harness/base/team.h"
+#include "harness/io/binary.h"
 #include "harness/kernels/isa.h"
 
 namespace quantref {
@@ -242,35 +243,55 @@ void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,
               const TokenStream& stream, std::span<const Window> windows,
               std::span<const size_t> chosen, const EvaluateOptions& options, ScoreTable& table,
               std::vector<double>& seconds) {
+  OneProcess alone;
+  EvaluateShared(models, protocol, stream, windows, chosen, options, alone, table, seconds);
+}
+
+void EvaluateShared(std::span<const Subject* const> models, const Protocol& protocol,
+                    const TokenStream& stream, std::span<const Window> windows,
+                    std::span<const size_t> chosen, const EvaluateOptions& options,
+                    Workers& workers, ScoreTable& table, std::vector<double>& seconds) {
   QR_CHECK_EQ(table.size(), models.size());
   QR_CHECK_EQ(seconds.size(), models.size());
   QR_CHECK(options.threads > 0);
   std::mutex mutex;
   size_t done = 0;
-  const size_t total = chosen.size() * models.size();
-  const auto take = [&](size_t w, Scratch& scratch) {
-    WindowPass pass(models, WindowIds(protocol, stream, windows[w]), windows[w], options.compare,
-                    w == options.hash_window, scratch);
-    pass.Run([&] {
-      const std::lock_guard lock(mutex);
-      ++done;
-      if (options.progress) options.progress(done, total);
-    });
-    CheckFinite(models, pass.scores(), w);
+  const auto count = [&](size_t passes) {
     const std::lock_guard lock(mutex);
-    for (size_t m = 0; m < models.size(); ++m) {
-      table[m][w] = pass.scores()[m];
-      seconds[m] += pass.seconds()[m];
-    }
-    if (options.on_window) options.on_window(w, pass.scores());
+    done += passes;
+    if (options.progress) options.progress(done, chosen.size() * models.size());
   };
-  const size_t rest = chosen.size() % options.threads, whole = chosen.size() - rest;
-  std::vector<Scratch> scratch(whole > 0 ? options.threads : 0);
-  ParallelFor(whole, options.threads,
-              [&](size_t i, size_t worker) { take(chosen[i], scratch[worker]); });
+  // Of one process the last windows, fewer than its threads, are each taken by a team of these.
+  const size_t rest = workers.Alone() ? chosen.size() % options.threads : 0;
+  const size_t whole = chosen.size() - rest;
+  std::vector<Scratch> scratch(whole > 0 || !workers.Alone() ? options.threads : 0);
+  const auto score = [&](size_t w, size_t worker) {
+    WindowPass pass(models, WindowIds(protocol, stream, windows[w]), windows[w], options.compare,
+                    w == options.hash_window, scratch[worker]);
+    pass.Run([&] { count(1); });
+    CheckFinite(models, pass.scores(), w);
+    std::string result;
+    PutList(result, pass.seconds());
+    return result + EncodeEntry(w, pass.scores());
+  };
+  const auto keep = [&](size_t w, size_t from, std::string_view result) {
+    std::vector<double> spent;
+    JournalEntry entry;
+    QR_CHECK(TakeList(result, spent) && DecodeEntry(result, models.size(), entry));
+    {
+      const std::lock_guard lock(mutex);
+      for (size_t m = 0; m < models.size(); ++m) {
+        table[m][w] = entry.scores[m];
+        seconds[m] += spent[m];
+      }
+      if (options.on_window) options.on_window(w, entry.scores);
+    }
+    if (from != workers.rank()) count(models.size());  // its own were counted one by one
+  };
+  workers.Deal(chosen.first(whole), options.threads, score, keep);
+  if (rest == 0) return;
   scratch = Teams(rest, options.threads);
-  ParallelFor(rest, std::max<size_t>(1, rest),
-              [&](size_t i, size_t) { take(chosen[whole + i], scratch[i]); });
+  workers.Deal(chosen.subspan(whole), rest, score, keep);
 }
 
 }  // namespace quantref

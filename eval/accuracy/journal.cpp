@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "eval/accuracy/shared_windows.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/io/binary.h"
@@ -30,35 +31,6 @@ uint32_t Crc32(std::string_view bytes) {
   QR_CHECK_LE(bytes.size(), size_t{std::numeric_limits<uInt>::max()});
   return static_cast<uint32_t>(
       crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
-}
-
-std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
-  std::string payload;
-  Put(payload, uint64_t{window});
-  Put(payload, uint64_t{scores.size()});
-  for (const WindowScores& model : scores) {
-    for (const auto sum : kWindowSums) Put(payload, model.*sum);
-    PutList(payload, model.kl_values);
-    PutList(payload, model.outliers);
-    PutList(payload, model.logits_sha256);
-  }
-  return payload;
-}
-
-bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
-  uint64_t window = 0, count = 0;
-  if (!Take(payload, window) || !Take(payload, count) || count != models) return false;
-  entry.window = window;
-  entry.scores.resize(models);
-  for (WindowScores& scores : entry.scores) {
-    for (const auto sum : kWindowSums) {
-      if (!Take(payload, scores.*sum)) return false;
-    }
-    if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.outliers) ||
-        !TakeList(payload, scores.logits_sha256))
-      return false;
-  }
-  return payload.empty();
 }
 
 std::string Frame(const std::string& payload) {
@@ -119,6 +91,35 @@ std::string Contents(int file) {
 }
 
 }  // namespace
+
+std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
+  std::string payload;
+  Put(payload, uint64_t{window});
+  Put(payload, uint64_t{scores.size()});
+  for (const WindowScores& model : scores) {
+    for (const auto sum : kWindowSums) Put(payload, model.*sum);
+    PutList(payload, model.kl_values);
+    PutList(payload, model.outliers);
+    PutList(payload, model.logits_sha256);
+  }
+  return payload;
+}
+
+bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
+  uint64_t window = 0, count = 0;
+  if (!Take(payload, window) || !Take(payload, count) || count != models) return false;
+  entry.window = window;
+  entry.scores.resize(models);
+  for (WindowScores& scores : entry.scores) {
+    for (const auto sum : kWindowSums) {
+      if (!Take(payload, scores.*sum)) return false;
+    }
+    if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.outliers) ||
+        !TakeList(payload, scores.logits_sha256))
+      return false;
+  }
+  return payload.empty();
+}
 
 // Locked, whatever it holds. Between the two calls its owner may have finished and removed it.
 Journal Journal::Open(const fs::path& path) {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <set>
 
+#include "eval/accuracy/shared_windows.h"
 #include "eval/accuracy/summary.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
@@ -74,6 +75,14 @@ size_t TakeJournaled(std::span<const size_t> stretch, const ScoreTable& journale
   return taken;
 }
 
+EvaluateOptions EvaluationOf(const MeasureOptions& options, size_t first_window) {
+  EvaluateOptions evaluate;
+  evaluate.threads = options.threads;
+  evaluate.compare = options.compare;
+  evaluate.hash_window = first_window;
+  return evaluate;
+}
+
 }  // namespace
 
 std::vector<size_t> WindowOrder(size_t windows, OrderRule order,
@@ -102,6 +111,13 @@ std::vector<size_t> PartOf(std::span<const size_t> order, const Shard& shard) {
 Measurement Measure(std::span<const Subject* const> models, const Protocol& protocol,
                     const TokenStream& stream, std::span<const Window> windows,
                     const MeasureOptions& options) {
+  OneProcess alone;
+  return MeasureShared(models, protocol, stream, windows, options, alone);
+}
+
+Measurement MeasureShared(std::span<const Subject* const> models, const Protocol& protocol,
+                          const TokenStream& stream, std::span<const Window> windows,
+                          const MeasureOptions& options, Workers& workers) {
   Measurement result;
   result.scores.assign(models.size(), std::vector<std::optional<WindowScores>>(windows.size()));
   result.seconds.assign(models.size(), 0);
@@ -120,10 +136,7 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
 
   const size_t total = order.size() * models.size();
   size_t before = 0, measured = 0, next_look = kFirstLook;
-  EvaluateOptions evaluate;
-  evaluate.threads = options.threads;
-  evaluate.compare = options.compare;
-  evaluate.hash_window = result.first_window;
+  EvaluateOptions evaluate = EvaluationOf(options, result.first_window);
   evaluate.progress = [&](size_t done, size_t) {
     if (options.progress) options.progress(before * models.size() + done, total);
   };
@@ -144,8 +157,8 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
       const std::span<const size_t> stretch = std::span(order).subspan(before, end - before);
       measured += TakeJournaled(stretch, journaled, result);
       while (!options.every_window && next_look <= measured) next_look *= 2;
-      Evaluate(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
-               result.scores, result.seconds);
+      EvaluateShared(models, protocol, stream, windows, Pending(stretch, result.scores), evaluate,
+                     workers, result.scores, result.seconds);
       before = end;
       end = std::min(end + kWindowsPerLook, order.size());
       if (may_stop && before < order.size() &&
@@ -157,7 +170,19 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
       result.interrupted = true;
       break;
     }
+  workers.Dismiss();
   return result;
+}
+
+void MeasureForFirst(std::span<const Subject* const> models, const Protocol& protocol,
+                     const TokenStream& stream, std::span<const Window> windows,
+                     const MeasureOptions& options, Workers& workers) {
+  const std::vector<size_t> order = WindowOrder(windows.size(), options.order, options.stop);
+  EvaluateOptions evaluate = EvaluationOf(options, options.stop ? order.front() : 0);
+  evaluate.progress = options.progress;
+  ScoreTable none(models.size());
+  std::vector<double> seconds(models.size());
+  EvaluateShared(models, protocol, stream, windows, {}, evaluate, workers, none, seconds);
 }
 
 }  // namespace quantref

@@ -1,22 +1,27 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "eval/config/run_config.h"
 #include "eval/config/schema.h"
 #include "eval/record/schema_page.h"
+#include "eval/run/environment.h"
 #include "eval/run/run.h"
 #include "eval/support/command_line.h"
 #include "eval/support/guarded.h"
+#include "eval/support/mute.h"
 #include "eval/support/option_values.h"
 #include "eval/support/resources.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
 #include "eval/support/text_table.h"
+#include "eval/team/open_workers.h"
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/export/export.h"
 #include "harness/kernels/gemm.h"
@@ -28,6 +33,7 @@ namespace quantref {
 namespace {
 
 constexpr size_t kMostWindows = 1'000'000'000, kMostThreads = 1024;
+constexpr double kRankTimeout = 60, kMostRankTimeout = 1e6;
 constexpr double kLeastMemoryGb = 1e-6, kMostMemoryGb = 1e6;
 
 // A line for the plugin, and one for each of its knobs.
@@ -187,13 +193,30 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.Footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
 }
 
+// Rank 0 speaks for all; where it is lost, rank 1 does.
+void EndTogether(Workers& workers, bool complete) {
+  const std::string why = workers.AwaitEnd();
+  const bool first_said_it = workers.IsFirst() && !complete;
+  if (!why.empty() && workers.rank() <= 1 && !first_said_it) {
+    SetMessagesMuted(false);
+    Say("run_eval: {}\n  hint: what is finished is kept: go on with --resume\n", why);
+  }
+  workers.End(complete && why.empty());
+}
+
 int Main(int argc, char** argv) {
   CommandLine line("run_eval",
                    "Quantizes a model as the configs say and measures what that does to it.");
   RunOptions options;
   std::string list;
+  double rank_timeout = kRankTimeout;
   DefineOptions(line, options, list);
-  return GuardedMain(line, argc, argv, [&] {
+  line.Add("--rank-timeout", rank_timeout,
+           "under mpirun: seconds after which a process that is not heard of is lost (default: 60)",
+           {.value = "S", .check = Number(1, kMostRankTimeout)});
+  std::unique_ptr<Workers> workers;
+  bool complete = false;
+  const int code = GuardedMain(line, argc, argv, [&] {
     if (!list.empty()) {
       PrintList(list);
     } else if (options.configs.empty()) {
@@ -203,10 +226,17 @@ int Main(int argc, char** argv) {
           options.merge ? "for example: merge_shards results/records"
                         : "for example: run_eval configs/int4_g128.yaml");
     } else {
-      return RunEval(options);
+      // Shards are for processes that do not know each other, whoever launched them.
+      const bool alone = options.merge || !options.shard.empty();
+      workers = alone ? std::make_unique<OneProcess>() : OpenWorkers(HostName(), rank_timeout);
+      const int exit_code = RunEval(options, *workers);
+      complete = !CancelRequested();
+      return exit_code;
     }
     return 0;
   });
+  if (workers != nullptr) EndTogether(*workers, complete);
+  return code;
 }
 
 }  // namespace

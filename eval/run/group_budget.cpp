@@ -16,12 +16,14 @@
 
 #include "eval/accuracy/sensitivity.h"
 #include "eval/run/budget.h"
+#include "eval/run/group_share.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/say.h"
 #include "harness/base/cancel.h"
+#include "harness/base/check.h"
 #include "harness/base/clock.h"
 #include "harness/base/sha256.h"
 #include "harness/io/binary.h"
@@ -163,6 +165,21 @@ Sensitivities MeasureTask(const GroupContext& group, const SensitivityTask& task
   return measured;
 }
 
+// As the first of several processes sends them.
+std::string BytesOfSensitivities(const Sensitivities& measured) {
+  std::string bytes;
+  Put(bytes, measured.seconds);
+  for (const std::vector<double>& losses : measured.losses) PutList(bytes, losses);
+  return bytes;
+}
+
+Sensitivities SensitivitiesIn(std::string_view bytes) {
+  Sensitivities measured;
+  QR_CHECK(Take(bytes, measured.seconds));
+  for (std::vector<double> losses; TakeList(bytes, losses);) measured.losses.push_back(losses);
+  return measured;
+}
+
 // By the places of the cell's plan, whose method may have changed the model.
 Losses ForPlan(const Sensitivities& measured, const SensitivityTask& task, const GroupCell& cell) {
   std::map<std::string, size_t> places;
@@ -182,7 +199,7 @@ void SayPlan(const GroupContext& group, const GroupCell& cell) {
                      *cell.budget));
 }
 
-// What was measured already, and what that was.
+// What was measured already, and what that was. Of several processes the first measures.
 class Measurements {
  public:
   explicit Measurements(const GroupContext& group) : group_(group) {}
@@ -191,17 +208,25 @@ class Measurements {
     for (const auto& [other, measured] : all_) {
       if (MeasuresAlike(task, other)) return measured;
     }
-    const std::string key = KeyOfTask(group_, task);
-    std::optional<Sensitivities> measured = TakeSensitivities(group_, key, task);
-    if (!measured) {
-      measured = MeasureTask(group_, task);
-      KeepSensitivities(group_, key, *measured);
-    }
-    all_.emplace_back(task, std::move(*measured));
+    Sensitivities measured;
+    StepOfAll(group_.workers, [&] {
+      if (group_.workers.IsFirst()) measured = TakeOrMeasure(task);
+    });
+    if (!group_.workers.Alone())
+      measured = SensitivitiesIn(group_.workers.Broadcast(BytesOfSensitivities(measured)));
+    all_.emplace_back(task, std::move(measured));
     return all_.back().second;
   }
 
  private:
+  Sensitivities TakeOrMeasure(const SensitivityTask& task) const {
+    const std::string key = KeyOfTask(group_, task);
+    if (const auto taken = TakeSensitivities(group_, key, task)) return *taken;
+    Sensitivities measured = MeasureTask(group_, task);
+    KeepSensitivities(group_, key, measured);
+    return measured;
+  }
+
   const GroupContext& group_;
   std::deque<std::pair<SensitivityTask, Sensitivities>> all_;
 };

@@ -8,6 +8,7 @@
 #include "eval/run/run.h"
 #include "eval/run/run_inputs.h"
 #include "eval/support/run_eta.h"
+#include "eval/team/workers.h"
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
 #include "harness/base/error.h"
@@ -24,6 +25,7 @@ struct GroupContext {
   const size_t threads;
   RunEta& eta;  // told what is to come and how far it is
   ShardWork& shards;
+  Workers& workers;  // the processes of this run
 
   Text text{};
   std::shared_ptr<const Model> model{};

@@ -82,8 +82,8 @@ namespace {
 std::span<const Window> OwnWindows(const GroupContext& group) {
   const std::span<const Window> all(group.windows);
   if (!group.shards.merged.empty()) return all.first(1);  // for the gate between the paths
-  if (!group.shards.part) return all;
-  return all.first(std::max<size_t>(1, all.size() / group.shards.part->count));
+  const size_t processes = group.shards.part ? group.shards.part->count : group.workers.size();
+  return processes == 1 ? all : all.first(std::max<size_t>(1, all.size() / processes));
 }
 
 // Of what speeds are ratios to, where the reference is not FP16 (MeasureSpeeds).

@@ -156,6 +156,12 @@ void MarkFinished(const GroupContext& group, std::vector<GroupCell>& cells) {
       finished, options.resume, [&](const GroupCell& cell) { return Sought(group, cell); }, cells);
 }
 
+// Of the run, on this machine.
+size_t ProcessesHere(const Workers& workers) {
+  const std::vector<std::string> hosts = workers.hosts();
+  return std::max<size_t>(1, static_cast<size_t>(std::ranges::count(hosts, HostName())));
+}
+
 void CheckTogether(const Pass& pass, double bytes, double memory) {
   if (bytes <= memory || pass.front().config == pass.back().config) return;
   throw Error(fmt::format("shards measure all configs of a model and text together: expected "
@@ -167,7 +173,8 @@ void CheckTogether(const Pass& pass, double bytes, double memory) {
 std::vector<Pass> PassesThatFit(const GroupContext& group, const std::vector<GroupCell>& cells) {
   const double memory = group.options.memory_gb > 0
                             ? group.options.memory_gb * 1e9
-                            : kMostMemory * static_cast<double>(AvailableMemoryBytes());
+                            : kMostMemory * static_cast<double>(AvailableMemoryBytes()) /
+                                  static_cast<double>(ProcessesHere(group.workers));
   BlasVersion();  // so that OpenBLAS is loaded and among what is used already
   const std::vector<MemoryLimit> limits = MemoryLimits();
   const auto bytes = [&](const Pass& pass) {
@@ -206,9 +213,11 @@ GroupPlan PlanGroup(GroupContext& group) {
     std::vector<GroupCell> cells = PlanConfig(*config, group);
     std::move(cells.begin(), cells.end(), std::back_inserter(plan.cells));
   }
-  if (!group.options.rerun && group.shards.Alone()) MarkFinished(group, plan.cells);
-  NameKept(group, plan.cells);
-  plan.passes = PassesThatFit(group, plan.cells);
+  if (group.workers.IsFirst()) {
+    if (!group.options.rerun && group.shards.Alone()) MarkFinished(group, plan.cells);
+    NameKept(group, plan.cells);
+    plan.passes = PassesThatFit(group, plan.cells);
+  }
   return plan;
 }
 

@@ -24,6 +24,8 @@ std::vector<PlannedLinear> PlanOfCell(const CellConfig& cell, const ModelConfig&
 std::string LabelOfSeed(const std::string& label, size_t seed);
 
 // Checks all that can be wrong before anything long begins. Draws the cells' calibration samples.
+// Of several processes the first alone says what is finished, and which passes there are
+// (SharePlan).
 GroupPlan PlanGroup(GroupContext& group);
 
 }  // namespace quantref

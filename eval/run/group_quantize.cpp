@@ -9,6 +9,7 @@
 
 #include "eval/run/candidate.h"
 #include "eval/run/group_score.h"
+#include "eval/run/group_share.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
 #include "eval/run/training_checkpoint.h"
@@ -43,17 +44,6 @@ class QuantizingNote {
   size_t kept_ = 0;
   std::optional<InterruptNote> note_;
 };
-
-QuantizeTask TaskOf(const GroupCell& cell) {
-  const bool trains_weights = cell.training != nullptr && cell.spec->training != Training::kLora;
-  return {.plan = cell.plan,
-          .method = cell.method,
-          .calibration = cell.calibration == nullptr ? nullptr : &cell.calibration->data,
-          .products = cell.config->path.kernels && !trains_weights ? Products::kKernel
-                                                                   : Products::kSimulated,
-          .name = cell.label,
-          .keep_starts = trains_weights};
-}
 
 void Finish(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {
   cell.weights_sha256 = HashQuantized(cell.quantized.weights);
@@ -166,12 +156,9 @@ void MakeFirst(GroupContext& group, const Pass& cells, std::vector<GroupCell*>& 
   ShowFirstLook(group, made);
 }
 
-}  // namespace
-
-void QuantizeCells(GroupContext& group, Pass& cells) {
-  std::vector<const GroupCell*> failed;
-  LoadCandidates(group, cells, failed);
-  std::vector<GroupCell*> quantized, left;
+// Puts the reference's weights where they belong; returns the others.
+std::vector<GroupCell*> QuantizedIn(const GroupContext& group, Pass& cells) {
+  std::vector<GroupCell*> quantized;
   for (GroupCell& cell : cells) {
     if (cell.candidate != nullptr) continue;
     if (cell.spec != nullptr) {
@@ -181,18 +168,64 @@ void QuantizeCells(GroupContext& group, Pass& cells) {
     cell.quantized.weights = group.model->weights;
     cell.weights_sha256 = HashQuantized(cell.quantized.weights);
   }
+  return quantized;
+}
+
+// By several processes each cell by one of them, but for what is to be trained.
+void QuantizeByAll(GroupContext& group, const std::vector<GroupCell*>& all,
+                   std::vector<GroupCell*>& rounded, QuantizingNote& note,
+                   std::vector<const GroupCell*>& failed) {
+  const auto trained =
+      std::stable_partition(rounded.begin(), rounded.end(),
+                            [](const GroupCell* cell) { return cell->training == nullptr; });
+  const std::vector<GroupCell*> dealt(rounded.begin(), trained);
+  rounded.erase(rounded.begin(), trained);
+  QuantizeDealt(
+      group, all, dealt, [&](GroupCell& cell) { Finish(group, cell, note); }, failed);
+}
+
+// Adds those that could not be made.
+void MakeCells(GroupContext& group, const Pass& cells, const std::vector<GroupCell*>& quantized,
+               std::vector<const GroupCell*>& failed) {
   QuantizingNote note(group.options.resume, quantized.size());
+  std::vector<GroupCell*> left, rounded;
   for (GroupCell* cell : quantized)
     TakeKept(group, *cell) ? note.CountKept() : left.push_back(cell);
   for (GroupCell* cell : left)
     cell->goes_on = cell->training != nullptr && TrainingCheckpoint(group, *cell).IsThere();
-  std::vector<GroupCell*> rounded;
   std::copy_if(left.begin(), left.end(), std::back_inserter(rounded), [](const GroupCell* cell) {
     return cell->training == nullptr || BeginsQuantized(*cell);
   });
   if (HasFirstLook(group, cells)) MakeFirst(group, cells, rounded, note, failed);
+  if (!group.workers.Alone()) QuantizeByAll(group, quantized, rounded, note, failed);
   if (!rounded.empty()) Quantize(group, rounded, note, failed);
   TrainCells(group, left, note, failed);
+  group.workers.Dismiss();
+}
+
+}  // namespace
+
+QuantizeTask TaskOf(const GroupCell& cell) {
+  const bool trains_weights = cell.training != nullptr && cell.spec->training != Training::kLora;
+  return {.plan = cell.plan,
+          .method = cell.method,
+          .calibration = cell.calibration == nullptr ? nullptr : &cell.calibration->data,
+          .products = cell.config->path.kernels && !trains_weights ? Products::kKernel
+                                                                   : Products::kSimulated,
+          .name = cell.label,
+          .keep_starts = trains_weights};
+}
+
+void QuantizeCells(GroupContext& group, Pass& cells) {
+  std::vector<const GroupCell*> failed;
+  LoadCandidates(group, cells, failed);
+  const std::vector<GroupCell*> quantized = QuantizedIn(group, cells);
+  if (group.workers.IsFirst()) {
+    MakeCells(group, cells, quantized, failed);
+  } else {
+    QuantizeForFirst(group, quantized);
+  }
+  ShareCells(group, quantized, failed);
   size_t rows = 1;  // behind the reference's
   for (GroupCell& cell : cells) {
     if (cell.spec == nullptr || Among(failed, &cell)) continue;

@@ -14,8 +14,10 @@
 #include "eval/run/group_budget.h"
 #include "eval/run/group_quantize.h"
 #include "eval/run/group_score.h"
+#include "eval/run/group_share.h"
 #include "eval/run/group_summary.h"
 #include "eval/run/kept_cells.h"
+#include "eval/run/score_facts.h"
 #include "eval/run/texts.h"
 #include "eval/speed/speed.h"
 #include "eval/stats/stats.h"
@@ -77,19 +79,25 @@ std::vector<Record> Unrecorded(const Pass& cells, const std::vector<Record>& all
 }  // namespace
 
 GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
-                   ModelLoader& models, RunEta& eta, ShardWork& shards)
+                   ModelLoader& models, RunEta& eta, ShardWork& shards, Workers& workers)
     : group_{.options = options,
              .configs = std::move(configs),
              .threads = threads,
              .eta = eta,
-             .shards = shards},
+             .shards = shards,
+             .workers = workers},
       models_(models) {}
 
 void GroupRun::Prepare() {
   const Clock::time_point start = Clock::now();
-  LoadInputs(models_, group_);
-  ledger_texts_.emplace(group_);
-  plan_ = PlanGroup(group_);
+  StepOfAll(group_.workers, [&] {
+    LoadInputs(models_, group_);
+    if (group_.workers.IsFirst()) ledger_texts_.emplace(group_);
+  });
+  CheckAgreement(group_.workers, [&] { return ScoreFacts(group_, {}); });
+  StepOfAll(group_.workers, [&] { plan_ = PlanGroup(group_); });
+  CheckAgreement(group_.workers, [&] { return PlanFacts(group_, plan_.cells); });
+  SharePlan(group_, plan_);
   group_.load_seconds = Since(start);
 }
 
@@ -114,7 +122,7 @@ Cost GroupRun::PrintPlan() {
 
 std::vector<Record> GroupRun::Run() {
   const RunOptions& options = group_.options;
-  RemoveLeftBehind(group_, plan_.cells);
+  if (group_.workers.IsFirst()) RemoveLeftBehind(group_, plan_.cells);
   if (!options.quiet) {
     SayText(FinishedText(plan_.cells, options.out.string()));
     SayText(LeftBehindText(group_, plan_.cells));
@@ -128,6 +136,7 @@ std::vector<Record> GroupRun::Run() {
     std::move(made.begin(), made.end(), std::back_inserter(records));
     pass.clear();  // the memory is the next pass's
     if (interrupted_) break;
+    group_.workers.WaitForFirst();
   }
   return records;
 }
@@ -152,9 +161,14 @@ std::vector<Record> GroupRun::RunPass(Pass& cells) {
 
 std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
   QuantizeCells(group_, cells);
+  CheckAgreement(group_.workers, [&] { return ScoreFacts(group_, cells); });
   ExportCells(group_, cells);
   const auto recorded = [](const GroupCell& cell) { return cell.Recorded(); };
   if (std::none_of(cells.begin(), cells.end(), recorded)) return {};  // none could be made
+  if (!group_.workers.IsFirst()) {
+    ScoreForFirst(group_, cells);
+    return {};
+  }
   const InterruptNote note("finished windows are kept: go on with --resume");
   const MoreGrace grace;
   GroupResult shared = Describe(group_, ScoreCells(group_, cells));

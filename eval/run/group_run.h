@@ -26,7 +26,7 @@ namespace quantref {
 class GroupRun {
  public:
   GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
-           ModelLoader& models, RunEta& eta, ShardWork& shards);
+           ModelLoader& models, RunEta& eta, ShardWork& shards, Workers& workers);
 
   // Loads, and checks all that can be wrong before anything long begins.
   void Prepare();
@@ -35,7 +35,7 @@ class GroupRun {
 
   // Quantizes, measures, writes the records and prints the tables. Interrupted while it measures it
   // does so with what there is, keeps the journal, and leaves out what else was to come. A shard
-  // makes no records.
+  // makes no records, nor does a process beside the first.
   std::vector<Record> Run();
   bool interrupted() const { return interrupted_; }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/accuracy/shared_windows.h"
 #include "eval/run/ledger_steps.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
@@ -142,12 +143,25 @@ Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
   };
   if (measure.resume && !group.options.quiet && !std::filesystem::exists(measure.journal))
     Say("no interrupted run of this is in {}: beginning anew\n", folder);
-  return Measure(PointersTo(subjects), group.protocol, group.stream, group.windows, measure);
+  return MeasureShared(PointersTo(subjects), group.protocol, group.stream, group.windows, measure,
+                       group.workers);
+}
+
+void ScoreForFirst(const GroupContext& group, const Pass& cells) {
+  const std::vector<Transformer> models = MeasuredModels(group, cells);
+  const std::vector<TransformerSubject> subjects = SubjectsOf(models, MeasuredNames(group, cells));
+  MeasureOptions measure = OptionsOf(group, cells);
+  measure.progress = [&](size_t, size_t) {
+    ThrowIfCancelled();
+    group.CheckInputs();
+  };
+  MeasureForFirst(PointersTo(subjects), group.protocol, group.stream, group.windows, measure,
+                  group.workers);
 }
 
 bool HasFirstLook(const GroupContext& group, const Pass& cells) {
   return !group.options.quiet && !group.options.resume && group.shards.Alone() &&
-         group.config().accuracy.order == OrderRule::kRandom &&
+         group.workers.Alone() && group.config().accuracy.order == OrderRule::kRandom &&
          group.windows.size() >= 4 * kFirstLook &&
          std::any_of(cells.begin(), cells.end(),
                      [](const GroupCell& cell) { return cell.TakesLong(); });

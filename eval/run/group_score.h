@@ -13,6 +13,9 @@ namespace quantref {
 // it is, and what is known so far. The journal stands in the folder of the records.
 Measurement ScoreCells(const GroupContext& group, const Pass& cells);
 
+// The part that a process beside the first has in that.
+void ScoreForFirst(const GroupContext& group, const Pass& cells);
+
 // Where cells take long to be made: shows what the run's first kFirstLook windows say of the
 // reference and of those that are made already. The scores are not kept: others are compared with
 // the reference's logits window by window, and all of these are too many to be held.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -79,6 +80,14 @@ bool RoundsInputs(const GroupCell& cell) {
                      [](const Linear* linear) { return linear->activations.has_value(); });
 }
 
+// Of the processes beside this one that measured windows, and this one; each once.
+std::vector<std::string> HostsOf(const GroupContext& group) {
+  if (group.workers.Alone()) return group.shards.Hosts();
+  const std::vector<std::string> all = group.workers.hosts();
+  const std::set<std::string> each(all.begin(), all.end());
+  return {each.begin(), each.end()};
+}
+
 void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.kernel_linears = cell.path.linears - cell.path.simulated.size();
   result.simulated_linears = cell.path.simulated;
@@ -116,7 +125,7 @@ std::shared_ptr<const CellLedger> LedgerOf(const GroupContext& group, const Grou
 
 GroupResult Describe(const GroupContext& group, Measurement measurement) {
   Environment environment = DescribeEnvironment(group.threads);
-  environment.hosts = group.shards.Hosts();
+  environment.hosts = HostsOf(group);
   return {.model = &*group.model,
           .outliers = group.config().model.outliers,
           .text = &group.text,
@@ -140,7 +149,7 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
                                             : MeasureBits(cell.quantized.weights);
     result.perplexity = SummarizePerplexity(WindowsOf(shared, cell.model), group.stream);
     result.evaluate_seconds = shared.measurement.seconds[cell.model] /
-                              static_cast<double>(group.threads);
+                              static_cast<double>(group.threads * group.workers.size());
     result.speed = cell.speed;
     if (cell.spec != nullptr) {
       PutQuantized(cell, result);

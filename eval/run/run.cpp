@@ -1,6 +1,7 @@
 #include "eval/run/run.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "eval/run/environment.h"
 #include "eval/run/export_cells.h"
 #include "eval/run/group_run.h"
+#include "eval/run/group_share.h"
 #include "eval/run/memory_limits.h"
 #include "eval/run/record.h"
 #include "eval/run/run_inputs.h"
@@ -25,6 +27,7 @@
 #include "eval/run/synthetic_run.h"
 #include "eval/run/texts.h"
 #include "eval/support/guarded.h"
+#include "eval/support/mute.h"
 #include "eval/support/nearest.h"
 #include "eval/support/resources.h"
 #include "eval/support/run_eta.h"
@@ -36,6 +39,7 @@
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
+#include "harness/base/sha256.h"
 #include "harness/formats/open_foreign.h"
 #include "harness/kernels/blas_memory.h"
 #include "harness/model/config.h"
@@ -218,6 +222,8 @@ bool Prepare(GroupRun& run, const Group& group) {
   try {
     run.Prepare();
     return true;
+  } catch (const TeamError&) {
+    throw;
   } catch (const Error& error) {
     const bool all_of_studies = std::none_of(
         group.begin(), group.end(), [](const RunConfig* config) { return config->study.empty(); });
@@ -229,8 +235,8 @@ bool Prepare(GroupRun& run, const Group& group) {
 }
 
 void RunGroup(const RunOptions& options, const Group& group, size_t threads, ModelLoader& models,
-              RunEta& eta, ShardWork& shards, Outcome& outcome) {
-  GroupRun run(options, group, threads, models, eta, shards);
+              RunEta& eta, ShardWork& shards, Workers& workers, Outcome& outcome) {
+  GroupRun run(options, group, threads, models, eta, shards, workers);
   if (!Prepare(run, group)) {
     for (const RunConfig* config : group) {
       ++outcome.failed_cells;  // the reference
@@ -239,6 +245,7 @@ void RunGroup(const RunOptions& options, const Group& group, size_t threads, Mod
     }
     return;
   }
+  if (options.dry_run && !workers.IsFirst()) return;
   options.dry_run ? outcome.cost.Add(run.PrintPlan()) : outcome.Add(run.Run());
   outcome.failed_cells += run.failed_cells();
   outcome.interrupted = run.interrupted();
@@ -251,8 +258,24 @@ void RefuseSynthetic(const std::vector<RunConfig>& configs, const char* because)
   }
 }
 
+// What all processes of a run must have been told alike, so that they take the same steps.
+Facts WorkFacts(const RunOptions& options, const std::vector<Group>& groups) {
+  Facts facts = {{"--windows", std::to_string(options.windows)},
+                 {"--methods", fmt::format("{}", fmt::join(options.methods, " "))},
+                 {"--ledger", options.ledger.Name()},
+                 {"--dry-run", options.dry_run ? "yes" : "no"}};
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (const RunConfig* config : groups[g]) {
+      facts["config " + config->name] =
+          fmt::format("{} in group {}", Sha256Hex(config->ResolvedForScores()), g + 1);
+    }
+  }
+  return facts;
+}
+
 // The exit code.
-int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, ShardWork& shards) {
+int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, ShardWork& shards,
+               Workers& workers) {
   const std::vector<RunConfig> configs = ReadConfigs(options, texts);
   CheckMethodsExist(options, configs);
   CheckColumns(options.columns);
@@ -266,12 +289,13 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
   CheckCandidates(options, configs);
   CheckExports(options, configs);
   const size_t threads = options.threads == 0 ? CoreCount() : options.threads;
-  if (!options.dry_run) PrepareRecordFolder(options.out);
+  if (!options.dry_run && workers.IsFirst()) PrepareRecordFolder(options.out);
   if (options.weights) {
-    RunAnatomy(options, configs, threads);
+    if (workers.IsFirst()) RunAnatomy(options, configs, threads);
     return 0;
   }
   const std::vector<Group> groups = MakeGroups(configs);
+  CheckAgreement(workers, [&] { return WorkFacts(options, groups); });
   ModelLoader models(threads);
   Outcome outcome;
   RunEta eta;
@@ -283,10 +307,11 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
     unplanned -= CountCells(options, group);
     eta.SetUnplanned(unplanned);
     if (group.front()->model.synthetic) {
-      RunSynthetic(options, *group.front(), threads, eta, outcome);
+      if (workers.IsFirst()) RunSynthetic(options, *group.front(), threads, eta, outcome);
     } else {
-      RunGroup(options, group, threads, models, eta, shards, outcome);
+      RunGroup(options, group, threads, models, eta, shards, workers, outcome);
     }
+    if (!outcome.interrupted) workers.WaitForFirst();
   }
   if (options.dry_run && groups.size() > 1) {
     PrintWhole("\n" + Wrapped(CostText(fmt::format("all {} groups", groups.size()), outcome.cost),
@@ -301,7 +326,7 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
 }
 
 // In a folder of its own, so that shards can be at work beside each other.
-int RunShard(const RunOptions& options) {
+int RunShard(const RunOptions& options, Workers& workers) {
   ShardFile file{.folder = {},
                  .shard = ParseShard(options.shard),
                  .host = HostName(),
@@ -321,7 +346,7 @@ int RunShard(const RunOptions& options) {
   RunOptions own = options;
   own.out = file.folder;
   if (!options.dry_run) RemoveShardFile(file.folder);
-  const int code = RunConfigs(own, file.configs, work);
+  const int code = RunConfigs(own, file.configs, work, workers);
   if (options.dry_run || CancelRequested()) return code;
   file.groups = std::move(work.groups);
   WriteShardFile(file);
@@ -330,7 +355,7 @@ int RunShard(const RunOptions& options) {
   return code;
 }
 
-int MergeShards(const RunOptions& options) {
+int MergeShards(const RunOptions& options, Workers& workers) {
   ShardWork work{.merged = FindShards(options.configs)};
   const ShardFile& first = work.merged.front();
   for (const ShardFile& shard : work.merged) work.kept_in.push_back(shard.folder);
@@ -340,10 +365,27 @@ int MergeShards(const RunOptions& options) {
   own.methods = first.methods;
   own.windows = first.windows;
   own.ledger = first.ledger;
-  const int code = RunConfigs(own, first.configs, work);
+  const int code = RunConfigs(own, first.configs, work, workers);
   if (!options.dry_run && !options.quiet && !CancelRequested())
     Say("the records stand: the shards' folders are of no more use\n");
   return code;
+}
+
+// A process beside the first.
+int RunForFirst(const RunOptions& options, Workers& workers) {
+  SetMessagesMuted(true);
+  RunOptions own = options;
+  own.quiet = true;
+  own.json = false;
+  own.export_folder.clear();
+  try {
+    ShardWork alone;
+    RunConfigs(own, ReadTexts(options.configs), alone, workers);
+  } catch (const TeamError&) {  // rank 0 has the same, or is lost
+  } catch (const std::exception& error) {
+    workers.Fail(error.what());
+  }
+  return 0;
 }
 
 }  // namespace
@@ -356,11 +398,12 @@ bool RunOptions::Wants(const std::string& method) const {
          std::find(methods.begin(), methods.end(), method) != methods.end();
 }
 
-int RunEval(const RunOptions& options) {
-  if (options.merge) return MergeShards(options);
-  if (!options.shard.empty()) return RunShard(options);
+int RunEval(const RunOptions& options, Workers& workers) {
+  if (!workers.IsFirst()) return RunForFirst(options, workers);
+  if (options.merge) return MergeShards(options, workers);
+  if (!options.shard.empty()) return RunShard(options, workers);
   ShardWork alone;
-  return RunConfigs(options, ReadTexts(options.configs), alone);
+  return RunConfigs(options, ReadTexts(options.configs), alone, workers);
 }
 
 }  // namespace quantref

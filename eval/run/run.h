@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "eval/run/ledger_options.h"
+#include "eval/team/workers.h"
 
 namespace quantref {
 
@@ -40,7 +41,9 @@ struct RunOptions {
 // to stderr; with `shard` they end with a journal of its own, which `merge` reads; else the result
 // (a table, or JSON records, or nothing if quiet) to stdout. Returns the exit code: 0;
 // kExitGateFailed where the kernels gave something else than the weights they stand for;
-// kExitWrongInput where cells of a study could not be measured, after the others were.
-int RunEval(const RunOptions& options);
+// kExitWrongInput where cells of a study could not be measured, after the others were. Of several
+// processes each calls it with the same options; those beside the first print and write nothing,
+// return 0, and tell the first of their errors, which it throws.
+int RunEval(const RunOptions& options, Workers& workers);
 
 }  // namespace quantref

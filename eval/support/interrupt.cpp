@@ -14,6 +14,7 @@
 #include <string>
 
 #include "eval/support/guarded.h"
+#include "eval/support/mute.h"
 #include "harness/base/cancel.h"
 
 namespace quantref {
@@ -36,6 +37,7 @@ int64_t Nanoseconds() {
 }
 
 void Write(const char* text) {
+  if (MessagesAreMuted()) return;
   [[maybe_unused]] const auto written = write(STDERR_FILENO, text, std::strlen(text));
 }
 

@@ -1,0 +1,214 @@
+#include "eval/run/group_share.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "eval/run/candidate.h"
+#include "eval/run/group_quantize.h"
+#include "eval/run/score_facts.h"
+#include "eval/support/progress_bar.h"
+#include "harness/base/cancel.h"
+#include "harness/base/check.h"
+#include "harness/base/error.h"
+#include "harness/io/binary.h"
+#include "harness/method/kept_model.h"
+
+namespace quantref {
+namespace {
+
+std::string NameOfRank(const Workers& workers, size_t rank) {
+  return fmt::format("rank {} on {}", rank, workers.hosts().at(rank));
+}
+
+std::string BytesOfFacts(const Facts& facts) {
+  std::string bytes;
+  for (const auto& [name, value] : facts) {
+    PutList(bytes, name);
+    PutList(bytes, value);
+  }
+  return bytes;
+}
+
+Facts FactsIn(std::string_view bytes) {
+  Facts facts;
+  std::string name, value;
+  while (TakeList(bytes, name) && TakeList(bytes, value)) facts[name] = value;
+  return facts;
+}
+
+// What a process gives of a cell that was to be made: whether it was, and the model; or why not.
+std::string SentModel(const GroupContext& group, const GroupCell& cell) {
+  std::string bytes(1, '\1');
+  const auto append = [&](std::string_view piece) { bytes += piece; };
+  if (!WriteModel(group.model->weights, cell.plan, cell.quantized, append))
+    throw Error("a matrix is in a form that is never sent", cell.label);
+  return bytes;
+}
+
+// `who`: where it is, if that is to be said.
+std::string FailureBytes(const Error& error, const std::string& who) {
+  std::string where = error.where(), bytes;
+  if (!who.empty()) where = where.empty() ? who : who + ": " + where;
+  for (const std::string& part : {error.problem(), where, error.hint()}) PutList(bytes, part);
+  return bytes;
+}
+
+[[noreturn]] void ThrowFailure(std::string_view bytes) {
+  std::string problem, where, hint;
+  QR_CHECK(TakeList(bytes, problem) && TakeList(bytes, where) && TakeList(bytes, hint));
+  throw Error(problem, where, hint);
+}
+
+void TakeModel(const GroupContext& group, std::string_view bytes, GroupCell& cell) {
+  auto model = ReadModel(bytes, group.model->weights, cell.plan, group.threads);
+  if (!model) throw Error("what another process sent is not this cell", cell.label);
+  cell.quantized = std::move(*model);
+}
+
+// On whoever is dealt the cell. The first keeps what it makes itself as it is.
+std::string Make(GroupContext& group, GroupCell& cell) {
+  const QuantizeTask task = TaskOf(cell);
+  const QuantizeCallbacks callbacks{
+      .progress =
+          [&](size_t, size_t, std::string_view) {
+            ThrowIfCancelled();
+            group.CheckInputs();
+          },
+      .finished = [&](size_t, QuantizedModel model) { cell.quantized = std::move(model); },
+      .failed = {}};
+  try {
+    QuantizeModels(group.model->config, group.model->weights, {&task, 1}, group.threads, callbacks);
+    if (group.workers.IsFirst()) return std::string(1, '\1');
+    std::string sent = SentModel(group, cell);
+    cell.quantized = {};  // it comes with all others
+    return sent;
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    return std::string(1, '\0') + FailureBytes(error, "");
+  }
+}
+
+}  // namespace
+
+void CheckAgreement(Workers& workers, const std::function<Facts()>& facts) {
+  if (workers.Alone()) return;
+  const Facts own = facts();
+  const std::vector<std::string> all = workers.Collect(BytesOfFacts(own));
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    const std::string how = FirstDifference(own, FactsIn(all[rank]));
+    if (how.empty()) continue;
+    throw TeamError(
+        fmt::format("{} would get other scores than rank 0: {}", NameOfRank(workers, rank), how),
+        "mpirun", "start all ranks with the same program, inputs and kind of machine");
+  }
+}
+
+void StepOfAll(Workers& workers, const std::function<void()>& step) {
+  if (workers.Alone()) return step();
+  std::exception_ptr own;
+  std::string failure;
+  try {
+    step();
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    own = std::current_exception();
+    failure = FailureBytes(error, workers.IsFirst() ? "" : NameOfRank(workers, workers.rank()));
+  }
+  for (const std::string& other : workers.Collect(failure)) {
+    if (failure.empty()) failure = other;
+  }
+  failure = workers.Broadcast(std::move(failure));
+  if (own && workers.IsFirst()) std::rethrow_exception(own);
+  if (!failure.empty()) ThrowFailure(failure);
+}
+
+Facts PlanFacts(const GroupContext& group, const std::vector<GroupCell>& cells) {
+  Facts facts;
+  for (const GroupCell& cell : cells) {
+    std::string text;
+    for (const CalibrationSet* set : {cell.calibration, cell.training, cell.budget_text}) {
+      if (set != nullptr) text += set->TokenSha256(set->data.samples.size()) + " ";
+    }
+    if (cell.candidate != nullptr) {
+      const Model& own = cell.candidate->model;
+      text += own.weights.checkpoint->Sha256(group.threads) + " " + own.config.sha256;
+    }
+    facts[fmt::format("what {} {} is made from", cell.config->name, cell.label)] = text;
+  }
+  return facts;
+}
+
+void SharePlan(const GroupContext& group, GroupPlan& plan) {
+  std::string bytes;
+  for (const GroupCell& cell : plan.cells) Put(bytes, cell.finished);
+  for (const Pass& pass : plan.passes) PutList(bytes, pass.front().config->name);
+  bytes = group.workers.Broadcast(std::move(bytes));
+  if (group.workers.IsFirst()) return;
+  std::string_view rest = bytes;
+  for (GroupCell& cell : plan.cells) QR_CHECK(Take(rest, cell.finished));
+  std::set<std::string> starts;
+  for (std::string name; TakeList(rest, name);) starts.insert(name);
+  plan.passes = SplitIntoPasses(
+      plan.cells, [&](const Pass& pass) { return !starts.contains(pass.back().config->name); });
+}
+
+void QuantizeDealt(GroupContext& group, const std::vector<GroupCell*>& all,
+                   const std::vector<GroupCell*>& cells,
+                   const std::function<void(GroupCell&)>& done,
+                   std::vector<const GroupCell*>& failed) {
+  std::vector<size_t> units;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (std::ranges::count(cells, all[i]) > 0) units.push_back(i);
+  }
+  ProgressBar bar(fmt::format("quantizing {} cells", units.size()), group.options.quiet, group.eta,
+                  RunEta::Kind::kQuantize);
+  size_t through = 0;
+  group.workers.Deal(
+      units, 1, [&](size_t unit, size_t) { return Make(group, *all[unit]); },
+      [&](size_t unit, size_t from, std::string_view result) {
+        GroupCell& cell = *all[unit];
+        try {
+          if (result.front() == '\0') ThrowFailure(result.substr(1));
+          if (from != group.workers.rank()) TakeModel(group, result.substr(1), cell);
+          done(cell);
+        } catch (const Interrupted&) {
+          throw;
+        } catch (const Error& error) {
+          group.Tolerate(*cell.config, error, cell.label);
+          failed.push_back(&cell);
+        }
+        bar.Update(++through, units.size(), cell.label);
+      });
+}
+
+void QuantizeForFirst(GroupContext& group, const std::vector<GroupCell*>& all) {
+  group.workers.Deal({}, 1, [&](size_t unit, size_t) { return Make(group, *all.at(unit)); }, {});
+}
+
+void ShareCells(const GroupContext& group, const std::vector<GroupCell*>& all,
+                std::vector<const GroupCell*>& failed) {
+  if (group.workers.Alone()) return;
+  for (GroupCell* cell : all) {
+    std::string bytes(1, '\0');
+    const bool first = group.workers.IsFirst();
+    if (first && std::ranges::count(failed, cell) == 0) bytes = SentModel(group, *cell);
+    bytes = group.workers.Broadcast(std::move(bytes));
+    if (first) continue;
+    if (bytes.front() == '\0') {
+      failed.push_back(cell);
+      continue;
+    }
+    TakeModel(group, std::string_view(bytes).substr(1), *cell);
+    cell->weights_sha256 = HashQuantized(cell->quantized.weights);
+  }
+}
+
+}  // namespace quantref

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "eval/record/reader.h"
+#include "eval/run/group_cell.h"
+#include "eval/run/group_context.h"
+#include "eval/run/group_plan.h"
+#include "eval/team/workers.h"
+
+namespace quantref {
+
+// What the processes of a run give each other (eval/team/workers.h). Each is called by all of them,
+// and does nothing for one that is alone.
+
+// Throws TeamError on the first, with the rank and what differs, where one of them would get other
+// scores: where its facts are others. They are looked up where there are several processes.
+void CheckAgreement(Workers& workers, const std::function<Facts()>& facts);
+// What cells are made from: tokens that they are calibrated and trained on and spend a budget by,
+// files of candidates.
+Facts PlanFacts(const GroupContext& group, const std::vector<GroupCell>& cells);
+
+// Takes a step that may fail on one alone. Throws on all of them what it threw on the first of them
+// where it did.
+void StepOfAll(Workers& workers, const std::function<void()>& step);
+
+// Makes everybody's plan the first's: which cells are finished, what its records say, and which
+// passes there are, what its memory says.
+void SharePlan(const GroupContext& group, GroupPlan& plan);
+
+// Quantizes these cells of `all`, which are neither trained nor kept, wherever somebody is free:
+// each cell is one process's, with all its threads. On the first, where `done` is called for each
+// that was made, and those that could not be are added to `failed`; the others have
+// QuantizeForFirst.
+void QuantizeDealt(GroupContext& group, const std::vector<GroupCell*>& all,
+                   const std::vector<GroupCell*>& cells,
+                   const std::function<void(GroupCell&)>& done,
+                   std::vector<const GroupCell*>& failed);
+void QuantizeForFirst(GroupContext& group, const std::vector<GroupCell*>& all);
+
+// Gives everybody what the first has of the cells, bit for bit, and which of them failed.
+void ShareCells(const GroupContext& group, const std::vector<GroupCell*>& all,
+                std::vector<const GroupCell*>& failed);
+
+}  // namespace quantref

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "harness/base/check.h"
+#include "harness/io/binary.h"
+
+namespace quantref {
+
+// What a message between ranks is; its first byte. Behind it are numbers, and what it brings.
+enum class MessageKind : char {
+  kAsk = 'a',    // to rank 0: round, thread
+  kGive = 'g',   // round, thread, unit
+  kDone = 'd',   // to rank 0: round, unit, its result
+  kEnded = 'e',  // a round
+  kBytes = 'b',  // of Broadcast and Collect
+  kMore = 'm',   // a piece of a message that is too long
+  kLast = 'z',   // its last piece
+  kAlive = 'l',
+  kFailed = 'f',  // to rank 0: why
+  kOver = 'q'     // the run, in peace
+};
+
+template <typename... Numbers>
+std::string BeginMessage(MessageKind kind, Numbers... numbers) {
+  std::string bytes(1, static_cast<char>(kind));
+  (Put(bytes, uint64_t{numbers}), ...);
+  return bytes;
+}
+
+inline size_t TakeNumber(std::string_view& bytes) {
+  uint64_t number = 0;
+  QR_CHECK(Take(bytes, number));
+  return number;
+}
+
+}  // namespace quantref

@@ -1,0 +1,288 @@
+#include "eval/team/ranks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "eval/team/message_kinds.h"
+#include "harness/base/cancel.h"
+#include "harness/base/start_thread.h"
+
+namespace quantref {
+namespace {
+
+using Duration = std::chrono::duration<double>;
+// Between two looks at the link: while something is under way, behind something, while units are
+// being made, and else.
+constexpr Duration kTransferNap(5e-5), kShortNap(2e-4), kDealNap(1e-3), kIdleNap(2e-2);
+constexpr Duration kLook(0.05);       // at whether the user has cancelled
+constexpr size_t kMostAtOnce = 16;    // messages, between two heartbeats
+constexpr double kBeats = 8;          // in the time after which a rank counts as lost
+constexpr double kLaterPatience = 2;  // of those behind rank 1, which speaks where rank 0 is lost
+constexpr size_t kMostUnderWay = size_t{1} << 26;  // bytes
+constexpr int kAbortCode = 2;                      // as of any program that was stopped
+
+}  // namespace
+
+Ranks::Ranks(const std::function<std::unique_ptr<Link>()>& open, std::string host, Duration timeout)
+    : timeout_(timeout) {
+  thread_ = StartThread([this, open] { Serve(open); });
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return opened_; });
+  }
+  try {
+    if (open_error_) std::rethrow_exception(open_error_);
+    ShareHosts(std::move(host));
+  } catch (...) {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    thread_.join();
+    throw;
+  }
+}
+
+Ranks::~Ranks() {
+  const std::lock_guard lock(mutex_);
+  stop_ = true;
+}
+
+void Ranks::ShareHosts(std::string own) {
+  std::string bytes;
+  for (const std::string& host : Collect(std::move(own))) PutList(bytes, host);
+  bytes = Broadcast(std::move(bytes));
+  const std::lock_guard lock(mutex_);
+  std::string_view rest = bytes;
+  for (std::string host; TakeList(rest, host);) hosts_.push_back(host);
+}
+
+void Ranks::Serve(const std::function<std::unique_ptr<Link>()>& open) {
+  std::unique_ptr<Link> link;
+  {
+    const std::lock_guard lock(mutex_);
+    try {
+      link = open();
+      rank_ = link->rank();
+      size_ = link->size();
+      inbox_.resize(size_);
+      begun_.resize(size_);
+      heard_.assign(size_, Clock::now());
+      told_ = heard_;
+    } catch (...) {
+      open_error_ = std::current_exception();
+    }
+    opened_ = true;
+  }
+  changed_.notify_all();
+  while (link != nullptr && Exchange(*link)) {
+  }
+}
+
+// Once around; false when that was the last time.
+bool Ranks::Exchange(Link& link) {
+  std::vector<std::pair<size_t, std::string>> out;
+  {
+    const std::lock_guard lock(mutex_);
+    BeatLocked();
+    out.swap(outbox_);
+    unsent_ += std::exchange(queued_, 0);
+  }
+  bool busy = !out.empty();
+  for (auto& [to, bytes] : out) link.Send(to, std::move(bytes));
+  for (size_t i = 0; i < kMostAtOnce; ++i) {
+    std::optional<Message> message = link.Receive();
+    if (!message) break;
+    const std::lock_guard lock(mutex_);
+    heard_[message->from] = Clock::now();
+    HandleLocked(std::move(*message));
+    busy = true;
+  }
+  const size_t unsent = link.UnsentBytes();
+  const bool idle = link.IsIdle();
+  std::unique_lock lock(mutex_);
+  busy = busy || unsent != unsent_;
+  unsent_ = unsent;
+  WatchLocked();
+  if (busy || !failure_.empty()) changed_.notify_all();
+  if (stop_ && (!peaceful_ || (unsent_ == 0 && outbox_.empty()))) {
+    lock.unlock();
+    if (peaceful_) link.Close();
+    if (aborts_) link.Abort(kAbortCode);
+    return false;
+  }
+  nap_ = busy ? kShortNap : std::min(dealing_ ? kDealNap : kIdleNap, nap_ * 1.5);
+  wake_.wait_for(lock, idle ? nap_ : kTransferNap, [&] { return !outbox_.empty(); });
+  return true;
+}
+
+void Ranks::HandleLocked(Message message) {
+  QR_CHECK(!message.bytes.empty());
+  const auto kind = static_cast<MessageKind>(message.bytes.front());
+  const std::string_view rest = std::string_view(message.bytes).substr(1);
+  switch (kind) {
+    case MessageKind::kMore:
+      begun_[message.from] += rest;
+      break;
+    case MessageKind::kLast: {
+      std::string whole = std::exchange(begun_[message.from], {});
+      whole += rest;
+      HandleLocked({message.from, std::move(whole)});
+      break;
+    }
+    case MessageKind::kBytes:
+      message.bytes.erase(0, 1);
+      inbox_[message.from].push_back(std::move(message.bytes));
+      break;
+    case MessageKind::kEnded:
+      ++rounds_ended_;
+      break;
+    case MessageKind::kFailed:
+      if (failure_.empty()) failure_ = fmt::format("{}: {}", NameOf(message.from), rest);
+      break;
+    case MessageKind::kOver:
+      over_ = true;
+      break;
+    case MessageKind::kAlive:
+      break;
+    default:
+      HandleOfRoundLocked(std::move(message));
+  }
+}
+
+// What comes late, of a round that has ended, is nobody's any more.
+void Ranks::HandleOfRoundLocked(Message message) {
+  const auto kind = static_cast<MessageKind>(message.bytes.front());
+  std::string_view rest = std::string_view(message.bytes).substr(1);
+  if (TakeNumber(rest) != round_) return;
+  if (kind == MessageKind::kAsk) {
+    askers_.push_back({message.from, TakeNumber(rest)});
+    GiveLocked();
+  } else if (kind == MessageKind::kGive) {
+    const size_t thread = TakeNumber(rest);
+    given_[thread].push_back(TakeNumber(rest));
+  } else {
+    QR_CHECK(kind == MessageKind::kDone);
+    const size_t unit = TakeNumber(rest);
+    message.bytes.erase(0, message.bytes.size() - rest.size());
+    results_.push_back({unit, message.from, std::move(message.bytes)});
+  }
+}
+
+void Ranks::GiveLocked() {
+  while (!units_.empty() && !askers_.empty()) {
+    const Asker asker = askers_.front();
+    askers_.pop_front();
+    SendLocked(asker.rank, BeginMessage(MessageKind::kGive, round_, asker.worker, units_.front()));
+    units_.pop_front();
+  }
+}
+
+// Rank 0 hears from all, all from rank 0.
+void Ranks::BeatLocked() {
+  const Clock::time_point now = Clock::now();
+  for (size_t other = 0; other < size_ && !stop_; ++other) {
+    if (!HearsOfLocked(other) || now - told_[other] < timeout_ / kBeats) continue;
+    SendLocked(other, BeginMessage(MessageKind::kAlive));
+  }
+}
+
+void Ranks::WatchLocked() {
+  const Clock::time_point now = Clock::now();
+  // Where it is this process that was held, what the others sent comes only now.
+  const bool held = now - watched_ > timeout_ / 2;
+  watched_ = now;
+  if (held) heard_.assign(size_, now);
+  for (size_t other = 0; other < size_ && failure_.empty(); ++other) {
+    if (!HearsOfLocked(other) || now - heard_[other] < timeout_) continue;
+    failure_ =
+        fmt::format("{} has not been heard of for {:.0f} seconds", NameOf(other), timeout_.count());
+  }
+}
+
+void Ranks::Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready) {
+  while (!ready()) {
+    CheckLocked();
+    changed_.wait_for(lock, kLook);
+  }
+}
+
+void Ranks::CheckLocked() const {
+  ThrowIfCancelled();
+  if (!failure_.empty())
+    throw TeamError(failure_, "", "finished windows and cells are kept: go on with --resume");
+  if (over_) throw TeamError("rank 0 has ended the run", "");
+}
+
+void Ranks::SendLocked(size_t to, std::string bytes) {
+  QR_CHECK_LE(bytes.size(), kLongestMessage);
+  told_[to] = Clock::now();
+  queued_ += bytes.size();
+  outbox_.emplace_back(to, std::move(bytes));
+  wake_.notify_one();
+}
+
+// What is long goes in pieces: whoever receives hears of this rank all the while, and memory holds
+// few of them.
+void Ranks::Send(size_t to, std::string head, std::string_view body) {
+  if (head.size() + body.size() <= kLongestMessage) {
+    const std::lock_guard lock(mutex_);
+    SendLocked(to, head.append(body));
+    return;
+  }
+  const std::lock_guard one_at_a_time(long_mutex_);
+  std::unique_lock lock(mutex_);
+  std::string piece = BeginMessage(MessageKind::kMore) + head;
+  while (!body.empty()) {
+    const size_t count = std::min(body.size(), kLongestMessage - piece.size());
+    piece += body.substr(0, count);
+    body.remove_prefix(count);
+    if (body.empty()) piece.front() = static_cast<char>(MessageKind::kLast);
+    Wait(lock, [&] { return queued_ + unsent_ < kMostUnderWay; });
+    SendLocked(to, std::exchange(piece, BeginMessage(MessageKind::kMore)));
+  }
+}
+
+std::string Ranks::NextFrom(size_t rank) {
+  std::unique_lock lock(mutex_);
+  std::deque<std::string>& inbox = inbox_[rank];
+  Wait(lock, [&] { return !inbox.empty(); });
+  std::string bytes = std::move(inbox.front());
+  inbox.pop_front();
+  return bytes;
+}
+
+std::string Ranks::NameOf(size_t rank) const {
+  return rank < hosts_.size() ? fmt::format("rank {} on {}", rank, hosts_[rank])
+                              : fmt::format("rank {}", rank);
+}
+
+void Ranks::Fail(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  SendLocked(0, BeginMessage(MessageKind::kFailed) + why.substr(0, kLongestMessage / 2));
+}
+
+std::string Ranks::AwaitEnd() {
+  std::unique_lock lock(mutex_);
+  const Duration patience = rank_ > 1 ? timeout_ * kLaterPatience : timeout_;
+  while (rank_ != 0 && !over_ && Clock::now() - heard_[0] < patience)
+    changed_.wait_for(lock, kLook);
+  return over_ ? "" : failure_;
+}
+
+void Ranks::End(bool complete) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (size_t other = 1; rank_ == 0 && complete && other < size_; ++other)
+      SendLocked(other, BeginMessage(MessageKind::kOver));
+    peaceful_ = rank_ == 0 ? complete : over_;
+    aborts_ = !peaceful_;
+    stop_ = true;
+  }
+  thread_.join();
+}
+
+}  // namespace quantref

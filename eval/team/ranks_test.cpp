@@ -1,0 +1,302 @@
+#include "eval/team/ranks.h"
+
+#include <algorithm>
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "harness/base/error.h"
+#include "harness/testing/testing.h"
+
+namespace quantref {
+namespace {
+
+using namespace std::chrono_literals;
+
+using Seconds = std::chrono::duration<double>;
+
+// Ranks as threads of this process, and the messages between them.
+struct Post {
+  explicit Post(size_t ranks, Seconds slowness = {}) : boxes(ranks), each(slowness) {}
+  std::mutex mutex;
+  std::vector<std::deque<Message>> boxes;
+  std::set<size_t> stopped;  // neither send nor receive any more
+  const Seconds each;        // that a large message is on its way
+  size_t longest = 0;        // of all messages
+  std::atomic<int> closed{0}, aborted{0};
+};
+
+class PostLink : public Link {
+ public:
+  PostLink(Post& post, size_t rank) : post_(post), rank_(rank) {}
+  size_t rank() const override { return rank_; }
+  size_t size() const override { return post_.boxes.size(); }
+  void Send(size_t to, std::string bytes) override { leaving_.emplace_back(to, std::move(bytes)); }
+  // One after the other, so that what is small waits behind what is large.
+  size_t UnsentBytes() override {
+    const std::lock_guard lock(post_.mutex);
+    while (!leaving_.empty() && Clock::now() >= free_) {
+      auto& [to, bytes] = leaving_.front();
+      const size_t size = bytes.size();
+      post_.longest = std::max(post_.longest, size);
+      if (size > kLongestMessage / 2)
+        free_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(post_.each);
+      if (!post_.stopped.contains(rank_)) post_.boxes[to].push_back({rank_, std::move(bytes)});
+      leaving_.pop_front();
+    }
+    size_t unsent = 0;
+    for (const auto& [to, bytes] : leaving_) unsent += bytes.size();
+    return unsent;
+  }
+  bool IsIdle() override { return leaving_.empty(); }
+  std::optional<Message> Receive() override {
+    const std::lock_guard lock(post_.mutex);
+    std::deque<Message>& box = post_.boxes[rank_];
+    if (box.empty() || post_.stopped.contains(rank_)) return std::nullopt;
+    Message message = std::move(box.front());
+    box.pop_front();
+    return message;
+  }
+  void Close() override { ++post_.closed; }
+  void Abort(int) override { ++post_.aborted; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Post& post_;
+  const size_t rank_;
+  std::deque<std::pair<size_t, std::string>> leaving_;
+  Clock::time_point free_{};  // when the next may leave
+};
+
+constexpr Seconds kPatience = 30s;
+
+// Once the test knows what it wanted to: in the place of MPI, which ends them by force.
+void EndOthers(Post& post) {
+  const std::lock_guard lock(post.mutex);
+  post.stopped.clear();
+  for (size_t other = 1; other < post.boxes.size(); ++other) post.boxes[other].push_back({0, "q"});
+}
+
+// Runs body(workers) on so many ranks at once.
+void OnRanks(Post& post, const std::function<void(Workers&)>& body, Seconds patience = kPatience) {
+  std::vector<std::jthread> threads;
+  for (size_t rank = 0; rank < post.boxes.size(); ++rank) {
+    threads.emplace_back([&, rank] {
+      Ranks ranks([&, rank] { return std::make_unique<PostLink>(post, rank); },
+                  "host" + std::to_string(rank), patience);
+      body(ranks);
+      if (rank > 0) {
+        ranks.AwaitEnd();
+        ranks.End(true);
+      }
+    });
+  }
+}
+
+std::vector<size_t> FirstNumbers(size_t count) {
+  std::vector<size_t> numbers(count);
+  std::iota(numbers.begin(), numbers.end(), size_t{0});
+  return numbers;
+}
+
+TEST_CASE("ranks: every unit is done once, whoever is slow, in round after round") {
+  for (const size_t size : {1u, 2u, 3u, 5u}) {
+    Post post(size);
+    OnRanks(post, [&](Workers& workers) {
+      const auto work = [&](size_t unit, size_t) {
+        if (workers.rank() == 1) std::this_thread::sleep_for(5ms);
+        return std::to_string(unit * unit);
+      };
+      for (size_t round = 0; round < 3; ++round) {
+        if (!workers.IsFirst()) {
+          workers.Deal({}, 2, work, {});
+          continue;
+        }
+        std::vector<std::string> results(40);
+        std::set<size_t> makers;
+        for (const size_t end : {20u, 40u}) {  // two stretches of one round
+          const std::vector<size_t> all = FirstNumbers(end);
+          workers.Deal(std::span(all).subspan(end - 20), 1 + round, work,
+                       [&](size_t unit, size_t from, std::string_view result) {
+                         CHECK(results[unit].empty());
+                         results[unit] = result;
+                         makers.insert(from);
+                       });
+        }
+        workers.Dismiss();
+        for (size_t unit = 0; unit < results.size(); ++unit)
+          CHECK(results[unit] == std::to_string(unit * unit));
+        CHECK(makers.contains(0));
+      }
+      if (workers.IsFirst()) workers.End(true);
+    });
+    CHECK(post.closed == static_cast<int>(size));
+    CHECK(post.aborted == 0);
+  }
+}
+
+TEST_CASE("ranks: what is broadcast reaches all, and what is collected comes by rank") {
+  for (const size_t size : {1u, 2u, 3u, 5u, 8u}) {
+    Post post(size);
+    std::mutex mutex;
+    OnRanks(post, [&](Workers& workers) {
+      for (const char* text : {"", "all", "again"}) {
+        const std::string got = workers.Broadcast(workers.IsFirst() ? text : "not this");
+        const auto all = workers.Collect(std::to_string(workers.rank()));
+        workers.WaitForFirst();
+        const std::lock_guard lock(mutex);
+        CHECK(got == text);
+        CHECK(workers.hosts().back() == "host" + std::to_string(size - 1));
+        if (!workers.IsFirst()) continue;
+        REQUIRE(all.size() == size);
+        for (size_t rank = 0; rank < size; ++rank) CHECK(all[rank] == std::to_string(rank));
+      }
+      if (workers.IsFirst()) workers.End(true);
+    });
+  }
+}
+
+TEST_CASE("ranks: one that fails is named by rank 0, what was finished is taken before") {
+  Post post(3);
+  std::vector<std::string> said(3);  // by rank; checks are for one thread at a time
+  OnRanks(post, [&](Workers& workers) {
+    const auto work = [&](size_t unit, size_t) -> std::string {
+      if (workers.rank() == 2) throw Error("no disk", "model");
+      std::this_thread::sleep_for(2ms);
+      return std::to_string(unit);
+    };
+    if (workers.IsFirst()) {
+      size_t taken = 0;
+      const std::vector<size_t> units = FirstNumbers(1000);
+      CHECK_ERROR(workers.Deal(units, 1, work, [&](size_t, size_t, auto) { ++taken; }),
+                  "rank 2 on host2: model: no disk", "--resume");
+      CHECK(taken > 0);
+      workers.End(false);
+      EndOthers(post);
+    } else {
+      said[workers.rank()] = testing::ErrorMessage([&] { workers.Deal({}, 2, work, {}); });
+    }
+  });
+  CHECK(said[1] == "rank 0 has ended the run");
+  CHECK(said[2] == "model: no disk");
+  CHECK(post.aborted == 1);
+}
+
+TEST_CASE("ranks: one that hangs is named after a while") {
+  Post post(3);
+  OnRanks(
+      post,
+      [&](Workers& workers) {
+        const auto work = [&](size_t, size_t) -> std::string {
+          std::this_thread::sleep_for(5ms);
+          if (workers.rank() != 1) return "";
+          const std::lock_guard lock(post.mutex);
+          post.stopped.insert(1);
+          return "";
+        };
+        if (workers.IsFirst()) {
+          const std::vector<size_t> units = FirstNumbers(5000);
+          CHECK_ERROR(workers.Deal(units, 1, work, [](size_t, size_t, auto) {}),
+                      "rank 1 on host1 has not been heard of for 1 seconds");
+          CHECK(testing::Contains(workers.AwaitEnd(), "rank 1 on host1"));
+          workers.End(false);
+          EndOthers(post);
+        } else {
+          testing::ErrorMessage([&] { workers.Deal({}, 1, work, {}); });
+        }
+      },
+      1s);
+  CHECK(post.aborted >= 1);
+}
+
+TEST_CASE("ranks: an error of rank 0's own, or of what takes results, ends the dealing") {
+  Post post(2);
+  OnRanks(post, [&](Workers& workers) {
+    const auto work = [](size_t unit, size_t) { return std::to_string(unit); };
+    if (workers.IsFirst()) {
+      const std::vector<size_t> units = FirstNumbers(50);
+      const auto full = [](size_t unit, size_t, std::string_view) {
+        if (unit == 7) throw Error("full", "disk");
+      };
+      CHECK_ERROR(workers.Deal(units, 1, work, full), "disk: full");
+      workers.Dismiss();
+    } else {
+      workers.Deal({}, 2, work, {});
+    }
+    if (workers.IsFirst()) workers.End(true);
+  });
+  CHECK(post.closed == 2);
+}
+
+TEST_CASE("ranks: where rank 0 hangs another one says so, and ends the run") {
+  Post post(2);
+  OnRanks(
+      post,
+      [&](Workers& workers) {
+        if (workers.IsFirst()) {
+          {
+            const std::lock_guard lock(post.mutex);
+            post.stopped.insert(0);
+          }
+          while (post.aborted == 0) std::this_thread::sleep_for(5ms);
+          workers.End(false);
+        } else {
+          CHECK_ERROR(workers.WaitForFirst(), "rank 0 on host0 has not been heard of for 1 sec");
+          CHECK(testing::Contains(workers.AwaitEnd(), "rank 0 on host0"));
+        }
+      },
+      1s);
+  CHECK(post.closed == 0);
+}
+
+// Of each rank's bytes another text, so that none is taken for another's.
+std::string LongText(size_t rank) {
+  std::string text(5 * kLongestMessage + 17, static_cast<char>('a' + rank));
+  for (size_t i = 0; i < text.size(); i += 1000) text[i] = static_cast<char>('A' + i / 1000 % 26);
+  return text;
+}
+
+TEST_CASE("ranks: what takes longer than the patience arrives whole, and nobody counts as lost") {
+  Post post(3, 120ms);
+  OnRanks(
+      post,
+      [&](Workers& workers) {
+        const auto start = std::chrono::steady_clock::now();
+        const bool same = workers.Broadcast(workers.IsFirst() ? LongText(0) : "") == LongText(0);
+        const auto all = workers.Collect(LongText(workers.rank()));
+        const auto work = [](size_t unit, size_t) { return LongText(unit); };
+        size_t right = 0;
+        if (workers.IsFirst()) {
+          const std::vector<size_t> units = FirstNumbers(2);
+          workers.Deal(units, 1, work, [&](size_t unit, size_t, std::string_view result) {
+            right += result == LongText(unit);
+          });
+          workers.Dismiss();
+        } else {
+          workers.Deal({}, 2, work, {});
+        }
+        const Seconds taken = std::chrono::steady_clock::now() - start;
+        if (workers.IsFirst()) workers.End(true);
+        const std::lock_guard lock(post.mutex);
+        CHECK(same);
+        CHECK(taken > 1s);
+        if (!workers.IsFirst()) return;
+        CHECK(right == 2);
+        for (size_t rank = 0; rank < 3; ++rank) CHECK(all[rank] == LongText(rank));
+        CHECK(post.longest <= kLongestMessage);
+      },
+      1s);
+}
+
+}  // namespace
+}  // namespace quantref
