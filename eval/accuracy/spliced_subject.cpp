@@ -8,8 +8,6 @@
 #include "harness/model/block.h"
 
 namespace quantref {
-namespace {
-
 // What a trunk's readers leave of the window that they read last.
 struct TrunkStates {
   std::vector<uint32_t> ids;
@@ -21,6 +19,8 @@ struct SpliceMemory : Subject::Memory {
   Workspace work;
   std::map<const SplicedSubject*, TrunkStates> trunks;
 };
+
+namespace {
 
 void CopyInto(MatrixView<const float> from, Matrix<float>& to) {
   if (to.rows() != from.rows() || to.cols() != from.cols())
