@@ -150,7 +150,7 @@ TEST_CASE("Evaluate gives the same bits for any number of threads and of models"
 }
 
 // The first copy with rounded activations, channels that stay as they are, and a rounded cache.
-Transformer Rounded() {
+Transformer RoundedTiny() {
   ModelWeights weights = TheModels().transformer(1).weights();
   for (BlockWeights& block : weights.blocks) {
     for (Linear& linear : block.linears) {
@@ -164,7 +164,7 @@ Transformer Rounded() {
 }
 
 TEST_CASE("Evaluate gives windows that are fewer than the threads teams of these, and their bits") {
-  const Transformer rounded = Rounded();
+  const Transformer rounded = RoundedTiny();
   const TransformerSubject subject(rounded, "rounded");
   const std::vector<const Subject*> models = {TheModels().pointers()[0], TheModels().pointers()[2],
                                               &subject};
