@@ -31,7 +31,8 @@ struct FactsLab {
   RunOptions options{};
   RunEta eta{};
   ShardWork shards{};
-  GroupContext group{options, {&first, &second}, 1, eta, shards};
+  OneProcess alone{};
+  GroupContext group{options, {&first, &second}, 1, eta, shards, alone};
   Pass cells;
 };
 
