@@ -19,7 +19,7 @@ namespace {
 
 using testing::TempDir;
 
-constexpr size_t kSharedTokens = 24, kSharedSamples = 20;  // more samples than inputs are kept of
+constexpr size_t kSharedTokens = 12, kSharedSamples = 20;  // more samples than inputs are kept of
 
 // Counts how often a transform is applied.
 class CountedTransform final : public Transform {

@@ -95,7 +95,7 @@ TEST_CASE("run_eval: an export that is judged as a candidate has the cell's hash
                                    {"gguf", {kInt8, kSimulated}}};
   for (const Case& one : cases) {
     INFO(one.format << " " << one.sets.front());
-    Strings more;
+    Strings more = {"--windows", "2"};
     for (const std::string& set : one.sets) more.insert(more.end(), {"--set", set});
     const RoundTrip trip = ExportAndJudge(one.format, more);
     CHECK(trip.back["hashes"]["first_window_logits"] == trip.cell["hashes"]["first_window_logits"]);

@@ -20,8 +20,12 @@ using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
 Strings Resumable() {
-  return {(testing::SourceDir() / "configs/smoke.yaml").string(), "--resume", "--set",
-          "throughput=none", "--windows", "8"};
+  return {(testing::SourceDir() / "configs/smoke.yaml").string(),
+          "--resume",
+          "--set",
+          "throughput=none",
+          "--windows",
+          "5"};
 }
 
 // Of every record: a run that is killed between its records and its end writes them once more.
