@@ -92,7 +92,8 @@ std::vector<int> OtherRanks(const RunEvalLab& lab) {
 TEST_CASE("mpirun: 2 and 3 ranks give the records of one process, to the byte") {
   if (!HasMpi()) return;
   const RunEvalLab lab;
-  CheckDone(lab.Run(TinyOf(lab)));
+  const ProcessResult alone = lab.Run(TinyOf(lab));
+  CheckDone(alone);
   const auto whole = RecordTexts(lab);
   REQUIRE(whole.size() == 4);
   for (const size_t ranks : {2u, 3u}) {
@@ -102,7 +103,7 @@ TEST_CASE("mpirun: 2 and 3 ranks give the records of one process, to the byte") 
     CHECK(RecordTexts(lab) == whole);
     CHECK(lab.RecordFiles().size() == 4);  // no journal, no cell
     CHECK(lab.Record("gptq")["environment"]["hosts"].size() == 1);
-    CHECK(run.out.find("gptq") == run.out.rfind("gptq"));  // one table
+    CHECK(CountOf(run.out, "gptq") == CountOf(alone.out, "gptq"));  // rank 0 speaks for all
   }
 }
 
@@ -121,11 +122,10 @@ TEST_CASE("mpirun: on wikilm-2m, with throughput on the first rank and a stop ru
   CHECK(lab.Record("rtn").contains("throughput"));
 }
 
-TEST_CASE("mpirun: of a study, cells that cannot be made and records that stand are everybody's") {
+TEST_CASE("mpirun: of a study, records that stand are everybody's") {
   if (!HasMpi()) return;
   const RunEvalLab lab;
-  const Strings study = {"--set", "quantize.weights.bits=[3, 4]", "--set",
-                         "model=[./model, ./none]"};
+  const Strings study = {"--set", "quantize.weights.bits=[3, 4]"};
   const ProcessResult alone = lab.Run(TinyOf(lab, study));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
@@ -181,7 +181,7 @@ TEST_CASE("mpirun: ranks that would get other scores are refused, with the rank 
   if (!HasMpi()) return;
   const RunEvalLab lab;
   const std::string program = testing::RunEvalProgram();
-  CheckRefused(lab, {"-x", "QUANTREF_FORCE_ISA=scalar", program}, "ISA");
+  CheckRefused(lab, {"-x", "QUANTREF_FORCE_ISA=scalar", program}, "BLAS");
   // Where paths lead elsewhere.
   const auto elsewhere = [&](const std::string& name) {
     fs::create_directory(lab / name);

@@ -203,18 +203,19 @@ void Ranks::WatchLocked() {
   }
 }
 
-void Ranks::Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready) {
+void Ranks::Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready,
+                 bool passed_on) {
   while (!ready()) {
-    CheckLocked();
+    CheckLocked(passed_on);
     changed_.wait_for(lock, kLook);
   }
 }
 
-void Ranks::CheckLocked() const {
+void Ranks::CheckLocked(bool passed_on) const {
   ThrowIfCancelled();
   if (!failure_.empty())
     throw TeamError(failure_, "", "finished windows and cells are kept: go on with --resume");
-  if (over_) throw TeamError("rank 0 has ended the run", "");
+  if (over_ && !passed_on) throw TeamError("rank 0 has ended the run", "");
 }
 
 void Ranks::SendLocked(size_t to, std::string bytes) {
@@ -249,7 +250,8 @@ void Ranks::Send(size_t to, std::string head, std::string_view body) {
 std::string Ranks::NextFrom(size_t rank) {
   std::unique_lock lock(mutex_);
   std::deque<std::string>& inbox = inbox_[rank];
-  Wait(lock, [&] { return !inbox.empty(); });
+  Wait(
+      lock, [&] { return !inbox.empty(); }, rank != 0);
   std::string bytes = std::move(inbox.front());
   inbox.pop_front();
   return bytes;

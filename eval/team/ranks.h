@@ -65,12 +65,15 @@ class Ranks : public Workers {
   void GiveLocked();
   void BeatLocked();
   void WatchLocked();
-  void CheckLocked() const;  // throws where the run has failed, is over or cancelled
+  // Throws where the run has failed, is over or cancelled. What another rank passes on may come
+  // when rank 0 has ended the run already.
+  void CheckLocked(bool passed_on = false) const;
   void SendLocked(size_t to, std::string bytes);
   bool HearsOfLocked(size_t other) const { return rank_ == 0 ? other != 0 : other == 0; }
 
   void ShareHosts(std::string own);
-  void Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready);
+  void Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready,
+            bool passed_on = false);
   void Send(size_t to, std::string head, std::string_view body);
   std::string NextFrom(size_t rank);
   std::string NameOf(size_t rank) const;
