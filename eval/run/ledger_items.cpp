@@ -45,8 +45,8 @@ class JoinedPlaces {
     return place;
   }
   void Join(size_t a, size_t b) {
-    const auto [low, high] = std::minmax(Root(a), Root(b));
-    parent_[high] = low;
+    const size_t one = Root(a), other = Root(b);
+    parent_[std::max(one, other)] = std::min(one, other);
   }
 
  private:
