@@ -80,6 +80,8 @@ std::vector<std::string> Shown(const std::string& text, size_t columns) {
     if (row == rows.size()) rows.emplace_back();
   };
   for (size_t i = 0; i < text.size(); ++i) {
+    // A character's first byte stands for it.
+    if ((static_cast<unsigned char>(text[i]) & 0xc0) == 0x80) continue;
     if (text[i] == '\r') {
       column = 0;
     } else if (text[i] == '\n') {
