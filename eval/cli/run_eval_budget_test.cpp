@@ -111,7 +111,7 @@ TEST_CASE("run_eval: kept sensitivities that are damaged are told and measured a
   CheckDone(lab.Run(Budgets(lab, {"--shard", "1/2"})));
   const std::string kept = KeptBudgets(lab.records()).at(0);
   std::string bytes = ReadFile(kept, size_t{1} << 20);
-  for (const size_t at : {size_t{3}, bytes.size() / 2, bytes.size() - 1}) {
+  for (const size_t at : {size_t{3}, bytes.size() / 2}) {
     std::string damaged = bytes;
     damaged[at] = static_cast<char>(damaged[at] ^ 1);
     testing::WriteFile(kept, damaged);
@@ -141,7 +141,7 @@ TEST_CASE("run_eval: --dry-run prices a budget, and what cannot be is refused be
   refused(
       {"--set", "calibration={dataset: ./text.txt, samples: 2, length: 64}", "--methods", "rtn"},
       "the calibration text is the text that is measured");
-  CHECK(!fs::exists(lab.records()));
+  CHECK(lab.RecordFiles().empty());
 }
 
 }  // namespace quantref

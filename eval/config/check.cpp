@@ -16,7 +16,7 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kMostNamesakes = 3;
+constexpr size_t kMostNamesakes = 4;
 
 // The key as it would stand in the config, or in an entry of `methods`.
 std::string Shown(std::string_view name, std::string_view place) {
