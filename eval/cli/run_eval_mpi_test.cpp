@@ -111,21 +111,22 @@ TEST_CASE("mpirun: on wikilm-2m, with throughput on the first rank and a stop ru
   if (!HasMpi()) return;
   const RunEvalLab lab;
   const Strings stop = testing::SmokeArguments(
-      16, {"--set", "accuracy.stop={delta_nll_halfwidth: 1, min_windows: 8}"});
+      10, {"--set", "accuracy.stop={delta_nll_halfwidth: 1, min_windows: 8}"});
   CheckDone(lab.Run(stop));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
   CheckDone(RunRanks(lab, 2, stop));
   CHECK(RecordTexts(lab) == whole);
   fs::remove_all(lab.records());
-  CheckDone(RunRanks(lab, 2, TinyOf(lab, {"--set", testing::kQuickThroughput})));
+  CheckDone(
+      RunRanks(lab, 2, TinyOf(lab, {"--methods", "rtn", "--set", testing::kQuickThroughput})));
   CHECK(lab.Record("rtn").contains("throughput"));
 }
 
 TEST_CASE("mpirun: of a study, records that stand are everybody's") {
   if (!HasMpi()) return;
   const RunEvalLab lab;
-  const Strings study = {"--set", "quantize.weights.bits=[3, 4]"};
+  const Strings study = {"--methods", "rtn", "--set", "quantize.weights.bits=[3, 4]"};
   const ProcessResult alone = lab.Run(TinyOf(lab, study));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
@@ -143,7 +144,7 @@ TEST_CASE("mpirun: of a study, records that stand are everybody's") {
 TEST_CASE("mpirun: a rank that is killed loses no finished window, whoever goes on") {
   if (!HasMpi()) return;
   const RunEvalLab lab;
-  const Strings smoke = testing::SmokeArguments(24);
+  const Strings smoke = testing::SmokeArguments(12);
   CheckDone(lab.Run(smoke));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
