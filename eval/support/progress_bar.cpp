@@ -130,13 +130,20 @@ void ProgressBar::Update(size_t done, size_t total, std::string_view what) {
 void ProgressBar::Above(std::string_view text) {
   Say("{}{}", terminal_ && drawn_ ? "\r\x1b[K" : "", text);
   drawn_ = false;
-  standing_ = 0;
+  standing_.clear();
+  standing_lines_ = 0;
 }
 
 void ProgressBar::Refresh(std::string_view text) {
-  const std::string up = standing_ > 0 ? fmt::format("\r\x1b[{}A\x1b[J", standing_) : "";
+  // Of another width now, a terminal may have wrapped the lines anew or not. By the fewer of both
+  // nothing is erased that somebody else has said.
+  const size_t lines = std::min(standing_lines_, LinesOnScreen(standing_));
+  const std::string up = lines > 0 ? fmt::format("\r\x1b[{}A\x1b[J", lines) : "";
   Above(up + std::string(text));
-  standing_ = terminal_ ? LinesOnScreen(text) : 0;
+  if (terminal_) {
+    standing_ = text;
+    standing_lines_ = LinesOnScreen(text);
+  }
   last_ = {};  // the bar is due again
 }
 

@@ -58,7 +58,8 @@ class ProgressBar {
   RunEta* run_ = nullptr;
   Clock::time_point start_ = Clock::now(), last_{};
   size_t last_tenth_ = 0;
-  size_t standing_ = 0;           // lines of the screen above the bar's that the next Refresh takes
+  std::string standing_;          // above the bar, which the next Refresh takes the place of,
+  size_t standing_lines_ = 0;     // on so many lines of the screen; 0: on more than it may take
   std::optional<size_t> before_;  // done by others
 };
 

@@ -140,6 +140,23 @@ TEST_CASE(
         Rows{"0123456789", "0123456789", "01234", "", "0123456789", "done", ""});
 }
 
+TEST_CASE("progress: a terminal that gets another width keeps what others have said") {
+  const auto body = [](unsigned short next_columns) {
+    return [=] {
+      ProgressBar bar("baking", false);
+      bar.Above("the oven\nis hot\n");
+      bar.Refresh("0123456789012345678901234\n");
+      const winsize size{24, next_columns, 0, 0};
+      CHECK(::ioctl(STDERR_FILENO, TIOCSWINSZ, &size) == 0);
+      bar.Refresh("done\n");
+    };
+  };
+  const Rows whole = {"the oven", "is hot", "done", ""};
+  // One that wraps the lines anew, then one that leaves them as they were.
+  CHECK(Shown(WhatATerminalGets(24, 10, body(80)), 80) == whole);
+  CHECK(Shown(WhatATerminalGets(24, 80, body(10)), 80) == whole);
+}
+
 TEST_CASE("FormatDuration takes the unit that fits") {
   CHECK(FormatDuration(0) == "0 s");
   CHECK(FormatDuration(0.314) == "0.31 s");
