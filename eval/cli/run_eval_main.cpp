@@ -112,7 +112,20 @@ std::vector<std::string> ExportNames() {
   return names;
 }
 
-void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
+void DefineLedger(CommandLine& line, LedgerOptions& ledger) {
+  line.AddFlag("--ledger", ledger.asked,
+               "say where each cell's change comes from: weights, activations, cache and kernels, "
+               "and which blocks and kinds of matrices");
+  line.Add("--ledger-text", ledger.text,
+           "blocks and kinds on windows of this text: calibration (default), or test, whose "
+           "findings must not be used to choose by",
+           {.value = "TEXT", .one_of = {kLedgerCalibration, kLedgerTest}});
+  line.Add("--ledger-windows", ledger.windows,
+           "on so many of them (default: 16); 0: no blocks and kinds",
+           {.value = "N", .check = WholeNumber(0, kMostWindows)});
+}
+
+void DefineOptions(CommandLine& line, RunOptions& options) {
   line.Add("CONFIG", options.configs, "YAML files (configs/README.md has the keys)");
   line.Add("--set", options.assignments, "override a config key; repeatable",
            {.value = "KEY=VALUE", .one_each = true});
@@ -145,16 +158,7 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   line.AddFlag("--weights", options.weights,
                "in the place of all that is measured: how each matrix's weights are distributed, "
                "and how far that foretells the error of rounding them to nearest");
-  line.AddFlag("--ledger", options.ledger.asked,
-               "say where each cell's change comes from: weights, activations, cache and kernels, "
-               "and which blocks and kinds of matrices");
-  line.Add("--ledger-text", options.ledger.text,
-           "blocks and kinds on windows of this text: calibration (default), or test, whose "
-           "findings must not be used to choose by",
-           {.value = "TEXT", .one_of = {kLedgerCalibration, kLedgerTest}});
-  line.Add("--ledger-windows", options.ledger.windows,
-           "on so many of them (default: 16); 0: no blocks and kinds",
-           {.value = "N", .check = WholeNumber(0, kMostWindows)});
+  DefineLedger(line, options.ledger);
   line.AddFlag("--rerun", options.rerun, "measure a study's finished cells, too");
   line.AddFlag("--any-commit", options.any_commit,
                "count records of other commits and of changed trees as finished");
@@ -171,6 +175,10 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
                "CONFIG are folders with the shards of a run: make its records (merge_shards)");
   line.AddFlag("--quiet", options.quiet, "print nothing but errors");
   line.AddFlag("--json", options.json, "print the records instead of the table");
+}
+
+// Which options do not go together, and which need others.
+void DefineExclusions(CommandLine& line) {
   line.Exclude("--json", "--quiet");
   line.Exclude("--json", "--shard");
   line.Exclude("--export", "--shard");
@@ -182,6 +190,9 @@ void DefineOptions(CommandLine& line, RunOptions& options, std::string& list) {
   for (const char* given :
        {"--set", "--candidate", "--methods", "--windows", "--shard", "--export", "--ledger"})
     line.Exclude("--merge", given);
+}
+
+void DefineList(CommandLine& line, std::string& list) {
   line.Add(
       "--list", list,
       "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
@@ -210,7 +221,9 @@ int Main(int argc, char** argv) {
   RunOptions options;
   std::string list;
   double rank_timeout = kRankTimeout;
-  DefineOptions(line, options, list);
+  DefineOptions(line, options);
+  DefineExclusions(line);
+  DefineList(line, list);
   line.Add("--rank-timeout", rank_timeout,
            "under mpirun: seconds after which a process that is not heard of is lost (default: 60)",
            {.value = "S", .check = Number(1, kMostRankTimeout)});
