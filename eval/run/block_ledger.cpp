@@ -6,12 +6,15 @@
 #include <deque>
 #include <utility>
 
+#include "eval/accuracy/accuracy.h"
 #include "eval/run/candidate.h"
+#include "eval/run/group_cost.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/cancel.h"
 #include "harness/base/sha256.h"
+#include "harness/model/layout.h"
 
 namespace quantref {
 namespace {
@@ -90,6 +93,48 @@ size_t KindsOf(const ModelConfig& config, const GroupCell& cell) {
   return LayoutOf(config, 0).linears.size() + (cell.spec->kv_cache ? 1 : 0);
 }
 
+// Runs between the reference and the cell, at most.
+size_t RunsBefore(const GroupCell& cell) {
+  const bool weights =
+      QuantizesAny(cell.plan) || cell.candidate != nullptr || cell.training != nullptr;
+  const size_t steps = (weights ? 1 : 0) + (cell.spec->activations ? 1 : 0) +
+                       (cell.spec->kv_cache ? 1 : 0) + (cell.config->path.kernels ? 1 : 0);
+  return std::max<size_t>(steps, 1) - 1;
+}
+
+bool MayChangeEmbedding(const GroupCell& cell) {
+  return cell.candidate != nullptr || cell.training != nullptr ||
+         std::any_of(cell.plan.begin(), cell.plan.end(), [](const PlannedLinear& linear) {
+           return linear.scheme && linear.shape.name == kEmbeddingName;
+         });
+}
+
+// Hidden states of a window that a cell's spliced models hold, at most: each model's own, and the
+// inputs of all blocks of those that others go on from, or that begin with another embedding.
+size_t SplicedStates(const ModelConfig& config, const GroupCell& cell) {
+  constexpr size_t kEnds = 2;
+  const size_t blocks = config.layers.size();
+  const size_t models = 2 + 2 * (blocks + KindsOf(config, cell) + kEnds);
+  return models + (MayChangeEmbedding(cell) ? 4 : 2) * (blocks + 1);
+}
+
+// What logits take of each thread beyond what they take of the cells alone. Blocks have the
+// reference, the cell and two models of each item.
+double MoreLogitBytes(const GroupContext& group, const Pass& cells) {
+  size_t models = 1, runs = 0;
+  for (const GroupCell& cell : cells) {
+    if (cell.spec == nullptr) continue;
+    ++models;
+    runs += RunsBefore(cell);
+  }
+  if (models == 1) return 0;
+  const size_t measured = std::max<size_t>(models + runs, AsksForBlocks(group) ? 4 : 0);
+  const size_t vocab = group.model->config.vocab;
+  const bool compare = group.config().accuracy.metrics.Compare();
+  return static_cast<double>(LogitBytes(vocab, measured, compare) -
+                             LogitBytes(vocab, models, compare));
+}
+
 void DescribeText(const LedgerText& text, BlockLedger& ledger) {
   ledger.dataset = text.text->dataset;
   ledger.split = text.text->split;
@@ -161,14 +206,12 @@ double SecondsOfSteps(const GroupContext& group, const Pass& cells, const Cost& 
   for (const GroupCell& cell : cells) {
     if (cell.spec == nullptr) continue;
     ++own;
-    const size_t steps = (QuantizesAny(cell.plan) ? 1 : 0) + (cell.spec->activations ? 1 : 0) +
-                         (cell.spec->kv_cache ? 1 : 0) + (cell.config->path.kernels ? 1 : 0);
-    seconds += own->measure * static_cast<double>(std::max<size_t>(steps, 1) - 1);
+    seconds += own->measure * static_cast<double>(RunsBefore(cell));
   }
   return seconds;
 }
 
-// As if every matrix were a kind, and all models as fast as the reference.
+// As if every matrix were a kind, and all models as fast as the reference; by this process alone.
 std::vector<double> SecondsOfBlocks(const GroupContext& group, const Pass& cells,
                                     const Cost& cost) {
   std::vector<double> seconds;
@@ -177,8 +220,7 @@ std::vector<double> SecondsOfBlocks(const GroupContext& group, const Pass& cells
   const ModelConfig& config = group.model->config;
   const size_t longest = group.LongestWindow();
   const double body = config.ForwardFlops(longest, 0) / config.ForwardFlops(longest, longest);
-  const size_t priced = group.shards.merged.empty() ? group.windows.size() : 1;
-  const double of_window = cost.cells[0].measure / static_cast<double>(priced);
+  const double of_window = cost.cells[0].measure / static_cast<double>(OwnWindows(group).size());
   const auto blocks = static_cast<double>(config.layers.size());
   for (const GroupCell& cell : cells) {
     if (cell.spec == nullptr || !cell.method.model_transforms.empty()) continue;
@@ -190,18 +232,20 @@ std::vector<double> SecondsOfBlocks(const GroupContext& group, const Pass& cells
   return seconds;
 }
 
-double BytesOfBlocks(const GroupContext& group, const Pass& cells) {
-  if (!AsksForBlocks(group)) return 0;
+double BytesOfLedgers(const GroupContext& group, const Pass& cells) {
+  if (!group.options.ledger.asked) return 0;
   const ModelConfig& config = group.model->config;
-  const size_t blocks = config.layers.size();
-  size_t most = 0;
+  const size_t of_ledger = AsksForBlocks(group) ? group.options.ledger.windows : 0;
+  size_t states = 0;
   for (const GroupCell& cell : cells) {
-    if (cell.spec != nullptr) most = std::max(most, 2 + 2 * (blocks + KindsOf(config, cell)));
+    if (cell.spec != nullptr) states = std::max(states, SplicedStates(config, cell));
   }
-  if (most == 0) return 0;
-  const size_t states = most + 2 * (blocks + 1);  // with those that two of them keep
-  return static_cast<double>(std::min(group.threads, group.options.ledger.windows)) *
-         static_cast<double>(states * group.LongestWindow() * config.hidden * sizeof(float));
+  const auto at_work = [&](size_t windows) {
+    return static_cast<double>(std::min(group.threads, windows));
+  };
+  return at_work(of_ledger) *
+             static_cast<double>(states * group.LongestWindow() * config.hidden * sizeof(float)) +
+         at_work(std::max(group.windows.size(), of_ledger)) * MoreLogitBytes(group, cells);
 }
 
 }  // namespace quantref

@@ -53,7 +53,8 @@ void RemoveJournals(const BlockLedgers& ledgers);  // the records stand
 // steps, and behind these for each quantized cell, in their order.
 double SecondsOfSteps(const GroupContext& group, const Pass& cells, const Cost& cost);
 std::vector<double> SecondsOfBlocks(const GroupContext& group, const Pass& cells, const Cost& cost);
-// What the hidden states of one cell's models take, on all threads.
-double BytesOfBlocks(const GroupContext& group, const Pass& cells);
+// To its memory, on all threads: the hidden states of one cell's spliced models, and the room in
+// which more than one model is compared with the reference.
+double BytesOfLedgers(const GroupContext& group, const Pass& cells);
 
 }  // namespace quantref

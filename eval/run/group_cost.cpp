@@ -76,15 +76,14 @@ std::vector<CellLoad> LoadsOf(const Pass& pass) {
   return loads;
 }
 
-namespace {
-
-// Those that this process measures; which of them matters little to what they cost.
 std::span<const Window> OwnWindows(const GroupContext& group) {
   const std::span<const Window> all(group.windows);
   if (!group.shards.merged.empty()) return all.first(1);  // for the gate between the paths
   const size_t processes = group.shards.part ? group.shards.part->count : group.workers.size();
   return processes == 1 ? all : all.first(std::max<size_t>(1, all.size() / processes));
 }
+
+namespace {
 
 // Of what speeds are ratios to, where the reference is not FP16 (MeasureSpeeds).
 double Fp16CopyBytes(const GroupContext& group, const Pass& pass) {
@@ -123,7 +122,7 @@ MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
   return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
                                    LoadsOf(pass), group.config().accuracy.metrics.Compare(),
                                    group.threads) +
-                    Fp16CopyBytes(group, pass) + BytesOfBlocks(group, pass),
+                    Fp16CopyBytes(group, pass) + BytesOfLedgers(group, pass),
           .reserved = ReservedBytes(group.threads)};
 }
 
@@ -150,7 +149,7 @@ Cost GroupCost::Of(const Pass& pass) {
   const std::vector<CellLoad> loads = LoadsOf(pass);
   Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
                            group_.config().accuracy.metrics.Compare(), group_.threads, OwnRates());
-  cost.memory_bytes += Fp16CopyBytes(group_, pass) + BytesOfBlocks(group_, pass);
+  cost.memory_bytes += Fp16CopyBytes(group_, pass) + BytesOfLedgers(group_, pass);
   for (const CellLoad& load : loads) {
     if (load.samples > 0 || load.training)
       cost.journal_bytes += load.weight_bytes;  // kept until the records stand
