@@ -33,7 +33,7 @@ const Rows& Head() {
   return rows;
 }
 
-const Rows& ModelRows() {
+const Rows& ModelFileRows() {
   static const Rows rows = {
       {"model", kMap, kRequired, "", ""},
       {"model.name", kText, kRequired, "",
@@ -73,6 +73,12 @@ const Rows& ModelRows() {
       {"model.foreign.notes[].what", kText, kRequired, "", "in words"},
       {"model.foreign.notes[].count", kCount, kRequired, "", "how often"},
       {"model.foreign.notes[].of", kText, kOptional, "", "what is counted"},
+  };
+  return rows;
+}
+
+const Rows& ModelRows() {
+  static const Rows rows = {
       Stamped({"model.decoded", kFlag, kOptional, "",
                "the files hold quantized weights, and the reference is what they decode to"},
               {'Q', "the reference is a QUANTIZED file, decoded"}),
@@ -96,7 +102,7 @@ const Rows& ModelRows() {
   return rows;
 }
 
-const Rows& MethodRows() {
+const Rows& SchemeRows() {
   static const Rows rows = {
       {"method", kText, kRequired, "",
        "the cell's label: its method, unless the config gives it another; of the reference what "
@@ -127,6 +133,12 @@ const Rows& MethodRows() {
        "of symmetric codes: the lowest one is used, too"},
       {"scheme.zero_in_range", kFlag, kOptional, "",
        "of asymmetric codes: 0 is always within their range"},
+  };
+  return rows;
+}
+
+const Rows& MethodRows() {
+  static const Rows rows = {
       {"activations", kText, kOptional, "",
        "`none`, or how the inputs of quantized matrices are rounded; absent for the reference and "
        "for `full`"},
@@ -242,7 +254,8 @@ const Rows& GapRows() {
 
 Rows RunFields() {
   Rows all;
-  for (const Rows* part : {&Head(), &ModelRows(), &MethodRows(), &KvCacheRows(), &GapRows()})
+  for (const Rows* part : {&Head(), &ModelFileRows(), &ModelRows(), &SchemeRows(), &MethodRows(),
+                           &KvCacheRows(), &GapRows()})
     all.insert(all.end(), part->begin(), part->end());
   return all;
 }
