@@ -94,7 +94,9 @@ TEST_CASE("run_eval: shards with a budget, merged, are the records of one proces
   CheckDone(lab.Run(Budgets(lab)));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
-  CheckDone(lab.Run(Budgets(lab, {"--shard", "1/2", "--threads", "1"})));
+  const ProcessResult first = lab.Run(Budgets(lab, {"--shard", "1/2", "--threads", "1"}));
+  CheckDone(first);
+  CHECK(Contains(first.err, "model, sensitivities"));
   const Strings kept = KeptBudgets(lab.records());
   REQUIRE(kept.size() == 1);
   const ProcessResult second = lab.Run(Budgets(lab, {"--shard", "2/2", "--threads", "2"}));

@@ -25,7 +25,7 @@ Strings Resumable() {
           "--set",
           "throughput=none",
           "--windows",
-          "5"};
+          "8"};
 }
 
 // Of every record: a run that is killed between its records and its end writes them once more.

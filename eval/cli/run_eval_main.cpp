@@ -183,8 +183,9 @@ void DefineExclusions(CommandLine& line) {
   line.Exclude("--json", "--shard");
   line.Exclude("--export", "--shard");
   line.Require("--export-format", "--export");
-  for (const char* given : {"--candidate", "--columns", "--windows", "--export", "--layers",
-                            "--rerun", "--resume", "--shard", "--merge", "--ledger"})
+  for (const char* given :
+       {"--candidate", "--columns", "--windows", "--export", "--layers", "--rerun", "--resume",
+        "--shard", "--merge", "--ledger", "--any-commit"})
     line.Exclude("--weights", given);
   for (const char* given : {"--ledger-text", "--ledger-windows"}) line.Require(given, "--ledger");
   for (const char* given :

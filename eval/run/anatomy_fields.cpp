@@ -85,32 +85,41 @@ constexpr AnatomyField kAnatomyFields[] = {
      [](const MatrixAnatomy& m) { return OfLines(m.inputs, [](auto& l) { return l.outliers; }); }},
 };
 
+// "layers.3."; "" of what stands in none.
+std::string_view LayerName(const MatrixAnatomy& matrix) {
+  const std::string_view name = matrix.name;
+  return name.substr(0, name.size() - matrix.Kind().size());
+}
+
 // Over the matrices that have both.
 Foretelling ForetellBy(std::span<const MatrixAnatomy> matrices, size_t cell, const auto& value_of) {
   std::map<std::string_view, std::vector<size_t>> kinds;  // places among what is there
+  std::map<std::string_view, size_t> layers;              // the first place of each
   std::vector<double> values, errors;
+  std::vector<size_t> layer_of;
   for (const MatrixAnatomy& matrix : matrices) {
     const std::optional<RoundingLoss>& loss = matrix.rounded[cell];
     const Maybe value = value_of(matrix);
     if (!loss || !value) continue;
     kinds[matrix.Kind()].push_back(values.size());
+    layer_of.push_back(layers.try_emplace(LayerName(matrix), values.size()).first->second);
     values.push_back(*value);
     errors.push_back(loss->error);
   }
   std::vector<double> own_values, own_errors;
-  std::vector<size_t> groups;
+  std::vector<size_t> groups, own_layers;
   for (const auto& [kind, places] : kinds) {
     if (places.size() < 2) continue;
     for (const size_t place : places) {
       own_values.push_back(values[place]);
       own_errors.push_back(errors[place]);
       groups.push_back(places.front());
+      own_layers.push_back(layer_of[place]);
     }
   }
   Foretelling result{.name = {}, .about = {}, .matrices = values.size(), .of_kinds = groups.size()};
   result.all = CorrelateRanks(values, errors);
-  result.within_kinds =
-      CorrelateRanks(RanksWithin(own_values, groups), RanksWithin(own_errors, groups));
+  result.within_kinds = CorrelateWithin(own_values, own_errors, groups, own_layers);
   return result;
 }
 

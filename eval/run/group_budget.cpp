@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -85,7 +86,7 @@ std::string KeyOfTask(const GroupContext& group, const SensitivityTask& task) {
 }
 
 std::string BudgetFileName(const std::string& key) {
-  return fmt::format(".budget-{}.tmp", key.substr(0, 16));
+  return fmt::format("{}{}.tmp", kBudgetStart, key.substr(0, 16));
 }
 
 // Nothing where the file is not whole, or of something else.
@@ -199,7 +200,8 @@ void SayPlan(const GroupContext& group, const GroupCell& cell) {
                      *cell.budget));
 }
 
-// What was measured already, and what that was. Of several processes the first measures.
+// What was measured already, and what that was, or why it cannot be. Of several processes the first
+// measures.
 class Measurements {
  public:
   explicit Measurements(const GroupContext& group) : group_(group) {}
@@ -208,10 +210,20 @@ class Measurements {
     for (const auto& [other, measured] : all_) {
       if (MeasuresAlike(task, other)) return measured;
     }
+    for (const auto& [other, error] : failed_) {
+      if (MeasuresAlike(task, other)) throw error;
+    }
     Sensitivities measured;
-    StepOfAll(group_.workers, [&] {
-      if (group_.workers.IsFirst()) measured = TakeOrMeasure(task);
-    });
+    try {
+      StepOfAll(group_.workers, [&] {
+        if (group_.workers.IsFirst()) measured = TakeOrMeasure(task);
+      });
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& error) {
+      failed_.emplace_back(task, error);
+      throw;
+    }
     if (!group_.workers.Alone())
       measured = SensitivitiesIn(group_.workers.Broadcast(BytesOfSensitivities(measured)));
     all_.emplace_back(task, std::move(measured));
@@ -229,6 +241,7 @@ class Measurements {
 
   const GroupContext& group_;
   std::deque<std::pair<SensitivityTask, Sensitivities>> all_;
+  std::vector<std::pair<SensitivityTask, Error>> failed_;  // of a study, which goes on
 };
 
 void Spend(const GroupContext& group, Measurements& measurements, GroupCell& cell) {
@@ -314,13 +327,22 @@ void SpendBudgets(GroupContext& group, std::vector<Pass>& passes) {
   }
 }
 
-void RemoveKeptBudgets(const GroupContext& group, const Pass& cells) noexcept {
-  for (const GroupCell& cell : cells) {
-    if (!Waits(cell)) continue;
-    std::error_code ignored;
-    fs::remove(group.options.out / BudgetFileName(KeyOfTask(group, SensitivityTaskOf(group, cell))),
-               ignored);
+void RemoveKeptBudgets(const GroupContext& group, const Pass& cells,
+                       std::span<const Pass> passes) noexcept {
+  std::set<std::string> waited_for;
+  for (const Pass& pass : passes) {
+    if (pass.data() == cells.data()) continue;
+    for (const GroupCell& cell : pass) waited_for.insert(BudgetFileOf(group, cell));
   }
+  for (const GroupCell& cell : cells) {
+    const std::string name = BudgetFileOf(group, cell);
+    std::error_code ignored;
+    if (!name.empty() && !waited_for.contains(name)) fs::remove(group.options.out / name, ignored);
+  }
+}
+
+std::string BudgetFileOf(const GroupContext& group, const GroupCell& cell) {
+  return Waits(cell) ? BudgetFileName(KeyOfTask(group, SensitivityTaskOf(group, cell))) : "";
 }
 
 }  // namespace quantref

@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "eval/run/group_cell.h"
@@ -34,7 +36,15 @@ std::vector<SensitivityTask> SensitivityTasks(const GroupContext& group,
 // .budget-<key>.tmp beside the records. Cells of studies that cannot be made leave their pass.
 void SpendBudgets(GroupContext& group, std::vector<Pass>& passes);
 
-// Removes what is kept of the pass's cells, once their records stand.
-void RemoveKeptBudgets(const GroupContext& group, const Pass& cells) noexcept;
+// Removes what is kept of the pass's cells, once their records stand, but for what cells of another
+// of the passes still wait for.
+void RemoveKeptBudgets(const GroupContext& group, const Pass& cells,
+                       std::span<const Pass> passes) noexcept;
+
+// What the file of a measurement that is kept begins with.
+inline constexpr std::string_view kBudgetStart = ".budget-";
+
+// The name of the cell's file; "" where it waits for none.
+std::string BudgetFileOf(const GroupContext& group, const GroupCell& cell);
 
 }  // namespace quantref

@@ -248,7 +248,7 @@ void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
   if (measurement.interrupted) return;
   measurement.journal->Remove();
   RemoveKept(group_, cells);
-  RemoveKeptBudgets(group_, cells);
+  RemoveKeptBudgets(group_, cells, plan_.passes);
 }
 
 // The user has interrupted it.

@@ -12,6 +12,7 @@
 
 #include "eval/accuracy/measure.h"
 #include "eval/run/finished.h"
+#include "eval/run/group_budget.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/run/training_checkpoint.h"
@@ -155,6 +156,18 @@ void ForFiles(const fs::path& folder, std::string_view start, std::string_view e
   }
 }
 
+// Of cells that are finished; not what others wait for.
+void RemoveLeftBudgets(const GroupContext& group, const std::vector<GroupCell>& cells) {
+  std::set<std::string> of_finished;
+  for (const GroupCell& cell : cells)
+    if (cell.finished) of_finished.insert(BudgetFileOf(group, cell));
+  for (const GroupCell& cell : cells)
+    if (!cell.finished) of_finished.erase(BudgetFileOf(group, cell));
+  of_finished.erase("");
+  std::error_code ignored;
+  for (const std::string& name : of_finished) fs::remove(group.options.out / name, ignored);
+}
+
 }  // namespace
 
 void NameKept(const GroupContext& group, std::vector<GroupCell>& cells) {
@@ -214,17 +227,20 @@ void RemoveLeftBehind(const GroupContext& group, const std::vector<GroupCell>& c
     const fs::path path = FileOf(group, cell);
     if (FileLock::Take(path, lock) == FileLock::Outcome::kLocked) fs::remove(path, ignored);
   }
+  RemoveLeftBudgets(group, cells);
 }
 
 std::string LeftBehindText(const GroupContext& group, const std::vector<GroupCell>& cells) {
   std::set<fs::path> own;
   for (const GroupCell& cell : cells) {
+    own.insert(BudgetFileOf(group, cell));
     if (cell.kept_key.empty()) continue;
     own.insert(FileOf(group, cell).filename());
     own.insert(TrainingCheckpoint(group, cell).file().filename());
   }
   double bytes = 0;
-  for (const std::string_view start : {kCellStart, std::string_view(kCheckpointStart)}) {
+  for (const std::string_view start :
+       {kCellStart, std::string_view(kCheckpointStart), kBudgetStart}) {
     ForFiles(group.options.out, start, kCellEnd,
              [&](const fs::directory_entry& entry, const auto& name) {
                std::error_code gone;
@@ -234,9 +250,10 @@ std::string LeftBehindText(const GroupContext& group, const std::vector<GroupCel
   }
   if (bytes == 0) return "";
   return fmt::format(
-      "{:.1f} MB in {}/{{{},{}}}*{} are quantized cells of other runs: remove them where none is "
-      "at work or will be resumed\n",
-      bytes / 1e6, group.options.out.string(), kCellStart, kCheckpointStart, kCellEnd);
+      "{:.1f} MB in {}/{{{},{},{}}}*{} are quantized cells of other runs, or sensitivities: remove "
+      "them where none is at work or will be resumed\n",
+      bytes / 1e6, group.options.out.string(), kCellStart, kCheckpointStart, kBudgetStart,
+      kCellEnd);
 }
 
 }  // namespace quantref

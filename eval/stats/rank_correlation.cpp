@@ -75,24 +75,92 @@ class PairedRanks {
   std::vector<double> ranks_a_, ranks_b_;
 };
 
-std::vector<double> ResampledRhos(PairedRanks& ranks, size_t pairs, uint64_t seed) {
+// rho of samples of two quantities' places within groups, drawn by whole blocks.
+class PlacedRanks {
+ public:
+  PlacedRanks(std::span<const double> a, std::span<const double> b, std::span<const size_t> groups,
+              std::span<const size_t> blocks)
+      : pairs_(a.size()), blocks_(NumbersOf(blocks)) {
+    std::map<size_t, std::vector<size_t>> members;
+    for (size_t i = 0; i < groups.size(); ++i) members[groups[i]].push_back(i);
+    for (const auto& [group, own] : members) {
+      std::vector<double> own_a, own_b;
+      for (const size_t i : own) {
+        own_a.push_back(a[i]);
+        own_b.push_back(b[i]);
+      }
+      groups_.push_back({own, LevelsOf(own_a), LevelsOf(own_b)});
+    }
+  }
+
+  size_t groups() const { return groups_.size(); }
+  size_t blocks() const { return *std::max_element(blocks_.begin(), blocks_.end()) + 1; }
+
+  // Of each block so many times; nothing where all of one side are equal.
+  std::optional<double> Rho(std::span<const size_t> times) {
+    std::vector<double> places_a(pairs_), places_b(pairs_);
+    std::vector<size_t> of_pairs;
+    for (const size_t block : blocks_) of_pairs.push_back(times[block]);
+    for (const Group& group : groups_) {
+      PutPlaces(group, group.a, of_pairs, places_a);
+      PutPlaces(group, group.b, of_pairs, places_b);
+    }
+    return PairedRanks(places_a, places_b).Rho(of_pairs);
+  }
+
+ private:
+  struct Group {
+    std::vector<size_t> members;
+    Levels a, b;
+  };
+
+  // By how many different ones are less.
+  static std::vector<size_t> NumbersOf(std::span<const size_t> names) {
+    std::map<size_t, size_t> numbers;
+    for (const size_t name : names) numbers[name] = 0;
+    size_t next = 0;
+    for (auto& [name, number] : numbers) number = next++;
+    std::vector<size_t> of;
+    for (const size_t name : names) of.push_back(numbers[name]);
+    return of;
+  }
+
+  void PutPlaces(const Group& group, const Levels& levels, std::span<const size_t> of_pairs,
+                 std::vector<double>& places) {
+    std::vector<size_t> times;
+    for (const size_t i : group.members) times.push_back(of_pairs[i]);
+    const size_t count = std::accumulate(times.begin(), times.end(), size_t{0});
+    if (count == 0) return;
+    RankLevels(levels, times, ranks_);
+    for (size_t k = 0; k < group.members.size(); ++k)
+      places[group.members[k]] = (ranks_[levels.of[k]] - 0.5) / static_cast<double>(count);
+  }
+
+  const size_t pairs_;
+  const std::vector<size_t> blocks_;
+  std::vector<Group> groups_;
+  std::vector<double> ranks_;
+};
+
+// `ranks`: PairedRanks of so many pairs, or PlacedRanks of so many blocks.
+std::vector<double> ResampledRhos(auto& ranks, size_t units, uint64_t seed) {
   Rng rng(seed);
   std::vector<double> rhos;
-  std::vector<size_t> times(pairs);
+  std::vector<size_t> times(units);
   for (size_t resample = 0; resample < kResamples; ++resample) {
     std::fill(times.begin(), times.end(), size_t{0});
-    for (size_t i = 0; i < pairs; ++i) ++times[rng.Below(pairs)];
+    for (size_t i = 0; i < units; ++i) ++times[rng.Below(units)];
     if (const std::optional<double> rho = ranks.Rho(times)) rhos.push_back(*rho);
   }
   return rhos;
 }
 
-// How fast rho's spread changes with rho: the skewness of what leaving out a pair does, over 6
+// How fast rho's spread changes with rho: the skewness of what leaving out a unit does, over 6
 // (Efron and Tibshirani 1993, equation 14.15).
-double Acceleration(PairedRanks& ranks, size_t pairs) {
+double Acceleration(auto& ranks, size_t units) {
   std::vector<double> without;
-  std::vector<size_t> times(pairs, 1);
-  for (size_t i = 0; i < pairs; ++i) {
+  std::vector<size_t> times(units, 1);
+  for (size_t i = 0; i < units; ++i) {
     times[i] = 0;
     if (const std::optional<double> rho = ranks.Rho(times)) without.push_back(*rho);
     times[i] = 1;
@@ -120,6 +188,18 @@ Interval BcaInterval(double rho, double acceleration, std::vector<double> rhos) 
   };
   constexpr double kTwoSided5Percent = 1.959963984540054;
   return {rho, end(-kTwoSided5Percent), end(kTwoSided5Percent), spread.deviation};
+}
+
+std::optional<RankCorrelation> CorrelationOf(auto& ranks, size_t units, bool enough,
+                                             uint64_t seed) {
+  const std::optional<double> rho = ranks.Rho(std::vector<size_t>(units, 1));
+  if (!rho) return std::nullopt;
+  RankCorrelation result{*rho};
+  if (!enough) return result;
+  std::vector<double> rhos = ResampledRhos(ranks, units, seed);
+  if (!rhos.empty())
+    result.interval = BcaInterval(*rho, Acceleration(ranks, units), std::move(rhos));
+  return result;
 }
 
 }  // namespace
@@ -153,14 +233,19 @@ std::optional<RankCorrelation> CorrelateRanks(std::span<const double> a, std::sp
   const size_t pairs = a.size();
   if (pairs < kLeastPairs) return std::nullopt;
   PairedRanks ranks(a, b);
-  const std::optional<double> rho = ranks.Rho(std::vector<size_t>(pairs, 1));
-  if (!rho) return std::nullopt;
-  RankCorrelation result{*rho};
-  if (pairs < kMinBlocks) return result;
-  std::vector<double> rhos = ResampledRhos(ranks, pairs, seed);
-  if (!rhos.empty())
-    result.interval = BcaInterval(*rho, Acceleration(ranks, pairs), std::move(rhos));
-  return result;
+  return CorrelationOf(ranks, pairs, pairs >= kMinBlocks, seed);
+}
+
+std::optional<RankCorrelation> CorrelateWithin(std::span<const double> a, std::span<const double> b,
+                                               std::span<const size_t> groups,
+                                               std::span<const size_t> blocks, uint64_t seed) {
+  QR_CHECK_EQ(a.size(), b.size());
+  QR_CHECK_EQ(a.size(), groups.size());
+  QR_CHECK_EQ(a.size(), blocks.size());
+  if (a.size() < kLeastPairs) return std::nullopt;
+  PlacedRanks ranks(a, b, groups, blocks);
+  const bool enough = ranks.blocks() >= kMinBlocks && a.size() - ranks.groups() >= kMinBlocks;
+  return CorrelationOf(ranks, ranks.blocks(), enough, seed);
 }
 
 }  // namespace quantref

@@ -32,4 +32,13 @@ struct RankCorrelation {
 std::optional<RankCorrelation> CorrelateRanks(std::span<const double> a, std::span<const double> b,
                                               uint64_t seed = 0);
 
+// How far two quantities rise together within groups: the same of RanksWithin's places, all groups
+// pooled. Places among few say little by themselves, those among two stand twice, mirrored, and
+// what holds for one value of a block may hold for its others: the interval is the bootstrap's over
+// whole blocks, values placed anew in each draw. Nothing for fewer than kMinBlocks blocks, or where
+// the pairs are not as many more than the groups. groups[i], blocks[i]: of pair i.
+std::optional<RankCorrelation> CorrelateWithin(std::span<const double> a, std::span<const double> b,
+                                               std::span<const size_t> groups,
+                                               std::span<const size_t> blocks, uint64_t seed = 0);
+
 }  // namespace quantref

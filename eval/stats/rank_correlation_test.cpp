@@ -120,5 +120,53 @@ TEST_CASE("rank correlation: intervals hold the truth in 91 to 98 % of samples")
   CHECK(held <= kTrials * 98 / 100 + 1);
 }
 
+// Of so many blocks with one pair of each of 7 groups, whose levels differ.
+struct Grouped {
+  Numbers a, b;
+  std::vector<size_t> groups, blocks;
+};
+
+Grouped GroupedPairs(size_t blocks, double r, Rng& rng) {
+  Grouped all;
+  for (size_t block = 0; block < blocks; ++block) {
+    const auto [a, b] = CorrelatedPairs(7, r, rng);
+    for (size_t group = 0; group < a.size(); ++group) {
+      all.a.push_back(a[group] + 10 * static_cast<double>(group));
+      all.b.push_back(b[group] - 10 * static_cast<double>(group));
+      all.groups.push_back(group);
+      all.blocks.push_back(3 * block);
+    }
+  }
+  return all;
+}
+
+TEST_CASE("rank correlation: within groups it is that of their places, drawn by blocks") {
+  Rng rng(7);
+  for (const size_t blocks : {2u, 6u, 7u, 8u}) {
+    const Grouped all = GroupedPairs(blocks, 0.5, rng);
+    const auto found = CorrelateWithin(all.a, all.b, all.groups, all.blocks);
+    REQUIRE(found);
+    CHECK(found->rho ==
+          CorrelateRanks(RanksWithin(all.a, all.groups), RanksWithin(all.b, all.groups))->rho);
+    CHECK(found->interval.has_value() == (blocks >= kMinBlocks));
+  }
+  // Four groups of two: 8 blocks, but 4 free pairs.
+  const Numbers a = {1, 2, 3, 4, 5, 6, 7, 8}, b = {1, 2, 4, 3, 5, 6, 7, 8};
+  const std::vector<size_t> groups = {0, 0, 1, 1, 2, 2, 3, 3}, blocks = {0, 1, 2, 3, 4, 5, 6, 7};
+  CHECK(CorrelateWithin(a, b, groups, blocks)->rho == Approx(0.5));
+  CHECK_FALSE(CorrelateWithin(a, b, groups, blocks)->interval);
+}
+
+TEST_CASE("rank correlation: intervals within groups hold the truth in most samples") {
+  Rng rng(8);
+  size_t held = 0;
+  constexpr size_t kTrials = 60;
+  for (size_t trial = 0; trial < kTrials; ++trial) {
+    const Grouped all = GroupedPairs(12, 0, rng);
+    held += CorrelateWithin(all.a, all.b, all.groups, all.blocks, trial)->interval->Contains(0);
+  }
+  CHECK(held >= kTrials * 85 / 100);
+}
+
 }  // namespace
 }  // namespace quantref

@@ -315,7 +315,7 @@ TEST_CASE("export: a folder of codes is a model of the numbers that they stand f
     CHECK(model.stored.HoldsCodes());
     CHECK(model.stored.found.size() == found.size());
     const ModelBytes bytes = BytesToLoad(folder, WeightType::kNative, SaysForeign(folder));
-    if (one.choice.keep.size() > 1) CHECK(bytes.decoded >= OwnBytes(model.weights));
+    CHECK(bytes.decoded >= OwnBytes(model.weights));
     CHECK(BytesToLoad(folder, WeightType::kFp16, true).decoded == bytes.decoded / 2);
     CHECK(CheckModelFiles(folder, WeightType::kNative, OpenForeign).hidden == 64);
     CHECK(ReadModelConfig(folder).hidden == 64);

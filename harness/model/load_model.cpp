@@ -29,6 +29,15 @@ uint64_t BlockParameters(const ModelConfig& config) {
   return weights;
 }
 
+// Whether the head, which may be the embedding, stands there as weights, not as codes.
+bool HeadHasNumbers(const Checkpoint& checkpoint, const ModelConfig& config) {
+  const Tensor* head =
+      checkpoint.Find(config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
+  if (head == nullptr) return false;
+  const DType type = head->dtype;
+  return type == DType::kF16 || type == DType::kBF16 || type == DType::kF32;
+}
+
 std::optional<uint32_t> AgreeOnBos(const ModelConfig& config, const Tokenizer& tokenizer, bool gguf,
                                    const std::filesystem::path& path) {
   const std::optional<uint32_t> of_tokenizer = tokenizer.bos_id();
@@ -168,7 +177,12 @@ ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type, bool 
   ModelBytes bytes{Checkpoint::FileBytesIn(path), 0};
   const size_t number = DTypeBytes(type == WeightType::kFp16 ? DType::kF16 : DType::kF32);
   const std::optional<std::filesystem::path> gguf = Checkpoint::FindGguf(path);
-  if (!gguf && coded) bytes.decoded = BlockParameters(ReadModelConfig(path)) * number;
+  if (!gguf && coded) {
+    const ModelConfig config = ReadModelConfig(path);
+    bytes.decoded = BlockParameters(config) * number;
+    if (!HeadHasNumbers(*Checkpoint::Open(path), config))
+      bytes.decoded += uint64_t{config.vocab} * config.hidden * number;
+  }
   if (!gguf) return bytes;
   const auto checkpoint = Checkpoint::Open(*gguf);
   for (const std::string& name : checkpoint->names()) {

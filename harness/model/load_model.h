@@ -60,7 +60,8 @@ ModelConfig CheckModelFiles(const std::filesystem::path& path, WeightType type,
 ModelConfig ReadModelConfig(const std::filesystem::path& path);
 
 // What loading takes, at most: the files that are mapped, and weights that are decoded to memory.
-// `coded`: whether a folder's matrices are another tool's codes; of these, those of its blocks count.
+// `coded`: whether a folder's matrices are another tool's codes; of these, those of its blocks
+// count, and its head where that is none of numbers.
 struct ModelBytes {
   uint64_t files = 0, decoded = 0;
 };

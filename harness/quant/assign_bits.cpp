@@ -54,6 +54,11 @@ class Bounds {
  public:
   Bounds(Matrices matrices, uint64_t budget) : budget_(static_cast<double>(budget)) {
     FindPrice(matrices, budget);
+    for (const MatrixChoices& choices : matrices) {
+      double largest = 0;
+      for (const BitChoice& choice : choices) largest = std::max(largest, std::abs(choice.loss));
+      magnitude_ += largest;
+    }
     from_.assign(matrices.size() + 1, 0);
     for (size_t i = matrices.size(); i-- > 0;) {
       const BitChoice& best = matrices[i][BestAt(price_, matrices[i])];
@@ -62,11 +67,12 @@ class Bounds {
   }
 
   // Whether no assignment that has stored so much and lost so much before the matrix `next` can be
-  // better than the one that is known. Sums in another order differ in their last bits.
+  // better than the one that is known. Sums in another order differ in their last bits: of what was
+  // added, which the sum itself may be far below.
   bool Hopeless(uint64_t stored, double loss, size_t next) const {
     constexpr double kSlack = 1e-9;
     const double least = loss + from_[next] - price_ * (budget_ - static_cast<double>(stored));
-    return least > known_ + kSlack * (std::abs(known_) + price_ * budget_);
+    return least > known_ + kSlack * (magnitude_ + price_ * budget_);
   }
 
  private:
@@ -86,7 +92,7 @@ class Bounds {
   }
 
   const double budget_;
-  double price_ = 0, known_ = 0;
+  double price_ = 0, known_ = 0, magnitude_ = 0;
   std::vector<double> from_;  // of the matrices from each one on, at the price
 };
 
@@ -149,6 +155,7 @@ Assignment AssignLeastLoss(Matrices matrices, uint64_t budget) {
     states.push_back(Undominated(std::move(next)));
   }
   Assignment assignment(matrices.size());
+  QR_CHECK(!states.back().empty());
   size_t place = states.back().size() - 1;  // the least loss
   for (size_t i = matrices.size(); i-- > 0;) {
     assignment[i] = states[i + 1][place].choice;

@@ -93,6 +93,24 @@ TEST_CASE("assignments: the least loss is that of brute force, for every kind of
   }
 }
 
+TEST_CASE("assignments: losses that cancel each other hide no assignment") {
+  Rng rng(11);
+  for (size_t trial = 0; trial < 200; ++trial) {
+    ChoicesOfAll matrices = RandomChoices(rng, 5, 3, trial % 2 == 0);
+    for (size_t c = 0; c < 3; ++c) {
+      matrices[0][c].loss = 1e9 + rng.Normal();
+      matrices[4][c].loss = -1e9 + rng.Normal();
+    }
+    const uint64_t least = LeastOf(matrices), most = MostOf(matrices);
+    for (const uint64_t budget : {least, least + rng.Below(most - least + 1), most}) {
+      const double best = TotalLoss(matrices, *BruteForce(matrices, budget));
+      INFO("trial " << trial << ", budget " << budget << " of " << least << " to " << most);
+      REQUIRE(TotalLoss(matrices, AssignLeastLoss(matrices, budget)) ==
+              Approx(best).epsilon(1e-12).margin(1e-5));
+    }
+  }
+}
+
 TEST_CASE("assignments: of equal losses the one that stores least") {
   const ChoicesOfAll matrices = {{{10, 1}, {20, 1}, {30, 0}}, {{10, 0}, {12, 0}}};
   CHECK(AssignLeastLoss(matrices, 39) == Assignment{0, 0});
