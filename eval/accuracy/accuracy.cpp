@@ -266,6 +266,7 @@ void EvaluateShared(std::span<const Subject* const> models, const Protocol& prot
   const size_t whole = chosen.size() - rest;
   std::vector<Scratch> scratch(whole > 0 || !workers.Alone() ? options.threads : 0);
   const auto score = [&](size_t w, size_t worker) {
+    QR_CHECK_LT(w, windows.size());
     WindowPass pass(models, WindowIds(protocol, stream, windows[w]), windows[w], options.compare,
                     w == options.hash_window, scratch[worker]);
     pass.Run([&] { count(1); });
@@ -278,6 +279,7 @@ void EvaluateShared(std::span<const Subject* const> models, const Protocol& prot
     std::vector<double> spent;
     JournalEntry entry;
     QR_CHECK(TakeList(result, spent) && DecodeEntry(result, models.size(), entry));
+    QR_CHECK(spent.size() == models.size() && entry.window == w && w < windows.size());
     {
       const std::lock_guard lock(mutex);
       for (size_t m = 0; m < models.size(); ++m) {

@@ -9,6 +9,7 @@
 #include "eval/accuracy/shared_windows.h"
 #include "eval/accuracy/summary.h"
 #include "harness/base/check.h"
+#include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
 
@@ -73,6 +74,14 @@ size_t TakeJournaled(std::span<const size_t> stretch, const ScoreTable& journale
   }
   result.resumed_windows += taken;
   return taken;
+}
+
+// Of several processes, whose threads may be busy or not: what as many of the first's threads would
+// have spent in each model in the time that it took, by the share of all that was spent.
+void ShareTime(double taken, size_t threads, std::vector<double>& seconds) {
+  const double all = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  if (all <= 0) return;
+  for (double& spent : seconds) spent *= taken * static_cast<double>(threads) / all;
 }
 
 EvaluateOptions EvaluationOf(const MeasureOptions& options, size_t first_window) {
@@ -151,6 +160,7 @@ Measurement MeasureShared(std::span<const Subject* const> models, const Protocol
     }
   };
 
+  const Clock::time_point start = Clock::now();
   const size_t first_look =
       may_stop ? std::max(options.stop->min_windows, kMinBlocks) : order.size();
   for (size_t end = std::min(first_look, order.size()); before < order.size();) try {
@@ -171,6 +181,7 @@ Measurement MeasureShared(std::span<const Subject* const> models, const Protocol
       break;
     }
   workers.Dismiss();
+  if (!workers.Alone()) ShareTime(Since(start), options.threads, result.seconds);
   return result;
 }
 

@@ -211,7 +211,7 @@ void EndTogether(Workers& workers, bool complete) {
   const bool first_said_it = workers.IsFirst() && !complete;
   if (!why.empty() && workers.rank() <= 1 && !first_said_it) {
     SetMessagesMuted(false);
-    Say("run_eval: {}\n  hint: what is finished is kept: go on with --resume\n", why);
+    Say("run_eval: {}\n", why);
   }
   workers.End(complete && why.empty());
 }

@@ -25,10 +25,14 @@ using testing::RecordTexts;
 using testing::RunEvalLab;
 using Strings = std::vector<std::string>;
 
-// False, and says so, where this build or this machine has no MPI.
+// False, and says so, where this build or this machine has no MPI, which a build that was told to
+// have it must.
 bool HasMpi() {
   const bool has = fs::exists(testing::Program("libquantref_mpi.so")) &&
                    std::system("command -v mpirun >/dev/null") == 0;
+#ifdef QUANTREF_NEEDS_MPI
+  REQUIRE(has);
+#endif
   if (!has) WARN("no MPI here (scripts/setup --mpi): runs of several processes are not tested");
   return has;
 }

@@ -24,7 +24,8 @@ void GroupContext::CheckInputs() const {
 }
 
 void GroupContext::Tolerate(const RunConfig& config, const Error& error, const std::string& label) {
-  if (config.study.empty() || CancelRequested()) throw;
+  const bool of_team = dynamic_cast<const TeamError*>(&error) != nullptr;
+  if (config.study.empty() || CancelRequested() || of_team) throw;
   CheckInputs();
   Say("{} {} cannot be measured, the others go on: {}\n", config.name, label, error.what());
   ++failed_cells;

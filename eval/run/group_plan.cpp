@@ -170,13 +170,22 @@ void CheckTogether(const Pass& pass, double bytes, double memory) {
               pass.front().config->name, "name fewer configs at a time, or give more --memory");
 }
 
+// Of what several processes of the run have together here, this one's share.
+std::vector<MemoryLimit> OwnLimits(double processes) {
+  std::vector<MemoryLimit> limits = MemoryLimits();
+  for (MemoryLimit& limit : limits) {
+    if (limit.of_group) limit.most /= processes;
+  }
+  return limits;
+}
+
 std::vector<Pass> PassesThatFit(const GroupContext& group, const std::vector<GroupCell>& cells) {
+  const auto here = static_cast<double>(ProcessesHere(group.workers));
   const double memory = group.options.memory_gb > 0
                             ? group.options.memory_gb * 1e9
-                            : kMostMemory * static_cast<double>(AvailableMemoryBytes()) /
-                                  static_cast<double>(ProcessesHere(group.workers));
+                            : kMostMemory * static_cast<double>(AvailableMemoryBytes()) / here;
   BlasVersion();  // so that OpenBLAS is loaded and among what is used already
-  const std::vector<MemoryLimit> limits = MemoryLimits();
+  const std::vector<MemoryLimit> limits = OwnLimits(here);
   const auto bytes = [&](const Pass& pass) {
     return LoadedBytes(group.model->weights) + NeedOf(group, pass).memory;
   };

@@ -176,6 +176,7 @@ void QuantizeDealt(GroupContext& group, const std::vector<GroupCell*>& all,
       [&](size_t unit, size_t from, std::string_view result) {
         GroupCell& cell = *all[unit];
         try {
+          QR_CHECK(!result.empty());
           if (result.front() == '\0') ThrowFailure(result.substr(1));
           if (from != group.workers.rank()) TakeModel(group, result.substr(1), cell);
           done(cell);
@@ -202,6 +203,7 @@ void ShareCells(const GroupContext& group, const std::vector<GroupCell*>& all,
     if (first && std::ranges::count(failed, cell) == 0) bytes = SentModel(group, *cell);
     bytes = group.workers.Broadcast(std::move(bytes));
     if (first) continue;
+    QR_CHECK(!bytes.empty());
     if (bytes.front() == '\0') {
       failed.push_back(cell);
       continue;

@@ -148,8 +148,8 @@ std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& 
     result.bits = cell.candidate != nullptr ? StoredBits(*cell.candidate)
                                             : MeasureBits(cell.quantized.weights);
     result.perplexity = SummarizePerplexity(WindowsOf(shared, cell.model), group.stream);
-    result.evaluate_seconds = shared.measurement.seconds[cell.model] /
-                              static_cast<double>(group.threads * group.workers.size());
+    result.evaluate_seconds =
+        shared.measurement.seconds[cell.model] / static_cast<double>(group.threads);
     result.speed = cell.speed;
     if (cell.spec != nullptr) {
       PutQuantized(cell, result);

@@ -96,7 +96,8 @@ std::vector<MemoryLimit> MemoryLimits() {
     limits.push_back({.name = "the limit of the control group (memory.max)",
                       .hint = "give the container or the job more memory",
                       .most = static_cast<double>(group),
-                      .used = Status("RssAnon")});
+                      .used = Status("RssAnon"),
+                      .of_group = true});
   }
   return limits;
 }

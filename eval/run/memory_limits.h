@@ -23,6 +23,7 @@ struct MemoryLimit {
   std::string hint;
   double most = 0, used = 0;
   bool counts_files = false, counts_reserved = false;
+  bool of_group = false;  // of all processes of the control group together
 
   double Needed(const MemoryNeed& need) const;  // what is used already included
 };

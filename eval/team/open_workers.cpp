@@ -37,7 +37,8 @@ fs::path PluginFile() {
   }
   throw Error("this program was built without MPI, and a launcher of MPI started it",
               folder.string(),
-              "scripts/setup --mpi builds it in; or run it alone, or as shards (--shard)");
+              "scripts/setup --mpi builds it in; or run it as shards (--shard), or alone: "
+              "env -u OMPI_COMM_WORLD_SIZE -u PMIX_RANK run_eval ...");
 }
 
 std::unique_ptr<Link> OpenPlugin(const fs::path& file) {

@@ -22,7 +22,8 @@ constexpr size_t kMostAtOnce = 16;    // messages, between two heartbeats
 constexpr double kBeats = 8;          // in the time after which a rank counts as lost
 constexpr double kLaterPatience = 2;  // of those behind rank 1, which speaks where rank 0 is lost
 constexpr size_t kMostUnderWay = size_t{1} << 26;  // bytes
-constexpr int kAbortCode = 2;                      // as of any program that was stopped
+constexpr char kKept[] = "finished windows and cells are kept: go on with --resume";
+constexpr int kAbortCode = 2;  // as of any program that was stopped
 
 }  // namespace
 
@@ -78,8 +79,18 @@ void Ranks::Serve(const std::function<std::unique_ptr<Link>()>& open) {
     opened_ = true;
   }
   changed_.notify_all();
-  while (link != nullptr && Exchange(*link)) {
+  if (link != nullptr) ExchangeAll(*link);
+}
+
+void Ranks::ExchangeAll(Link& link) {
+  try {
+    while (Exchange(link)) {
+    }
+  } catch (const std::exception& error) {
+    const std::lock_guard lock(mutex_);
+    failure_ = fmt::format("{} can send and receive no more: {}", NameOf(rank_), error.what());
   }
+  changed_.notify_all();
 }
 
 // Once around; false when that was the last time.
@@ -198,6 +209,7 @@ void Ranks::WatchLocked() {
   if (held) heard_.assign(size_, now);
   for (size_t other = 0; other < size_ && failure_.empty(); ++other) {
     if (!HearsOfLocked(other) || now - heard_[other] < timeout_) continue;
+    lost_ = true;
     failure_ =
         fmt::format("{} has not been heard of for {:.0f} seconds", NameOf(other), timeout_.count());
   }
@@ -213,8 +225,7 @@ void Ranks::Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>
 
 void Ranks::CheckLocked(bool passed_on) const {
   ThrowIfCancelled();
-  if (!failure_.empty())
-    throw TeamError(failure_, "", "finished windows and cells are kept: go on with --resume");
+  if (!failure_.empty()) throw TeamError(failure_, "", lost_ ? kKept : "");
   if (over_ && !passed_on) throw TeamError("rank 0 has ended the run", "");
 }
 
@@ -270,9 +281,10 @@ void Ranks::Fail(const std::string& why) {
 std::string Ranks::AwaitEnd() {
   std::unique_lock lock(mutex_);
   const Duration patience = rank_ > 1 ? timeout_ * kLaterPatience : timeout_;
-  while (rank_ != 0 && !over_ && Clock::now() - heard_[0] < patience)
+  while (rank_ != 0 && !over_ && (failure_.empty() || Clock::now() - heard_[0] < patience))
     changed_.wait_for(lock, kLook);
-  return over_ ? "" : failure_;
+  if (over_ || failure_.empty()) return "";
+  return TeamError(failure_, "", lost_ ? kKept : "").what();
 }
 
 void Ranks::End(bool complete) {

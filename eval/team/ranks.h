@@ -57,6 +57,7 @@ class Ranks : public Workers {
 
   // Of the thread that looks after the link.
   void Serve(const std::function<std::unique_ptr<Link>()>& open);
+  void ExchangeAll(Link& link);
   bool Exchange(Link& link);
 
   // With mutex_ held.
@@ -86,7 +87,7 @@ class Ranks : public Workers {
   size_t rank_ = 0, size_ = 1;
   std::vector<std::string> hosts_;
   const std::chrono::duration<double> timeout_;
-  std::chrono::duration<double> nap_{};
+  std::chrono::duration<double> nap_{1e-3};
 
   mutable std::mutex mutex_;
   std::mutex long_mutex_;                   // of who sends in pieces
@@ -106,6 +107,7 @@ class Ranks : public Workers {
   bool dealing_ = false;  // units are being made
   bool opened_ = false, over_ = false, stop_ = false, peaceful_ = false, aborts_ = false;
   std::string failure_;  // why the run cannot go on; "": it can
+  bool lost_ = false;    // it is that a rank is not heard of
   std::exception_ptr open_error_;
   std::jthread thread_;
 };

@@ -5,6 +5,7 @@
 #include <mpi.h>
 
 #include <list>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -86,6 +87,8 @@ class MpiLink : public Link {
       MPI_Improbe(MPI_ANY_SOURCE, kTag, MPI_COMM_WORLD, &there, &message, &status);
       if (there == 0) return;
       MPI_Get_count(&status, MPI_BYTE, &count);
+      if (count < 0 || static_cast<size_t>(count) > kLongestMessage)
+        throw std::length_error("a message of a size that no rank sends");
       Transfer& receiving = receiving_.emplace_back(static_cast<size_t>(status.MPI_SOURCE),
                                                     std::string(static_cast<size_t>(count), '\0'));
       MPI_Imrecv(receiving.bytes.data(), count, MPI_BYTE, &message, &receiving.request);
