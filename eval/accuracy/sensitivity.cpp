@@ -285,4 +285,26 @@ SensitivityWork SensitivityWorkOf(const ModelConfig& config, std::span<const Pla
   return work;
 }
 
+double SensitivityBytes(const ModelConfig& config, std::span<const PlannedLinear> plan,
+                        std::span<const size_t> bits, size_t samples, size_t length,
+                        size_t threads) {
+  double byte_sum = 0;  // of a weight in all choices, its share of scales and zero points with it
+  for (const size_t width : bits) byte_sum += static_cast<double>(width + 1) / 8;
+  std::vector<double> of_layers(config.layers.size() + 1, 0);  // codes that exist together
+  double largest = 0;                                          // matrix in FP32
+  for (const MatrixPlace& place : PlacesOf(config, plan)) {
+    const LinearShape& shape = plan[place.planned].shape;
+    const double weights = static_cast<double>(shape.rows) * static_cast<double>(shape.cols);
+    of_layers[place.layer] += weights * byte_sum;
+    largest = std::max(largest, weights * sizeof(float));
+  }
+  const double decoded = static_cast<double>(std::min(threads, bits.size())) * largest;
+  const double states = static_cast<double>(length * config.hidden) * sizeof(float);
+  const double tile =
+      static_cast<double>(kComparedRows * config.vocab) * (2 * sizeof(float) + sizeof(double));
+  return *std::max_element(of_layers.begin(), of_layers.end()) + decoded +
+         2 * static_cast<double>(samples) * states +
+         static_cast<double>(threads) * (tile + static_cast<double>(bits.size()) * states);
+}
+
 }  // namespace quantref

@@ -45,4 +45,10 @@ struct SensitivityWork {
 SensitivityWork SensitivityWorkOf(const ModelConfig& config, std::span<const PlannedLinear> plan,
                                   size_t choices);
 
+// What it holds at most beside the weights, without the blocks' own buffers: bytes. `length`: of
+// the longest sample.
+double SensitivityBytes(const ModelConfig& config, std::span<const PlannedLinear> plan,
+                        std::span<const size_t> bits, size_t samples, size_t length,
+                        size_t threads);
+
 }  // namespace quantref

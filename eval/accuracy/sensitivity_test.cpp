@@ -112,6 +112,14 @@ TEST_CASE("sensitivity: the same bits for any number of threads, progress to its
   CHECK(work.blocks ==
         2 * 2 + 7 * 2 * 2 + 7 * 2);  // two blocks: those of the first go through both
   CHECK(work.heads == 14 * 3);
+  const auto bytes = [&](size_t texts, size_t threads) {
+    return SensitivityBytes(models.config(), plan, kTwoWidths, texts, 64, threads);
+  };
+  const auto vocab = static_cast<double>(models.config().vocab);
+  const auto states = static_cast<double>(64 * models.config().hidden * 4);
+  CHECK(bytes(5, 3) - bytes(5, 2) == Approx(128 * vocab * 16 + 2 * states));
+  CHECK(bytes(6, 2) - bytes(5, 2) == Approx(2 * states));
+  CHECK(bytes(1, 1) > 128 * vocab * 16 + 4 * states);
 }
 
 TEST_CASE("sensitivity: progress may stop it") {

@@ -116,13 +116,28 @@ FirstLook FirstLookOf(const GroupContext& group, const Pass& pass, const Cost& c
   return look;
 }
 
+// While the budgets of the pass's cells are measured, before anything else is.
+double BudgetBytes(const GroupContext& group, const Pass& pass) {
+  double bytes = 0;
+  for (const SensitivityTask& task : SensitivityTasks(group, std::span(&pass, 1))) {
+    bytes = std::max(
+        bytes, SensitivityBytes(group.model->config, task.plan, task.spec->budget->choices,
+                                task.set->data.samples.size(), task.set->length, group.threads));
+  }
+  return bytes;
+}
+
+// From then on.
+double MeasuringBytes(const GroupContext& group, const Pass& pass) {
+  return EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(), LoadsOf(pass),
+                        group.config().accuracy.metrics.Compare(), group.threads) +
+         Fp16CopyBytes(group, pass) + BytesOfLedgers(group, pass);
+}
+
 }  // namespace
 
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
-  return {.memory = EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(),
-                                   LoadsOf(pass), group.config().accuracy.metrics.Compare(),
-                                   group.threads) +
-                    Fp16CopyBytes(group, pass) + BytesOfLedgers(group, pass),
+  return {.memory = std::max(MeasuringBytes(group, pass), BudgetBytes(group, pass)),
           .reserved = ReservedBytes(group.threads)};
 }
 
@@ -150,6 +165,7 @@ Cost GroupCost::Of(const Pass& pass) {
   Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
                            group_.config().accuracy.metrics.Compare(), group_.threads, OwnRates());
   cost.memory_bytes += Fp16CopyBytes(group_, pass) + BytesOfLedgers(group_, pass);
+  cost.memory_bytes += std::max(0.0, BudgetBytes(group_, pass) - MeasuringBytes(group_, pass));
   for (const CellLoad& load : loads) {
     if (load.samples > 0 || load.training)
       cost.journal_bytes += load.weight_bytes;  // kept until the records stand
