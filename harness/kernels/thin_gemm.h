@@ -26,7 +26,8 @@ std::string DenseTypeName(DenseRows::Type type);  // "fp16", "bf16", "fp32"
 // Up to this many rows of x a product is bound by the reading of W on every instruction set.
 inline constexpr size_t kThinTokens = 15;
 
-// Up to this many rows of x MultiplyThin is faster than MultiplyTransposed (gemm.h) of decoded rows.
+// Up to this many rows of x MultiplyThin is faster than MultiplyTransposed (gemm.h) of decoded
+// rows.
 size_t ThinTokens(Isa isa = ActiveIsa());
 
 // y (T, rows) = x (T, cols) W^T on the calling thread, any T. W is read once and converted on the
