@@ -243,6 +243,7 @@ TEST_CASE("ranks: where rank 0 hangs another one says so, and ends the run") {
   OnRanks(
       post,
       [&](Workers& workers) {
+        workers.Collect({});  // the other has begun
         if (workers.IsFirst()) {
           {
             const std::lock_guard lock(post.mutex);
