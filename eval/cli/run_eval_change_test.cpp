@@ -32,12 +32,14 @@ using testing::RunEvalLab;
 
 std::string Contents(const fs::path& path) { return ReadFile(path, size_t{1} << 26); }
 
-// Into the very file, which an open descriptor and a mapping see.
+// Into the very file, which an open descriptor and a mapping see, and never shorter meanwhile: who
+// has it mapped may not be stopped yet.
 void Overwrite(const fs::path& path, std::string_view contents) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
   file.write(contents.data(), static_cast<std::streamsize>(contents.size()));
   file.close();
   REQUIRE(file.good());
+  fs::resize_file(path, contents.size());
 }
 
 // A run that waits in the middle: the calibration text is a pipe, and is read when the text to
