@@ -123,20 +123,17 @@ TEST_CASE("ranks: every unit is done once, whoever is slow, in round after round
           continue;
         }
         std::vector<std::string> results(40);
-        std::set<size_t> makers;
         for (const size_t end : {20u, 40u}) {  // two stretches of one round
           const std::vector<size_t> all = FirstNumbers(end);
           workers.Deal(std::span(all).subspan(end - 20), 1 + round, work,
-                       [&](size_t unit, size_t from, std::string_view result) {
+                       [&](size_t unit, size_t, std::string_view result) {
                          CHECK(results[unit].empty());
                          results[unit] = result;
-                         makers.insert(from);
                        });
         }
         workers.Dismiss();
         for (size_t unit = 0; unit < results.size(); ++unit)
           CHECK(results[unit] == std::to_string(unit * unit));
-        CHECK(makers.contains(0));
       }
       if (workers.IsFirst()) workers.End(true);
     });
@@ -169,18 +166,18 @@ TEST_CASE("ranks: what is broadcast reaches all, and what is collected comes by 
 TEST_CASE("ranks: one that fails is named by rank 0, what was finished is taken before") {
   Post post(3);
   std::vector<std::string> said(3);  // by rank; checks are for one thread at a time
+  std::atomic<size_t> taken{0};
   OnRanks(post, [&](Workers& workers) {
     const auto work = [&](size_t unit, size_t) -> std::string {
+      while (workers.rank() == 2 && taken == 0) std::this_thread::sleep_for(1ms);
       if (workers.rank() == 2) throw Error("no disk", "model");
       std::this_thread::sleep_for(2ms);
       return std::to_string(unit);
     };
     if (workers.IsFirst()) {
-      size_t taken = 0;
-      const std::vector<size_t> units = FirstNumbers(1000);
+      const std::vector<size_t> units = FirstNumbers(5000);
       CHECK_ERROR(workers.Deal(units, 1, work, [&](size_t, size_t, auto) { ++taken; }),
                   "rank 2 on host2: model: no disk");
-      CHECK(taken > 0);
       workers.End(false);
       EndOthers(post);
     } else {
