@@ -62,11 +62,19 @@ std::string WhatATerminalGets(unsigned short lines, unsigned short columns,
   REQUIRE(::ioctl(terminal, TIOCSWINSZ, &size) == 0);
   const int open = ::dup(terminal);  // what is written is lost once nobody has it open
   WithStderr(terminal, body);
-  std::string text(1 << 16, '\0');
-  const ssize_t count = ::read(master, text.data(), text.size());
+  // A terminal hands on in pieces, and when it likes: all is there once the last byte is.
+  constexpr char kLast = '\x04';
+  REQUIRE(::write(open, &kLast, 1) == 1);
+  std::string text;
+  char piece[1024];
+  while (!text.ends_with(kLast)) {
+    const ssize_t count = ::read(master, piece, sizeof piece);
+    REQUIRE(count > 0);
+    text.append(piece, static_cast<size_t>(count));
+  }
   ::close(open);
   ::close(master);
-  text.resize(count > 0 ? static_cast<size_t>(count) : 0);
+  text.pop_back();
   return text;
 }
 
