@@ -187,7 +187,7 @@ void TileSolver::RoundBlock(size_t first_row, size_t r, size_t end_row, size_t f
 void TileSolver::RoundWeight(size_t r, size_t from, size_t p, size_t end) {
   float* w = tile_.row(r);
   if (!std::isfinite(w[p])) {
-    throw Error("the updated weights diverge", "gptq", "use a larger quantize.gptq.damp");
+    throw Error("the updated weights diverge", "gptq", "use a larger gptq.damp");
   }
   const Grid::Point point = RowGrids(r)[shape_.ColOf(place_[p])].Nearest(w[p]);
   const float error = w[p] - point.value;

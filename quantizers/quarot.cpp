@@ -28,7 +28,7 @@ constexpr std::array kKnobs = {
 bool IsKnownOrder(size_t order) { return HadamardCore(order).has_value(); }
 
 [[noreturn]] void RefuseRotation(const std::string& problem, const std::string& hint) {
-  throw Error("quarot: " + problem, "quantize.methods", hint);
+  throw Error(problem, "quarot", hint);
 }
 
 // Of n channels, all together or block by block.
@@ -37,14 +37,13 @@ Rotation RotationOf(size_t channels, size_t block, const char* what) {
   if (channels % order != 0) {
     RefuseRotation(
         fmt::format("blocks of {} do not divide the {} channels of {}", block, channels, what),
-        "choose another quantize.quarot.block");
+        "choose another quarot.block");
   }
   if (!IsKnownOrder(order)) {
     RefuseRotation(
         fmt::format("no Hadamard matrix of order {} is known, for the {} channels of {}", order,
                     channels, what),
-        "set quantize.quarot.block to a power of 2 that divides them, or leave these out "
-        "(residual, online)");
+        "set quarot.block to a power of 2 that divides them, or leave these out (residual, online)");
   }
   return {order};
 }
@@ -78,7 +77,7 @@ struct RotationPlan {
             fmt::format("the residual stream of {} cannot be rotated: it has norms behind "
                         "attention and MLP, whose gains do not commute with a rotation",
                         config.model_type),
-            "quantize.quarot.residual: false rotates inside the blocks alone");
+            "quarot.residual: false rotates inside the blocks alone");
       }
       residual = RotationOf(config.hidden, block, "the residual stream");
     }

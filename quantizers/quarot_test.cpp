@@ -195,7 +195,7 @@ TEST_CASE("quarot: what cannot be rotated is refused with the reason", "[quarot]
   };
   CHECK_ERROR(reshape(ShapeOfSizes(576, 1536, 9, 64), RotationKnobs({{"block", 128}})),
               "blocks of 128 do not divide the 576 channels of the residual stream",
-              "quantize.quarot.block");
+              "quarot.block");
   CHECK_ERROR(reshape(ShapeOfSizes(64, 188, 4, 16), RotationKnobs()), "order 188", "the MLP");
   CHECK_ERROR(reshape(ShapeOfSizes(6, 12, 1, 6), RotationKnobs()), "order 6",
               "the residual stream");

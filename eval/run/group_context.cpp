@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 
+#include "eval/config/setting_keys.h"
 #include "eval/support/say.h"
 #include "harness/base/cancel.h"
 #include "harness/base/parallel.h"
@@ -27,7 +28,8 @@ void GroupContext::Tolerate(const RunConfig& config, const Error& error, const s
   const bool of_team = dynamic_cast<const TeamError*>(&error) != nullptr;
   if (config.study.empty() || CancelRequested() || of_team) throw;
   CheckInputs();
-  Say("{} {} cannot be measured, the others go on: {}\n", config.name, label, error.what());
+  Say("{} {} cannot be measured, the others go on: {}\n", config.name, label,
+      InConfigsWords(error).what());
   ++failed_cells;
 }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "eval/config/setting_keys.h"
 #include "eval/run/candidate.h"
 #include "eval/run/group_quantize.h"
 #include "eval/run/score_facts.h"
@@ -53,9 +54,10 @@ std::string SentModel(const GroupContext& group, const GroupCell& cell) {
 
 // `who`: where it is, if that is to be said.
 std::string FailureBytes(const Error& error, const std::string& who) {
-  std::string where = error.where(), bytes;
+  const Error told = InConfigsWords(error);
+  std::string where = told.where(), bytes;
   if (!who.empty()) where = where.empty() ? who : who + ": " + where;
-  for (const std::string& part : {error.problem(), where, error.hint()}) PutList(bytes, part);
+  for (const std::string& part : {told.problem(), where, told.hint()}) PutList(bytes, part);
   return bytes;
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "eval/config/run_config.h"
+#include "eval/config/setting_keys.h"
 #include "eval/record/reference.h"
 #include "eval/run/anatomy_run.h"
 #include "eval/run/budget.h"
@@ -36,6 +37,7 @@
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
+#include "harness/base/setting_error.h"
 #include "harness/base/sha256.h"
 #include "harness/formats/open_foreign.h"
 #include "harness/kernels/blas_memory.h"
@@ -117,7 +119,7 @@ void CheckPlan(const RunConfig& config, const CellConfig& cell, const ModelConfi
                                  ? error.hint()
                                  : error.hint() + "; 'exclude' leaves points of a study out";
     throw Error(fmt::format("{} (for {} of {})", error.problem(), cell.label, config.name),
-                error.where(), hint);
+                InConfigsWords(error).where(), hint);
   }
 }
 
@@ -264,10 +266,8 @@ Facts WorkFacts(const RunOptions& options, const std::vector<Group>& groups) {
   return facts;
 }
 
-}  // namespace
-
-int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, ShardWork& shards,
-               Workers& workers) {
+int RunAll(const RunOptions& options, const std::vector<ConfigText>& texts, ShardWork& shards,
+           Workers& workers) {
   const std::vector<RunConfig> configs = ReadConfigs(options, texts);
   CheckMethodsExist(options, configs);
   CheckColumns(options.columns);
@@ -315,6 +315,17 @@ int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, 
     return kExitWrongInput;
   }
   return outcome.gate_failed ? kExitGateFailed : 0;
+}
+
+}  // namespace
+
+int RunConfigs(const RunOptions& options, const std::vector<ConfigText>& texts, ShardWork& shards,
+               Workers& workers) {
+  try {
+    return RunAll(options, texts, shards, workers);
+  } catch (const SettingError& error) {
+    throw InConfigsWords(error);
+  }
 }
 
 }  // namespace quantref

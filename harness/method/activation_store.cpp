@@ -32,7 +32,7 @@ int OpenSpillFile(size_t bytes) {
   throw Error(fmt::format("{:.1f} GiB of activations do not fit into memory, and cannot be put "
                           "into a file: {}",
                           static_cast<double>(bytes) / (1 << 30), std::strerror(problem)),
-              folder.string(), "set TMPDIR to a folder with room, or lower calibration.samples");
+              folder.string(), "set TMPDIR to a folder with room, or calibrate on fewer samples");
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "harness/base/check.h"
-#include "harness/base/error.h"
+#include "harness/base/setting_error.h"
 
 namespace quantref {
 namespace {
@@ -134,8 +134,8 @@ void Fold(CalibratedBlock& block, const ScalingGroup& group, std::span<const flo
   bool clipped = !group.of_norm() && is_clipped(std::get<LinearRows>(group.producer).linear);
   for (const LinearIndex consumer : group.consumers) clipped |= is_clipped(consumer);
   if (clipped) {
-    throw Error("a transform scales weights that an earlier one has clipped", "quantize.methods",
-                "put the one that clips last, or switch its clipping off");
+    throw SettingError("a transform scales weights that an earlier one has clipped", "transforms",
+                       "put the one that clips last, or switch its clipping off");
   }
   ScaleChannels(block.weights, group, scales);
   block.input(group.tap).DivideChannels(scales);

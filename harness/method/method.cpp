@@ -6,6 +6,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/base/setting_error.h"
 
 namespace quantref {
 
@@ -71,10 +72,10 @@ void CheckSupports(const Method& method, const std::vector<PlannedLinear>& plan,
     }
   }
   if (sequential || !method.RounderNeeds(plan).cross) return;
-  throw Error(
+  throw SettingError(
       "asymmetric calibration compares what quantized blocks give with what the reference's give, "
-      "and calibration.sequential: false reads the reference's alone",
-      "calibration.sequential", "set it to true, or quantize.gptq.asymmetric to false");
+      "and calibration that is not sequential reads the reference's alone",
+      "sequential", "set it to true, or asymmetric to false");
 }
 
 bool TransformAlike(const Method& a, const BlockPlan& of_a, const Method& b,

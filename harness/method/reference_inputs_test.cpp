@@ -206,7 +206,7 @@ TEST_CASE("reference inputs: the head's too, and refused where there are none", 
   CHECK(LargestProduct(rounder.seen["lm_head"]) > 0.01);
   model.data.sequential = false;
   CHECK_ERROR(QuantizeModel(model.config, model.weights, plan, method, &model.data, {}),
-              "asymmetric calibration", "calibration.sequential");
+              "sequential: asymmetric calibration");
 }
 
 // Takes weights of 4 bits alone.

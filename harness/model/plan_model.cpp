@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "harness/base/error.h"
 #include "harness/base/glob.h"
+#include "harness/base/setting_error.h"
 
 namespace quantref {
 namespace {
@@ -49,11 +49,11 @@ void CheckActivations(const std::vector<PlannedLinear>& plan, const ModelConfig&
                       const std::optional<ActivationScheme>& activations) {
   const PlannedLinear& head = config.tied_head ? plan.front() : plan.back();
   if (!activations || !activations->outliers || !head.scheme) return;
-  throw Error(fmt::format("outlier channels are found in whole windows, and the head ({}), which "
-                          "is to be quantized, reads them in parts",
-                          head.shape.name),
-              "quantize.activations.outlier_threshold",
-              fmt::format("keep {}, as LLM.int8() does", head.shape.name));
+  throw SettingError(
+      fmt::format("outlier channels are found in whole windows, and the head ({}), which is to be "
+                  "quantized, reads them in parts",
+                  head.shape.name),
+      "outlier_threshold", fmt::format("keep {}, as LLM.int8() does", head.shape.name));
 }
 
 size_t OutlierWeightBytes(const std::vector<PlannedLinear>& plan,

@@ -4,21 +4,21 @@
 
 #include <algorithm>
 
-#include "harness/base/error.h"
 #include "harness/base/glob.h"
+#include "harness/base/setting_error.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
 
-void CheckMatchesSome(const std::string& pattern, const char* key,
+void CheckMatchesSome(const std::string& pattern, const char* setting,
                       const std::vector<LinearShape>& linears) {
   const bool matches = std::any_of(linears.begin(), linears.end(), [&](const LinearShape& linear) {
     return GlobMatches(pattern, linear.name);
   });
   if (matches) return;
-  throw Error(
-      fmt::format("the pattern '{}' matches no weight of this model", pattern), key,
+  throw SettingError(
+      fmt::format("the pattern '{}' matches no weight of this model", pattern), setting,
       "names look like embed_tokens, lm_head, layers.0.self_attn.q_proj, layers.0.mlp.down_proj");
 }
 
@@ -60,9 +60,9 @@ bool QuantizesAny(const std::vector<PlannedLinear>& plan) {
 
 std::vector<PlannedLinear> MakePlan(const QuantizeSpec& spec,
                                     const std::vector<LinearShape>& linears) {
-  for (const std::string& pattern : spec.keep) CheckMatchesSome(pattern, "quantize.keep", linears);
+  for (const std::string& pattern : spec.keep) CheckMatchesSome(pattern, "keep", linears);
   for (const SchemeOverride& entry : spec.overrides)
-    CheckMatchesSome(entry.match, "quantize.overrides", linears);
+    CheckMatchesSome(entry.match, "overrides", linears);
   std::vector<PlannedLinear> plan;
   for (const LinearShape& linear : linears) {
     plan.push_back(PlanOne(spec, linear));

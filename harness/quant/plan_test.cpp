@@ -186,11 +186,11 @@ TEST_CASE("plan: the last override decides on the rounder too", "[plan]") {
 TEST_CASE("plan: a pattern that matches nothing is an error", "[plan]") {
   QuantizeSpec spec = SmallSpec();
   spec.keep = {"lm_head", "embedding"};
-  CHECK_ERROR(MakePlan(spec, SmallModel()), "quantize.keep", "'embedding' matches no weight",
+  CHECK_ERROR(MakePlan(spec, SmallModel()), "keep: ", "'embedding' matches no weight",
               "layers.0.mlp.down_proj");
   spec = SmallSpec();
   spec.overrides = {WithBits("*.q_proj", 8), WithBits("layers.7.*", 8)};
-  CHECK_ERROR(MakePlan(spec, SmallModel()), "quantize.overrides", "'layers.7.*' matches no weight");
+  CHECK_ERROR(MakePlan(spec, SmallModel()), "overrides: ", "'layers.7.*' matches no weight");
 }
 
 TEST_CASE("plan: a scheme that does not apply names the linear at fault", "[plan]") {

@@ -51,7 +51,7 @@ void CheckLearnsScales(const WeightScheme& scheme, const std::string& name) {
   throw Error(fmt::format("scales can be learned of the format int alone, found {}: the gradient "
                           "is of evenly spaced codes",
                           scheme.format->name),
-              name, "finetune.scales: recomputed trains every format");
+              name, "recomputed scales train every format");
 }
 
 LearnedScales MakeLearnedScales(const std::string& name, MatrixView<const float> weights,

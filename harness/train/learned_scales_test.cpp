@@ -116,7 +116,7 @@ TEST_CASE("training with learned scales goes on from its state, whatever it woul
 TEST_CASE("scales of other formats cannot be learned") {
   const WeightScheme scheme = SchemeOf(*FindFormat("nf4"));
   CHECK_ERROR(CheckLearnsScales(scheme, "layers.0.mlp.up_proj"), "layers.0.mlp.up_proj",
-              "of the format int alone, found nf4", "finetune.scales: recomputed");
+              "of the format int alone, found nf4", "recomputed scales");
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "harness/base/error.h"
 #include "harness/base/glob.h"
+#include "harness/base/setting_error.h"
 #include "harness/kernels/gemm.h"
 #include "harness/model/adapter.h"
 
@@ -44,15 +44,15 @@ void CheckTargets(const LoraSpec& spec, const std::vector<PlannedLinear>& plan) 
       return linear.scheme.has_value() && GlobMatches(target, linear.shape.name);
     });
     if (matches) continue;
-    throw Error(fmt::format("'{}' matches no quantized matrix of the model", target),
-                "quantize.lora.targets", "matrices are called layers.0.self_attn.q_proj");
+    throw SettingError(fmt::format("'{}' matches no quantized matrix of the model", target),
+                       "lora.targets", "matrices are called layers.0.self_attn.q_proj");
   }
   for (const PlannedLinear& linear : plan) {
     const size_t smaller = std::min(linear.shape.rows, linear.shape.cols);
     if (!HasAdapter(spec, linear) || spec.rank < smaller) continue;
-    throw Error(fmt::format("expected a rank below {}, the smaller side of {}, found {}", smaller,
-                            linear.shape.name, spec.rank),
-                "quantize.lora.rank", "an adapter of that rank is larger than its matrix");
+    throw SettingError(fmt::format("expected a rank below {}, the smaller side of {}, found {}",
+                                   smaller, linear.shape.name, spec.rank),
+                       "lora.rank", "an adapter of that rank is larger than its matrix");
   }
 }
 

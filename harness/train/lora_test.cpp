@@ -201,12 +201,12 @@ TEST_CASE("targets that no quantized matrix has, and ranks that save nothing, ar
   const auto plan = testing::RoundAll(model.config(), FourBitFloats());
   LoraSpec spec;
   spec.targets = {"*.q_proj", "*.query"};
-  CHECK_ERROR(CheckTargets(spec, plan), "quantize.lora.targets", "'*.query' matches no quantized",
+  CHECK_ERROR(CheckTargets(spec, plan), "lora.targets: ", "'*.query' matches no quantized",
               "layers.0.self_attn.q_proj");
   spec.targets = {"lm_head"};  // kept
   CHECK_ERROR(CheckTargets(spec, plan), "'lm_head' matches no quantized");
   spec.targets = {"*.k_proj"};
-  CHECK_ERROR(CheckTargets(spec, plan), "quantize.lora.rank", "a rank below 16", "k_proj");
+  CHECK_ERROR(CheckTargets(spec, plan), "lora.rank: ", "a rank below 16", "k_proj");
   spec.rank = 15;
   CheckTargets(spec, plan);
 }

@@ -232,7 +232,7 @@ void CheckTrainable(const ModelConfig& config) {
   if (missing == nullptr) return;
   throw Error(fmt::format("a model of type {} cannot be trained: {} have no backward pass",
                           config.model_type, missing),
-              "finetune", "trained are llama, mistral and qwen2");
+              "training", "trained are llama, mistral and qwen2");
 }
 
 Rotations::Rotations(const ModelConfig& config, size_t length)

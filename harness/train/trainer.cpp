@@ -7,6 +7,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
+#include "harness/base/setting_error.h"
 #include "harness/model/layout.h"
 #include "harness/model/ops.h"
 #include "harness/model/plan_model.h"
@@ -42,7 +43,7 @@ void CheckTrainedPlan(const std::vector<PlannedLinear>& plan) {
     const bool outside = linear.shape.name == kEmbeddingName || linear.shape.name == kHeadName;
     if (!outside || !linear.scheme) continue;
     throw Error("a model whose embedding or head is quantized cannot be trained", linear.shape.name,
-                "quantize.keep: [embed_tokens, lm_head]");
+                "keep embed_tokens and lm_head");
   }
 }
 
@@ -316,9 +317,9 @@ double Trainer::Step(std::span<const uint32_t> ids) {
   const double loss = Backward(ids);
   ++steps_done_;
   if (!std::isfinite(loss)) {
-    throw Error(fmt::format("the loss of training is not finite at step {} of {}", steps_done_,
-                            spec_.steps),
-                "finetune.lr", "lower it");
+    throw SettingError(fmt::format("the loss of training is not finite at step {} of {}",
+                                   steps_done_, spec_.steps),
+                       "rate", "lower it");
   }
   AdamWStep(spec_.adamw, spec_.rate * RateShare(steps_done_, spec_.steps, spec_.warmup),
             steps_done_, parameters_, team_);

@@ -144,7 +144,7 @@ TEST_CASE("what cannot be trained is refused by name") {
   all.keep.clear();
   const auto plan = PlanModel(all, model.config());
   CHECK_ERROR(Trainer(model.config(), model.weights(), model.weights(), plan, spec, nullptr),
-              "embed_tokens", "embedding or head is quantized", "quantize.keep");
+              "embed_tokens", "embedding or head is quantized", "keep embed_tokens");
   ModelConfig config = model.config();
   config.model_type = "gemma2";
   config.family = FindFamily("gemma2");
@@ -159,7 +159,7 @@ TEST_CASE("a loss that is not finite ends the training") {
   const auto keep = testing::KeepAll(model.config());
   Trainer trainer(model.config(), model.weights(), start, keep, spec, nullptr);
   CHECK_ERROR(trainer.Step(testing::RandomIds(8, model.config().vocab, 1)),
-              "not finite at step 1 of 2", "finetune.lr");
+              "rate: the loss of training is not finite at step 1 of 2");
 }
 
 TEST_CASE("AdamW moves by the rate in its first step, decays matrices alone, and clips") {
