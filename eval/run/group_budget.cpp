@@ -18,6 +18,7 @@
 #include "eval/accuracy/sensitivity.h"
 #include "eval/run/budget.h"
 #include "eval/run/group_share.h"
+#include "eval/run/kept_file.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/support/interrupt.h"
@@ -29,7 +30,6 @@
 #include "harness/base/sha256.h"
 #include "harness/io/binary.h"
 #include "harness/io/file.h"
-#include "harness/io/mapped_file.h"
 #include "harness/model/plan_model.h"
 
 namespace quantref {
@@ -37,10 +37,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The file: magic, key, of each matrix its losses as a list, seconds, SHA-256 of all before; hashes
-// in hex.
-constexpr std::string_view kMagicOfBudgets = "QRBUDG01";
-constexpr size_t kBudgetHexSize = 64;
+// The file (kept_file.h) has of each matrix its losses as a list, and seconds.
+constexpr std::string_view kKindOfBudgets = "QRBUDG01";
 
 // What is measured of a task.
 struct Sensitivities {
@@ -93,13 +91,9 @@ std::string BudgetFileName(const std::string& key) {
 std::optional<Sensitivities> ReadBudgetFile(const fs::path& path, const std::string& key,
                                             const SensitivityTask& task) {
   const MappedFile file(path);
-  std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  const std::string head = std::string(kMagicOfBudgets) + key;
-  if (bytes.size() < head.size() + kBudgetHexSize) return std::nullopt;
-  const std::string_view sum = bytes.substr(bytes.size() - kBudgetHexSize);
-  bytes.remove_suffix(kBudgetHexSize);
-  if (Sha256Hex(bytes) != sum || !bytes.starts_with(head)) return std::nullopt;
-  bytes.remove_prefix(head.size());
+  const std::optional<std::string_view> payload = KeptPayload(file, kKindOfBudgets, key);
+  if (!payload) return std::nullopt;
+  std::string_view bytes = *payload;
   Sensitivities read;
   for (const PlannedLinear& linear : task.plan) {
     std::vector<double>& losses = read.losses.emplace_back();
@@ -112,12 +106,12 @@ std::optional<Sensitivities> ReadBudgetFile(const fs::path& path, const std::str
 
 void KeepSensitivities(const GroupContext& group, const std::string& key,
                        const Sensitivities& measured) {
-  std::string bytes = std::string(kMagicOfBudgets) + key;
+  std::string bytes;
   for (const std::vector<double>& losses : measured.losses) PutList(bytes, losses);
   Put(bytes, measured.seconds);
-  bytes += Sha256Hex(std::string_view(bytes));
   try {
-    WriteFileAtomically(group.options.out / BudgetFileName(key), bytes, true);
+    WriteKeptFile(group.options.out / BudgetFileName(key), kKindOfBudgets, key,
+                  [&](const ByteSink& sink) { sink(bytes); });
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& failure) {

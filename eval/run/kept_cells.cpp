@@ -13,6 +13,7 @@
 #include "eval/accuracy/measure.h"
 #include "eval/run/finished.h"
 #include "eval/run/group_budget.h"
+#include "eval/run/kept_file.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/run/training_checkpoint.h"
@@ -22,8 +23,6 @@
 #include "harness/io/binary.h"
 #include "harness/io/file.h"
 #include "harness/io/file_lock.h"
-#include "harness/io/file_pieces.h"
-#include "harness/io/mapped_file.h"
 #include "harness/method/kept_model.h"
 
 namespace quantref {
@@ -31,9 +30,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The file: magic, key, HashQuantized, the threads of its run (uint64), the model's bytes, SHA-256
-// of all before; hashes in hex.
-constexpr std::string_view kMagicOfCells = "QRCELL03";
+// The file (kept_file.h) has HashQuantized in hex, the threads of its run (uint64), and the model's
+// bytes.
+constexpr std::string_view kKindOfCells = "QRCELL03";
 constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 
@@ -75,13 +74,9 @@ std::string_view TakeFront(std::string_view& bytes, size_t count) {
 std::optional<KeptCell> ReadKept(const GroupContext& group, const GroupCell& cell,
                                  const fs::path& path) {
   const MappedFile file(path);
-  std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  if (bytes.size() < kMagicOfCells.size() + 3 * kHashSize) return std::nullopt;
-  const std::string_view sum = bytes.substr(bytes.size() - kHashSize);
-  bytes.remove_suffix(kHashSize);
-  if (Sha256Hex(bytes) != sum) return std::nullopt;
-  if (TakeFront(bytes, kMagicOfCells.size()) != kMagicOfCells) return std::nullopt;
-  if (TakeFront(bytes, kHashSize) != cell.kept_key) return std::nullopt;
+  const std::optional<std::string_view> payload = KeptPayload(file, kKindOfCells, cell.kept_key);
+  if (!payload || payload->size() < kHashSize) return std::nullopt;
+  std::string_view bytes = *payload;
   const std::string hash(TakeFront(bytes, kHashSize));
   uint64_t threads = 0;
   if (!Take(bytes, threads)) return std::nullopt;
@@ -90,19 +85,14 @@ std::optional<KeptCell> ReadKept(const GroupContext& group, const GroupCell& cel
   return KeptCell{std::move(*model), hash, static_cast<size_t>(threads)};
 }
 
-void WriteKept(const GroupContext& group, const GroupCell& cell, const ByteSink& sink) {
-  Sha256Stream sha;
-  const ByteSink summed = [&](std::string_view bytes) {
-    sha.Update(bytes.data(), bytes.size());
-    sink(bytes);
-  };
-  std::string head(kMagicOfCells);
-  head += cell.kept_key + cell.weights_sha256;
-  Put(head, uint64_t{group.threads});
-  summed(head);
-  if (!WriteModel(group.model->weights, cell.plan, cell.quantized, summed))
-    throw Error("a matrix is in a form that is never written", cell.label);
-  sink(sha.HexDigest());
+void WriteKept(const GroupContext& group, const GroupCell& cell, const fs::path& path) {
+  WriteKeptFile(path, kKindOfCells, cell.kept_key, [&](const ByteSink& sink) {
+    std::string head = cell.weights_sha256;
+    Put(head, uint64_t{group.threads});
+    sink(head);
+    if (!WriteModel(group.model->weights, cell.plan, cell.quantized, sink))
+      throw Error("a matrix is in a form that is never written", cell.label);
+  });
 }
 
 // The lock of the cell's file; nothing where there is none. Throws Error where another run has it.
@@ -193,8 +183,7 @@ bool KeepCell(const GroupContext& group, GroupCell& cell) {
   const fs::path path = FileOf(group, cell);
   try {
     const auto old = LockOf(cell, path);
-    WriteFileAtomically(
-        path, [&](const ByteSink& sink) { WriteKept(group, cell, sink); }, true);
+    WriteKept(group, cell, path);
     cell.kept = LockOf(cell, path);
     return cell.kept != nullptr;
   } catch (const Interrupted&) {

@@ -5,19 +5,16 @@
 #include <string_view>
 #include <system_error>
 
+#include "eval/run/kept_file.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"
-#include "harness/base/sha256.h"
 #include "harness/io/binary.h"
-#include "harness/io/file_pieces.h"
-#include "harness/io/mapped_file.h"
 
 namespace quantref {
 namespace {
 
-// The file: magic, key, losses, the trainer's state, SHA-256 of all before; hashes in hex.
-constexpr std::string_view kMagicOfTraining = "QRTRAIN1";
-constexpr size_t kHexHash = 64;
+// The file (kept_file.h) has the losses and the trainer's state.
+constexpr std::string_view kKindOfTraining = "QRTRAIN1";
 
 }  // namespace
 
@@ -34,15 +31,7 @@ TrainingCheckpoint::TrainingCheckpoint(const GroupContext& group, const GroupCel
 
 std::string TrainingCheckpoint::Payload() const {
   const MappedFile mapped(file_);
-  std::string_view bytes(reinterpret_cast<const char*>(mapped.bytes().data()),
-                         mapped.bytes().size());
-  if (bytes.size() < kMagicOfTraining.size() + 2 * kHexHash) return "";
-  const std::string_view sum = bytes.substr(bytes.size() - kHexHash);
-  bytes.remove_suffix(kHexHash);
-  if (Sha256Hex(bytes) != sum || !bytes.starts_with(kMagicOfTraining)) return "";
-  bytes.remove_prefix(kMagicOfTraining.size());
-  if (!bytes.starts_with(key_)) return "";
-  return std::string(bytes.substr(kHexHash));
+  return std::string(KeptPayload(mapped, kKindOfTraining, key_).value_or(""));
 }
 
 void TrainingCheckpoint::Lock() {
@@ -78,21 +67,12 @@ bool TrainingCheckpoint::Take(Trainer& trainer, std::vector<double>& losses) {
 bool TrainingCheckpoint::Keep(const Trainer& trainer, const std::vector<double>& losses) {
   try {
     Lock();
-    const auto write = [&](const ByteSink& sink) {
-      Sha256Stream sha;
-      const ByteSink summed = [&](std::string_view bytes) {
-        sha.Update(bytes.data(), bytes.size());
-        sink(bytes);
-      };
-      summed(kMagicOfTraining);
-      summed(key_);
+    WriteKeptFile(file_, kKindOfTraining, key_, [&](const ByteSink& sink) {
       std::string list;
       PutList(list, losses);
-      summed(list);
-      trainer.WriteState(summed);
-      sink(sha.HexDigest());
-    };
-    WriteFileAtomically(file_, write, true);
+      sink(list);
+      trainer.WriteState(sink);
+    });
     Lock();
     return true;
   } catch (const Interrupted&) {
