@@ -7,14 +7,14 @@
 #include <memory>
 #include <mutex>
 
-#include "eval/accuracy/shared_windows.h"
+#include "eval/accuracy/journal.h"
+#include "eval/team/workers.h"
 #include "harness/base/check.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/base/team.h"
 #include "harness/io/binary.h"
-#include "harness/kernels/isa.h"
 
 namespace quantref {
 namespace {
@@ -126,7 +126,7 @@ class WindowPass {
           TileLogits(*scratch_.readers[m], tile, scratch_.logits);
       Hash(m, logits);
       RunOn(scratch_.team.get(), tile.count, [&](size_t i, size_t) {
-        scores[i] = compare_ ? Compare(reference[i], logits.row_span(i))
+        scores[i] = compare_ ? ScorePosition(reference[i], logits.row_span(i))
                              : PositionScore{.nll = NegativeLogLikelihood(logits.row_span(i),
                                                                           reference[i].target)};
       });
@@ -185,58 +185,6 @@ std::vector<Scratch> Teams(size_t windows, size_t threads) {
 size_t LogitBytes(size_t vocab, size_t models, bool compare) {
   const size_t floats = models > 1 ? 2 : 1, doubles = models > 2 && compare ? 1 : 0;
   return LogitTile(vocab) * vocab * (floats * sizeof(float) + doubles * sizeof(double));
-}
-
-double NegativeLogLikelihood(std::span<const float> logits, uint32_t target) {
-  QR_DCHECK_LT(target, logits.size());
-  return Ops().log_sum_exp(logits.data(), logits.size(), nullptr) -
-         static_cast<double>(logits[target]);
-}
-
-ReferencePosition::ReferencePosition(std::span<const float> row, uint32_t true_token,
-                                     std::span<double> room)
-    : logits(row),
-      probabilities(room),
-      target(true_token),
-      log_sum(Ops().log_sum_exp(row.data(), row.size(), &top)),
-      nll(log_sum - static_cast<double>(row[true_token])) {
-  if (room.empty()) return;
-  QR_DCHECK_EQ(room.size(), row.size());
-  Ops().probabilities(row.data(), log_sum, room.data(), room.size());
-}
-
-PositionScore Compare(const ReferencePosition& reference, std::span<const float> logits) {
-  QR_DCHECK_EQ(logits.size(), reference.logits.size());
-  const VectorOps& ops = Ops();
-  const size_t n = logits.size();
-  size_t top = 0;
-  const double log_sum = ops.log_sum_exp(logits.data(), n, &top);
-  PositionScore score;
-  score.nll = log_sum - static_cast<double>(logits[reference.target]);
-  // sum p (log p - log q) with log p = a - log_sum_a, log q = b - log_sum_b. Rounding may leave a
-  // tiny negative number.
-  const float* const of_reference = reference.logits.data();
-  const double difference =
-      reference.probabilities.empty()
-          ? ops.mean_difference(of_reference, reference.log_sum, logits.data(), n)
-          : ops.weighted_difference(reference.probabilities.data(), of_reference, logits.data(), n);
-  const double kl = difference + (log_sum - reference.log_sum);
-  score.kl = kl < 0 ? 0 : kl;  // keeps a NaN
-  score.probability_change = std::exp(-score.nll) - std::exp(-reference.nll);
-  score.same_top = top == reference.top;
-  return score;
-}
-
-void WindowScores::Add(const PositionScore& score, double reference_nll) {
-  const double delta = score.nll - reference_nll;
-  nll += score.nll;
-  nll_squares += score.nll * score.nll;
-  delta_squares += delta * delta;
-  kl += score.kl;
-  kl_squares += score.kl * score.kl;
-  probability_change += score.probability_change;
-  probability_change_squares += score.probability_change * score.probability_change;
-  same_top += score.same_top ? 1 : 0;
 }
 
 void Evaluate(std::span<const Subject* const> models, const Protocol& protocol,

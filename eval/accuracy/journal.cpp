@@ -11,7 +11,6 @@
 #include <string_view>
 #include <utility>
 
-#include "eval/accuracy/shared_windows.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/io/binary.h"
@@ -97,7 +96,7 @@ std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
   Put(payload, uint64_t{window});
   Put(payload, uint64_t{scores.size()});
   for (const WindowScores& model : scores) {
-    for (const auto sum : kWindowSums) Put(payload, model.*sum);
+    for (const WindowSum& row : kWindowSums) Put(payload, model.*row.sum);
     PutList(payload, model.kl_values);
     PutList(payload, model.outliers);
     PutList(payload, model.logits_sha256);
@@ -111,8 +110,8 @@ bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
   entry.window = window;
   entry.scores.resize(models);
   for (WindowScores& scores : entry.scores) {
-    for (const auto sum : kWindowSums) {
-      if (!Take(payload, scores.*sum)) return false;
+    for (const WindowSum& row : kWindowSums) {
+      if (!Take(payload, scores.*row.sum)) return false;
     }
     if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.outliers) ||
         !TakeList(payload, scores.logits_sha256))

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/position.h"
 
 namespace quantref {
 
@@ -24,6 +24,10 @@ struct JournalEntry {
   size_t window = 0;
   std::vector<WindowScores> scores;  // of every model
 };
+
+// An entry's payload; false where the bytes are none of so many models.
+std::string EncodeEntry(size_t window, std::span<const WindowScores> scores);
+bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry);
 
 class Journal {
  public:

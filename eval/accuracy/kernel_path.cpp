@@ -20,7 +20,7 @@ void Add(MatrixView<const float> simulated, MatrixView<const float> kernel, Path
          double& same_top) {
   for (size_t t = 0; t < simulated.rows(); ++t) {
     const ReferencePosition position(simulated.row_span(t), 0);
-    const PositionScore score = Compare(position, kernel.row_span(t));
+    const PositionScore score = ScorePosition(position, kernel.row_span(t));
     if (!std::isfinite(score.kl)) throw Error("the logits are not finite", "simulated_vs_kernel");
     gap.kl_mean += score.kl;
     gap.kl_max = std::max(gap.kl_max, score.kl);

@@ -6,8 +6,8 @@
 #include <numeric>
 #include <set>
 
-#include "eval/accuracy/shared_windows.h"
 #include "eval/accuracy/summary.h"
+#include "eval/team/workers.h"
 #include "harness/base/check.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"

@@ -93,4 +93,16 @@ Measurement Measure(std::span<const Subject* const> models, const Protocol& prot
                     const TokenStream& stream, std::span<const Window> windows,
                     const MeasureOptions& options);
 
+// The same by the processes of a run together, with the same bits for any number of them: what the
+// first calls.
+Measurement MeasureShared(std::span<const Subject* const> models, const Protocol& protocol,
+                          const TokenStream& stream, std::span<const Window> windows,
+                          const MeasureOptions& options, Workers& workers);
+
+// What the others call, with the same arguments: measures what the first hands out, and gives it
+// the scores, until it has all that it needs.
+void MeasureForFirst(std::span<const Subject* const> models, const Protocol& protocol,
+                     const TokenStream& stream, std::span<const Window> windows,
+                     const MeasureOptions& options, Workers& workers);
+
 }  // namespace quantref

@@ -55,7 +55,7 @@ TEST_CASE("a position's scores are the textbook's") {
       std::vector<float> b = a;
       for (float& x : b) x += static_cast<float>(noise * rng.Normal());
       const uint32_t target = static_cast<uint32_t>(rng.Below(n));
-      const PositionScore score = Compare(ReferencePosition(a, target), b);
+      const PositionScore score = ScorePosition(ReferencePosition(a, target), b);
       const Expected expected = Textbook(a, b, target);
       CAPTURE(n, noise);
       CHECK(std::fabs(score.nll - static_cast<double>(expected.nll)) < 1e-12 * (1 + score.nll));
@@ -72,8 +72,8 @@ TEST_CASE("probabilities that are kept change no bit of a comparison") {
   for (const size_t n : {1u, 7u, 31u, 40u, 8193u}) {
     const std::vector<float> a = RandomLogits(n, 4, rng), b = RandomLogits(n, 4, rng);
     std::vector<double> room(n);
-    const PositionScore kept = Compare(ReferencePosition(a, 0, room), b);
-    const PositionScore made = Compare(ReferencePosition(a, 0), b);
+    const PositionScore kept = ScorePosition(ReferencePosition(a, 0, room), b);
+    const PositionScore made = ScorePosition(ReferencePosition(a, 0), b);
     CHECK(kept.kl == made.kl);
     CHECK(kept.nll == made.nll);
   }
@@ -82,19 +82,19 @@ TEST_CASE("probabilities that are kept change no bit of a comparison") {
 TEST_CASE("equal logits diverge by exactly nothing; ties take the first of the largest") {
   Rng rng(3);
   const std::vector<float> logits = RandomLogits(8192, 6, rng);
-  const PositionScore same = Compare(ReferencePosition(logits, 5), logits);
+  const PositionScore same = ScorePosition(ReferencePosition(logits, 5), logits);
   CHECK(same.kl == 0);
   CHECK(same.probability_change == 0);
   CHECK(same.same_top);
   const std::vector<float> tie = {1, 3, 3, 0}, first = {0, 5, 4, 0}, second = {0, 4, 5, 0};
-  CHECK(Compare(ReferencePosition(tie, 0), first).same_top);
-  CHECK_FALSE(Compare(ReferencePosition(tie, 0), second).same_top);
+  CHECK(ScorePosition(ReferencePosition(tie, 0), first).same_top);
+  CHECK_FALSE(ScorePosition(ReferencePosition(tie, 0), second).same_top);
 }
 
 TEST_CASE("logits that are not finite give scores that are not") {
   const std::vector<float> good = {1, 2, 3};
   const std::vector<float> bad = {1, std::numeric_limits<float>::quiet_NaN(), 3};
-  const PositionScore score = Compare(ReferencePosition(good, 0), bad);
+  const PositionScore score = ScorePosition(ReferencePosition(good, 0), bad);
   CHECK_FALSE((std::isfinite(score.nll) && std::isfinite(score.kl)));
 }
 
@@ -106,7 +106,8 @@ TEST_CASE("KL, NLL and top-1 agree with NumPy's") {
   for (const auto& row : golden) {
     const auto a = row["reference"].get<std::vector<float>>(),
                b = row["model"].get<std::vector<float>>();
-    const PositionScore score = Compare(ReferencePosition(a, row["target"].get<uint32_t>()), b);
+    const PositionScore score =
+        ScorePosition(ReferencePosition(a, row["target"].get<uint32_t>()), b);
     CHECK(score.kl == Approx(row["kl"].get<double>()).epsilon(1e-6));
     CHECK(score.nll == Approx(row["nll"].get<double>()).epsilon(1e-12));
     CHECK(score.probability_change ==

@@ -246,7 +246,8 @@ class SensitivityPass {
     for (size_t m = 0; m < rounded.size(); ++m) {
       const MatrixView<float> logits = scratch.logits.view().Rows(0, count);
       rounded[m].Logits(hidden[m].view().Rows(first, count), logits, scratch.work);
-      for (size_t i = 0; i < count; ++i) sums[m] += Compare(reference[i], logits.row_span(i)).kl;
+      for (size_t i = 0; i < count; ++i)
+        sums[m] += ScorePosition(reference[i], logits.row_span(i)).kl;
     }
   }
 

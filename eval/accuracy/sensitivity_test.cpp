@@ -55,7 +55,9 @@ double KlOfCopy(const Transformer& reference, size_t planned, const WeightScheme
     reference.Logits(reference.Hidden(ids, work).view(), a.view(), work);
     rounded.Logits(rounded.Hidden(ids, work).view(), b.view(), work);
     for (size_t t = 0; t + 1 < ids.size(); ++t, ++positions)
-      sum += Compare(ReferencePosition(a.view().row_span(t), ids[t + 1]), b.view().row_span(t)).kl;
+      sum +=
+          ScorePosition(ReferencePosition(a.view().row_span(t), ids[t + 1]), b.view().row_span(t))
+              .kl;
   }
   return sum / static_cast<double>(positions);
 }

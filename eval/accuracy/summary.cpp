@@ -43,6 +43,10 @@ double ScoredPositions(const MeasuredWindows& measured) {
   return count;
 }
 
+double Mean(const MeasuredWindows& measured, double WindowScores::*sum) {
+  return Total(measured, sum) / ScoredPositions(measured);
+}
+
 std::vector<double> WindowNlls(const MeasuredWindows& measured) {
   std::vector<double> sums;
   for (const WindowScores* scores : measured.scores) sums.push_back(scores->nll);
@@ -119,11 +123,6 @@ Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindo
   if (result.delta_nll.interval) {
     result.minimum_detectable = MinimumDetectable(result.delta_nll.interval->standard_error);
   }
-  const double positions = ScoredPositions(model);
-  result.probability_change = Total(model, &WindowScores::probability_change) / positions;
-  result.probability_change_rms =
-      std::sqrt(Total(model, &WindowScores::probability_change_squares) / positions);
-
   std::vector<double> kl;
   for (const WindowScores* scores : model.scores)
     kl.insert(kl.end(), scores->kl_values.begin(), scores->kl_values.end());
@@ -134,6 +133,18 @@ Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindo
   result.kl_p999 = Quantile(kl, 0.999);
   result.kl_max = *std::max_element(kl.begin(), kl.end());
   return result;
+}
+
+std::span<const PlainFigure> PlainFigures() {
+  static constexpr PlainFigure kFigures[] = {
+      {"probability_change_mean", &Metrics::kl,
+       [](const MeasuredWindows& model) { return Mean(model, &WindowScores::probability_change); }},
+      {"probability_change_rms", &Metrics::kl,
+       [](const MeasuredWindows& model) {
+         return std::sqrt(Mean(model, &WindowScores::probability_change_squares));
+       }},
+  };
+  return kFigures;
 }
 
 std::optional<Interval> PairedDifference(const MeasuredWindows& a, const MeasuredWindows& b) {

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/position.h"
 #include "eval/stats/stats.h"
 #include "eval/text/protocol.h"
 
@@ -56,11 +56,19 @@ struct Comparison {
   double minimum_detectable =
       0;  // the smallest mean NLL difference that this text would likely have shown
   double kl_p50 = 0, kl_p90 = 0, kl_p99 = 0, kl_p999 = 0, kl_max = 0;
-  double probability_change = 0, probability_change_rms = 0;  // of the true token
 };
 // Its part that is the difference of the mean NLLs alone.
 Estimate MeanDelta(const MeasuredWindows& model, const MeasuredWindows& reference);
 Comparison SummarizeComparison(const MeasuredWindows& model, const MeasuredWindows& reference);
+
+// What else a record says of a model beside the reference: a row a figure, from the sums of its
+// windows.
+struct PlainFigure {
+  const char* field;        // of the record's `accuracy`
+  bool Metrics::*measured;  // where this is
+  double (*of)(const MeasuredWindows& model);
+};
+std::span<const PlainFigure> PlainFigures();
 
 // Mean NLL of a minus that of b, paired window by window. Nothing for too few windows.
 std::optional<Interval> PairedDifference(const MeasuredWindows& a, const MeasuredWindows& b);

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "eval/accuracy/reference_name.h"
-#include "eval/accuracy/shared_windows.h"
 #include "eval/run/ledger_steps.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"

@@ -166,7 +166,7 @@ double Rates::Compare() {
     const ReferencePosition reference(a.view().row_span(0), 0);
     compare_ = OnAll(threads_, [&] {
       return [&reference, b = RandomMatrix(1, config_.vocab, 2)] {
-        quantref::Compare(reference, b.view().row_span(0));
+        ScorePosition(reference, b.view().row_span(0));
       };
     });
   }

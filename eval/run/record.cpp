@@ -108,11 +108,6 @@ void PutTop1(RecordJson& json, const Comparison& comparison) {
   json["top1_independent_se"] = comparison.top1.independent_error;
 }
 
-void PutProbabilityChange(RecordJson& json, const Comparison& comparison) {
-  json["probability_change_mean"] = comparison.probability_change;
-  json["probability_change_rms"] = comparison.probability_change_rms;
-}
-
 RecordJson WindowValues(const MeasuredWindows& measured, double WindowScores::*field) {
   RecordJson values = RecordJson::array();
   for (const WindowScores* scores : measured.scores) values.push_back(scores->*field);
@@ -135,7 +130,9 @@ RecordJson AccuracyJson(const GroupResult& group, const CellResult& cell) {
   PutDelta(json, *cell.comparison);
   if (metrics.kl) PutDivergence(json, *cell.comparison);
   if (metrics.top1) PutTop1(json, *cell.comparison);
-  if (metrics.kl) PutProbabilityChange(json, *cell.comparison);
+  for (const PlainFigure& figure : PlainFigures()) {
+    if (metrics.*figure.measured) json[figure.field] = figure.of(measured);
+  }
   for (const Against& other : cell.against) {
     json["against"].push_back(
         {{"config", other.config},
@@ -328,29 +325,6 @@ Record MakeRecord(const GroupResult& group, const CellResult& cell) {
   }
   PutMemory(record);
   return FinishRecord(std::move(record));
-}
-
-std::vector<size_t> MeasuredIndices(const GroupResult& group) {
-  std::vector<size_t> indices;
-  for (size_t w = 0; w < group.windows.size(); ++w) {
-    if (group.measurement.scores.empty() || group.measurement.scores[0][w]) indices.push_back(w);
-  }
-  return indices;
-}
-
-std::optional<SeedSpread> SpreadOver(const CellResult& cell) {
-  if (cell.other_seeds.empty()) return std::nullopt;
-  std::map<size_t, double> by_seed = {{cell.calibration->seed, std::exp(cell.perplexity.nll.mean)}};
-  for (const OtherSeed& other : cell.other_seeds) by_seed[other.seed] = std::exp(other.mean_nll);
-  SeedSpread spread;
-  for (const auto& [seed, ppl] : by_seed) {
-    spread.seeds.push_back(seed);
-    spread.ppl.push_back(ppl);
-  }
-  const Spread of_ppl = MeanAndDeviation(spread.ppl);
-  spread.mean = of_ppl.mean;
-  spread.deviation = of_ppl.deviation;
-  return spread;
 }
 
 Results ResultsOf(std::span<const Record> records) {

@@ -5,7 +5,7 @@
 #include "eval/accuracy/kernel_path.h"
 #include "eval/config/run_config.h"
 #include "eval/run/environment.h"
-#include "eval/run/record.h"
+#include "eval/run/group_result.h"
 #include "eval/speed/speed.h"
 
 // What records of all kinds are made of; for the files that make them.
