@@ -7,7 +7,6 @@
 #include <map>
 #include <utility>
 
-#include "eval/compare/changes.h"
 #include "eval/record/pairing.h"
 #include "eval/stats/stats.h"
 #include "harness/base/error.h"

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/compare/changes.h"
 #include "eval/compare/speed.h"
 #include "eval/compare/verdict.h"
 #include "eval/record/reader.h"
@@ -17,15 +18,6 @@ namespace quantref {
 // PPL, well below what separates methods.
 // An interval of rounding alone (record/pairing.h) says it too.
 inline constexpr double kDefaultResolution = 0.002;  // nats
-
-// Where results first went apart: a stage between text and logits, and the hash that shows it.
-struct Cause {
-  std::string stage;
-  Change change;
-  std::string
-      matrix{};  // of packed weights: the first whose codes are others, where records say it
-  std::string Text() const { return matrix.empty() ? stage : stage + ": " + matrix; }
-};
 
 // What the accuracies of two records say.
 struct AccuracyFinding {

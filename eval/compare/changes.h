@@ -4,11 +4,21 @@
 #include <string>
 #include <vector>
 
-#include "eval/compare/cells.h"
+#include "eval/record/change.h"
+#include "eval/record/reader.h"
 
 namespace quantref {
 
 // What differs between two records of a cell, apart from what was measured.
+
+// Where results first went apart: a stage between text and logits, and the hash that shows it.
+struct Cause {
+  std::string stage;
+  Change change;
+  std::string
+      matrix{};  // of packed weights: the first whose codes are others, where records say it
+  std::string Text() const { return matrix.empty() ? stage : stage + ": " + matrix; }
+};
 
 // The facts that must be equal for a comparison to mean anything: model, tokenizer, tokens.
 std::vector<Change> IdentityChanges(const StoredRecord& baseline, const StoredRecord& candidate);

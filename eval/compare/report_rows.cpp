@@ -118,16 +118,6 @@ ModelNames::ModelNames(const ComparedCells& cells) {
   several_ = distinct.size() > 1;
 }
 
-ReportTable TableOfTexts(std::vector<std::string> header, const std::vector<Row>& rows) {
-  ReportTable table{std::move(header), {}};
-  table.left = table.header.size();
-  for (const Row& row : rows) {
-    std::vector<ReportCell>& cells = table.rows.emplace_back();
-    for (const std::string& text : row) cells.push_back({text});
-  }
-  return table;
-}
-
 ReportTable MakeCellTable(const ComparedCells& cells) {
   std::set<std::string> protocols;
   for (const ComparedCell* cell : cells) protocols.insert(cell->cell().protocol);

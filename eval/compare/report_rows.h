@@ -1,29 +1,15 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "eval/compare/cells.h"
+#include "eval/compare/report_table.h"
 
 namespace quantref {
 
 // What all reports of a comparison show, as text in rows, before it has a format.
-
-struct ReportCell {
-  std::string text;
-  std::optional<double> value{};  // of a figure, for sorting
-};
-
-struct ReportTable {
-  std::vector<std::string> header;
-  std::vector<std::vector<ReportCell>> rows;
-  size_t left = 0;  // columns that are flush left
-};
-// Without figures.
-ReportTable TableOfTexts(std::vector<std::string> header,
-                         const std::vector<std::vector<std::string>>& rows);
 
 using ComparedCells = std::vector<const ComparedCell*>;
 

@@ -3,7 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "eval/compare/report_rows.h"
+#include "eval/compare/cells.h"
+#include "eval/compare/report_table.h"
 
 namespace quantref {
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "eval/config/keys.h"
+#include "eval/config/config_key.h"
 
 namespace quantref {
 

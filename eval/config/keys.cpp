@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -21,7 +20,6 @@ using Kind = ConfigKey::Kind;
 using Keys = std::vector<ConfigKey>;
 using Json = nlohmann::ordered_json;
 
-constexpr double kNoMost = std::numeric_limits<double>::infinity();
 constexpr std::string_view kMethod = "quantize.methods[]";
 
 ConfigKey Text(std::string name, std::string otherwise, std::string about) {
@@ -254,11 +252,6 @@ void AddChildren(std::string_view prefix, std::vector<ConfigChild>& children) {
 
 }  // namespace
 
-size_t CountLimit(double bound) {
-  constexpr size_t kMost = ~size_t{0} / 2;
-  return bound >= kMostSeed ? kMost : static_cast<size_t>(bound);
-}
-
 const std::vector<ConfigKey>& ConfigKeys() {
   static const Keys all = [] {
     Keys keys;
@@ -288,24 +281,6 @@ const ConfigKey* FindConfigKey(std::string_view place) {
   const auto found = std::find_if(keys.begin(), keys.end(),
                                   [&](const ConfigKey& key) { return key.name == place; });
   return found == keys.end() ? nullptr : &*found;
-}
-
-std::string ConfigKey::Values() const {
-  std::string values =
-      kind == Kind::kFlag ? "true, false" : fmt::format("{}", fmt::join(words, ", "));
-  if (kind == Kind::kCount || kind == Kind::kNumber) {
-    const auto shown = [](double x) {
-      return x >= kMostSeed ? std::string("2^63-1") : fmt::format("{}", x);
-    };
-    std::string range = most == kNoMost ? fmt::format("above {}", least)
-                        : above_least   ? fmt::format("above {} to {}", least, shown(most))
-                                        : fmt::format("{} to {}", least, shown(most));
-    if (!unit.empty()) range += " " + unit;
-    values = range + (values.empty() ? "" : ", or " + values);
-  }
-  if (kind == Kind::kText) values = "text";
-  if (kind == Kind::kMaps) values = "maps";
-  return list ? "list: " + values : values;
 }
 
 }  // namespace quantref

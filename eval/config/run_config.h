@@ -9,7 +9,7 @@
 #include "eval/accuracy/measure.h"
 #include "eval/config/budget_spec.h"
 #include "eval/config/finetune_spec.h"
-#include "eval/speed/throughput.h"
+#include "eval/speed/timing.h"
 #include "eval/text/calibration_spec.h"
 #include "harness/method/method.h"
 #include "harness/method/outliers.h"
@@ -116,24 +116,5 @@ struct RunConfig {
   // The same without what no score depends on: its name, what is timed, how texts are found.
   std::string ResolvedForScores() const;
 };
-
-// A config file as it was read.
-struct ConfigText {
-  std::string file, text;
-  bool operator==(const ConfigText&) const = default;
-};
-
-// Reads a file's config, or where it is a study (eval/sweep.h) those of its points: each as a file
-// of its own with the point's values would be read, named after the study and these values.
-// `assignments` are the command line's --set key=value, in their order, and `candidates` its
-// --candidate LABEL=PATH, behind the file's. Throws Error for anything
-// that is not understood: unknown keys and names (with the nearest), wrong types, values out of
-// range.
-std::vector<RunConfig> ReadRunConfigs(const std::string& file,
-                                      const std::vector<std::string>& assignments,
-                                      const std::vector<std::string>& candidates = {});
-std::vector<RunConfig> ParseRunConfigs(const ConfigText& text,
-                                       const std::vector<std::string>& assignments,
-                                       const std::vector<std::string>& candidates = {});
 
 }  // namespace quantref

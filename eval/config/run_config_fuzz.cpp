@@ -1,6 +1,6 @@
 #include <nlohmann/json.hpp>
 
-#include "eval/config/run_config.h"
+#include "eval/config/read_config.h"
 #include "harness/base/check.h"
 #include "harness/testing/fuzz.h"
 

@@ -6,7 +6,7 @@
 namespace quantref {
 
 // The sections of a config, key by key: a new key is a row here and a member of the struct. What a
-// section asks of several keys together is run_config.cpp's. `quantize`: quantize_keys.h.
+// section asks of several keys together is read_config.cpp's. `quantize`: quantize_keys.h.
 void VisitModel(KeyVisitor& visitor, RunConfig::ModelChoice& model);      // a checkpoint
 void VisitSynthetic(KeyVisitor& visitor, RunConfig::ModelChoice& model);  // random weights
 void VisitCalibration(KeyVisitor& visitor, CalibrationSpec& calibration);

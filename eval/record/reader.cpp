@@ -15,7 +15,6 @@
 #include "eval/record/schema.h"
 #include "eval/support/files.h"
 #include "eval/support/public_name.h"
-#include "eval/support/text_table.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
@@ -222,15 +221,6 @@ std::string CellName::Text() const {
   std::string text = config + " " + method;
   if (seed) text += fmt::format(" seed={}", *seed);
   return text;
-}
-
-std::string RateName::Text() const {
-  return fmt::format("{} {}, {}", decode ? "decode" : "prefill", tokens, Plural(threads, "thread"));
-}
-
-std::string KernelName::Text() const {
-  return fmt::format("{} {}x{}, M={}, {}{}", op, rows, cols, tokens, Plural(threads, "thread"),
-                     streamed ? ", streamed" : "");
 }
 
 const std::string& StoredRecord::Fact(std::string_view path) const {

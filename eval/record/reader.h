@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "eval/record/stamps.h"
+#include "eval/record/stored_speed.h"
 #include "harness/io/json_reader.h"
 
 namespace quantref {
@@ -35,54 +36,9 @@ struct CellName {
   std::string Text() const;  // "int4_g128 gptq seed=5", without model and protocol
 };
 
-// Prefill or decode of so many tokens on so many threads.
-struct RateName {
-  bool decode = false;
-  size_t tokens = 0, threads = 0;
-
-  auto operator<=>(const RateName&) const = default;
-  std::string Text() const;  // "prefill 512, 1 thread"
-};
-
-struct StoredRate {
-  RateName name;
-  std::vector<double> samples;  // tokens a second
-};
-
-// The product of one linear.
-struct KernelName {
-  std::string op;
-  size_t rows = 0, cols = 0, tokens = 0, threads = 0;
-  bool streamed = false;
-
-  auto operator<=>(const KernelName&) const = default;
-  std::string Text() const;  // "w4a16 g128 asym 4096x4096, M=1, 1 thread"
-};
-
-struct StoredKernel {
-  KernelName name;
-  double ns = 0;  // the median
-};
-
-// What the machine gave beside the samples; 0: not measured.
-inline constexpr const char* kRooflineLimits[] = {"read_gbps_memory", "read_gbps_cache",
-                                                  "fp32_gflops", "int8_gops"};
-struct StoredRoofline {
-  size_t threads = 0;
-  std::vector<double> limits;  // as kRooflineLimits
-};
-
 // A quantized matrix; of records that say it.
 struct StoredMatrix {
   std::string name, packed_sha256;
-};
-
-struct StoredSpeed {
-  std::vector<StoredRate> rates;
-  std::vector<StoredKernel> kernels;
-  std::vector<StoredRoofline> rooflines;
-  double free_before = 0, free_after = 0;  // cores
-  bool busy = false;
 };
 
 // By dotted path.

@@ -1,7 +1,9 @@
 #pragma once
 
-#include "eval/record/reader.h"
+#include <optional>
+
 #include "eval/record/reader_fields.h"
+#include "eval/record/stored_speed.h"
 
 namespace quantref {
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "eval/record/schema_rows.h"
 #include "harness/base/check.h"
 
 namespace quantref {
@@ -105,17 +104,6 @@ bool RecordField::OnlyOldLack() const {
 
 std::string_view RecordField::Name() const {
   return std::string_view(path).substr(path.rfind('.') + 1);  // npos + 1 == 0
-}
-
-const std::vector<RecordField>& RecordSchema() {
-  static const std::vector<RecordField> schema = [] {
-    std::vector<RecordField> all;
-    for (const auto& part : {RunFields(), CandidateFields(), TextFields(), AccuracyFields(),
-                             LedgerFields(), SpeedFields(), MachineFields()})
-      all.insert(all.end(), part.begin(), part.end());
-    return all;
-  }();
-  return schema;
 }
 
 const RecordField* FindField(std::string_view path) {

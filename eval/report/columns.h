@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/report/records.h"
+#include "eval/report/page_record.h"
 #include "eval/support/html_table.h"
 
 namespace quantref {

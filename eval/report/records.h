@@ -2,22 +2,13 @@
 
 #include <filesystem>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "eval/table/records.h"
+#include "eval/report/page_record.h"
 
 namespace quantref {
 
 // The parts of a report's page that show records themselves.
-
-struct PageRecord {
-  TableRecord table;
-  bool newest = true;  // of its cell
-  // Every value by its dotted path, but those of config.resolved; of long lists their length.
-  std::vector<std::pair<std::string, std::string>> values{};
-  std::string resolved{};  // config.resolved, as JSON for reading
-};
 
 // By cell, the newest of each first. `fields`: what tables need of them.
 std::vector<PageRecord> ReadPageRecords(const std::vector<std::filesystem::path>& files,

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "eval/run/run.h"
+#include "eval/run/options.h"
 #include "eval/stats/rank_correlation.h"
 #include "eval/stats/sample_shape.h"
 #include "harness/model/weights.h"

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "eval/config/run_config.h"
-#include "eval/run/run.h"
+#include "eval/run/options.h"
 
 namespace quantref {
 

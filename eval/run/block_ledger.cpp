@@ -8,7 +8,6 @@
 
 #include "eval/accuracy/accuracy.h"
 #include "eval/run/candidate.h"
-#include "eval/run/group_cost.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/support/progress_bar.h"

@@ -3,7 +3,7 @@
 #include <span>
 
 #include "eval/accuracy/sensitivity.h"
-#include "eval/run/cost.h"
+#include "eval/run/cell_load.h"
 #include "eval/run/rates.h"
 #include "eval/text/protocol.h"
 #include "harness/model/plan_model.h"

@@ -6,14 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "eval/run/cell_load.h"
 #include "eval/run/rates.h"
-#include "eval/speed/throughput.h"
+#include "eval/speed/timing.h"
 #include "eval/text/protocol.h"
-#include "harness/method/calibrate.h"
 #include "harness/model/load_model.h"
-#include "harness/quant/kv_scheme.h"
 #include "harness/quant/plan.h"
-#include "harness/train/trainer.h"
 
 namespace quantref {
 
@@ -44,22 +42,6 @@ struct Cost {
     return seconds + sensitivity_seconds + quantize_seconds + throughput_seconds;
   }
   double TotalSeconds() const { return load_seconds + WorkSeconds(); }
-};
-
-// What a quantized cell reads before it is measured (nothing where it does not calibrate), what is
-// done to it, and what it holds from then on.
-struct CellLoad {
-  size_t samples = 0, length = 0;
-  const void* text = nullptr;  // that they are of; cells of one share passes and sums
-  DataNeeds needs{};
-  bool sequential = true;
-  double weight_bytes = 0;
-  std::span<const PlannedLinear> plan{};
-  const Method* method = nullptr;
-  bool kernels = false;
-  std::optional<TrainSpec> training{};
-  std::optional<KvScheme> kv_cache{};
-  const ModelConfig* shape = nullptr;  // as the method leaves it; nullptr: as the model's
 };
 
 // Of the matrices that the plan quantizes: their codes, in the kernels' layout where they go

@@ -5,8 +5,8 @@
 
 #include "eval/config/run_config.h"
 #include "eval/run/group_context.h"
+#include "eval/run/options.h"
 #include "eval/run/passes.h"
-#include "eval/run/run.h"
 
 namespace quantref {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "eval/config/run_config.h"
-#include "eval/run/run.h"
+#include "eval/run/options.h"
 #include "eval/run/run_inputs.h"
 #include "eval/support/run_eta.h"
 #include "eval/team/workers.h"

@@ -76,13 +76,6 @@ std::vector<CellLoad> LoadsOf(const Pass& pass) {
   return loads;
 }
 
-std::span<const Window> OwnWindows(const GroupContext& group) {
-  const std::span<const Window> all(group.windows);
-  if (!group.shards.merged.empty()) return all.first(1);  // for the gate between the paths
-  const size_t processes = group.shards.part ? group.shards.part->count : group.workers.size();
-  return processes == 1 ? all : all.first(std::max<size_t>(1, all.size() / processes));
-}
-
 namespace {
 
 // Of what speeds are ratios to, where the reference is not FP16 (MeasureSpeeds).

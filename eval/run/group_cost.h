@@ -15,9 +15,6 @@ namespace quantref {
 // What its cells are, to be priced; in their order, without the references. They refer to the pass.
 std::vector<CellLoad> LoadsOf(const Pass& pass);
 
-// The windows that this process measures; which of them matters little to what they cost.
-std::span<const Window> OwnWindows(const GroupContext& group);
-
 // What a pass takes beyond LoadedBytes.
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass);
 

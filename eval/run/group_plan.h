@@ -10,12 +10,6 @@
 
 namespace quantref {
 
-// Which cells a group has, and in which passes they are measured.
-struct GroupPlan {
-  std::vector<GroupCell> cells;  // those that are finished too
-  std::vector<Pass> passes;
-};
-
 // What is planned of a model by a cell; the config is as the cell's method leaves it. Of a budget
 // that is yet to be spent a stand-in (budget.h).
 std::vector<PlannedLinear> PlanOfCell(const CellConfig& cell, const ModelConfig& config);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "eval/run/candidate.h"
+#include "eval/run/cell_task.h"
 #include "eval/run/group_score.h"
 #include "eval/run/group_share.h"
 #include "eval/run/group_train.h"
@@ -204,17 +205,6 @@ void MakeCells(GroupContext& group, const Pass& cells, const std::vector<GroupCe
 }
 
 }  // namespace
-
-QuantizeTask TaskOf(const GroupCell& cell) {
-  const bool trains_weights = cell.training != nullptr && cell.spec->training != Training::kLora;
-  return {.plan = cell.plan,
-          .method = cell.method,
-          .calibration = cell.calibration == nullptr ? nullptr : &cell.calibration->data,
-          .products = cell.config->path.kernels && !trains_weights ? Products::kKernel
-                                                                   : Products::kSimulated,
-          .name = cell.label,
-          .keep_starts = trains_weights};
-}
 
 void QuantizeCells(GroupContext& group, Pass& cells) {
   std::vector<const GroupCell*> failed;

@@ -11,7 +11,7 @@
 
 #include "eval/config/setting_keys.h"
 #include "eval/run/candidate.h"
-#include "eval/run/group_quantize.h"
+#include "eval/run/cell_task.h"
 #include "eval/run/score_facts.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/cancel.h"

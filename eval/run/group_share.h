@@ -4,9 +4,8 @@
 #include <vector>
 
 #include "eval/record/reader.h"
-#include "eval/run/group_cell.h"
 #include "eval/run/group_context.h"
-#include "eval/run/group_plan.h"
+#include "eval/run/passes.h"
 #include "eval/team/workers.h"
 
 namespace quantref {

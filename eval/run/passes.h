@@ -12,6 +12,15 @@ namespace quantref {
 
 // Which cells of a group are measured, and which of them together.
 
+// Cells that are measured together.
+using Pass = std::vector<GroupCell>;
+
+// Which cells a group has, and in which passes they are measured.
+struct GroupPlan {
+  std::vector<GroupCell> cells;  // those that are finished too
+  std::vector<Pass> passes;
+};
+
 // Marks the cells of studies whose records stand already as finished, the others with why they do
 // not; in a run that is resumed, which goes on with all or nothing, those of other configs too,
 // where the records of all of these stand. `sought` is what a cell's record would be. The seeds of
@@ -23,7 +32,6 @@ void MarkFinished(const FinishedCells& finished, bool resumed,
 // What is not finished, with the reference of each of these configs, in passes that fit: config
 // after config, as many a pass as `fits` lets be. A config that does not fit by itself is a pass
 // all the same. Configs with nothing to record are left out.
-using Pass = std::vector<GroupCell>;
 std::vector<Pass> SplitIntoPasses(const std::vector<GroupCell>& cells,
                                   const std::function<bool(const Pass&)>& fits);
 

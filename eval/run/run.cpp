@@ -1,6 +1,5 @@
 #include "eval/run/run.h"
 
-#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -87,14 +86,6 @@ int RunForFirst(const RunOptions& options, Workers& workers) {
 }
 
 }  // namespace
-
-bool RunOptions::Wants(const std::string& method) const {
-  // Who names one on the command line wants it, too.
-  const bool named = std::any_of(candidates.begin(), candidates.end(),
-                                 [&](const std::string& c) { return c.starts_with(method + "="); });
-  return named || methods.empty() ||
-         std::find(methods.begin(), methods.end(), method) != methods.end();
-}
 
 int RunEval(const RunOptions& options, Workers& workers) {
   if (!workers.IsFirst()) return RunForFirst(options, workers);

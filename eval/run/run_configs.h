@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "eval/config/run_config.h"
-#include "eval/run/run.h"
+#include "eval/config/read_config.h"
+#include "eval/run/options.h"
 #include "eval/run/shard_work.h"
 #include "eval/team/workers.h"
 

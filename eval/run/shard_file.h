@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "eval/accuracy/measure.h"
-#include "eval/config/run_config.h"
+#include "eval/config/read_config.h"
 #include "eval/record/reader.h"
 #include "eval/run/ledger_options.h"
 

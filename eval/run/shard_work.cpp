@@ -42,6 +42,13 @@ std::vector<std::string> ShardWork::Hosts() const {
   return {hosts.begin(), hosts.end()};
 }
 
+std::span<const Window> OwnWindows(const GroupContext& group) {
+  const std::span<const Window> all(group.windows);
+  if (!group.shards.merged.empty()) return all.first(1);  // for the gate between the paths
+  const size_t processes = group.shards.part ? group.shards.part->count : group.workers.size();
+  return processes == 1 ? all : all.first(std::max<size_t>(1, all.size() / processes));
+}
+
 void AddGroup(const GroupContext& group, const Pass& cells, ShardWork& work) {
   work.groups.push_back(Described(group, cells));
 }

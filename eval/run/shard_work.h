@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ struct ShardWork {
   bool Alone() const { return !part && merged.empty(); }
   std::vector<std::string> Hosts() const;  // of those that are merged, each once
 };
+
+// The windows that this process measures, or as many; which of them matters little to what they
+// cost.
+std::span<const Window> OwnWindows(const GroupContext& group);
 
 // Keeps what a shard is done with.
 void AddGroup(const GroupContext& group, const Pass& cells, ShardWork& work);

@@ -5,8 +5,8 @@
 
 #include "eval/config/run_config.h"
 #include "eval/run/cost.h"
+#include "eval/run/options.h"
 #include "eval/run/record.h"
-#include "eval/run/run.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "eval/speed/throughput.h"
+#include "eval/speed/timing.h"
 #include "harness/base/rng.h"
 
 namespace quantref {

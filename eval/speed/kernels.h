@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "eval/speed/interleave.h"
-#include "eval/speed/throughput.h"
+#include "eval/speed/timing.h"
 #include "harness/base/rng.h"
 #include "harness/base/team.h"
 

@@ -5,7 +5,6 @@
 #include "eval/speed/interleave.h"
 #include "eval/speed/kernels.h"
 #include "eval/speed/models.h"
-#include "eval/stats/stats.h"
 #include "harness/base/check.h"
 #include "harness/base/free_cores.h"
 #include "harness/base/team.h"
@@ -16,8 +15,6 @@ namespace {
 
 constexpr size_t kReadings = 3;  // of the limits, before and after; one before each shape
 
-double ShareOf(std::vector<double> seconds, double share) { return Quantile(seconds, share); }
-
 void TakeReadings(const LimitBuffers& buffers, std::span<const std::unique_ptr<Team>> teams,
                   size_t count, const Steps& steps, std::vector<LimitReadings>& readings) {
   for (size_t team = 0; team < teams.size(); ++team) {
@@ -27,10 +24,6 @@ void TakeReadings(const LimitBuffers& buffers, std::span<const std::unique_ptr<T
 }
 
 }  // namespace
-
-double Samples::Median() const { return ShareOf(seconds, 0.5); }
-double Samples::Low() const { return ShareOf(seconds, 0.25); }
-double Samples::High() const { return ShareOf(seconds, 0.75); }
 
 Throughput MeasureThroughput(
     std::span<const ThroughputModel> models, const ThroughputSpec& spec,

@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <sstream>
 
-#include "eval/support/guarded.h"
+#include "eval/support/exit_codes.h"
 #include "eval/support/say.h"
 #include "eval/support/version.h"
 

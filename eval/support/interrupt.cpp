@@ -13,7 +13,7 @@
 #include <set>
 #include <string>
 
-#include "eval/support/guarded.h"
+#include "eval/support/exit_codes.h"
 #include "eval/support/mute.h"
 #include "harness/base/cancel.h"
 

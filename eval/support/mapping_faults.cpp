@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "eval/support/guarded.h"
+#include "eval/support/exit_codes.h"
 #include "harness/io/mapped_file.h"
 
 namespace quantref {

@@ -238,7 +238,7 @@ std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& line
 
 }  // namespace
 
-void CompareCells(Table& table, size_t threads) {
+void MarkBest(Table& table, size_t threads) {
   const std::vector<Line> lines = Lines(table);
   for (const Line& line : lines) {
     CheckLine(table, line);

@@ -1,11 +1,13 @@
 #pragma once
 
-#include "eval/table/cells.h"
+#include <cstddef>
+
+#include "eval/table/table.h"
 
 namespace quantref {
 
 // Refuses lines of the table that mix what cannot be compared, and marks the best cells of the
 // others. `threads` changes no result.
-void CompareCells(Table& table, size_t threads);
+void MarkBest(Table& table, size_t threads);
 
 }  // namespace quantref

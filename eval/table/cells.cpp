@@ -263,7 +263,7 @@ Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threa
     }
   }
   ChooseUncertainty(table);
-  CompareCells(table, threads);
+  MarkBest(table, threads);
   return table;
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/config/run_config.h"
+#include "eval/config/read_config.h"
 #include "harness/testing/testing.h"
 
 // Configs as texts, for the tests of what reads them.

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "harness/export/export.h"
+#include "harness/export/export_format.h"
 
 // The rows of the registry, each in its format's file.
 

@@ -9,40 +9,13 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
+#include "harness/io/gguf_value.h"
 #include "harness/io/mapped_file.h"
 #include "harness/io/tensor.h"
 
 namespace quantref {
-
-// The types of values behind the keys of a GGUF file, by its numbers.
-enum class GgufType : uint32_t {
-  kU8,
-  kI8,
-  kU16,
-  kI16,
-  kU32,
-  kI32,
-  kF32,
-  kBool,
-  kString,
-  kArray,
-  kU64,
-  kI64,
-  kF64,
-};
-
-// Of numbers, booleans or strings, where they lie in the file: checked, not aligned.
-struct GgufArray {
-  GgufType elements;
-  size_t count;
-  std::span<const std::byte> bytes;
-};
-
-// Strings and arrays live as long as the file.
-using GgufValue = std::variant<uint64_t, int64_t, float, double, bool, std::string_view, GgufArray>;
 
 // A GGUF file, memory-mapped: little-endian "GGUF", version (2 or 3), how many tensors and keys
 // there are, the keys with their values, the tensors' names, shapes, types and places, and from the

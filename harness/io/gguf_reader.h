@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "harness/io/gguf.h"
+#include "harness/io/gguf_value.h"
+#include "harness/io/tensor.h"
 
 namespace quantref {
 

@@ -16,11 +16,4 @@ json ReadJsonFile(const std::filesystem::path& path) {
   return JsonDocument::Read(path).root().Copy();
 }
 
-std::string Quoted(std::string_view text) {
-  constexpr size_t kLongest = 100;
-  std::string shown(text.substr(0, kLongest));
-  if (text.size() > kLongest) shown += "...";
-  return json(shown).dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 }  // namespace quantref

@@ -1,15 +1,14 @@
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
-namespace quantref {
+#include "harness/io/json_limits.h"
+#include "harness/io/quoted.h"
 
-inline constexpr size_t kMaxJsonFileBytes = size_t{64} << 20;
-inline constexpr size_t kMaxJsonDepth = 64;
+namespace quantref {
 
 // Parses one JSON document, strictly: Error (at `where`:line:column, bytes from 1) for invalid JSON
 // or UTF-8, for a key that an object has twice (JSON leaves open which one counts), and for nesting
@@ -18,9 +17,5 @@ nlohmann::json ParseJson(std::string_view text, const std::string& where);
 
 // Of a file of at most kMaxJsonFileBytes.
 nlohmann::json ReadJsonFile(const std::filesystem::path& path);
-
-// The text as a JSON string literal, for messages: control characters escaped, invalid UTF-8
-// replaced, long text cut.
-std::string Quoted(std::string_view text);
 
 }  // namespace quantref

@@ -8,7 +8,7 @@
 
 #include "harness/base/check.h"
 #include "harness/io/file.h"
-#include "harness/io/json_file.h"
+#include "harness/io/json_limits.h"
 #include "harness/io/json_watched.h"
 
 namespace quantref {

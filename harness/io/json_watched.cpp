@@ -7,7 +7,8 @@
 
 #include "harness/base/error.h"
 #include "harness/io/foreign.h"
-#include "harness/io/json_file.h"
+#include "harness/io/json_limits.h"
+#include "harness/io/quoted.h"
 #include "harness/io/utf8.h"
 
 namespace quantref {

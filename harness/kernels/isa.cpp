@@ -8,7 +8,6 @@
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
-#include "harness/kernels/table_for.h"
 
 namespace quantref {
 namespace {
@@ -79,13 +78,6 @@ bool CpuHas(Isa isa) {
 Isa ActiveIsa() {
   static const Isa active = Choose();
   return active;
-}
-
-const VectorOps& OpsFor(Isa isa) { return TableFor(isa, kScalarOps, kAvx2Ops, kAvx512Ops); }
-
-const VectorOps& Ops() {
-  static const VectorOps& ops = OpsFor(ActiveIsa());
-  return ops;
 }
 
 }  // namespace quantref

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "harness/method/calibrated_block.h"
-#include "harness/method/quantize_model.h"
+#include "harness/method/quantize_task.h"
 
 namespace quantref {
 

@@ -5,8 +5,6 @@
 
 #include "harness/base/check.h"
 #include "harness/kernels/gemm.h"
-#include "harness/kernels/isa.h"
-#include "harness/model/ops.h"
 
 namespace quantref {
 namespace {
@@ -30,16 +28,14 @@ Matrix<float> OverPowerOfTwo(MatrixView<const float> values, int exponent) {
   return scaled;
 }
 
-// Rows for so many tokens in memory that is kept from call to call, whatever linear asked before.
-MatrixView<float> RowsIn(Matrix<float>& memory, size_t rows, size_t cols) {
-  if (memory.rows() * memory.cols() < rows * cols) memory = Matrix<float>(rows, cols);
-  return {memory.data(), rows, cols};
-}
-
 }  // namespace
 
 size_t Adapter::StorageBits() const {
   return down.weight.StorageBits() + up.weight.StorageBits() + kScaleBits;
+}
+
+size_t AdapterBits(const Linear& linear) {
+  return linear.adapter != nullptr ? linear.adapter->StorageBits() : 0;
 }
 
 std::shared_ptr<const Adapter> MakeAdapter(const std::string& name, MatrixView<const float> a,
@@ -54,16 +50,6 @@ std::shared_ptr<const Adapter> MakeAdapter(const std::string& name, MatrixView<c
   adapter->up.weight = Weight::RoundedToHalf(relative.view(), adapter->up.name);
   adapter->scale = std::ldexp(scale, exponent);
   return adapter;
-}
-
-void AddAdapter(const Adapter& adapter, MatrixView<const float> x, MatrixView<float> y,
-                LinearScratch& scratch) {
-  const MatrixView<float> low = RowsIn(scratch.adapter_low, x.rows(), adapter.rank());
-  const MatrixView<float> wide = RowsIn(scratch.adapter_wide, y.rows(), y.cols());
-  ApplyLinear(adapter.down, x, low, scratch);
-  for (size_t t = 0; t < low.rows(); ++t) Ops().scale(low.row(t), adapter.scale, low.cols());
-  ApplyLinear(adapter.up, low, wide, scratch);
-  ForTokens(scratch.team, y.rows(), [&](size_t t) { Ops().add(y.row(t), wide.row(t), y.cols()); });
 }
 
 void AddLowRank(MatrixView<const float> b, MatrixView<const float> a, float scale,

@@ -9,8 +9,6 @@
 
 namespace quantref {
 
-struct LinearScratch;  // ops.h
-
 // A low-rank term beside a matrix W (out, in): y = W x + scale B (A x) (Hu et al. 2022, eq. 3),
 // with A (rank, in), `down`, and B (out, rank), `up`, in FP16. The numbers of B are relative to a
 // power of two, which is part of the scale: FP16 holds small ones as well as large ones.
@@ -26,10 +24,6 @@ struct Adapter {
 // Weight::RoundedToHalf.
 std::shared_ptr<const Adapter> MakeAdapter(const std::string& name, MatrixView<const float> a,
                                            MatrixView<const float> b, float scale);
-
-// y (T, out) += scale B (A x), x (T, in). Both products are ApplyLinear's, on the scratch's team.
-void AddAdapter(const Adapter& adapter, MatrixView<const float> x, MatrixView<float> y,
-                LinearScratch& scratch);
 
 // values (rows of W from `first` on, in) += scale b a, on the calling thread; b: as many rows of
 // B. How an adapter is merged, and what training computes with.

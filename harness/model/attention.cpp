@@ -276,7 +276,8 @@ void CausalAttention(const AttentionShape& shape, MatrixView<const float> q,
   RunOn(team, shape.kv_heads * parts, [&](size_t index, size_t worker) {
     const size_t first_head = index / parts * sharing, begin = index % parts * kQueryTile;
     const Heads packing = HeadsOf(shape, first_head, together, q, k, v, out, rounded);
-    const PackedKeys packed(packing, begin / together, scratch[worker]);
+    const PackedKeys packed(packing, begin / together, scratch[worker].keys,
+                            scratch[worker].values);
     for (size_t first = begin; first < rows; first += parts * kQueryTile) {
       ThrowIfCancelled();
       for (size_t h = first_head; h < first_head + sharing; h += together) {

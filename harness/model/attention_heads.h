@@ -5,7 +5,6 @@
 
 #include "harness/base/align.h"
 #include "harness/base/matrix.h"
-#include "harness/model/attention.h"
 #include "harness/model/kv_codes.h"
 
 namespace quantref {
@@ -75,16 +74,17 @@ void PackRows(size_t begin, size_t end, size_t cols, size_t width, const Row& ro
 
 // A head's keys that are not rounded, sixteen to a panel; and such values in blocks of kKeyBlock
 // positions, each as panels of sixteen channels. What is missing of the last channels is 0. Of a
-// rounded cache, what the queries from `first_query` on see of them.
+// rounded cache, what the queries from `first_query` on see of them. They lie in `keys`
+// and `values`, which are kept from call to call.
 class PackedKeys {
  public:
-  PackedKeys(const Heads& head, size_t first_query, AttentionScratch& scratch)
+  PackedKeys(const Heads& head, size_t first_query, Matrix<float>& keys, Matrix<float>& values)
       : dim_(head.dim()),
         panels_((dim_ + kPanel - 1) / kPanel),
         first_key_(std::max(head.first, SeenPlain(head, first_query, &Heads::KeysRounded))),
         first_value_(std::max(head.first, SeenPlain(head, first_query, &Heads::ValuesRounded))) {
-    PackKeys(head, scratch);
-    PackValues(head, scratch);
+    PackKeys(head, keys);
+    PackValues(head, values);
   }
 
   const float* Panel(size_t key) const {
@@ -105,16 +105,16 @@ class PackedKeys {
     return head.tokens();
   }
 
-  void PackKeys(const Heads& head, AttentionScratch& scratch) {
+  void PackKeys(const Heads& head, Matrix<float>& keys) {
     const size_t end = head.tokens(), base = first_key_ / kPanel * kPanel;
-    keys_ = Grown(scratch.keys, RoundUp(end - base, kPanel), dim_).data();
+    keys_ = Grown(keys, RoundUp(end - base, kPanel), dim_).data();
     const auto key = [&](size_t s) { return head.keys.row(s - head.first); };
     PackRows(first_key_, end, dim_, kPanel, key, keys_);
   }
 
-  void PackValues(const Heads& head, AttentionScratch& scratch) {
+  void PackValues(const Heads& head, Matrix<float>& values) {
     const size_t end = head.tokens(), base = first_value_ / kKeyBlock * kKeyBlock;
-    values_ = Grown(scratch.values, RoundUp(end - base, kKeyBlock), panels_ * kPanel).data();
+    values_ = Grown(values, RoundUp(end - base, kKeyBlock), panels_ * kPanel).data();
     for (size_t s = first_value_; s < end; ++s) {
       for (size_t p = 0; p < panels_; ++p) {
         const size_t channels = std::min(kPanel, dim_ - p * kPanel);

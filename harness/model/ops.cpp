@@ -158,6 +158,23 @@ void ApplyDense(const Linear& linear, MatrixView<const float> x, std::span<const
   ApplyDecoded(linear, x, outliers, y, scratch);
 }
 
+// Rows for so many tokens in memory that is kept from call to call, whatever linear asked before.
+MatrixView<float> RowsIn(Matrix<float>& memory, size_t rows, size_t cols) {
+  if (memory.rows() * memory.cols() < rows * cols) memory = Matrix<float>(rows, cols);
+  return {memory.data(), rows, cols};
+}
+
+// y (T, out) += scale B (A x), x (T, in). Both products are ApplyLinear's.
+void AddAdapter(const Adapter& adapter, MatrixView<const float> x, MatrixView<float> y,
+                LinearScratch& scratch) {
+  const MatrixView<float> low = RowsIn(scratch.adapter_low, x.rows(), adapter.rank());
+  const MatrixView<float> wide = RowsIn(scratch.adapter_wide, y.rows(), y.cols());
+  ApplyLinear(adapter.down, x, low, scratch);
+  for (size_t t = 0; t < low.rows(); ++t) Ops().scale(low.row(t), adapter.scale, low.cols());
+  ApplyLinear(adapter.up, low, wide, scratch);
+  ForTokens(scratch.team, y.rows(), [&](size_t t) { Ops().add(y.row(t), wide.row(t), y.cols()); });
+}
+
 }  // namespace
 
 // Where no instruction multiplies bytes by fours (VNNI, AMX), the three digits of an FP32

@@ -11,7 +11,6 @@
 #include "harness/base/half.h"
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/isa.h"
-#include "harness/model/adapter.h"
 #include "harness/quant/ggml_matrix.h"
 #include "harness/quant/half_rows.h"
 
@@ -301,10 +300,6 @@ std::vector<Linear*> AllLinears(ModelWeights& weights) {
 
 std::vector<const Linear*> AllLinears(const ModelWeights& weights) {
   return LinearsOf<const ModelWeights, const Linear*>(weights);
-}
-
-size_t AdapterBits(const Linear& linear) {
-  return linear.adapter != nullptr ? linear.adapter->StorageBits() : 0;
 }
 
 size_t OwnBytes(const ModelWeights& weights) {

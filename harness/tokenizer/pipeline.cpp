@@ -11,7 +11,7 @@ class PipelineRun {
   explicit PipelineRun(const Pipeline& pipeline)
       : pipeline_(pipeline), bpe_(pipeline.bpe, pipeline.path) {}
 
-  Tokenizer::Placed Encode(const TracedText& text) && {
+  PlacedTokens Encode(const TracedText& text) && {
     for (const AddedTokens::Stretch& stretch : pipeline_.added.Cut(text.text)) {
       if (stretch.id) {
         Put(*stretch.id, text.Origin(stretch.span.begin));
@@ -65,13 +65,13 @@ class PipelineRun {
   const Pipeline& pipeline_;
   BpeEncoder bpe_;
   std::vector<Symbol> tokens_;
-  Tokenizer::Placed placed_;
+  PlacedTokens placed_;
 };
 
 class Encoder final : public TextEncoder {
  public:
   explicit Encoder(Pipeline pipeline) : pipeline_(std::move(pipeline)) {}
-  Tokenizer::Placed Encode(std::string_view text) const override {
+  PlacedTokens Encode(std::string_view text) const override {
     return PipelineRun(pipeline_).Encode(AsUtf8(text));
   }
 

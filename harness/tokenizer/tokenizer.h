@@ -11,10 +11,9 @@
 
 #include "harness/io/input_file.h"
 #include "harness/tokenizer/gguf_vocabulary.h"
+#include "harness/tokenizer/text_encoder.h"
 
 namespace quantref {
-
-class TextEncoder;
 
 // What is known of a tokenizer beside how it encodes.
 struct TokenizerFacts {
@@ -50,12 +49,7 @@ class Tokenizer {
   std::vector<uint32_t> Encode(std::string_view text) const;
   static constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
-  // The same ids with the text that each stands for: from begins[i] to begins[i + 1], the last to
-  // the text's end; all of the text together. Of what several tokens spell together the last one
-  // may have it all, and those before nothing.
-  struct Placed {
-    std::vector<uint32_t> ids, begins;
-  };
+  using Placed = PlacedTokens;
   Placed EncodePlaced(std::string_view text) const;
 
   const TokenizerFacts& facts() const { return facts_; }
