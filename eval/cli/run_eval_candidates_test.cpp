@@ -94,6 +94,12 @@ TEST_CASE("run_eval: what a candidate's weights and norms are is compared with t
   ChangeNumbers(coarse.at("model.layers.1.mlp.up_proj.weight"),
                 [](float x) { return std::round(x * 16) / 16; });
   WriteFolder(lab / "coarse", kLabShape, coarse);
+  RecordJson config = RecordJson::parse(testing::FileText(lab / "coarse/config.json"));
+  config["rope_scaling"] = {{"rope_type", "yarn"},
+                            {"factor", 1},
+                            {"attention_factor", 1.5},
+                            {"original_max_position_embeddings", 64}};
+  testing::WriteFile(lab / "coarse/config.json", config.dump());
   FileTensors folded = coarse;
   ChangeNumbers(folded.at("model.layers.0.input_layernorm.weight"), [](float x) { return 2 * x; });
   WriteFolder(lab / "folded", kLabShape, folded);
@@ -108,6 +114,7 @@ TEST_CASE("run_eval: what a candidate's weights and norms are is compared with t
   };
   const RecordJson first = lab.Record("coarse"), second = lab.Record("folded");
   CHECK(changed(first) == 1);
+  CHECK(NoteOf(first, "its scores are multiplied by") != "");
   CHECK(first["accuracy"]["kl_mean"] > 0.0);
   CHECK(second["candidate"]["changed_norms"] == 1);
   for (const RecordJson& matrix : second["candidate"]["matrices"])

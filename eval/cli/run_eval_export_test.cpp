@@ -74,6 +74,11 @@ TEST_CASE("run_eval: an export that is judged as a candidate has the cell's hash
                  kMinMax[] = "quantize.weights={bits: 4, group: 16, zero_in_range: false}",
                  kInt8[] = "quantize.weights={bits: 8, group: row, symmetric: true}",
                  kByToken[] = "quantize.activations={bits: 8}",
+                 kTurned[] =
+                     "quantize.methods=[{method: quarot+rtn, label: rtn, quarot: {online: false}}]",
+                 kMixed[] =
+                     "quantize.overrides=[{match: '*.down_proj', full_range: true}, {match: "
+                     "'layers.0.mlp.*', bits: 8}, {match: '*.o_proj', keep: true}]",
                  kSimulated[] = "accuracy.path=simulated";
   struct Case {
     const char* format;
@@ -84,6 +89,9 @@ TEST_CASE("run_eval: an export that is judged as a candidate has the cell's hash
                                    {"pack-quantized", {kFull}},
                                    {"pack-quantized", {kMinMax, kByToken}},
                                    {"pack-quantized", {kInt8}},
+                                   {"pack-quantized", {kInt4, kTurned}},
+                                   {"pack-quantized", {kSymmetric, kMixed}},
+                                   {"gptq", {kSymmetric, kMixed}},
                                    {"int-quantized", {kInt8, kByToken}},
                                    {"gptq", {kInt4}},
                                    {"gptq", {kFull}},

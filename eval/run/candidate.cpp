@@ -62,9 +62,21 @@ bool SameAngles(const ModelConfig& own, const ModelConfig& reference, size_t win
   constexpr double kRounding = 1e-5;  // of factors that are stored in FP32
   const std::vector<double> a = RopeFrequencies(own, window),
                             b = RopeFrequencies(reference, window);
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](double x, double y) {
+  const auto alike = [&](double x, double y) {
     return std::fabs(x - y) <= kRounding * std::fabs(y);
-  });
+  };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), alike) &&
+         own.HasLocalRope() == reference.HasLocalRope() &&
+         (!own.HasLocalRope() || alike(own.local_rope_theta, reference.local_rope_theta));
+}
+
+// Of queries times keys: with the factor that cosines and sines have.
+double ScoreScale(const ModelConfig& config) {
+  const double factor = config.rope_scaling.attention_factor;
+  const double scale = config.attention_scale > 0
+                           ? config.attention_scale
+                           : 1 / std::sqrt(static_cast<double>(config.head_dim));
+  return scale * factor * factor;
 }
 
 // What of its config changes what it computes: its own holds, and is told.
@@ -78,6 +90,9 @@ void NoteConfig(const ModelConfig& own, const ModelConfig& reference, size_t win
        fmt::format("its norms add {:g} to the mean square, the reference's {:g}", own.rms_eps,
                    reference.rms_eps));
   note(SameAngles(own, reference, window), "its rotary embedding turns by other angles");
+  note(std::fabs(ScoreScale(own) - ScoreScale(reference)) <= kRounding * ScoreScale(reference),
+       fmt::format("its scores are multiplied by {:g}, the reference's by {:g}", ScoreScale(own),
+                   ScoreScale(reference)));
   note(own.attention_softcap == reference.attention_softcap &&
            own.final_softcap == reference.final_softcap,
        "its scores or logits are capped elsewhere");

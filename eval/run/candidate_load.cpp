@@ -215,7 +215,9 @@ void LoadCandidate(GroupContext& group, GroupCell& cell) {
   if (cell.config->path.kernels)
     loaded->model.weights = ForKernels(std::move(loaded->model.weights), group.threads);
   cell.quantized.weights = loaded->model.weights;
-  cell.weights_sha256 = HashQuantized(cell.quantized.weights);
+  // Beside codes what is plain counts where it is not the reference's, as a method's cell has it.
+  cell.weights_sha256 = HashQuantized(
+      cell.quantized.weights, loaded->stored.HoldsCodes() ? &group.model->weights : nullptr);
   cell.candidate = std::move(loaded);
 }
 

@@ -233,6 +233,19 @@ TEST_CASE("export: every packed format gives every scheme back, bit for bit", "[
   }
 }
 
+TEST_CASE("export: ranges that differ from matrix to matrix come back", "[export]") {
+  for (const FormatCase& format :
+       {FormatCase{"pack-quantized", FromPackQuantized, {}}, FormatCase{"gptq", FromGptq, {}}}) {
+    for (const bool symmetric : {true, false}) {
+      CellToTest cell(ExportableModel(), {.scheme = IntScheme(4, 32, symmetric)});
+      Linear& linear = cell.weights().blocks[1].linears[kO];
+      linear.weight = Weight(std::make_shared<const PackedMatrix>(
+          RoundToNearest(linear.weight.Decode().view(), IntScheme(4, 32, symmetric, true))));
+      CheckReadBack(cell, format.format, format.reader);
+    }
+  }
+}
+
 TEST_CASE("export: scales below FP16's are FP32, or refused where the format has none") {
   CellToTest cell(ExportableModel(), {.scheme = IntScheme(8, 0, true)});
   Linear& linear = cell.weights().blocks[0].linears[kO];

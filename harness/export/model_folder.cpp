@@ -49,20 +49,23 @@ void CopyBeside(const fs::path& model, const fs::path& folder) {
   }
 }
 
-// A flag of all matrices that are of such a scheme; nothing where they differ, or there are none.
-class CommonFlag {
+// A flag of the matrices that are of such a scheme: nothing where there are none, the names of
+// those of which it is true where they differ.
+class FlagOfMatrices {
  public:
-  void Add(bool flag) {
-    mixed_ = mixed_ || (flag_ && *flag_ != flag);
-    flag_ = flag;
+  void Add(const std::string& name, bool flag) {
+    ++count_;
+    if (flag) names_.push_back(name);
   }
   void Put(const char* key, Json& json) const {
-    if (flag_ && !mixed_) json[key] = *flag_;
+    if (count_ == 0) return;
+    const bool alike = names_.empty() || names_.size() == count_;
+    json[key] = alike ? Json(!names_.empty()) : Json(names_);
   }
 
  private:
-  std::optional<bool> flag_;
-  bool mixed_ = false;
+  size_t count_ = 0;
+  std::vector<std::string> names_;
 };
 
 Json OriginOf(const FinishedCell& cell) {
@@ -70,11 +73,12 @@ Json OriginOf(const FinishedCell& cell) {
                  {"cell", cell.origin.cell},
                  {"model", cell.origin.model},
                  {"weights_sha256", cell.origin.weights_sha256}};
-  CommonFlag full_range, zero_in_range;
-  ForQuantized(cell, [&](const Linear& linear, const std::string&) {
+  FlagOfMatrices full_range, zero_in_range;
+  ForQuantized(cell, [&](const Linear& linear, const std::string& name) {
     const WeightScheme& scheme = SchemeOfWeight(linear.weight);
     if (!scheme.format->affine()) return;
-    scheme.symmetric ? full_range.Add(scheme.full_range) : zero_in_range.Add(scheme.zero_in_range);
+    scheme.symmetric ? full_range.Add(name, scheme.full_range)
+                     : zero_in_range.Add(name, scheme.zero_in_range);
   });
   full_range.Put("full_range", origin);
   zero_in_range.Put("zero_in_range", origin);

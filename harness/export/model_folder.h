@@ -17,8 +17,8 @@ namespace quantref {
 // generation_config.json, chat templates.
 //
 // config.json gets a key "quantref", too: the cell's origin, and of `int` what packed layouts leave
-// open, where it is the same for all matrices: "full_range" of symmetric ones, "zero_in_range" of
-// asymmetric ones (WeightScheme).
+// open: "full_range" of symmetric matrices, "zero_in_range" of asymmetric ones (WeightScheme), or,
+// where they differ, the names of those of which it is true.
 void WriteModelFolder(const FinishedCell& cell, const std::filesystem::path& folder,
                       std::vector<TensorToWrite> tensors, const nlohmann::json& quantization,
                       const std::string& dtype = "");

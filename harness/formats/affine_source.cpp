@@ -117,15 +117,15 @@ Weight DecodeByRows(const AffineSource& source, Factors factors) {
 
 }  // namespace
 
-WeightScheme IntScheme(int bits, std::optional<size_t> group, bool symmetric,
-                       const ForeignFolder& folder, bool zero_in_range) {
+WeightScheme IntScheme(const std::string& matrix, int bits, std::optional<size_t> group,
+                       bool symmetric, const ForeignFolder& folder, bool zero_in_range) {
   WeightScheme scheme;
   scheme.bits = bits;
   scheme.granularity = group ? Granularity::kGroup : Granularity::kRow;
   if (group) scheme.group = *group;
   scheme.symmetric = symmetric;
-  scheme.full_range = symmetric && folder.full_range.value_or(true);
-  scheme.zero_in_range = symmetric || folder.zero_in_range.value_or(zero_in_range);
+  scheme.full_range = symmetric && folder.full_range.Of(matrix, true);
+  scheme.zero_in_range = symmetric || folder.zero_in_range.Of(matrix, zero_in_range);
   return scheme;
 }
 

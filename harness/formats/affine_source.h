@@ -36,9 +36,9 @@ struct AffineSource {
   std::vector<std::span<const std::byte>> stored;  // of all that it is stored in
 };
 
-// The scheme of one scale for so many inputs, of a whole row where `group` is none.
-WeightScheme IntScheme(int bits, std::optional<size_t> group, bool symmetric,
-                       const ForeignFolder& folder, bool zero_in_range);
+// The scheme of one scale for so many inputs of the matrix, of a whole row where `group` is none.
+WeightScheme IntScheme(const std::string& matrix, int bits, std::optional<size_t> group,
+                       bool symmetric, const ForeignFolder& folder, bool zero_in_range);
 
 // The groups of inputs that a g_idx tensor (I32, one an input) names, checked to lie below
 // `groups` and to leave none empty; nothing where they follow one another.

@@ -93,6 +93,14 @@ TEST_CASE("gptq: groups by g_idx") {
   CHECK(consecutive.weight.packed()->order().empty());
   CHECK(ValuesOf(consecutive.weight) != values);
 
+  // With it, but denied, kernels differ in what they read.
+  CHECK(whole.NoteCount("although desc_act is false") == 0);
+  ForeignGolden denied = golden;
+  denied.settings()["desc_act"] = false;
+  const ReadForeign by_index(denied);
+  CHECK(ValuesOf(by_index.weight) == values);
+  CHECK(by_index.NoteCount("although desc_act is false") == 1);
+
   // Groups of other sizes are decoded by rows.
   ForeignGolden uneven = golden;
   int32_t* const groups = uneven.numbers<int32_t>("g_idx");
@@ -192,6 +200,13 @@ TEST_CASE("affine checkpoints: what an export says of its ranges names the schem
   ForeignGolden awq("awq_gemm");
   awq.config["quantref"] = {{"zero_in_range", true}};
   CHECK(SchemeName(ReadForeign(awq).weight.packed()->scheme()) == "int4 g64 asym");
+  // Where they differ, of which matrices.
+  golden.config["quantref"]["full_range"] = {testing::kMatrix};
+  CHECK(SchemeName(ReadForeign(golden).weight.packed()->scheme()) == "int4 g32 sym full");
+  golden.config["quantref"]["full_range"] = {"model.layers.1.self_attn.q_proj"};
+  CHECK(SchemeName(ReadForeign(golden).weight.packed()->scheme()) == "int4 g32 sym");
+  golden.config["quantref"]["full_range"] = {1};
+  CHECK_ERROR(ReadForeign(golden), "full_range", "list of matrices");
 }
 
 TEST_CASE("awq: settings that are not understood are refused by name") {
@@ -201,6 +216,8 @@ TEST_CASE("awq: settings that are not understood are refused by name") {
   CHECK(testing::Contains(refusal("bits", 3), "\"bits\", found 3"));
   CHECK(testing::Contains(refusal("version", "GEMV_FAST"), "\"gemv_fast\""));
   CHECK(testing::Contains(refusal("version", "marlin"), "\"marlin\""));
+  CHECK(testing::Contains(refusal("checkpoint_format", "gemv"), "\"gemm\" and \"gemv\""));
+  CHECK(testing::Contains(refusal("pack_dtype", "int16"), "pack_dtype"));
   CHECK(testing::Contains(refusal("zero_point", false), "zero points"));
   CHECK(testing::Contains(refusal("group_size", 48), "groups of 48"));
   ForeignGolden golden("awq_gemm");

@@ -35,6 +35,8 @@ constexpr std::string_view kAwqSaid[] = {"quant_method",
                                          "zero_point",
                                          "version",
                                          "format",
+                                         "checkpoint_format",
+                                         "pack_dtype",
                                          "backend",
                                          "modules_to_not_convert",
                                          "do_fuse",
@@ -102,10 +104,9 @@ class AwqCheckpoint final : public ForeignCheckpoint {
     if (json.Has(group) && json[group] != -1) group_ = json.Count(group, 1, kMostGroupInputs);
     if (!json.Has(group)) json.Fail(group, "the inputs of a group");
     if (!json.FlagOr("zero_point", true)) RefuseSetting(folder_, "AWQ without zero points");
-    const char* const key = json.Has("version") ? "version" : "format";
-    std::string version = json.Has(key) ? json.Text(key) : "gemm";
-    std::ranges::transform(version, version.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (json.Has("pack_dtype") && json.Text("pack_dtype") != "int32")
+      RefuseSetting(folder_, "a pack_dtype of " + ShownJson(json["pack_dtype"]));
+    const std::string version = VersionOf(json);
     if (version != "gemm" && version != "gemv") {
       RefuseSetting(folder_, fmt::format("AWQ of the version {}", Quoted(version)),
                     "save it as gemm or gemv");
@@ -127,12 +128,30 @@ class AwqCheckpoint final : public ForeignCheckpoint {
   }
 
  private:
+  std::string VersionOf(const JsonFields& json) const;
   AwqTensors Take(MatrixTensors& tensors, size_t group) const;
 
   ForeignFolder folder_;
   std::optional<size_t> group_;  // none: whole rows
   bool gemv_ = false;
 };
+
+// In small letters, whichever tool's word for it: AutoAWQ's, transformers', GPTQModel's.
+std::string AwqCheckpoint::VersionOf(const JsonFields& json) const {
+  std::optional<std::string> version;
+  for (const char* key : {"version", "format", "checkpoint_format"}) {
+    if (!json.Has(key)) continue;
+    std::string said = json.Text(key);
+    std::ranges::transform(said, said.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (version && *version != said) {
+      RefuseSetting(folder_,
+                    fmt::format("AWQ of two versions, {} and {}", Quoted(*version), Quoted(said)));
+    }
+    version = std::move(said);
+  }
+  return version.value_or("gemm");
+}
 
 AwqTensors AwqCheckpoint::Take(MatrixTensors& tensors, size_t group) const {
   const size_t rows = tensors.rows(), cols = tensors.cols(), groups = cols / group;
@@ -163,7 +182,7 @@ std::optional<ForeignMatrix> AwqCheckpoint::Find(const std::string& name, size_t
   source.tool = format();
   source.rows = rows;
   source.cols = cols;
-  source.scheme = IntScheme(kAwqBits, group_, false, folder_, false);
+  source.scheme = IntScheme(name, kAwqBits, group_, false, folder_, false);
   source.scales_name = found.scales->name;
   source.fp16_scales = found.scales->dtype == DType::kF16;
   source.stored = tensors.stored();

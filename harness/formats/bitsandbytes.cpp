@@ -241,6 +241,12 @@ class BnbCheckpoint final : public ForeignCheckpoint {
  public:
   explicit BnbCheckpoint(ForeignFolder folder) : folder_(std::move(folder)) {
     const JsonFields json = folder_.fields();
+    RefuseUnknownKeys(
+        folder_.settings, json.where(),
+        {"quant_method", "load_in_8bit", "load_in_4bit", "_load_in_8bit", "_load_in_4bit",
+         "llm_int8_threshold", "llm_int8_skip_modules", "llm_int8_enable_fp32_cpu_offload",
+         "llm_int8_has_fp16_weight", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
+         "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"});
     const auto flag = [&](const char* key, const char* old) {
       return json.Has(key) ? json.Flag(key) : json.FlagOr(old, false);
     };

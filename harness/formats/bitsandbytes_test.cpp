@@ -58,6 +58,7 @@ TEST_CASE("bitsandbytes: settings that are not understood are refused by name") 
   CHECK(testing::Contains(Refusal("bnb_nf4", "bnb_4bit_quant_storage", "bfloat16"), "bfloat16"));
   CHECK(testing::Contains(Refusal("bnb_int8", "llm_int8_has_fp16_weight", true), "fp16_weight"));
   CHECK(testing::Contains(Refusal("bnb_int8", "llm_int8_threshold", -1), "llm_int8_threshold"));
+  CHECK(testing::Contains(Refusal("bnb_nf4", "bnb_4bit_grid", "other"), "\"bnb_4bit_grid\""));
   ForeignGolden tiled("bnb_int8");
   tiled.at("weight_format").bytes[0] = 2;
   CHECK_ERROR(ReadForeign(tiled), "weight_format", "found 2");
@@ -71,6 +72,14 @@ TEST_CASE("fp8: settings that are not understood are refused by name") {
   CHECK(testing::Contains(Refusal("fp8_block", "scale_fmt", "ue8m0"), "\"ue8m0\""));
   CHECK(testing::Contains(Refusal("fp8_block", "weight_block_size", {16}), "weight_block_size"));
   CHECK(testing::Contains(Refusal("fp8_block", "weight_block_size", {16, 16}), "weight_scale_inv"));
+  CHECK(
+      testing::Contains(Refusal("fp8_block", "kv_cache_scheme", "static"), "\"kv_cache_scheme\""));
+  CHECK(testing::Contains(Refusal("fp8_block", "dequantize", true), "dequantize"));
+}
+
+TEST_CASE("fp8: what is told of rounded inputs") {
+  CHECK(ReadForeign(ForeignGolden("fp8_tensor")).NoteCount("token by token") == 1);
+  CHECK(ReadForeign(ForeignGolden("fp8_block")).notes.empty());
 }
 
 TEST_CASE("fp8: AutoFP8's names, and its static scales of inputs") {

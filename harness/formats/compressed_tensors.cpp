@@ -85,8 +85,8 @@ AffineSource AffineOf(const CtContext& context, MatrixTensors& tensors) {
   source.tool = "compressed-tensors";
   source.rows = tensors.rows();
   source.cols = tensors.cols();
-  source.scheme =
-      IntScheme(args.bits, GroupOfInputs(context, tensors), args.symmetric, context.folder, true);
+  source.scheme = IntScheme(tensors.name(), args.bits, GroupOfInputs(context, tensors),
+                            args.symmetric, context.folder, true);
   if (args.strategy == Strategy::kTensor) source.scheme.granularity = Granularity::kTensor;
   const Tensor& scales = TakeFactors(tensors, args, "weight_scale", kFloatTypes);
   source.scales_name = scales.name;
@@ -123,9 +123,13 @@ void TakePackedZeros(MatrixTensors& tensors, AffineSource& source) {
 
 // Groups of inputs by number, where a tool that was allowed to choose them did; -1 throughout says
 // that it did not.
-void TakeGroupIndex(MatrixTensors& tensors, AffineSource& source) {
+void TakeGroupIndex(const CtArgs& args, MatrixTensors& tensors, AffineSource& source) {
   constexpr char kPart[] = "weight_g_idx";
-  if (tensors.Find(kPart) == nullptr) return;
+  if (tensors.Find(kPart) == nullptr) {
+    if (args.by_index && args.strategy == Strategy::kGroup)
+      tensors.Fail(kPart, "the group of each input, as actorder is group", "none");
+    return;
+  }
   const Tensor& index = tensors.Take(kPart, {DType::kI32}, {source.cols});
   const auto stored = ElementsOf<int32_t>(index);
   if (std::ranges::all_of(stored, [](int32_t group) { return group == -1; })) return;
@@ -168,7 +172,7 @@ CtMatrix FindPacked(const CtContext& context, MatrixTensors& tensors) {
     context.group.weights.strategy == Strategy::kTensor ? TakeByteZeros(context, tensors, source)
                                                         : TakePackedZeros(tensors, source);
   }
-  TakeGroupIndex(tensors, source);
+  TakeGroupIndex(context.group.weights, tensors, source);
   return Finish(std::move(source), tensors);
 }
 
@@ -192,7 +196,7 @@ CtMatrix FindInt(const CtContext& context, MatrixTensors& tensors) {
       codes[i] = static_cast<uint8_t>(stored[i] + middle);
     }
   };
-  TakeGroupIndex(tensors, source);
+  TakeGroupIndex(context.group.weights, tensors, source);
   return Finish(std::move(source), tensors);
 }
 
@@ -334,6 +338,13 @@ std::optional<ForeignMatrix> CtCheckpoint::Find(const std::string& name, size_t 
 }  // namespace
 
 std::shared_ptr<const ForeignCheckpoint> OpenCompressedTensors(ForeignFolder folder) {
+  // Settings within settings, which transformers unwraps and whose surroundings it passes by.
+  constexpr char kInner[] = "quantization_config";
+  if (folder.fields().Has(kInner)) {
+    RefuseUnknownKeys(folder.settings, folder.settings_where, {"quant_method", kInner});
+    folder.settings = nlohmann::json(folder.settings[kInner]);
+    folder.settings_where += std::string(", ") + kInner;
+  }
   return std::make_shared<const CtCheckpoint>(std::move(folder));
 }
 

@@ -132,6 +132,29 @@ TEST_CASE("compressed_tensors: groups by weight_g_idx, as older versions wrote t
   groups[3] = -1;
   put();
   CHECK_ERROR(ReadForeign(golden), "weight_g_idx", "found -1 for input 3");
+  // Whoever ordered groups must say how.
+  golden.tensors.erase(name);
+  nlohmann::json& order = golden.settings()["config_groups"]["group_0"]["weights"]["actorder"];
+  for (const char* in_place : {"weight", "static"}) {
+    order = in_place;
+    CHECK(ValuesOf(ReadForeign(golden).weight) == values);
+  }
+  for (const nlohmann::json& by_group : {nlohmann::json("group"), nlohmann::json(true)}) {
+    order = by_group;
+    CHECK_ERROR(ReadForeign(golden), "weight_g_idx", "actorder is group", "found none");
+  }
+  order = "columns";
+  CHECK_ERROR(ReadForeign(golden), "actorder", "group, weight, or none");
+}
+
+TEST_CASE("compressed_tensors: settings within settings, as transformers takes them") {
+  ForeignGolden golden("ct_pack4_sym");
+  const std::vector<float> values = ValuesOf(ReadForeign(golden).weight);
+  golden.settings() = {{"quant_method", "compressed-tensors"},
+                       {"quantization_config", nlohmann::json(golden.settings())}};
+  CHECK(ValuesOf(ReadForeign(golden).weight) == values);
+  golden.settings()["sparsity_config"] = {{"format", "sparse-24-bitmask"}};
+  CHECK_ERROR(ReadForeign(golden), "sparsity_config");
 }
 
 TEST_CASE("compressed_tensors: shapes and codes that cannot be") {

@@ -50,6 +50,16 @@ Strategy StrategyOf(const JsonFields& json) {
   return found->second;
 }
 
+// Whether groups of inputs are chosen by a calibration that orders them, and not as they stand.
+bool IsByIndex(const JsonFields& json) {
+  if (!json.Has("actorder")) return false;
+  if (json["actorder"].is_boolean()) return json.Flag("actorder");
+  const std::string order = json.Text("actorder");
+  if (order != "group" && order != "dynamic" && order != "weight" && order != "static")
+    json.Fail("actorder", "group, weight, or none");
+  return order == "group" || order == "dynamic";
+}
+
 void ReadBlock(const JsonFields& json, CtArgs& args) {
   const std::vector<uint64_t> sizes = json.Counts("block_structure");
   if (sizes.size() != 2 || sizes[0] == 0 || sizes[1] == 0 || sizes[0] > kMostGroupInputs ||
@@ -77,6 +87,7 @@ CtArgs ReadArgs(const JsonFields& parent, const char* key) {
   if (args.strategy == Strategy::kGroup || args.strategy == Strategy::kTensorGroup)
     args.group = json.Count("group_size", 1, kMostGroupInputs);
   if (args.strategy == Strategy::kBlock) ReadBlock(json, args);
+  args.by_index = IsByIndex(json);
   if (json.Has("dynamic")) {
     const bool local = json["dynamic"] == "local";
     args.dynamic = local                  ? CtArgs::Dynamic::kLocal

@@ -25,6 +25,7 @@ struct CtArgs {
   size_t group = 0;                       // of kGroup and kTensorGroup
   size_t block_rows = 0, block_cols = 0;  // of kBlock
   Dynamic dynamic = Dynamic::kNo;
+  bool by_index = false;  // actorder: group, the inputs of a group are named by weight_g_idx
 };
 
 // How some modules are quantized.

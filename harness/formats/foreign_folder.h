@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,16 @@
 
 namespace quantref {
 
+// A flag of matrices: of all, or true of those that are named.
+struct MatrixFlag {
+  std::optional<bool> all{};
+  std::optional<std::set<std::string>> names{};
+
+  bool Of(const std::string& matrix, bool otherwise) const {
+    return names ? names->contains(matrix) : all.value_or(otherwise);
+  }
+};
+
 // A folder that another tool wrote, as the tool's reader gets it.
 struct ForeignFolder {
   std::function<const Tensor*(std::string_view)> find;  // nullptr: there is none of the name
@@ -27,7 +38,7 @@ struct ForeignFolder {
   std::string settings_where;                           // "DIR/config.json, quantization_config"
   // What WeightScheme calls the ranges that the matrices were rounded in, where the folder was
   // exported here and says so: no other file does, and no value depends on it.
-  std::optional<bool> full_range{}, zero_in_range{};
+  MatrixFlag full_range{}, zero_in_range{};
 
   JsonFields fields() const { return {settings, settings_where}; }
 };

@@ -24,6 +24,13 @@ class Fp8Checkpoint final : public ForeignCheckpoint {
  public:
   explicit Fp8Checkpoint(ForeignFolder folder) : folder_(std::move(folder)) {
     const JsonFields json = folder_.fields();
+    RefuseUnknownKeys(folder_.settings, json.where(),
+                      {"quant_method", "activation_scheme", "fmt", "scale_fmt", "weight_block_size",
+                       "modules_to_not_convert", "ignored_layers", "dequantize", "expert_dtype"});
+    if (json.FlagOr("dequantize", false)) {
+      RefuseSetting(folder_, "weights that are decoded when they are loaded (dequantize)",
+                    "leave it out to judge the inputs' rounding, too");
+    }
     if (json.Has("scale_fmt") && json.Text("scale_fmt") != "float")
       RefuseSetting(folder_, "scales in the format " + Quoted(json.Text("scale_fmt")));
     if (json.Has("fmt") && json.Text("fmt") != "e4m3")
@@ -95,7 +102,14 @@ std::optional<ForeignMatrix> Fp8Checkpoint::Find(const std::string& name, size_t
   matrix.type = Float8Name(source);
   matrix.activations = Inputs(tensors);
   matrix.tensors = tensors.names();
-  matrix.read = [source, where = folder_.where](std::vector<CountedNote>& notes) {
+  const bool by_token = !block_ && !static_;
+  matrix.read = [source, by_token, where = folder_.where](std::vector<CountedNote>& notes) {
+    if (by_token) {
+      AddNote(notes,
+              "inputs rounded token by token, as transformers and vLLM do; AutoFP8's own Python "
+              "takes one scale for all tokens",
+              1, "matrices");
+    }
     return ReadFloat8(source, where, notes);
   };
   return matrix;

@@ -261,16 +261,21 @@ std::optional<ForeignMatrix> GptqCheckpoint::Find(const std::string& name, size_
                              &tensors.Take("qzeros", {DType::kI32}, {groups, WordsOf(rows, bits)}),
                              &tensors.Take("scales", kFloatTypes, {groups, rows})};
   AffineSource source = SourceOf(
-      found, IntScheme(settings->bits, settings->group, settings->symmetric, folder_, true),
+      found, IntScheme(name, settings->bits, settings->group, settings->symmetric, folder_, true),
       first_version_, rows, cols);
   source.group_of = GroupsOf(tensors, group, groups);
   source.stored = tensors.stored();
   ForeignMatrix matrix;
   matrix.type = SchemeName(source.scheme);
   matrix.tensors = tensors.names();
-  matrix.read = [source = std::move(source), found, groups, first = first_version_,
+  const bool untold = !source.group_of.empty() && !folder_.fields().FlagOr("desc_act", false);
+  matrix.read = [source = std::move(source), found, groups, untold, first = first_version_,
                  where = folder_.where](std::vector<CountedNote>& notes) {
     if (first) CountWraps(found, source.scheme.bits, source.rows, groups, notes);
+    AddNote(notes,
+            "groups as g_idx has them, although desc_act is false: kernels that then pass it by "
+            "read other numbers",
+            untold ? 1 : 0, "matrices");
     return ReadAffine(source, where, notes);
   };
   return matrix;

@@ -39,10 +39,16 @@ bool HasKey(const Json& object, const char* key) {
 // nullptr, gets the file where it is not config.json.
 bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignFolder& folder,
                   std::optional<InputFile>* own) {
+  constexpr char kKey[] = "quantization_config", kText[] = "text_config";
   const std::string config_where = (dir / "config.json").string();
-  if (HasKey(config, "quantization_config")) {
-    folder.settings = config["quantization_config"];
-    folder.settings_where = config_where + ", quantization_config";
+  if (HasKey(config, kKey)) {
+    folder.settings = config[kKey];
+    folder.settings_where = config_where + ", " + kKey;
+    return true;
+  }
+  if (HasKey(config, kText) && config[kText].is_object() && HasKey(config[kText], kKey)) {
+    folder.settings = config[kText][kKey];
+    folder.settings_where = config_where + ", " + kText + ", " + kKey;
     return true;
   }
   if (HasKey(config, "compression_config")) {
@@ -62,12 +68,27 @@ bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignF
   return false;
 }
 
+MatrixFlag ReadMatrixFlag(const JsonFields& json, const char* key) {
+  MatrixFlag flag;
+  if (!json.Has(key)) return flag;
+  if (!json[key].is_array()) {
+    flag.all = json.Flag(key);
+    return flag;
+  }
+  flag.names.emplace();
+  for (const Json& name : json[key]) {
+    if (!name.is_string()) json.Fail(key, "true, false or a list of matrices");
+    flag.names->insert(name.get<std::string>());
+  }
+  return flag;
+}
+
 // What an export of ours says beside the tool's settings.
 void ReadOwnKeys(const Json& config, const std::string& where, ForeignFolder& folder) {
   if (!HasKey(config, "quantref")) return;
   const JsonFields own = JsonFields(config, where).Object("quantref");
-  if (own.Has("full_range")) folder.full_range = own.Flag("full_range");
-  if (own.Has("zero_in_range")) folder.zero_in_range = own.Flag("zero_in_range");
+  folder.full_range = ReadMatrixFlag(own, "full_range");
+  folder.zero_in_range = ReadMatrixFlag(own, "zero_in_range");
 }
 
 }  // namespace

@@ -50,6 +50,17 @@ TEST_CASE("open_foreign: a plain folder has no reader, and older files of settin
   CHECK(opened->promised_bits() == 4);
 }
 
+TEST_CASE("open_foreign: settings may stand in the part of the text") {
+  ForeignGolden golden("awq_gemm");
+  const std::vector<float> values = testing::ValuesOf(ReadForeign(golden).weight);
+  golden.config = {{"text_config", golden.config}};
+  const ReadForeign read(golden);
+  CHECK(testing::ValuesOf(read.weight) == values);
+  CHECK(SaysForeign(read.files.dir.path()));
+  golden.config["text_config"]["quantization_config"]["bits"] = 3;
+  CHECK_ERROR(ReadForeign(golden), "config.json, text_config, quantization_config", "\"bits\"");
+}
+
 TEST_CASE("open_foreign: what an adapter adds is not left out in silence") {
   const ForeignFiles files(ForeignGolden("awq_gemm"));
   testing::WriteFile(files.dir / "adapter_config.json", "{}");

@@ -124,5 +124,27 @@ TEST_CASE("hash: FP16 numbers of its own count by their values", "[hash_quantize
   CHECK(HashQuantized(half) == HashQuantized(wide));
 }
 
+TEST_CASE("hash: a checkpoint of its own counts where its numbers are not the original's",
+          "[hash_quantized]") {
+  const ModelWeights original = LoadTiny({});
+  ModelWeights made = original, read = original;
+  Matrix<float> values = made.head.weight.Decode();
+  values(1, 1) += 1;
+  made.head.weight = Weight(std::move(values));
+  CHECK(HashQuantized(read, &original) == HashQuantized(original));
+  CHECK(HashQuantized(made) != HashQuantized(original));
+  const Matrix<float> numbers = made.head.weight.Decode();
+  const size_t rows = numbers.rows(), cols = numbers.cols();
+  const Tensor tensor{"lm_head.weight",
+                      DType::kF32,
+                      {rows, cols},
+                      reinterpret_cast<const std::byte*>(numbers.data()),
+                      rows * cols * sizeof(float)};
+  read.head.weight = Weight(tensor);
+  CHECK_FALSE(read.head.weight.owned());
+  CHECK(HashQuantized(read) == HashQuantized(original));
+  CHECK(HashQuantized(read, &original) == HashQuantized(made));
+}
+
 }  // namespace
 }  // namespace quantref

@@ -223,8 +223,21 @@ QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weig
 
 namespace {
 
-// What a linear is made of beyond the checkpoint.
-std::string LinearHashes(const Linear& linear) {
+bool HaveSameNumbers(const Weight& a, const Weight& b) {
+  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  constexpr size_t kRows = 64;
+  Matrix<float> of_a(kRows, a.cols()), of_b(kRows, b.cols());
+  for (size_t first = 0; first < a.rows(); first += kRows) {
+    const size_t rows = std::min(kRows, a.rows() - first), count = rows * a.cols();
+    a.DecodeRows(first, of_a.view().Rows(0, rows));
+    b.DecodeRows(first, of_b.view().Rows(0, rows));
+    if (!std::equal(of_a.data(), of_a.data() + count, of_b.data())) return false;
+  }
+  return true;
+}
+
+// What a linear is made of beyond the checkpoint, or beyond the original's, unless nullptr.
+std::string LinearHashes(const Linear& linear, const Linear* original) {
   std::string lines;
   const auto add = [&](const std::string& hash) { lines += linear.name + " " + hash + "\n"; };
   const auto add_values = [&](const Weight& weight) {
@@ -232,7 +245,9 @@ std::string LinearHashes(const Linear& linear) {
     add(Sha256Hex(std::span<const float>(values.data(), values.rows() * values.cols())));
   };
   if (linear.weight.quantized()) add(linear.weight.CodesSha256());
-  if (linear.weight.owned()) add_values(linear.weight);
+  const bool is_other = !linear.weight.quantized() && original != nullptr &&
+                        !HaveSameNumbers(linear.weight, original->weight);
+  if (linear.weight.owned() || is_other) add_values(linear.weight);
   if (!linear.bias.empty()) add(Sha256Hex(std::span<const float>(linear.bias)));
   if (const auto& format = linear.activations) {
     std::string text = fmt::format("a{} {} {}", format->bits, format->per_token,
@@ -253,17 +268,25 @@ std::string LinearHashes(const Linear& linear) {
 
 }  // namespace
 
-std::string HashQuantized(const ModelWeights& weights) {
-  std::string lines = LinearHashes(weights.embedding);
-  for (const BlockWeights& block : weights.blocks) {
+std::string HashQuantized(const ModelWeights& weights, const ModelWeights* original) {
+  QR_CHECK(original == nullptr || original->blocks.size() == weights.blocks.size());
+  const auto hashes = [&](const Linear& linear, const Linear ModelWeights::*place) {
+    return LinearHashes(linear, original == nullptr ? nullptr : &(original->*place));
+  };
+  std::string lines = hashes(weights.embedding, &ModelWeights::embedding);
+  for (size_t layer = 0; layer < weights.blocks.size(); ++layer) {
+    const BlockWeights& block = weights.blocks[layer];
     for (const auto* vectors : {&block.norms, &block.norm_biases}) {
       for (const std::vector<float>& values : *vectors) {
         if (!values.empty()) lines += Sha256Hex(std::span<const float>(values)) + "\n";
       }
     }
-    for (const Linear& linear : block.linears) lines += LinearHashes(linear);
+    for (size_t i = 0; i < block.linears.size(); ++i) {
+      lines += LinearHashes(block.linears[i],
+                            original == nullptr ? nullptr : &original->blocks[layer].linears[i]);
+    }
   }
-  return Sha256Hex(lines + LinearHashes(weights.head));
+  return Sha256Hex(lines + hashes(weights.head, &ModelWeights::head));
 }
 
 EffectiveBits MeasureBits(const ModelWeights& weights) {

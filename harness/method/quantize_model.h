@@ -42,8 +42,9 @@ void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
                     const QuantizeCallbacks& callbacks);
 
 // SHA-256 over what quantizing may change, in the model's order: packed matrices, norms, matrices
-// that are no longer the checkpoint's, and how activations are rounded.
-std::string HashQuantized(const ModelWeights& weights);
+// that are no longer the checkpoint's, and how activations are rounded. Of a checkpoint of its own
+// that stands for a quantized `original`: those whose numbers are others than the original's.
+std::string HashQuantized(const ModelWeights& weights, const ModelWeights* original = nullptr);
 
 // Bits per weight. `blocks`: over the linears of the blocks and whatever else is quantized, so that
 // a kept layer counts with its 16 bits; `model`: over every matrix of the model.

@@ -293,7 +293,12 @@ ModelConfig ReadConfig(const std::filesystem::path& path, InputFile* file, bool 
   const FileContents read = ReadInput(path, kMaxJsonFileBytes);
   if (file != nullptr) *file = read.file;
   Json document = ParseJson(read.bytes, path.string());
-  if (quantized && document.is_object()) document.erase("quantization_config");
+  if (quantized && document.is_object()) {
+    constexpr char kKey[] = "quantization_config";
+    document.erase(kKey);
+    const auto text = document.find("text_config");
+    if (text != document.end() && text->is_object()) text->erase(kKey);
+  }
   ModelConfig config = ConfigFromJson(document, path.string());
   config.sha256 = read.file.sha256();
   return config;

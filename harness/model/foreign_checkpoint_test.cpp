@@ -64,13 +64,13 @@ class ByteCheckpoint final : public ForeignCheckpoint {
   std::optional<ActivationFormat> activations_{};
 };
 
-// The tiny model with q_proj as such codes, and something beside it.
-FileTensors WithCodes() {
-  FileTensors tensors = testing::TinyTensors(kForeignShape);
-  auto q = tensors.extract(std::string(kQName) + ".weight");
-  std::string codes(q.mapped().shape[0] * q.mapped().shape[1], '\0');
+// The tiny model with a matrix as such codes, and something beside it.
+FileTensors WithCodes(const std::string& name = kQName, const TinyModel& shape = kForeignShape) {
+  FileTensors tensors = testing::TinyTensors(shape);
+  auto matrix = tensors.extract(name + ".weight");
+  std::string codes(matrix.mapped().shape[0] * matrix.mapped().shape[1], '\0');
   for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<char>(100 + i % 57);
-  tensors[std::string(kQName) + ".codes"] = {"U8", q.mapped().shape, codes};
+  tensors[name + ".codes"] = {"U8", matrix.mapped().shape, codes};
   tensors["model.beside"] = {"U8", {1}, "x"};
   return tensors;
 }
@@ -79,8 +79,9 @@ struct OpenedTensors {
   ModelConfig config;
   std::shared_ptr<const Checkpoint> checkpoint;
 };
-OpenedTensors OpenTensors(const TempDir& dir, const FileTensors& tensors) {
-  testing::WriteTinyModel(dir.path(), kForeignShape);
+OpenedTensors OpenTensors(const TempDir& dir, const FileTensors& tensors,
+                          const TinyModel& shape = kForeignShape) {
+  testing::WriteTinyModel(dir.path(), shape);
   testing::WriteTensors(dir.path(), tensors);
   return {ReadConfig(dir / "config.json"), Checkpoint::Open(dir.path())};
 }
@@ -139,6 +140,25 @@ TEST_CASE("foreign_checkpoint: of a reference codes are the numbers that they st
               "int8 row asym", "--candidate");
 }
 
+TEST_CASE("foreign_checkpoint: an embedding has no inputs to round, and a head that is one says so",
+          "[foreign_checkpoint]") {
+  for (const bool tied : {false, true}) {
+    TinyModel shape = kForeignShape;
+    shape.tied = tied;
+    const TempDir dir;
+    const OpenedTensors opened = OpenTensors(dir, WithCodes("model.embed_tokens", shape), shape);
+    MatrixSources sources{.foreign = std::make_shared<ByteCheckpoint>(opened.checkpoint)};
+    const auto map = [&] {
+      return MapWeights(opened.config, opened.checkpoint, WeightType::kNative, &sources);
+    };
+    if (tied) {
+      CHECK_ERROR(map(), "rounded inputs of a head that is the embedding");
+    } else {
+      CHECK_FALSE(map().embedding.activations);
+    }
+  }
+}
+
 TEST_CASE("foreign_checkpoint: numbers beyond FP16 are held in FP32, looked-up ones as they are",
           "[foreign_checkpoint]") {
   auto packed = std::make_shared<PackedMatrix>(
@@ -180,6 +200,16 @@ TEST_CASE("foreign_checkpoint: quantization_config passes where somebody reads i
   testing::WriteFile(dir / "config.json", config.dump());
   CHECK_ERROR(ReadConfig(dir / "config.json"), "quantization_config");
   CHECK(ReadConfig(dir / "config.json", nullptr, true).hidden == 16);
+  // Of a model that reads pictures, too, it may stand in the part of the text.
+  const nlohmann::json text = {{"model_type", "gemma3_text"},
+                               {"hidden_size", 16},
+                               {"quantization_config", config["quantization_config"]}};
+  testing::WriteFile(dir / "config.json",
+                     nlohmann::json{{"model_type", "gemma3"}, {"text_config", text}}.dump());
+  CHECK_ERROR(ReadConfig(dir / "config.json"), "quantization_config");
+  const std::string other =
+      testing::ErrorMessage([&] { ReadConfig(dir / "config.json", nullptr, true); });
+  CHECK_FALSE(testing::Contains(other, "quantization_config"));
 }
 
 TEST_CASE("foreign_checkpoint: notes of the same words are added up", "[foreign_checkpoint]") {

@@ -290,6 +290,17 @@ Weight Held(const Linear& linear, WeightType type, Use use) {
   return blocks && use == Use::kHead ? weight.ReadAs(numbers) : numbers;
 }
 
+// Rows that are looked up have no inputs; what a tied head does with its own, which the embedding's
+// rule does not say, is not guessed.
+void DropInputsOfRows(const ModelConfig& config, const Checkpoint& checkpoint, Linear& embedding) {
+  if (!embedding.activations) return;
+  if (config.tied_head) {
+    throw Error("not supported: rounded inputs of a head that is the embedding",
+                checkpoint.dir().string(), "quantize it with embedding and head kept");
+  }
+  embedding.activations.reset();
+}
+
 }  // namespace
 
 ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
@@ -298,6 +309,7 @@ ModelWeights MapWeights(const ModelConfig& config, std::shared_ptr<const Checkpo
   Loader loader(family, *checkpoint, type, sources);
   ModelWeights weights;
   weights.embedding = loader.TakeLinear(kEmbeddingName, config.vocab, config.hidden, false);
+  DropInputsOfRows(config, *checkpoint, weights.embedding);
   for (size_t layer = 0; layer < config.layers.size(); ++layer)
     weights.blocks.push_back(TakeBlock(loader, config, layer));
   const std::string final_norm(family.final_norm);
