@@ -143,6 +143,11 @@ TEST_CASE("run_eval: --dry-run prices a budget, and what cannot be is refused be
   refused(
       {"--set", "calibration={dataset: ./text.txt, samples: 2, length: 64}", "--methods", "rtn"},
       "the calibration text is the text that is measured");
+  // What will be chosen is not known yet, whatever stands in for it.
+  refused({"--set", "model=wikilm-2m", "--set", "quantize.weights={group: 32, symmetric: true}",
+           "--set", "quantize.budget.bits=8.4", "--methods", "rtn", "--export", "out",
+           "--export-format", "gguf"},
+          "and not of 3");
   CHECK(lab.RecordFiles().empty());
 }
 

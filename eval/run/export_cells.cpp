@@ -9,6 +9,8 @@
 #include <string_view>
 
 #include "eval/record/store.h"
+#include "eval/run/budget.h"
+#include "eval/run/group_cell.h"
 #include "eval/run/group_plan.h"
 #include "eval/run/run_inputs.h"
 #include "eval/support/resources.h"
@@ -57,23 +59,36 @@ void NamingTheOption(const F& f) {
   }
 }
 
+using Plan = std::vector<PlannedLinear>;
+
 // What is planned of a cell; nothing where it is none that would be made, which is said elsewhere.
 struct ExportPlan {
   Method method;
   ModelConfig config;
-  std::vector<PlannedLinear> plan;
+  std::vector<Plan> plans;  // each that it may come to, or that has a scheme that one may have
 };
+
+// Once adapters are merged into FP16 numbers, these are what is left.
+void LeaveNumbers(const CellConfig& cell, Plan& plan) {
+  if (cell.training != Training::kLora || cell.lora.merge != LoraMerge::kFp16) return;
+  for (PlannedLinear& linear : plan) linear.scheme.reset();
+}
+
+// What of a budget is spent by a measurement is not known before it.
+bool IsOpen(const CellConfig& cell) {
+  return cell.budget && cell.budget->rule == BudgetRule::kSensitivity;
+}
 std::optional<ExportPlan> PlanExport(const RunConfig& config, const CellConfig& cell,
                                      const ModelConfig& original) {
   try {
     ExportPlan made{cell.MakeMethod(), {}, {}};
     made.config = made.method.ModelAfter(original);
-    made.plan = PlanOfCell(cell, made.config);
-    if (!cell.Changes(made.plan)) return std::nullopt;
-    if (cell.training == Training::kLora && cell.lora.merge == LoraMerge::kFp16) {
-      // What is left are numbers.
-      for (PlannedLinear& linear : made.plan) linear.scheme.reset();
+    made.plans.push_back(PlanOfCell(cell, made.config));
+    if (!cell.Changes(made.plans.front())) return std::nullopt;
+    if (IsOpen(cell)) {
+      for (Plan& plan : PlansOfChoices(cell, made.config)) made.plans.push_back(std::move(plan));
     }
+    for (Plan& plan : made.plans) LeaveNumbers(cell, plan);
     return made;
   } catch (const Interrupted&) {
     throw;
@@ -83,26 +98,31 @@ std::optional<ExportPlan> PlanExport(const RunConfig& config, const CellConfig& 
   }
 }
 
+// What it refers to must outlive it.
+CellToExport ToExport(const CellConfig& cell, const Method& method, const fs::path& model,
+                      const ModelConfig& original, const ModelConfig& config, const Plan& plan) {
+  return {.model = model,
+          .original = original,
+          .config = config,
+          .plan = plan,
+          .activations = cell.activations,
+          .rounds_cache = cell.kv_cache.has_value(),
+          .folds = !method.transforms.empty(),
+          .adapters = cell.training == Training::kLora && cell.lora.merge == LoraMerge::kNone,
+          .reorders = [&method](const PlannedLinear& linear) {
+            const Rounder& rounder = method.RounderFor(linear);
+            return rounder.Reorders(*linear.scheme, method.KnobsOf(rounder));
+          }};
+}
+
 // Whether there will be such a cell.
 bool CheckFormat(const ExportFormat& format, const RunConfig& config, const CellConfig& cell,
                  const fs::path& model, const ModelConfig& original) {
   const std::optional<ExportPlan> made = PlanExport(config, cell, original);
   if (!made) return false;
-  const CellToExport planned{
-      .model = model,
-      .original = original,
-      .config = made->config,
-      .plan = made->plan,
-      .activations = cell.activations,
-      .rounds_cache = cell.kv_cache.has_value(),
-      .folds = !made->method.transforms.empty(),
-      .adapters = cell.training == Training::kLora && cell.lora.merge == LoraMerge::kNone,
-      .reorders = [&](const PlannedLinear& linear) {
-        const Rounder& rounder = made->method.RounderFor(linear);
-        return rounder.Reorders(*linear.scheme, made->method.KnobsOf(rounder));
-      }};
   try {
-    CheckExportable(format, planned);
+    for (const Plan& plan : made->plans)
+      CheckExportable(format, ToExport(cell, made->method, model, original, made->config, plan));
   } catch (const Error& error) {
     throw Error(fmt::format("{} (for {} of {})", error.problem(), cell.label, config.name),
                 error.where(),
@@ -163,6 +183,12 @@ void ExportCells(const GroupContext& group, const Pass& cells) {
     if (cell.spec == nullptr || cell.candidate != nullptr) continue;
     const fs::path folder = ExportPath(options, cell.config->name, cell.label);
     if (options.resume && IsExportOf(folder, format, cell.weights_sha256)) continue;
+    if (IsOpen(*cell.spec)) {  // schemes that it can hold one by one, but not beside each other
+      Plan plan = cell.plan;
+      LeaveNumbers(*cell.spec, plan);
+      CheckExportable(format, ToExport(*cell.spec, cell.method, group.model->dir,
+                                       group.model->config, cell.shape, plan));
+    }
     const FinishedCell finished{
         .model = group.model->dir,
         .config = cell.shape,
