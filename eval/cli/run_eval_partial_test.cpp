@@ -92,6 +92,39 @@ TEST_CASE("run_eval: what takes no calibration is looked at before what does is 
         lab.Record("rtn")["accuracy"]["window_nll"][9]);
 }
 
+// The cell that takes long tries so many ratios: minutes, or a moment.
+Strings BehindAFirstLook(const char* ratios, const Strings& more = {}) {
+  return testing::SmokeArguments(
+      32, testing::Together(
+              {"--set",
+               std::string("quantize.methods=[{method: awq, label: awq, awq: {grid: ") + ratios +
+                   "}}, rtn]",
+               "--set", "calibration={dataset: sample, split: validation, samples: 4, length: 256}",
+               "--set", "accuracy.protocol=llamacpp-64"},
+              more));
+}
+
+TEST_CASE("run_eval: Ctrl-C behind a first look leaves records of it, which --resume replaces") {
+  const RunEvalLab lab;
+  const ProcessResult stopped =
+      InterruptAt(lab, BehindAFirstLook("1000"), "the other cells follow", SIGINT);
+  INFO(stopped.err);
+  CHECK(stopped.exit_code == 2);
+  CHECK(Contains(stopped.err, "the first look is kept as records"));
+  CHECK(Contains(stopped.out, "INTERRUPTED after 8 of 32 windows"));
+  CHECK(Contains(stopped.out, "\nrtn "));
+  CHECK_FALSE(Contains(stopped.out, "\nawq "));
+  CHECK(CountEnding(lab, ".partial.json") == 2);
+  const std::vector<RecordJson> looked_at = {lab.Record("fp16"), lab.Record("rtn")};
+  const ProcessResult resumed = lab.Run(BehindAFirstLook("2", {"--resume"}));
+  INFO(resumed.err);
+  REQUIRE(resumed.exit_code == 0);
+  CHECK(CountEnding(lab, ".partial.json") == 0);
+  CHECK(CountEnding(lab, ".json") == 3);
+  for (const RecordJson& part : looked_at)
+    CheckPartOf(lab.Record(part["method"].get<std::string>()), part);
+}
+
 TEST_CASE("run_eval: Ctrl-C gives records and a table of what there is, --resume the whole") {
   const RunEvalLab& whole = WholeRun();
   for (const int signal : {SIGINT, SIGTERM}) {

@@ -55,7 +55,8 @@ const Rows& ProtocolRows() {
                Role::kAsked},
               {'I', "INTERRUPTED: what was measured until then"}),
       {"protocol.journal", kText, kOptional, "",
-       "there: of the journal with which `--resume` goes on; complete records of it replace these",
+       "there: of the journal with which `--resume` goes on, or of a first look; complete records "
+       "replace these",
        Role::kAsked},
   };
   return rows;

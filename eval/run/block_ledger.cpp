@@ -92,15 +92,6 @@ size_t KindsOf(const ModelConfig& config, const GroupCell& cell) {
   return LayoutOf(config, 0).linears.size() + (cell.spec->kv_cache ? 1 : 0);
 }
 
-// Runs between the reference and the cell, at most.
-size_t RunsBefore(const GroupCell& cell) {
-  const bool weights =
-      QuantizesAny(cell.plan) || cell.candidate != nullptr || cell.training != nullptr;
-  const size_t steps = (weights ? 1 : 0) + (cell.spec->activations ? 1 : 0) +
-                       (cell.spec->kv_cache ? 1 : 0) + (cell.config->path.kernels ? 1 : 0);
-  return std::max<size_t>(steps, 1) - 1;
-}
-
 bool MayChangeEmbedding(const GroupCell& cell) {
   return cell.candidate != nullptr || cell.training != nullptr ||
          std::any_of(cell.plan.begin(), cell.plan.end(), [](const PlannedLinear& linear) {
@@ -124,7 +115,7 @@ double MoreLogitBytes(const GroupContext& group, const Pass& cells) {
   for (const GroupCell& cell : cells) {
     if (cell.spec == nullptr) continue;
     ++models;
-    runs += RunsBefore(cell);
+    runs += StepsBefore(group, cell);
   }
   if (models == 1) return 0;
   const size_t measured = std::max<size_t>(models + runs, AsksForBlocks(group) ? 4 : 0);
@@ -198,14 +189,22 @@ void RemoveJournals(const BlockLedgers& ledgers) {
     if (ledger->measurement.journal != nullptr) ledger->measurement.journal->Remove();
 }
 
+size_t StepsBefore(const GroupContext& group, const GroupCell& cell) {
+  if (!group.options.ledger.asked) return 0;
+  const bool weights =
+      QuantizesAny(cell.plan) || cell.candidate != nullptr || cell.training != nullptr;
+  const size_t steps = (weights ? 1 : 0) + (cell.spec->activations ? 1 : 0) +
+                       (cell.spec->kv_cache ? 1 : 0) + (cell.config->path.kernels ? 1 : 0);
+  return std::max<size_t>(steps, 1) - 1;
+}
+
 double SecondsOfSteps(const GroupContext& group, const Pass& cells, const Cost& cost) {
   double seconds = 0;
-  if (!group.options.ledger.asked) return seconds;
   auto own = cost.cells.begin();
   for (const GroupCell& cell : cells) {
     if (cell.spec == nullptr) continue;
     ++own;
-    seconds += own->measure * static_cast<double>(RunsBefore(cell));
+    seconds += own->measure * static_cast<double>(StepsBefore(group, cell));
   }
   return seconds;
 }

@@ -49,6 +49,9 @@ struct CellLedger {
 bool WasInterrupted(const BlockLedgers& ledgers);
 void RemoveJournals(const BlockLedgers& ledgers);  // the records stand
 
+// Runs between the reference and a quantized cell that its ledger takes through the windows, at
+// most; none where no ledger is asked for.
+size_t StepsBefore(const GroupContext& group, const GroupCell& cell);
 // What ledgers add to a pass of this cost: to the seconds of its windows for the runs between the
 // steps, and behind these for each quantized cell, in their order.
 double SecondsOfSteps(const GroupContext& group, const Pass& cells, const Cost& cost);

@@ -13,7 +13,7 @@
 #include "eval/run/memory_limits.h"
 #include "harness/base/machine.h"
 #include "harness/base/sha256.h"
-#include "harness/io/file.h"
+#include "harness/io/mapped_file.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
 
@@ -39,8 +39,6 @@ std::string OsName() {
   uname(&kernel);
   return fmt::format("{}{} {}", name, kernel.sysname, kernel.release);
 }
-
-constexpr size_t kLargestProgram = size_t{1} << 30;
 
 }  // namespace
 
@@ -88,7 +86,7 @@ size_t AvailableMemoryBytes() {
 }
 
 const std::string& ProgramSha256() {
-  static const std::string sha256 = Sha256Hex(ReadFile("/proc/self/exe", kLargestProgram));
+  static const std::string sha256 = MappedFile("/proc/self/exe").Sha256();
   return sha256;
 }
 

@@ -89,12 +89,12 @@ double Fp16CopyBytes(const GroupContext& group, const Pass& pass) {
 }
 
 // Seconds of what a pass shows before the cells that take long.
-struct FirstLook {
+struct LookSeconds {
   double quantize = 0, measure = 0;
 };
 
-FirstLook FirstLookOf(const GroupContext& group, const Pass& pass, const Cost& cost) {
-  FirstLook look;
+LookSeconds FirstLookOf(const GroupContext& group, const Pass& pass, const Cost& cost) {
+  LookSeconds look;
   if (!HasFirstLook(group, pass)) return look;
   look.measure = cost.cells[0].measure;
   auto seconds = cost.cells.begin();
@@ -103,7 +103,7 @@ FirstLook FirstLookOf(const GroupContext& group, const Pass& pass, const Cost& c
     ++seconds;
     if (cell.TakesLong()) continue;
     look.quantize += seconds->quantize;
-    look.measure += seconds->measure;
+    look.measure += seconds->measure * static_cast<double>(1 + StepsBefore(group, cell));
   }
   look.measure *= static_cast<double>(kFirstLook) / static_cast<double>(group.windows.size());
   return look;
@@ -200,7 +200,7 @@ Cost GroupCost::PlanEta(std::span<const Pass> passes) {
     stages.push_back({RunEta::Kind::kSensitivity, total.sensitivity_seconds});
   for (const Pass& pass : passes) {
     const Cost cost = Of(pass);
-    const FirstLook look = FirstLookOf(group_, pass, cost);
+    const LookSeconds look = FirstLookOf(group_, pass, cost);
     total.Add(cost);
     if (look.quantize > 0) stages.push_back({RunEta::Kind::kQuantize, look.quantize});
     if (look.measure > 0) stages.push_back({RunEta::Kind::kMeasure, look.measure});

@@ -33,8 +33,7 @@ struct CandidatePass {
 };
 
 TEST_CASE("group cost: what cells of several configs share is counted once") {
-  const CellToTest cell(testing::ExportableModel(false, testing::kTokenizerPieces),
-                        {.scheme = kCodes});
+  const CellToTest cell(testing::ExportableModel(false, testing::kFewPieces), {.scheme = kCodes});
   std::vector<RunConfig> configs(3);
   configs[2].path.kernels = false;
   const CandidatePass pass(cell.Export("gptq").string(), configs);
@@ -46,8 +45,7 @@ TEST_CASE("group cost: what cells of several configs share is counted once") {
 }
 
 TEST_CASE("group cost: codes are gated where products go through the kernels") {
-  const CellToTest cell(testing::ExportableModel(false, testing::kTokenizerPieces),
-                        {.scheme = kCodes});
+  const CellToTest cell(testing::ExportableModel(false, testing::kFewPieces), {.scheme = kCodes});
   std::vector<RunConfig> configs(2);
   configs[1].path.kernels = false;
   const auto kernels = [&](const std::string& path) {

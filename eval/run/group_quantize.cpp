@@ -9,7 +9,6 @@
 
 #include "eval/run/candidate.h"
 #include "eval/run/cell_task.h"
-#include "eval/run/group_score.h"
 #include "eval/run/group_share.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
@@ -30,19 +29,31 @@ class QuantizingNote {
                       : "nothing of this is kept: no cell is final and no window measured yet");
   }
   void CountKept() {
-    note_.emplace(
-        fmt::format("{} of {} cells are quantized and kept: go on with --resume", ++kept_, cells_));
+    ++kept_;
+    Tell();
   }
   void CountStep(size_t step) {
     note_.emplace(fmt::format(
-        "{} of {} cells are quantized and kept, of the next {} steps of training: go on with "
+        "{}{} of {} cells are quantized and kept, of the next {} steps of training: go on with "
         "--resume",
-        kept_, cells_, step));
+        recorded_, kept_, cells_, step));
+  }
+  void CountLook() {
+    recorded_ = "the first look is kept as records; ";
+    Tell();
   }
 
  private:
+  void Tell() {
+    note_.emplace(kept_ == 0
+                      ? recorded_ + "no cell that takes long is final yet"
+                      : fmt::format("{}{} of {} cells are quantized and kept: go on with --resume",
+                                    recorded_, kept_, cells_));
+  }
+
   const size_t cells_;
   size_t kept_ = 0;
+  std::string recorded_{};
   std::optional<InterruptNote> note_;
 };
 
@@ -139,22 +150,20 @@ void LoadCandidates(GroupContext& group, Pass& cells, std::vector<const GroupCel
 // candidates, while the others are at work. Takes them out of `rounded`; adds those that could not
 // be made.
 void MakeFirst(GroupContext& group, const Pass& cells, std::vector<GroupCell*>& rounded,
-               QuantizingNote& note, std::vector<const GroupCell*>& failed) {
+               QuantizingNote& note, std::vector<const GroupCell*>& failed, FirstLook& look) {
   const auto later = std::stable_partition(
       rounded.begin(), rounded.end(), [](const GroupCell* cell) { return !cell->TakesLong(); });
   const std::vector<GroupCell*> soon(rounded.begin(), later);
   rounded.erase(rounded.begin(), later);
-  std::vector<const GroupCell*> made;
   if (!soon.empty()) Quantize(group, soon, note, failed);
-  for (GroupCell* cell : soon) {
-    if (Among(failed, cell)) continue;
-    cell->quantized.weights.kv_cache = cell->spec->kv_cache;
-    made.push_back(cell);
-  }
+  Pass made;
   for (const GroupCell& cell : cells) {
-    if (cell.candidate != nullptr && !Among(failed, &cell)) made.push_back(&cell);
+    if (!Among(failed, &cell)) made.push_back(cell);
   }
-  ShowFirstLook(group, made);
+  look.cells = LookedAt(made);
+  TakeFirstLook(group, look);
+  note.CountLook();
+  ShowFirstLook(group, look);
 }
 
 // Puts the reference's weights where they belong; returns the others.
@@ -187,7 +196,7 @@ void QuantizeByAll(GroupContext& group, const std::vector<GroupCell*>& all,
 
 // Adds those that could not be made.
 void MakeCells(GroupContext& group, const Pass& cells, const std::vector<GroupCell*>& quantized,
-               std::vector<const GroupCell*>& failed) {
+               std::vector<const GroupCell*>& failed, FirstLook& look) {
   QuantizingNote note(group.options.resume, quantized.size());
   std::vector<GroupCell*> left, rounded;
   for (GroupCell* cell : quantized)
@@ -197,7 +206,7 @@ void MakeCells(GroupContext& group, const Pass& cells, const std::vector<GroupCe
   std::copy_if(left.begin(), left.end(), std::back_inserter(rounded), [](const GroupCell* cell) {
     return cell->training == nullptr || BeginsQuantized(*cell);
   });
-  if (HasFirstLook(group, cells)) MakeFirst(group, cells, rounded, note, failed);
+  if (HasFirstLook(group, cells)) MakeFirst(group, cells, rounded, note, failed, look);
   if (!group.workers.Alone()) QuantizeByAll(group, quantized, rounded, note, failed);
   if (!rounded.empty()) Quantize(group, rounded, note, failed);
   TrainCells(group, left, note, failed);
@@ -206,12 +215,12 @@ void MakeCells(GroupContext& group, const Pass& cells, const std::vector<GroupCe
 
 }  // namespace
 
-void QuantizeCells(GroupContext& group, Pass& cells) {
+void QuantizeCells(GroupContext& group, Pass& cells, FirstLook& look) {
   std::vector<const GroupCell*> failed;
   LoadCandidates(group, cells, failed);
   const std::vector<GroupCell*> quantized = QuantizedIn(group, cells);
   if (group.workers.IsFirst()) {
-    MakeCells(group, cells, quantized, failed);
+    MakeCells(group, cells, quantized, failed, look);
   } else {
     QuantizeForFirst(group, quantized);
   }
@@ -219,9 +228,7 @@ void QuantizeCells(GroupContext& group, Pass& cells) {
   size_t rows = 1;  // behind the reference's
   for (GroupCell& cell : cells) {
     if (cell.spec == nullptr || Among(failed, &cell)) continue;
-    cell.model = rows++;
-    cell.quantized.weights.kv_cache = cell.spec->kv_cache;  // whatever the weights became
-    if (cell.config->path.kernels) cell.path = PathOf(cell.quantized.weights);
+    PutInRow(rows++, cell);
   }
   std::erase_if(cells, [&](const GroupCell& cell) { return Among(failed, &cell); });
 }

@@ -76,6 +76,11 @@ std::vector<Record> Unrecorded(const Pass& cells, const std::vector<Record>& all
   return records;
 }
 
+// Of the windows, to say anything of those that were not measured.
+bool TooFew(const GroupResult& group) {
+  return MeasuredIndices(group).size() < std::min(kMinBlocks, group.windows.size());
+}
+
 }  // namespace
 
 GroupRun::GroupRun(const RunOptions& options, std::vector<const RunConfig*> configs, size_t threads,
@@ -160,9 +165,15 @@ std::vector<Record> GroupRun::RunPass(Pass& cells) {
 }
 
 std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
-  QuantizeCells(group_, cells);
-  CheckAgreement(group_.workers, [&] { return ScoreFacts(group_, cells); });
-  ExportCells(group_, cells);
+  FirstLook look;
+  try {
+    QuantizeCells(group_, cells, look);
+    CheckAgreement(group_.workers, [&] { return ScoreFacts(group_, cells); });
+    ExportCells(group_, cells);
+  } catch (const Interrupted&) {
+    if (look.cells.empty()) throw;
+    return KeepWhatThereIs(Describe(group_, std::move(look.measurement)), look.cells);
+  }
   const auto recorded = [](const GroupCell& cell) { return cell.Recorded(); };
   if (std::none_of(cells.begin(), cells.end(), recorded)) return {};  // none could be made
   if (!group_.workers.IsFirst()) {
@@ -181,6 +192,8 @@ std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
     if (!shared.measurement.interrupted) return KeepResults(shared, cells);
   } catch (const Interrupted&) {
   }
+  if (TooFew(shared) && look.taken)
+    return KeepWhatThereIs(Describe(group_, std::move(look.measurement)), look.cells);
   return KeepWhatThereIs(shared, cells);
 }
 
@@ -244,7 +257,8 @@ void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
           Plural(measurement.other_windows, "window"));
     return;
   }
-  RemoveInterrupted(group_.options.out, measurement.journal_name, records);
+  for (const std::string& name : {measurement.journal_name, NameOfLook(group_, LookedAt(cells))})
+    RemoveInterrupted(group_.options.out, name, records);
   if (measurement.interrupted) return;
   measurement.journal->Remove();
   RemoveKept(group_, cells);
@@ -255,10 +269,9 @@ void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
 std::vector<Record> GroupRun::KeepWhatThereIs(const GroupResult& shared, const Pass& cells) {
   const LastWork last;
   interrupted_ = true;
-  const size_t measured = MeasuredIndices(shared).size();
-  if (measured < std::min(kMinBlocks, group_.windows.size())) {
+  if (TooFew(shared)) {
     Say("{} finished: no records are made of fewer than {}, which give no interval\n",
-        Plural(measured, "window"), kMinBlocks);
+        Plural(MeasuredIndices(shared).size(), "window"), kMinBlocks);
     return {};
   }
   try {

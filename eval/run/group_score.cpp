@@ -107,6 +107,12 @@ MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
 
 }  // namespace
 
+void PutInRow(size_t row, GroupCell& cell) {
+  cell.model = row;
+  cell.quantized.weights.kv_cache = cell.spec->kv_cache;  // whatever the weights became
+  if (cell.config->path.kernels) cell.path = PathOf(cell.quantized.weights);
+}
+
 Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
   const std::vector<Transformer> models = MeasuredModels(group, cells);
   const std::vector<TransformerSubject> subjects = SubjectsOf(models, MeasuredNames(group, cells));
@@ -166,29 +172,55 @@ bool HasFirstLook(const GroupContext& group, const Pass& cells) {
                      [](const GroupCell& cell) { return cell.TakesLong(); });
 }
 
-void ShowFirstLook(const GroupContext& group, std::span<const GroupCell* const> made) {
-  const std::vector<Transformer> models = CellModels(group, made);
-  const std::vector<std::string> names = NamesOf(group, made);
-  const std::vector<TransformerSubject> subjects = SubjectsOf(models, names);
+Pass LookedAt(const Pass& cells) {
+  Pass looked_at;
+  size_t rows = 1;  // behind the reference's
+  for (const GroupCell& cell : cells) {
+    if (cell.TakesLong()) continue;
+    looked_at.push_back(cell);
+    if (cell.spec != nullptr) PutInRow(rows++, looked_at.back());
+  }
+  return looked_at;
+}
+
+void TakeFirstLook(const GroupContext& group, FirstLook& look) {
+  const std::vector<Transformer> models = MeasuredModels(group, look.cells);
+  const std::vector<TransformerSubject> subjects =
+      SubjectsOf(models, MeasuredNames(group, look.cells));
   const RunConfig::Accuracy& accuracy = group.config().accuracy;
   const std::vector<size_t> order =
       WindowOrder(group.windows.size(), accuracy.order, accuracy.stop);
+  Measurement& found = look.measurement;
+  found.scores.assign(models.size(),
+                      std::vector<std::optional<WindowScores>>(group.windows.size()));
+  found.seconds.assign(models.size(), 0);
+  found.first_window = accuracy.stop ? order.front() : 0;
+  found.interrupted = true;
+  found.journal_name = NameOfLook(group, look.cells);
   ProgressBar bar(fmt::format("{}, a first look", group.model->name), group.options.quiet,
                   group.eta, RunEta::Kind::kMeasure);
   EvaluateOptions evaluate;
   evaluate.threads = group.threads;
-  evaluate.compare = false;
-  evaluate.hash_window = group.windows.size();  // none
+  evaluate.compare = accuracy.metrics.Compare();
+  evaluate.hash_window = found.first_window;
   evaluate.progress = [&](size_t done, size_t total) {
     ThrowIfCancelled();
     bar.Update(done, total);
   };
-  ScoreTable scores(models.size(), std::vector<std::optional<WindowScores>>(group.windows.size()));
-  std::vector<double> seconds(models.size());
   Evaluate(PointersTo(subjects), group.protocol, group.stream, group.windows,
-           std::span(order).first(kFirstLook), evaluate, scores, seconds);
-  bar.Above(LookText(names, scores, group.windows, kFirstLook, LineWidth(STDERR_FILENO)) +
-            "the other cells follow once they are quantized\n");
+           std::span(order).first(kFirstLook), evaluate, found.scores, found.seconds);
+  look.taken = true;
+  look.grace.emplace();
+}
+
+void ShowFirstLook(const GroupContext& group, const FirstLook& look) {
+  SayText(LookText(NamesOf(group, Quantized(look.cells)), look.measurement.scores, group.windows,
+                   kFirstLook, LineWidth(STDERR_FILENO)) +
+          "the other cells follow once they are quantized\n");
+}
+
+std::string NameOfLook(const GroupContext& group, const Pass& looked_at) {
+  return FingerprintOfLook(group, looked_at).substr(0, kJournalName);
 }
 
 void MeasureGaps(const GroupContext& group, size_t window, Pass& cells) {

@@ -24,7 +24,7 @@ constexpr size_t kTokens = 256, kLeastTokens = 32, kKeys = 2048, kRows = 1024, k
 constexpr double kOperations = 2e10;
 constexpr int kRepetitions = 3;
 // A piece shorter than this is repeated, so that clocks and first touches do not count.
-constexpr double kShortest = 0.001;
+constexpr double kShortest = 0.0003;
 
 Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed = 1) {
   Matrix<float> matrix(rows, cols);
