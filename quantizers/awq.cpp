@@ -17,7 +17,7 @@
 namespace quantref {
 namespace {
 
-constexpr std::array<Knob, 6> kKnobs = {{
+constexpr std::array<Knob, 6> kAwqKnobs = {{
     {"grid", "candidates of the scale search", Knob::Kind::kCount, 20, 1, 1000, "scale"},
     {"tokens", "of the calibration text that the scale search looks at", Knob::Kind::kCount,
      kSearchTokens, 1, 1 << 24, "scale"},
@@ -168,7 +168,7 @@ class TileSearch {
 
 }  // namespace
 
-std::span<const Knob> Awq::knobs() const { return kKnobs; }
+std::span<const Knob> Awq::knobs() const { return kAwqKnobs; }
 
 DataNeeds Awq::needs(const Knobs& knobs) const {
   const bool scale = knobs.Flag("scale");

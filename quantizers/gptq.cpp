@@ -13,7 +13,7 @@
 namespace quantref {
 namespace {
 
-constexpr std::array kKnobs = {
+constexpr std::array kGptqKnobs = {
     Knob{"damp", "share of the mean diagonal of H that is added to it", Knob::Kind::kReal, 0.01},
     Knob{"block", "columns whose updates are applied together", Knob::Kind::kCount, 128, 1, 65536},
     Knob{"act_order", "columns by descending diagonal of H", Knob::Kind::kFlag, 1},
@@ -39,7 +39,7 @@ Matrix<float> WithoutColumns(MatrixView<const float> weights, std::span<const ui
 
 }  // namespace
 
-std::span<const Knob> Gptq::knobs() const { return kKnobs; }
+std::span<const Knob> Gptq::knobs() const { return kGptqKnobs; }
 
 DataNeeds Gptq::needs(const Knobs& knobs) const {
   return {.gram = true,

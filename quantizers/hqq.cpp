@@ -16,7 +16,7 @@
 namespace quantref {
 namespace {
 
-constexpr std::array kKnobs = {
+constexpr std::array kHqqKnobs = {
     Knob{"lp_norm", "p of the error |x|^p", Knob::Kind::kReal, 0.7, 0.1, 1},
     Knob{"beta", "of the first step: the larger, the closer the steps", Knob::Kind::kReal, 10, 0.01,
          1e6},
@@ -121,7 +121,7 @@ class ZeroSearch {
 
 }  // namespace
 
-std::span<const Knob> Hqq::knobs() const { return kKnobs; }
+std::span<const Knob> Hqq::knobs() const { return kHqqKnobs; }
 
 std::string Hqq::WhyNot(const WeightScheme& scheme) const {
   if (scheme.format->zero == ZeroKind::kHalf) return {};

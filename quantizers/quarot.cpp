@@ -17,7 +17,7 @@
 namespace quantref {
 namespace {
 
-constexpr std::array kKnobs = {
+constexpr std::array kQuaRotKnobs = {
     Knob{"seed", "of the random signs", Knob::Kind::kCount, 0, 0, 4294967295},
     Knob{"block", "channels that are rotated together; 0: all", Knob::Kind::kCount, 0, 0, 65536},
     Knob{"residual", "rotates the residual stream, norms folded into what reads them",
@@ -246,7 +246,7 @@ void RotateEnds(const ResidualStream& stream, size_t threads, ModelWeights& weig
 
 }  // namespace
 
-std::span<const Knob> QuaRot::knobs() const { return kKnobs; }
+std::span<const Knob> QuaRot::knobs() const { return kQuaRotKnobs; }
 
 ModelConfig QuaRot::Reshape(const ModelConfig& config, const Knobs& knobs) const {
   const RotationPlan plan(config, knobs);

@@ -12,7 +12,7 @@
 namespace quantref {
 namespace {
 
-constexpr std::array<Knob, 2> kKnobs = {{
+constexpr std::array<Knob, 2> kSmoothQuantKnobs = {{
     {"alpha", "migration strength: 0 leaves outliers in activations, 1 in weights",
      Knob::Kind::kReal, 0.5, 0, 1},
     {"search", "the best alpha for each group instead", Knob::Kind::kFlag, 0, 0, 1},
@@ -53,7 +53,7 @@ void Smooth(CalibratedBlock& block, const ScalingGroup& group, std::span<const d
 
 }  // namespace
 
-std::span<const Knob> SmoothQuant::knobs() const { return kKnobs; }
+std::span<const Knob> SmoothQuant::knobs() const { return kSmoothQuantKnobs; }
 
 DataNeeds SmoothQuant::needs(const Knobs& knobs) const {
   return {.channel_max = true, .kept = knobs.Flag("search") ? kSearchTokens : 0};

@@ -18,6 +18,30 @@ namespace quantref {
 
 namespace fs = std::filesystem;
 
+// What the system tells of a file without reading it. It has a name beyond this file since a
+// member of a class is of it.
+struct FileIdentity {
+  uint64_t device = 0, inode = 0, bytes = 0;
+  std::chrono::nanoseconds modified{},
+      changed{};  // its content; that or its entry in the file system
+
+  explicit FileIdentity(const struct stat& info)
+      : device(info.st_dev),
+        inode(info.st_ino),
+        bytes(static_cast<uint64_t>(info.st_size)),
+        modified(std::chrono::seconds(info.st_mtim.tv_sec) +
+                 std::chrono::nanoseconds(info.st_mtim.tv_nsec)),
+        changed(std::chrono::seconds(info.st_ctim.tv_sec) +
+                std::chrono::nanoseconds(info.st_ctim.tv_nsec)) {}
+  bool operator==(const FileIdentity&) const = default;
+
+  // Some file systems give the same file several numbers.
+  bool SameFile(const FileIdentity& other) const {
+    return (device == other.device && inode == other.inode) ||
+           (bytes == other.bytes && modified == other.modified);
+  }
+};
+
 namespace {
 
 using std::chrono::nanoseconds;
@@ -31,28 +55,8 @@ constexpr char kHint[] =
     "that a run reads (put another in its place by a rename instead), and run again, or put back "
     "what it held and go on with --resume";
 
-// What the system tells of a file without reading it.
-struct Identity {
-  uint64_t device = 0, inode = 0, bytes = 0;
-  nanoseconds modified{}, changed{};  // its content; that or its entry in the file system
-
-  explicit Identity(const struct stat& info)
-      : device(info.st_dev),
-        inode(info.st_ino),
-        bytes(static_cast<uint64_t>(info.st_size)),
-        modified(std::chrono::seconds(info.st_mtim.tv_sec) + nanoseconds(info.st_mtim.tv_nsec)),
-        changed(std::chrono::seconds(info.st_ctim.tv_sec) + nanoseconds(info.st_ctim.tv_nsec)) {}
-  bool operator==(const Identity&) const = default;
-
-  // Some file systems give the same file several numbers.
-  bool SameFile(const Identity& other) const {
-    return (device == other.device && inode == other.inode) ||
-           (bytes == other.bytes && modified == other.modified);
-  }
-};
-
 // Whether a write from now on gives the file another time than it has. Nobody can set that time.
-bool IsSettled(const Identity& identity) {
+bool IsSettled(const FileIdentity& identity) {
   const nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
   return now - identity.changed > kCoarsestTime;
 }
@@ -69,7 +73,7 @@ struct InputFile::State {
         identity(Now()),
         settled(IsSettled(identity)) {}
 
-  Identity Now() const { return Identity(OpenedStat(descriptor, path)); }
+  FileIdentity Now() const { return FileIdentity(OpenedStat(descriptor, path)); }
   std::string HashNow() const;
   [[noreturn]] void ThrowChanged(const std::string& found) const {
     throw InputChanged("changed while it was in use: expected " + std::to_string(identity.bytes) +
@@ -83,7 +87,7 @@ struct InputFile::State {
   const bool is_regular;  // others have no times that tell anything
   const SteadyClock::time_point opened = SteadyClock::now();
   std::mutex mutex;  // of what follows
-  Identity identity;
+  FileIdentity identity;
   bool settled;
   std::string sha256;
 };
@@ -104,7 +108,7 @@ std::string InputFile::State::HashNow() const {
 
 void InputFile::State::Verify() {
   const std::lock_guard lock(mutex);
-  const Identity now = Now();
+  const FileIdentity now = Now();
   if (now == identity && settled) return;
   if (now.bytes != identity.bytes) ThrowChanged(std::to_string(now.bytes));
   const std::string found = HashNow();
@@ -144,7 +148,8 @@ void InputFile::CheckLoaded() const {
   const std::lock_guard lock(state_->mutex);
   struct stat named {};
   const bool is_there = ::stat(state_->path.c_str(), &named) == 0;
-  if (is_there && Identity(named).SameFile(state_->identity) && state_->Now() == state_->identity) {
+  if (is_there && FileIdentity(named).SameFile(state_->identity) &&
+      state_->Now() == state_->identity) {
     return;
   }
   throw InputChanged(

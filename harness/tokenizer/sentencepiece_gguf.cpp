@@ -13,7 +13,7 @@ namespace quantref {
 namespace {
 
 constexpr size_t kMaxModelBytes = size_t{64} << 20;
-constexpr std::string_view kSpace = "\xe2\x96\x81";
+constexpr std::string_view kSpacePiece = "\xe2\x96\x81";
 
 GgufTokenType TypeOfPiece(const sentencepiece::SentencePieceProcessor& model, int id) {
   if (model.IsUnknown(id)) return GgufTokenType::kUnknown;
@@ -53,7 +53,7 @@ GgufVocabulary VocabularyOfSentencePiece(const std::filesystem::path& file) {
   vocabulary.add_bos = own.adds_bos().value_or(true);
   std::vector<std::string> pieces;
   vocabulary.add_space_prefix =
-      model.Encode("a", &pieces).ok() && !pieces.empty() && pieces.front().starts_with(kSpace);
+      model.Encode("a", &pieces).ok() && !pieces.empty() && pieces.front().starts_with(kSpacePiece);
   const Tokenizer of_gguf = Tokenizer::FromGguf(vocabulary, file.string());
   if (of_gguf.Encode(kProbe) != own.Encode(kProbe)) {
     throw Error("GGUF's rules make other tokens of text than this SentencePiece model",
