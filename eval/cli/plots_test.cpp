@@ -1,16 +1,20 @@
 // scripts/plots from records to files. It needs Debian's matplotlib, which the tests do not: where
 // there is none they say so and pass.
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,48 +54,74 @@ ProcessResult Plot(const TableLab& lab, Strings arguments, ProcessOptions option
   return testing::RunProcess(arguments, options);
 }
 
-// The same of several runs, each a fork of one process: matplotlib takes longer to start than most
-// plots to be drawn.
-constexpr const char* kForks = R"(
+struct PlotRun {
+  fs::path folder;
+  Strings arguments;
+};
+
+// The same of as many runs as come, each a fork of one process: matplotlib takes longer to start
+// than most plots to be drawn.
+class Plotter {
+ public:
+  Plotter() {
+    REQUIRE(::mkfifo((dir_ / "requests").c_str(), 0600) == 0);
+    const std::string scripts = (testing::SourceDir() / "scripts").string();
+    process_.emplace(Strings{kPython, "-c", kForks, scripts, dir_.path().string()},
+                     ProcessOptions{.timeout = std::chrono::seconds(600)});
+    // For both: then this does not wait for a reader that may have failed.
+    requests_.open(dir_ / "requests", std::ios::in | std::ios::out);
+  }
+
+  ProcessResult Run(const PlotRun& run) {
+    const std::string number = std::to_string(runs_++);
+    requests_ << Json{run.folder.string(), run.arguments}.dump() << std::endl;
+    REQUIRE(process_->WaitForError("run " + number + " ended\n"));
+    ProcessResult result;
+    result.exit_code = std::stoi(FileText(dir_ / (number + ".code")));
+    result.out = FileText(dir_ / (number + ".1"));
+    result.err = FileText(dir_ / (number + ".2"));
+    return result;
+  }
+
+ private:
+  static constexpr const char* kForks = R"(
 import json, os, sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, sys.argv[1])
 from plotting import draw
 from plotting.cli import main
-for number, (folder, arguments) in enumerate(json.loads(sys.argv[2])):
+out = sys.argv[2]
+for number, line in enumerate(open(f"{out}/requests")):
+    folder, arguments = json.loads(line)
     child = os.fork()
     if child == 0:
         for stream in 1, 2:
-            file = os.open(f"{sys.argv[3]}/{number}.{stream}", os.O_CREAT | os.O_WRONLY)
-            os.dup2(file, stream)
+            os.dup2(os.open(f"{out}/{number}.{stream}", os.O_CREAT | os.O_WRONLY), stream)
         os.chdir(folder)
         sys.argv = ["plots", *arguments]
         code = main("")
         sys.stdout.flush()
         os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open(f"{out}/{number}.code", "w") as file:
+        file.write(str(code))
+    print(f"run {number} ended", file=sys.stderr, flush=True)
 )";
 
-struct PlotRun {
-  fs::path folder;
-  Strings arguments;
+  testing::TempDir dir_;
+  std::optional<testing::Process> process_;
+  std::fstream requests_;
+  size_t runs_ = 0;
 };
+
+ProcessResult PlotForked(const PlotRun& run) {
+  static Plotter plotter;
+  return plotter.Run(run);
+}
+
 std::vector<ProcessResult> PlotEach(const std::vector<PlotRun>& runs) {
-  Json requests;
-  for (const PlotRun& run : runs) requests.push_back({run.folder.string(), run.arguments});
-  const testing::TempDir said;
-  const std::string scripts = (testing::SourceDir() / "scripts").string();
-  const ProcessResult all =
-      testing::RunProcess({kPython, "-c", kForks, scripts, requests.dump(), said.path().string()});
-  INFO(all.err);
-  REQUIRE(all.exit_code == 0);
-  std::istringstream codes(all.out);
-  std::vector<ProcessResult> results(runs.size());
-  for (size_t i = 0; i < runs.size(); ++i) {
-    REQUIRE(codes >> results[i].exit_code);
-    results[i].out = FileText(said / (std::to_string(i) + ".1"));
-    results[i].err = FileText(said / (std::to_string(i) + ".2"));
-  }
+  std::vector<ProcessResult> results;
+  std::transform(runs.begin(), runs.end(), std::back_inserter(results), PlotForked);
   return results;
 }
 
@@ -160,7 +190,7 @@ TEST_CASE("plots: every plot in every format, twice the same bytes") {
   INFO(first.err);
   REQUIRE(first.exit_code == 0);
   CHECK(first.err.empty());
-  REQUIRE(Plot(lab, {"records", "--out", "b"}).exit_code == 0);
+  REQUIRE(PlotForked({lab.path(), {"records", "--out", "b"}}).exit_code == 0);
   const std::pair<const char*, std::string> kinds[] = {
       {".pdf", "%PDF-"}, {".svg", "<?xml"}, {".png", "\x89PNG\r\n"}};
   for (const char* name : {"bits", "speed", "kl", "layers", "ledger", "training", "history"}) {

@@ -27,7 +27,7 @@ using testing::RunEvalLab;
 using testing::TinyModel;
 using Strings = std::vector<std::string>;
 
-const TinyModel kLabShape{.vocab = testing::kTokenizerPieces, .context = 64};
+const TinyModel kLabShape{.vocab = testing::kFewPieces, .context = 64};
 const TinyModel kLetters{
     .hidden = 64, .intermediate = 96, .vocab = testing::kLetterPieces, .context = 64};
 constexpr uint32_t kQ8_0Blocks = 8;
@@ -35,7 +35,7 @@ constexpr uint32_t kQ8_0Blocks = 8;
 void WriteFolder(const fs::path& dir, const TinyModel& shape, const FileTensors& tensors) {
   testing::WriteTinyModel(dir, shape);
   testing::WriteTensors(dir, tensors);
-  testing::CopyTokenizer(dir);
+  testing::WriteFewPieces(dir);
 }
 
 // Of F32 numbers.
@@ -201,7 +201,7 @@ TEST_CASE("run_eval: candidates of which nothing can be compared are refused in 
 
   TinyModel deeper = kLabShape, smaller = kLabShape;
   deeper.layers = 3;
-  smaller.vocab = testing::kTokenizerPieces + 64;
+  smaller.vocab = testing::kFewPieces + 64;
   WriteFolder(lab / "deeper", deeper, testing::TinyTensors(deeper));
   CHECK(Contains(refusal("deeper"), "expected 2, as the reference has, found 3: blocks"));
   WriteFolder(lab / "vocabulary", smaller, testing::TinyTensors(smaller));

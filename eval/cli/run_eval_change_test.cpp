@@ -77,7 +77,7 @@ class PausedRun {
   // What the weights of another seed would be; of the same size.
   std::string OtherWeights() const {
     testing::WriteTinyModel(lab_ / "other",
-                            {.vocab = testing::kTokenizerPieces, .context = 64, .seed = 7});
+                            {.vocab = testing::kFewPieces, .context = 64, .seed = 7});
     return Contents(lab_ / "other/model.safetensors");
   }
 

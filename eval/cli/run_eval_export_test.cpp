@@ -57,7 +57,7 @@ struct RoundTrip {
 RoundTrip ExportAndJudge(const std::string& format, const Strings& more) {
   const RunEvalLab lab;
   testing::WriteTinyModel(lab / "model",
-                          {.intermediate = 64, .vocab = testing::kTokenizerPieces, .context = 64});
+                          {.intermediate = 64, .vocab = testing::kFewPieces, .context = 64});
   testing::CheckDone(ExportTiny(lab, format, more));
   RecordJson cell = lab.Record("rtn");
   testing::CheckDone(lab.Run(
@@ -125,7 +125,7 @@ TEST_CASE("run_eval: an exported folder of codes is a reference of the cell's ow
     const RunEvalLab lab;
     testing::WriteTinyModel(
         lab / "model",
-        {.hidden = 64, .intermediate = 64, .vocab = testing::kTokenizerPieces, .context = 64});
+        {.hidden = 64, .intermediate = 64, .vocab = testing::kFewPieces, .context = 64});
     const Strings codes = {"--set", "quantize.weights={bits: 4, group: 32, symmetric: true}",
                            "--set", "accuracy.path=simulated"};
     testing::CheckDone(ExportTiny(lab, one.format, codes));

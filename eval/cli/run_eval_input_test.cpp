@@ -83,7 +83,7 @@ TEST_CASE("run_eval input: weights whose header lies") {
 TEST_CASE("run_eval input: a tensor that is missing, misshapen or of another kind") {
   const RunEvalLab lab;
   const testing::FileTensors tensors =
-      testing::TinyTensors({.vocab = testing::kTokenizerPieces, .context = 64});
+      testing::TinyTensors({.vocab = testing::kFewPieces, .context = 64});
   testing::FileTensors changed = tensors;
   changed.erase("model.layers.1.mlp.up_proj.weight");
   testing::WriteTensors(lab / "model", changed);
@@ -110,7 +110,7 @@ TEST_CASE("run_eval input: a tensor that is missing, misshapen or of another kin
 TEST_CASE("run_eval input: weights that are not finite, or of which the model overflows") {
   const RunEvalLab lab;
   testing::FileTensors tensors =
-      testing::TinyTensors({.vocab = testing::kTokenizerPieces, .context = 64});
+      testing::TinyTensors({.vocab = testing::kFewPieces, .context = 64});
   const std::vector<float> infinite(32, std::numeric_limits<float>::infinity());
   const std::vector<float> huge(32, 3e38f);
   tensors["model.norm.weight"].bytes = testing::Stored(infinite, "F32");
@@ -130,13 +130,13 @@ TEST_CASE(
   CheckRefused(lab, {lab.config(), "--set", "quantize.keep=[lm_haed]"},
                {"model/tokenizer.model", "found a tiktoken vocabulary"});
   fs::remove(lab / "model/tokenizer.model");
-  testing::CopyTokenizer(lab / "model");
+  testing::WriteFewPieces(lab / "model");
   CheckRefused(lab, {lab.config(), "--set", "quantize.keep=[lm_haed]"}, {"matches no weight"});
 }
 
 TEST_CASE("run_eval input: a bad config.json") {
   const RunEvalLab lab;
-  const nlohmann::json good = testing::TinyConfig({.vocab = testing::kTokenizerPieces});
+  const nlohmann::json good = testing::TinyConfig({.vocab = testing::kFewPieces});
   const fs::path path = lab / "model/config.json";
   const auto check = [&](const std::string& text, const Strings& parts) {
     WriteFile(path, text);
@@ -159,9 +159,9 @@ TEST_CASE("run_eval input: a tokenizer that is another model's, none, or damaged
   const RunEvalLab lab;
   const fs::path path = lab / "model/tokenizer.model";
   const std::string model = ReadFile(path, size_t{1} << 24);
-  testing::WriteTinyModel(lab / "model", {.vocab = testing::kTokenizerPieces - 1, .context = 64});
+  testing::WriteTinyModel(lab / "model", {.vocab = testing::kFewPieces - 1, .context = 64});
   CheckRefused(lab, {lab.config()},
-               {"./model", "8191 rows", "8192 pieces", "tokenizer belongs to another model"});
+               {"./model", "1023 rows", "1024 pieces", "tokenizer belongs to another model"});
   WriteFile(path, model.substr(0, model.size() / 2));
   CheckRefused(lab, {lab.config()}, {"model/tokenizer.model"});
   fs::remove(path);
@@ -177,7 +177,7 @@ TEST_CASE("run_eval input: texts that are none") {
   check("one\ntwo \xE9t\xE9\n", {"text.txt", "expected UTF-8", "0xe9", "line 2"});
   check("", {"text.txt", "empty"});
   check(" \n \n", {"text.txt", "white space"});
-  check("too short\n", {"accuracy.dataset", "expected at least 64 tokens", "found 4"});
+  check("too short\n", {"accuracy.dataset", "expected at least 64 tokens", "found 6"});
   fs::remove(lab / "text.txt");
   CheckRefused(lab, {lab.config()}, {"text.txt", "No such file"});
 }

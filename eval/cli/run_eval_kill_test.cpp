@@ -24,8 +24,10 @@ Strings Resumable() {
           "--resume",
           "--set",
           "throughput=none",
+          "--set",
+          "accuracy.protocol=llamacpp-128",
           "--windows",
-          "8"};
+          "16"};
 }
 
 // Of every record: a run that is killed between its records and its end writes them once more.

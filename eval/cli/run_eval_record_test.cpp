@@ -194,7 +194,7 @@ TEST_CASE("record: hashes are those of what was read") {
 TEST_CASE("record: a perplexity that no double holds is absent, and printed as a finite text") {
   const RunEvalLab lab;
   testing::FileTensors tensors =
-      testing::TinyTensors({.vocab = testing::kTokenizerPieces, .context = 64});
+      testing::TinyTensors({.vocab = testing::kFewPieces, .context = 64});
   std::string& bytes = tensors.at("lm_head.weight").bytes;
   std::vector<float> head(bytes.size() / sizeof(float));
   std::memcpy(head.data(), bytes.data(), bytes.size());

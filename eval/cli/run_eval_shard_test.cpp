@@ -149,9 +149,9 @@ TEST_CASE("shards: who merges must get the same scores, and all windows") {
 
 TEST_CASE("shards: of a candidate that has changed it is said which of its hashes differ") {
   const RunEvalLab lab;
-  const testing::TinyModel shape{.vocab = testing::kTokenizerPieces, .context = 64};
+  const testing::TinyModel shape{.vocab = testing::kFewPieces, .context = 64};
   testing::WriteTinyModel(lab / "it", shape);
-  testing::CopyTokenizer(lab / "it");
+  testing::WriteFewPieces(lab / "it");
   RunShards(lab, 2, {"--candidate", "it=it"});
   testing::FileTensors tensors = testing::TinyTensors(shape);
   char& byte = tensors.at("model.norm.weight").bytes[0];

@@ -44,7 +44,7 @@ class StudyLab : public RunEvalLab {
   explicit StudyLab(const std::string& text = StudyText()) {
     testing::WriteFile(path() / "s.yaml", text);
     const std::string sample = testing::FileText(path() / "text.txt");
-    testing::WriteFile(path() / "text.txt", sample.substr(0, sample.find('\n', 1500) + 1));
+    testing::WriteFile(path() / "text.txt", sample.substr(0, sample.find('\n', 800) + 1));
   }
 
   ProcessResult Study(Strings arguments = {}) const {
@@ -178,8 +178,7 @@ TEST_CASE("run_eval: a study measures anew what its records are not of") {
   config["rms_norm_eps"] = 1e-3;
   testing::WriteFile(lab / "model/config.json", config.dump());
   again({}, "a record of another model.config_sha256", 8);
-  testing::WriteTinyModel(lab / "model",
-                          {.vocab = testing::kTokenizerPieces, .context = 64, .seed = 1});
+  testing::WriteTinyModel(lab / "model", {.vocab = testing::kFewPieces, .context = 64, .seed = 1});
   again({}, "a record of another model.sha256", 8);
 }
 

@@ -1,5 +1,6 @@
 #include "eval/speed/throughput.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "eval/speed/interleave.h"
@@ -13,7 +14,8 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kReadings = 3;  // of the limits, before and after; one before each shape
+// Of the limits, before and after, or as many as there are samples; one before each shape.
+constexpr size_t kReadings = 3;
 
 void TakeReadings(const LimitBuffers& buffers, std::span<const std::unique_ptr<Team>> teams,
                   size_t count, const Steps& steps, std::vector<LimitReadings>& readings) {
@@ -43,13 +45,14 @@ Throughput MeasureThroughput(
   Rng rng(1);
   Steps steps(progress, kernels.steps() + ModelSteps(models, spec));
 
+  const size_t around = std::min(kReadings, spec.repetitions);
   steps.Look("free cores");
   result.cores.before = MeasureFreeCores();
-  TakeReadings(buffers, teams, kReadings, steps, readings);
+  TakeReadings(buffers, teams, around, steps, readings);
   MeasureModels(models, spec, teams, rng, steps, result.cells);
   kernels.Measure(teams, steps, result.cells,
                   [&] { TakeReadings(buffers, teams, 1, steps, readings); });
-  TakeReadings(buffers, teams, kReadings, steps, readings);
+  TakeReadings(buffers, teams, around, steps, readings);
   result.cores.after = MeasureFreeCores();
 
   for (size_t team = 0; team < teams.size(); ++team) {

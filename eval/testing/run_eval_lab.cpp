@@ -16,11 +16,27 @@ namespace quantref::testing {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// Of every lab's files those that are the same in all, made once.
+const TempDir& SharedFiles() {
+  static const TempDir dir;
+  static const bool made = [] {
+    WriteTinyModel(dir / "model", {.vocab = kFewPieces, .context = 64});
+    WriteFewPieces(dir / "model");
+    const std::string sample =
+        ReadFile(SourceDir() / "eval/sample/sample.test.raw", size_t{1} << 20);
+    WriteFile(dir / "text.txt", sample.substr(0, sample.find('\n', 2000) + 1));
+    return true;
+  }();
+  static_cast<void>(made);
+  return dir;
+}
+
+}  // namespace
+
 RunEvalLab::RunEvalLab() {
-  WriteTinyModel(dir_ / "model", {.vocab = kTokenizerPieces, .context = 64});
-  CopyTokenizer(dir_ / "model");
-  const std::string sample = ReadFile(SourceDir() / "eval/sample/sample.test.raw", size_t{1} << 20);
-  WriteFile(dir_ / "text.txt", sample.substr(0, sample.find('\n', 3000) + 1));
+  fs::copy(SharedFiles().path(), dir_.path(), fs::copy_options::recursive);
   WriteFile(config(), ConfigText("tiny"));
 }
 

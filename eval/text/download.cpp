@@ -1,6 +1,7 @@
 #include "eval/text/download.h"
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <zip.h>
 
 #include <array>
@@ -18,6 +19,53 @@ constexpr char kNetworkHint[] =
     "check the address, the network and the proxy variables (https_proxy, http_proxy)";
 constexpr long kSlowestBytesPerSecond = 1000;
 constexpr long kMostRedirects = 10;
+
+// libcurl's functions. It brings two dozen other libraries along, a third of what a program takes
+// to start, so it is loaded for the first download, which most runs never come to.
+class Curl {
+ public:
+  Curl();  // Error where it is missing
+  decltype(&curl_global_init) global_init = nullptr;
+  decltype(&curl_easy_init) easy_init = nullptr;
+  decltype(&curl_easy_cleanup) easy_cleanup = nullptr;
+  decltype(&curl_easy_setopt) easy_setopt = nullptr;
+  decltype(&curl_easy_perform) easy_perform = nullptr;
+  decltype(&curl_easy_getinfo) easy_getinfo = nullptr;
+  decltype(&curl_easy_strerror) easy_strerror = nullptr;
+
+ private:
+  template <typename Function>
+  void Find(Function& function, const char* name);
+
+  void* library_ = nullptr;  // never unloaded
+};
+
+constexpr char kCurlFile[] = "libcurl.so.4";
+
+Curl::Curl() : library_(dlopen(kCurlFile, RTLD_NOW | RTLD_LOCAL)) {
+  if (library_ == nullptr) {
+    throw Error(std::string("libcurl cannot be loaded: ") + dlerror(), kCurlFile,
+                "install Debian's libcurl4");
+  }
+  Find(global_init, "curl_global_init");
+  Find(easy_init, "curl_easy_init");
+  Find(easy_cleanup, "curl_easy_cleanup");
+  Find(easy_setopt, "curl_easy_setopt");
+  Find(easy_perform, "curl_easy_perform");
+  Find(easy_getinfo, "curl_easy_getinfo");
+  Find(easy_strerror, "curl_easy_strerror");
+}
+
+template <typename Function>
+void Curl::Find(Function& function, const char* name) {
+  function = reinterpret_cast<Function>(dlsym(library_, name));
+  if (function == nullptr) throw Error(std::string("it lacks the function ") + name, kCurlFile);
+}
+
+const Curl& TheCurl() {
+  static const Curl curl;
+  return curl;
+}
 
 // What the callbacks of one transfer share. libcurl is C: no exception may pass through it, so one
 // thrown by a callback is kept here and rethrown after the transfer.
@@ -70,7 +118,7 @@ int Tick(void* user, curl_off_t total, curl_off_t /*done*/, curl_off_t, curl_off
 
 template <typename T>
 void SetOption(CURL* curl, CURLoption option, T value) {
-  const CURLcode code = curl_easy_setopt(curl, option, value);
+  const CURLcode code = TheCurl().easy_setopt(curl, option, value);
   if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
   QR_CHECK_EQ(code, CURLE_OK);
 }
@@ -148,28 +196,29 @@ std::string ReadZipFile(zip_file_t* file, size_t size, const std::string& member
 
 std::string HttpGet(const std::string& url, size_t max_bytes, const Progress& progress,
                     const Cancelled& cancelled, const HttpLimits& limits) {
-  static const CURLcode kInitialised = curl_global_init(CURL_GLOBAL_DEFAULT);
+  const Curl& library = TheCurl();
+  static const CURLcode kInitialised = library.global_init(CURL_GLOBAL_DEFAULT);
   if (kInitialised != CURLE_OK)
-    throw Error(std::string("libcurl cannot begin: ") + curl_easy_strerror(kInitialised), url);
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(),
-                                                                 &curl_easy_cleanup);
+    throw Error(std::string("libcurl cannot begin: ") + library.easy_strerror(kInitialised), url);
+  const std::unique_ptr<CURL, decltype(library.easy_cleanup)> curl(library.easy_init(),
+                                                                   library.easy_cleanup);
   if (curl == nullptr) throw std::bad_alloc();
 
   Transfer transfer{.progress = progress, .cancelled = cancelled, .max_bytes = max_bytes};
   std::array<char, CURL_ERROR_SIZE> detail{};
   SetOption(curl.get(), CURLOPT_ERRORBUFFER, detail.data());
   Configure(curl.get(), url, limits, &transfer);
-  const CURLcode code = curl_easy_perform(curl.get());
+  const CURLcode code = library.easy_perform(curl.get());
   if (transfer.failure) std::rethrow_exception(transfer.failure);
   if (transfer.stopped) throw Interrupted("the download was stopped", url);
   if (transfer.too_long)
     throw Error("expected at most " + std::to_string(max_bytes) + " bytes, found more", url);
   if (code != CURLE_OK) {
-    const std::string reason = detail[0] != '\0' ? detail.data() : curl_easy_strerror(code);
+    const std::string reason = detail[0] != '\0' ? detail.data() : library.easy_strerror(code);
     throw Error("the download failed: " + reason, url, kNetworkHint);
   }
   long status = 0;
-  curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
+  library.easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   if (status != 200) {
     throw Error("the download failed: expected HTTP status 200, found " + std::to_string(status),
                 url, kNetworkHint);

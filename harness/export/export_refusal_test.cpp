@@ -54,7 +54,7 @@ TEST_CASE("export: what a format cannot hold is refused by name, and the hint ha
       {SchemeOf(*FindFormat("nf4")), "gptq", "no nf4"},
       {SchemeOf(*FindFormat("mxfp4")), "gguf", "no mxfp4"},
   };
-  const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces), {.keep = {"*"}});
+  const CellToTest cell(ExportableModel(false, testing::kFewPieces), {.keep = {"*"}});
   for (const Case& one : cases) {
     INFO(SchemeName(one.scheme));
     std::vector<PlannedLinear> plan = cell.plan();
@@ -68,7 +68,7 @@ TEST_CASE("export: what a format cannot hold is refused by name, and the hint ha
 }
 
 TEST_CASE("export: cells that are more than weights are refused by name") {
-  const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces), {.scheme = kInt4});
+  const CellToTest cell(ExportableModel(false, testing::kFewPieces), {.scheme = kInt4});
   const CellToExport planned = cell.planned();
   for (const ExportFormat* format : ExportFormats()) {
     const char* name = format->name.data();

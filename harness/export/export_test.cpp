@@ -261,7 +261,7 @@ TEST_CASE("export: scales below FP16's are FP32, or refused where the format has
 }
 
 TEST_CASE("export: an order of columns that nobody foretold is refused when it is found") {
-  const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces),
+  const CellToTest cell(ExportableModel(false, testing::kFewPieces),
                         {.scheme = IntScheme(4, 32, true), .ordered = true});
   for (const char* format : {"pack-quantized", "gguf"})
     CHECK_ERROR(cell.Export(format), "no order of columns", "gptq");
@@ -278,7 +278,7 @@ TEST_CASE("export: blocks of GGUF decode to the cell's numbers") {
   for (const CellChoice& choice : choices) {
     INFO(SchemeName(choice.scheme));
     if (tied && choice.keep.size() > 2) continue;  // the head is no matrix of its own
-    const CellToTest cell(ExportableModel(tied, testing::kTokenizerPieces), choice);
+    const CellToTest cell(ExportableModel(tied, testing::kFewPieces), choice);
     CHECK_NOTHROW(CheckExportable(*FindExportFormat("gguf"), cell.planned()));
     const fs::path folder = cell.Export("gguf");
     const auto file = Checkpoint::Open(folder);
@@ -312,7 +312,7 @@ TEST_CASE("export: a folder of codes is a model of the numbers that they stand f
       {"int-quantized", {.scheme = IntScheme(8, 0, true), .keep = {"embed_tokens"}}}};
   for (const Case& one : cases) {
     INFO(one.format);
-    const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces), one.choice);
+    const CellToTest cell(ExportableModel(false, testing::kFewPieces), one.choice);
     const fs::path folder = cell.Export(one.format);
     CHECK_ERROR(LoadModel("m", folder, WeightType::kNative, 1), "quantization_config");
     const Model model = LoadModel("m", folder, WeightType::kNative, 2, OpenForeign);
@@ -341,7 +341,7 @@ TEST_CASE("export: a folder of codes is a model of the numbers that they stand f
 }
 
 TEST_CASE("export: settings in a file of their own are watched and hashed") {
-  const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces),
+  const CellToTest cell(ExportableModel(false, testing::kFewPieces),
                         {.scheme = IntScheme(4, 32, true)});
   const fs::path folder = cell.Export("gptq");
   nlohmann::json config = ReadJsonFile(folder / "config.json");
@@ -364,7 +364,7 @@ TEST_CASE("export: settings in a file of their own are watched and hashed") {
 }
 
 TEST_CASE("export: a folder whose inputs are rounded is no reference") {
-  const CellToTest cell(ExportableModel(false, testing::kTokenizerPieces),
+  const CellToTest cell(ExportableModel(false, testing::kFewPieces),
                         {.scheme = IntScheme(8, 0, true), .activations = ActivationFormat{}});
   const fs::path folder = cell.Export("int-quantized");
   CHECK_ERROR(LoadModel("m", folder, WeightType::kNative, 1, OpenForeign), "has the inputs of",
@@ -373,7 +373,7 @@ TEST_CASE("export: a folder whose inputs are rounded is no reference") {
 }
 
 TEST_CASE("export: a bias that was folded away is a vector of zeros in GGUF") {
-  testing::TinyModel shape = ExportableModel(false, testing::kTokenizerPieces);
+  testing::TinyModel shape = ExportableModel(false, testing::kFewPieces);
   shape.attention_bias = true;
   CellToTest cell(shape, {.scheme = IntScheme(8, 32, true)});
   std::vector<float>& bias = cell.weights().blocks[0].linears[kQ].bias;

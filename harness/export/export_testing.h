@@ -54,7 +54,7 @@ class CellToTest {
  public:
   explicit CellToTest(const TinyModel& tiny, const CellChoice& choice) {
     WriteTinyModel(dir_.path(), tiny);
-    tiny.vocab == kTokenizerPieces ? CopyTokenizer(dir_.path()) : WriteLetterTokenizer(dir_.path());
+    tiny.vocab == kFewPieces ? WriteFewPieces(dir_.path()) : WriteLetterTokenizer(dir_.path());
     WriteFile(dir_ / "generation_config.json", "{}");
     config_ = ReadConfig(dir_ / "config.json");
     weights_ = LoadWeights(config_, Checkpoint::Open(dir_.path()), WeightType::kNative, 1);

@@ -17,6 +17,7 @@ namespace quantref {
 namespace {
 
 constexpr double kSeconds = 0.01;  // of a probe, at least
+constexpr size_t kStretches = 8;   // of the memory, each as large as most caches
 
 // Calls once() in a row until kSeconds have passed: the seconds of one call.
 template <typename Once>
@@ -54,28 +55,37 @@ ProbeBuffer::ProbeBuffer(size_t bytes)
     : size_((bytes + kProbeBlock - 1) / kProbeBlock * kProbeBlock), data_(AllocateHuge(size_)) {
   uint8_t* data = data_.get();
   Rng rng(1);
-  uint64_t block[kProbeBlock / sizeof(uint64_t)], block_sum = 0;
-  for (uint64_t& word : block) block_sum += word = rng.Next();
+  uint64_t block[kProbeBlock / sizeof(uint64_t)];
+  for (uint64_t& word : block) block_sum_ += word = rng.Next();
   for (size_t at = 0; at < size_; at += kProbeBlock) std::memcpy(data + at, block, kProbeBlock);
-  sum_ = block_sum * (size_ / kProbeBlock);
 }
 
 double ReadRate(const ProbeBuffer& buffer, Team* team, Isa isa) {
+  size_t at = 0;
+  return ReadRateOfStretches(buffer, buffer.bytes().size(), at, team, isa);
+}
+
+double ReadRateOfStretches(const ProbeBuffer& buffer, size_t stretch, size_t& at, Team* team,
+                           Isa isa) {
   const ProbeOps& ops = ProbesFor(isa);
-  const size_t blocks = buffer.bytes().size() / kProbeBlock, slices = Slices(team);
+  const size_t all = buffer.bytes().size() / kProbeBlock, blocks = stretch / kProbeBlock;
+  QR_CHECK(blocks > 0 && blocks <= all);
+  const size_t slices = Slices(team);
   std::vector<uint64_t> sums(slices);
   const auto read = [&](size_t slice, size_t) {
     const size_t first = slice * blocks / slices, end = (slice + 1) * blocks / slices;
     sums[slice] =
-        ops.read(buffer.bytes().data() + first * kProbeBlock, (end - first) * kProbeBlock);
+        ops.read(buffer.bytes().data() + (at + first) * kProbeBlock, (end - first) * kProbeBlock);
   };
   const double seconds = SecondsEach([&] {
+    if (at + blocks > all) at = 0;
     RunOn(team, slices, read);
+    at += blocks;
     uint64_t sum = 0;
     for (const uint64_t part : sums) sum += part;
-    QR_CHECK_EQ(sum, buffer.sum());
+    QR_CHECK_EQ(sum, buffer.SumOf(blocks));
   });
-  return static_cast<double>(buffer.bytes().size()) / seconds;
+  return static_cast<double>(blocks * kProbeBlock) / seconds;
 }
 
 double FmaRate(Team* team, Isa isa) {
@@ -108,7 +118,8 @@ LimitBuffers::LimitBuffers()
 
 void LimitReadings::Take(const LimitBuffers& buffers, Team* team, size_t readings, Isa isa) {
   for (size_t i = 0; i < readings; ++i) {
-    read_memory_.push_back(ReadRate(buffers.memory, team, isa));
+    read_memory_.push_back(ReadRateOfStretches(
+        buffers.memory, buffers.memory.bytes().size() / kStretches, at_, team, isa));
     read_cache_.push_back(ReadRate(buffers.cache, team, isa));
     fma_.push_back(FmaRate(team, isa));
     dot_.push_back(DotRate(team, isa));

@@ -60,11 +60,14 @@ TEST_CASE("probes: rates are positive and of this machine's order", "[probes][an
   for (const Isa isa : AvailableIsas()) {
     INFO(IsaName(isa));
     for (Team* team : {static_cast<Team*>(nullptr), &two}) {
-      for (const double rate :
-           {ReadRate(buffer, team, isa), FmaRate(team, isa), DotRate(team, isa)}) {
+      size_t at = 99;  // where no stretch of three blocks begins
+      for (const double rate : {ReadRate(buffer, team, isa),
+                                ReadRateOfStretches(buffer, 3 * kProbeBlock, at, team, isa),
+                                FmaRate(team, isa), DotRate(team, isa)}) {
         CHECK(rate > 1e7);
         CHECK(rate < 1e14);
       }
+      CHECK(at % 3 == 0);  // from the beginning
     }
   }
   CHECK(LargestCacheBytes() > 0);

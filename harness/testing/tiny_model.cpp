@@ -141,6 +141,44 @@ void CopyTokenizer(const fs::path& dir) {
 
 namespace {
 
+// The fields of a protobuf message of which all are bytes, each as it stands there.
+std::vector<std::string_view> FieldsOf(std::string_view message) {
+  std::vector<std::string_view> fields;
+  while (!message.empty()) {
+    size_t at = 1, length = 0;  // behind the tag, which is a byte
+    for (unsigned shift = 0;; shift += 7) {
+      const auto byte = static_cast<unsigned char>(message.at(at++));
+      length |= static_cast<size_t>(byte & 0x7f) << shift;
+      if (byte < 0x80) break;
+    }
+    fields.push_back(message.substr(0, at + length));
+    message.remove_prefix(fields.back().size());
+  }
+  return fields;
+}
+
+}  // namespace
+
+// Control pieces, bytes and merges stand in front, the most frequent first; behind these the
+// characters.
+void WriteFewPieces(const fs::path& dir) {
+  constexpr char kPieceTag = 1 << 3 | 2;
+  constexpr size_t kAllCharacters = 889, kCharacters = 128;
+  const size_t first_character = kTokenizerPieces - kAllCharacters;
+  const std::string whole = FileText(ReferenceModel("wikilm-2m") / "tokenizer.model");
+  std::string few;
+  size_t piece = 0;
+  for (const std::string_view field : FieldsOf(whole)) {
+    const bool is_piece = field.front() == kPieceTag;
+    const bool is_character = piece >= first_character && piece < first_character + kCharacters;
+    if (!is_piece || piece < kFewPieces - kCharacters || is_character) few += field;
+    piece += is_piece ? 1 : 0;
+  }
+  WriteFile(dir / "tokenizer.model", few);
+}
+
+namespace {
+
 // A field of bytes of a protobuf message.
 std::string ProtobufField(char number, const std::string& bytes) {
   return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;

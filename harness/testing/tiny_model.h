@@ -44,6 +44,11 @@ void WriteTinyModel(const std::filesystem::path& dir, const TinyModel& model);
 void CopyTokenizer(const std::filesystem::path& dir);
 inline constexpr size_t kTokenizerPieces = 8192;
 
+// The same with as many of its pieces as read English: of 8192 most of a tiny model's work would be
+// the head's.
+void WriteFewPieces(const std::filesystem::path& dir);
+inline constexpr size_t kFewPieces = 1024;
+
 // A tokenizer.model of single characters: a space, a line's end, a to z and '.'; all else is
 // unknown (id 0). Its BOS is 1, or it has none.
 void WriteLetterTokenizer(const std::filesystem::path& dir, bool bos = true);
