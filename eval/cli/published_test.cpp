@@ -33,18 +33,47 @@ std::vector<fs::path> FilesIn(const fs::path& folder, const std::string& extensi
   return files;
 }
 
-// The lines of the first table in a Markdown text.
-std::vector<std::string> TableLines(const std::string& markdown) {
+// The first lines of a text that begin so, as long as they follow each other: a table's with '|',
+// answers with "- ".
+std::vector<std::string> LinesThat(const std::string& begin, const std::string& markdown) {
   std::istringstream text(markdown);
   std::vector<std::string> lines;
   for (std::string line; std::getline(text, line);) {
-    if (line.starts_with('|')) {
+    if (line.starts_with(begin)) {
       lines.push_back(line);
     } else if (!lines.empty()) {
       break;
     }
   }
   return lines;
+}
+
+// Holds what stands behind each mark of the page against the file that it names. Returns how many
+// there are.
+size_t CheckMarks(const std::string& page) {
+  static const std::regex mark("<!-- (results/(tables|studies)/[a-z0-9_]+\\.md) (answers )?-->\n");
+  const std::string text = FileText(testing::SourceDir() / page);
+  size_t marks = 0;
+  for (std::sregex_iterator at(text.begin(), text.end(), mark), end; at != end; ++at, ++marks) {
+    INFO(page << ": " << at->str());
+    const std::string behind = text.substr(static_cast<size_t>(at->position() + at->length()));
+    const fs::path file = testing::SourceDir() / (*at)[1].str();
+    if (!fs::exists(file)) {
+      CHECK(behind.starts_with("> Not measured yet.\n"));
+      continue;
+    }
+    const std::string begin = (*at)[3].matched ? "- " : "|";
+    CHECK(behind.starts_with(begin));
+    CHECK(LinesThat(begin, behind) == LinesThat(begin, FileText(file)));
+  }
+  return marks;
+}
+
+void CheckTable(const fs::path& spec) {
+  const ProcessResult result =
+      testing::RunProcess({testing::Program("make_tables"), spec.string(), "--check"});
+  INFO(spec << '\n' << result.out << result.err);
+  CHECK(result.exit_code == 0);
 }
 
 // What is equal for cells that were timed together: the run's id; of records without one the
@@ -54,41 +83,54 @@ std::string RunOf(const nlohmann::json& record) {
   return record["throughput"]["roofline"].dump() + record["throughput"]["free_cores"].dump();
 }
 
-TEST_CASE("published: all records of a model are by one clean commit, in one run") {
+// All records of a model in the folder are by one clean commit, in one run.
+void CheckRecords(const fs::path& folder) {
   std::map<std::string, std::set<std::string>> commits, runs;  // by the model's hash
-  for (const fs::path& file : FilesIn(Results() / "published", ".json")) {
+  for (const fs::path& file : FilesIn(folder, ".json")) {
     const nlohmann::json record = nlohmann::json::parse(FileText(file));
     INFO(file);
     CHECK(record["tool"]["dirty"] == false);
     commits[record["model"]["sha256"]].insert(record["tool"]["git_commit"]);
     runs[record["model"]["sha256"]].insert(RunOf(record));
   }
+  INFO(folder);
   CHECK_FALSE(commits.empty());
   for (const auto& [model, of_model] : commits) CHECK(of_model.size() == 1);
   for (const auto& [model, of_model] : runs) CHECK(of_model.size() == 1);
 }
 
-TEST_CASE("published: tables are what their records give") {
-  const std::vector<fs::path> specs = FilesIn(Results() / "tables", ".yaml");
-  CHECK(specs.size() >= 3);
+TEST_CASE("published: all records of a model are by one clean commit, in one run") {
+  CheckRecords(Results() / "published");
+}
+
+// One that was not measured yet has neither records nor a table.
+TEST_CASE("published: studies are what their records give") {
+  const std::vector<fs::path> specs = FilesIn(Results() / "studies", ".yaml");
+  CHECK(specs.size() >= 5);
+  const std::string page = FileText(Results() / "findings.md");
   for (const fs::path& spec : specs) {
-    const ProcessResult result =
-        testing::RunProcess({testing::Program("make_tables"), spec.string(), "--check"});
-    INFO(spec << '\n' << result.out << result.err);
-    CHECK(result.exit_code == 0);
+    const std::string name = spec.stem().string();
+    INFO(name);
+    CHECK(fs::exists(testing::SourceDir() / "configs/studies" / (name + ".yaml")));
+    CHECK(Contains(page, "<!-- results/studies/" + name + ".md"));
+    const fs::path records = Results() / "studies" / name;
+    CHECK(fs::exists(records) == fs::exists(Results() / "studies" / (name + ".md")));
+    if (!fs::exists(records)) continue;
+    CheckRecords(records);
+    CheckTable(spec);
   }
 }
 
-TEST_CASE("published: the README shows tables as they are") {
+TEST_CASE("published: tables are what their records give") {
+  const std::vector<fs::path> specs = FilesIn(Results() / "tables", ".yaml");
+  CHECK(specs.size() >= 3);
+  for (const fs::path& spec : specs) CheckTable(spec);
+}
+
+TEST_CASE("published: pages show tables and answers as they are") {
+  CHECK(CheckMarks("README.md") >= 1);
+  CHECK(CheckMarks("results/findings.md") >= 10);
   const std::string readme = FileText(testing::SourceDir() / "README.md");
-  const std::regex mark("<!-- (results/tables/[a-z_]+\\.md) -->");
-  size_t shown = 0;
-  for (std::sregex_iterator at(readme.begin(), readme.end(), mark), end; at != end; ++at, ++shown) {
-    INFO((*at)[1]);
-    const std::string behind = readme.substr(static_cast<size_t>(at->position()));
-    CHECK(TableLines(behind) == TableLines(FileText(testing::SourceDir() / (*at)[1].str())));
-  }
-  CHECK(shown >= 1);
   CHECK(std::count(readme.begin(), readme.end(), '\n') <= 150);
 }
 
@@ -98,8 +140,8 @@ TEST_CASE("published: links between the pages lead somewhere") {
   size_t links = 0;
   for (const char* page :
        {"README.md", "results/README.md", "results/comparing.md", "results/report.md",
-        "results/tables/README.md", "results/plots/README.md", "results/baselines/README.md",
-        "configs/README.md", ".github/CONTRIBUTING.md"}) {
+        "results/findings.md", "results/tables/README.md", "results/plots/README.md",
+        "results/baselines/README.md", "configs/README.md", ".github/CONTRIBUTING.md"}) {
     const fs::path file = testing::SourceDir() / page;
     const std::string text = FileText(file);
     for (std::sregex_iterator at(text.begin(), text.end(), link), end; at != end; ++at, ++links) {

@@ -24,7 +24,8 @@ std::string ExpectedNumber(const ConfigKey& key) {
 }
 
 std::string OrWord(const ConfigKey& key, const std::string& number) {
-  return key.words.empty() ? number : fmt::format("'{}' or {}", key.words[0], number);
+  return key.words.empty() ? number
+                           : fmt::format("'{}' or {}", fmt::join(key.words, "', '"), number);
 }
 
 }  // namespace
@@ -33,20 +34,21 @@ void KeyReader::Text(ConfigKey key, std::string& value) { yaml().Set(key.name, v
 
 void KeyReader::Flag(ConfigKey key, bool& value) { yaml().Set(key.name, value); }
 
-bool KeyReader::IsWord(const ConfigKey& key, const std::string& expected) {
-  if (key.words.empty() || !yaml().Has(key.name)) return false;
+std::optional<size_t> KeyReader::WordAt(const ConfigKey& key, const std::string& expected) {
+  if (key.words.empty() || !yaml().Has(key.name)) return std::nullopt;
   const std::string text = yaml().Scalar(key.name, expected);
-  if (text == key.words[0]) return true;
+  const auto word = std::find(key.words.begin(), key.words.end(), text);
+  if (word != key.words.end()) return static_cast<size_t>(word - key.words.begin());
   double number = 0;
   const char* const end = text.data() + text.size();
   const bool whole = std::from_chars(text.data(), end, number).ptr == end;
   if (!whole || number < std::min(0.0, key.least)) yaml().Fail(key.name, expected);
-  return false;
+  return std::nullopt;
 }
 
 void KeyReader::Count(ConfigKey key, size_t& value) {
-  if (IsWord(key, OrWord(key, "a number" + UnitOf(key)))) {
-    value = 0;
+  if (const auto word = WordAt(key, OrWord(key, "a number" + UnitOf(key)))) {
+    value = CountOfWord(*word);
   } else {
     yaml().Set(key.name, value, Least(key), Most(key));
   }
@@ -54,7 +56,7 @@ void KeyReader::Count(ConfigKey key, size_t& value) {
 
 void KeyReader::Number(ConfigKey key, double& value) {
   const std::string expected = OrWord(key, ExpectedNumber(key));
-  if (IsWord(key, expected)) {
+  if (WordAt(key, expected)) {
     value = 0;
     return;
   }

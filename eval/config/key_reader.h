@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 
 #include "eval/config/key_visitor.h"
 #include "eval/support/yaml_reader.h"
@@ -28,8 +29,8 @@ class KeyReader : public KeyVisitor {
   void LeaveMap() override;
 
  private:
-  // Whether the first of the key's words stands in the place of a number.
-  bool IsWord(const ConfigKey& key, const std::string& expected);
+  // Which of the key's words stands in the place of a number, if one does.
+  std::optional<size_t> WordAt(const ConfigKey& key, const std::string& expected);
   YamlReader& yaml() { return maps_.empty() ? *yaml_ : maps_.back(); }
 
   YamlReader* yaml_;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -16,6 +17,12 @@ namespace quantref {
 
 class YamlReader;
 
+// What a whole number is where the i-th of its key's words stands in its place: 0 for the first,
+// for the others what no number of a config can be.
+constexpr size_t CountOfWord(size_t i) {
+  return i == 0 ? 0 : std::numeric_limits<size_t>::max() - i;
+}
+
 // Goes through the keys of a section, each with the value that it sets: sections.h names every key
 // once, and a visitor reads it from YAML, writes it out as JSON, or lists it.
 //
@@ -28,7 +35,7 @@ class KeyVisitor {
   // A text that may be a path; what is written out is its public name (public_name.h).
   virtual void Path(ConfigKey key, std::string& value) { Text(std::move(key), value); }
   virtual void Flag(ConfigKey key, bool& value) = 0;
-  // With words, 0 is the first of them; likewise of numbers.
+  // With words, CountOfWord says which of them a value is; of numbers 0 is the only one.
   virtual void Count(ConfigKey key, size_t& value) = 0;
   virtual void Number(ConfigKey key, double& value) = 0;
   // A list of different numbers, at least one; or a number.

@@ -42,10 +42,11 @@ void VisitScheme(KeyVisitor& visitor, SchemeKeys& keys) {
       keys.granularity);
   visitor.Maybe(&KeyVisitor::Count,
                 {.name = "group",
-                 .about = "inputs that share a scale; row or 0: one scale an output row",
+                 .about = "inputs that share a scale; row (or 0), column or tensor: one scale for "
+                          "each output, input or matrix",
                  .most = kMostGroup,
                  .unit = "inputs",
-                 .words = {"row"}},
+                 .words = {std::begin(kGroupWords), std::end(kGroupWords)}},
                 keys.group);
   visitor.Maybe(&KeyVisitor::Flag,
                 {.name = "double_quant",

@@ -20,6 +20,8 @@ namespace quantref {
 // too.
 
 inline constexpr size_t kMostGroup = size_t{1} << 20;
+// `group: row`, `column` and `tensor`, by which a file or an axis of a study says the granularity.
+inline constexpr const char* kGroupWords[] = {"row", "column", "tensor"};
 // Each group of activations has an FP32 scale: of fewer numbers it is most of what they are.
 inline constexpr size_t kLeastActivationGroup = 8;
 
@@ -30,7 +32,7 @@ struct SchemeKeys {
   std::optional<std::string> format{};
   std::optional<size_t> bits{};
   std::optional<std::string> granularity{};
-  std::optional<size_t> group{};  // 0: row
+  std::optional<size_t> group{};  // or that of one of kGroupWords
   std::optional<bool> double_quant{}, symmetric{}, full_range{}, zero_in_range{};
 };
 

@@ -19,6 +19,17 @@
 namespace quantref {
 namespace {
 
+// What `group` says of the granularity, by a size or a word.
+Granularity ImpliedBy(size_t group) {
+  for (size_t i = 0; i < std::size(kGroupWords); ++i) {
+    for (const Granularity granularity : kGranularities) {
+      const bool named = std::string_view(kGroupWords[i]) == GranularityName(granularity);
+      if (named && group == CountOfWord(i)) return granularity;
+    }
+  }
+  return Granularity::kGroup;
+}
+
 // What `granularity` and `group` say together, which must not contradict each other.
 struct Reach {
   std::optional<Granularity> granularity{};
@@ -30,15 +41,15 @@ Reach TakeReach(const SchemeKeys& keys, YamlReader& yaml) {
     if (keys.granularity == GranularityName(granularity)) reach.granularity = granularity;
   }
   if (!keys.group) return reach;
-  const Granularity implied = *keys.group == 0 ? Granularity::kRow : Granularity::kGroup;
+  const Granularity implied = ImpliedBy(*keys.group);
   if (reach.granularity && *reach.granularity != implied) {
-    yaml.Fail("group", implied == Granularity::kRow
-                           ? "a group size, as granularity is not 'row'"
-                           : fmt::format("no group size beside granularity: {}",
-                                         GranularityName(*reach.granularity)));
+    const char* const named = GranularityName(*reach.granularity);
+    yaml.Fail("group", *reach.granularity == Granularity::kGroup
+                           ? fmt::format("a group size, as granularity is {}", named)
+                           : fmt::format("no group size beside granularity: {}", named));
   }
   reach.granularity = implied;
-  if (*keys.group > 0) reach.group = keys.group;
+  if (implied == Granularity::kGroup) reach.group = keys.group;
   return reach;
 }
 

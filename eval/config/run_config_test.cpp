@@ -259,12 +259,16 @@ TEST_CASE("config: group and granularity may agree but not contradict") {
   CHECK(weights("granularity: row") == weights("group: row, granularity: row"));
   CHECK(weights("granularity: tensor").granularity == Granularity::kTensor);
   CHECK(weights("granularity: column").granularity == Granularity::kColumn);
+  CHECK(weights("group: tensor") == weights("granularity: tensor"));
+  CHECK(weights("group: column") == weights("group: column, granularity: column"));
   CHECK(weights("granularity: group").group == 128);
   CHECK_ERROR(weights("group: 32, granularity: row"), "c.yaml:2: quantize.weights.group",
               "granularity: row", "found '32'");
   CHECK_ERROR(weights("group: 32, granularity: tensor"), "granularity: tensor", "found '32'");
   CHECK_ERROR(weights("group: row, granularity: group"), "weights.group", "found 'row'");
   CHECK_ERROR(weights("group: 0, granularity: column"), "weights.group", "found '0'");
+  CHECK_ERROR(weights("group: column, granularity: row"), "granularity: row", "found 'column'");
+  CHECK_ERROR(weights("group: columns"), "'row', 'column', 'tensor' or a number", "'columns'");
   CHECK_ERROR(ReadOverride("", "match: x, group: 8, granularity: column"), "overrides[0].group");
 }
 

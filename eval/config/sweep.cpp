@@ -80,9 +80,11 @@ std::string ValueText(const SweptKey& swept, const YAML::Node& value) {
 std::string Label(const SweptKey& swept, const std::string& text) {
   const std::string_view key = swept.key;
   if (swept.flag()) return text == "true" ? swept.if_true : swept.if_false;
-  if (key == "quantize.weights.group" && (text == "row" || text == "0")) return "row";
+  if (key == "quantize.weights.group" && text == "0") return "row";
+  const bool is_word = key == "quantize.weights.group" && !text.empty() &&
+                       std::isalpha(static_cast<unsigned char>(text[0]));
   const std::string_view path = std::string_view(text).substr(0, text.find_last_not_of('/') + 1);
-  std::string label = swept.tag;
+  std::string label = is_word ? "" : swept.tag;
   for (const char c : path.substr(path.rfind('/') + 1)) {
     const bool fits = std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-';
     label += fits ? c : '_';

@@ -49,6 +49,20 @@ TEST_CASE("study: lists make a grid, in names as in values") {
   CHECK(points[2].cells[1].quantize.weights.group == 32);
 }
 
+TEST_CASE("study: an axis of groups has every granularity") {
+  const std::vector<RunConfig> points = ReadStudy(
+      "name: s\nquantize: {methods: [rtn], weights: {group: [tensor, column, row, 32]}}\n");
+  REQUIRE(Names(points) == Strings{"s-tensor", "s-column", "s-row", "s-g32"});
+  const Granularity expected[] = {Granularity::kTensor, Granularity::kColumn, Granularity::kRow,
+                                  Granularity::kGroup};
+  for (size_t i = 0; i < points.size(); ++i)
+    CHECK(points[i].cells[0].quantize.weights.granularity == expected[i]);
+  CHECK(points[1].Resolved() ==
+        testing::ReadConfigText(
+            "name: s-column\nquantize: {methods: [rtn], weights: {granularity: column}}\n")
+            .Resolved());
+}
+
 TEST_CASE("study: a point resolves to what a file of its own does") {
   const std::string text =
       "model: {name: [wikilm-2m, a/folder]}\n"

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <utility>
 
-#include "eval/compare/changes.h"
 #include "eval/record/pairing.h"
 #include "eval/stats/rank_sum.h"
+#include "eval/table/paired.h"
 #include "eval/table/runs.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
@@ -139,22 +139,6 @@ void CheckLine(const Table& table, const Line& line) {
       }
     }
   }
-}
-
-const std::vector<double>& WindowsOf(const TableRecord& record, const TableMetric& metric) {
-  static const std::vector<double> none;
-  if (metric.IsNll()) return record.stored.window_nll;
-  const auto sums = record.windows.find(metric.samples);
-  return sums == record.windows.end() ? none : sums->second;
-}
-
-// Why the windows of two records cannot be paired; "" where they can.
-std::string WhyUnpaired(const TableRecord& a, const TableRecord& b, const TableMetric& metric) {
-  if (!IdentityChanges(a.stored, b.stored).empty()) return "the models differ";
-  if (OtherWindows(a.stored, b.stored)) return "the windows differ";
-  if (OtherReference(a.stored, b.stored)) return "the references differ";
-  const bool known = !WindowsOf(a, metric).empty() && !WindowsOf(b, metric).empty();
-  return known ? "" : "the records hold no windows of this metric";
 }
 
 // Speeds drift with the hour: only cells that took turns in one run are compared.

@@ -182,6 +182,13 @@ void AddStamps(const Table& table, Sentences& caption) {
   }
 }
 
+void AddAnswers(const Table& table, Sentences& caption) {
+  if (table.answers.empty()) return;
+  caption.push_back(
+      "Answers: by the 95 % interval of the figure, or of the paired difference of two cells, each "
+      "case on its own, without correction for their number; open: it holds both.");
+}
+
 }  // namespace
 
 CaptionParts TableCaptionParts(const Table& table, const std::string& bold) {
@@ -194,7 +201,14 @@ CaptionParts TableCaptionParts(const Table& table, const std::string& bold) {
   AddMachines(table, parts.note);
   AddUncertainty(table, parts.note);
   AddMarks(table, bold, parts.note);
+  AddAnswers(table, parts.note);
   return parts;
+}
+
+std::vector<std::string> TableAnswers(const Table& table) {
+  Sentences lines;
+  for (const TableAnswer& answer : table.answers) lines.push_back(answer.ask + " " + answer.text);
+  return lines;
 }
 
 std::vector<std::string> TableCaption(const Table& table, const std::string& bold) {

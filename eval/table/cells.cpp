@@ -11,6 +11,8 @@
 #include "eval/stats/rank_sum.h"
 #include "eval/support/figure_text.h"
 #include "eval/table/best.h"
+#include "eval/table/natural_order.h"
+#include "eval/table/questions.h"
 #include "eval/table/runs.h"
 #include "harness/base/error.h"
 
@@ -20,16 +22,6 @@ namespace {
 using Values = std::vector<std::string>;
 using Place = std::pair<Values, Values>;  // row, column
 using Claims = std::map<Place, std::vector<const TableRecord*>>;
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-// The digits from `at` on, without leading zeros; moves `at` behind them.
-std::string Digits(const std::string& text, size_t& at) {
-  const size_t start = at;
-  while (at < text.size() && IsDigit(text[at])) ++at;
-  const size_t first = std::min(text.find_first_not_of('0', start), at);
-  return text.substr(first, at - first);
-}
 
 class FieldOrder {
  public:
@@ -216,21 +208,6 @@ void ChooseUncertainty(Table& table) {
 
 }  // namespace
 
-bool NaturallyLess(const std::string& a, const std::string& b) {
-  size_t i = 0, j = 0;
-  while (i < a.size() && j < b.size()) {
-    if (IsDigit(a[i]) && IsDigit(b[j])) {
-      const std::string x = Digits(a, i), y = Digits(b, j);
-      if (x != y) return x.size() != y.size() ? x.size() < y.size() : x < y;
-    } else {
-      if (a[i] != b[j]) return a[i] < b[j];
-      ++i;
-      ++j;
-    }
-  }
-  return a.size() - i != b.size() - j ? a.size() - i < b.size() - j : a < b;
-}
-
 Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threads) {
   if (records.records.empty())
     throw Error("no record is left for the table", spec.file + ": where",
@@ -264,6 +241,7 @@ Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threa
   }
   ChooseUncertainty(table);
   MarkBest(table, threads);
+  table.answers = AnswerQuestions(spec, records, threads);
   return table;
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
 #include "eval/table/table.h"
 
@@ -13,8 +12,5 @@ namespace quantref {
 // cell, and where cells that are compared differ in protocol, text or tokens, or speeds in machine,
 // tokens or threads.
 Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threads);
-
-// Text order, but numbers by size: "a2" before "a10".
-bool NaturallyLess(const std::string& a, const std::string& b);
 
 }  // namespace quantref

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "eval/record/schema.h"
+#include "eval/table/natural_order.h"
 #include "eval/testing/table_lab.h"
 
 namespace quantref {

@@ -74,6 +74,10 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
     }
     return scheme;
   }
+  if (field == "reach") {
+    const std::string group = fields.Has("scheme.group") ? fields.Find("scheme.group")->Dump() : "";
+    return group.empty() ? fields.TextOr("scheme.granularity", "none") : "g" + group;
+  }
   if (field == "run") return RunName(fields);
   const std::string path(PathOfAlias(field));
   const std::optional<JsonValue> value = fields.Find(path);

@@ -33,6 +33,8 @@ struct CaptionParts {
 CaptionParts TableCaptionParts(const Table& table, const std::string& bold = "bold");
 std::vector<std::string> TableCaption(const Table& table,
                                       const std::string& bold = "bold");  // both
+// What the records say to the spec's questions, a line each: "Is it? Yes (KL × 0.52 [0.50, 0.54])."
+std::vector<std::string> TableAnswers(const Table& table);
 
 // A cell's number as the spec wants it, in ASCII: "+3.04". half: "0.55", where that style has one;
 // low and high in the style of intervals.

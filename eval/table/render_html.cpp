@@ -111,6 +111,7 @@ std::string Caption(const Table& table, const Layout& layout) {
   for (size_t i = 1; i < parts.caption.size(); ++i) add(parts.caption[i]);
   if (!layout.constant.empty())
     add(fmt::format("Of all figures: {}.", fmt::join(layout.constant, ", ")));
+  for (const std::string& answer : TableAnswers(table)) add(answer);
   for (const std::string& sentence : parts.note) add(sentence);
   return text;
 }

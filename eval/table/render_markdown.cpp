@@ -42,6 +42,18 @@ std::string Provenance(const Table& table) {
   return text + "-->\n";
 }
 
+// As it stands outside of tables, where brackets alone mean nothing.
+std::string MarkdownAnswer(const std::string& text) {
+  std::string escaped = MarkdownText(text), plain;
+  for (size_t i = 0; i < escaped.size(); ++i) {
+    const std::string_view rest = std::string_view(escaped).substr(i);
+    const bool bracket =
+        rest.starts_with("\\[") || (rest.starts_with("\\]") && !rest.starts_with("\\]("));
+    if (!bracket) plain += escaped[i];
+  }
+  return plain;
+}
+
 }  // namespace
 
 std::string MarkdownTable(const Table& table) {
@@ -58,7 +70,10 @@ std::string MarkdownTable(const Table& table) {
   const std::vector<std::string> caption = TableCaption(table);
   text += "**" + MarkdownText(caption[0]) + "**";
   for (size_t i = 1; i < caption.size(); ++i) text += "\n" + MarkdownText(caption[i]);
-  return text + "\n\n" + Provenance(table);
+  text += "\n\n";
+  for (const TableAnswer& answer : table.answers)
+    text += fmt::format("- **{}** {}\n", MarkdownText(answer.ask), MarkdownAnswer(answer.text));
+  return text + (table.answers.empty() ? "" : "\n") + Provenance(table);
 }
 
 }  // namespace quantref

@@ -55,6 +55,7 @@ std::string TextTable(const Table& table, std::optional<size_t> width) {
     caption +=
         fmt::format("left out, for lines of {}: {}\n", *width, fmt::join(fitted.left_out, ", "));
   }
+  for (const std::string& answer : TableAnswers(table)) caption += answer + "\n";
   for (const std::string& sentence : TableCaption(table, kBest)) caption += sentence + "\n";
   return Printable(fitted.text + "\n" + Wrapped(caption, width));
 }

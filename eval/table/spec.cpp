@@ -23,7 +23,7 @@ constexpr size_t kMostTokens = size_t{1} << 20;
 // The names that specs may have of fields: paths of single values, and the short ones.
 const std::vector<std::string>& ValidFields() {
   static const std::vector<std::string> valid = [] {
-    std::vector<std::string> names = {"model", "scheme"};  // made of several
+    std::vector<std::string> names = {"model", "scheme", "reach"};  // made of several
     for (const RecordField& field : RecordSchema()) {
       if (!field.alias.empty()) names.emplace_back(field.alias);
       if (IsSingle(field.type) && field.path.find("[]") == std::string::npos)
@@ -164,6 +164,49 @@ void ReadCompare(YamlReader& root, const YAML::Node& node, TableSpec& spec) {
   compare.RefuseUnknownKeys();
 }
 
+std::optional<double> ReadBound(YamlReader& reader, const std::string& key) {
+  if (!reader.Has(key)) return std::nullopt;
+  double bound = 0;
+  reader.Set(key, bound);
+  return bound;
+}
+
+// Two cells are compared window by window; of bounds any figure with an interval will do.
+void CheckQuestion(YamlReader& reader, const TableQuestion& question) {
+  const bool bounds = question.from || question.to;
+  if (question.ask.empty()) reader.Fail("ask", "a question");
+  if (question.cells.empty()) reader.Fail("cells", "which cells it is about, by their fields");
+  if (question.metric == nullptr) reader.Fail("metric", "a metric's name");
+  if (bounds == !question.than.empty())
+    reader.Fail("than", "either cells to compare with, or bounds (from, to)");
+  if (question.from && question.to && *question.from > *question.to)
+    reader.Fail("to", fmt::format("a number from {} on", *question.from));
+  const TableMetric& metric = *question.metric;
+  if (!bounds && (metric.IsSpeed() || metric.samples.empty()))
+    reader.Fail("metric", "one whose windows records hold: ppl, delta_ppl, kl_mean, top1, ...");
+  if (bounds && metric.interval_path.empty())
+    reader.Fail("metric", "one with an interval: ppl, delta_ppl, kl_mean, top1, ...");
+}
+
+TableQuestion ReadQuestion(YamlReader& reader) {
+  TableQuestion question;
+  reader.Set("ask", question.ask);
+  question.cells = ReadFilters(reader, reader.node(), "cells");
+  question.than = ReadFilters(reader, reader.node(), "than");
+  reader.Set("each", question.each);
+  for (const std::string& field : question.each) RequireField(field, reader.Where("each"));
+  std::string metric;
+  reader.Set("metric", metric);
+  question.metric = metric.empty() ? nullptr : RequireMetric(metric, reader.Where("metric"));
+  question.from = ReadBound(reader, "from");
+  question.to = ReadBound(reader, "to");
+  reader.Set("yes", question.yes);
+  reader.Set("no", question.no);
+  reader.RefuseUnknownKeys();
+  CheckQuestion(reader, question);
+  return question;
+}
+
 // A label goes into LaTeX as it is.
 void SetLabel(YamlReader& root, TableSpec& spec) {
   root.Set("label", spec.label);
@@ -233,10 +276,25 @@ std::vector<std::string> TableSpec::Fields() const {
   for (const auto* list : {&rows, &columns}) {
     for (const TableField& field : *list) fields.insert(field.field);
   }
-  for (const auto* list : {&where, &compete}) {
-    for (const FieldFilter& filter : *list) fields.insert(filter.field);
+  const auto insert = [&](const std::vector<FieldFilter>& filters) {
+    for (const FieldFilter& filter : filters) fields.insert(filter.field);
+  };
+  insert(where);
+  insert(compete);
+  for (const TableQuestion& question : questions) {
+    insert(question.cells);
+    insert(question.than);
+    fields.insert(question.each.begin(), question.each.end());
   }
   return {fields.begin(), fields.end()};
+}
+
+const std::string& TableSpec::LabelOf(const std::string& field, const std::string& value) const {
+  for (const auto* list : {&rows, &columns}) {
+    for (const TableField& shown : *list)
+      if (shown.field == field) return shown.Label(value);
+  }
+  return value;
 }
 
 TableSpec ReadTableSpec(const std::string& file) {
@@ -256,6 +314,7 @@ TableSpec ReadTableSpec(const std::string& file) {
                                     : ReadValue(*entry.map));
   }
   ReadCompare(root, node, spec);
+  for (YamlReader& entry : root.Maps("questions")) spec.questions.push_back(ReadQuestion(entry));
   ReadLatex(root, spec);
   spec.stamp_runs = root.Choice("several_runs", {"refuse", "stamp"}, "refuse") == "stamp";
   ReadOutputs(root, spec);

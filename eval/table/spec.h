@@ -52,6 +52,20 @@ struct LatexStyle {
   bool note_in_comments = false;      // what else a caption would say; else below the table
 };
 
+// What the records say yes or no to, case by case: whether some cells are better than others, or
+// whether a figure lies between two bounds.
+struct TableQuestion {
+  std::string ask;
+  std::vector<FieldFilter> cells;  // which cells are asked about
+  // Those that they are compared with, each with the cell that has equal values of the fields of
+  // `each`; empty where there are bounds.
+  std::vector<FieldFilter> than{};
+  std::vector<std::string> each{};
+  const TableMetric* metric = nullptr;
+  std::optional<double> from{}, to{};  // as the table shows the metric
+  std::string yes{}, no{};             // what that means, said where all cases agree
+};
+
 struct TableSpec {
   std::string file;
   std::string title, label, note;
@@ -62,6 +76,7 @@ struct TableSpec {
   bool compare_rows = false;         // the cells of a row are compared, not those of a column
   std::vector<std::string> within;   // fields: only cells with equal values are compared
   std::vector<FieldFilter> compete;  // which cells can be best
+  std::vector<TableQuestion> questions;
   LatexStyle latex;
   bool stamp_runs = false;  // a column of speeds of several runs is stamped, else refused
   std::map<TableFormat, std::filesystem::path> outputs;  // absolute, or below the spec's folder
@@ -69,6 +84,8 @@ struct TableSpec {
   std::filesystem::path Folder() const { return std::filesystem::path(file).parent_path(); }
   // Every field that the spec names, and those that captions need.
   std::vector<std::string> Fields() const;
+  // What a value of a field is printed as: as its row or column has it, else as it is.
+  const std::string& LabelOf(const std::string& field, const std::string& value) const;
 };
 
 // Error with file, line, key, what was expected and the nearest valid name.

@@ -34,12 +34,18 @@ struct TableColumn {
   const TableValue* shows;
 };
 
+// A question of the spec, and what the records say to it.
+struct TableAnswer {
+  std::string ask, text;
+};
+
 struct Table {
   const TableSpec* spec;
   std::vector<std::vector<std::string>> rows;  // values of the spec's row fields
   std::vector<TableColumn> columns;
   std::vector<std::vector<std::optional<TableCell>>> cells;  // [row][column]; nothing: not measured
   std::set<std::string> unmarked{};  // why the best was not looked for, somewhere
+  std::vector<TableAnswer> answers{};
 };
 
 }  // namespace quantref
