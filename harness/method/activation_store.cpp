@@ -53,10 +53,11 @@ ActivationStore::ActivationStore(const ActivationStore& other)
       bytes_(other.bytes_),
       in_file_(other.in_file_) {
   Map();
-  std::memcpy(data_, other.data_, bytes_);
+  if (bytes_ > 0) std::memcpy(data_, other.data_, bytes_);
 }
 
 void ActivationStore::Map() {
+  if (bytes_ == 0) return;
   const int file = in_file_ ? OpenSpillFile(bytes_) : -1;
   const int flags = in_file_ ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
   void* mapped = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, file, 0);
@@ -65,7 +66,9 @@ void ActivationStore::Map() {
   data_ = static_cast<float*>(mapped);
 }
 
-ActivationStore::~ActivationStore() { munmap(data_, bytes_); }
+ActivationStore::~ActivationStore() {
+  if (bytes_ > 0) munmap(data_, bytes_);
+}
 
 size_t DefaultActivationBudget() {
   return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE)) /

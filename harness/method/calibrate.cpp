@@ -7,7 +7,7 @@
 #include "harness/base/check.h"
 #include "harness/base/clock.h"
 #include "harness/base/parallel.h"
-#include "harness/kernels/gemm.h"
+#include "harness/io/binary.h"
 #include "harness/method/round_linear.h"
 #include "harness/model/transformer.h"
 
@@ -16,64 +16,6 @@ namespace {
 
 void CopyRows(MatrixView<const float> from, MatrixView<float> to) {
   for (size_t t = 0; t < to.rows(); ++t) std::copy_n(from.row(t), from.cols(), to.row(t));
-}
-
-// Products of some columns of a tap's Gram matrix: from row 0 to the diagonal, or on it alone; or
-// of its products with the reference's inputs, all rows.
-struct GramStripe {
-  size_t tap, col;
-  bool above, cross = false;
-};
-
-// The long ones of a tap first, so that threads end together.
-std::vector<GramStripe> GramStripes(const Calibrator::Pass& pass) {
-  std::vector<GramStripe> stripes;
-  for (const Tap tap : pass.taps) {
-    const size_t at = static_cast<size_t>(tap);
-    const GramPart part = pass.grams[at];
-    const size_t count = (pass.layout.Channels(tap) + kGramBlock - 1) / kGramBlock;
-    for (size_t i = count; pass.crosses[at] && i-- > 0;)
-      stripes.push_back({at, i * kGramBlock, true, true});
-    for (size_t i = count; part != GramPart::kNone && i-- > 0;)
-      stripes.push_back({at, i * kGramBlock, part == GramPart::kAll});
-  }
-  return stripes;
-}
-
-// gram += rows^T x, at (row, col), `product` being scratch of that shape.
-void AddProduct(MatrixView<const float> rows, MatrixView<const float> x, size_t row, size_t col,
-                MatrixView<float> product, Matrix<double>& gram) {
-  MultiplyFirstTransposed(rows, x, product);
-  for (size_t i = 0; i < product.rows(); ++i) {
-    for (size_t j = 0; j < product.cols(); ++j)
-      gram(row + i, col + j) += static_cast<double>(product(i, j));
-  }
-}
-
-// gram += x^T x in this stripe, sample after sample; the products of a sample in FP32, their sum in
-// double. The block on the diagonal is a product of its own, so that it has the same bits whether
-// what is above it is asked for or not.
-void AddStripe(std::span<const Matrix<float>> samples, const GramStripe& stripe,
-               Matrix<double>& gram) {
-  const size_t col = stripe.col, width = std::min(kGramBlock, gram.cols() - col);
-  Matrix<float> above(stripe.above ? col : 0, width), block(width, width);
-  for (const Matrix<float>& x : samples) {
-    const MatrixView<const float> own = x.view().Cols(col, width);
-    if (above.rows() > 0) AddProduct(x.view().Cols(0, col), own, 0, col, above.view(), gram);
-    AddProduct(own, own, col, col, block.view(), gram);
-  }
-}
-
-// cross += (r - x)^T x in this stripe, likewise; `differences`: r - x, sample by sample.
-void AddCrossStripe(std::span<const Matrix<float>> samples,
-                    std::span<const Matrix<float>> differences, const GramStripe& stripe,
-                    Matrix<double>& cross) {
-  const size_t width = std::min(kGramBlock, cross.cols() - stripe.col);
-  Matrix<float> product(cross.rows(), width);
-  for (size_t i = 0; i < samples.size(); ++i) {
-    AddProduct(differences[i].view(), samples[i].view().Cols(stripe.col, width), 0, stripe.col,
-               product.view(), cross);
-  }
 }
 
 void SubtractFrom(MatrixView<float> from, MatrixView<const float> x) {
@@ -102,6 +44,43 @@ InputStatistics EmptyStatistics(size_t channels, const DataNeeds& needs, GramPar
     std::fill_n(statistics.cross.data(), channels * channels, 0.0);
   }
   return statistics;
+}
+
+// Pieces of a pass's sums: its stripes; behind them what is known of the channels of each tap; and
+// what is kept of its samples.
+size_t PieceOfChannels(size_t stripes, size_t tap) { return stripes + tap; }
+size_t PieceOfKept(const Calibrator::Pass& pass, size_t stripes, size_t tap, size_t sample) {
+  return stripes + pass.taps.size() + tap * kKeptSamples + sample;
+}
+size_t PiecesOf(const Calibrator::Pass& pass, size_t stripes) {
+  return PieceOfKept(pass, stripes, pass.taps.size(), 0);
+}
+
+SumPiece ChannelPiece(InputStatistics& statistics) {
+  return {BytesIn(statistics.channel_max.data(), statistics.channel_max.size()),
+          BytesIn(statistics.channel_mean.data(), statistics.channel_mean.size())};
+}
+
+SumPiece PieceIn(const GramStripe& stripe, std::array<InputStatistics, kTaps>& statistics) {
+  InputStatistics& of_tap = statistics[stripe.tap];
+  return PieceOf(stripe, stripe.cross ? of_tap.cross : of_tap.gram);
+}
+
+std::string BytesOfKept(const Matrix<float>& kept) {
+  std::string bytes;
+  Put(bytes, uint64_t{kept.rows()});
+  Put(bytes, uint64_t{kept.cols()});
+  bytes.append(reinterpret_cast<const char*>(kept.data()),
+               kept.rows() * kept.cols() * sizeof(float));
+  return bytes;
+}
+
+Matrix<float> KeptIn(std::string_view bytes) {
+  uint64_t rows = 0, cols = 0;
+  QR_CHECK(Take(bytes, rows) && Take(bytes, cols) && bytes.size() == rows * cols * sizeof(float));
+  Matrix<float> kept(rows, cols);
+  std::copy_n(bytes.data(), bytes.size(), reinterpret_cast<char*>(kept.data()));
+  return kept;
 }
 
 }  // namespace
@@ -161,7 +140,8 @@ struct Calibrator::Partial {
 };
 
 struct Calibrator::Batch {
-  size_t first = 0, count = 0;
+  size_t first = 0, count = 0;  // samples
+  size_t place = 0;             // of the first in the stores
   std::array<std::array<Partial, kSampleBatch>, kTaps> partials;
   std::array<std::vector<Matrix<float>>, kTaps> inputs;       // for the Gram matrices
   std::array<std::vector<Matrix<float>>, kTaps> differences;  // the reference's less these
@@ -169,12 +149,15 @@ struct Calibrator::Batch {
 
 Calibrator::Calibrator(const ModelConfig& config, const ModelWeights& weights,
                        const CalibrationData& data, const TextRead& read, size_t threads,
-                       size_t memory)
+                       size_t memory, SampleShare* share)
     : config_(config),
       data_(data),
       tokens_(read.length),
       threads_(threads),
-      store_(read.samples, tokens_, config.hidden, memory),
+      share_(share),
+      blocks_(read.samples, kSampleBatch, share),
+      own_(blocks_.OwnSamples()),
+      store_(own_.size(), tokens_, config.hidden, memory),
       memory_(memory),
       workspaces_(threads),
       scratch_(threads) {
@@ -183,20 +166,21 @@ Calibrator::Calibrator(const ModelConfig& config, const ModelWeights& weights,
 }
 
 void Calibrator::EmbedInto(const ModelWeights& weights, const ActivationStore& store) const {
-  for (size_t s = 0; s < store.samples(); ++s) {
-    QR_CHECK_EQ(data_.samples[s].size(), data_.samples[0].size());
-    Embed(config_, weights, std::span(data_.samples[s]).first(tokens_), store.sample(s));
+  for (size_t place = 0; place < own_.size(); ++place) {
+    const std::vector<uint32_t>& sample = data_.samples[own_[place]];
+    QR_CHECK_EQ(sample.size(), data_.samples[0].size());
+    Embed(config_, weights, std::span(sample).first(tokens_), store.sample(place));
   }
 }
 
 void Calibrator::Accompany(const ModelWeights& reference) {
-  EmbedInto(reference, reference_.emplace(samples(), tokens_, config_.hidden, memory_));
+  EmbedInto(reference, reference_.emplace(own_.size(), tokens_, config_.hidden, memory_));
 }
 
 void Calibrator::AdvanceReference(const Part& part) {
   QR_CHECK(accompanied());
-  ParallelFor(samples(), threads_, [&](size_t sample, size_t worker) {
-    part(reference_->sample(sample), workspaces_[worker], {});
+  ParallelFor(own_.size(), threads_, [&](size_t place, size_t worker) {
+    part(reference_->sample(place), workspaces_[worker], {});
   });
 }
 
@@ -205,6 +189,9 @@ Calibrator::Calibrator(const Calibrator& other)
       data_(other.data_),
       tokens_(other.tokens_),
       threads_(other.threads_),
+      share_(other.share_),
+      blocks_(other.blocks_),
+      own_(other.own_),
       store_(other.store_),
       reference_(other.reference_),
       memory_(other.memory_),
@@ -218,8 +205,7 @@ MatrixView<float> Calibrator::ScratchCopy(MatrixView<const float> h, size_t work
 }
 
 // Of one sample whose inputs are in the batch.
-void Calibrator::ForwardReference(const Pass& pass, size_t sample, size_t worker, Batch& batch,
-                                  size_t i) {
+void Calibrator::ForwardReference(const Pass& pass, size_t worker, Batch& batch, size_t i) {
   const Observer observer = [&](Tap tap, MatrixView<const float> x) {
     const size_t at = static_cast<size_t>(tap);
     if (!pass.crosses[at]) return;
@@ -227,7 +213,8 @@ void Calibrator::ForwardReference(const Pass& pass, size_t sample, size_t worker
     CopyRows(x, Shaped(difference, x.rows(), x.cols()));
     SubtractFrom(difference.view(), batch.inputs[at][i].view());
   };
-  pass.reference(ScratchCopy(reference_->sample(sample), worker), workspaces_[worker], observer);
+  pass.reference(ScratchCopy(reference_->sample(batch.place + i), worker), workspaces_[worker],
+                 observer);
 }
 
 void Calibrator::Forward(const Part& part, const Pass& pass, Batch& batch,
@@ -247,12 +234,54 @@ void Calibrator::Forward(const Part& part, const Pass& pass, Batch& batch,
         CopyRows(x, Shaped(statistics[at].kept[sample], rows, x.cols()));
       }
     };
-    const MatrixView<float> h = store_.sample(sample);
+    const MatrixView<float> h = store_.sample(batch.place + i);
     part(pass.advance ? h : ScratchCopy(h, worker), workspaces_[worker], observer);
-    if (pass.reference) ForwardReference(pass, sample, worker, batch, i);
+    if (pass.reference) ForwardReference(pass, worker, batch, i);
     const std::lock_guard lock(mutex);
     if (on_sample) on_sample();
   });
+}
+
+// Adds what the block's samples give.
+void Calibrator::Sum(const Pass& pass, const std::vector<GramStripe>& stripes, size_t block,
+                     const Batch& batch, SumChain& chain,
+                     std::array<InputStatistics, kTaps>& statistics) {
+  for (size_t tap = 0; tap < pass.taps.size(); ++tap) {
+    const size_t at = static_cast<size_t>(pass.taps[tap]);
+    chain.Add(
+        block, PieceOfChannels(stripes.size(), tap), [&] { return ChannelPiece(statistics[at]); },
+        [&] {
+          for (size_t i = 0; i < batch.count; ++i) batch.partials[at][i].AddTo(statistics[at]);
+        });
+  }
+  ParallelFor(stripes.size(), threads_, [&](size_t i, size_t) {
+    const GramStripe& stripe = stripes[i];
+    const std::vector<Matrix<float>>& inputs = batch.inputs[stripe.tap];
+    InputStatistics& of_tap = statistics[stripe.tap];
+    chain.Add(
+        block, i, [&] { return PieceIn(stripe, statistics); },
+        [&] {
+          stripe.cross ? AddCrossStripe(inputs, batch.differences[stripe.tap], stripe, of_tap.cross)
+                       : AddStripe(inputs, stripe, of_tap.gram);
+        });
+  });
+}
+
+// Gives all processes what the last of them has, and what is kept of each one's samples.
+void Calibrator::Spread(const Pass& pass, const std::vector<GramStripe>& stripes, SumChain& chain,
+                        std::array<InputStatistics, kTaps>& statistics) const {
+  for (size_t i = 0; i < stripes.size(); ++i)
+    chain.SpreadSum(i, [&] { return PieceIn(stripes[i], statistics); });
+  for (size_t tap = 0; tap < pass.taps.size(); ++tap) {
+    InputStatistics& of_tap = statistics[static_cast<size_t>(pass.taps[tap])];
+    chain.SpreadSum(PieceOfChannels(stripes.size(), tap), [&] { return ChannelPiece(of_tap); });
+    for (size_t sample = 0; sample < of_tap.kept.size(); ++sample) {
+      Matrix<float>& kept = of_tap.kept[sample];
+      chain.Spread(
+          blocks_.OwnerOfSample(sample), PieceOfKept(pass, stripes.size(), tap, sample),
+          [&] { return BytesOfKept(kept); }, [&](std::string_view bytes) { kept = KeptIn(bytes); });
+    }
+  }
 }
 
 Calibrator::Seconds Calibrator::Run(const Part& part, const Pass& pass,
@@ -266,11 +295,18 @@ Calibrator::Seconds Calibrator::Run(const Part& part, const Pass& pass,
     of_tap.tokens = samples() * tokens_;
     if (pass.needs.kept > 0) of_tap.kept.resize(std::min(kKeptSamples, samples()));
   }
-  const std::vector<GramStripe> stripes = GramStripes(pass);
+  const std::vector<GramStripe> stripes =
+      GramStripesOf(pass.layout, pass.taps, pass.grams, pass.crosses);
+  SumChain chain(share_, blocks_, PiecesOf(pass, stripes.size()));
   Seconds seconds;
   Batch batch;
-  for (batch.first = 0; batch.first < samples(); batch.first += kSampleBatch) {
-    batch.count = std::min(kSampleBatch, samples() - batch.first);
+  for (size_t block = 0; block < blocks_.count(); ++block) {
+    batch.first = blocks_.First(block);
+    batch.count = blocks_.Size(block);
+    if (!blocks_.Owns(block)) {
+      for (size_t i = 0; i < batch.count && on_sample; ++i) on_sample();
+      continue;
+    }
     for (auto* of_taps : {&batch.inputs, &batch.differences}) {
       for (auto& inputs : *of_taps) inputs.resize(batch.count);
     }
@@ -278,22 +314,13 @@ Calibrator::Seconds Calibrator::Run(const Part& part, const Pass& pass,
     Forward(part, pass, batch, statistics, on_sample);
     seconds.forward += Since(start);
     start = Clock::now();
-    for (const Tap tap : pass.taps) {
-      const size_t at = static_cast<size_t>(tap);
-      for (size_t i = 0; i < batch.count; ++i) batch.partials[at][i].AddTo(statistics[at]);
-    }
-    ParallelFor(stripes.size(), threads_, [&](size_t i, size_t) {
-      const GramStripe& stripe = stripes[i];
-      InputStatistics& of_tap = statistics[stripe.tap];
-      if (stripe.cross) {
-        AddCrossStripe(batch.inputs[stripe.tap], batch.differences[stripe.tap], stripe,
-                       of_tap.cross);
-      } else {
-        AddStripe(batch.inputs[stripe.tap], stripe, of_tap.gram);
-      }
-    });
+    Sum(pass, stripes, block, batch, chain, statistics);
     seconds.statistics += Since(start);
+    batch.place += batch.count;
   }
+  const Clock::time_point start = Clock::now();
+  Spread(pass, stripes, chain, statistics);
+  seconds.statistics += Since(start);
   for (const Tap tap : pass.taps) {
     InputStatistics& of_tap = statistics[static_cast<size_t>(tap)];
     for (double& mean : of_tap.channel_mean) mean /= static_cast<double>(of_tap.tokens);

@@ -9,6 +9,8 @@
 
 #include "harness/method/activation_store.h"
 #include "harness/method/calibrated_block.h"
+#include "harness/method/gram_stripes.h"
+#include "harness/method/sample_share.h"
 #include "harness/model/block.h"
 #include "harness/model/plan_model.h"
 #include "harness/model/weights.h"
@@ -37,27 +39,23 @@ struct TextRead {
 // kReportTokens tokens that it compares outputs of.
 TextRead ReadBy(const CalibrationData& data, const DataNeeds& needs);
 
-// Which of a tap's products x x^T are summed.
-enum class GramPart { kNone, kBlocks, kAll };
-
 // What these needs ask for, of a tap whose readers are planned so: nothing where none of them is
-// quantized. kBlocks: squares of kGramBlock columns on the diagonal, which hold those of every
-// scale.
+// quantized. GramPart::kBlocks where these hold those of every scale.
 GramPart GramOf(const BlockPlan& block, Tap tap, const DataNeeds& needs);
-inline constexpr size_t kGramBlock = 256;
 
 // Whether these needs ask for the tap's products with the reference's inputs.
 bool CrossOf(const BlockPlan& block, Tap tap, const DataNeeds& needs);
 
 // Takes the hidden states of all samples through a model, part by part, and collects what methods
 // want to know on the way. Sums over tokens run in a fixed order: within a sample, then sample
-// after sample; so results do not depend on the number of threads.
+// after sample; so results do not depend on the number of threads, nor of processes that share the
+// samples.
 class Calibrator {
  public:
   // Reads the embeddings of what `read` says. `memory`: bytes of hidden states that it may hold in
-  // memory.
+  // memory. `share`: who has the other samples, and makes the same calls; nullptr: nobody.
   Calibrator(const ModelConfig& config, const ModelWeights& weights, const CalibrationData& data,
-             const TextRead& read, size_t threads, size_t memory);
+             const TextRead& read, size_t threads, size_t memory, SampleShare* share = nullptr);
   Calibrator(const Calibrator& other);  // with hidden states of its own, as the other's are
 
   // A part of the model: h, in place, showing the inputs of taps to the observer.
@@ -88,26 +86,33 @@ class Calibrator {
   bool accompanied() const { return reference_.has_value(); }
   void AdvanceReference(const Part& part);
 
-  // Runs the part on every sample. Statistics of the pass's taps are replaced; on_sample is called
-  // after each sample, one at a time, and may throw to stop.
+  // Runs the part on every sample. Statistics of the pass's taps are replaced, by those of all
+  // samples; on_sample is called for each of these, one at a time, and may throw to stop.
   Seconds Run(const Part& part, const Pass& pass, std::array<InputStatistics, kTaps>& statistics,
               const std::function<void()>& on_sample);
 
-  size_t samples() const { return store_.samples(); }
+  size_t samples() const { return blocks_.samples(); }
 
  private:
   struct Partial;
   struct Batch;
+  void Sum(const Pass& pass, const std::vector<GramStripe>& stripes, size_t block,
+           const Batch& batch, SumChain& chain, std::array<InputStatistics, kTaps>& statistics);
+  void Spread(const Pass& pass, const std::vector<GramStripe>& stripes, SumChain& chain,
+              std::array<InputStatistics, kTaps>& statistics) const;
   void Forward(const Part& part, const Pass& pass, Batch& batch,
                std::array<InputStatistics, kTaps>& statistics,
                const std::function<void()>& on_sample);
-  void ForwardReference(const Pass& pass, size_t sample, size_t worker, Batch& batch, size_t i);
+  void ForwardReference(const Pass& pass, size_t worker, Batch& batch, size_t i);
   void EmbedInto(const ModelWeights& weights, const ActivationStore& store) const;
   MatrixView<float> ScratchCopy(MatrixView<const float> h, size_t worker);
 
   const ModelConfig& config_;
   const CalibrationData& data_;
   const size_t tokens_, threads_;
+  SampleShare* const share_;
+  const SampleBlocks blocks_;
+  const std::vector<size_t> own_;  // samples, by their place in the stores
   ActivationStore store_;
   std::optional<ActivationStore> reference_;
   const size_t memory_;

@@ -8,6 +8,7 @@
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
 #include "harness/method/round_linear.h"
+#include "harness/method/sample_share_testing.h"
 #include "harness/model/transformer.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -38,14 +39,16 @@ struct CalibratedTexts {
     }
   }
 
-  Calibrator MakeCalibrator(const TextRead& read, size_t threads) const {
-    return {config, weights, data, read, threads, data.activation_budget};
+  Calibrator MakeCalibrator(const TextRead& read, size_t threads,
+                            SampleShare* share = nullptr) const {
+    return {config, weights, data, read, threads, data.activation_budget, share};
   }
 
   // Block 0's inputs, by way of the Calibrator.
-  Statistics Collect(const DataNeeds& needs, size_t threads, GramPart gram = GramPart::kAll) const {
+  Statistics Collect(const DataNeeds& needs, size_t threads, GramPart gram = GramPart::kAll,
+                     SampleShare* share = nullptr) const {
     const RopeTable rope(config, kSampleTokens);
-    Calibrator calibrator = MakeCalibrator({kSamples, kSampleTokens}, threads);
+    Calibrator calibrator = MakeCalibrator({kSamples, kSampleTokens}, threads, share);
     std::array<GramPart, kTaps> grams;
     grams.fill(needs.gram || needs.gram_blocks ? gram : GramPart::kNone);
     Statistics statistics;
@@ -72,7 +75,12 @@ void CheckSame(const Statistics& a, const Statistics& b) {
     CHECK(a[tap].channel_max == b[tap].channel_max);
     CHECK(a[tap].channel_mean == b[tap].channel_mean);
     CHECK(SameBits(a[tap].gram, b[tap].gram));
-    CHECK(a[tap].kept.size() == b[tap].kept.size());
+    REQUIRE(a[tap].kept.size() == b[tap].kept.size());
+    for (size_t s = 0; s < a[tap].kept.size(); ++s) {
+      const Matrix<float>&x = a[tap].kept[s], &y = b[tap].kept[s];
+      REQUIRE(x.rows() == y.rows());
+      CHECK(std::equal(x.data(), x.data() + x.rows() * x.cols(), y.data()));
+    }
   }
 }
 
@@ -243,6 +251,21 @@ TEST_CASE("calibrate: the same bits for any number of threads, in memory or in a
   CheckSame(fixture.Collect(kEverything, 4), one);
   fixture.data.activation_budget = 0;
   CheckSame(fixture.Collect(kEverything, 2), one);
+}
+
+TEST_CASE("calibrate: the same bits for any number of processes that share the samples",
+          "[calibrate]") {
+  // Several stripes of products, which several threads take.
+  const CalibratedTexts fixture({.hidden = 40, .intermediate = 2 * kGramBlock + 70});
+  const Statistics alone = fixture.Collect(kEverything, 1);
+  for (const size_t processes : {1u, 2u, 3u, 13u}) {  // at last more than there are samples
+    std::vector<Statistics> all(processes);
+    testing::ShareSamples(processes, [&](SampleShare& share) {
+      all[share.rank()] =
+          fixture.Collect(kEverything, 1 + share.rank() % 3, GramPart::kAll, &share);
+    });
+    for (const Statistics& statistics : all) CheckSame(statistics, alone);
+  }
 }
 
 TEST_CASE("calibrate: hidden states move on only when they are told to", "[calibrate]") {

@@ -48,13 +48,14 @@ std::vector<Cells> Parts(const Cells& cells, const Alike& alike) {
 class Driver {
  public:
   Driver(const ModelConfig& config, const ModelWeights& weights, const CellFamily& family,
-         size_t threads, const QuantizeCallbacks& callbacks, QuantizeProgress& progress,
-         const std::function<void(CellAtWork&)>& finish)
+         size_t threads, const QuantizeCallbacks& callbacks, SampleShare* share,
+         QuantizeProgress& progress, const std::function<void(CellAtWork&)>& finish)
       : config_(config),
         reference_(weights),
         family_(family),
         threads_(threads),
         callbacks_(callbacks),
+        share_(share),
         progress_(progress),
         finish_(finish),
         rope_(config, family.read.length) {}
@@ -72,7 +73,7 @@ class Driver {
       const size_t stores =
           MostStores(family_.cells.size(), sequential()) * (AnyCross(cells) ? 2 : 1);
       Calibrator calibrator(config_, read, family_.data, family_.read, threads_,
-                            family_.data.activation_budget / stores);
+                            family_.data.activation_budget / stores, share_);
       if (AnyCross(part)) calibrator.Accompany(reference_);
       Walk(calibrator, part, 0);
     }
@@ -335,6 +336,7 @@ class Driver {
   const CellFamily& family_;
   const size_t threads_;
   const QuantizeCallbacks& callbacks_;
+  SampleShare* const share_;
   QuantizeProgress& progress_;
   const std::function<void(CellAtWork&)>& finish_;
   const RopeTable rope_;
@@ -350,8 +352,9 @@ size_t MostStores(size_t tasks, bool sequential) {
 
 void QuantizeBlocks(const ModelConfig& config, const ModelWeights& weights,
                     const CellFamily& family, size_t threads, const QuantizeCallbacks& callbacks,
-                    QuantizeProgress& progress, const std::function<void(CellAtWork&)>& finish) {
-  Driver(config, weights, family, threads, callbacks, progress, finish).Run();
+                    SampleShare* share, QuantizeProgress& progress,
+                    const std::function<void(CellAtWork&)>& finish) {
+  Driver(config, weights, family, threads, callbacks, share, progress, finish).Run();
 }
 
 }  // namespace quantref

@@ -20,6 +20,7 @@ struct CellFamily {
 // `finish` gets each cell when its last layer is quantized.
 void QuantizeBlocks(const ModelConfig& config, const ModelWeights& weights,
                     const CellFamily& family, size_t threads, const QuantizeCallbacks& callbacks,
-                    QuantizeProgress& progress, const std::function<void(CellAtWork&)>& finish);
+                    SampleShare* share, QuantizeProgress& progress,
+                    const std::function<void(CellAtWork&)>& finish);
 
 }  // namespace quantref

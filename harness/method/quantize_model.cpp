@@ -154,7 +154,8 @@ bool TryFor(std::span<const size_t> numbers, const QuantizeCallbacks& callbacks,
 // The tasks of these numbers, of one model.
 void QuantizeGroup(const ModelConfig& config, const ModelWeights& weights,
                    std::span<const QuantizeTask> tasks, std::span<const size_t> numbers,
-                   size_t threads, const QuantizeCallbacks& callbacks, QuantizeProgress& progress) {
+                   size_t threads, const QuantizeCallbacks& callbacks, SampleShare* share,
+                   QuantizeProgress& progress) {
   const bool tied = HeadIsTied(weights);
   for (const size_t i : numbers) CheckPlan(weights, tasks[i]);
   for (const size_t i : numbers) {
@@ -170,13 +171,13 @@ void QuantizeGroup(const ModelConfig& config, const ModelWeights& weights,
   };
   const std::vector<CellFamily> families = Families(config, weights, tasks, numbers, threads);
   for (const CellFamily& family : families)
-    QuantizeBlocks(config, weights, family, threads, callbacks, progress, finish);
+    QuantizeBlocks(config, weights, family, threads, callbacks, share, progress, finish);
 }
 
 // The same, of the model as their methods leave it.
 void ReshapeAndQuantize(const ModelConfig& config, const ModelWeights& weights,
                         std::span<const QuantizeTask> tasks, std::span<const size_t> numbers,
-                        size_t threads, const QuantizeCallbacks& callbacks,
+                        size_t threads, const QuantizeCallbacks& callbacks, SampleShare* share,
                         QuantizeProgress& progress) {
   const QuantizeTask& any = tasks[numbers.front()];
   const Clock::time_point start = Clock::now();
@@ -192,20 +193,20 @@ void ReshapeAndQuantize(const ModelConfig& config, const ModelWeights& weights,
     if (numbers.size() > 1) made.seconds.shared += seconds;
     callbacks.finished(task, std::move(made));
   };
-  QuantizeGroup(model.config, model.weights, tasks, numbers, threads, own, progress);
+  QuantizeGroup(model.config, model.weights, tasks, numbers, threads, own, share, progress);
 }
 
 }  // namespace
 
 void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
                     std::span<const QuantizeTask> tasks, size_t threads,
-                    const QuantizeCallbacks& callbacks) {
+                    const QuantizeCallbacks& callbacks, SampleShare* share) {
   QuantizeProgress progress(callbacks);
   for (const QuantizeTask& task : tasks) progress.Expect(UnitsOf(config, weights, task));
   for (const std::vector<size_t>& group : ReshapedAlike(tasks)) {
     const bool reshaped = !tasks[group.front()].method.model_transforms.empty();
     const auto quantize = reshaped ? ReshapeAndQuantize : QuantizeGroup;
-    quantize(config, weights, tasks, group, threads, callbacks, progress);
+    quantize(config, weights, tasks, group, threads, callbacks, share, progress);
   }
 }
 

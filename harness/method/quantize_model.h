@@ -37,9 +37,12 @@ QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weig
 // searches. Tasks of one calibration text read the same inputs in every block where it is not
 // `sequential`; where it is, in the first block, and on as long as their quantized blocks are the
 // same. Hidden states are held as often as MostStores says.
+// `share`: processes that quantize the same tasks together, each with a part of the calibration
+// samples; nullptr: this one alone. All of them get all models, with the same bits as alone. What
+// callbacks throw must reach all: they wait for each other.
 void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
                     std::span<const QuantizeTask> tasks, size_t threads,
-                    const QuantizeCallbacks& callbacks);
+                    const QuantizeCallbacks& callbacks, SampleShare* share = nullptr);
 
 // SHA-256 over what quantizing may change, in the model's order: packed matrices, norms, matrices
 // that are no longer the checkpoint's, and how activations are rounded. Of a checkpoint of its own
