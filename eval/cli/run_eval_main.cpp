@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "eval/run/run.h"
 #include "eval/support/command_line.h"
 #include "eval/support/guarded.h"
+#include "eval/support/interrupt.h"
 #include "eval/support/mute.h"
 #include "eval/support/option_values.h"
 #include "eval/support/resources.h"
@@ -205,15 +207,29 @@ void DefineList(CommandLine& line, std::string& list) {
   line.Footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
 }
 
+// The processes of the run.
+std::unique_ptr<Workers> OpenTeam(const RunOptions& options, double rank_timeout) {
+  // Shards are for processes that do not know each other, whoever launched them.
+  if (options.merge || !options.shard.empty()) {
+    SetMessagesMuted(false);
+    return std::make_unique<OneProcess>();
+  }
+  std::unique_ptr<Workers> workers = OpenWorkers(HostName(), rank_timeout, Interrupt);
+  if (!workers->Alone()) ObeyLauncher();
+  return workers;
+}
+
 // Rank 0 speaks for all; where it is lost, rank 1 does.
 void EndTogether(Workers& workers, bool complete) {
-  const std::string why = workers.AwaitEnd();
+  const std::string why = workers.AwaitEnd(complete);
   const bool first_said_it = workers.IsFirst() && !complete;
   if (!why.empty() && workers.rank() <= 1 && !first_said_it) {
     SetMessagesMuted(false);
     Say("run_eval: {}\n", why);
   }
-  workers.End(complete && why.empty());
+  const bool in_peace = complete && why.empty();
+  if (!in_peace) SetMessagesMuted(true);  // of the signals by which the launcher ends all
+  workers.End(in_peace);
 }
 
 int Main(int argc, char** argv) {
@@ -229,7 +245,9 @@ int Main(int argc, char** argv) {
            "under mpirun: seconds after which a process that is not heard of is lost (default: 60)",
            {.value = "S", .check = Number(1, kMostRankTimeout)});
   std::unique_ptr<Workers> workers;
+  std::optional<MoreGrace> patience;
   bool complete = false;
+  SetMessagesMuted(IsSpokenFor());
   const int code = GuardedMain(line, argc, argv, [&] {
     if (!list.empty()) {
       PrintList(list);
@@ -240,9 +258,9 @@ int Main(int argc, char** argv) {
           options.merge ? "for example: merge_shards results/records"
                         : "for example: run_eval configs/int4_g128.yaml");
     } else {
-      // Shards are for processes that do not know each other, whoever launched them.
-      const bool alone = options.merge || !options.shard.empty();
-      workers = alone ? std::make_unique<OneProcess>() : OpenWorkers(HostName(), rank_timeout);
+      workers = OpenTeam(options, rank_timeout);
+      // Who ends before rank 0 has put away what there is ends it, too.
+      if (!workers->IsFirst()) patience.emplace(kMoreGraceSeconds + kLastSeconds);
       const int exit_code = RunEval(options, *workers);
       complete = !CancelRequested();
       return exit_code;

@@ -1,12 +1,21 @@
 // Runs of several processes: the records of one, to the byte, whatever happens on the way.
 
+#include <sys/resource.h>
+
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "eval/testing/run_eval_lab.h"
@@ -39,10 +48,12 @@ bool HasMpi() {
 
 // On this machine, however few cores it has. What goes between mpirun's options and programs.
 Strings MpiRun(const Strings& ranks_and_programs) {
-  // By the system's PATH. Containers often refuse that processes read each other's memory.
+  // By the system's PATH. Containers often refuse that processes read each other's memory. Who is
+  // to be killed is killed at once.
   return testing::Together(
       {"/usr/bin/env", "mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "btl",
-       "self,vader", "--mca", "btl_vader_single_copy_mechanism", "none"},
+       "self,vader", "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
+       "odls_base_sigkill_timeout", "0"},
       ranks_and_programs);
 }
 
@@ -79,18 +90,58 @@ size_t CountOf(std::string_view text, std::string_view part) {
   return count;
 }
 
-// Process ids of the ranks beside the first, of runs whose records go to this lab.
-std::vector<int> OtherRanks(const RunEvalLab& lab) {
-  std::vector<int> found;
+// Process ids by rank, of runs whose records go to this lab.
+std::map<int, int> RanksOf(const RunEvalLab& lab) {
+  constexpr std::string_view kRank = "OMPI_COMM_WORLD_RANK=";
+  std::map<int, int> found;
   for (const fs::directory_entry& entry : fs::directory_iterator("/proc")) {
     const std::string name = entry.path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     std::ifstream file(entry.path() / "environ", std::ios::binary);
     const std::string environment((std::istreambuf_iterator<char>(file)), {});
-    const bool of_lab = Contains(environment, (lab / "home").string());
-    if (of_lab && Contains(environment, "OMPI_COMM_WORLD_RANK=1")) found.push_back(std::stoi(name));
+    const size_t rank = environment.find(kRank);
+    if (rank == std::string::npos || !Contains(environment, (lab / "home").string())) continue;
+    found[std::atoi(environment.c_str() + rank + kRank.size())] = std::stoi(name);
   }
   return found;
+}
+
+// Windows of seven models, which are at it for many times what happens to them here.
+Strings LongRun(size_t windows, const Strings& more = {}) {
+  return testing::SmokeArguments(
+      windows,
+      testing::Together(
+          {"--set", "accuracy.protocol=llamacpp-64", "--set",
+           "quantize.methods=[rtn, {method: rtn, label: b}, {method: rtn, label: "
+           "c}, {method: rtn, label: d}, {method: rtn, label: e}, {method: rtn, label: f}]"},
+          more));
+}
+constexpr size_t kMany = 200, kFew = 12;
+const Strings kInOrder = {"--set", "accuracy.order=text"};  // so that few are the first of many
+
+uintmax_t JournalBytes(const RunEvalLab& lab) {
+  for (const std::string& name : lab.RecordFiles()) {
+    std::error_code gone;
+    const uintmax_t bytes = fs::file_size(lab.records() / name, gone);
+    if (name.starts_with(".journal-") && !gone) return bytes;
+  }
+  return 0;
+}
+
+// Until windows are added to so many bytes of a journal; false after a minute.
+bool WaitForMore(const RunEvalLab& lab, uintmax_t bytes) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (std::chrono::steady_clock::now() < end) {
+    if (JournalBytes(lab) > bytes) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+size_t CountPartial(const RunEvalLab& lab) {
+  size_t count = 0;
+  for (const std::string& name : lab.RecordFiles()) count += name.ends_with(".partial.json");
+  return count;
 }
 
 TEST_CASE("mpirun: 2 and 3 ranks give the records of one process, to the byte") {
@@ -115,7 +166,8 @@ TEST_CASE("mpirun: on wikilm-2m, with throughput on the first rank and a stop ru
   if (!HasMpi()) return;
   const RunEvalLab lab;
   const Strings stop = testing::SmokeArguments(
-      10, {"--set", "accuracy.stop={delta_nll_halfwidth: 1, min_windows: 8}"});
+      10, {"--set", "accuracy.stop={delta_nll_halfwidth: 1, min_windows: 8}", "--set",
+           "accuracy.protocol=llamacpp-256"});
   CheckDone(lab.Run(stop));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
@@ -145,35 +197,77 @@ TEST_CASE("mpirun: of a study, records that stand are everybody's") {
   CHECK(RecordTexts(lab) == whole);
 }
 
-TEST_CASE("mpirun: a rank that is killed loses no finished window, whoever goes on") {
+// What happens to a run of two ranks while it measures windows, once it has added some.
+ProcessResult Disturb(const RunEvalLab& lab, const Strings& more,
+                      const std::function<void(const std::map<int, int>& ranks)>& disturb) {
+  const uintmax_t before = JournalBytes(lab);
+  Process process(MpiRun(2, LongRun(kMany, more)), MpiOptions(lab));
+  REQUIRE(WaitForMore(lab, before));
+  const std::map<int, int> ranks = RanksOf(lab);
+  REQUIRE(ranks.size() == 2);
+  disturb(ranks);
+  return process.Wait();
+}
+
+TEST_CASE("mpirun: a full disk and a rank that is killed lose no window, whoever goes on") {
   if (!HasMpi()) return;
   const RunEvalLab lab;
-  const Strings smoke = testing::SmokeArguments(12);
-  CheckDone(lab.Run(smoke));
+  const Strings resume = testing::Together(kInOrder, {"--resume"});
+  CheckDone(lab.Run(LongRun(kFew, kInOrder)));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
-  {
-    Process process(MpiRun(2, smoke), MpiOptions(lab));
-    REQUIRE(lab.WaitForWindows());
-    const std::vector<int> others = OtherRanks(lab);
-    REQUIRE_FALSE(others.empty());
-    for (const int rank : others) kill(rank, SIGKILL);
-    const ProcessResult killed = process.Wait();
-    INFO(killed.err);
-    CHECK(killed.exit_code != 0);
-    CHECK(Contains(killed.err, "signal 9"));
-  }
-  const ProcessResult resumed = RunRanks(lab, 3, testing::Together(smoke, {"--resume"}));
-  CheckDone(resumed);
+  const ProcessResult full = Disturb(lab, kInOrder, [](const std::map<int, int>& ranks) {
+    const rlimit limit{1, 1};
+    REQUIRE(prlimit(ranks.at(0), RLIMIT_FSIZE, &limit, nullptr) == 0);
+  });
+  INFO(full.err);
+  CHECK(full.exit_code == 2);
+  CHECK(Contains(full.err, "the journal cannot be written: File too large"));
+  CHECK(CountOf(full.err, "run_eval: ") == 1);
+  const uintmax_t kept = JournalBytes(lab);
+  const ProcessResult killed =
+      Disturb(lab, resume, [](const auto& ranks) { kill(ranks.at(1), SIGKILL); });
+  INFO(killed.err);
+  CHECK(killed.exit_code != 0);
+  CHECK(Contains(killed.err, "signal 9"));
+  CHECK(JournalBytes(lab) > kept);
+  CheckDone(RunRanks(lab, 3, LongRun(kFew, resume)));
   CHECK(RecordTexts(lab) == whole);
+  CHECK(lab.Record("fp16")["seconds"]["resumed_windows"].get<int>() >= 2);
+}
+
+// As a batch system does at its limit of time; the first hears of it last, and may hear of it
+// twice.
+TEST_CASE("mpirun: SIGTERM to all ranks at once leaves records of what there is, as Ctrl-C does") {
+  if (!HasMpi()) return;
+  const RunEvalLab lab;
+  Process process(MpiRun(3, LongRun(kMany)), MpiOptions(lab));
+  REQUIRE(process.WaitForError("after 8 of 200 windows"));
+  const std::map<int, int> ranks = RanksOf(lab);
+  REQUIRE(ranks.size() == 3);
+  for (const int rank : {1, 2, 0}) kill(ranks.at(rank), SIGTERM);
+  REQUIRE(process.WaitForError("stopping"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));  // not to be taken for the same one
+  for (const int rank : {1, 2, 0}) kill(ranks.at(rank), SIGTERM);
+  const ProcessResult stopped = process.Wait();
+  INFO(stopped.err);
+  CHECK(stopped.exit_code == 2);
+  CHECK(CountOf(stopped.err, "run_eval: interrupt: stopped by the user") == 1);
+  CHECK(CountOf(stopped.out, "INTERRUPTED after ") == 1);
+  CHECK(CountPartial(lab) == 7);
+  CHECK(JournalBytes(lab) > 0);
 }
 
 // One rank as ever, and one that mpirun starts in another way.
-void CheckRefused(const RunEvalLab& lab, const Strings& other_program, const std::string& what) {
+std::unique_ptr<Process> Start(const RunEvalLab& lab, const Strings& other_program) {
   Strings command = {"-n", "1", testing::RunEvalProgram()};
   command = testing::Together(testing::Together(command, TinyOf(lab)), {":", "-n", "1"});
   command = testing::Together(testing::Together(command, other_program), TinyOf(lab));
-  const ProcessResult run = testing::RunProcess(MpiRun(command), MpiOptions(lab));
+  return std::make_unique<Process>(MpiRun(command), MpiOptions(lab));
+}
+
+void CheckRefused(const RunEvalLab& lab, Process& process, const std::string& what) {
+  const ProcessResult run = process.Wait();
   INFO(run.err);
   CHECK(run.exit_code == 2);
   CHECK(Contains(run.err, "rank 1 on "));
@@ -186,7 +280,6 @@ TEST_CASE("mpirun: ranks that would get other scores are refused, with the rank 
   if (!HasMpi()) return;
   const RunEvalLab lab;
   const std::string program = testing::RunEvalProgram();
-  CheckRefused(lab, {"-x", "QUANTREF_FORCE_ISA=scalar", program}, "BLAS");
   // Where paths lead elsewhere.
   const auto elsewhere = [&](const std::string& name) {
     fs::create_directory(lab / name);
@@ -196,39 +289,42 @@ TEST_CASE("mpirun: ranks that would get other scores are refused, with the rank 
   };
   const fs::path text = elsewhere("text");
   std::ofstream(text / "text.txt", std::ios::app) << "More.\n";
-  CheckRefused(lab, {"-wdir", text.string(), program}, "the text");
   const fs::path model = elsewhere("weights");
   std::fstream weights(model / "model" / "model.safetensors",
                        std::ios::in | std::ios::out | std::ios::binary);
   weights.seekp(-2, std::ios::end);
   REQUIRE(weights.put('\1'));
   weights.close();
-  CheckRefused(lab, {"-wdir", model.string(), program}, "the model's weights");
   const fs::path build = lab / "run_eval";
   fs::copy(program, build);
   std::ofstream(build, std::ios::app | std::ios::binary) << ' ';
   fs::create_symlink(testing::Program("libquantref_mpi.so"), lab / "libquantref_mpi.so");
-  CheckRefused(lab, {build.string()}, "program");
+  const std::vector<std::pair<std::string, Strings>> others = {
+      {"BLAS", {"-x", "QUANTREF_FORCE_ISA=scalar", program}},
+      {"the text", {"-wdir", text.string(), program}},
+      {"the model's weights", {"-wdir", model.string(), program}},
+      {"program", {build.string()}}};
+  std::vector<std::unique_ptr<Process>> runs;  // most of their time is the launcher's
+  for (const auto& [what, other] : others) runs.push_back(Start(lab, other));
+  for (size_t i = 0; i < runs.size(); ++i) CheckRefused(lab, *runs[i], others[i].first);
 }
 
 TEST_CASE("mpirun: a rank that hangs is named, and so is one that fails") {
   if (!HasMpi()) return;
-  const RunEvalLab lab;
-  {
-    Process process(MpiRun(2, testing::SmokeArguments(200, {"--rank-timeout", "2"})),
-                    MpiOptions(lab));
-    REQUIRE(lab.WaitForWindows());
-    const std::vector<int> others = OtherRanks(lab);
-    for (const int rank : others) kill(rank, SIGSTOP);
-    const ProcessResult hung = process.Wait();
-    for (const int rank : others) kill(rank, SIGKILL);
-    INFO(hung.err);
-    CHECK(hung.exit_code == 2);
-    CHECK(Contains(hung.err, "has not been heard of for 2 seconds"));
-    CHECK(Contains(hung.err, "rank 1 on "));
-    CHECK(CountOf(hung.err, "run_eval: ") == 1);
-  }
-  const ProcessResult wrong = RunRanks(lab, 2, {(lab / "none.yaml").string()});
+  const RunEvalLab lab, other;
+  Process failing(MpiRun(2, {(other / "none.yaml").string()}), MpiOptions(other));
+  int stopped = 0;
+  const ProcessResult hung = Disturb(lab, {"--rank-timeout", "2"}, [&](const auto& ranks) {
+    stopped = ranks.at(1);
+    kill(stopped, SIGSTOP);
+  });
+  kill(stopped, SIGKILL);
+  INFO(hung.err);
+  CHECK(hung.exit_code == 2);
+  CHECK(Contains(hung.err, "has not been heard of for 2 seconds"));
+  CHECK(Contains(hung.err, "rank 1 on "));
+  CHECK(CountOf(hung.err, "run_eval: ") == 1);
+  const ProcessResult wrong = failing.Wait();
   INFO(wrong.err);
   CHECK(wrong.exit_code == 2);
   CHECK(Contains(wrong.err, "none.yaml"));
@@ -251,6 +347,11 @@ TEST_CASE(
   CHECK(Contains(run.err, "scripts/setup --mpi"));
   launched.environment["OMPI_COMM_WORLD_SIZE"] = "1";
   CheckDone(testing::RunProcess(command, launched));
+  if (!HasMpi()) return;
+  const ProcessResult ranks =
+      testing::RunProcess(MpiRun(testing::Together({"-n", "3"}, command)), MpiOptions(lab));
+  CHECK(ranks.exit_code == 2);
+  CHECK(CountOf(ranks.err, "built without MPI") == 1);  // of the machine's ranks one says so
 }
 
 }  // namespace

@@ -85,9 +85,10 @@ void TrainCells(GroupContext& group, const std::vector<GroupCell*>& cells, Quant
   }
 }
 
-// All at once, so that they share what they read alike. Adds those that could not be made.
+// All at once, so that they share what they read alike. Adds those that could not be made. `share`:
+// the processes that make them together.
 void Quantize(GroupContext& group, const std::vector<GroupCell*>& cells, QuantizingNote& note,
-              std::vector<const GroupCell*>& failed) {
+              std::vector<const GroupCell*>& failed, SampleShare* share = nullptr) {
   std::vector<QuantizeTask> tasks;
   for (const GroupCell* cell : cells) tasks.push_back(TaskOf(*cell));
   ProgressBar bar(cells.size() == 1
@@ -96,8 +97,7 @@ void Quantize(GroupContext& group, const std::vector<GroupCell*>& cells, Quantiz
                   group.options.quiet, group.eta, RunEta::Kind::kQuantize);
   const QuantizeCallbacks callbacks{.progress =
                                         [&](size_t done, size_t total, std::string_view what) {
-                                          ThrowIfCancelled();
-                                          group.CheckInputs();
+                                          CheckTogether(group);
                                           bar.Update(done, total, what);
                                         },
                                     .finished =
@@ -112,7 +112,7 @@ void Quantize(GroupContext& group, const std::vector<GroupCell*>& cells, Quantiz
                                                          cells[task]->label);
                                           failed.push_back(cells[task]);
                                         }};
-  QuantizeModels(group.model->config, group.model->weights, tasks, group.threads, callbacks);
+  QuantizeModels(group.model->config, group.model->weights, tasks, group.threads, callbacks, share);
 }
 
 // The same candidate of another config of the pass, where it is loaded already; else nullptr.
@@ -181,17 +181,23 @@ std::vector<GroupCell*> QuantizedIn(const GroupContext& group, Pass& cells) {
   return quantized;
 }
 
-// By several processes each cell by one of them, but for what is to be trained.
+// By several processes: each cell by one of them, or by all of them together; but for what is to be
+// trained.
 void QuantizeByAll(GroupContext& group, const std::vector<GroupCell*>& all,
                    std::vector<GroupCell*>& rounded, QuantizingNote& note,
                    std::vector<const GroupCell*>& failed) {
   const auto trained =
       std::stable_partition(rounded.begin(), rounded.end(),
                             [](const GroupCell* cell) { return cell->training == nullptr; });
-  const std::vector<GroupCell*> dealt(rounded.begin(), trained);
+  std::vector<GroupCell*> dealt(rounded.begin(), trained);
   rounded.erase(rounded.begin(), trained);
-  QuantizeDealt(
-      group, all, dealt, [&](GroupCell& cell) { Finish(group, cell, note); }, failed);
+  const std::vector<GroupCell*> together = TakeTogether(group.workers, dealt);
+  if (!dealt.empty())
+    QuantizeDealt(
+        group, all, dealt, [&](GroupCell& cell) { Finish(group, cell, note); }, failed);
+  BeginTogether(group.workers, all, together);
+  RunShare share(group.workers);
+  if (!together.empty()) Quantize(group, together, note, failed, &share);
 }
 
 // Adds those that could not be made.
@@ -210,7 +216,6 @@ void MakeCells(GroupContext& group, const Pass& cells, const std::vector<GroupCe
   if (!group.workers.Alone()) QuantizeByAll(group, quantized, rounded, note, failed);
   if (!rounded.empty()) Quantize(group, rounded, note, failed);
   TrainCells(group, left, note, failed);
-  group.workers.Dismiss();
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <functional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -192,8 +193,53 @@ void QuantizeDealt(GroupContext& group, const std::vector<GroupCell*>& all,
       });
 }
 
+std::vector<GroupCell*> TakeTogether(const Workers& workers, std::vector<GroupCell*>& cells) {
+  const auto calibrates = [](const GroupCell* cell) { return cell->calibrates; };
+  const auto some = std::stable_partition(cells.begin(), cells.end(), std::not_fn(calibrates));
+  std::vector<GroupCell*> together(some, cells.end());
+  if (together.size() >= workers.size()) return {};
+  cells.erase(some, cells.end());
+  return together;
+}
+
+void BeginTogether(Workers& workers, const std::vector<GroupCell*>& all,
+                   const std::vector<GroupCell*>& cells) {
+  workers.Dismiss();
+  std::string bytes;
+  for (const GroupCell* cell : cells)
+    Put(bytes, static_cast<uint64_t>(std::ranges::find(all, cell) - all.begin()));
+  workers.Broadcast(std::move(bytes));
+}
+
+void CheckTogether(const GroupContext& group) {
+  ThrowIfCancelled();
+  if (group.workers.Alone()) return group.CheckInputs();
+  try {
+    group.CheckInputs();
+  } catch (const Error& error) {
+    if (!group.workers.IsFirst()) group.workers.Fail(error.what());
+    throw TeamError(error.problem(), error.where(), error.hint());
+  }
+}
+
 void QuantizeForFirst(GroupContext& group, const std::vector<GroupCell*>& all) {
   group.workers.Deal({}, 1, [&](size_t unit, size_t) { return Make(group, *all.at(unit)); }, {});
+  const std::string cells = group.workers.Broadcast({});
+  std::vector<QuantizeTask> tasks;
+  std::string_view rest = cells;
+  for (uint64_t i = 0; Take(rest, i);) tasks.push_back(TaskOf(*all.at(i)));
+  RunShare share(group.workers);
+  const QuantizeCallbacks callbacks{
+      .progress = [&](size_t, size_t, std::string_view) { CheckTogether(group); },
+      .finished = [](size_t, const QuantizedModel&) {},  // it comes with all others
+      .failed =
+          [](size_t, const Error& error) {
+            // What keeps a cell from being made does so everywhere.
+            if (dynamic_cast<const TeamError*>(&error) != nullptr) throw;
+          }};
+  if (!tasks.empty())
+    QuantizeModels(group.model->config, group.model->weights, tasks, group.threads, callbacks,
+                   &share);
 }
 
 void ShareCells(const GroupContext& group, const std::vector<GroupCell*>& all,

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "eval/record/reader.h"
 #include "eval/run/group_context.h"
 #include "eval/run/passes.h"
 #include "eval/team/workers.h"
+#include "harness/method/sample_share.h"
 
 namespace quantref {
 
@@ -36,6 +39,33 @@ void QuantizeDealt(GroupContext& group, const std::vector<GroupCell*>& all,
                    const std::vector<GroupCell*>& cells,
                    const std::function<void(GroupCell&)>& done,
                    std::vector<const GroupCell*>& failed);
+
+// Takes out of these cells those that calibrate, where they are fewer than the processes: all of
+// these make them together, each on a part of the samples.
+std::vector<GroupCell*> TakeTogether(const Workers& workers, std::vector<GroupCell*>& cells);
+
+// By the first, behind QuantizeDealt: the others begin with the cells that are made together.
+void BeginTogether(Workers& workers, const std::vector<GroupCell*>& all,
+                   const std::vector<GroupCell*>& cells);
+
+// The processes of a run, for QuantizeModels.
+class RunShare final : public SampleShare {
+ public:
+  explicit RunShare(Workers& workers) : workers_(workers) {}
+  size_t rank() const override { return workers_.rank(); }
+  size_t size() const override { return workers_.size(); }
+  void Send(size_t to, std::string bytes) override { workers_.SendTo(to, std::move(bytes)); }
+  std::string Receive(size_t from) override { return workers_.ReceiveFrom(from); }
+
+ private:
+  Workers& workers_;
+};
+
+// Between steps of quantizing. Throws InputChanged where an input has changed; of several processes
+// TeamError, since what ends it for one of them ends it for all.
+void CheckTogether(const GroupContext& group);
+
+// Of the others: what the first deals out, and what it makes together with them.
 void QuantizeForFirst(GroupContext& group, const std::vector<GroupCell*>& all);
 
 // Gives everybody what the first has of the cells, bit for bit, and which of them failed.

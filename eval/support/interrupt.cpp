@@ -22,9 +22,11 @@ namespace {
 
 // All that handlers touch.
 std::atomic<const char*> program_name{""}, note{nullptr}, note_of_signal{nullptr};
-std::atomic<bool> said{false}, more_grace{false};
-std::atomic<int64_t> interrupted_at{0};  // nanoseconds; 0: not yet
+std::atomic<bool> said{false}, ending{false}, launched{false};
+std::atomic<double> grace_seconds{kGraceSeconds};
+std::atomic<int64_t> interrupted_at{0};  // by a signal, in nanoseconds; 0: not yet
 static_assert(std::atomic<const char*>::is_always_lock_free);
+static_assert(std::atomic<double>::is_always_lock_free);
 static_assert(std::atomic<int64_t>::is_always_lock_free);
 
 // timeout(1) signals its child and then the child's group: one wish, which two threads may get.
@@ -52,21 +54,11 @@ void HandleInterrupt(int number) {
   const int error = errno;
   const int64_t now = Nanoseconds();
   int64_t first = 0;
-  if (!interrupted_at.compare_exchange_strong(first, now)) {
-    if (now - first > kSameSignal) {
-      signal(number, SIG_DFL);
-      raise(number);  // arrives when this handler has returned
-    }
-  } else {
-    note_of_signal = note.load();
-    SetCancelRequested(true);
-    StartGrace(more_grace ? kMoreGraceSeconds : kGraceSeconds);
-    Write("\nstopping");
-    if (const char* kept = note_of_signal) {
-      Write("; ");
-      Write(kept);
-    }
-    Write("; once more to stop at once\n");
+  if (interrupted_at.compare_exchange_strong(first, now)) {
+    Interrupt();
+  } else if (now - first > kSameSignal && !launched) {
+    signal(number, SIG_DFL);
+    raise(number);  // arrives when this handler has returned
   }
   errno = error;
 }
@@ -101,8 +93,23 @@ void CatchSignals(const char* program) {
   signal(SIGPIPE, SIG_IGN);
 }
 
-MoreGrace::MoreGrace() { more_grace = true; }
-MoreGrace::~MoreGrace() { more_grace = false; }
+void Interrupt() {
+  if (ending.exchange(true)) return;
+  note_of_signal = note.load();
+  SetCancelRequested(true);
+  StartGrace(grace_seconds);
+  Write("\nstopping");
+  if (const char* kept = note_of_signal) {
+    Write("; ");
+    Write(kept);
+  }
+  Write(launched ? "\n" : "; once more to stop at once\n");
+}
+
+void ObeyLauncher() { launched = true; }
+
+MoreGrace::MoreGrace(double seconds) : outer_(grace_seconds.exchange(seconds)) {}
+MoreGrace::~MoreGrace() { grace_seconds = outer_; }
 
 LastWork::LastWork() {
   StartGrace(kLastSeconds);

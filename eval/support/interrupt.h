@@ -12,15 +12,27 @@ namespace quantref {
 inline constexpr double kGraceSeconds = 1.2;
 void CatchSignals(const char* program);
 
+// What the first signal does, without one: another process of the same run got it. A signal that
+// comes afterwards is the same wish, and changes nothing.
+void Interrupt();
+
+// For a process that a launcher started beside others: its signals are the launcher's and the batch
+// system's, who say one wish several times, and kill who does not end. From here on no second
+// signal ends the process at once.
+void ObeyLauncher();
+
 // While one of these stands the work has so many seconds in the place of kGraceSeconds: for work
 // that leaves something behind only if it comes to the end of its step.
 inline constexpr double kMoreGraceSeconds = 10;
 class MoreGrace {
  public:
-  MoreGrace();
+  explicit MoreGrace(double seconds = kMoreGraceSeconds);
   ~MoreGrace();
   MoreGrace(const MoreGrace&) = delete;
   MoreGrace& operator=(const MoreGrace&) = delete;
+
+ private:
+  const double outer_;
 };
 
 // For who must put away what there is when the work has ended because of an interrupt: while this

@@ -13,14 +13,15 @@ namespace quantref {
 enum class MessageKind : char {
   kAsk = 'a',    // to rank 0: round, thread
   kGive = 'g',   // round, thread, unit
-  kDone = 'd',   // to rank 0: round, unit, its result
+  kDone = 'd',   // to rank 0: round, thread, unit, its result; it asks for another
   kEnded = 'e',  // a round
-  kBytes = 'b',  // of Broadcast and Collect
+  kBytes = 'b',  // of Broadcast, Collect and SendTo
   kMore = 'm',   // a piece of a message that is too long
   kLast = 'z',   // its last piece
   kAlive = 'l',
-  kFailed = 'f',  // to rank 0: why
-  kOver = 'q'     // the run, in peace
+  kFailed = 'f',   // to rank 0: why
+  kStopped = 's',  // to rank 0: told to stop
+  kOver = 'q'      // the run, in peace; to rank 0: that is known
 };
 
 template <typename... Numbers>

@@ -27,6 +27,11 @@ bool IsLaunched() {
   return size == nullptr ? by_pmix : std::string_view(size) != "1";
 }
 
+std::string_view Variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? std::string_view() : value;
+}
+
 // Beside the program, or where an installation has it.
 fs::path PluginFile() {
   std::error_code error;
@@ -55,10 +60,20 @@ std::unique_ptr<Link> OpenPlugin(const fs::path& file) {
 
 }  // namespace
 
-std::unique_ptr<Workers> OpenWorkers(const std::string& host, double timeout) {
+std::unique_ptr<Workers> OpenWorkers(const std::string& host, double timeout,
+                                     const std::function<void()>& stop) {
   if (!IsLaunched()) return std::make_unique<OneProcess>();
   return std::make_unique<Ranks>([file = PluginFile()] { return OpenPlugin(file); }, host,
-                                 std::chrono::duration<double>(timeout));
+                                 std::chrono::duration<double>(timeout), stop);
+}
+
+std::unique_ptr<Link> OpenLaunchedLink() { return OpenPlugin(PluginFile()); }
+
+bool IsSpokenFor() {
+  if (!IsLaunched()) return false;
+  std::string_view place = Variable("OMPI_COMM_WORLD_LOCAL_RANK");
+  if (place.empty()) place = Variable("SLURM_LOCALID");
+  return !place.empty() && place != "0";
 }
 
 }  // namespace quantref

@@ -16,19 +16,22 @@ namespace {
 using Duration = std::chrono::duration<double>;
 // Between two looks at the link: while something is under way, behind something, while units are
 // being made, and else.
-constexpr Duration kTransferNap(5e-5), kShortNap(2e-4), kDealNap(1e-3), kIdleNap(2e-2);
+constexpr Duration kTransferNap(5e-5), kShortNap(2e-4), kDealNap(2e-3), kIdleNap(2e-2);
+constexpr size_t kEnoughAhead = 2;    // units that are left for each thread of all ranks
 constexpr Duration kLook(0.05);       // at whether the user has cancelled
 constexpr size_t kMostAtOnce = 16;    // messages, between two heartbeats
 constexpr double kBeats = 8;          // in the time after which a rank counts as lost
 constexpr double kLaterPatience = 2;  // of those behind rank 1, which speaks where rank 0 is lost
 constexpr size_t kMostUnderWay = size_t{1} << 26;  // bytes
+constexpr char kComplete[] = "rank 0 was done: what it wrote is complete";
 constexpr char kKept[] = "finished windows and cells are kept: go on with --resume";
 constexpr int kAbortCode = 2;  // as of any program that was stopped
 
 }  // namespace
 
-Ranks::Ranks(const std::function<std::unique_ptr<Link>()>& open, std::string host, Duration timeout)
-    : timeout_(timeout) {
+Ranks::Ranks(const std::function<std::unique_ptr<Link>()>& open, std::string host, Duration timeout,
+             std::function<void()> stop)
+    : timeout_(timeout), on_stop_(std::move(stop)) {
   thread_ = StartThread([this, open] { Serve(open); });
   {
     std::unique_lock lock(mutex_);
@@ -154,8 +157,11 @@ void Ranks::HandleLocked(Message message) {
     case MessageKind::kFailed:
       if (failure_.empty()) failure_ = fmt::format("{}: {}", NameOf(message.from), rest);
       break;
+    case MessageKind::kStopped:
+      if (on_stop_) on_stop_();
+      break;
     case MessageKind::kOver:
-      over_ = true;
+      rank_ == 0 ? void(++farewells_) : void(over_ = true);
       break;
     case MessageKind::kAlive:
       break;
@@ -169,25 +175,37 @@ void Ranks::HandleOfRoundLocked(Message message) {
   const auto kind = static_cast<MessageKind>(message.bytes.front());
   std::string_view rest = std::string_view(message.bytes).substr(1);
   if (TakeNumber(rest) != round_) return;
-  if (kind == MessageKind::kAsk) {
-    askers_.push_back({message.from, TakeNumber(rest)});
-    GiveLocked();
-  } else if (kind == MessageKind::kGive) {
-    const size_t thread = TakeNumber(rest);
+  const size_t thread = TakeNumber(rest);
+  if (kind == MessageKind::kGive) {
     given_[thread].push_back(TakeNumber(rest));
-  } else {
-    QR_CHECK(kind == MessageKind::kDone);
+    return;
+  }
+  const Asker asker{message.from, thread};
+  if (kind == MessageKind::kDone) {
     const size_t unit = TakeNumber(rest);
     message.bytes.erase(0, message.bytes.size() - rest.size());
     results_.push_back({unit, message.from, std::move(message.bytes)});
+    --held_[asker];
+  } else {
+    QR_CHECK(kind == MessageKind::kAsk);
   }
+  askers_.push_back(asker);
+  GiveLocked();
 }
 
+// To who has none; and ahead, so that nobody waits for a message behind each unit, as long as that
+// can keep none from who will have none soon.
 void Ranks::GiveLocked() {
-  while (!units_.empty() && !askers_.empty()) {
-    const Asker asker = askers_.front();
-    askers_.pop_front();
-    SendLocked(asker.rank, BeginMessage(MessageKind::kGive, round_, asker.worker, units_.front()));
+  while (!units_.empty()) {
+    auto asker =
+        std::ranges::find_if(askers_, [&](const Asker& other) { return held_[other] == 0; });
+    const size_t enough = kEnoughAhead * (held_.size() + own_threads_);
+    if (asker == askers_.end() && units_.size() > enough) asker = askers_.begin();
+    if (asker == askers_.end()) return;
+    SendLocked(asker->rank,
+               BeginMessage(MessageKind::kGive, round_, asker->worker, units_.front()));
+    ++held_[*asker];
+    askers_.erase(asker);
     units_.pop_front();
   }
 }
@@ -278,20 +296,29 @@ void Ranks::Fail(const std::string& why) {
   SendLocked(0, BeginMessage(MessageKind::kFailed) + why.substr(0, kLongestMessage / 2));
 }
 
-std::string Ranks::AwaitEnd() {
+void Ranks::Stop() {
+  const std::lock_guard lock(mutex_);
+  SendLocked(0, BeginMessage(MessageKind::kStopped));
+}
+
+std::string Ranks::AwaitEnd(bool complete) {
   std::unique_lock lock(mutex_);
+  if (rank_ == 0) {
+    for (size_t other = 1; complete && other < size_; ++other)
+      SendLocked(other, BeginMessage(MessageKind::kOver));
+    while (complete && failure_.empty() && farewells_ + 1 < size_) changed_.wait_for(lock, kLook);
+    return failure_.empty() ? "" : TeamError(failure_, "", complete ? kComplete : kKept).what();
+  }
   const Duration patience = rank_ > 1 ? timeout_ * kLaterPatience : timeout_;
-  while (rank_ != 0 && !over_ && (failure_.empty() || Clock::now() - heard_[0] < patience))
+  while (!over_ && (failure_.empty() || Clock::now() - heard_[0] < patience))
     changed_.wait_for(lock, kLook);
-  if (over_ || failure_.empty()) return "";
-  return TeamError(failure_, "", lost_ ? kKept : "").what();
+  if (over_) SendLocked(0, BeginMessage(MessageKind::kOver));
+  return over_ ? "" : TeamError(failure_, "", lost_ ? kKept : "").what();
 }
 
 void Ranks::End(bool complete) {
   {
     const std::lock_guard lock(mutex_);
-    for (size_t other = 1; rank_ == 0 && complete && other < size_; ++other)
-      SendLocked(other, BeginMessage(MessageKind::kOver));
     peaceful_ = rank_ == 0 ? complete : over_;
     aborts_ = !peaceful_;
     stop_ = true;

@@ -25,10 +25,10 @@ namespace quantref {
 class Ranks : public Workers {
  public:
   // `open` is called by that thread, and makes the link. A rank that is not heard of for so long is
-  // lost: rank 0 says which, and ends the run; rank 1 does where it is rank 0. Throws what `open`
-  // throws.
+  // lost: rank 0 says which, and ends the run; rank 1 does where it is rank 0. On rank 0 that
+  // thread calls `stop` where another rank is told to stop. Throws what `open` throws.
   Ranks(const std::function<std::unique_ptr<Link>()>& open, std::string host,
-        std::chrono::duration<double> timeout);
+        std::chrono::duration<double> timeout, std::function<void()> stop = {});
   ~Ranks() override;
   Ranks(const Ranks&) = delete;
   Ranks& operator=(const Ranks&) = delete;
@@ -41,8 +41,11 @@ class Ranks : public Workers {
   void Dismiss() override;
   std::string Broadcast(std::string bytes) override;
   std::vector<std::string> Collect(std::string bytes) override;
+  void SendTo(size_t rank, std::string bytes) override;
+  std::string ReceiveFrom(size_t rank) override { return NextFrom(rank); }
   void Fail(const std::string& why) override;
-  std::string AwaitEnd() override;
+  void Stop() override;
+  std::string AwaitEnd(bool complete) override;
   void End(bool complete) override;
 
  private:
@@ -53,6 +56,7 @@ class Ranks : public Workers {
   };
   struct Asker {
     size_t rank = 0, worker = 0;
+    auto operator<=>(const Asker&) const = default;
   };
 
   // Of the thread that looks after the link.
@@ -87,6 +91,7 @@ class Ranks : public Workers {
   size_t rank_ = 0, size_ = 1;
   std::vector<std::string> hosts_;
   const std::chrono::duration<double> timeout_;
+  const std::function<void()> on_stop_;
   std::chrono::duration<double> nap_{1e-3};
 
   mutable std::mutex mutex_;
@@ -99,15 +104,18 @@ class Ranks : public Workers {
   std::vector<Clock::time_point> heard_, told_;  // of and to each rank
   Clock::time_point watched_ = Clock::now();
   std::deque<size_t> units_;                    // that nobody has yet
-  std::deque<Asker> askers_;                    // other ranks' threads that wait for one
+  std::deque<Asker> askers_;                    // other ranks' threads that ask for one
+  std::map<Asker, size_t> held_;                // how many of this round they have
+  size_t own_threads_ = 0;                      // that do units here
   std::deque<Result> results_;                  // that nobody has taken yet
   std::map<size_t, std::deque<size_t>> given_;  // to this rank's threads
   // Rounds of Deal until Dismiss: this rank's, and how many rank 0 has ended.
   size_t round_ = 0, rounds_ended_ = 0;
   bool dealing_ = false;  // units are being made
   bool opened_ = false, over_ = false, stop_ = false, peaceful_ = false, aborts_ = false;
-  std::string failure_;  // why the run cannot go on; "": it can
-  bool lost_ = false;    // it is that a rank is not heard of
+  size_t farewells_ = 0;  // on rank 0: of others, which know that it is over
+  std::string failure_;   // why the run cannot go on; "": it can
+  bool lost_ = false;     // it is that a rank is not heard of
   std::exception_ptr open_error_;
   std::jthread thread_;
 };

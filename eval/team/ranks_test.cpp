@@ -34,6 +34,7 @@ struct Post {
   const Seconds each;        // that a large message is on its way
   size_t longest = 0;        // of all messages
   std::atomic<int> closed{0}, aborted{0};
+  std::atomic<size_t> given{0};  // units, to other ranks
 };
 
 class PostLink : public Link {
@@ -49,6 +50,7 @@ class PostLink : public Link {
       auto& [to, bytes] = leaving_.front();
       const size_t size = bytes.size();
       post_.longest = std::max(post_.longest, size);
+      if (bytes.starts_with('g')) ++post_.given;
       if (size > kLongestMessage / 2)
         free_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(post_.each);
       if (!post_.stopped.contains(rank_)) post_.boxes[to].push_back({rank_, std::move(bytes)});
@@ -87,16 +89,23 @@ void EndOthers(Post& post) {
   for (size_t other = 1; other < post.boxes.size(); ++other) post.boxes[other].push_back({0, "q"});
 }
 
-// Runs body(workers) on so many ranks at once.
-void OnRanks(Post& post, const std::function<void(Workers&)>& body, Seconds patience = kPatience) {
+// By rank 0.
+void EndInPeace(Workers& workers) {
+  workers.AwaitEnd(true);
+  workers.End(true);
+}
+
+// Runs body(workers) on so many ranks at once. `stop`: what is called where one is told to stop.
+void OnRanks(Post& post, const std::function<void(Workers&)>& body, Seconds patience = kPatience,
+             const std::function<void()>& stop = {}) {
   std::vector<std::jthread> threads;
   for (size_t rank = 0; rank < post.boxes.size(); ++rank) {
     threads.emplace_back([&, rank] {
       Ranks ranks([&, rank] { return std::make_unique<PostLink>(post, rank); },
-                  "host" + std::to_string(rank), patience);
+                  "host" + std::to_string(rank), patience, stop);
       body(ranks);
       if (rank > 0) {
-        ranks.AwaitEnd();
+        ranks.AwaitEnd(true);
         ranks.End(true);
       }
     });
@@ -135,7 +144,7 @@ TEST_CASE("ranks: every unit is done once, whoever is slow, in round after round
         for (size_t unit = 0; unit < results.size(); ++unit)
           CHECK(results[unit] == std::to_string(unit * unit));
       }
-      if (workers.IsFirst()) workers.End(true);
+      if (workers.IsFirst()) EndInPeace(workers);
     });
     CHECK(post.closed == static_cast<int>(size));
     CHECK(post.aborted == 0);
@@ -158,7 +167,7 @@ TEST_CASE("ranks: what is broadcast reaches all, and what is collected comes by 
         REQUIRE(all.size() == size);
         for (size_t rank = 0; rank < size; ++rank) CHECK(all[rank] == std::to_string(rank));
       }
-      if (workers.IsFirst()) workers.End(true);
+      if (workers.IsFirst()) EndInPeace(workers);
     });
   }
 }
@@ -189,6 +198,64 @@ TEST_CASE("ranks: one that fails is named by rank 0, what was finished is taken 
   CHECK(post.aborted == 1);
 }
 
+TEST_CASE("ranks: what one sends to another arrives in that order, beside what is for all") {
+  Post post(3);
+  std::vector<std::string> got(3);
+  OnRanks(post, [&](Workers& workers) {
+    const size_t next = (workers.rank() + 1) % 3, before = (workers.rank() + 2) % 3;
+    for (const char* text : {"a", "b"}) workers.SendTo(next, text + std::to_string(next));
+    std::string all = workers.ReceiveFrom(before);
+    all += workers.ReceiveFrom(before) + workers.Broadcast(workers.IsFirst() ? "c" : "");
+    got[workers.rank()] = all;
+    if (workers.IsFirst()) EndInPeace(workers);
+  });
+  CHECK(got == std::vector<std::string>{"a0b0c", "a1b1c", "a2b2c"});
+}
+
+TEST_CASE("ranks: rank 0 learns of another one that is told to stop") {
+  Post post(3);
+  std::atomic<int> told{0};
+  OnRanks(
+      post,
+      [&](Workers& workers) {
+        if (workers.rank() == 2) workers.Stop();
+        if (!workers.IsFirst()) return;
+        while (told == 0) std::this_thread::sleep_for(1ms);
+        EndInPeace(workers);
+      },
+      kPatience, [&] { ++told; });
+  CHECK(told == 1);
+}
+
+// How many of these units rank 1 has been given when it has done none yet, and rank 0 all others.
+size_t UnitsGivenAtOnce(size_t count) {
+  Post post(2);
+  std::atomic<size_t> theirs{0}, own{0};
+  OnRanks(post, [&](Workers& workers) {
+    const auto work = [&](size_t, size_t) -> std::string {
+      if (workers.IsFirst()) {
+        while (theirs == 0) std::this_thread::sleep_for(1ms);
+        ++own;
+      } else {
+        ++theirs;
+        while (own + post.given < count) std::this_thread::sleep_for(1ms);
+      }
+      return "";
+    };
+    if (!workers.IsFirst()) return workers.Deal({}, 1, work, {});
+    workers.Deal(FirstNumbers(count), 1, work, [](size_t, size_t, auto) {});
+    workers.Dismiss();
+    EndInPeace(workers);
+  });
+  CHECK(own + theirs == count);
+  return theirs;
+}
+
+TEST_CASE("ranks: units are given ahead of time, but not where others could begin with them") {
+  CHECK(UnitsGivenAtOnce(20) == 2);
+  CHECK(UnitsGivenAtOnce(4) == 1);
+}
+
 TEST_CASE("ranks: one that hangs is named after a while") {
   Post post(3);
   OnRanks(
@@ -205,7 +272,7 @@ TEST_CASE("ranks: one that hangs is named after a while") {
           const std::vector<size_t> units = FirstNumbers(5000);
           CHECK_ERROR(workers.Deal(units, 1, work, [](size_t, size_t, auto) {}),
                       "rank 1 on host1 has not been heard of for 1 seconds");
-          CHECK(testing::Contains(workers.AwaitEnd(), "rank 1 on host1"));
+          CHECK(testing::Contains(workers.AwaitEnd(false), "rank 1 on host1"));
           workers.End(false);
           EndOthers(post);
         } else {
@@ -213,6 +280,29 @@ TEST_CASE("ranks: one that hangs is named after a while") {
         }
       },
       1s);
+  CHECK(post.aborted >= 1);
+}
+
+// Else rank 0 would wait in MPI_Finalize, without a word and for ever.
+TEST_CASE("ranks: one that is lost when the work is done is named, too") {
+  Post post(3);
+  std::string why;
+  OnRanks(
+      post,
+      [&](Workers& workers) {
+        workers.Collect({});
+        if (!workers.IsFirst()) return;
+        {
+          const std::lock_guard lock(post.mutex);
+          post.stopped.insert(2);
+        }
+        why = workers.AwaitEnd(true);
+        workers.End(false);
+        EndOthers(post);
+      },
+      1s);
+  CHECK(testing::Contains(why, "rank 2 on host2 has not been heard of for 1 seconds"));
+  CHECK(testing::Contains(why, "what it wrote is complete"));
   CHECK(post.aborted >= 1);
 }
 
@@ -230,7 +320,7 @@ TEST_CASE("ranks: an error of rank 0's own, or of what takes results, ends the d
     } else {
       workers.Deal({}, 2, work, {});
     }
-    if (workers.IsFirst()) workers.End(true);
+    if (workers.IsFirst()) EndInPeace(workers);
   });
   CHECK(post.closed == 2);
 }
@@ -250,7 +340,7 @@ TEST_CASE("ranks: where rank 0 hangs another one says so, and ends the run") {
           workers.End(false);
         } else {
           CHECK_ERROR(workers.WaitForFirst(), "rank 0 on host0 has not been heard of for 1 sec");
-          CHECK(testing::Contains(workers.AwaitEnd(), "rank 0 on host0"));
+          CHECK(testing::Contains(workers.AwaitEnd(false), "rank 0 on host0"));
         }
       },
       1s);
@@ -284,7 +374,7 @@ TEST_CASE("ranks: what takes longer than the patience arrives whole, and nobody 
           workers.Deal({}, 2, work, {});
         }
         const Seconds taken = std::chrono::steady_clock::now() - start;
-        if (workers.IsFirst()) workers.End(true);
+        if (workers.IsFirst()) EndInPeace(workers);
         const std::lock_guard lock(post.mutex);
         CHECK(same);
         CHECK(taken > 1s);

@@ -11,6 +11,11 @@
 #include "harness/base/start_thread.h"
 
 namespace quantref {
+namespace {
+
+constexpr size_t kAsks = 2;  // of a thread at a time: for the unit that it does, and for the next
+
+}  // namespace
 
 // Along a binomial tree: from each rank to those that differ from it in one bit below its lowest.
 std::string Ranks::Broadcast(std::string bytes) {
@@ -30,6 +35,11 @@ std::vector<std::string> Ranks::Collect(std::string bytes) {
   std::vector<std::string> all = {std::move(bytes)};
   for (size_t other = 1; other < size_; ++other) all.push_back(NextFrom(other));
   return all;
+}
+
+void Ranks::SendTo(size_t rank, std::string bytes) {
+  QR_CHECK(rank < size_ && rank != rank_);
+  Send(rank, BeginMessage(MessageKind::kBytes), bytes);
 }
 
 void Ranks::Deal(std::span<const size_t> units, size_t threads, const Work& work,
@@ -55,19 +65,21 @@ void Ranks::Deal(std::span<const size_t> units, size_t threads, const Work& work
 void Ranks::WorkForFirst(const Work& work, size_t worker) try {
   std::unique_lock lock(mutex_);
   const auto ended = [&] { return rounds_ended_ > round_; };
+  std::deque<size_t>& given = given_[worker];
+  for (size_t i = 0; i < kAsks; ++i) SendLocked(0, BeginMessage(MessageKind::kAsk, round_, worker));
   while (!ended()) {
-    SendLocked(0, BeginMessage(MessageKind::kAsk, round_, worker));
-    std::deque<size_t>& given = given_[worker];
     Wait(lock, [&] { return ended() || !given.empty(); });
     if (ended()) return;
     const size_t unit = given.front();
     given.pop_front();
-    const std::string head = BeginMessage(MessageKind::kDone, round_, unit);
+    const std::string head = BeginMessage(MessageKind::kDone, round_, worker, unit);
     lock.unlock();
     Send(0, head, work(unit, worker));
     lock.lock();
   }
 } catch (const TeamError&) {
+  throw;
+} catch (const Interrupted&) {
   throw;
 } catch (const std::exception& error) {
   Fail(error.what());
@@ -85,6 +97,7 @@ void Ranks::DealOut(std::span<const size_t> units, size_t threads, const Work& w
   {
     const std::lock_guard lock(mutex_);
     units_.assign(units.begin(), units.end());
+    own_threads_ = threads;
     GiveLocked();
   }
   std::vector<std::jthread> helpers;
@@ -157,6 +170,7 @@ void Ranks::Dismiss() {
   const std::lock_guard lock(mutex_);
   ++round_;
   askers_.clear();
+  held_.clear();
   results_.clear();
   for (size_t other = 1; other < size_; ++other)
     SendLocked(other, BeginMessage(MessageKind::kEnded));

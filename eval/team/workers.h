@@ -51,14 +51,21 @@ class Workers {
   virtual std::string Broadcast(std::string bytes) { return bytes; }
   // Every rank's bytes, by rank, on rank 0; nothing elsewhere.
   virtual std::vector<std::string> Collect(std::string bytes) { return {std::move(bytes)}; }
+  // Bytes for one rank; and the next of those that a rank has sent here.
+  virtual void SendTo(size_t, std::string) {}
+  virtual std::string ReceiveFrom(size_t) { return {}; }
   // Others wait here, asleep, until rank 0 comes here too.
   void WaitForFirst() { Broadcast({}); }
 
   // Of other ranks: the work fails here, as rank 0 will say.
   virtual void Fail(const std::string&) {}
-  // The last but one call, on every rank: others wait until rank 0 ends the run. Returns why it
-  // cannot end in peace; "" where it can, or where rank 0 knows already.
-  virtual std::string AwaitEnd() { return {}; }
+  // Of other ranks: this one was told to stop (harness/base/cancel.h), and so are all.
+  virtual void Stop() {}
+  // The last but one call, on every rank: others wait until rank 0 ends the run, which waits, where
+  // its own work is complete, until all have heard of that. Returns why the run cannot end in
+  // peace;
+  // "" where it can, or where rank 0 knows already.
+  virtual std::string AwaitEnd(bool) { return {}; }
   // The last call: ends the run of all, in peace where this one's is complete, else by force.
   virtual void End(bool) {}
 };
