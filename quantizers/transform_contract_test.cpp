@@ -5,6 +5,7 @@
 #include <set>
 
 #include "harness/method/calibrated_block_testing.h"
+#include "harness/quant/format.h"
 #include "harness/quant/grid.h"
 #include "quantizers/registry.h"
 
@@ -82,13 +83,29 @@ struct Setting {
   std::optional<ActivationScheme> activations;
 };
 
+// Of a format beside `int`, in groups of 16 where it leaves them open.
+WeightScheme InFormat(const char* name, bool double_quant = false) {
+  const NumberFormat& format = *FindFormat(name);
+  WeightScheme scheme = SchemeOf(format);
+  scheme.granularity = Granularity::kGroup;
+  if (!format.fixed_group) scheme.group = 16;
+  scheme.double_quant = double_quant;
+  return scheme;
+}
+
+// Kinds of scales, of zero points and of activations; format_models_test.cpp has all formats.
 std::vector<Setting> AllSettings() {
+  const ActivationScheme mixed{.outliers = OutlierRule{.threshold = 2}};
+  const ActivationScheme floats{.bits = 4, .group = 16, .format = FindFormat("nvfp4")};
   return {{{.bits = 3, .granularity = Granularity::kGroup, .group = 16}, std::nullopt},
           {{.bits = 4, .granularity = Granularity::kRow, .symmetric = true}, ActivationScheme{}},
           {{.bits = 8, .granularity = Granularity::kTensor, .zero_in_range = false},
            ActivationScheme{.per_token = false}},
           {{.bits = 2, .granularity = Granularity::kColumn},
-           ActivationScheme{.bits = 4, .per_token = false, .dynamic = false}}};
+           ActivationScheme{.bits = 4, .per_token = false, .dynamic = false}},
+          {InFormat("nf4", true), mixed},
+          {InFormat("nvfp4"), floats},
+          {InFormat("float_zero"), ActivationScheme{.bits = 4, .group = 16}}};
 }
 
 std::unique_ptr<TestBlock> Make(const NastyBlock& nasty, const Setting& setting) {

@@ -114,6 +114,29 @@ TEST_CASE("run_eval: activations that no integer kernel takes are said to be sim
   CHECK(kl("groups") < kl("token"));
 }
 
+TEST_CASE("run_eval: a codebook beside outliers has no kernel, and no speed of one") {
+  const RunEvalLab lab;
+  CheckDone(RunMixed(lab, {"--windows", "2", "--set", testing::kQuickThroughput, "--set",
+                           "quantize.weights={format: nf4, group: 16}"}));
+  for (const char* method : {"paper", "bnb"}) {
+    const RecordJson record = lab.Record(method);
+    CHECK(record["path"] == "simulated");
+    CHECK(record["activations_path"] == "simulated");
+    CHECK(record["simulated_linears"].size() == 14);
+    CHECK(record["throughput"]["decoded_each_call"].size() == 14);
+    CHECK_FALSE(record["throughput"].contains("kernels"));
+    CHECK(record["outlier_channels"]["share"].get<double>() > 0);
+  }
+  CHECK(lab.Record("w8a8")["path"] == "kernel");
+  testing::WriteFile(
+      lab / "synthetic.yaml",
+      "name: synthetic\nmodel: {synthetic: tiny}\nquantize: {weights: {format: nf4}, "
+      "activations: {outlier_threshold: 6}, methods: [rtn]}\n");
+  const ProcessResult synthetic = lab.Run({"synthetic.yaml"});
+  CHECK(synthetic.exit_code == 2);
+  CHECK(Contains(synthetic.err, "no kernel takes nf4 g64 beside outlier channels"));
+}
+
 TEST_CASE("run_eval: a quantized head beside outliers is refused, with what to do") {
   const RunEvalLab lab;
   const ProcessResult result = RunMixed(lab, {"--set", "quantize.keep=[]"});

@@ -19,6 +19,7 @@ constexpr SettingKey kSettingKeys[] = {
     {"overrides", "quantize.overrides"},
     {"transforms", "quantize.methods"},
     {"outlier_threshold", "quantize.activations.outlier_threshold"},
+    {"per_token", "quantize.activations.granularity"},
     {"lora.targets", "quantize.lora.targets"},
     {"lora.rank", "quantize.lora.rank"},
     {"sequential", "calibration.sequential"},

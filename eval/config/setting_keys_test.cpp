@@ -31,7 +31,7 @@ TEST_CASE("settings that the harness complains of have the names that configs ha
   LoraSpec lora;
   lora.targets = {"*.query"};
   CHECK_ERROR(InWords([&] { CheckTargets(lora, {}); }), "quantize.lora.targets: '*.query'");
-  for (const char* setting : {"keep", "overrides", "transforms", "outlier_threshold",
+  for (const char* setting : {"keep", "overrides", "transforms", "outlier_threshold", "per_token",
                               "lora.targets", "lora.rank", "sequential", "rate"}) {
     INFO(setting);
     const std::string key = InConfigsWords(SettingError("is wrong", setting)).where();

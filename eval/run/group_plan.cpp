@@ -13,6 +13,7 @@
 #include "eval/run/group_cost.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
+#include "eval/run/kv_cache_facts.h"
 #include "eval/run/shard_work.h"
 #include "eval/run/texts.h"
 #include "eval/support/say.h"
@@ -27,17 +28,6 @@ namespace {
 
 // Of the memory that is free now, what the cells of a pass may take.
 constexpr double kMostMemory = 0.8;
-
-// A cache that holds all of the longest window unrounded would look like one that costs nothing.
-void CheckRounds(const KvScheme& scheme, size_t window, const std::string& label) {
-  const size_t waits =
-      scheme.keys == KvReach::kChannel ? std::max(scheme.residual, scheme.group) : scheme.residual;
-  if (waits < window) return;
-  throw Error(fmt::format("keys wait unrounded for {}, and windows have {}: they would never be "
-                          "rounded",
-                          Plural(waits, "token"), window),
-              label, "lower kv_cache.residual or kv_cache.group, or measure longer windows");
-}
 
 void PlanTraining(const RunConfig& config, const TestText& test, GroupContext& group,
                   GroupCell& cell) {
@@ -71,7 +61,8 @@ std::vector<GroupCell> PlanMethod(const RunConfig& config, const CellConfig& spe
     Say("{}", UnquantizedText(config.name, spec.label));
     return {};
   }
-  if (spec.kv_cache) CheckRounds(*spec.kv_cache, group.LongestWindow(), spec.label);
+  if (spec.kv_cache)
+    CheckRounds(group.model->config, *spec.kv_cache, group.LongestWindow(), spec.label);
   CheckSupports(cell.method, cell.plan, config.calibration.sequential);
   cell.calibrates = cell.method.Needs(cell.plan).Any();
   const std::vector<size_t>& seeds = config.calibration.seeds;

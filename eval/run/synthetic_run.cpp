@@ -22,7 +22,9 @@
 #include "harness/base/cancel.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
+#include "harness/kernels/panel_layout.h"
 #include "harness/model/kv_cache.h"
+#include "harness/model/ops.h"
 #include "harness/model/plan_model.h"
 
 namespace quantref {
@@ -33,12 +35,18 @@ namespace {
 constexpr double kMostWithReference = 0.8, kMostWithout = 0.95;
 
 // Random weights are made in the kernels' layout, and there is no other path for them.
-void CheckKernelsTake(const std::vector<PlannedLinear>& plan, const RunConfig& config) {
+void CheckKernelsTake(const std::vector<PlannedLinear>& plan, const CellConfig& cell,
+                      const RunConfig& config) {
+  const std::optional<ActivationFormat> inputs = DynamicFormat(cell.activations);
   for (const PlannedLinear& linear : plan) {
-    if (!linear.scheme || TiledMatrix::Supports(*linear.scheme, linear.shape.cols)) continue;
-    throw Error(fmt::format("no kernel takes {} ({}), and a synthetic model is there to time them",
-                            SchemeName(*linear.scheme), linear.shape.name),
-                config.file, "choose another quantize.weights, or a model with weights");
+    if (!linear.scheme) continue;
+    const bool taken = TiledMatrix::Supports(*linear.scheme, linear.shape.cols);
+    if (taken && MultipliesCodes(inputs, 1, FormOf(*linear.scheme))) continue;
+    const std::string beside = taken ? " beside outlier channels" : "";
+    throw Error(
+        fmt::format("no kernel takes {}{} ({}), and a synthetic model is there to time them",
+                    SchemeName(*linear.scheme), beside, linear.shape.name),
+        config.file, "choose another quantize.weights, or a model with weights");
   }
 }
 
@@ -79,8 +87,10 @@ SyntheticRun::SyntheticRun(const RunOptions& options, const RunConfig& config, s
   for (const CellConfig& spec : config.cells) {
     if (!options.Wants(spec.label)) continue;
     std::vector<PlannedLinear> plan = PlanModel(spec.quantize, shape_);
-    CheckKernelsTake(plan, config);
+    CheckKernelsTake(plan, spec, config);
     CheckActivations(plan, shape_, spec.activations);
+    const size_t cached = CachedTokens(config.throughput, shape_.context);
+    if (spec.kv_cache && cached > 0) CheckRounds(shape_, *spec.kv_cache, cached, spec.label);
     if (spec.Changes(plan)) {
       cells_.push_back({&spec, std::move(plan)});
     } else {

@@ -9,6 +9,7 @@
 #include "harness/base/huge_memory.h"
 #include "harness/kernels/check_products.h"
 #include "harness/kernels/quantize_activations.h"
+#include "harness/model/has_kernel.h"
 #include "harness/model/ops.h"
 #include "harness/quant/format.h"
 
@@ -66,7 +67,7 @@ KernelFormat DenseFormat(DenseRows::Type type) { return {{.dense = type}}; }
 
 std::optional<KernelFormat> FormatOf(const Linear& linear) {
   if (!linear.weight.quantized()) return DenseFormat(linear.weight.dense().value().type);
-  if (linear.weight.tiled() == nullptr) return std::nullopt;
+  if (!HasKernel(linear)) return std::nullopt;
   KernelFormat format{{.scheme = linear.weight.tiled()->scheme()}, linear.activations};
   if (const auto& rounded = linear.activations)
     format.key.activations =

@@ -13,6 +13,7 @@
 #include "harness/kernels/quantize_activations.h"
 #include "harness/kernels/thin_gemm.h"
 #include "harness/model/adapter.h"
+#include "harness/model/has_kernel.h"
 
 namespace quantref {
 
@@ -199,6 +200,11 @@ CodeForm FormOfCodes(const Weight& weight) {
   const PackedMatrix* packed = weight.packed();
   const bool taken = packed != nullptr && TiledMatrix::Supports(packed->scheme(), packed->cols());
   return taken ? FormOf(packed->scheme()) : CodeForm::kPlain;
+}
+
+bool HasKernel(const Linear& linear) {
+  return linear.weight.tiled() != nullptr &&
+         MultipliesCodes(linear.activations, 1, FormOfCodes(linear.weight));
 }
 
 void ApplyLinear(const Linear& linear, MatrixView<const float> x, MatrixView<float> y,

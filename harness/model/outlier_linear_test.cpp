@@ -1,14 +1,17 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "harness/base/error.h"
+#include "harness/model/has_kernel.h"
 #include "harness/model/model_testing.h"
 #include "harness/model/ops.h"
 #include "harness/model/plan_model.h"
 #include "harness/model/synthetic.h"
+#include "harness/quant/format.h"
 #include "harness/quant/grid.h"
 
 // Linears whose activations are rounded beside outliers (LLM.int8()), as ApplyLinear runs them.
@@ -168,6 +171,45 @@ TEST_CASE("outliers: a head that is quantized is refused") {
   check(tied, all, ActivationScheme{});
   CHECK_ERROR(check(untied, all, mixed), "outlier_threshold: ", "lm_head");
   CHECK_ERROR(check(tied, all, mixed), "outlier_threshold", "keep embed_tokens");
+}
+
+TEST_CASE("activations: one scale for the window is none for a head, which reads it in parts") {
+  const ModelConfig& config = FindSyntheticShape("tiny");
+  QuantizeSpec spec;
+  spec.weights = kRows8;
+  ActivationScheme tensor{.per_token = false};
+  const auto check = [&] { CheckActivations(PlanModel(spec, config), config, tensor); };
+  CHECK_NOTHROW(check());
+  spec.keep = {};
+  CHECK_ERROR(check(), "per_token: ", "scales of whole windows", "keep lm_head");
+  tensor.dynamic = false;
+  CHECK_NOTHROW(check());
+}
+
+// No kernel for codebooks leaves channels out.
+TEST_CASE("outliers: which products have a kernel is told by weights and activations together") {
+  const auto linear = [](const char* format, std::optional<ActivationFormat> activations) {
+    const Matrix<float> weights = RandomMatrix(16, 64, 1);
+    return Linear{"w",
+                  Weight(std::make_shared<PackedMatrix>(
+                             RoundToNearest(weights.view(), SchemeOf(*FindFormat(format)))))
+                      .WithKernels(),
+                  {},
+                  activations};
+  };
+  const ActivationFormat rounded{}, mixed{.outliers = OutlierRule{.weights = OfOutliers::kInt8}};
+  for (const char* format : {"int", "mxfp4", "float_zero", "ternary"}) {
+    INFO(format);
+    CHECK(HasKernel(linear(format, std::nullopt)));
+    CHECK(HasKernel(linear(format, mixed)));
+  }
+  for (const char* format : {"nf4", "nvfp4"}) {
+    INFO(format);
+    CHECK(HasKernel(linear(format, std::nullopt)));
+    CHECK(HasKernel(linear(format, rounded)));
+    CHECK_FALSE(HasKernel(linear(format, mixed)));
+  }
+  CHECK_FALSE(HasKernel(linear("fp8_e4m3", std::nullopt)));
 }
 
 TEST_CASE("outliers: the FP16 weights that are kept are counted") {

@@ -48,12 +48,18 @@ std::vector<PlannedLinear> PlanModel(const QuantizeSpec& spec, const ModelConfig
 void CheckActivations(const std::vector<PlannedLinear>& plan, const ModelConfig& config,
                       const std::optional<ActivationScheme>& activations) {
   const PlannedLinear& head = config.tied_head ? plan.front() : plan.back();
-  if (!activations || !activations->outliers || !head.scheme) return;
-  throw SettingError(
-      fmt::format("outlier channels are found in whole windows, and the head ({}), which is to be "
-                  "quantized, reads them in parts",
-                  head.shape.name),
-      "outlier_threshold", fmt::format("keep {}, as LLM.int8() does", head.shape.name));
+  if (!activations || !head.scheme) return;
+  const auto refuse = [&](const char* what, const char* setting, const char* hint) {
+    throw SettingError(fmt::format("{} of whole windows, and the head ({}), which is to be "
+                                   "quantized, reads them in parts",
+                                   what, head.shape.name),
+                       setting, fmt::format("keep {}, {}", head.shape.name, hint));
+  };
+  if (activations->outliers)
+    refuse("outlier channels are those", "outlier_threshold", "as LLM.int8() does");
+  if (!activations->per_token && activations->dynamic)
+    refuse("activations have scales", "per_token",
+           "or take scales of tokens, or of the calibration text");
 }
 
 size_t OutlierWeightBytes(const std::vector<PlannedLinear>& plan,

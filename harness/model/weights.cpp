@@ -11,6 +11,7 @@
 #include "harness/base/half.h"
 #include "harness/kernels/dequantize.h"
 #include "harness/kernels/isa.h"
+#include "harness/model/has_kernel.h"
 #include "harness/quant/ggml_matrix.h"
 #include "harness/quant/half_rows.h"
 
@@ -324,7 +325,7 @@ std::vector<std::string> DecodedEachCall(const ModelWeights& weights) {
   std::vector<std::string> names;
   const auto add = [&](const Linear& linear) {
     const Weight& weight = linear.weight;
-    const bool as_it_is = weight.dense().has_value() || weight.tiled() != nullptr;
+    const bool as_it_is = weight.dense().has_value() || HasKernel(linear);
     if (weight.rows() > 0 && !as_it_is) names.push_back(linear.name);
   };
   for (const BlockWeights& block : weights.blocks) {

@@ -200,7 +200,7 @@ size_t OwnBytes(const ModelWeights& weights);
 ModelWeights With(ModelWeights weights, Products products);
 
 // Matrices that are decoded to FP32 for every product, because they are neither numbers nor codes
-// in the kernels' layout; the embedding apart, which is looked up.
+// that a kernel multiplies (HasKernel); the embedding apart, which is looked up.
 std::vector<std::string> DecodedEachCall(const ModelWeights& weights);
 
 // Finds and maps every weight that the config asks for. Throws Error for a tensor that is missing,
