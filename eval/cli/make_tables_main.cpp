@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "eval/support/guarded.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
+#include "eval/table/analysis.h"
 #include "eval/table/cells.h"
 #include "eval/table/check.h"
 #include "eval/table/render.h"
@@ -73,6 +76,21 @@ int ShowRecords(const TableOptions& options) {
   return 0;
 }
 
+// What the spec makes of the records, in a format, for lines of a width.
+using TableText = std::function<std::string(TableFormat format, std::optional<size_t> width)>;
+
+TableText TextOf(const TableSpec& spec, const TableRecords& records, size_t threads) {
+  if (spec.analysis.empty()) {
+    return [table = MakeTable(spec, records, threads)](TableFormat format, auto width) {
+      return TableAs(table, format, width);
+    };
+  }
+  return
+      [&spec, &records, table = Analyze(spec, records, threads)](TableFormat format, auto width) {
+        return AnalysisAs(table, spec, records, format, width);
+      };
+}
+
 int MakeTables(const TableOptions& options) {
   TableSpec spec = ReadTableSpec(options.spec);
   if (!options.records.empty()) spec.records.clear();
@@ -82,15 +100,16 @@ int MakeTables(const TableOptions& options) {
       options.check ? FormatsToCheck(spec, options.format) : std::vector<TableFormat>{};
   const size_t threads = CoreCount();
   const TableRecords records = ReadTableRecords(spec, threads);
-  const Table table = MakeTable(spec, records, threads);
+  const TableText text_as = TextOf(spec, records, threads);
   if (options.check) {
-    const std::string wrong = CheckOutputs(table, records, to_check);
+    const std::string wrong = CheckOutputs(
+        spec, records, to_check, [&](TableFormat format) { return text_as(format, std::nullopt); });
     PrintWhole(wrong);
     return wrong.empty() ? 0 : kExitGateFailed;
   }
   if (options.format.empty() && options.out.empty() && !spec.outputs.empty()) {
     for (const auto& [format, path] : spec.outputs) {
-      WriteFileAtomically(path, TableAs(table, format), true);
+      WriteFileAtomically(path, text_as(format, std::nullopt), true);
       PrintWhole(path.string() + "\n");
     }
     return 0;
@@ -98,7 +117,7 @@ int MakeTables(const TableOptions& options) {
   const TableFormat format =
       options.format.empty() ? TableFormat::kMarkdown : FormatNamed(options.format);
   const auto width = options.out.empty() ? LineWidth(STDOUT_FILENO) : std::nullopt;
-  Write(TableAs(table, format, width), options.out);
+  Write(text_as(format, width), options.out);
   return 0;
 }
 

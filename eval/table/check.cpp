@@ -6,7 +6,6 @@
 #include <string_view>
 #include <system_error>
 
-#include "eval/table/render.h"
 #include "harness/base/error.h"
 #include "harness/io/file.h"
 
@@ -92,11 +91,12 @@ std::vector<std::string> NamedRecords(const std::string& text) {
   return ids;
 }
 
-std::string CheckOutputs(const Table& table, const TableRecords& records,
-                         const std::vector<TableFormat>& formats) {
+std::string CheckOutputs(const TableSpec& spec, const TableRecords& records,
+                         const std::vector<TableFormat>& formats,
+                         const std::function<std::string(TableFormat)>& text_as) {
   std::string wrong;
   for (const TableFormat format : formats) {
-    const fs::path& path = table.spec->outputs.at(format);
+    const fs::path& path = spec.outputs.at(format);
     std::error_code error;
     if (!fs::exists(path, error)) {
       wrong += fmt::format("{} is missing\n", path.string());
@@ -104,7 +104,7 @@ std::string CheckOutputs(const Table& table, const TableRecords& records,
     }
     const std::string committed = ReadFile(path, kMostTableBytes);
     RequireRecords(committed, path, records);
-    const std::string diff = ShortDiff(committed, TableAs(table, format));
+    const std::string diff = ShortDiff(committed, text_as(format));
     if (!diff.empty()) wrong += fmt::format("{} is out of date:\n{}", path.string(), diff);
   }
   return wrong;

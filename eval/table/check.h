@@ -1,9 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
-#include "eval/table/cells.h"
+#include "eval/table/records.h"
+#include "eval/table/spec.h"
 
 namespace quantref {
 
@@ -17,8 +19,9 @@ std::string ShortDiff(const std::string& old_text, const std::string& new_text);
 std::vector<std::string> NamedRecords(const std::string& text);
 
 // What is wrong with the spec's outputs, "" where nothing is. Error where an output names a record
-// that was not read: without it nothing can be checked.
-std::string CheckOutputs(const Table& table, const TableRecords& records,
-                         const std::vector<TableFormat>& formats);
+// that was not read: without it nothing can be checked. text_as: what the records give.
+std::string CheckOutputs(const TableSpec& spec, const TableRecords& records,
+                         const std::vector<TableFormat>& formats,
+                         const std::function<std::string(TableFormat)>& text_as);
 
 }  // namespace quantref

@@ -11,6 +11,7 @@
 #include "eval/record/schema.h"
 #include "eval/support/nearest.h"
 #include "eval/support/yaml_reader.h"
+#include "eval/table/analysis.h"
 #include "harness/base/error.h"
 #include "harness/base/glob.h"
 
@@ -224,6 +225,26 @@ void ReadLatex(YamlReader& root, TableSpec& spec) {
   latex.RefuseUnknownKeys();
 }
 
+void ReadAnalysis(YamlReader& root, TableSpec& spec) {
+  if (!root.Has("analysis")) return;
+  spec.analysis = root.Choice("analysis", AnalysisNames(), "");
+  for (const char* key : {"rows", "columns", "cells", "compare", "questions"}) {
+    if (root.Has(key)) root.Fail(key, "no such key: an analysis has its own rows and columns");
+  }
+}
+
+// Of a table of cells.
+void RequireRowsAndCells(YamlReader& root, const TableSpec& spec) {
+  if (spec.rows.empty()) root.Fail("rows", "a list of fields");
+  if (spec.cells.empty()) root.Fail("cells", "a list of metrics");
+  for (const TableField& field : spec.columns) {
+    const auto same = [&](const TableField& row) { return row.field == field.field; };
+    if (std::any_of(spec.rows.begin(), spec.rows.end(), same))
+      throw Error(fmt::format("'{}' is a field of the rows already", field.field),
+                  root.Where("columns"));
+  }
+}
+
 void ReadOutputs(YamlReader& root, TableSpec& spec) {
   YamlReader outputs = root.Map("outputs");
   const std::vector<std::string>& names = TableFormatNames();
@@ -286,6 +307,10 @@ std::vector<std::string> TableSpec::Fields() const {
     insert(question.than);
     fields.insert(question.each.begin(), question.each.end());
   }
+  if (!analysis.empty()) {
+    const std::vector<std::string> needed = AnalysisFields(analysis);
+    fields.insert(needed.begin(), needed.end());
+  }
   return {fields.begin(), fields.end()};
 }
 
@@ -307,6 +332,7 @@ TableSpec ReadTableSpec(const std::string& file) {
   root.Set("note", spec.note);
   root.Set("records", spec.records);
   spec.where = ReadFilters(root, node, "where");
+  ReadAnalysis(root, spec);
   spec.rows = ReadFields(root, "rows");
   spec.columns = ReadFields(root, "columns");
   for (YamlEntry& entry : root.Entries("cells")) {
@@ -321,14 +347,7 @@ TableSpec ReadTableSpec(const std::string& file) {
   root.RefuseUnknownKeys();
   if (spec.title.empty()) root.Fail("title", "what the table shows");
   if (spec.records.empty()) root.Fail("records", "a list of records or globs");
-  if (spec.rows.empty()) root.Fail("rows", "a list of fields");
-  if (spec.cells.empty()) root.Fail("cells", "a list of metrics");
-  for (const TableField& field : spec.columns) {
-    const auto same = [&](const TableField& row) { return row.field == field.field; };
-    if (std::any_of(spec.rows.begin(), spec.rows.end(), same))
-      throw Error(fmt::format("'{}' is a field of the rows already", field.field),
-                  root.Where("columns"));
-  }
+  if (spec.analysis.empty()) RequireRowsAndCells(root, spec);
   return spec;
 }
 

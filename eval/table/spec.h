@@ -71,6 +71,7 @@ struct TableSpec {
   std::string title, label, note;
   std::vector<std::string> records;  // paths or globs, relative to the spec's folder
   std::vector<FieldFilter> where;
+  std::string analysis;  // of analysis.h, which has its own rows and columns; "": a table of cells
   std::vector<TableField> rows, columns;
   std::vector<TableValue> cells;
   bool compare_rows = false;         // the cells of a row are compared, not those of a column
