@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "eval/accuracy/journal.h"
+#include "eval/accuracy/kept_logits.h"
 #include "eval/team/workers.h"
 #include "harness/base/check.h"
 #include "harness/base/clock.h"
@@ -75,16 +76,19 @@ MatrixView<float> TileLogits(Subject::Reader& reader, const Tile& tile, Matrix<f
 class WindowPass {
  public:
   WindowPass(std::span<const Subject* const> models, std::vector<uint32_t> ids,
-             const Window& window, bool compare, bool hash, Scratch& scratch)
+             const Window& window, const EvaluateOptions& options, bool hash, Scratch& scratch)
       : models_(models),
         ids_(std::move(ids)),
         window_(window),
-        compare_(compare),
+        compare_(options.compare),
+        kept_logits_(options.kept_logits),
         scratch_(scratch),
         hashes_(hash ? models.size() : 0),
         scores_(models.size()),
         seconds_(models.size()) {
-    scratch_.Prepare(models, compare);
+    scratch_.Prepare(models, compare_);
+    if (!kept_logits_) return;
+    for (WindowScores& scores : scores_) scores.kept_kl.assign(kKeptLogitsForms.size(), 0);
   }
 
   // after_model() is called once a model's forward pass is done.
@@ -118,6 +122,8 @@ class WindowPass {
     });
     for (const ReferencePosition& position : reference)
       scores_[0].Add({.nll = position.nll}, position.nll);
+    const std::vector<KeptPosition> kept = Keep(reference);
+    AddKept(0, kept, of_reference);
     Spend(0, start);
     std::vector<PositionScore> scores(tile.count);
     for (size_t m = 1; m < models_.size(); ++m) {
@@ -134,7 +140,25 @@ class WindowPass {
         scores_[m].Add(scores[i], reference[i].nll);
         if (compare_) scores_[m].kl_values.push_back(scores[i].kl);
       }
+      AddKept(m, kept, logits);
       Spend(m, start);
+    }
+  }
+
+  // None where they were not asked for.
+  std::vector<KeptPosition> Keep(std::span<const ReferencePosition> reference) {
+    std::vector<KeptPosition> kept(kept_logits_ ? reference.size() : 0);
+    RunOn(scratch_.team.get(), kept.size(),
+          [&](size_t i, size_t) { kept[i] = KeptPosition(reference[i]); });
+    return kept;
+  }
+
+  void AddKept(size_t model, std::span<const KeptPosition> kept, MatrixView<const float> logits) {
+    std::vector<KeptDivergences> divergences(kept.size());
+    RunOn(scratch_.team.get(), kept.size(),
+          [&](size_t i, size_t) { divergences[i] = kept[i].From(logits.row_span(i)); });
+    for (const KeptDivergences& position : divergences) {
+      for (size_t f = 0; f < position.size(); ++f) scores_[model].kept_kl[f] += position[f];
     }
   }
 
@@ -151,7 +175,7 @@ class WindowPass {
   std::span<const Subject* const> models_;
   const std::vector<uint32_t> ids_;
   const Window& window_;
-  const bool compare_;
+  const bool compare_, kept_logits_;
   Scratch& scratch_;
   std::vector<Sha256Stream> hashes_;  // empty: not asked for
   std::vector<WindowScores> scores_;
@@ -215,7 +239,7 @@ void EvaluateShared(std::span<const Subject* const> models, const Protocol& prot
   std::vector<Scratch> scratch(whole > 0 || !workers.Alone() ? options.threads : 0);
   const auto score = [&](size_t w, size_t worker) {
     QR_CHECK_LT(w, windows.size());
-    WindowPass pass(models, WindowIds(protocol, stream, windows[w]), windows[w], options.compare,
+    WindowPass pass(models, WindowIds(protocol, stream, windows[w]), windows[w], options,
                     w == options.hash_window, scratch[worker]);
     pass.Run([&] { count(1); });
     CheckFinite(models, pass.scores(), w);

@@ -15,8 +15,9 @@ class Workers;  // eval/team/workers.h
 
 struct EvaluateOptions {
   size_t threads = 1;
-  bool compare = true;     // false: NLL only
-  size_t hash_window = 0;  // the window whose logits are hashed, where it is among the chosen
+  bool compare = true;       // false: NLL only
+  bool kept_logits = false;  // KeptDivergences too
+  size_t hash_window = 0;    // the window whose logits are hashed, where it is among the chosen
   // Called from the worker threads, one at a time; may throw to stop. done counts passes of one
   // model over one window.
   std::function<void(size_t done, size_t total)> progress;

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "eval/record/kept_logits.h"
 #include "eval/testing/tiny_models.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
@@ -201,6 +202,28 @@ TEST_CASE("Evaluate without comparisons gives the same NLLs") {
       CHECK(plain[m][w]->kl_values.empty());
     }
   }
+}
+
+TEST_CASE("Evaluate compares kept logits beside all else, to the same bits for any threads") {
+  const TokenStream stream = Stream(700);
+  const std::vector<const Subject*> models = TheModels().pointers();
+  const ScoreTable plain = Run(models, FullStride(), stream, Threads(2));
+  EvaluateOptions options = Threads(1);
+  options.kept_logits = true;
+  ScoreTable scores = Run(models, FullStride(), stream, options);
+  options.threads = 3;
+  CHECK((Run(models, FullStride(), stream, options) == scores));
+  for (size_t m = 0; m < models.size(); ++m) {
+    for (size_t w = 0; w < scores[m].size(); ++w) {
+      CHECK(plain[m][w]->kept_kl.empty());
+      REQUIRE(scores[m][w]->kept_kl.size() == kKeptLogitsForms.size());
+      const double fp16 = scores[m][w]->kept_kl[0];
+      CHECK(fp16 > 0);
+      CHECK(fp16 == Approx(scores[m][w]->kl).epsilon(0.02).margin(1e-3));
+      scores[m][w]->kept_kl.clear();
+    }
+  }
+  CHECK((scores == plain));
 }
 
 TEST_CASE("Evaluate measures the chosen windows only, and hands each over once") {

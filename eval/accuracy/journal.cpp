@@ -98,6 +98,7 @@ std::string EncodeEntry(size_t window, std::span<const WindowScores> scores) {
   for (const WindowScores& model : scores) {
     for (const WindowSum& row : kWindowSums) Put(payload, model.*row.sum);
     PutList(payload, model.kl_values);
+    PutList(payload, model.kept_kl);
     PutList(payload, model.outliers);
     PutList(payload, model.logits_sha256);
   }
@@ -113,8 +114,8 @@ bool DecodeEntry(std::string_view payload, size_t models, JournalEntry& entry) {
     for (const WindowSum& row : kWindowSums) {
       if (!Take(payload, scores.*row.sum)) return false;
     }
-    if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.outliers) ||
-        !TakeList(payload, scores.logits_sha256))
+    if (!TakeList(payload, scores.kl_values) || !TakeList(payload, scores.kept_kl) ||
+        !TakeList(payload, scores.outliers) || !TakeList(payload, scores.logits_sha256))
       return false;
   }
   return payload.empty();

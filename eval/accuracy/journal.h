@@ -15,7 +15,7 @@ namespace quantref {
 //   header   8 bytes "QRJRNL01", then a frame whose payload is the run's fingerprint
 //   frames   uint32 payload bytes, uint32 CRC-32 of the payload, payload
 //   payload  uint64 window, uint64 models, then each model's WindowScores (doubles; uint64 sizes
-//   before kl_values, outliers (uint32) and logits_sha256)
+//   before kl_values, kept_kl, outliers (uint32) and logits_sha256)
 // all little-endian. Frames are appended and synced one by one, so a crash, a kill or a full disk
 // can only tear the last one: reading ends at the first frame that is short or whose sum is wrong,
 // and writing goes on from there. A journal is one process's at a time: it is locked (flock) as

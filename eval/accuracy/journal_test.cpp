@@ -19,6 +19,7 @@ WindowScores SomeScores(uint64_t seed) {
     scores.Add({.nll = rng.Uniform() * 9, .kl = rng.Uniform(), .probability_change = rng.Normal()},
                rng.Uniform());
     scores.kl_values.push_back(rng.Uniform());
+    scores.kept_kl.push_back(rng.Uniform());
     scores.outliers.push_back(static_cast<uint32_t>(rng.Below(1000)));
   }
   scores.logits_sha256 = seed % 2 == 0 ? "abc123" : "";

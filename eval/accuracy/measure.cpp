@@ -88,6 +88,7 @@ EvaluateOptions EvaluationOf(const MeasureOptions& options, size_t first_window)
   EvaluateOptions evaluate;
   evaluate.threads = options.threads;
   evaluate.compare = options.compare;
+  evaluate.kept_logits = options.kept_logits;
   evaluate.hash_window = first_window;
   return evaluate;
 }

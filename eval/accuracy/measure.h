@@ -55,6 +55,7 @@ inline constexpr size_t kFirstLook = 8;
 struct MeasureOptions {
   size_t threads = 1;
   bool compare = true;
+  bool kept_logits = false;
   OrderRule order = OrderRule::kRandom;
   std::optional<StopRule> stop;
   std::filesystem::path journal;  // windows are kept there as they are done

@@ -44,9 +44,10 @@ PositionScore ScorePosition(const ReferencePosition& reference, std::span<const 
 struct Metrics {
   bool kl = true;    // and what else is said of the distributions: the true token's probability
   bool top1 = true;  // agreement on the most likely token
+  bool kept_logits = false;  // KL by what tools keep of the reference's logits
 
   // Whether anything needs a pass over the vocabulary of both models.
-  bool Compare() const { return kl || top1; }
+  bool Compare() const { return kl || top1 || kept_logits; }
   bool operator==(const Metrics&) const = default;
 };
 
@@ -60,6 +61,8 @@ struct WindowScores {
   double probability_change = 0, probability_change_squares = 0;
   double same_top = 0;  // a number of positions
   std::vector<double> kl_values;
+  // Sums of KeptDivergences, of the reference too; empty where they were not asked for.
+  std::vector<double> kept_kl;
   std::vector<uint32_t> outliers;  // Subject::Reader::OutlierChannels
   std::string logits_sha256;       // of the FP32 logits, position by position; of
                                    // EvaluateOptions::hash_window only
@@ -98,7 +101,8 @@ inline constexpr WindowSum kWindowSums[] = {
 // One that the list lacks would be 0 after --resume.
 static_assert(sizeof(WindowScores) ==
               std::size(kWindowSums) * sizeof(double) + sizeof(WindowScores::kl_values) +
-                  sizeof(WindowScores::outliers) + sizeof(WindowScores::logits_sha256));
+                  sizeof(WindowScores::kept_kl) + sizeof(WindowScores::outliers) +
+                  sizeof(WindowScores::logits_sha256));
 
 // [model][window of the text]; models[0] is the reference. A window that was not measured has no
 // entry.

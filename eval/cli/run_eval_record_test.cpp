@@ -161,6 +161,25 @@ TEST_CASE("record: top-1 agreement alone comes without KL") {
   CHECK(rtn["accuracy"]["window_same_top"].size() == 2);
 }
 
+TEST_CASE("record: divergences from kept logits stand beside KL, of the reference too") {
+  const RunEvalLab lab;
+  testing::CheckDone(lab.Run({lab.config(), "--set", "throughput=none", "--set",
+                              "accuracy.metrics=[ppl, kl, kept_logits]"}));
+  const RecordJson cell = lab.Record("rtn")["accuracy"];
+  const RecordJson reference = lab.Record("fp16")["accuracy"]["kept_logits"];
+  CHECK(cell["kept_logits"].size() == 6);
+  CHECK(reference.size() == 6);
+  for (const auto& [form, kept] : cell["kept_logits"].items()) {
+    INFO(form);
+    const double mean = kept["kl_mean"], error = kept["error"], kl = cell["kl_mean"];
+    CHECK(mean - error == Approx(kl));
+    CHECK(kept["window_kl"].size() == cell["window_kl"].size());
+    CHECK(reference[form]["kl_mean"] == reference[form]["error"]);
+    CHECK(std::abs(reference[form]["kl_mean"].get<double>()) < kl);
+  }
+  CHECK_FALSE(Has(lab.Record("rtn"), "accuracy.top1_agreement"));
+}
+
 TEST_CASE("record: the id is the hash of the rest, and the file is named after it") {
   const RunEvalLab& lab = FinishedLab();
   for (const std::string& name : lab.RecordFiles()) {

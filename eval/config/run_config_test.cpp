@@ -56,6 +56,9 @@ TEST_CASE("config: metrics are a set, whatever order and however often they are 
   CHECK_FALSE(metrics("[ppl, ppl]").Compare());
   CHECK(metrics("[ppl, top1]") == Metrics{.kl = false, .top1 = true});
   CHECK(metrics("[kl, ppl, kl]") == Metrics{.kl = true, .top1 = false});
+  CHECK(metrics("[kept_logits, ppl, kl]") ==
+        Metrics{.kl = true, .top1 = false, .kept_logits = true});
+  CHECK_FALSE(ReadConfigText("name: x\n").accuracy.metrics.kept_logits);
 }
 
 TEST_CASE("config: all but the name has a default") {
@@ -198,6 +201,7 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"accuracy: {bos: yes}", {"accuracy.bos: unknown value 'yes'"}},
       {"accuracy: {metrics: kl}", {"accuracy.metrics: expected a list with ppl", "found 'kl'"}},
       {"accuracy: {metrics: [kl]}", {"accuracy.metrics: expected a list with ppl"}},
+      {"accuracy: {metrics: [ppl, kept_logits]}", {"accuracy.metrics: expected kl beside"}},
       {"accuracy: {order: words}", {"accuracy.order: unknown value 'words'", "random, text"}},
       {"accuracy: {order: text, stop: {delta_nll_halfwidth: 1}}",
        {"accuracy.order: expected random", "a stop rule"}},

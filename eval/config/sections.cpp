@@ -44,13 +44,13 @@ void ReadSeed(YamlReader& yaml, std::vector<size_t>& seeds) {
 }
 
 const std::vector<std::string>& MetricNames() {
-  static const std::vector<std::string> names = {"ppl", "kl", "top1"};
+  static const std::vector<std::string> names = {"ppl", "kl", "top1", "kept_logits"};
   return names;
 }
 
 Metrics ReadMetrics(YamlReader& yaml) {
   const std::vector<std::string>& known = MetricNames();
-  std::vector<std::string> names = known;
+  std::vector<std::string> names = {"ppl", "kl", "top1"};
   yaml.Set("metrics", names);
   for (const std::string& name : names) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
@@ -61,13 +61,16 @@ Metrics ReadMetrics(YamlReader& yaml) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
   if (!has("ppl")) yaml.Fail("metrics", "a list with ppl", "perplexity is always measured");
-  return {.kl = has("kl"), .top1 = has("top1")};
+  if (has("kept_logits") && !has("kl"))
+    yaml.Fail("metrics", "kl beside kept_logits", "it is what they are compared with");
+  return {.kl = has("kl"), .top1 = has("top1"), .kept_logits = has("kept_logits")};
 }
 
 Json MetricsJson(const Metrics& metrics) {
   Json json = {"ppl"};
   if (metrics.kl) json.push_back("kl");
   if (metrics.top1) json.push_back("top1");
+  if (metrics.kept_logits) json.push_back("kept_logits");
   return json;
 }
 
@@ -108,7 +111,8 @@ void VisitWindows(KeyVisitor& visitor, RunConfig::Accuracy& accuracy) {
   visitor.Special(
       {.name = "metrics",
        .kind = ConfigKey::Kind::kChoice,
-       .about = "ppl alone saves the pass over the vocabulary",
+       .about = "ppl alone saves the pass over the vocabulary; kept_logits: KL by what tools keep "
+                "of the reference's logits",
        .words = MetricNames(),
        .list = true},
       [&](YamlReader& yaml) { accuracy.metrics = ReadMetrics(yaml); },

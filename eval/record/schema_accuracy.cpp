@@ -179,7 +179,9 @@ const Rows& Layers() {
 
 Rows AccuracyFields() {
   Rows all;
-  for (const Rows* part : {&Perplexities(), &Changes(), &Divergences(), &Windows(), &Layers()})
+  const Rows kept_logits = KeptLogitsFields();
+  for (const Rows* part :
+       {&Perplexities(), &Changes(), &Divergences(), &kept_logits, &Windows(), &Layers()})
     all.insert(all.end(), part->begin(), part->end());
   return all;
 }

@@ -8,13 +8,14 @@
 namespace quantref {
 
 // The parts of RecordSchema(), for schema.cpp.
-std::vector<RecordField> RunFields();        // what ran, on what, how
-std::vector<RecordField> CandidateFields();  // a checkpoint that another tool made
-std::vector<RecordField> TextFields();       // dataset, protocol, calibration
-std::vector<RecordField> AccuracyFields();   // accuracy, hashes, layers
-std::vector<RecordField> LedgerFields();     // where a cell's change comes from
-std::vector<RecordField> SpeedFields();      // throughput
-std::vector<RecordField> MachineFields();    // environment, seconds, memory
+std::vector<RecordField> RunFields();         // what ran, on what, how
+std::vector<RecordField> CandidateFields();   // a checkpoint that another tool made
+std::vector<RecordField> TextFields();        // dataset, protocol, calibration
+std::vector<RecordField> AccuracyFields();    // accuracy, hashes, layers
+std::vector<RecordField> KeptLogitsFields();  // divergences from logits that were kept
+std::vector<RecordField> LedgerFields();      // where a cell's change comes from
+std::vector<RecordField> SpeedFields();       // throughput
+std::vector<RecordField> MachineFields();     // environment, seconds, memory
 
 // Rows with something more.
 inline RecordField Named(RecordField field, std::string_view alias) {

@@ -94,6 +94,7 @@ MeasureOptions OptionsOf(const GroupContext& group, const Pass& cells) {
   MeasureOptions measure;
   measure.threads = group.threads;
   measure.compare = accuracy.metrics.Compare();
+  measure.kept_logits = accuracy.metrics.kept_logits;
   measure.order = accuracy.order;
   measure.stop = accuracy.stop;
   measure.fingerprint = Fingerprint(group, cells);

@@ -120,6 +120,7 @@ RecordJson AccuracyJson(const GroupResult& group, const CellResult& cell) {
   RecordJson json;
   PutPerplexity(json, cell.perplexity);
   if (!cell.comparison) {
+    PutKeptLogits(json, measured);
     json["window_nll"] = WindowValues(measured, &WindowScores::nll);
     return json;
   }
@@ -133,6 +134,7 @@ RecordJson AccuracyJson(const GroupResult& group, const CellResult& cell) {
   for (const PlainFigure& figure : PlainFigures()) {
     if (metrics.*figure.measured) json[figure.field] = figure.of(measured);
   }
+  PutKeptLogits(json, measured);
   for (const Against& other : cell.against) {
     json["against"].push_back(
         {{"config", other.config},

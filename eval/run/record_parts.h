@@ -3,6 +3,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "eval/accuracy/kernel_path.h"
+#include "eval/accuracy/summary.h"
 #include "eval/config/run_config.h"
 #include "eval/run/environment.h"
 #include "eval/run/group_result.h"
@@ -21,6 +22,8 @@ void PutPath(RecordJson& record, const CellResult& cell);  // how codes are mult
 // What the cell's budget became; nothing of a cell without one.
 void PutBudget(RecordJson& record, const GroupResult& group, const CellResult& cell);
 void PutCandidate(RecordJson& record, const CellResult& cell);  // the same of a candidate
+// Into the record's `accuracy`, what KeptDivergences gave; nothing where they were not asked for.
+void PutKeptLogits(RecordJson& accuracy, const MeasuredWindows& measured);
 void PutLedger(RecordJson& record, const GroupResult& group, const CellResult& cell);
 // Of which text samples were drawn; how much of it is unknown to the tokenizer and in the test
 // text.
