@@ -33,6 +33,7 @@ constexpr SweptKey kSweptKeys[] = {
     {"model.name", ""},
     {"model.synthetic", ""},
     {"accuracy.protocol", ""},
+    {"calibration.dataset", ""},
     {"calibration.samples", "n"},
     {"calibration.length", "len"},
     {"calibration.sequential", "", "seq", "ref"},

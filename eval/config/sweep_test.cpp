@@ -102,6 +102,12 @@ TEST_CASE("study: a flag is named after what it chooses") {
                         "true}]\n")) == Strings{"s-seq-asym", "s-seq-sym", "s-ref-asym"});
 }
 
+TEST_CASE("study: texts of calibration are named after the data set, or after their file") {
+  CHECK(Names(ReadStudy(
+            "name: s\ncalibration: {dataset: [wikitext-2, a/b.txt], samples: [8, 16]}\n")) ==
+        Strings{"s-wikitext-2-n8", "s-wikitext-2-n16", "s-b.txt-n8", "s-b.txt-n16"});
+}
+
 TEST_CASE("study: what is expensive to load changes least often") {
   const Strings names =
       Names(ReadStudy("name: s\nquantize: {weights: {bits: [2, 3]}}\n"
