@@ -12,6 +12,7 @@
 
 #include "eval/accuracy/accuracy.h"
 #include "harness/base/check.h"
+#include "harness/base/copy_matrix.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/model/block.h"
@@ -51,12 +52,6 @@ bool IsEmbedding(const MatrixPlace& place) { return place.planned == 0; }
 // Blocks that read what the matrix has changed.
 size_t BlocksFrom(const ModelConfig& config, const MatrixPlace& place) {
   return config.layers.size() - place.layer;
-}
-
-Matrix<float> CopyOf(const Matrix<float>& from) {
-  Matrix<float> copy(from.rows(), from.cols());
-  std::copy_n(from.data(), from.rows() * from.cols(), copy.data());
-  return copy;
 }
 
 // One thread's buffers.

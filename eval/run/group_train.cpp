@@ -14,6 +14,7 @@
 #include "eval/run/training_checkpoint.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/clock.h"
+#include "harness/base/copy_matrix.h"
 #include "harness/base/error.h"
 #include "harness/base/team.h"
 #include "harness/model/adapter.h"
@@ -25,12 +26,6 @@ namespace {
 
 const Rounder& ToNearest() { return *FindRounder("rtn"); }
 
-Matrix<float> CopyOfStart(const Matrix<float>& from) {
-  Matrix<float> to(from.rows(), from.cols());
-  std::copy_n(from.data(), from.rows() * from.cols(), to.data());
-  return to;
-}
-
 // What training begins with: of matrices that were rounded what stood before, as far as that gives
 // their codes.
 ModelWeights StartOf(const QuantizedModel& made) {
@@ -39,7 +34,7 @@ ModelWeights StartOf(const QuantizedModel& made) {
   ModelWeights weights = made.weights;
   for (Linear* linear : AllLinears(weights)) {
     const auto start = starts.find(linear->name);
-    if (start != starts.end()) linear->weight = Weight(CopyOfStart(*start->second));
+    if (start != starts.end()) linear->weight = Weight(CopyOf(*start->second));
   }
   return weights;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "harness/base/check.h"
+#include "harness/base/copy_matrix.h"
 #include "harness/base/setting_error.h"
 
 namespace quantref {
@@ -32,13 +33,6 @@ void DivideRows(Linear& linear, size_t first, std::span<const float> scales) {
 void Divide(std::vector<float>& gain, std::span<const float> scales) {
   QR_CHECK_EQ(gain.size(), scales.size());
   for (size_t j = 0; j < gain.size(); ++j) gain[j] /= scales[j];
-}
-
-template <typename T>
-Matrix<T> CopyOf(const Matrix<T>& from) {
-  Matrix<T> to(from.rows(), from.cols());
-  std::copy_n(from.data(), from.rows() * from.cols(), to.data());
-  return to;
 }
 
 }  // namespace

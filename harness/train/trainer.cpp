@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "harness/base/check.h"
+#include "harness/base/copy_matrix.h"
 #include "harness/base/error.h"
 #include "harness/base/setting_error.h"
 #include "harness/model/layout.h"
@@ -24,12 +25,6 @@ std::span<const float> ValuesOf(const Parameter& vector) {
 std::vector<float> VectorOf(const Parameter& vector) {
   const std::span<const float> values = ValuesOf(vector);
   return {values.begin(), values.end()};
-}
-
-Matrix<float> CopyOf(const Matrix<float>& from) {
-  Matrix<float> to(from.rows(), from.cols());
-  std::copy_n(from.data(), from.rows() * from.cols(), to.data());
-  return to;
 }
 
 void CopyHidden(const Matrix<float>& from, MatrixView<float> to, Team* team) {
