@@ -3,14 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
 
 #include "eval/record/schema.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 namespace {
-
-using Json = nlohmann::json;
 
 const std::string kPacked{StageName(Stage::kPackedWeights)};
 
@@ -56,26 +56,30 @@ std::optional<Cause> FirstChangedMatrix(const StoredRecord& a, const StoredRecor
   return std::nullopt;
 }
 
-std::string Shown(const Json* value) { return value == nullptr ? "none" : value->dump(); }
+std::string Shown(const std::optional<JsonValue>& value) { return value ? value->Dump() : "none"; }
+
+// Whole numbers are the real ones of their value.
+bool SameValue(JsonValue a, JsonValue b) {
+  if (a.Natural() && b.Natural()) return a.Natural() == b.Natural();
+  if (a.IsNumber() && b.IsNumber()) return a.Number() == b.Number();
+  if (!a.IsList() || !b.IsList()) return a.Dump() == b.Dump();
+  const std::vector<JsonValue> of_a = a.Items(), of_b = b.Items();
+  return std::ranges::equal(of_a, of_b, SameValue);
+}
 
 // The keys whose values differ, with their paths; lists are compared whole.
-void AddConfigChanges(const Json* a, const Json* b, const std::string& path,
-                      std::vector<Change>& changes) {
-  if (a != nullptr && b != nullptr && *a == *b) return;
-  const auto is_map = [](const Json* value) { return value != nullptr && value->is_object(); };
-  if (!is_map(a) || !is_map(b)) {
+void AddConfigChanges(const std::optional<JsonValue>& a, const std::optional<JsonValue>& b,
+                      const std::string& path, std::vector<Change>& changes) {
+  if (a && b && !a->IsMap() && !b->IsMap() && SameValue(*a, *b)) return;
+  if (!a || !b || !a->IsMap() || !b->IsMap()) {
     changes.push_back({path, Shown(a), Shown(b)});
     return;
   }
-  const auto find = [](const Json& map, const std::string& key) {
-    const auto item = map.find(key);
-    return item == map.end() ? nullptr : &*item;
-  };
-  const auto below = [&](const std::string& key) { return fmt::format("{}.{}", path, key); };
-  for (const auto& [key, value] : a->items())
-    AddConfigChanges(&value, find(*b, key), below(key), changes);
-  for (const auto& [key, value] : b->items()) {
-    if (!a->contains(key)) AddConfigChanges(nullptr, &value, below(key), changes);
+  const auto below = [&](std::string_view key) { return fmt::format("{}.{}", path, key); };
+  for (const auto& [key, value] : a->Entries())
+    AddConfigChanges(value, b->Find(key), below(key), changes);
+  for (const auto& [key, value] : b->Entries()) {
+    if (!a->Find(key)) AddConfigChanges(std::nullopt, value, below(key), changes);
   }
 }
 
@@ -128,8 +132,9 @@ bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate
 std::vector<Change> OtherChanges(const StoredRecord& baseline, const StoredRecord& candidate) {
   std::vector<Change> changes = InputChanges(baseline, candidate);
   if (baseline.Fact("config.sha256") != candidate.Fact("config.sha256")) {
-    const Json before = Json::parse(baseline.resolved), now = Json::parse(candidate.resolved);
-    AddConfigChanges(&before, &now, "config", changes);
+    const JsonDocument before = JsonDocument::Parse(baseline.resolved, "config.resolved"),
+                       now = JsonDocument::Parse(candidate.resolved, "config.resolved");
+    AddConfigChanges(before.root(), now.root(), "config", changes);
   }
   for (const unsigned role : {Role::kTool, Role::kRounding, Role::kMachine})
     AddChanges(baseline, candidate, role, changes);

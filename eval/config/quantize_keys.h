@@ -74,7 +74,4 @@ SchemeKeys KeysOf(const WeightScheme& scheme);
 OverrideKeys KeysOf(const SchemeOverride& entry);
 ActivationKeys KeysOf(const ActivationScheme& scheme);
 
-// The list as a config would have it, as JSON, which is YAML.
-std::string OverridesText(const std::vector<SchemeOverride>& overrides);
-
 }  // namespace quantref

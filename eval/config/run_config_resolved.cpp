@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "eval/config/quantize_keys.h"
+#include "eval/config/resolved_json.h"
 #include "eval/config/run_config.h"
 #include "eval/config/sections.h"
 #include "eval/support/public_name.h"
@@ -86,6 +87,8 @@ Json BudgetJson(std::optional<BudgetSpec> budget) {
   return Written([&](KeyVisitor& writer) { VisitBudget(writer, budget); });
 }
 
+}  // namespace
+
 Json OverridesJson(const std::vector<SchemeOverride>& overrides) {
   Json json = Json::array();
   for (const SchemeOverride& entry : overrides) {
@@ -94,6 +97,8 @@ Json OverridesJson(const std::vector<SchemeOverride>& overrides) {
   }
   return json;
 }
+
+namespace {
 
 Json LoraJson(LoraSpec lora) {
   return Written([&](KeyVisitor& writer) { VisitLora(writer, lora); });
@@ -202,6 +207,8 @@ Json OfflineJson(bool sample_when_offline) {
   return writer.Written();
 }
 
+}  // namespace
+
 Json ResolvedJson(const RunConfig& config) {
   Json json = {{"name", config.name}, {"model", ModelJson(config.model)}};
   for (const CellConfig& cell : config.cells) {
@@ -217,12 +224,6 @@ Json ResolvedJson(const RunConfig& config) {
   json["throughput"] = ThroughputJson(config.throughput);
   json.update(OfflineJson(config.sample_when_offline));
   return json;
-}
-
-}  // namespace
-
-std::string OverridesText(const std::vector<SchemeOverride>& overrides) {
-  return OverridesJson(overrides).dump();
 }
 
 std::string RunConfig::Resolved() const { return ResolvedJson(*this).dump(); }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "eval/config/quantize_keys.h"
+#include "eval/config/resolved_json.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/glob.h"
@@ -234,7 +235,7 @@ std::string BudgetText(const std::string& name, const BudgetSpec& spec, const Bu
         *plan.loss, plan.uniform_bits, plan.uniform_average_bits, *plan.uniform_loss);
   }
   text += "\n  overrides:\n";
-  const auto entries = nlohmann::ordered_json::parse(OverridesText(plan.overrides));
+  const nlohmann::ordered_json entries = OverridesJson(plan.overrides);
   for (const auto& entry : entries) {
     std::string fields;
     for (const auto& [key, value] : entry.items())

@@ -11,6 +11,7 @@
 #include "eval/support/files.h"
 #include "eval/support/version.h"
 #include "harness/base/error.h"
+#include "harness/io/json_file.h"
 
 namespace quantref {
 namespace {
@@ -46,7 +47,7 @@ void KeepOwnCandidate(const std::string& method, Json& config) {
 // The resolved config without the methods and candidates of other cells, and how these are trained:
 // what they are changes nothing here.
 Json OwnConfig(const std::string& resolved, const std::string& method) {
-  Json config = Json::parse(resolved);
+  Json config = ParseJson(resolved, "config.resolved");
   KeepOwnCandidate(method, config);
   const Json::json_pointer methods("/quantize/methods");
   if (!config.contains(methods) || !config[methods].is_array()) return config;

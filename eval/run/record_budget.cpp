@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "eval/config/quantize_keys.h"
+#include "eval/config/resolved_json.h"
 #include "eval/run/budget.h"
 #include "eval/run/record_parts.h"
 
@@ -45,7 +46,7 @@ void PutBudget(RecordJson& record, const GroupResult& group, const CellResult& c
   if (plan.loss) json["kl_sum"] = *plan.loss;
   if (plan.uniform_loss) json["uniform_kl_sum"] = *plan.uniform_loss;
   if (cell.budget_text != nullptr) json["calibration"] = BudgetTextJson(group, *cell.budget_text);
-  json["overrides"] = RecordJson::parse(OverridesText(plan.overrides));
+  json["overrides"] = OverridesJson(plan.overrides);
   json["matrices"] = BudgetMatricesJson(plan);
   record["budget"] = std::move(json);
 }

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "eval/config/resolved_json.h"
 #include "eval/record/schema.h"
 #include "eval/run/budget.h"
 #include "eval/run/environment.h"
@@ -126,7 +127,7 @@ RecordJson BeginRecord(const RunConfig& config) {
                     {"program_sha256", ProgramSha256()}};
   record["config"] = {{"name", config.name},
                       {"sha256", Sha256Hex(config.Resolved())},
-                      {"resolved", RecordJson::parse(config.Resolved())}};
+                      {"resolved", ResolvedJson(config)}};
   return record;
 }
 

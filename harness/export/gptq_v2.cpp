@@ -11,6 +11,7 @@
 #include "harness/export/model_tensors.h"
 #include "harness/export/packed_codes.h"
 #include "harness/io/file.h"
+#include "harness/io/json_file.h"
 #include "harness/model/layout.h"
 #include "harness/quant/affine.h"
 
@@ -142,7 +143,7 @@ Json GptqConfig(const FinishedCell& cell) {
   for (const std::string& name : KeptMatrices(cell)) {
     if (!name.ends_with(kHeadName)) dynamic["-:" + ExactlyModule(name)] = Json::object();
   }
-  Json config = Json::parse(general);
+  Json config = ParseJson(general, "the scheme");
   config.update({{"quant_method", "gptq"},
                  {"checkpoint_format", "gptq_v2"},
                  {"format", "gptq_v2"},

@@ -310,7 +310,7 @@ ModelConfig ConfigFromJson(const nlohmann::json& document, const std::string& wh
   const Family* const family = FindFamily(TextType(model_type));
   if (family == nullptr) Unsupported(file, "model_type \"" + model_type + "\"");
   const Keys& keys = KeysOf(*family);
-  Json whole = Json::parse(keys.defaults);
+  Json whole = ParseJson(keys.defaults, model_type + ": defaults");
   if (!file.Has("text_config") || model_type == family->model_type) {
     whole.update(document);
     return ReadShape({whole, where}, *family, keys);
