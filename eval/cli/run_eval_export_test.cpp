@@ -239,6 +239,20 @@ TEST_CASE("run_eval: an export is never written over, and a run that goes on kee
   CHECK(Contains(other.err, "left as it is"));
 }
 
+TEST_CASE("run_eval: cells whose exports would have one name are refused before they are made") {
+  const RunEvalLab lab;
+  for (const auto& [name, cell] : {std::pair{"a", "b-c"}, std::pair{"a-b", "c"}}) {
+    const std::string methods = "methods: [{method: rtn, label: " + std::string(cell) + "}]";
+    std::string text = lab.ConfigText(name);
+    text.replace(text.find("methods: [rtn]"), 14, methods);
+    testing::WriteFile(lab / (std::string(name) + ".yaml"), text);
+  }
+  const ProcessResult result = lab.Run({"a.yaml", "a-b.yaml", "--export", "out"});
+  CHECK(result.exit_code == 2);
+  CHECK(Contains(result.err, "out/a-b-c: expected a folder of its own for each cell"));
+  CHECK(lab.RecordFiles().empty());
+}
+
 TEST_CASE("run_eval: an export that the disk does not take is one message and nothing else") {
   const RunEvalLab lab;
   const ProcessResult result =

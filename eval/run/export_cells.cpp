@@ -6,6 +6,7 @@
 #include <cctype>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "eval/record/store.h"
@@ -132,8 +133,14 @@ bool CheckFormat(const ExportFormat& format, const RunConfig& config, const Cell
   return true;
 }
 
-void RefusePresent(const RunOptions& options, const RunConfig& config, const std::string& label) {
+// Of a cell that will be: `taken` are the folders of others. What is there is a run's that goes on.
+void ClaimFolder(const RunOptions& options, const RunConfig& config, const std::string& label,
+                 std::set<fs::path>& taken) {
   const fs::path path = ExportPath(options, config.name, label);
+  if (!taken.insert(path).second) {
+    throw Error("expected a folder of its own for each cell, found two of this name", path.string(),
+                fmt::format("give {} or its cell {} another name", config.name, label));
+  }
   if (options.resume || !IsPresent(path)) return;
   throw Error("expected no folder of this name, found one", path.string(),
               "move it away, or choose another folder with --export");
@@ -145,6 +152,7 @@ void CheckExports(const RunOptions& options, const std::vector<RunConfig>& confi
   if (options.export_folder.empty()) return;
   const ExportFormat& format = FormatAskedFor(options);
   bool any = false;
+  std::set<fs::path> taken;
   for (const RunConfig& config : configs) {
     if (config.model.synthetic) {
       throw Error("expected a model of weights, found a synthetic one", "--export",
@@ -159,10 +167,11 @@ void CheckExports(const RunOptions& options, const std::vector<RunConfig>& confi
     for (const CellConfig& cell : config.cells) {
       if (!options.Wants(cell.label) || cell.IsCandidate()) continue;
       any |= CheckFormat(format, config, cell, model, original);
-      RefusePresent(options, config, cell.label);
+      ClaimFolder(options, config, cell.label, taken);
       const std::vector<size_t>& seeds = config.calibration.seeds;
       if (seeds.size() < 2) continue;  // no cell has its seed in its name
-      for (const size_t seed : seeds) RefusePresent(options, config, LabelOfSeed(cell.label, seed));
+      for (const size_t seed : seeds)
+        ClaimFolder(options, config, LabelOfSeed(cell.label, seed), taken);
     }
   }
   if (!any) {
