@@ -133,7 +133,7 @@ TEST_CASE("training's forward is the model's, of every family that it takes", "[
     const TrainSpec spec{.steps = 2, .batch = 1, .length = model.ids.size(), .warmup = 1};
     const auto keep = testing::KeepAll(model.config);
     Trainer trainer(model.config, model.weights, model.weights, keep, spec, nullptr);
-    CHECK(std::fabs(trainer.Backward(model.ids)) < 1e-7);  // KL to the model's own logits
+    CHECK(std::fabs(trainer.Backward(model.ids)) < 1e-6);  // KL to the model's own logits
     ++trained;
   }
   CHECK(trained >= 9);
