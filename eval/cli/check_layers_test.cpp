@@ -74,6 +74,21 @@ TEST_CASE(
   CheckCaught("eval/stats/bad.h", "quantizers/registry.h");
 }
 
+TEST_CASE("check_layers fails on modules that include each other, also around others") {
+  const TempDir tree;
+  PlantGoodTree(tree);
+  WriteFile(tree / "eval/run/one.cpp", "#include \"eval/run/two.h\"\n");
+  WriteFile(tree / "eval/run/two.h", "#include \"eval/run/three.h\"\n");
+  WriteFile(tree / "eval/run/four.cpp", "#include \"eval/run/one.h\"\n");
+  CHECK(Check(tree).exit_code == 0);
+  WriteFile(tree / "eval/run/three.cpp", "#include \"eval/run/one.h\"\n");
+  const ProcessResult result = Check(tree);
+  INFO(result.out << result.err);
+  CHECK(result.exit_code == 1);
+  CHECK(result.out.find("eval/run/three and eval/run/one are in a circle") != std::string::npos);
+  CHECK(result.out.find("four") == std::string::npos);
+}
+
 TEST_CASE("check_layers fails on quantizers that know each other and on files of no layer") {
   CheckCaught("quantizers/gptq.cpp", "quantizers/rtn.h");
   CheckCaught("harness/io/bad.cpp", "harness/testing/testing.h");
