@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "eval/stats/stats.h"
-#include "eval/table/analysis.h"
+#include "eval/table/analysis_table.h"
+#include "eval/table/records.h"
 
 namespace quantref {
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/table/analysis_table.h"
 #include "eval/table/records.h"
 #include "eval/table/spec.h"
 
@@ -11,14 +12,6 @@ namespace quantref {
 
 // Tables whose rows are no cells of records, but what many of them say together: the `analysis` of
 // a spec. results/tables/README.md says what each needs and shows.
-
-struct AnalysisTable {
-  std::vector<std::string> header{};
-  size_t names = 1;  // the first columns say what a row is of, the others are figures
-  std::vector<std::vector<std::string>> rows{};  // each as long as the header
-  std::vector<std::string> notes{};              // how it is to be read: sentences
-  std::vector<std::string> answers{};            // what it says, in a line each: "**ask?** answer"
-};
 
 const std::vector<std::string>& AnalysisNames();
 // Fields that records are read with for it.
