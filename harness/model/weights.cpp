@@ -19,7 +19,7 @@ namespace quantref {
 
 namespace {
 
-constexpr size_t kPanel = 64;  // rows that are decoded at a time
+constexpr size_t kDecodedRows = 64;  // rows that are decoded at a time
 constexpr char kNativeHint[] = "model.dtype: native keeps the checkpoint's numbers";
 
 // The numbers of the rows as FP16 patterns, one row behind the other.
@@ -42,10 +42,11 @@ void RoundRows(MatrixView<const float> values, uint16_t* to, const std::string& 
 // The rows of the weight, some at a time, in FP32.
 template <typename F>
 void ForPanels(const Weight& weight, const F& body) {
-  Matrix<float> panel(kPanel, weight.cols());
-  for (size_t first = 0; first < weight.rows(); first += kPanel) {
+  Matrix<float> panel(kDecodedRows, weight.cols());
+  for (size_t first = 0; first < weight.rows(); first += kDecodedRows) {
     ThrowIfCancelled();
-    const MatrixView<float> rows = panel.view().Rows(0, std::min(kPanel, weight.rows() - first));
+    const MatrixView<float> rows =
+        panel.view().Rows(0, std::min(kDecodedRows, weight.rows() - first));
     weight.DecodeRows(first, rows);
     body(first, rows);
   }
@@ -215,7 +216,7 @@ Weight Weight::Decoded() const {
 Weight Weight::RoundedRows(const std::string& name) const {
   QR_CHECK(in_blocks());
   HalfLoss loss;
-  std::vector<uint16_t> halves(kPanel * cols_);
+  std::vector<uint16_t> halves(kDecodedRows * cols_);
   ForPanels(*this, [&](size_t, MatrixView<const float> rows) {
     RoundRows(rows, halves.data(), name, loss);
   });

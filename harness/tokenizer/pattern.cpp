@@ -114,8 +114,8 @@ class Translator {
       return replace("(?:(?<=" + word + ")" + second + word + ")|(?<!" + word + ")" + third + word +
                      "))");
     }
-    constexpr std::string_view kOthers = "hHRQEKGCXyYOgk";  // Oniguruma's own, or PCRE2's
-    if (kOthers.find(c) != std::string_view::npos) Refuse("\\" + std::string(1, c));
+    constexpr std::string_view kRefused = "hHRQEKGCXyYOgk";  // Oniguruma's own, or PCRE2's
+    if (kRefused.find(c) != std::string_view::npos) Refuse("\\" + std::string(1, c));
     Take(2);
     if (rest_.starts_with('{')) Take(std::min(rest_.find('}'), rest_.size() - 1) + 1);  // \p{L}
   }

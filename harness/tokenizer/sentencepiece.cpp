@@ -171,9 +171,9 @@ std::optional<std::string> LoadReason(sentencepiece::SentencePieceProcessor& pro
     throw;
   } catch (const std::exception& error) {  // of its trie, with file and line of its sources before
     const std::string what = error.what();
-    constexpr std::string_view kMark = "exception: ";
-    const size_t mark = what.find(kMark);
-    return mark == std::string::npos ? what : what.substr(mark + kMark.size());
+    constexpr std::string_view kStart = "exception: ";
+    const size_t mark = what.find(kStart);
+    return mark == std::string::npos ? what : what.substr(mark + kStart.size());
   }
 }
 
