@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "eval/compare/report_rows.h"
 #include "eval/support/text_table.h"
 
 namespace quantref {
