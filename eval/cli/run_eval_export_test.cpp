@@ -1,6 +1,8 @@
 // Quantized cells as checkpoints: run_eval --export.
 
 #include <catch2/catch.hpp>
+#include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -155,6 +157,33 @@ TEST_CASE("run_eval: an exported folder of codes is a reference of the cell's ow
     CHECK(refused.exit_code == 2);
     CHECK(Contains(refused.err, "another tool has quantized"));
   }
+}
+
+// Changes the first number, of F32.
+void ChangeTensor(const fs::path& file, const char* name) {
+  std::string bytes = testing::FileText(file);
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  const auto json = nlohmann::json::parse(bytes.substr(sizeof(header), header));
+  const size_t begin = json[name]["data_offsets"][0];
+  bytes[sizeof(header) + header + begin] ^= 1;
+  testing::WriteFile(file, bytes);
+}
+
+TEST_CASE("run_eval: matrices beside the codes that are not the reference's are told") {
+  const RunEvalLab lab;
+  testing::CheckDone(ExportTiny(lab, "pack-quantized", {"--windows", "1"}));
+  const Strings judged = {
+      lab.config(), "--candidate", "back=out/tiny-rtn", "--methods", "fp32", "--windows", "1"};
+  testing::CheckDone(lab.Run(judged));
+  CHECK(lab.Record("back")["candidate"]["notes"].empty());
+  fs::remove_all(lab.records());
+  ChangeTensor(lab / "out/tiny-rtn/model.safetensors", "model.embed_tokens.weight");
+  testing::CheckDone(lab.Run(judged));
+  const RecordJson notes = lab.Record("back")["candidate"]["notes"];
+  REQUIRE(notes.size() == 1);
+  CHECK(notes[0]["count"] == 1);
+  CHECK(Contains(notes[0]["what"].get<std::string>(), "kept beside the codes"));
 }
 
 TEST_CASE("run_eval: a folder whose inputs are rounded is a candidate, and no reference") {

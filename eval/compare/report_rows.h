@@ -1,36 +1,21 @@
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
 #include "eval/compare/cells.h"
+#include "eval/compare/model_names.h"
 #include "eval/compare/report_table.h"
 
 namespace quantref {
 
 // What all reports of a comparison show, as text in rows, before it has a format.
 
-using ComparedCells = std::vector<const ComparedCell*>;
-
 // Those that have accuracy; `identical`: the same bit for bit.
 struct ListedCells {
   ComparedCells changed, identical;
 };
 ListedCells ListCells(const RecordComparison& comparison);
-
-// What each cell's model is called; where others of its name have other weights, with its own.
-class ModelNames {
- public:
-  explicit ModelNames(const ComparedCells& cells);
-
-  const std::string& Of(const ComparedCell& cell) const { return names_.at(cell.cell().Model()); }
-  bool Several() const { return several_; }
-
- private:
-  std::map<std::string, std::string> names_;  // by what the model is
-  bool several_ = false;
-};
 
 // Of cells that have accuracy. Columns that have one value for all of them are left out.
 ReportTable MakeCellTable(const ComparedCells& cells);

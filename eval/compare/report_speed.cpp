@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "eval/compare/report_rows.h"
+#include "eval/compare/model_names.h"
 #include "eval/support/text_table.h"
 
 namespace quantref {

@@ -80,16 +80,22 @@ void CompareMatrices(const GroupContext& group, Candidate& candidate) {
   const auto reference = WeightsByName(group.model->weights);
   const std::vector<MatrixFacts>& found = candidate.stored.found;
   candidate.weight_errors.assign(found.size(), std::nullopt);
-  std::vector<char> other(found.size(), 0);
+  std::vector<char> other(found.size(), 0), recast(found.size(), 0);
   ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
     const SquaresOf sums = CompareWeights(*own.at(found[i].name), *reference.at(found[i].name));
     other[i] = sums.differences > sums.reference;
+    recast[i] = !found[i].coded && sums.differences > 0;
     if (other[i] == 0) candidate.weight_errors[i] = sums.differences / found[i].Weights();
   });
-  const auto others = static_cast<size_t>(std::count(other.begin(), other.end(), 1));
-  if (others == 0) return;
-  AddNotes({{"no roundings of the reference's, so that no error is given", others, "matrices"}},
-           candidate.stored.notes);
+  const auto note = [&](const std::vector<char>& which, const char* what) {
+    const auto count = static_cast<size_t>(std::count(which.begin(), which.end(), 1));
+    if (count > 0) AddNotes({{what, count, "matrices"}}, candidate.stored.notes);
+  };
+  note(other, "no roundings of the reference's, so that no error is given");
+  // Of a folder of nothing else it is what it is for.
+  if (std::ranges::any_of(found, &MatrixFacts::coded))
+    note(recast,
+         "kept beside the codes with other numbers than the reference's, as by another type");
 }
 
 // The first number in "int4 g128 asym", "nf4 g64"; 0: there is none.
