@@ -19,7 +19,8 @@ struct Coverage {
   double windows = 0;      // share of draws of windows, widened intervals
   double not_widened = 0;  // of the same draws
   double tokens = 0;       // of the same draws, of intervals that take positions as independent
-  double neighbours = 0;   // of all runs of windows that follow each other, widened intervals
+  // Of runs of windows that follow each other, one every eighth of their length; widened intervals.
+  double neighbours = 0;
 };
 
 // blocks: every window of the text, in its order, not all of them alike. `windows`: of each part,

@@ -13,8 +13,8 @@ namespace quantref {
 namespace {
 
 constexpr size_t kErrorDigits = 3;  // significant ones of standard errors
-constexpr size_t kPartSizes[] = {8, 12, 16, 24, 32, 48, 64, 128, 256};
-constexpr size_t kDrawnParts = 200;
+constexpr size_t kPartSizes[] = {8, 16, 24, 32, 64, 128, 256};
+constexpr size_t kDrawnParts = 100;
 
 // In the order in which they are said.
 constexpr const char* kQuantityOrder[] = {"NLL", "ΔNLL", "KL", "same top-1"};
@@ -73,8 +73,8 @@ std::vector<CoverageRow> CoverageRows(const RecordGroups& groups, size_t threads
       row.cells.assign(sizes.size(), std::vector<Coverage>(cells.size()));
       ParallelFor(sizes.size() * cells.size(), threads, [&](size_t i, size_t) {
         const WindowQuantity& cell = cells[i % cells.size()];
-        row.cells[i / cells.size()][i % cells.size()] =
-            HeldOutCoverage(cell.blocks, sizes[i / cells.size()], cell.token_error, kDrawnParts);
+        row.cells[i / cells.size()][i % cells.size()] = HeldOutCoverage(
+            cell.blocks, sizes[i / cells.size()], cell.token_error, kDrawnParts, i % cells.size());
       });
       rows.push_back(std::move(row));
     }
@@ -168,7 +168,7 @@ AnalysisTable CoverageAnalysis(const TableRecords& records, size_t threads) {
   table.notes = {
       fmt::format(
           "Of the 95 % intervals made from so many of a text's windows, the percentage that "
-          "hold the mean of its other windows: of {} draws of windows, and of all runs of "
+          "hold the mean of its other windows: of {} draws of windows a cell, and of runs of "
           "windows that follow each other; on average over cells.",
           kDrawnParts),
       "The other windows' mean has an error of its own, by which intervals are widened, but for "
