@@ -39,7 +39,6 @@ Throughput MeasureThroughput(
   std::vector<std::unique_ptr<Team>> teams;
   for (const size_t threads : spec.threads)
     teams.push_back(threads == 1 ? nullptr : std::make_unique<Team>(threads));
-  const LimitBuffers buffers;
   std::vector<LimitReadings> readings(teams.size());
   KernelBench kernels(models, spec);
   Rng rng(1);
@@ -48,6 +47,7 @@ Throughput MeasureThroughput(
   const size_t around = std::min(kReadings, spec.repetitions);
   steps.Look("free cores");
   result.cores.before = MeasureFreeCores();
+  const LimitBuffers buffers;
   TakeReadings(buffers, teams, around, steps, readings);
   MeasureModels(models, spec, teams, rng, steps, result.cells);
   kernels.Measure(teams, steps, result.cells,
