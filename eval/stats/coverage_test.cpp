@@ -9,7 +9,7 @@
 namespace quantref {
 namespace {
 
-constexpr size_t kTextWindows = 64, kPositions = 100;
+constexpr size_t kTextWindows = 64, kWindowPositions = 100;
 
 // Windows whose positions' values are independent but for what a window's share (`shared`
 // deviations) and for a drift of so many deviations from the text's first window to its last.
@@ -24,7 +24,7 @@ MadeUpText MakeText(double shared, double drift, Rng& rng) {
   for (size_t w = 0; w < kTextWindows; ++w) {
     const double own = shared * rng.Normal() + drift * static_cast<double>(w) / kTextWindows;
     BlockSum block;
-    for (size_t i = 0; i < kPositions; ++i) {
+    for (size_t i = 0; i < kWindowPositions; ++i) {
       const double value = own + rng.Normal();
       block.sum += value;
       block.count += 1;
@@ -33,7 +33,7 @@ MadeUpText MakeText(double shared, double drift, Rng& rng) {
     sum += block.sum;
     text.blocks.push_back(block);
   }
-  text.token_error = IndependentStandardError(sum, squares, kTextWindows * kPositions);
+  text.token_error = IndependentStandardError(sum, squares, kTextWindows * kWindowPositions);
   return text;
 }
 
