@@ -210,11 +210,10 @@ void DefineList(CommandLine& line, std::string& list) {
 // The processes of the run.
 std::unique_ptr<Workers> OpenTeam(const RunOptions& options, double rank_timeout) {
   // Shards are for processes that do not know each other, whoever launched them.
-  if (options.merge || !options.shard.empty()) {
-    SetMessagesMuted(false);
-    return std::make_unique<OneProcess>();
-  }
-  std::unique_ptr<Workers> workers = OpenWorkers(HostName(), rank_timeout, Interrupt);
+  const bool alone = options.merge || !options.shard.empty();
+  std::unique_ptr<Workers> workers =
+      alone ? std::make_unique<OneProcess>() : OpenWorkers(HostName(), rank_timeout, Interrupt);
+  SetMessagesHeld(false);
   if (!workers->Alone()) ObeyLauncher();
   return workers;
 }
@@ -247,7 +246,7 @@ int Main(int argc, char** argv) {
   std::unique_ptr<Workers> workers;
   std::optional<MoreGrace> patience;
   bool complete = false;
-  SetMessagesMuted(IsSpokenFor());
+  SetMessagesHeld(IsSpokenFor());
   const int code = GuardedMain(line, argc, argv, [&] {
     if (!list.empty()) {
       PrintList(list);

@@ -5,6 +5,14 @@ namespace quantref {
 // While muted neither messages nor results (say.h) are written: of processes that work for another
 // one, which speaks for all.
 void SetMessagesMuted(bool mute) noexcept;
-bool MessagesAreMuted() noexcept;  // safe in a signal handler
+
+// While they are held the first message waits for kHeldSeconds, and results are not written: of
+// processes beside one that meets the same, says it, and ends, whereupon their launcher ends them.
+// Where it meets something else they say what they have to.
+inline constexpr int kHeldSeconds = 5;
+void SetMessagesHeld(bool hold) noexcept;
+
+// Or held. Safe in a signal handler.
+bool MessagesAreMuted() noexcept;
 
 }  // namespace quantref

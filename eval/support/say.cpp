@@ -4,30 +4,34 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <system_error>
+#include <thread>
 
 #include "eval/support/mute.h"
 
 namespace quantref {
 namespace {
 
-std::atomic<bool> muted{false};
+std::atomic<bool> muted{false}, held{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 }  // namespace
 
 void SetMessagesMuted(bool mute) noexcept { muted = mute; }
-bool MessagesAreMuted() noexcept { return muted; }
+void SetMessagesHeld(bool hold) noexcept { held = hold; }
+bool MessagesAreMuted() noexcept { return muted || held; }
 
 void SayText(std::string_view text) noexcept {
   if (muted) return;
+  if (held.exchange(false)) std::this_thread::sleep_for(std::chrono::seconds(kHeldSeconds));
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }
 
 void PrintWhole(std::string_view text) {
-  if (muted) return;
+  if (MessagesAreMuted()) return;
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
     return;
   const int error = errno;
