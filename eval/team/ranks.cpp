@@ -16,7 +16,7 @@ namespace {
 using Duration = std::chrono::duration<double>;
 // Between two looks at the link: while something is under way, behind something, while units are
 // being made, and else.
-constexpr Duration kTransferNap(5e-5), kShortNap(2e-4), kDealNap(2e-3), kIdleNap(2e-2);
+constexpr Duration kTransferNap(5e-5), kShortNap(2e-4), kDealNap(5e-3), kIdleNap(2e-2);
 constexpr size_t kEnoughAhead = 2;    // units that are left for each thread of all ranks
 constexpr Duration kLook(0.05);       // at whether the user has cancelled
 constexpr size_t kMostAtOnce = 16;    // messages, between two heartbeats
@@ -161,7 +161,7 @@ void Ranks::HandleLocked(Message message) {
       if (on_stop_) on_stop_();
       break;
     case MessageKind::kOver:
-      rank_ == 0 ? void(++farewells_) : void(over_ = true);
+      rank_ == 0 ? void(gone_.insert(message.from)) : void(over_ = true);
       break;
     case MessageKind::kAlive:
       break;
@@ -306,7 +306,7 @@ std::string Ranks::AwaitEnd(bool complete) {
   if (rank_ == 0) {
     for (size_t other = 1; complete && other < size_; ++other)
       SendLocked(other, BeginMessage(MessageKind::kOver));
-    while (complete && failure_.empty() && farewells_ + 1 < size_) changed_.wait_for(lock, kLook);
+    while (complete && failure_.empty() && gone_.size() + 1 < size_) changed_.wait_for(lock, kLook);
     return failure_.empty() ? "" : TeamError(failure_, "", complete ? kComplete : kKept).what();
   }
   const Duration patience = rank_ > 1 ? timeout_ * kLaterPatience : timeout_;

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -74,7 +75,9 @@ class Ranks : public Workers {
   // when rank 0 has ended the run already.
   void CheckLocked(bool passed_on = false) const;
   void SendLocked(size_t to, std::string bytes);
-  bool HearsOfLocked(size_t other) const { return rank_ == 0 ? other != 0 : other == 0; }
+  bool HearsOfLocked(size_t other) const {
+    return rank_ == 0 ? other != 0 && !gone_.contains(other) : other == 0;
+  }
 
   void ShareHosts(std::string own);
   void Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready,
@@ -113,9 +116,9 @@ class Ranks : public Workers {
   size_t round_ = 0, rounds_ended_ = 0;
   bool dealing_ = false;  // units are being made
   bool opened_ = false, over_ = false, stop_ = false, peaceful_ = false, aborts_ = false;
-  size_t farewells_ = 0;  // on rank 0: of others, which know that it is over
-  std::string failure_;   // why the run cannot go on; "": it can
-  bool lost_ = false;     // it is that a rank is not heard of
+  std::set<size_t> gone_;  // on rank 0: others, which know that it is over
+  std::string failure_;    // why the run cannot go on; "": it can
+  bool lost_ = false;      // it is that a rank is not heard of
   std::exception_ptr open_error_;
   std::jthread thread_;
 };
