@@ -188,7 +188,7 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"calibration: {samples: 0}", {"calibration.samples", "from 1 to", "found '0'"}},
       {"calibration: {length: 0}", {"calibration.length", "from 1 to", "found '0'"}},
       {"calibration: {seed: -1}", {"calibration.seed", "from 0 to", "found '-1'"}},
-      {"calibration: {dataset: []}", {"calibration.dataset: expected a string, found a list"}},
+      {"calibration: {dataset: []}", {"calibration.dataset: expected at least one value"}},
       {"accuracy: ppl", {"accuracy: expected a map, found 'ppl'"}},
       {"accuracy: {dataset: ~}", {"accuracy.dataset: expected a string, found nothing"}},
       {"accuracy: {split: {}}", {"accuracy.split: expected a string, found a map"}},
