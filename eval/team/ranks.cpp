@@ -14,9 +14,10 @@ namespace quantref {
 namespace {
 
 using Duration = std::chrono::duration<double>;
-// Between two looks at the link: while something is under way, behind something, while units are
-// being made, and else.
-constexpr Duration kTransferNap(5e-5), kShortNap(2e-4), kDealNap(5e-3), kIdleNap(2e-2);
+// Between two looks at the link: while something is under way, behind something, while a thread
+// waits for what others make, while units are being made, and else.
+constexpr Duration kTransferNap(5e-5), kShortNap(2e-4), kAwaitNap(5e-4), kDealNap(5e-3),
+    kIdleNap(2e-2);
 constexpr size_t kEnoughAhead = 2;    // units that are left for each thread of all ranks
 constexpr Duration kLook(0.05);       // at whether the user has cancelled
 constexpr size_t kMostAtOnce = 16;    // messages, between two heartbeats
@@ -128,7 +129,8 @@ bool Ranks::Exchange(Link& link) {
     if (aborts_) link.Abort(kAbortCode);
     return false;
   }
-  nap_ = busy ? kShortNap : std::min(dealing_ ? kDealNap : kIdleNap, nap_ * 1.5);
+  const Duration longest = awaited_ > 0 ? kAwaitNap : dealing_ ? kDealNap : kIdleNap;
+  nap_ = busy ? kShortNap : std::min(longest, nap_ * 1.5);
   wake_.wait_for(lock, idle ? nap_ : kTransferNap, [&] { return !outbox_.empty(); });
   return true;
 }

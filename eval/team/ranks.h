@@ -43,7 +43,7 @@ class Ranks : public Workers {
   std::string Broadcast(std::string bytes) override;
   std::vector<std::string> Collect(std::string bytes) override;
   void SendTo(size_t rank, std::string bytes) override;
-  std::string ReceiveFrom(size_t rank) override { return NextFrom(rank); }
+  std::string ReceiveFrom(size_t rank) override;
   void Fail(const std::string& why) override;
   void Stop() override;
   std::string AwaitEnd(bool complete) override;
@@ -115,6 +115,7 @@ class Ranks : public Workers {
   // Rounds of Deal until Dismiss: this rank's, and how many rank 0 has ended.
   size_t round_ = 0, rounds_ended_ = 0;
   bool dealing_ = false;  // units are being made
+  size_t awaited_ = 0;    // messages of who is at work, too
   bool opened_ = false, over_ = false, stop_ = false, peaceful_ = false, aborts_ = false;
   std::set<size_t> gone_;  // on rank 0: others, which know that it is over
   std::string failure_;    // why the run cannot go on; "": it can

@@ -42,6 +42,22 @@ void Ranks::SendTo(size_t rank, std::string bytes) {
   Send(rank, BeginMessage(MessageKind::kBytes), bytes);
 }
 
+std::string Ranks::ReceiveFrom(size_t rank) {
+  const auto await = [&](bool more) {
+    const std::lock_guard lock(mutex_);
+    more ? ++awaited_ : --awaited_;
+  };
+  await(true);
+  try {
+    std::string bytes = NextFrom(rank);
+    await(false);
+    return bytes;
+  } catch (...) {
+    await(false);
+    throw;
+  }
+}
+
 void Ranks::Deal(std::span<const size_t> units, size_t threads, const Work& work,
                  const Take& take) {
   const auto mark = [&](bool dealing) {
