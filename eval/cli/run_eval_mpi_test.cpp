@@ -107,7 +107,7 @@ std::map<int, int> RanksOf(const RunEvalLab& lab) {
 }
 
 // Windows of seven models, which are at it for many times what happens to them here.
-Strings LongRun(size_t windows, const Strings& more = {}) {
+Strings SevenModels(size_t windows, const Strings& more = {}) {
   return testing::SmokeArguments(
       windows,
       testing::Together(
@@ -201,7 +201,7 @@ TEST_CASE("mpirun: of a study, records that stand are everybody's") {
 ProcessResult Disturb(const RunEvalLab& lab, const Strings& more,
                       const std::function<void(const std::map<int, int>& ranks)>& disturb) {
   const uintmax_t before = JournalBytes(lab);
-  Process process(MpiRun(2, LongRun(kMany, more)), MpiOptions(lab));
+  Process process(MpiRun(2, SevenModels(kMany, more)), MpiOptions(lab));
   REQUIRE(WaitForMore(lab, before));
   const std::map<int, int> ranks = RanksOf(lab);
   REQUIRE(ranks.size() == 2);
@@ -213,7 +213,7 @@ TEST_CASE("mpirun: a full disk and a rank that is killed lose no window, whoever
   if (!HasMpi()) return;
   const RunEvalLab lab;
   const Strings resume = testing::Together(kInOrder, {"--resume"});
-  CheckDone(lab.Run(LongRun(kFew, kInOrder)));
+  CheckDone(lab.Run(SevenModels(kFew, kInOrder)));
   const auto whole = RecordTexts(lab);
   fs::remove_all(lab.records());
   const ProcessResult full = Disturb(lab, kInOrder, [](const std::map<int, int>& ranks) {
@@ -231,7 +231,7 @@ TEST_CASE("mpirun: a full disk and a rank that is killed lose no window, whoever
   CHECK(killed.exit_code != 0);
   CHECK(Contains(killed.err, "signal 9"));
   CHECK(JournalBytes(lab) > kept);
-  CheckDone(RunRanks(lab, 3, LongRun(kFew, resume)));
+  CheckDone(RunRanks(lab, 3, SevenModels(kFew, resume)));
   CHECK(RecordTexts(lab) == whole);
   CHECK(lab.Record("fp16")["seconds"]["resumed_windows"].get<int>() >= 2);
 }
@@ -241,7 +241,7 @@ TEST_CASE("mpirun: a full disk and a rank that is killed lose no window, whoever
 TEST_CASE("mpirun: SIGTERM to all ranks at once leaves records of what there is, as Ctrl-C does") {
   if (!HasMpi()) return;
   const RunEvalLab lab;
-  Process process(MpiRun(3, LongRun(kMany)), MpiOptions(lab));
+  Process process(MpiRun(3, SevenModels(kMany)), MpiOptions(lab));
   REQUIRE(process.WaitForError("after 8 of 200 windows"));
   const std::map<int, int> ranks = RanksOf(lab);
   REQUIRE(ranks.size() == 3);
