@@ -239,8 +239,9 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   std::vector<Record> all;
   for (const CellResult& result : results) all.push_back(MakeRecord(shared, result));
   const std::vector<Record> records = Unrecorded(cells, all);
+  const std::string look = NameOfLook(group_, LookedAt(cells));  // while an interrupt may end this
   KeepRecords(records, group_.options.out, group_.options.quiet);
-  PutAway(shared.measurement, cells, records);
+  PutAway(shared.measurement, look, cells, records);
   if (!shared.measurement.interrupted) RemoveJournals(shared.ledgers);
   PrintTables(all);
   CheckGaps(results);
@@ -248,7 +249,7 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
 }
 
 // What is not needed any more once these records stand.
-void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
+void GroupRun::PutAway(const Measurement& measurement, const std::string& look, const Pass& cells,
                        std::span<const Record> records) const {
   if (measurement.other_windows > 0) {
     if (!group_.options.quiet)
@@ -257,7 +258,7 @@ void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
           Plural(measurement.other_windows, "window"));
     return;
   }
-  for (const std::string& name : {measurement.journal_name, NameOfLook(group_, LookedAt(cells))})
+  for (const std::string& name : {measurement.journal_name, look})
     RemoveInterrupted(group_.options.out, name, records);
   if (measurement.interrupted) return;
   measurement.journal->Remove();

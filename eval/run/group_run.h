@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "eval/config/run_config.h"
@@ -51,7 +52,7 @@ class GroupRun {
   void MeasureRest(GroupResult& shared, Pass& cells) const;
   void ShowAccuracy(const GroupResult& shared, const Pass& cells) const;
   std::vector<Record> KeepResults(const GroupResult& shared, const Pass& cells);
-  void PutAway(const Measurement& measurement, const Pass& cells,
+  void PutAway(const Measurement& measurement, const std::string& look, const Pass& cells,
                std::span<const Record> records) const;
   std::vector<Record> KeepWhatThereIs(const GroupResult& shared, const Pass& cells);
   void PrintTables(const std::vector<Record>& records) const;
