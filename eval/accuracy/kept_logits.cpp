@@ -64,10 +64,12 @@ struct TopSums {
 // p log(p / q), 0 where p is.
 double Term(double p, double q) { return p > 0 ? p * std::log(p / q) : 0; }
 
-// Of all tokens but these.
+// Of all tokens but these. The model's rest is at least what a difference to 1 resolves: less would
+// make a large divergence of a rounding error.
 double WithRest(const TopSums& top, size_t left_out) {
+  constexpr double kResolved = 0x1p-53;
   if (left_out == 0) return top.terms;
-  return top.terms + Term(std::max(0.0, 1 - top.p), std::max(1e-300, 1 - top.q));
+  return top.terms + Term(std::max(0.0, 1 - top.p), std::max(kResolved, 1 - top.q));
 }
 
 double WithoutRest(const TopSums& top) {

@@ -67,7 +67,7 @@ class Plotter {
     REQUIRE(::mkfifo((dir_ / "requests").c_str(), 0600) == 0);
     const std::string scripts = (testing::SourceDir() / "scripts").string();
     process_.emplace(Strings{kPython, "-c", kForks, scripts, dir_.path().string()},
-                     ProcessOptions{.timeout = std::chrono::seconds(600)});
+                     ProcessOptions{.timeout = std::chrono::hours(2)});
     // For both: then this does not wait for a reader that may have failed.
     requests_.open(dir_ / "requests", std::ios::in | std::ios::out);
   }

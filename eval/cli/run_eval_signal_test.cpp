@@ -75,7 +75,7 @@ TEST_CASE("run_eval: SIGINT and SIGTERM end it after little more work, whatever 
        testing::SmokeArguments(
            2, {"--dry-run", "--set", "model=wikilm-28m", "--set", "quantize.methods=[gptq, awq]",
                "--set", "quantize.weights.bits=[2, 3, 4, 5, 6, 8]", "--set", CalibratedOn(4)}),
-       "", 1.0},
+       "", 0.5},
       {"GPTQ",
        testing::SmokeArguments(2, {"--set", "quantize.methods=[gptq]", "--set", CalibratedOn(128)}),
        "expected"},

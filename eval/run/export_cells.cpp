@@ -166,7 +166,8 @@ void CheckExports(const RunOptions& options, const std::vector<RunConfig>& confi
     const ModelConfig original = ReadModelConfig(model);
     for (const CellConfig& cell : config.cells) {
       if (!options.Wants(cell.label) || cell.IsCandidate()) continue;
-      any |= CheckFormat(format, config, cell, model, original);
+      if (!CheckFormat(format, config, cell, model, original)) continue;
+      any = true;
       ClaimFolder(options, config, cell.label, taken);
       const std::vector<size_t>& seeds = config.calibration.seeds;
       if (seeds.size() < 2) continue;  // no cell has its seed in its name

@@ -171,7 +171,7 @@ std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
     CheckAgreement(group_.workers, [&] { return ScoreFacts(group_, cells); });
     ExportCells(group_, cells);
   } catch (const Interrupted&) {
-    if (look.cells.empty()) throw;
+    if (look.measurement.scores.empty()) throw;
     return KeepWhatThereIs(Describe(group_, std::move(look.measurement)), look.cells);
   }
   const auto recorded = [](const GroupCell& cell) { return cell.Recorded(); };

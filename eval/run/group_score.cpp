@@ -203,6 +203,7 @@ void TakeFirstLook(const GroupContext& group, FirstLook& look) {
   EvaluateOptions evaluate;
   evaluate.threads = group.threads;
   evaluate.compare = accuracy.metrics.Compare();
+  evaluate.kept_logits = accuracy.metrics.kept_logits;
   evaluate.hash_window = found.first_window;
   evaluate.progress = [&](size_t done, size_t total) {
     ThrowIfCancelled();

@@ -7,9 +7,9 @@ namespace quantref {
 void SetMessagesMuted(bool mute) noexcept;
 
 // While they are held the first message waits for kHeldSeconds, and results are not written: of
-// processes beside one that meets the same, says it, and ends, whereupon their launcher ends them.
-// Where it meets something else they say what they have to.
-inline constexpr int kHeldSeconds = 5;
+// processes beside one that meets the same, says it, and ends, whereupon their launcher ends them
+// (mpirun does). Where it meets something else they say what they have to.
+inline constexpr int kHeldSeconds = 10;
 void SetMessagesHeld(bool hold) noexcept;
 
 // Or held. Safe in a signal handler.

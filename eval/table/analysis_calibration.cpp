@@ -111,8 +111,8 @@ std::vector<CalibratedCells> CellsByMethod(const TableRecords& records) {
 double DeltaNll(const TableRecord& record) { return record.numbers.at("delta_nll").value; }
 
 // The variance of a cell's ΔNLL that comes from having measured these windows and no others: of the
-// difference of two seeds half is either's. On average over all pairs.
-double WindowVariance(const CalibratedCells& cells) {
+// difference of two seeds half is either's. On average over all pairs; nullopt of too few windows.
+std::optional<double> WindowVariance(const CalibratedCells& cells) {
   double sum = 0, pairs = 0;
   for (size_t t = 0; t < cells.texts.size(); ++t) {
     for (size_t a = 0; a < cells.amounts.size(); ++a) {
@@ -128,7 +128,8 @@ double WindowVariance(const CalibratedCells& cells) {
       }
     }
   }
-  return pairs > 0 ? sum / pairs : 0;
+  if (pairs == 0) return std::nullopt;
+  return sum / pairs;
 }
 
 // Of all cells, or those at one amount.
@@ -192,8 +193,9 @@ void AddComponents(const CalibratedCells& cells, AnalysisTable& table) {
   rows.Add("amounts", all.level);
   rows.Add("texts", all.group);
   rows.Add("texts by amount", all.group_level);
+  const std::optional<double> windows = WindowVariance(cells);
   rows.Put("of seeds: the windows measured", "-", "-",
-           fmt::format("{:.5f}", std::sqrt(WindowVariance(cells))));
+           windows ? fmt::format("{:.5f}", std::sqrt(*windows)) : "-");
   std::string answer =
       fmt::format("**{}, {}: what do other calibration samples change?** ΔNLL by {}",
                   cells.names[3], cells.names[2], fmt::join(at_amounts, ", "));

@@ -130,6 +130,8 @@ Figure RatioOfMeans(const std::vector<double>& a, const std::vector<double>& b,
 
 double InPercent(double nats) { return 100 * std::expm1(nats); }
 
+bool IsRatio(const TableMetric& metric) { return !metric.IsNll() && !metric.larger_is_better; }
+
 // What is printed of two cells: of NLLs the change of perplexity in per cent, of shares the
 // difference, of KL the ratio.
 Figure PairFigure(const Case& one, const TableMetric& metric,
@@ -137,7 +139,7 @@ Figure PairFigure(const Case& one, const TableMetric& metric,
   const std::vector<double>& a = WindowsOf(*one.cell, metric);
   const std::vector<double>& b = WindowsOf(*one.other, metric);
   const std::vector<double>& scored = one.cell->stored.window_scored;
-  if (!metric.IsNll() && !metric.larger_is_better) return RatioOfMeans(a, b, scored);
+  if (IsRatio(metric)) return RatioOfMeans(a, b, scored);
   const auto shown = [&](double value) {
     return metric.IsNll() ? InPercent(value) : value * metric.factor;
   };
@@ -158,6 +160,11 @@ void DecidePair(const TableMetric& metric, Case& one) {
       MeanInterval(DifferenceBlocks(a, b, one.cell->stored.window_scored));
   one.figure = PairFigure(one, metric, difference);
   if (!difference || a == b) return;
+  if (IsRatio(metric)) {  // by what is printed
+    if (one.figure.high && *one.figure.high < 1) one.decision = Decision::kYes;
+    if (one.figure.low && *one.figure.low > 1) one.decision = Decision::kNo;
+    return;
+  }
   if (metric.IsNll() ? HoldsNoDifference(*difference) : difference->Contains(0)) return;
   const bool better = metric.larger_is_better ? difference->mean > 0 : difference->mean < 0;
   one.decision = better ? Decision::kYes : Decision::kNo;
@@ -237,6 +244,20 @@ std::string Part(const Wording& wording, const std::vector<Case>& cases, Decisio
   return text + ").";
 }
 
+// " Stamps: C, P."; "" where no cell of them has one of its accuracy.
+std::string StampsText(const std::vector<Case>& cases) {
+  std::set<std::string> letters;
+  for (const Case& one : cases) {
+    for (const TableRecord* record : {one.cell, one.other}) {
+      if (record == nullptr) continue;
+      for (const Stamp& stamp : record->stored.stamps) {
+        if (!stamp.speed) letters.insert(std::string(1, stamp.letter));
+      }
+    }
+  }
+  return letters.empty() ? "" : fmt::format(" Stamps: {}.", fmt::join(letters, ", "));
+}
+
 std::string AnswerText(const TableQuestion& question, const std::vector<Case>& cases) {
   if (cases.empty()) return "Not measured.";
   const Wording wording = WordingOf(question);
@@ -252,7 +273,7 @@ std::string AnswerText(const TableQuestion& question, const std::vector<Case>& c
   }
   if (all(Decision::kYes) && !question.yes.empty()) text += " " + question.yes;
   if (all(Decision::kNo) && !question.no.empty()) text += " " + question.no;
-  return text;
+  return text + StampsText(cases);
 }
 
 }  // namespace

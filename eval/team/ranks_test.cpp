@@ -300,8 +300,8 @@ TEST_CASE("ranks: one that is lost when the work is done is named, too") {
         workers.End(false);
         EndOthers(post);
       },
-      1s);
-  CHECK(testing::Contains(why, "rank 2 on host2 has not been heard of for 1 seconds"));
+      3s);
+  CHECK(testing::Contains(why, "rank 2 on host2 has not been heard of for 3 seconds"));
   CHECK(testing::Contains(why, "what it wrote is complete"));
   CHECK(post.aborted >= 1);
 }
@@ -355,7 +355,7 @@ std::string LongText(size_t rank) {
 }
 
 TEST_CASE("ranks: what takes longer than the patience arrives whole, and nobody counts as lost") {
-  Post post(3, 120ms);
+  Post post(3, 150ms);
   OnRanks(
       post,
       [&](Workers& workers) {
@@ -377,8 +377,8 @@ TEST_CASE("ranks: what takes longer than the patience arrives whole, and nobody 
         if (workers.IsFirst()) EndInPeace(workers);
         const std::lock_guard lock(post.mutex);
         CHECK(same);
-        CHECK(taken > 2s);
         if (!workers.IsFirst()) return;
+        CHECK(taken > 2s);
         CHECK(right == 2);
         for (size_t rank = 0; rank < 3; ++rank) CHECK(all[rank] == LongText(rank));
         CHECK(post.longest <= kLongestMessage);

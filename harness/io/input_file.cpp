@@ -18,8 +18,7 @@ namespace quantref {
 
 namespace fs = std::filesystem;
 
-// What the system tells of a file without reading it. It has a name beyond this file since a
-// member of a class is of it.
+// What the system tells of a file without reading it.
 struct FileIdentity {
   uint64_t device = 0, inode = 0, bytes = 0;
   std::chrono::nanoseconds modified{},

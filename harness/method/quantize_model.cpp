@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 
+#include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
@@ -224,12 +225,14 @@ QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weig
 
 namespace {
 
+constexpr size_t kHashedRows = 64;  // decoded at a time
+
 bool HaveSameNumbers(const Weight& a, const Weight& b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
-  constexpr size_t kRows = 64;
-  Matrix<float> of_a(kRows, a.cols()), of_b(kRows, b.cols());
-  for (size_t first = 0; first < a.rows(); first += kRows) {
-    const size_t rows = std::min(kRows, a.rows() - first), count = rows * a.cols();
+  Matrix<float> of_a(kHashedRows, a.cols()), of_b(kHashedRows, b.cols());
+  for (size_t first = 0; first < a.rows(); first += kHashedRows) {
+    ThrowIfCancelled();
+    const size_t rows = std::min(kHashedRows, a.rows() - first), count = rows * a.cols();
     a.DecodeRows(first, of_a.view().Rows(0, rows));
     b.DecodeRows(first, of_b.view().Rows(0, rows));
     if (!std::equal(of_a.data(), of_a.data() + count, of_b.data())) return false;
@@ -242,8 +245,14 @@ std::string LinearHashes(const Linear& linear, const Linear* original) {
   std::string lines;
   const auto add = [&](const std::string& hash) { lines += linear.name + " " + hash + "\n"; };
   const auto add_values = [&](const Weight& weight) {
-    const Matrix<float> values = weight.Decode();
-    add(Sha256Hex(std::span<const float>(values.data(), values.rows() * values.cols())));
+    Matrix<float> values(std::min(kHashedRows, weight.rows()), weight.cols());
+    Sha256Stream stream;
+    for (size_t first = 0; first < weight.rows(); first += kHashedRows) {
+      const size_t rows = std::min(kHashedRows, weight.rows() - first);
+      weight.DecodeRows(first, values.view().Rows(0, rows));
+      stream.Update(values.data(), rows * weight.cols() * sizeof(float));
+    }
+    add(stream.HexDigest());
   };
   if (linear.weight.quantized()) add(linear.weight.CodesSha256());
   const bool is_other = !linear.weight.quantized() && original != nullptr &&

@@ -238,7 +238,7 @@ TEST_CASE("weight: numbers that FP16 would lose are an Error that names the matr
                 "layers.3.mlp.up_proj", "FP16 is too coarse", "become 0");
     const Dense dense(scaled(bad), DType::kBF16);
     CHECK_ERROR(Weight(dense.tensor).InHalf("layers.3.mlp.up_proj"), "layers.3.mlp.up_proj",
-                "model.dtype: native");
+                "the type native");
   }
   // A few that vanish beside the others cost nothing that could be seen.
   Matrix<float> mixed = scaled(1);

@@ -20,7 +20,7 @@ namespace quantref {
 namespace {
 
 constexpr size_t kDecodedRows = 64;  // rows that are decoded at a time
-constexpr char kNativeHint[] = "model.dtype: native keeps the checkpoint's numbers";
+constexpr char kNativeHint[] = "the type native keeps the checkpoint's numbers";
 
 // The numbers of the rows as FP16 patterns, one row behind the other.
 void RoundRows(MatrixView<const float> values, uint16_t* to, const std::string& name,
