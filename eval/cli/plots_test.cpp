@@ -1,24 +1,20 @@
 // scripts/plots from records to files. It needs Debian's matplotlib, which the tests do not: where
 // there is none they say so and pass.
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <regex>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "eval/testing/plotter.h"
 #include "eval/testing/process.h"
 #include "eval/testing/table_lab.h"
 
@@ -29,15 +25,16 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using testing::AddSpeed;
 using testing::FileText;
+using testing::kPython;
 using testing::MissingPart;
+using testing::PlotForked;
+using testing::PlotRun;
 using testing::ProcessOptions;
 using testing::ProcessResult;
 using testing::TableLab;
 using testing::TableSample;
 using testing::WriteFile;
 using Strings = std::vector<std::string>;
-
-constexpr const char* kPython = "/usr/bin/python3";
 
 bool HasMatplotlib() {
   constexpr const char* kLook =
@@ -52,71 +49,6 @@ ProcessResult Plot(const TableLab& lab, Strings arguments, ProcessOptions option
   arguments.insert(arguments.begin(), (testing::SourceDir() / "scripts/plots").string());
   options.folder = lab.path();
   return testing::RunProcess(arguments, options);
-}
-
-struct PlotRun {
-  fs::path folder;
-  Strings arguments;
-};
-
-// The same of as many runs as come, each a fork of one process: matplotlib takes longer to start
-// than most plots to be drawn.
-class Plotter {
- public:
-  Plotter() {
-    REQUIRE(::mkfifo((dir_ / "requests").c_str(), 0600) == 0);
-    const std::string scripts = (testing::SourceDir() / "scripts").string();
-    process_.emplace(Strings{kPython, "-c", kForks, scripts, dir_.path().string()},
-                     ProcessOptions{.timeout = std::chrono::hours(2)});
-    // For both: then this does not wait for a reader that may have failed.
-    requests_.open(dir_ / "requests", std::ios::in | std::ios::out);
-  }
-
-  ProcessResult Run(const PlotRun& run) {
-    const std::string number = std::to_string(runs_++);
-    requests_ << Json{run.folder.string(), run.arguments}.dump() << std::endl;
-    REQUIRE(process_->WaitForError("run " + number + " ended\n"));
-    ProcessResult result;
-    result.exit_code = std::stoi(FileText(dir_ / (number + ".code")));
-    result.out = FileText(dir_ / (number + ".1"));
-    result.err = FileText(dir_ / (number + ".2"));
-    return result;
-  }
-
- private:
-  static constexpr const char* kForks = R"(
-import json, os, sys
-sys.dont_write_bytecode = True
-sys.path.insert(0, sys.argv[1])
-from plotting import draw
-from plotting.cli import main
-out = sys.argv[2]
-for number, line in enumerate(open(f"{out}/requests")):
-    folder, arguments = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        for stream in 1, 2:
-            os.dup2(os.open(f"{out}/{number}.{stream}", os.O_CREAT | os.O_WRONLY), stream)
-        os.chdir(folder)
-        sys.argv = ["plots", *arguments]
-        code = main("")
-        sys.stdout.flush()
-        os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with open(f"{out}/{number}.code", "w") as file:
-        file.write(str(code))
-    print(f"run {number} ended", file=sys.stderr, flush=True)
-)";
-
-  testing::TempDir dir_;
-  std::optional<testing::Process> process_;
-  std::fstream requests_;
-  size_t runs_ = 0;
-};
-
-ProcessResult PlotForked(const PlotRun& run) {
-  static Plotter plotter;
-  return plotter.Run(run);
 }
 
 std::vector<ProcessResult> PlotEach(const std::vector<PlotRun>& runs) {
