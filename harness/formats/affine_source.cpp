@@ -40,9 +40,9 @@ void RequireFiniteScales(const AffineSource& source, std::span<const float> scal
   const auto finite = [](float scale) { return std::isfinite(scale); };
   const auto bad = std::ranges::find_if_not(scales, finite);
   if (bad == scales.end()) return;
+  const size_t good = static_cast<size_t>(std::ranges::count_if(scales, finite));
   throw Error(fmt::format("tensor {}: expected finite scales, found {} and {} more of {}",
-                          source.scales_name, *bad,
-                          scales.size() - std::ranges::count_if(scales, finite) - 1, scales.size()),
+                          source.scales_name, *bad, scales.size() - good - 1, scales.size()),
               where, kDamagedFile);
 }
 
@@ -158,8 +158,8 @@ Weight ReadAffine(const AffineSource& source, const std::string& where,
   RequireFiniteScales(source, factors.scales, where);
   WeightScheme scheme = source.scheme;
   const int middle = 1 << (scheme.bits - 1), codes = 1 << scheme.bits;
-  const size_t off_middle =
-      std::ranges::count_if(factors.zeros, [&](int zero) { return zero != middle; });
+  const size_t off_middle = static_cast<size_t>(
+      std::ranges::count_if(factors.zeros, [&](int zero) { return zero != middle; }));
   if (scheme.symmetric && off_middle > 0) {
     scheme.symmetric = scheme.full_range = false;
     AddNote(notes, "zero points off the middle, although the checkpoint says that it is symmetric",
