@@ -241,6 +241,24 @@ TEST_CASE("blame: config keys, tool and environment stand beside it") {
                             {"environment.blas", "OpenBLAS", "another"}});
 }
 
+TEST_CASE("blame: how a config's numbers are written is no change of it, in maps of lists either") {
+  const auto changed = [](const char* before, const char* now) {
+    const auto record = [](const char* methods, const std::string& sha256) {
+      return Stored(With("/config/resolved/quantize/methods", Json::parse(methods),
+                         With("/config/sha256", sha256)));
+    };
+    return OtherChanges(record(before, "of the one"), record(now, "of the other"));
+  };
+  constexpr char kOne[] = R"([{"label": "a", "gptq": {"damp": 1, "block": 128}}])";
+  CHECK(changed(kOne, R"([{"gptq": {"block": 128.0, "damp": 1.0}, "label": "a"}])").empty());
+  for (const char* other : {R"([{"label": "a", "gptq": {"damp": 2, "block": 128}}])",
+                            R"([{"label": "a", "gptq": {"damp": 1}}])", R"([{"label": "a"}])"}) {
+    INFO(other);
+    CHECK(changed(kOne, other).size() == 1);
+    CHECK(changed(other, kOne).size() == 1);
+  }
+}
+
 RecordSet Set(const std::vector<Json>& records) {
   RecordSet set{"folder", true, {}};
   for (const Json& record : records) set.records.push_back(Stored(record));

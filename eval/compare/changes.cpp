@@ -58,19 +58,22 @@ std::optional<Cause> FirstChangedMatrix(const StoredRecord& a, const StoredRecor
 
 std::string Shown(const std::optional<JsonValue>& value) { return value ? value->Dump() : "none"; }
 
-// Whole numbers are the real ones of their value.
+// Whole numbers are the real ones of their value, and the keys of a map have no order.
 bool SameValue(JsonValue a, JsonValue b) {
   if (a.Natural() && b.Natural()) return a.Natural() == b.Natural();
   if (a.IsNumber() && b.IsNumber()) return a.Number() == b.Number();
-  if (!a.IsList() || !b.IsList()) return a.Dump() == b.Dump();
-  const std::vector<JsonValue> of_a = a.Items(), of_b = b.Items();
-  return std::ranges::equal(of_a, of_b, SameValue);
+  if (a.IsList() && b.IsList()) return std::ranges::equal(a.Items(), b.Items(), SameValue);
+  if (!a.IsMap() || !b.IsMap()) return a.Dump() == b.Dump();
+  return a.size() == b.size() && std::ranges::all_of(a.Entries(), [&](const auto& entry) {
+           const std::optional<JsonValue> other = b.Find(entry.first);
+           return other && SameValue(entry.second, *other);
+         });
 }
 
 // The keys whose values differ, with their paths; lists are compared whole.
 void AddConfigChanges(const std::optional<JsonValue>& a, const std::optional<JsonValue>& b,
                       const std::string& path, std::vector<Change>& changes) {
-  if (a && b && !a->IsMap() && !b->IsMap() && SameValue(*a, *b)) return;
+  if (a && b && SameValue(*a, *b)) return;
   if (!a || !b || !a->IsMap() || !b->IsMap()) {
     changes.push_back({path, Shown(a), Shown(b)});
     return;
