@@ -73,7 +73,8 @@ TEST_CASE("fp8: settings that are not understood are refused by name") {
   CHECK(testing::Contains(Refusal("fp8_block", "weight_block_size", {16}), "weight_block_size"));
   CHECK(testing::Contains(Refusal("fp8_block", "weight_block_size", {16, 16}), "weight_scale_inv"));
   CHECK(
-      testing::Contains(Refusal("fp8_block", "kv_cache_scheme", "static"), "\"kv_cache_scheme\""));
+      testing::Contains(Refusal("fp8_block", "kv_cache_scheme", "static"),
+                        "a cache of keys and values that is rounded (kv_cache_scheme \"static\")"));
   CHECK(testing::Contains(Refusal("fp8_block", "dequantize", true), "dequantize"));
 }
 

@@ -113,13 +113,6 @@ CtGroup ReadGroup(const ForeignFolder& folder, const std::string& name, const Js
   return group;
 }
 
-// Empty objects and lists say nothing.
-void RefuseIfSet(const ForeignFolder& folder, const char* key, const std::string& what) {
-  const JsonFields json = folder.fields();
-  if (!json.Has(key) || json[key].empty()) return;
-  RefuseSetting(folder, fmt::format("{} ({} {})", what, key, ShownJson(json[key])));
-}
-
 void RefuseSparsity(const ForeignFolder& folder) {
   const JsonFields json = folder.fields();
   if (!json.Has("sparsity_config") || json["sparsity_config"].empty()) return;
@@ -155,7 +148,7 @@ CtConfig ReadCtConfig(const ForeignFolder& folder) {
                     {"quant_method", "config_groups", "format", "ignore", "kv_cache_scheme",
                      "quantization_status", "global_compression_ratio", "sparsity_config",
                      "transform_config", "version", "moe_sparsity_config"});
-  RefuseIfSet(folder, "kv_cache_scheme", "a cache of keys and values that is rounded");
+  RefuseRoundedCache(folder);
   RefuseIfSet(folder, "transform_config", "rotations of activations");
   RefuseIfSet(folder, "moe_sparsity_config", "experts");
   RefuseSparsity(folder);

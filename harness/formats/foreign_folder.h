@@ -53,6 +53,13 @@ struct ForeignTool {
 [[noreturn]] void RefuseSetting(const ForeignFolder& folder, const std::string& what,
                                 const std::string& hint = "");
 
+// Refuses the key where it says something, which an empty map or list does not: "WHAT (KEY VALUE)".
+void RefuseIfSet(const ForeignFolder& folder, const char* key, const std::string& what,
+                 const std::string& hint = "");
+
+// A cache of keys and values that is rounded by scales in the folder, as several tools ask for it.
+void RefuseRoundedCache(const ForeignFolder& folder);
+
 // Throws Error, by its name, for a setting that is not among the known ones and says something.
 void RefuseUnknownKeys(const nlohmann::json& object, const std::string& where,
                        std::initializer_list<std::string_view> known);

@@ -26,7 +26,9 @@ class Fp8Checkpoint final : public ForeignCheckpoint {
     const JsonFields json = folder_.fields();
     RefuseUnknownKeys(folder_.settings, json.where(),
                       {"quant_method", "activation_scheme", "fmt", "scale_fmt", "weight_block_size",
-                       "modules_to_not_convert", "ignored_layers", "dequantize", "expert_dtype"});
+                       "modules_to_not_convert", "ignored_layers", "dequantize", "expert_dtype",
+                       "kv_cache_scheme"});
+    RefuseRoundedCache(folder_);
     if (json.FlagOr("dequantize", false)) {
       RefuseSetting(folder_, "weights that are decoded when they are loaded (dequantize)",
                     "leave it out to judge the inputs' rounding, too");

@@ -97,6 +97,18 @@ void RefuseSetting(const ForeignFolder& folder, const std::string& what, const s
   throw Error("not supported: " + what, folder.settings_where, hint);
 }
 
+void RefuseIfSet(const ForeignFolder& folder, const char* key, const std::string& what,
+                 const std::string& hint) {
+  const JsonFields json = folder.fields();
+  if (!json.Has(key) || json[key].empty()) return;
+  RefuseSetting(folder, fmt::format("{} ({} {})", what, key, ShownJson(json[key])), hint);
+}
+
+void RefuseRoundedCache(const ForeignFolder& folder) {
+  RefuseIfSet(folder, "kv_cache_scheme", "a cache of keys and values that is rounded",
+              "save the model without it: the cache of a candidate is not rounded here");
+}
+
 void RefuseUnknownKeys(const Json& object, const std::string& where,
                        std::initializer_list<std::string_view> known) {
   for (const auto& [key, value] : object.items()) {
