@@ -210,6 +210,7 @@ double SecondsOfSteps(const GroupContext& group, const Pass& cells, const Cost& 
 }
 
 // As if every matrix were a kind, and all models as fast as the reference; by this process alone.
+// Nothing is compared with kept logits here.
 std::vector<double> SecondsOfBlocks(const GroupContext& group, const Pass& cells,
                                     const Cost& cost) {
   std::vector<double> seconds;
@@ -218,7 +219,9 @@ std::vector<double> SecondsOfBlocks(const GroupContext& group, const Pass& cells
   const ModelConfig& config = group.model->config;
   const size_t longest = group.LongestWindow();
   const double body = config.ForwardFlops(longest, 0) / config.ForwardFlops(longest, longest);
-  const double of_window = cost.cells[0].measure / static_cast<double>(OwnWindows(group).size());
+  const Cost::Cell& reference = cost.cells[0];
+  const double of_window =
+      (reference.measure - reference.kept_logits) / static_cast<double>(OwnWindows(group).size());
   const auto blocks = static_cast<double>(config.layers.size());
   for (const GroupCell& cell : cells) {
     if (cell.spec == nullptr || !cell.method.model_transforms.empty()) continue;

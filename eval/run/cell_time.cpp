@@ -89,6 +89,13 @@ double CellTime::Forward(size_t tokens, bool kernels) const {
   return AsDouble(tokens) * token + cache * attention;
 }
 
+// The last windows, where they are fewer than the threads, have as many of them each as there are.
+double CellTime::OverWindows(size_t windows, double of_all) const {
+  const size_t rest = windows % threads_;
+  const double last = rest == 0 ? 0 : 1 / AsDouble(threads_ / rest);
+  return of_all / AsDouble(windows) * (AsDouble(windows / threads_) + last);
+}
+
 double CellTime::Measure(std::span<const Window> windows, bool compare) const {
   const bool kernels = load_ != nullptr && load_->kernels;
   const double position =
@@ -99,11 +106,14 @@ double CellTime::Measure(std::span<const Window> windows, bool compare) const {
       forward = Forward(windows[w].length, kernels);
     seconds += forward + AsDouble(windows[w].scored()) * position;
   }
-  // The last windows, where they are fewer than the threads, have as many of them each as there
-  // are.
-  const size_t rest = windows.size() % threads_;
-  const double last = rest == 0 ? 0 : 1 / AsDouble(threads_ / rest);
-  return seconds / AsDouble(windows.size()) * (AsDouble(windows.size() / threads_) + last);
+  return OverWindows(windows.size(), seconds);
+}
+
+double CellTime::KeptLogits(std::span<const Window> windows) const {
+  const double position = rates_.CompareKept() + (load_ == nullptr ? rates_.Keep() : 0);
+  double scored = 0;
+  for (const Window& window : windows) scored += AsDouble(window.scored());
+  return OverWindows(windows.size(), scored * position);
 }
 
 // Matrices and samples are shared out among the threads. The reference's logits, too, become

@@ -22,6 +22,8 @@ class CellTime {
   double Quantize(std::span<const CellLoad* const> before = {}) const;
   double Train() const;  // of all steps
   double Measure(std::span<const Window> windows, bool compare) const;
+  // What kept logits take beside that: the reference's are kept, and all models compared with them.
+  double KeptLogits(std::span<const Window> windows) const;
   // Of measuring sensitivities by so many samples of so many tokens.
   double Sensitivity(const SensitivityWork& work, size_t samples, size_t length) const;
   // Of the gate between the paths, by one thread, where the cell is on the kernels.
@@ -34,6 +36,7 @@ class CellTime {
   double HeadToken(bool kernels) const;
   double Attention(size_t layer, size_t tokens) const;
   double Forward(size_t tokens, bool kernels) const;
+  double OverWindows(size_t windows, double of_all) const;
   BlockPlan Block(size_t layer) const;
 
   using Others = std::span<const CellLoad* const>;

@@ -91,6 +91,18 @@ TEST_CASE("cell time: scored positions cost logits, and comparisons where they a
         Approx(63 * (cell.rates.Compare() - cell.rates.Score())));
 }
 
+TEST_CASE("cell time: kept logits cost their making once, and a comparison with every model") {
+  Cell cell;
+  const std::vector<Window> two(2, Window{0, 64, 1});
+  CHECK(cell.rates.Keep() > 0);
+  CHECK(cell.rates.CompareKept() > 0);
+  const double compared = 63 * cell.rates.CompareKept(), kept = 63 * cell.rates.Keep();
+  CHECK(CellTime(cell.config, &cell.load, 1, cell.rates).KeptLogits(two) == Approx(2 * compared));
+  CHECK(CellTime(cell.config, nullptr, 1, cell.rates).KeptLogits(two) ==
+        Approx(2 * (kept + compared)));
+  CHECK(CellTime(cell.config, nullptr, 2, cell.rates).KeptLogits(two) == Approx(kept + compared));
+}
+
 TEST_CASE("cell time: what a method searches is counted") {
   Cell awq("awq");
   awq.load.samples = 4;

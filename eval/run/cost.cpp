@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/kept_logits.h"
 #include "eval/run/cell_time.h"
 #include "harness/base/clock.h"
 #include "harness/base/rng.h"
@@ -29,9 +30,11 @@ constexpr double kForwardShare = 0.7;
 constexpr double kReadBytesPerSecond = 1e10, kShortestSample = 0.002, kContenderSeconds = 1.5;
 constexpr size_t kReadingTokens = 8;
 constexpr double kStreamedCodes = 1.3e8, kMadeCodesPerSecond = 3e8, kProbeSeconds = 4;
-// Of records, roughly: what stands in each once, for each layer, window and other cell of the run;
-// and of the journal for each model and window, beside a KL a position.
+// Of records, roughly: what stands in each once, for each layer, window and other cell of the run,
+// and of a window for each form of kept logits; and of the journal for each model and window,
+// beside a KL a position.
 constexpr double kRecordBytes = 5000, kLayerBytes = 420, kWindowBytes = 105, kAgainstBytes = 190;
+constexpr double kFormBytes = 25;
 constexpr double kFrameBytes = 150;
 // Of memory, roughly: the program, its libraries with what they touch of their buffers, texts with
 // what they are compared by, and the tokenizer. Limits know it as what is used already.
@@ -196,7 +199,13 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
 }
 
 Cost EstimateCost(const Model& model, std::span<const Window> windows,
-                  std::span<const CellLoad> cells, bool compare, size_t threads, Rates& rates) {
+                  std::span<const CellLoad> cells, const Metrics& metrics, size_t threads,
+                  Rates& rates) {
+  const bool compare = metrics.Compare();
+  const auto measured = [&](const CellTime& time) {
+    const double kept = metrics.kept_logits ? time.KeptLogits(windows) : 0;
+    return Cost::Cell{.measure = time.Measure(windows, compare) + kept, .kept_logits = kept};
+  };
   Cost cost;
   size_t longest = 0;
   double scored = 0, gates = 0;
@@ -204,16 +213,17 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     longest = std::max(longest, window.length);
     scored += static_cast<double>(window.scored());
   }
-  cost.cells.push_back(
-      {0, CellTime(model.config, nullptr, threads, rates).Measure(windows, compare)});
+  cost.cells.push_back(measured(CellTime(model.config, nullptr, threads, rates)));
   for (const CellLoad& load : cells) {
     const CellTime time(load.shape == nullptr ? model.config : *load.shape, &load, threads, rates);
     std::vector<const CellLoad*> before;
     for (const CellLoad* other = cells.data(); other != &load; ++other) {
       if (ReadAlike(load, *other)) before.push_back(other);
     }
-    const double train = time.Train();
-    cost.cells.push_back({time.Quantize(before) + train, time.Measure(windows, compare), train});
+    Cost::Cell cell = measured(time);
+    cell.train = time.Train();
+    cell.quantize = time.Quantize(before) + cell.train;
+    cost.cells.push_back(cell);
     gates += time.Gate(windows);
   }
   for (const Cost::Cell& cell : cost.cells) {
@@ -226,7 +236,9 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
                       EstimateMemory(model, windows.size(), longest, cells, compare, threads);
   const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
-  cost.record_bytes = models * (kRecordBytes + count * kWindowBytes + models * kAgainstBytes +
+  const double of_window =
+      kWindowBytes + (metrics.kept_logits ? kFormBytes * kKeptLogitsForms.size() : 0);
+  cost.record_bytes = models * (kRecordBytes + count * of_window + models * kAgainstBytes +
                                 kLayerBytes * static_cast<double>(MatricesOfBlocks(model.config)));
   cost.journal_bytes = models * (count * kFrameBytes + (compare ? 8 * scored : 0));
   return cost;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/accuracy/position.h"
 #include "eval/run/cell_load.h"
 #include "eval/run/rates.h"
 #include "eval/speed/timing.h"
@@ -21,7 +22,8 @@ struct Cost {
   // together with cells before it.
   struct Cell {
     double quantize = 0, measure = 0;
-    double train = 0;  // of quantize
+    double train = 0;        // of quantize
+    double kept_logits = 0;  // of measure
   };
   double load_seconds = 0;         // of model, texts and samples: as long as it took just now
   double seconds = 0;              // to measure windows, and the gate between the paths
@@ -56,13 +58,14 @@ bool ReadAlike(const CellLoad& a, const CellLoad& b);
 double LoadedBytes(const ModelWeights& weights);
 
 // Cost::memory_bytes of the reference and these cells, measured together, without the program and
-// what is loaded. `compare`: as of EstimateCost.
+// what is loaded. `compare`: KL and top-1, too.
 double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                       std::span<const CellLoad> cells, bool compare, size_t threads);
 
-// `cells`: the quantized ones. `compare`: KL and top-1, too. Without loading and throughput.
+// `cells`: the quantized ones. Without loading and throughput.
 Cost EstimateCost(const Model& model, std::span<const Window> windows,
-                  std::span<const CellLoad> cells, bool compare, size_t threads, Rates& rates);
+                  std::span<const CellLoad> cells, const Metrics& metrics, size_t threads,
+                  Rates& rates);
 
 // What tells the kernels of a plan's matrices apart, beside FP16's.
 void AddFormats(const std::vector<PlannedLinear>& plan,

@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
+#include "harness/model/plan_model.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
+#include "quantizers/registry.h"
 
 namespace quantref {
 namespace {
@@ -30,6 +32,31 @@ TEST_CASE("cost: memory counts the logits of every window at work, and what each
   CHECK(team > 0);
   CHECK(team == Approx(memory(0, true, 1, 4) - memory(0, true, 1, 1)));
   CHECK(memory(2, true, 4, 4) - memory(2, true, 1, 4) > 3 * logits(3, true));
+}
+
+TEST_CASE("cost: kept logits are priced, of every model, and their sums in the records") {
+  const testing::TempDir dir;
+  testing::WriteTinyModel(dir.path(), {});
+  testing::WriteLetterTokenizer(dir.path());
+  const Model model = LoadModel("tiny", dir.path(), WeightType::kNative, 1);
+  const std::vector<Window> windows(3, Window{0, 64, 1});
+  Method method;
+  method.rounder = FindRounder("rtn");
+  QuantizeSpec spec;
+  spec.none = true;
+  const std::vector<PlannedLinear> plan = PlanModel(spec, model.config);
+  const std::vector<CellLoad> cells = {{.plan = plan, .method = &method}};
+  Rates rates(model.config, model.weights, 64, 1);
+  const Cost without = EstimateCost(model, windows, cells, {}, 1, rates);
+  const Cost with = EstimateCost(model, windows, cells, {.kept_logits = true}, 1, rates);
+  for (size_t c = 0; c < 2; ++c) {
+    CHECK(without.cells[c].kept_logits == 0);
+    CHECK(with.cells[c].kept_logits > 0);
+    CHECK(with.cells[c].measure == Approx(without.cells[c].measure + with.cells[c].kept_logits));
+  }
+  CHECK(with.cells[0].kept_logits > with.cells[1].kept_logits);  // they are kept once
+  CHECK(with.seconds > without.seconds);
+  CHECK(with.record_bytes > without.record_bytes);
 }
 
 }  // namespace

@@ -156,7 +156,7 @@ double GroupCost::Sensitivities(std::span<const Pass> passes) {
 Cost GroupCost::Of(const Pass& pass) {
   const std::vector<CellLoad> loads = LoadsOf(pass);
   Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
-                           group_.config().accuracy.metrics.Compare(), group_.threads, OwnRates());
+                           group_.config().accuracy.metrics, group_.threads, OwnRates());
   cost.memory_bytes += Fp16CopyBytes(group_, pass) + BytesOfLedgers(group_, pass);
   cost.memory_bytes += std::max(0.0, BudgetBytes(group_, pass) - MeasuringBytes(group_, pass));
   for (const CellLoad& load : loads) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/kept_logits.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
@@ -171,6 +172,28 @@ double Rates::Compare() {
     });
   }
   return *compare_;
+}
+
+double Rates::Keep() {
+  if (!keep_) {
+    const Matrix<float> logits = RandomMatrix(1, config_.vocab);
+    const ReferencePosition reference(logits.view().row_span(0), 0);
+    keep_ = OnAll(threads_, [&] { return [&reference] { KeptPosition{reference}; }; });
+  }
+  return *keep_;
+}
+
+double Rates::CompareKept() {
+  if (!compare_kept_) {
+    const Matrix<float> logits = RandomMatrix(1, config_.vocab, 1);
+    const KeptPosition kept(ReferencePosition(logits.view().row_span(0), 0));
+    compare_kept_ = OnAll(threads_, [&] {
+      return [&kept, other = RandomMatrix(1, config_.vocab, 2)] {
+        kept.From(other.view().row_span(0));
+      };
+    });
+  }
+  return *compare_kept_;
 }
 
 double Rates::GramOperation() {

@@ -35,10 +35,12 @@ class Rates {
   // One query of one head against one key.
   double Pair();
   // Of one position: its logits by the reference's head; the true token's likelihood by them; a
-  // comparison with the reference's.
+  // comparison with the reference's; these kept in every form, and a comparison with what is kept.
   double Head();
   double Score();
   double Compare();
+  double Keep();
+  double CompareKept();
   // FP32 operations of the products of calibration inputs.
   double GramOperation();
 
@@ -68,7 +70,7 @@ class Rates {
   const ModelConfig& config_;
   const ModelWeights& weights_;
   size_t window_, tokens_, threads_;  // tokens_: of a piece
-  std::optional<double> block_token_, pair_, head_, score_, compare_, gram_;
+  std::optional<double> block_token_, pair_, head_, score_, compare_, keep_, compare_kept_, gram_;
   std::map<std::pair<Tap, size_t>, double> modules_;
   std::vector<FormatRates> formats_;
   std::vector<Rounding> roundings_;
