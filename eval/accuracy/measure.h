@@ -82,7 +82,7 @@ struct Measurement {
   size_t first_window = 0;      // of the text, or of a stop rule's order: its logits are hashed
   bool stopped_early = false;
   bool interrupted = false;          // by the user, before all was measured
-  std::string journal_name;          // the same for runs that can go on with each other
+  std::string journal_name;          // the same for runs that can go on with each other; or ""
   std::shared_ptr<Journal> journal;  // to be removed once the results are recorded; ours till then
 };
 

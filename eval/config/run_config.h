@@ -117,4 +117,7 @@ struct RunConfig {
   std::string ResolvedForScores() const;
 };
 
+// The same of what RunConfig::Resolved gave, as records have it.
+std::string ForScores(const std::string& resolved);
+
 }  // namespace quantref

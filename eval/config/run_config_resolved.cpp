@@ -228,8 +228,10 @@ Json ResolvedJson(const RunConfig& config) {
 
 std::string RunConfig::Resolved() const { return ResolvedJson(*this).dump(); }
 
-std::string RunConfig::ResolvedForScores() const {
-  Json json = ResolvedJson(*this);
+std::string RunConfig::ResolvedForScores() const { return ForScores(Resolved()); }
+
+std::string ForScores(const std::string& resolved) {
+  Json json = Json::parse(resolved);
   for (const char* section : {"name", "throughput", "offline"}) json.erase(section);
   if (json.contains("finetune")) json["finetune"].erase("checkpoint");
   return json.dump();

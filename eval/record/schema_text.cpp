@@ -55,9 +55,7 @@ const Rows& ProtocolRows() {
                Role::kAsked},
               {'I', "INTERRUPTED: what was measured until then"}),
       {"protocol.journal", kText, kOptional, "",
-       "there: of the journal with which `--resume` goes on, or of a first look; complete records "
-       "replace these",
-       Role::kAsked},
+       "there, but not of a first look: the journal with which `--resume` goes on", Role::kAsked},
   };
   return rows;
 }

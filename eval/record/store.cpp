@@ -11,7 +11,6 @@
 #include <system_error>
 
 #include "eval/record/check.h"
-#include "eval/record/reader.h"
 #include "eval/support/say.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
@@ -79,18 +78,16 @@ std::vector<fs::path> WriteRecords(std::span<const Record> records, const fs::pa
   return written;
 }
 
-void RemoveInterrupted(const fs::path& folder, const std::string& journal,
-                       std::span<const Record> kept) {
+void RemoveInterrupted(const fs::path& folder,
+                       const std::function<bool(const StoredRecord& record)>& replaced) {
   std::error_code error;
   std::vector<fs::path> superseded;
   for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
        entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!name.ends_with(kPartialEnd) || name.starts_with('.')) continue;
-    if (std::ranges::find(kept, name, &Record::file_name) != kept.end()) continue;
     try {
-      if (ReadRecord(entry->path()).Fact("protocol.journal") == journal)
-        superseded.push_back(entry->path());
+      if (replaced(ReadRecord(entry->path()))) superseded.push_back(entry->path());
     } catch (const Error&) {
     }
   }

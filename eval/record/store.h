@@ -1,10 +1,13 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "eval/record/reader.h"
 
 namespace quantref {
 
@@ -23,10 +26,10 @@ Record FinishRecord(nlohmann::ordered_json fields);
 std::vector<std::filesystem::path> WriteRecords(std::span<const Record> records,
                                                 const std::filesystem::path& folder);
 
-// Of the folder's records of interrupted runs, removes those of this journal but for the ones that
-// are `kept`. What cannot be read or removed stays.
-void RemoveInterrupted(const std::filesystem::path& folder, const std::string& journal,
-                       std::span<const Record> kept);
+// Of the folder's records of interrupted runs, removes those that are `replaced`. What cannot be
+// read or removed stays.
+void RemoveInterrupted(const std::filesystem::path& folder,
+                       const std::function<bool(const StoredRecord& record)>& replaced);
 
 // Makes the folder and checks that it can be written to, so that a run does not find out at its
 // end. `option`: that names it; `what`: comes into it.

@@ -17,6 +17,7 @@
 #include "eval/run/group_share.h"
 #include "eval/run/group_summary.h"
 #include "eval/run/kept_cells.h"
+#include "eval/run/replaced.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/texts.h"
 #include "eval/speed/speed.h"
@@ -29,6 +30,7 @@
 #include "eval/table/results_ledger.h"
 #include "harness/base/cancel.h"
 #include "harness/base/clock.h"
+#include "harness/io/json_reader.h"
 
 namespace quantref {
 namespace {
@@ -74,6 +76,15 @@ std::vector<Record> Unrecorded(const Pass& cells, const std::vector<Record>& all
     ++record;
   }
   return records;
+}
+
+std::vector<StoredRecord> AsStored(const std::vector<Record>& records) {
+  std::vector<StoredRecord> stored;
+  for (const Record& record : records) {
+    const JsonDocument document = JsonDocument::Parse(record.json, record.file_name);
+    stored.push_back(ReadRecord(document.root(), record.file_name));
+  }
+  return stored;
 }
 
 // Of the windows, to say anything of those that were not measured.
@@ -239,9 +250,9 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   std::vector<Record> all;
   for (const CellResult& result : results) all.push_back(MakeRecord(shared, result));
   const std::vector<Record> records = Unrecorded(cells, all);
-  const std::string look = NameOfLook(group_, LookedAt(cells));  // while an interrupt may end this
+  const std::vector<StoredRecord> stored = AsStored(all);  // while an interrupt may end this
   KeepRecords(records, group_.options.out, group_.options.quiet);
-  PutAway(shared.measurement, look, cells, records);
+  PutAway(shared.measurement, cells, stored);
   if (!shared.measurement.interrupted) RemoveJournals(shared.ledgers);
   PrintTables(all);
   CheckGaps(results);
@@ -249,8 +260,8 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
 }
 
 // What is not needed any more once these records stand.
-void GroupRun::PutAway(const Measurement& measurement, const std::string& look, const Pass& cells,
-                       std::span<const Record> records) const {
+void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
+                       std::span<const StoredRecord> records) const {
   if (measurement.other_windows > 0) {
     if (!group_.options.quiet)
       Say("{} of a run of more windows stay in its journal: --resume with as many goes on with "
@@ -258,8 +269,10 @@ void GroupRun::PutAway(const Measurement& measurement, const std::string& look, 
           Plural(measurement.other_windows, "window"));
     return;
   }
-  for (const std::string& name : {measurement.journal_name, look})
-    RemoveInterrupted(group_.options.out, name, records);
+  RemoveInterrupted(group_.options.out, [&](const StoredRecord& interrupted) {
+    return std::ranges::any_of(
+        records, [&](const StoredRecord& record) { return Replaces(record, interrupted); });
+  });
   if (measurement.interrupted) return;
   measurement.journal->Remove();
   RemoveKept(group_, cells);

@@ -52,8 +52,8 @@ class GroupRun {
   void MeasureRest(GroupResult& shared, Pass& cells) const;
   void ShowAccuracy(const GroupResult& shared, const Pass& cells) const;
   std::vector<Record> KeepResults(const GroupResult& shared, const Pass& cells);
-  void PutAway(const Measurement& measurement, const std::string& look, const Pass& cells,
-               std::span<const Record> records) const;
+  void PutAway(const Measurement& measurement, const Pass& cells,
+               std::span<const StoredRecord> records) const;
   std::vector<Record> KeepWhatThereIs(const GroupResult& shared, const Pass& cells);
   void PrintTables(const std::vector<Record>& records) const;
   void CheckGaps(const std::vector<CellResult>& cells);

@@ -197,7 +197,6 @@ void TakeFirstLook(const GroupContext& group, FirstLook& look) {
   found.seconds.assign(models.size(), 0);
   found.first_window = accuracy.stop ? order.front() : 0;
   found.interrupted = true;
-  found.journal_name = NameOfLook(group, look.cells);
   ProgressBar bar(fmt::format("{}, a first look", group.model->name), group.options.quiet,
                   group.eta, RunEta::Kind::kMeasure);
   EvaluateOptions evaluate;
@@ -219,10 +218,6 @@ void ShowFirstLook(const GroupContext& group, const FirstLook& look) {
   SayText(LookText(NamesOf(group, Quantized(look.cells)), look.measurement.scores, group.windows,
                    kFirstLook, LineWidth(STDERR_FILENO)) +
           "the other cells follow once they are quantized\n");
-}
-
-std::string NameOfLook(const GroupContext& group, const Pass& looked_at) {
-  return FingerprintOfLook(group, looked_at).substr(0, kJournalName);
 }
 
 void MeasureGaps(const GroupContext& group, size_t window, Pass& cells) {

@@ -27,7 +27,7 @@ void ScoreForFirst(const GroupContext& group, const Pass& cells);
 // are too many to be held.
 struct FirstLook {
   Pass cells{};                      // as they are measured: with their rows
-  Measurement measurement{};         // interrupted; its name is that of no journal
+  Measurement measurement{};         // interrupted, without a journal
   bool taken = false;                // all of its windows are measured
   std::optional<MoreGrace> grace{};  // from then on there is something to put away
 };
@@ -38,8 +38,6 @@ Pass LookedAt(const Pass& cells);
 // Takes its cells through the windows.
 void TakeFirstLook(const GroupContext& group, FirstLook& look);
 void ShowFirstLook(const GroupContext& group, const FirstLook& look);
-// By what records of its cells are known, for those that replace them.
-std::string NameOfLook(const GroupContext& group, const Pass& looked_at);
 
 // Of each cell that goes through the kernels, on that window.
 void MeasureGaps(const GroupContext& group, size_t window, Pass& cells);

@@ -44,7 +44,8 @@ RecordJson ProtocolJson(const GroupResult& group) {
   PutUnknown(json, MeasureUnknown(*group.stream, measured.windows));
   if (group.measurement.interrupted) {
     json["interrupted"] = true;
-    json["journal"] = group.measurement.journal_name;
+    const std::string& journal = group.measurement.journal_name;
+    if (!journal.empty()) json["journal"] = journal;
   }
   if (measured.windows.size() == group.all_windows) return json;
   json["cut_from_windows"] = group.all_windows;

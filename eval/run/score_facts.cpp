@@ -2,11 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
-
 #include "eval/run/candidate.h"
 #include "eval/run/environment.h"
-#include "eval/run/finished.h"
 #include "eval/run/ledger_steps.h"
 #include "eval/support/version.h"
 #include "harness/base/sha256.h"
@@ -21,7 +18,6 @@ const char* PathName(const GroupCell& cell) {
 }
 
 constexpr char kWindowsAsked[] = "windows asked for";
-constexpr std::string_view kOfConfigs = "config";  // the start of their facts' names
 
 // Of several of one name all are told.
 void Add(const std::string& name, const std::string& value, Facts& facts) {
@@ -77,19 +73,6 @@ std::string Fingerprint(const GroupContext& group, const Pass& cells) {
   Facts facts = ScoreFacts(group, cells);
   facts.erase(kWindowsAsked);
   return Sha256Hex(TextOf(facts));
-}
-
-std::string FingerprintOfLook(const GroupContext& group, const Pass& looked_at) {
-  Facts facts = ScoreFacts(group, looked_at);
-  std::erase_if(facts, [](const auto& fact) {
-    return fact.first == kWindowsAsked || fact.first.starts_with(kOfConfigs);
-  });
-  for (const GroupCell& cell : looked_at) {
-    const std::string own = cell.spec == nullptr ? cell.label : cell.spec->label;
-    facts[fmt::format("the config of {} {}", cell.config->name, cell.label)] =
-        Sha256Hex(OwnConfigText(cell.config->ResolvedForScores(), own));
-  }
-  return Sha256Hex("a first look\n" + TextOf(facts));
 }
 
 std::string FirstDifference(const Facts& expected, const Facts& found) {

@@ -27,10 +27,6 @@ std::string TextOf(const Facts& facts);
 // for fewer.
 std::string Fingerprint(const GroupContext& group, const Pass& cells);
 
-// The same of a first look (group_score.h) and for what is known to change its cells alone: which
-// others there are, and how many windows, does not matter.
-std::string FingerprintOfLook(const GroupContext& group, const Pass& looked_at);
-
 // "ISA: expected avx2, found avx512", of the first that differs; "" where none does.
 std::string FirstDifference(const Facts& expected, const Facts& found);
 
