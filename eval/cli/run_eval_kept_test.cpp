@@ -161,6 +161,16 @@ TEST_CASE("run_eval: cells that a run left beside its records are removed, but n
   }
 }
 
+TEST_CASE("run_eval: the same cell of two configs is kept for each") {
+  const RunEvalLab lab;
+  testing::WriteFile(lab / "other.yaml", lab.ConfigText("other"));
+  const ProcessResult both = lab.Run(Calibrated(lab, kFewRatios, {(lab / "other.yaml").string()}));
+  INFO(both.err);
+  CHECK(both.exit_code == 0);
+  CHECK_FALSE(Contains(both.err, "cannot be kept"));
+  CHECK(lab.RecordFiles().size() == 6);
+}
+
 TEST_CASE("run_eval: a disk without room for quantized cells ends nothing") {
   const RunEvalLab lab;  // of a model whose cells are larger than their records
   const Strings rounded = testing::SmokeArguments(

@@ -37,7 +37,7 @@ constexpr std::string_view kCellStart = ".cell-", kCellEnd = ".tmp";
 constexpr size_t kHashSize = 64, kNameSize = 16;
 
 std::string KeyOfCell(const GroupContext& group, const GroupCell& cell) {
-  std::string text = TextOf(OriginFacts(group)) + cell.label + "\n" +
+  std::string text = TextOf(OriginFacts(group)) + cell.config->name + "\n" + cell.label + "\n" +
                      OwnConfigText(cell.config->ResolvedForScores(), cell.spec->label) + "\n";
   if (const CalibrationSet* set = cell.calibration)
     text += set->TokenSha256(set->data.samples.size());

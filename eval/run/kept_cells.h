@@ -12,7 +12,8 @@ namespace quantref {
 // Quantized cells outlive a run that is interrupted or killed: each stands in the folder of the
 // records, in .cell-<key>.tmp, from when it is final until the records are written. The key is of
 // all that its weights depend on: program, checkpoint, config but for other cells' methods,
-// calibration tokens, ISA. A file is its run's alone, by a lock, for as long as the run is alive.
+// calibration tokens, ISA; and of the config's name, since several of a run may have the same cell.
+// A file is its run's alone, by a lock, for as long as the run is alive.
 
 // Gives keys, SHA-256 of all that, to the cells that are kept: those that are quantized on a
 // calibration text, or trained.
