@@ -15,6 +15,7 @@
 #include "eval/run/cell_task.h"
 #include "eval/run/score_facts.h"
 #include "eval/support/progress_bar.h"
+#include "eval/support/text_table.h"
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
 #include "harness/base/error.h"
@@ -171,7 +172,7 @@ void QuantizeDealt(GroupContext& group, const std::vector<GroupCell*>& all,
   for (size_t i = 0; i < all.size(); ++i) {
     if (std::ranges::count(cells, all[i]) > 0) units.push_back(i);
   }
-  ProgressBar bar(fmt::format("quantizing {} cells", units.size()), group.options.quiet, group.eta,
+  ProgressBar bar("quantizing " + Plural(units.size(), "cell"), group.options.quiet, group.eta,
                   RunEta::Kind::kQuantize);
   size_t through = 0;
   group.workers.Deal(

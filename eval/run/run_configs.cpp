@@ -311,7 +311,8 @@ int RunAll(const RunOptions& options, const std::vector<ConfigText>& texts, Shar
   }
   if (options.json && !options.dry_run) PrintWhole("[\n" + outcome.records + "]\n");
   if (outcome.failed_cells > 0) {
-    Say("run_eval: {} cells could not be measured, as said above\n", outcome.failed_cells);
+    Say("run_eval: {} could not be measured, as said above\n",
+        Plural(outcome.failed_cells, "cell"));
     return kExitWrongInput;
   }
   return outcome.gate_failed ? kExitGateFailed : 0;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "eval/run/score_facts.h"
+#include "eval/support/text_table.h"
 #include "harness/base/error.h"
 #include "harness/io/file.h"
 #include "harness/io/json_fields.h"
@@ -87,8 +88,8 @@ void CheckBelong(const ShardFile& first, const ShardFile& other) {
     RefuseMix(first, other, "it is " + how);
   if (first.groups.size() != other.groups.size())
     RefuseMix(first, other,
-              fmt::format("expected {} groups of configs that could be measured, found {}",
-                          first.groups.size(), other.groups.size()));
+              fmt::format("expected {} of configs that could be measured, found {}",
+                          Plural(first.groups.size(), "group"), other.groups.size()));
   for (size_t g = 0; g < first.groups.size(); ++g) {
     const ShardGroup &a = first.groups[g], &b = other.groups[g];
     if (const std::string how = FirstDifference(a.facts, b.facts); !how.empty())

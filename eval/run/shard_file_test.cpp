@@ -94,7 +94,7 @@ TEST_CASE("shards of several runs are told apart, by what differs") {
       {[](ShardFile& f) { f.groups[0].facts["the weights of tiny rtn"] = "c"; },
        "the weights of tiny rtn: expected none, found c"},
       {[](ShardFile& f) { f.groups[0].fingerprint[3] = 'b'; }, "something else"},
-      {[](ShardFile& f) { f.groups.clear(); }, "expected 1 groups"},
+      {[](ShardFile& f) { f.groups.clear(); }, "expected 1 group of"},
   };
   for (const auto& [change, message] : changes) {
     const TempDir dir;

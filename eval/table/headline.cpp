@@ -11,9 +11,9 @@ std::string OutliersText(double scale, double channels) {
 }
 
 std::string HeadlineText(const MeasuredOn& on) {
-  return fmt::format("{}{} · {} · {} · {} windows, {} scored tokens · {} threads, {}, {}\n{}",
-                     on.model, on.outliers, on.text, on.protocol, on.windows,
-                     WithThousands(on.scored), on.threads, on.isa, on.blas, on.notice);
+  return fmt::format("{}{} · {} · {} · {}, {} · {}, {}, {}\n{}", on.model, on.outliers, on.text,
+                     on.protocol, Plural(on.windows, "window"), Plural(on.scored, "scored token"),
+                     Plural(on.threads, "thread"), on.isa, on.blas, on.notice);
 }
 
 }  // namespace quantref

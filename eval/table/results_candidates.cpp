@@ -16,7 +16,7 @@ constexpr size_t kMostBlocks = 1 << 16;
 
 bool IsCandidate(const RecordFields& fields) { return fields.Has("candidate.name"); }
 
-// "130 matrices Q4_K (4.50 bits), 17 Q6_K (6.56), 1 F16 (16.00)".
+// "130 Q4_K (4.50 bits), 17 Q6_K (6.56), 1 F16 (16.00)".
 std::string StoredText(const RecordFields& fields) {
   std::vector<std::string> types;
   for (const RecordFields& type : fields.Maps("candidate.types")) {
