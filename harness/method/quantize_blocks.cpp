@@ -104,22 +104,14 @@ class Driver {
     return done;
   }
 
-  // Whether what concerns all of these cells can be done.
+  // Whether what concerns all of these cells can be done; else they are through.
   template <typename F>
   bool Try(const Cells& cells, const F& do_it) {
-    try {
-      do_it();
-      return true;
-    } catch (const Interrupted&) {
-      throw;
-    } catch (const Error& error) {
-      if (!callbacks_.failed) throw;
-      for (CellAtWork* cell : cells) {
-        callbacks_.failed(cell->number, error);
-        cell->DoneAll(family_.read.samples, progress_);
-      }
-      return false;
-    }
+    std::vector<size_t> tasks;
+    for (const CellAtWork* cell : cells) tasks.push_back(cell->number);
+    if (callbacks_.Try(tasks, do_it)) return true;
+    for (CellAtWork* cell : cells) cell->DoneAll(family_.read.samples, progress_);
+    return false;
   }
 
   // From the block on to the end.

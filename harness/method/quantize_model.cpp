@@ -137,21 +137,6 @@ std::vector<std::vector<size_t>> ReshapedAlike(std::span<const QuantizeTask> tas
   return groups;
 }
 
-// Whether it can be done; an error that is not for all is told of each of these tasks.
-template <typename F>
-bool TryFor(std::span<const size_t> numbers, const QuantizeCallbacks& callbacks, const F& do_it) {
-  try {
-    do_it();
-    return true;
-  } catch (const Interrupted&) {
-    throw;
-  } catch (const Error& error) {
-    if (!callbacks.failed) throw;
-    for (const size_t i : numbers) callbacks.failed(i, error);
-    return false;
-  }
-}
-
 // The tasks of these numbers, of one model.
 void QuantizeGroup(const ModelConfig& config, const ModelWeights& weights,
                    std::span<const QuantizeTask> tasks, std::span<const size_t> numbers,
@@ -162,8 +147,8 @@ void QuantizeGroup(const ModelConfig& config, const ModelWeights& weights,
   for (const size_t i : numbers) {
     if (tasks[i].calibration != nullptr) continue;
     std::optional<QuantizedModel> made;
-    TryFor(std::span(&i, 1), callbacks,
-           [&] { made = QuantizeUncalibrated(weights, tasks[i], threads, progress); });
+    callbacks.Try(std::span(&i, 1),
+                  [&] { made = QuantizeUncalibrated(weights, tasks[i], threads, progress); });
     if (made) callbacks.finished(i, std::move(*made));
   }
   const auto finish = [&](CellAtWork& cell) {
@@ -184,8 +169,8 @@ void ReshapeAndQuantize(const ModelConfig& config, const ModelWeights& weights,
   const Clock::time_point start = Clock::now();
   ReshapedModel model;
   progress.Add(0, "the whole model");
-  if (!TryFor(numbers, callbacks,
-              [&] { model = ReshapeModel(config, weights, any.method, any.plan, threads); }))
+  if (!callbacks.Try(numbers,
+                     [&] { model = ReshapeModel(config, weights, any.method, any.plan, threads); }))
     return;
   const double seconds = Since(start);
   QuantizeCallbacks own = callbacks;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,22 @@ struct QuantizeCallbacks {
   // Called in the handler of an error that keeps this task alone from being done: returns for the
   // others to go on, or throws. Without it every error is all tasks'.
   std::function<void(size_t task, const Error& error)> failed{};
+
+  // Whether what concerns all of these tasks can be done; of an error that is theirs alone each is
+  // told.
+  template <typename F>
+  bool Try(std::span<const size_t> tasks, const F& do_it) const {
+    try {
+      do_it();
+      return true;
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& error) {
+      if (!failed) throw;
+      for (const size_t task : tasks) failed(task, error);
+      return false;
+    }
+  }
 };
 
 // How many copies of a calibration text's hidden states so many tasks hold at most at a time.
