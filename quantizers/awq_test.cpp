@@ -11,7 +11,7 @@ namespace quantref {
 namespace {
 
 using testing::GramOf;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 using testing::RelativeDifference;
 using testing::TestBlock;
 
@@ -105,7 +105,7 @@ TEST_CASE("awq: limits by hand", "[awq]") {
 
 TEST_CASE("awq: limits do not depend on the unit of the weights", "[awq]") {
   Rng rng(4);
-  const Matrix<float> weights = RandomMatrix(8, 32, 0.3, rng), x = RandomMatrix(40, 32, 3, rng);
+  const Matrix<float> weights = NormalMatrix(8, 32, rng, 0.3), x = NormalMatrix(40, 32, rng, 3);
   Matrix<float> smaller(8, 32);
   for (size_t i = 0; i < 8 * 32; ++i) smaller.data()[i] = std::ldexp(weights.data()[i], -22);
   const Matrix<double> gram = GramOf(x);
@@ -121,10 +121,10 @@ TEST_CASE("awq: limits do not depend on the unit of the weights", "[awq]") {
 TEST_CASE("awq: no candidate has less error than the chosen limit", "[awq]") {
   constexpr size_t kRows = 70, kCols = 32;  // more than one tile
   Rng rng(3);
-  Matrix<float> weights = RandomMatrix(kRows, kCols, 0.3, rng);
+  Matrix<float> weights = NormalMatrix(kRows, kCols, rng, 0.3);
   for (size_t i = 0; i < kRows * kCols; ++i) weights.data()[i] *= std::fabs(weights.data()[i]);
   Matrix<double> gram(kCols, kCols);
-  const Matrix<float> x = RandomMatrix(40, kCols, 3, rng);
+  const Matrix<float> x = NormalMatrix(40, kCols, rng, 3);
   for (size_t i = 0; i < kCols; ++i) {
     for (size_t j = 0; j < kCols; ++j) {
       gram(i, j) = 0;
@@ -166,7 +166,7 @@ TEST_CASE("awq: no candidate has less error than the chosen limit", "[awq]") {
 
 TEST_CASE("awq: limits do not depend on the number of threads", "[awq]") {
   Rng rng(4);
-  const Matrix<float> weights = RandomMatrix(200, 32, 1, rng);
+  const Matrix<float> weights = NormalMatrix(200, 32, rng);
   const Matrix<double> gram = Diagonal({1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8,
                                         1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8});
   const Matrix<float> once = AwqLimits(weights.view(), kThreeBitGroups, gram.view(), {20, 10}, 1);

@@ -68,9 +68,8 @@ QuantizedModel QuantizeGolden(const GoldenModel& golden, const Method& method, s
   CalibrationData data;
   Rng rng(4);
   data.samples = {golden.ids, golden.ids, golden.ids};
-  for (size_t s = 1; s < data.samples.size(); ++s) {
-    for (uint32_t& id : data.samples[s]) id = static_cast<uint32_t>(rng.Below(golden.config.vocab));
-  }
+  for (size_t s = 1; s < data.samples.size(); ++s)
+    data.samples[s] = testing::RandomIds(golden.ids.size(), golden.config.vocab, rng);
   return QuantizeModel(golden.config, golden.weights, PlanModel(spec, golden.config), method, &data,
                        {.threads = threads});
 }

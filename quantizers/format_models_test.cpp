@@ -12,6 +12,7 @@
 #include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/quant_testing.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 #include "quantizers/registry.h"
@@ -34,10 +35,8 @@ struct FormatModel {
     config = ReadConfig(dir / "config.json");
     weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
     Rng rng(5);
-    for (std::vector<uint32_t>& sample : data.samples) {
-      for (size_t t = 0; t < 40; ++t)
-        sample.push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
-    }
+    for (std::vector<uint32_t>& sample : data.samples)
+      sample = testing::RandomIds(40, config.vocab, rng);
   }
 
   std::vector<PlannedLinear> Plan(const WeightScheme& scheme) const {

@@ -9,6 +9,7 @@
 #include "harness/method/sample_share_testing.h"
 #include "harness/model/plan_model.h"
 #include "harness/quant/grid.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 #include "quantizers/registry.h"
@@ -44,11 +45,8 @@ struct SharedModel {
     config = ReadConfig(dir / "config.json");
     weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
     Rng rng(1);
-    for (size_t s = 0; s < kSharedSamples; ++s) {
-      std::vector<uint32_t>& ids = data.samples.emplace_back();
-      for (size_t t = 0; t < kSharedTokens; ++t)
-        ids.push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
-    }
+    for (size_t s = 0; s < kSharedSamples; ++s)
+      data.samples.push_back(testing::RandomIds(kSharedTokens, config.vocab, rng));
   }
   ModelConfig config;
   ModelWeights weights;

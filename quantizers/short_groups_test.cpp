@@ -12,6 +12,7 @@
 #include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/quant_testing.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 #include "quantizers/awq.h"
@@ -242,10 +243,8 @@ struct ShortGroups {
     up.group = 39;
     plan = PlanModel(spec, config);
     Rng rng(5);
-    for (std::vector<uint32_t>& sample : data.samples) {
-      for (size_t t = 0; t < 60; ++t)
-        sample.push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
-    }
+    for (std::vector<uint32_t>& sample : data.samples)
+      sample = testing::RandomIds(60, config.vocab, rng);
   }
 
   QuantizedModel Quantize(const Method& method, size_t threads, Products products) const {

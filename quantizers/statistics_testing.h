@@ -5,21 +5,14 @@
 #include <vector>
 
 #include "harness/base/matrix.h"
-#include "harness/base/rng.h"
 #include "harness/method/quantizer.h"
 #include "harness/quant/packed_matrix.h"
+#include "harness/testing/random.h"
 #include "quantizers/registry.h"
 
 // What tests of rounders that look at the inputs share.
 
 namespace quantref::testing {
-
-inline Matrix<float> NormalMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
-}
 
 // (tokens, channels): each channel shares the half of the one before it, and their sizes differ.
 inline Matrix<float> CorrelatedInputs(size_t tokens, size_t channels, uint64_t seed) {

@@ -16,7 +16,7 @@ namespace quantref {
 namespace {
 
 using testing::BlockSpec;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 using testing::RelativeDifference;
 using testing::TestBlock;
 
@@ -209,7 +209,7 @@ TEST_CASE("transform contract: the block's FP32 function stays the same", "[cont
     INFO(tried.name);
     const Matrix<float>& seen = tried.before->samples.back();
     Rng rng(99);
-    const Matrix<float> unseen = RandomMatrix(seen.rows(), seen.cols(), 2, rng);
+    const Matrix<float> unseen = NormalMatrix(seen.rows(), seen.cols(), rng, 2);
     for (const Matrix<float>* hidden : {&seen, &unseen}) {
       const Matrix<float> wanted = tried.before->Output(*hidden);
       CHECK(RelativeDifference(tried.after->Output(*hidden).view(), wanted.view()) < 1e-4);

@@ -11,10 +11,10 @@
 #include "eval/run/anatomy_fields.h"
 #include "eval/run/anatomy_text.h"
 #include "eval/support/text_table.h"
-#include "harness/base/rng.h"
 #include "harness/model/plan_model.h"
 #include "harness/quant/format.h"
 #include "harness/quant/grid.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -22,6 +22,7 @@ namespace quantref {
 namespace {
 
 using testing::Contains;
+using testing::NormalMatrix;
 
 struct TinyWeights {
   ModelConfig config;
@@ -42,13 +43,6 @@ RoundedCell CellRounding(const std::string& name, const WeightScheme& scheme,
   QuantizeSpec spec;
   spec.weights = scheme;
   return {name, {}, PlanModel(spec, config)};
-}
-
-Matrix<float> NormalMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Rng rng(seed);
-  Matrix<float> values(rows, cols);
-  for (size_t i = 0; i < rows * cols; ++i) values.data()[i] = static_cast<float>(rng.Normal());
-  return values;
 }
 
 Anatomy AnatomyOf(const TinyWeights& tiny, std::vector<RoundedCell> cells, size_t threads) {

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "harness/base/rng.h"
 #include "harness/base/sha256.h"
 #include "harness/method/quantize_model.h"
 #include "harness/model/plan_model.h"
+#include "harness/testing/random.h"
 #include "quantizers/registry.h"
 
 namespace quantref::testing {
@@ -37,8 +37,7 @@ std::vector<const Subject*> TinyModels::pointers() const {
 
 TokenStream RandomStream(size_t tokens, size_t vocab, uint64_t seed) {
   TokenStream stream;
-  Rng rng(seed);
-  for (size_t i = 0; i < tokens; ++i) stream.ids.push_back(static_cast<uint32_t>(rng.Below(vocab)));
+  stream.ids = RandomIds(tokens, vocab, seed);
   stream.ids.front() = 1;
   stream.sha256 = Sha256Hex(std::span<const uint32_t>(stream.ids));
   stream.bos = 1;

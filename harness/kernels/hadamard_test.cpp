@@ -9,20 +9,13 @@
 #include <utility>
 #include <vector>
 
-#include "harness/base/rng.h"
 #include "harness/kernels/hadamard_matrix.h"
 #include "harness/kernels/kernels_oracle.h"
 #include "harness/kernels/kernels_testing.h"
+#include "harness/testing/random.h"
 
 namespace quantref {
 namespace {
-
-Matrix<float> RandomRows(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> x(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) x.data()[i] = static_cast<float>(rng.Normal());
-  return x;
-}
 
 Matrix<float> CopyOf(const Matrix<float>& from) {
   Matrix<float> to(from.rows(), from.cols());
@@ -78,7 +71,7 @@ TEST_CASE("hadamard: products are the definition's, on every instruction set, to
   };
   for (const auto& [rotation, channels] : cases) {
     INFO("order " << rotation.order << ", stride " << rotation.stride << ", " << channels);
-    const Matrix<float> x = RandomRows(3, channels, channels);
+    const Matrix<float> x = testing::NormalMatrix(3, channels, channels);
     const Matrix<float> wanted = testing::RotateExactly(rotation, x.view());
     Matrix<float> first;
     for (const Isa isa : testing::AvailableIsas()) {
@@ -94,7 +87,7 @@ TEST_CASE("hadamard: products are the definition's, on every instruction set, to
 }
 
 TEST_CASE("hadamard: the product keeps every vector's length") {
-  Matrix<float> x = RandomRows(2, 1408, 1);
+  Matrix<float> x = testing::NormalMatrix(2, 1408, 1);
   const auto squares = [&] {
     double sum = 0;
     for (size_t c = 0; c < x.cols(); ++c) sum += std::pow(static_cast<double>(x(1, c)), 2);
@@ -108,7 +101,7 @@ TEST_CASE("hadamard: the product keeps every vector's length") {
 
 TEST_CASE("hadamard: columns are rotated as rows of the transposed are") {
   for (const Rotation rotation : {Rotation{24, 1}, Rotation{16, 3}, Rotation{8, 1}}) {
-    const Matrix<float> x = RandomRows(48, 75, 5);
+    const Matrix<float> x = testing::NormalMatrix(48, 75, 5);
     Matrix<float> by_columns = CopyOf(x), transposed(75, 48);
     for (size_t r = 0; r < 48; ++r) {
       for (size_t c = 0; c < 75; ++c) transposed(c, r) = x(r, c);

@@ -11,6 +11,7 @@
 #include "harness/kernels/kernels_testing.h"
 #include "harness/kernels/qgemm.h"
 #include "harness/quant/quant_testing.h"
+#include "harness/testing/random.h"
 
 // What the tests of the integer kernels share. Only tests include this.
 
@@ -19,12 +20,6 @@ namespace quantref::testing {
 using Format = std::optional<ActivationFormat>;
 inline const Format kFloats = std::nullopt;
 inline const Format kBytes = ActivationFormat{};
-
-inline Matrix<float> NormalMatrix(size_t rows, size_t cols, Rng& rng) {
-  Matrix<float> x(rows, cols);
-  for (size_t i = 0; i < rows * cols; ++i) x.data()[i] = static_cast<float>(rng.Normal());
-  return x;
-}
 
 inline Matrix<float> Product(const TiledMatrix& w, MatrixView<const float> x, const Format& format,
                              Isa isa) {

@@ -10,6 +10,7 @@
 #include "harness/method/round_linear.h"
 #include "harness/method/sample_share_testing.h"
 #include "harness/model/transformer.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -31,12 +32,8 @@ struct CalibratedTexts {
     config = ReadConfig(dir / "config.json");
     weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
     Rng rng(1);
-    for (size_t s = 0; s < kSamples; ++s) {
-      data.samples.emplace_back();
-      for (size_t t = 0; t < kSampleTokens; ++t) {
-        data.samples.back().push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
-      }
-    }
+    for (size_t s = 0; s < kSamples; ++s)
+      data.samples.push_back(testing::RandomIds(kSampleTokens, config.vocab, rng));
   }
 
   Calibrator MakeCalibrator(const TextRead& read, size_t threads,

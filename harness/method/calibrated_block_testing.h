@@ -14,6 +14,7 @@
 
 #include "harness/base/rng.h"
 #include "harness/method/calibrated_block.h"
+#include "harness/testing/random.h"
 
 // A small block under calibration, for the tests of transforms. Only tests include this.
 
@@ -30,14 +31,6 @@ inline Matrix<float> Copy(const Matrix<float>& from) {
   Matrix<float> to(from.rows(), from.cols());
   std::copy_n(from.data(), from.rows() * from.cols(), to.data());
   return to;
-}
-
-inline Matrix<float> RandomMatrix(size_t rows, size_t cols, double deviation, Rng& rng) {
-  Matrix<float> matrix(rows, cols);
-  for (size_t i = 0; i < rows * cols; ++i) {
-    matrix.data()[i] = static_cast<float>(deviation * rng.Normal());
-  }
-  return matrix;
 }
 
 // The largest |a - b| as a share of the largest |b|; 0 for zeros, infinite for what is not finite.
@@ -71,13 +64,13 @@ class TestBlock {
       const size_t out = row.rows, in = row.cols;
       Linear& linear = block.weights.linears[row.index];
       linear.name = row.name;
-      linear.weight = Weight(RandomMatrix(out, in, 1 / std::sqrt(static_cast<double>(in)), rng));
+      linear.weight = Weight(NormalMatrix(out, in, rng, 1 / std::sqrt(static_cast<double>(in))));
       for (size_t r = 0; r < out && spec.bias; ++r) {
         linear.bias.push_back(static_cast<float>(0.2 * rng.Normal()));
       }
     }
     for (size_t i = 0; i < spec.samples; ++i) {
-      samples.push_back(RandomMatrix(spec.tokens, spec.hidden, 1, rng));
+      samples.push_back(NormalMatrix(spec.tokens, spec.hidden, rng));
     }
     Calibrate();
   }

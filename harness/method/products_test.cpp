@@ -6,6 +6,7 @@
 #include "harness/method/quantize_model.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/grid.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -40,10 +41,8 @@ struct QuantizedBlock {
     config = ReadConfig(dir / "config.json");
     weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
     Rng rng(1);
-    for (std::vector<uint32_t>& sample : data.samples) {
-      for (size_t t = 0; t < 10; ++t)
-        sample.push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
-    }
+    for (std::vector<uint32_t>& sample : data.samples)
+      sample = testing::RandomIds(10, config.vocab, rng);
     spec.weights.group = 8;
     spec.keep = {"*.q_proj"};
     SchemeOverride& column = spec.overrides.emplace_back();

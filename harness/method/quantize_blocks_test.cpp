@@ -11,6 +11,7 @@
 #include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/grid.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -31,12 +32,8 @@ struct BlocksOfModel {
     config = ReadConfig(dir / "config.json");
     weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
     Rng rng(1);
-    for (size_t s = 0; s < samples; ++s) {
-      data.samples.emplace_back();
-      for (size_t t = 0; t < kBlockTokens; ++t) {
-        data.samples.back().push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
-      }
-    }
+    for (size_t s = 0; s < samples; ++s)
+      data.samples.push_back(testing::RandomIds(kBlockTokens, config.vocab, rng));
     spec.weights.group = 8;
     spec.weights.bits = 3;
   }

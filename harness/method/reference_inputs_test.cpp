@@ -10,6 +10,7 @@
 #include "harness/model/plan_model.h"
 #include "harness/model/transformer.h"
 #include "harness/quant/grid.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -27,11 +28,8 @@ struct CrossModel {
     config = ReadConfig(dir / "config.json");
     weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
     Rng rng(2);
-    for (size_t s = 0; s < kCrossSamples; ++s) {
-      auto& ids = data.samples.emplace_back();
-      for (size_t t = 0; t < kCrossTokens; ++t)
-        ids.push_back(static_cast<uint32_t>(rng.Below(config.vocab)));
-    }
+    for (size_t s = 0; s < kCrossSamples; ++s)
+      data.samples.push_back(testing::RandomIds(kCrossTokens, config.vocab, rng));
     spec.weights.group = 8;
     spec.weights.bits = 3;
   }

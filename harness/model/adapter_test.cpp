@@ -37,9 +37,9 @@ TEST_CASE("adapter: a linear adds scale B (A x), by any team to the same bits") 
   WeightScheme scheme;
   scheme.group = 32;
   const Weight weight(std::make_shared<const PackedMatrix>(
-      RoundToNearest(testing::RandomMatrix(70, 96, 1).view(), scheme)));
+      RoundToNearest(testing::NormalMatrix(70, 96, 1).view(), scheme)));
   Linear linear{.name = "m", .weight = weight.WithKernels(), .bias = std::vector<float>(70, 0.5f)};
-  const Matrix<float> a = testing::RandomMatrix(5, 96, 2), b = testing::RandomMatrix(70, 5, 3);
+  const Matrix<float> a = testing::NormalMatrix(5, 96, 2), b = testing::NormalMatrix(70, 5, 3);
   linear.adapter = MakeAdapter("m", a.view(), b.view(), 0.75f);
   CHECK(linear.adapter->down.name == "m.lora_A");
   CHECK(linear.adapter->rank() == 5);
@@ -48,7 +48,7 @@ TEST_CASE("adapter: a linear adds scale B (A x), by any team to the same bits") 
   LinearScratch alone, together;
   together.team = &team;
   for (const size_t tokens : {size_t{130}, size_t{1}, size_t{9}}) {
-    const Matrix<float> x = testing::RandomMatrix(tokens, 96, tokens);
+    const Matrix<float> x = testing::NormalMatrix(tokens, 96, tokens);
     Matrix<float> y(tokens, 70), z(tokens, 70);
     ApplyLinear(linear, x.view(), y.view(), alone);
     ApplyLinear(linear, x.view(), z.view(), together);
@@ -62,9 +62,9 @@ TEST_CASE("adapter: a linear adds scale B (A x), by any team to the same bits") 
 
 TEST_CASE(
     "adapter: small numbers of B are as exact in FP16 as large ones, and stay what they are") {
-  const Matrix<float> a = testing::RandomMatrix(3, 20, 1);
+  const Matrix<float> a = testing::NormalMatrix(3, 20, 1);
   for (const float size : {1.0f, 1e-7f, 3e5f, 0.0f}) {
-    const Matrix<float> b = Times(testing::RandomMatrix(10, 3, 2), size);
+    const Matrix<float> b = Times(testing::NormalMatrix(10, 3, 2), size);
     const auto adapter = MakeAdapter("m", a.view(), b.view(), 2);
     const Matrix<float> up = adapter->up.weight.Decode();
     for (size_t o = 0; o < 10; ++o) {
@@ -77,8 +77,8 @@ TEST_CASE(
     CHECK(again->scale == adapter->scale);
     CHECK(testing::SameBits(again->up.weight.Decode().view(), up.view()));
   }
-  const Matrix<float> large = Times(testing::RandomMatrix(3, 20, 1), 1e6f);
-  const Matrix<float> ones = Times(testing::RandomMatrix(10, 3, 1), 0);
+  const Matrix<float> large = Times(testing::NormalMatrix(3, 20, 1), 1e6f);
+  const Matrix<float> ones = Times(testing::NormalMatrix(10, 3, 1), 0);
   CHECK_ERROR(MakeAdapter("m", large.view(), ones.view(), 1), "m.lora_A", "does not fit FP16");
 }
 

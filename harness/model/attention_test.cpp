@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "harness/base/rng.h"
 #include "harness/kernels/thin_gemm.h"
 #include "harness/model/attention_oracle.h"
 #include "harness/model/model_testing.h"
@@ -20,7 +19,7 @@ namespace {
 
 using testing::At;
 using testing::kNan;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 
 void Fill(Matrix<float>& matrix, float value) {
   std::fill_n(matrix.data(), matrix.rows() * matrix.cols(), value);
@@ -61,9 +60,9 @@ double WorstAttentionError(const AttentionShape& shape, MatrixView<const float> 
 struct Attention {
   Attention(const AttentionShape& of_shape, size_t tokens)
       : shape(of_shape),
-        q(RandomMatrix(tokens, shape.heads * shape.head_dim, 1)),
-        k(RandomMatrix(tokens, shape.kv_heads * shape.head_dim, 2)),
-        v(RandomMatrix(tokens, shape.kv_heads * shape.head_dim, 3)) {}
+        q(NormalMatrix(tokens, shape.heads * shape.head_dim, 1)),
+        k(NormalMatrix(tokens, shape.kv_heads * shape.head_dim, 2)),
+        v(NormalMatrix(tokens, shape.kv_heads * shape.head_dim, 3)) {}
 
   Matrix<float> Of(size_t first, size_t count, Team* team = nullptr) {
     Matrix<float> out(count, q.cols());

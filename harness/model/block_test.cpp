@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "harness/base/rng.h"
 #include "harness/kernels/quantize_activations.h"
 #include "harness/model/model_testing.h"
 #include "harness/model/transformer.h"
@@ -37,12 +36,7 @@ Matrix<float> Copy(MatrixView<const float> from) {
   return to;
 }
 
-Matrix<float> RandomHidden(size_t hidden) {
-  Matrix<float> h(kBlockTokens, hidden);
-  Rng rng(5);
-  for (size_t i = 0; i < kBlockTokens * hidden; ++i) h.data()[i] = static_cast<float>(rng.Normal());
-  return h;
-}
+Matrix<float> RandomHidden(size_t hidden) { return testing::NormalMatrix(kBlockTokens, hidden, 5); }
 
 // What an observer saw, in order.
 struct Seen {

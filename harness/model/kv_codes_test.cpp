@@ -14,7 +14,7 @@ namespace quantref {
 namespace {
 
 using testing::KvSchemes;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 using testing::Rounded;
 
 // What a side of the cache holds of its rounded tokens.
@@ -44,7 +44,7 @@ TEST_CASE("kv codes: hold what was rounded, however it came", "[kv_cache]") {
   for (const KvScheme& scheme : KvSchemes()) {
     for (const auto& [heads, dim] : {std::pair<size_t, size_t>{2, 32}, {1, 40}, {3, 6}}) {
       const size_t width = heads * dim;
-      const Matrix<float> k = RandomMatrix(kTokens, width, 1), v = RandomMatrix(kTokens, width, 2);
+      const Matrix<float> k = NormalMatrix(kTokens, width, 1), v = NormalMatrix(kTokens, width, 2);
       const size_t rounded_keys = scheme.RoundedKeys(kTokens);
       const Matrix<float> keys =
           Rounded(scheme, scheme.keys, k.view().Rows(0, rounded_keys), heads);
@@ -71,7 +71,7 @@ TEST_CASE("kv codes: hold what was rounded, however it came", "[kv_cache]") {
 TEST_CASE("kv codes: what is forgotten comes again", "[kv_cache]") {
   constexpr size_t kTokens = 100;
   for (const KvScheme& scheme : KvSchemes()) {
-    const Matrix<float> k = RandomMatrix(kTokens, 32, 1), v = RandomMatrix(kTokens, 32, 2);
+    const Matrix<float> k = NormalMatrix(kTokens, 32, 1), v = NormalMatrix(kTokens, 32, 2);
     RoundedKv cache(scheme, 2, 16, kTokens);
     Feed(k, v, 0, 30, cache);
     const Matrix<float> before = Cached(cache.keys(), 32);
@@ -94,7 +94,7 @@ TEST_CASE("kv codes: what is forgotten comes again", "[kv_cache]") {
 
 TEST_CASE("kv codes: what is no number stays none", "[kv_cache]") {
   for (const KvScheme& scheme : KvSchemes()) {
-    Matrix<float> k = RandomMatrix(128, 32, 1), v = RandomMatrix(128, 32, 2);
+    Matrix<float> k = NormalMatrix(128, 32, 1), v = NormalMatrix(128, 32, 2);
     k(3, 4) = testing::kInfinity;
     v(3, 20) = testing::kNan;
     RoundedKv cache(scheme, 2, 16, 128);
@@ -112,8 +112,8 @@ TEST_CASE("kv codes: numbers that FP16's range cuts off at either end are refuse
     for (const float size : {1e-12f, 1e-6f, 1.0f, 1000.0f, 1e5f, 1e30f}) {
       for (const bool of_keys : {true, false}) {
         INFO(KvName(scheme) << " " << size << (of_keys ? " keys" : " values"));
-        Matrix<float> numbers = RandomMatrix(kTokens, kWidth, 1);
-        const Matrix<float> others = RandomMatrix(kTokens, kWidth, 2);
+        Matrix<float> numbers = NormalMatrix(kTokens, kWidth, 1);
+        const Matrix<float> others = NormalMatrix(kTokens, kWidth, 2);
         for (size_t i = 0; i < kTokens * kWidth; ++i) numbers.data()[i] *= size;
         RoundedKv cache(scheme, 2, 16, kTokens);
         Feed(of_keys ? numbers : others, of_keys ? others : numbers, 0, 64, cache);
@@ -133,7 +133,7 @@ TEST_CASE("kv codes: a small channel or token among others is not refused", "[kv
   constexpr size_t kTokens = 128, kWidth = 32;
   for (const KvScheme& scheme : KvSchemes()) {
     INFO(KvName(scheme));
-    Matrix<float> numbers = RandomMatrix(kTokens, kWidth, 1);
+    Matrix<float> numbers = NormalMatrix(kTokens, kWidth, 1);
     for (size_t t = 0; t < kTokens; ++t) numbers(t, 5) *= 1e-9f;
     for (size_t c = 0; c < kWidth; ++c) numbers(7, c) *= 1e-9f;
     RoundedKv cache(scheme, 2, 16, kTokens);

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "harness/base/matrix.h"
-#include "harness/base/rng.h"
 #include "harness/model/transformer.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
 
@@ -28,20 +28,6 @@ inline Transformer Tiny(const TinyModel& model, WeightType type = WeightType::kN
   const TempDir dir;
   WriteTinyModel(dir.path(), model);
   return LoadTransformer(dir.path(), type);
-}
-
-inline std::vector<uint32_t> RandomIds(size_t count, size_t vocab, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<uint32_t> ids(count);
-  for (uint32_t& id : ids) id = static_cast<uint32_t>(rng.Below(vocab));
-  return ids;
-}
-
-inline Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i) matrix.data()[i] = static_cast<float>(rng.Normal());
-  return matrix;
 }
 
 inline double LargestDifference(MatrixView<const float> a, MatrixView<const float> b) {

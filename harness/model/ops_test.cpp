@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "harness/base/rng.h"
 #include "harness/kernels/isa.h"
 #include "harness/kernels/panel_layout.h"
 #include "harness/model/model_testing.h"
@@ -23,7 +22,7 @@ namespace {
 
 using testing::At;
 using testing::kNan;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 
 Matrix<float> Filled(size_t rows, size_t cols, float value) {
   Matrix<float> matrix(rows, cols);
@@ -76,8 +75,8 @@ TEST_CASE("ops: ApplyLinear, whatever the number of panels", "[ops]") {
   };
   for (const auto& [tokens, in, out] : shapes) {
     INFO(tokens << " tokens, " << in << " -> " << out);
-    const Matrix<float> x = RandomMatrix(tokens, in, 1), weights = RandomMatrix(out, in, 2);
-    const Matrix<float> random_bias = RandomMatrix(1, out, 3);
+    const Matrix<float> x = NormalMatrix(tokens, in, 1), weights = NormalMatrix(out, in, 2);
+    const Matrix<float> random_bias = NormalMatrix(1, out, 3);
     for (const std::vector<float>& bias :
          {std::vector<float>(), std::vector<float>(random_bias.data(), random_bias.data() + out)}) {
       // y is a part of a wider matrix, and the panel is of some other shape, or none.
@@ -106,7 +105,7 @@ TEST_CASE("ops: ApplyLinear with quantized weights, in integers or by decoded pa
              {1, 40}, {95, 40}, {96, 40}, {97, 40}, {1, 50}, {95, 50}, {96, 50}}) {
       CAPTURE(bits, tokens, group);
       constexpr size_t kIn = 3 * 40, kOut = 37;
-      const Matrix<float> weights = RandomMatrix(kOut, kIn, 5), x = RandomMatrix(tokens, kIn, 6);
+      const Matrix<float> weights = NormalMatrix(kOut, kIn, 5), x = NormalMatrix(tokens, kIn, 6);
       const WeightScheme scheme{.bits = bits, .group = group};
       const Weight packed(
           std::make_shared<const PackedMatrix>(RoundToNearest(weights.view(), scheme)));
@@ -132,7 +131,7 @@ TEST_CASE("ops: ApplyLinear with other formats, by the kernels or by decoded pan
     for (const size_t tokens : {1, 15, 16, 47, 48, 95, 96}) {
       CAPTURE(SchemeName(scheme), tokens);
       constexpr size_t kIn = 120, kOut = 37;
-      const Matrix<float> weights = RandomMatrix(kOut, kIn, 5), x = RandomMatrix(tokens, kIn, 6);
+      const Matrix<float> weights = NormalMatrix(kOut, kIn, 5), x = NormalMatrix(tokens, kIn, 6);
       const Weight packed(
           std::make_shared<const PackedMatrix>(RoundToNearest(weights.view(), scheme)));
       const Linear linear{"w", packed.WithKernels(), {}};
@@ -169,7 +168,7 @@ TEST_CASE("ops: ApplyLinear on a team has the bits of one thread", "[ops]") {
                 {128, 128, 769},  {20, 64, 3000},   {17, 1024, 515}, {16, 1023, 2049},
                 {15, 512, 1000},  {1, 700, 333}};
   for (const auto& [tokens, in, out] : shapes) {
-    const Matrix<float> x = RandomMatrix(tokens, in, 1), weights = RandomMatrix(out, in, 2);
+    const Matrix<float> x = NormalMatrix(tokens, in, 1), weights = NormalMatrix(out, in, 2);
     const Linear linear = MakeLinear(weights, {});
     Matrix<float> expected(tokens, out);
     LinearScratch alone;
@@ -189,7 +188,7 @@ TEST_CASE("ops: ApplyLinear on a team has the bits of one thread", "[ops]") {
 TEST_CASE("ops: one panel serves linears of every size in turn", "[ops]") {
   LinearScratch scratch;
   for (const auto& [in, out] : {std::pair<size_t, size_t>{4096, 600}, {8, 5}, {2000, 700}}) {
-    const Matrix<float> x = RandomMatrix(2, in, 4), weights = RandomMatrix(out, in, 5);
+    const Matrix<float> x = NormalMatrix(2, in, 4), weights = NormalMatrix(out, in, 5);
     Matrix<float> y(2, out), fresh_y(2, out);
     LinearScratch fresh;
     const Linear linear = MakeLinear(weights, {});
@@ -203,7 +202,7 @@ TEST_CASE("ops: one panel serves linears of every size in turn", "[ops]") {
 TEST_CASE("ops: RmsNorm", "[ops]") {
   for (const size_t width : {1, 15, 16, 17, 300}) {
     for (const double eps : {1e-6, 0.5}) {
-      const Matrix<float> x = RandomMatrix(3, width, 1), gain = RandomMatrix(1, width, 2);
+      const Matrix<float> x = NormalMatrix(3, width, 1), gain = NormalMatrix(1, width, 2);
       Matrix<float> y(3, width);
       RmsNorm(x.view(), {gain.data(), width}, eps, y.view());
       INFO(width << " wide, eps " << eps);
@@ -218,7 +217,7 @@ TEST_CASE("ops: RmsNorm", "[ops]") {
         }
       }
       CHECK(worst < 2e-6);
-      Matrix<float> in_place = RandomMatrix(3, width, 1);
+      Matrix<float> in_place = NormalMatrix(3, width, 1);
       RmsNorm(in_place.view(), {gain.data(), width}, eps, in_place.view());
       CHECK(std::equal(y.data(), y.data() + 3 * width, in_place.data()));
     }

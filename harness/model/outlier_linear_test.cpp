@@ -20,7 +20,7 @@ namespace quantref {
 namespace {
 
 using testing::At;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 using testing::SameBits;
 using OfOutliers = OutlierRule::Weights;
 
@@ -30,7 +30,7 @@ constexpr OfOutliers kBoth[] = {OfOutliers::kFp16, OfOutliers::kInt8};
 // Of random FP16 weights, rounded to nearest.
 struct MixedLinear {
   MixedLinear(size_t rows, size_t cols, OfOutliers weights, const WeightScheme& scheme = kRows8)
-      : original(Weight::RoundedToHalf(RandomMatrix(rows, cols, 1).view(), "w")) {
+      : original(Weight::RoundedToHalf(NormalMatrix(rows, cols, 1).view(), "w")) {
     packed.name = "w";
     packed.weight =
         Weight(std::make_shared<PackedMatrix>(RoundToNearest(original.Decode().view(), scheme)));
@@ -45,7 +45,7 @@ struct MixedLinear {
 
 // With some channels that are loud in one of the tokens.
 Matrix<float> WithLoudChannels(size_t tokens, size_t cols, size_t every) {
-  Matrix<float> x = RandomMatrix(tokens, cols, 2);
+  Matrix<float> x = NormalMatrix(tokens, cols, 2);
   for (size_t c = 0; c < cols; c += every) x(c / every % tokens, c) = c % 2 == 0 ? 40 : -25;
   return x;
 }
@@ -104,7 +104,7 @@ TEST_CASE("outliers: ApplyLinear is two products, by the kernels and by decoded 
 }
 
 TEST_CASE("outliers: without any the product is that of plain codes, bit for bit") {
-  const Matrix<float> x = RandomMatrix(9, 96, 3);
+  const Matrix<float> x = NormalMatrix(9, 96, 3);
   for (const OfOutliers weights : kBoth) {
     MixedLinear linear(40, 96, weights);
     Linear plain = linear.tiled;
@@ -144,7 +144,7 @@ TEST_CASE("outliers: the channels are those of the call") {
 TEST_CASE("outliers: an activation that is not finite shows in its token") {
   const MixedLinear linear(20, 96, OfOutliers::kFp16);
   for (const float bad : {HUGE_VALF, testing::kNan}) {
-    Matrix<float> x = RandomMatrix(3, 96, 4);
+    Matrix<float> x = NormalMatrix(3, 96, 4);
     x(1, 5) = bad;
     const Matrix<float> y = Applied(linear.tiled, x.view());
     CHECK(std::isfinite(y(0, 0)));
@@ -189,7 +189,7 @@ TEST_CASE("activations: one scale for the window is none for a head, which reads
 // No kernel for codebooks leaves channels out.
 TEST_CASE("outliers: which products have a kernel is told by weights and activations together") {
   const auto linear = [](const char* format, std::optional<ActivationFormat> activations) {
-    const Matrix<float> weights = RandomMatrix(16, 64, 1);
+    const Matrix<float> weights = NormalMatrix(16, 64, 1);
     return Linear{"w",
                   Weight(std::make_shared<PackedMatrix>(
                              RoundToNearest(weights.view(), SchemeOf(*FindFormat(format)))))

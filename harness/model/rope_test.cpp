@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "harness/base/rng.h"
 #include "harness/model/model_testing.h"
 #include "harness/model/ops.h"
 
@@ -15,7 +14,7 @@ namespace quantref {
 namespace {
 
 using testing::At;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 
 TEST_CASE("rope: ApplyRope turns each pair of each head by its position's angle", "[rope]") {
   ModelConfig config;
@@ -23,8 +22,8 @@ TEST_CASE("rope: ApplyRope turns each pair of each head by its position's angle"
   for (const size_t head_dim : {2, 8, 40}) {
     config.head_dim = head_dim;
     constexpr size_t kTokens = 70, kHeads = 3;
-    const Matrix<float> before = RandomMatrix(kTokens, kHeads * head_dim, 1);
-    Matrix<float> after = RandomMatrix(kTokens, kHeads * head_dim, 1);
+    const Matrix<float> before = NormalMatrix(kTokens, kHeads * head_dim, 1);
+    Matrix<float> after = NormalMatrix(kTokens, kHeads * head_dim, 1);
     ApplyRope(RopeTable(config, kTokens + 9), head_dim, after.view());
     double worst = 0;
     for (size_t t = 0; t < kTokens; ++t) {
@@ -104,7 +103,7 @@ TEST_CASE("rope: a RopeTable of the last positions has the rows of the whole", "
         std::equal(rest.cosines.row(row), rest.cosines.row(row) + 4, whole.cosines.row(47 + row)));
     CHECK(std::equal(rest.sines.row(row), rest.sines.row(row) + 4, whole.sines.row(47 + row)));
   }
-  Matrix<float> x = RandomMatrix(50, 16, 1), last = RandomMatrix(50, 16, 1);
+  Matrix<float> x = NormalMatrix(50, 16, 1), last = NormalMatrix(50, 16, 1);
   ApplyRope(whole, 8, x.view());
   ApplyRope(rest, 8, last.view().Rows(47, 3), 47);
   CHECK(std::equal(x.row(47), x.row(47) + 3 * 16, last.row(47)));

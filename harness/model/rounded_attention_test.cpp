@@ -21,16 +21,16 @@ namespace {
 
 using testing::At;
 using testing::KvSchemes;
-using testing::RandomMatrix;
+using testing::NormalMatrix;
 
 // Queries, keys and values of a text, and what attention makes of them behind a cache.
 struct CachedAttention {
   CachedAttention(const AttentionShape& of_shape, const KvScheme& of_scheme, size_t tokens)
       : shape(of_shape),
         scheme(of_scheme),
-        q(RandomMatrix(tokens, shape.heads * shape.head_dim, 1)),
-        k(RandomMatrix(tokens, shape.kv_heads * shape.head_dim, 2)),
-        v(RandomMatrix(tokens, shape.kv_heads * shape.head_dim, 3)) {}
+        q(NormalMatrix(tokens, shape.heads * shape.head_dim, 1)),
+        k(NormalMatrix(tokens, shape.kv_heads * shape.head_dim, 2)),
+        v(NormalMatrix(tokens, shape.kv_heads * shape.head_dim, 3)) {}
 
   // The text `chunk` tokens at a time.
   Matrix<float> InChunks(size_t chunk, Team* team = nullptr) {

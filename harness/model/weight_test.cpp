@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kRows = 21, kCols = 42;
 
-Matrix<float> RandomWeight() { return testing::RandomMatrix(kRows, kCols, 3); }
+Matrix<float> RandomWeight() { return testing::NormalMatrix(kRows, kCols, 3); }
 
 // The matrix's numbers as a checkpoint holds them.
 struct Dense {

@@ -9,6 +9,7 @@
 #include "harness/base/rng.h"
 #include "harness/quant/grid.h"
 #include "harness/quant/quant_testing.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 
 // Rounding with limits: weights count as if they were cut there.
@@ -20,13 +21,7 @@ using testing::kFewCols;
 using testing::kFewGroup;
 using testing::kFewRows;
 using testing::kInfinity;
-
-Matrix<float> NormalWeights(Rng& rng) {
-  Matrix<float> weights(kFewRows, kFewCols);
-  for (size_t i = 0; i < kFewRows * kFewCols; ++i)
-    weights.data()[i] = static_cast<float>(rng.Normal());
-  return weights;
-}
+using testing::NormalMatrix;
 
 // One limit for each scale of the scheme; each cuts some weights and not others.
 Matrix<float> RandomLimits(const WeightScheme& scheme, Rng& rng) {
@@ -61,7 +56,8 @@ Matrix<float> Clamped(const Matrix<float>& weights, const WeightScheme& scheme,
 TEST_CASE("affine: with limits, as the clamped matrix without", "[affine]") {
   Rng rng(1);
   for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kFewGroup)) {
-    const Matrix<float> weights = NormalWeights(rng), limits = RandomLimits(scheme, rng);
+    const Matrix<float> weights = NormalMatrix(kFewRows, kFewCols, rng),
+                        limits = RandomLimits(scheme, rng);
     const Matrix<float> clamped = Clamped(weights, scheme, limits);
     INFO(SchemeName(scheme));
     const std::string found = RoundToNearest(weights.view(), scheme, limits.view()).Sha256();
@@ -73,7 +69,8 @@ TEST_CASE("affine: with limits, as the clamped matrix without", "[affine]") {
 TEST_CASE("affine: limits that nothing reaches change nothing", "[affine]") {
   Rng rng(2);
   for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kFewGroup)) {
-    const Matrix<float> weights = NormalWeights(rng), limits = RandomLimits(scheme, rng);
+    const Matrix<float> weights = NormalMatrix(kFewRows, kFewCols, rng),
+                        limits = RandomLimits(scheme, rng);
     const std::string plain = RoundToNearest(weights.view(), scheme).Sha256();
     INFO(SchemeName(scheme));
     for (float far : {100.0f, kInfinity}) {
@@ -86,7 +83,8 @@ TEST_CASE("affine: limits that nothing reaches change nothing", "[affine]") {
 TEST_CASE("affine: ChooseGrids chooses the grids that rounding uses, and no code", "[affine]") {
   Rng rng(3);
   for (const WeightScheme& scheme : testing::AllSchemes({2, 4, 8}, kFewGroup)) {
-    const Matrix<float> weights = NormalWeights(rng), limits = RandomLimits(scheme, rng);
+    const Matrix<float> weights = NormalMatrix(kFewRows, kFewCols, rng),
+                        limits = RandomLimits(scheme, rng);
     for (const MatrixView<const float>& cut : {limits.view(), MatrixView<const float>()}) {
       const PackedMatrix expected = RoundToNearest(weights.view(), scheme, cut);
       PackedMatrix packed(kFewRows, kFewCols, scheme);

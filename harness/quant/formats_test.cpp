@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "harness/base/half.h"
-#include "harness/base/rng.h"
 #include "harness/quant/dynamic_map.h"
 #include "harness/quant/float8.h"
 #include "harness/quant/grid.h"
 #include "harness/quant/quant_testing.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 
 // The formats beside `int`, as configs name them; grid_test.cpp has what holds for any table, and
@@ -23,6 +23,7 @@ namespace {
 
 using testing::FormatSchemes;
 using testing::kInfinity;
+using testing::NormalMatrix;
 
 WeightScheme FormatScheme(const char* name) { return SchemeOf(*FindFormat(name)); }
 
@@ -31,14 +32,6 @@ WeightScheme GroupScheme(const char* name, size_t group) {
   scheme.granularity = Granularity::kGroup;
   scheme.group = group;
   return scheme;
-}
-
-Matrix<float> NormalRows(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i)
-    matrix.data()[i] = static_cast<float>(0.03 * rng.Normal());
-  return matrix;
 }
 
 std::vector<float> Decoded(const PackedMatrix& packed, size_t row) {
@@ -122,7 +115,7 @@ TEST_CASE("formats: mxfp4 has the power of two two below that of the largest wei
 }
 
 TEST_CASE("formats: nvfp4 has E4M3 scales over the number that makes the largest of them 448") {
-  Matrix<float> weights = NormalRows(4, 64, 1);
+  Matrix<float> weights = NormalMatrix(4, 64, 1, 0.03);
   weights(2, 37) = -0.5f;
   const PackedMatrix packed = RoundToNearest(weights.view(), FormatScheme("nvfp4"));
   const float divisor = packed.frame().divisor;
@@ -216,7 +209,7 @@ TEST_CASE("formats: float_zero spans the weights from end to end") {
 }
 
 TEST_CASE("formats: values that searches round are those that codes stand for") {
-  const Matrix<float> weights = NormalRows(9, 40, 3);
+  const Matrix<float> weights = NormalMatrix(9, 40, 3, 0.03);
   for (const WeightScheme& scheme : FormatSchemes(16)) {
     INFO(SchemeName(scheme));
     const ScaleShape shape = ShapeOfScales(9, 40, scheme);
@@ -235,7 +228,7 @@ TEST_CASE("formats: values that searches round are those that codes stand for") 
 }
 
 TEST_CASE("formats: rows that are no weights round as matrices of one row") {
-  const Matrix<float> weights = NormalRows(1, 44, 4);
+  const Matrix<float> weights = NormalMatrix(1, 44, 4, 0.03);
   const std::span<const float> row(weights.data(), 44);
   for (const WeightScheme& scheme : FormatSchemes(16)) {
     const bool by_row =
@@ -259,7 +252,7 @@ TEST_CASE("formats: rows that are no weights round as matrices of one row") {
 }
 
 TEST_CASE("formats: what is stored is read back, and refused where it is none") {
-  const Matrix<float> weights = NormalRows(20, 48, 5);
+  const Matrix<float> weights = NormalMatrix(20, 48, 5, 0.03);
   for (const WeightScheme& scheme : FormatSchemes(16)) {
     INFO(SchemeName(scheme));
     const PackedMatrix packed = RoundToNearest(weights.view(), scheme);
@@ -287,7 +280,7 @@ TEST_CASE("formats: what is stored is read back, and refused where it is none") 
 }
 
 TEST_CASE("formats: hashes see the numbers that scales are relative to") {
-  const Matrix<float> weights = NormalRows(3, 32, 6);
+  const Matrix<float> weights = NormalMatrix(3, 32, 6, 0.03);
   WeightScheme double_quant = GroupScheme("nf4", 16);
   double_quant.double_quant = true;
   for (const WeightScheme& scheme : {double_quant, FormatScheme("nvfp4")}) {
@@ -315,7 +308,7 @@ TEST_CASE("formats: hashes see the numbers that scales are relative to") {
 TEST_CASE("formats: double quantization stores codes of the map under blocks of 256 scales") {
   WeightScheme scheme = GroupScheme("nf4", 16);
   scheme.double_quant = true;
-  const Matrix<float> weights = NormalRows(30, 160, 7);  // 300 scales
+  const Matrix<float> weights = NormalMatrix(30, 160, 7, 0.03);  // 300 scales
   const PackedMatrix packed = RoundToNearest(weights.view(), scheme);
   const ScaleFrame& frame = packed.frame();
   REQUIRE(frame.absmax.size() == 2);

@@ -12,6 +12,7 @@
 #include "harness/base/half.h"
 #include "harness/base/rng.h"
 #include "harness/quant/quant_testing.h"
+#include "harness/testing/random.h"
 #include "harness/testing/testing.h"
 
 // Grids of any format; affine_test.cpp and its neighbours have the arithmetic of `int`.
@@ -21,17 +22,10 @@ namespace {
 
 using testing::kUneven;
 using testing::kWide;
-
-Matrix<float> RandomMatrix(size_t rows, size_t cols, uint64_t seed) {
-  Matrix<float> matrix(rows, cols);
-  Rng rng(seed);
-  for (size_t i = 0; i < rows * cols; ++i)
-    matrix.data()[i] = static_cast<float>(0.03 * rng.Normal());
-  return matrix;
-}
+using testing::NormalMatrix;
 
 TEST_CASE("grid: values that searches round are those that codes stand for") {
-  const Matrix<float> weights = RandomMatrix(6, 32, 3);
+  const Matrix<float> weights = NormalMatrix(6, 32, 3, 0.03);
   std::vector<WeightScheme> schemes = testing::AllSchemes({2, 3, 4, 8}, 16);
   for (const WeightScheme& scheme : testing::TableSchemes(16)) schemes.push_back(scheme);
   for (const WeightScheme& scheme : schemes) {
@@ -89,7 +83,7 @@ double LeastDistance(float quotient, const NumberFormat& format) {
 
 TEST_CASE(
     "grid: a matrix in a format with a table is the nearest one, and decodes to level * scale") {
-  const Matrix<float> weights = RandomMatrix(6, 48, 2);
+  const Matrix<float> weights = NormalMatrix(6, 48, 2, 0.03);
   for (const WeightScheme& scheme : testing::TableSchemes(16)) {
     INFO(SchemeName(scheme));
     const NumberFormat& format = *scheme.format;
@@ -113,7 +107,7 @@ TEST_CASE(
 }
 
 TEST_CASE("grid: the scale of a table takes the largest weight to the largest level") {
-  const Matrix<float> weights = RandomMatrix(3, 32, 3);
+  const Matrix<float> weights = NormalMatrix(3, 32, 3, 0.03);
   for (const WeightScheme& scheme : testing::TableSchemes(16)) {
     if (scheme.granularity != Granularity::kGroup) continue;
     const PackedMatrix packed = RoundToNearest(weights.view(), scheme);

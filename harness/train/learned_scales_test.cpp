@@ -35,7 +35,7 @@ Matrix<float> RoundedBy(const LearnedScales& learned, const Matrix<float>& weigh
 }
 
 TEST_CASE("learned scales begin as rounding to nearest, and codes are those of what was trained") {
-  const Matrix<float> weights = testing::RandomMatrix(7, 13, 1);
+  const Matrix<float> weights = testing::NormalMatrix(7, 13, 1);
   for (const WeightScheme& scheme : SchemesWithScales()) {
     INFO(SchemeName(scheme));
     LearnedScales learned = MakeLearnedScales("m", weights.view(), scheme);
@@ -62,7 +62,7 @@ TEST_CASE("LSQ's gradient, worked by hand") {
   scheme.symmetric = true;
   scheme.granularity = Granularity::kRow;
   Matrix<float> weights(1, 4), gradient(1, 4);
-  LearnedScales learned = MakeLearnedScales("m", testing::RandomMatrix(1, 4, 1).view(), scheme);
+  LearnedScales learned = MakeLearnedScales("m", testing::NormalMatrix(1, 4, 1).view(), scheme);
   learned.exponent = 0;
   learned.scale.value(0, 0) = 0.5f;
   const float w[] = {0.6f, -2.0f, 1.75f, 0.3f}, g[] = {1, 2, 4, 8};
