@@ -7,6 +7,7 @@
 #include "harness/base/rng.h"
 #include "harness/method/quantize_model.h"
 #include "harness/model/families_testing.h"
+#include "harness/model/model_testing.h"
 #include "harness/model/plan_model.h"
 #include "quantizers/registry.h"
 #include "quantizers/statistics_testing.h"
@@ -22,12 +23,7 @@ using testing::GoldenModels;
 using testing::RelativeChange;
 
 Matrix<float> LogitsOf(const GoldenModel& golden, const ModelWeights& weights) {
-  const Transformer model(golden.config, weights, golden.ids.size());
-  Workspace work;
-  const Matrix<float> hidden = model.Hidden(golden.ids, work);
-  Matrix<float> logits(hidden.rows(), golden.config.vocab);
-  model.Logits(hidden.view(), logits.view(), work);
-  return logits;
+  return testing::LogitsOf(golden.config, weights, golden.ids);
 }
 
 TEST_CASE("families: scales fold where the layout says so", "[families]") {

@@ -26,21 +26,12 @@ namespace {
 using testing::GoldenModel;
 using testing::GoldenModels;
 using testing::LargestDifference;
+using testing::LogitsOf;
 
 Knobs RotationKnobs(std::initializer_list<std::pair<const char*, double>> values = {}) {
   Knobs knobs(QuaRot().knobs());
   for (const auto& [name, value] : values) knobs.Set(name, value);
   return knobs;
-}
-
-Matrix<float> RotatedLogits(const ModelConfig& config, const ModelWeights& weights,
-                            std::span<const uint32_t> ids) {
-  const Transformer model(config, weights, ids.size());
-  Workspace work;
-  const Matrix<float> hidden = model.Hidden(ids, work);
-  Matrix<float> logits(hidden.rows(), config.vocab);
-  model.Logits(hidden.view(), logits.view(), work);
-  return logits;
 }
 
 // A LLaMA with a tied head.
@@ -58,7 +49,7 @@ double ChangeOfLogits(const GoldenModel& golden, const Matrix<float>& logits, co
   ModelWeights rotated = golden.weights;
   quarot.Apply(golden.config, knobs, 2, rotated);
   const ModelConfig after = quarot.Reshape(golden.config, knobs);
-  return LargestDifference(logits.view(), RotatedLogits(after, rotated, golden.ids).view());
+  return LargestDifference(logits.view(), LogitsOf(after, rotated, golden.ids).view());
 }
 
 TEST_CASE("quarot: the logits of every family stay the same", "[quarot]") {
@@ -66,7 +57,7 @@ TEST_CASE("quarot: the logits of every family stay the same", "[quarot]") {
   for (const GoldenModel& golden : GoldenModels()) {
     INFO(golden.name);
     const bool post_norms = golden.config.family->post_norms;
-    const Matrix<float> logits = RotatedLogits(golden.config, golden.weights, golden.ids);
+    const Matrix<float> logits = LogitsOf(golden.config, golden.weights, golden.ids);
     for (const double residual : {1.0, 0.0}) {
       if (post_norms && residual != 0) continue;
       for (const double online : {1.0, 0.0}) {
@@ -239,13 +230,13 @@ TEST_CASE("quarot: composes with transforms and rounders on every family", "[qua
   spec.weights = {.bits = 8, .group = 8};
   for (const GoldenModel& golden : GoldenModels()) {
     if (golden.config.family->post_norms) continue;
-    const Matrix<float> expected = RotatedLogits(golden.config, golden.weights, golden.ids);
+    const Matrix<float> expected = LogitsOf(golden.config, golden.weights, golden.ids);
     for (const char* transform : {"", "smoothquant", "awq"}) {
       for (const char* rounder : {"rtn", "gptq"}) {
         INFO(golden.name << ": quarot+" << transform << "+" << rounder);
         const RotatedRun run = QuantizeRotated(golden, RotatedMethod(transform, rounder), spec);
-        CHECK(testing::RelativeChange(
-                  expected, RotatedLogits(run.shape, run.model.weights, golden.ids)) < 0.1);
+        CHECK(testing::RelativeChange(expected,
+                                      LogitsOf(run.shape, run.model.weights, golden.ids)) < 0.1);
       }
     }
   }
@@ -289,8 +280,8 @@ TEST_CASE("quarot: a rotated cell is kept for a run that goes on", "[quarot]") {
     const auto read = ReadModel(bytes, golden.weights, run.plan, 1);
     REQUIRE(read);
     CHECK(HashQuantized(read->weights) == HashQuantized(run.model.weights));
-    CHECK(LargestDifference(RotatedLogits(run.shape, run.model.weights, golden.ids).view(),
-                            RotatedLogits(run.shape, read->weights, golden.ids).view()) == 0);
+    CHECK(LargestDifference(LogitsOf(run.shape, run.model.weights, golden.ids).view(),
+                            LogitsOf(run.shape, read->weights, golden.ids).view()) == 0);
     ++kept;
   }
   CHECK(kept > 5);

@@ -9,8 +9,8 @@
 #include "harness/base/rng.h"
 #include "harness/method/kept_model.h"
 #include "harness/method/quantize_model.h"
+#include "harness/model/model_testing.h"
 #include "harness/model/plan_model.h"
-#include "harness/model/transformer.h"
 #include "harness/quant/quant_testing.h"
 #include "harness/testing/random.h"
 #include "harness/testing/testing.h"
@@ -253,12 +253,7 @@ struct ShortGroups {
   }
 
   Matrix<float> Logits(const ModelWeights& of, Products products) const {
-    const Transformer model(config, of, 60, products);
-    Workspace work;
-    const Matrix<float> hidden = model.Hidden(data.samples[0], work);
-    Matrix<float> logits(hidden.rows(), config.vocab);
-    model.Logits(hidden.view(), logits.view(), work);
-    return logits;
+    return testing::LogitsOf(config, of, data.samples[0], products);
   }
 
   ModelConfig config;

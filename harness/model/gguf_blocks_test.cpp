@@ -7,7 +7,7 @@
 #include "harness/base/half.h"
 #include "harness/kernels/thin_gemm.h"
 #include "harness/model/load_model.h"
-#include "harness/model/transformer.h"
+#include "harness/model/model_testing.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_gguf.h"
 #include "harness/testing/tiny_model.h"
@@ -19,6 +19,7 @@ namespace {
 
 using testing::GgufBuilder;
 using testing::LoadGguf;
+using testing::LogitsOf;
 using testing::SameNumbers;
 using testing::TempDir;
 using testing::TinyModel;
@@ -104,16 +105,6 @@ TEST_CASE("gguf_blocks: numbers that FP16 holds are kept in it", "[gguf_blocks]"
   blocks[0] = std::byte{1};  // 11 bits times 7 bits
   blocks[2] = std::byte{127};
   CHECK_FALSE(Weight(tensor).Decoded().stored_in_16_bits());
-}
-
-Matrix<float> LogitsOf(const ModelConfig& config, const ModelWeights& weights,
-                       std::span<const uint32_t> ids) {
-  const Transformer transformer(config, weights, ids.size());
-  Workspace work;
-  const Matrix<float> hidden = transformer.Hidden(ids, work);
-  Matrix<float> logits(ids.size(), config.vocab);
-  transformer.Logits(hidden.view(), logits.view(), work);
-  return logits;
 }
 
 TEST_CASE("gguf_blocks: a forward pass is that of the decoded numbers", "[gguf_blocks]") {

@@ -66,6 +66,15 @@ inline Matrix<float> Logits(const Transformer& model, MatrixView<const float> hi
   return logits;
 }
 
+// Of every position.
+inline Matrix<float> LogitsOf(const ModelConfig& config, const ModelWeights& weights,
+                              std::span<const uint32_t> ids,
+                              Products products = Products::kKernel) {
+  const Transformer model(config, weights, ids.size(), products);
+  Workspace work;
+  return Logits(model, model.Hidden(ids, work).view(), work);
+}
+
 // -ln p of the token, from a row of logits.
 inline double Nll(std::span<const float> logits, uint32_t token) {
   double sum = 0;
