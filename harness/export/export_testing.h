@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <filesystem>
@@ -118,27 +117,6 @@ class CellToTest {
 inline const PackedMatrix& InReferenceLayout(const Weight& weight, PackedMatrix& made) {
   if (weight.packed() != nullptr) return *weight.packed();
   return made = weight.tiled()->Unpack();
-}
-
-// The same codes with columns ascending within each group: what formats keep of an order.
-inline PackedMatrix Ascending(const PackedMatrix& packed) {
-  if (packed.order().empty()) return packed;
-  std::vector<uint32_t> by(packed.cols()), order;  // positions by rank
-  for (size_t p = 0; p < by.size(); ++p) by[p] = static_cast<uint32_t>(p);
-  const auto group = [&](uint32_t p) { return packed.scales().ColOf(p); };
-  std::sort(by.begin(), by.end(), [&](uint32_t a, uint32_t b) {
-    return group(a) != group(b) ? group(a) < group(b) : packed.order()[a] < packed.order()[b];
-  });
-  PackedMatrix sorted = packed;
-  std::vector<uint8_t> codes(by.size()), moved(by.size());
-  for (size_t row = 0; row < packed.rows(); ++row) {
-    packed.GetCodes(row, codes);
-    for (size_t i = 0; i < by.size(); ++i) moved[i] = codes[by[i]];
-    sorted.SetCodes(row, moved);
-  }
-  for (const uint32_t p : by) order.push_back(packed.order()[p]);
-  sorted.set_order(std::move(order));
-  return sorted;
 }
 
 // One code of so many bits in a stream of 32-bit words that lie `stride` words apart.

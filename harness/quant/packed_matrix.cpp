@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "harness/base/check.h"
@@ -242,7 +243,28 @@ std::vector<float> PackedMatrix::FrameNumbers() const {
   return numbers;
 }
 
+// The same with the columns of each group in ascending order.
+PackedMatrix PackedMatrix::Ascending() const {
+  std::vector<uint32_t> by(cols_), order;  // positions, in their new order
+  std::iota(by.begin(), by.end(), 0u);
+  std::ranges::sort(by, {}, [&](uint32_t p) { return std::pair(shape_.ColOf(p), order_[p]); });
+  for (const uint32_t p : by) order.push_back(order_[p]);
+  PackedMatrix sorted = *this;
+  std::vector<uint8_t> codes(cols_), moved(cols_);
+  for (size_t row = 0; row < rows_; ++row) {
+    GetCodes(row, codes);
+    for (size_t i = 0; i < cols_; ++i) moved[i] = codes[by[i]];
+    sorted.SetCodes(row, moved);
+  }
+  sorted.set_order(std::ranges::is_sorted(order) ? std::vector<uint32_t>{} : std::move(order));
+  return sorted;
+}
+
 std::string PackedMatrix::Sha256() const {
+  return order_.empty() ? StoredSha256() : Ascending().StoredSha256();
+}
+
+std::string PackedMatrix::StoredSha256() const {
   Sha256Stream sha;
   const std::vector<float> frame = FrameNumbers();
   std::string head = fmt::format("{} {} {}\n", rows_, cols_, HashedScheme(scheme_));

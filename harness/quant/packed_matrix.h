@@ -94,7 +94,9 @@ class PackedMatrix {
   double EffectiveBits() const;  // StorageBits per weight
 
   // SHA-256 of shape, HashedScheme, an exponent that is not 0, codes, scales, zeros, order, and the
-  // frame's FP32 numbers (FrameBits).
+  // frame's FP32 numbers (FrameBits). In which order the columns of a group stand within it does not
+  // count, for files keep the group of each column alone: they are taken in ascending order, and an
+  // order that leaves all columns in place as none.
   std::string Sha256() const;
 
  private:
@@ -102,6 +104,8 @@ class PackedMatrix {
   float Scale(size_t i) const;
   void SetScale(size_t i, float scale);
   std::vector<float> FrameNumbers() const;
+  PackedMatrix Ascending() const;
+  std::string StoredSha256() const;
 
   WeightScheme scheme_;
   size_t rows_, cols_;
