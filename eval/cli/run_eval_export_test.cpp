@@ -81,6 +81,11 @@ TEST_CASE("run_eval: an export that is judged as a candidate has the cell's hash
                  kMixed[] =
                      "quantize.overrides=[{match: '*.down_proj', full_range: true}, {match: "
                      "'layers.0.mlp.*', bits: 8}, {match: '*.o_proj', keep: true}]",
+                 kOrdered[] =
+                     "quantize.methods=[{method: gptq, label: rtn, gptq: {static_groups: false}}]",
+                 kOnItself[] =
+                     "calibration={dataset: ./text.txt, samples: 2, length: 64, allow_overlap: "
+                     "true}",
                  kSimulated[] = "accuracy.path=simulated";
   struct Case {
     const char* format;
@@ -99,6 +104,7 @@ TEST_CASE("run_eval: an export that is judged as a candidate has the cell's hash
                                    {"gptq", {kFull}},
                                    {"gptq", {kMinMax}},
                                    {"gptq", {kInt8}},
+                                   {"gptq", {kInt4, kOrdered, kOnItself}},
                                    {"awq", {kInt4}},
                                    {"awq", {kMinMax}},
                                    {"gguf", {kSymmetric, kSimulated}},
