@@ -29,6 +29,7 @@ TEST_CASE("gptq: settings that are not understood are refused by name") {
   CHECK(testing::Contains(refusal("bits", 5), "expected 2, 3, 4 or 8 for \"bits\", found 5"));
   CHECK(testing::Contains(refusal("group_size", 0), "group_size"));
   CHECK(testing::Contains(refusal("checkpoint_format", "marlin"), "\"marlin\""));
+  CHECK(testing::Contains(refusal("desc_act", "yes"), "expected true or false for \"desc_act\""));
   CHECK(testing::Contains(refusal("format", "gptq_v2"), "differs"));
   CHECK(testing::Contains(refusal("pack_dtype", "int16"), "pack_dtype"));
   CHECK(testing::Contains(refusal("rotation", "hadamard"), "rotation"));

@@ -119,7 +119,8 @@ class GptqCheckpoint final : public ForeignCheckpoint {
   explicit GptqCheckpoint(ForeignFolder folder)
       : folder_(std::move(folder)),
         first_version_(IsFirstVersion(folder_)),
-        settings_(ReadSettings(folder_.fields(), {}, true)) {
+        settings_(ReadSettings(folder_.fields(), {}, true)),
+        orders_(folder_.fields().FlagOr("desc_act", false)) {
     RefuseVariants(folder_);
     if (folder_.fields().Has("dynamic")) folder_.fields().Object("dynamic");
   }
@@ -146,6 +147,7 @@ class GptqCheckpoint final : public ForeignCheckpoint {
   ForeignFolder folder_;
   bool first_version_;
   GptqSettings settings_;
+  bool orders_;  // desc_act
 };
 
 // Those of "dynamic", a map from "+:EXPRESSION" to settings and from "-:EXPRESSION" to none: of a
@@ -234,7 +236,7 @@ std::vector<uint32_t> GptqCheckpoint::GroupsOf(MatrixTensors& tensors, size_t gr
     return ReadGroupIndex(tensors, index, kPart, group, groups);
   }
   // Counts of groups cannot tell a wrong size or another order from what was meant.
-  if (groups > 1 && folder_.fields().FlagOr("desc_act", false))
+  if (groups > 1 && orders_)
     tensors.Fail(kPart, "the group of each input, as desc_act is true", "none");
   if (groups > 1 && tensors.cols() % group != 0) {
     tensors.Fail(kPart,
@@ -268,7 +270,7 @@ std::optional<ForeignMatrix> GptqCheckpoint::Find(const std::string& name, size_
   ForeignMatrix matrix;
   matrix.type = SchemeName(source.scheme);
   matrix.tensors = tensors.names();
-  const bool untold = !source.group_of.empty() && !folder_.fields().FlagOr("desc_act", false);
+  const bool untold = !source.group_of.empty() && !orders_;
   matrix.read = [source = std::move(source), found, groups, untold, first = first_version_,
                  where = folder_.where](std::vector<CountedNote>& notes) {
     if (first) CountWraps(found, source.scheme.bits, source.rows, groups, notes);

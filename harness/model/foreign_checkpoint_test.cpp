@@ -192,6 +192,20 @@ TEST_CASE("foreign_checkpoint: what no reader takes is refused as ever", "[forei
               "self_attn.q_proj.weight");
 }
 
+TEST_CASE("foreign_checkpoint: a folder that says that it is of codes and holds none is refused",
+          "[foreign_checkpoint]") {
+  const TempDir dir;
+  testing::WriteTinyModel(
+      dir.path(),
+      {.hidden = 16, .intermediate = 16, .layers = 1, .vocab = testing::kLetterPieces});
+  testing::WriteLetterTokenizer(dir.path());
+  const ForeignOpener open = [](const auto&, std::shared_ptr<const Checkpoint> checkpoint, auto*) {
+    return std::make_shared<const ByteCheckpoint>(std::move(checkpoint));
+  };
+  CHECK_ERROR(LoadModel("m", dir.path(), WeightType::kNative, 1, open), "(bytes)",
+              "plain numbers alone", "without quantization_config");
+}
+
 TEST_CASE("foreign_checkpoint: quantization_config passes where somebody reads it",
           "[foreign_checkpoint]") {
   const TempDir dir;

@@ -108,6 +108,16 @@ OpenedFiles OpenFolder(const std::filesystem::path& dir, bool quantized) {
   return {Checkpoint::Open(dir), std::move(config), std::move(tokenizer), std::move(config_file)};
 }
 
+// Other programs would round such a folder as they load it, or not at all.
+void RequireCodes(const MatrixSources& sources, const std::filesystem::path& path) {
+  if (sources.foreign == nullptr || sources.HoldsCodes()) return;
+  throw Error(fmt::format("expected matrices of codes, as its quantization_config says ({}), found "
+                          "plain numbers alone",
+                          sources.foreign->format()),
+              path.string(),
+              "without quantization_config (or quantize_config.json) they are taken as they are");
+}
+
 }  // namespace
 
 // What no setting can mend is found first.
@@ -127,6 +137,7 @@ Model MapModel(const std::string& name, const std::filesystem::path& path, Weigh
   if (open && !gguf) sources->foreign = open(path, opened.checkpoint, &settings);
   if (settings) opened.config.sha256 = Sha256Hex(opened.config.sha256 + settings->sha256());
   ModelWeights weights = MapWeights(config, opened.checkpoint, type, sources);
+  RequireCodes(*sources, path);
   return {.name = name,
           .dir = path,
           .config = std::move(opened.config),
