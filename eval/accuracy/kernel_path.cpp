@@ -117,6 +117,18 @@ size_t GapTokens(const std::optional<ActivationFormat>& activations, size_t wind
   return tokens;
 }
 
+GapLimits LimitsFor(const ModelWeights& weights, const GapLimits& asked) {
+  constexpr double kOfCodebook = 10;
+  const std::vector<const Linear*> linears = AllLinears(weights);
+  const bool plain = std::ranges::none_of(linears, [](const Linear* linear) {
+    return linear->weight.tiled() != nullptr && FormOfCodes(linear->weight) == CodeForm::kCodebook;
+  });
+  if (plain) return asked;
+  GapLimits wider{std::nullopt, kOfCodebook * asked.linear_error};
+  if (asked.kl_mean) wider.kl_mean = kOfCodebook * kOfCodebook * *asked.kl_mean;
+  return wider;
+}
+
 KernelPath PathOf(const ModelWeights& weights) {
   KernelPath path{0, DecodedEachCall(weights)};
   for (const BlockWeights& block : weights.blocks) {

@@ -51,6 +51,12 @@ struct GapLimits {
   bool LinearsHold(const PathGap& gap) const { return gap.linear_error <= linear_error; }
 };
 
+// The limits that were asked for, which are those of products whose activations alone are rounded,
+// as they hold for this model. A codebook rounds each product beside the largest that its part can
+// have (codebook_kernels.h): beside outliers that is some eight times as far off. So its limit is
+// ten times as wide, and that of the KL, which goes by the square, a hundred times.
+GapLimits LimitsFor(const ModelWeights& weights, const GapLimits& asked);
+
 inline constexpr size_t kGapPositions = 512;  // the most that are compared
 // Of a window of so many tokens, as many as are compared: so few that the codes themselves are
 // multiplied with inputs that are rounded so, and stand in that form. With more, some instruction

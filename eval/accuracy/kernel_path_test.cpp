@@ -157,6 +157,19 @@ TEST_CASE("kernel path: both paths agree for every format that has a kernel") {
   }
 }
 
+TEST_CASE("kernel path: the limits of codebooks are wider, as their products are less exact") {
+  for (const NumberFormat* format : NumberFormats()) {
+    INFO(format->name);
+    const Quantized model(Spec(SchemeOf(*format)), std::nullopt);
+    const GapLimits limits = LimitsFor(model.weights, kLimits);
+    const bool codebook =
+        format->name == "nf4" || format->name == "fp4" || format->name == "nvfp4";
+    CHECK(limits.linear_error == Approx(codebook ? 1e-4 : 1e-5));
+    CHECK(limits.kl_mean.value() == Approx(codebook ? 1e-7 : 1e-9));
+    CHECK_FALSE(LimitsFor(model.weights, {std::nullopt, 1e-5}).kl_mean);
+  }
+}
+
 // 32 inputs are 20 and 12, 48 are 20, 20 and 8.
 TEST_CASE("kernel path: groups that do not divide are the kernels' too") {
   QuantizeSpec spec = Spec({.bits = 4, .granularity = Granularity::kGroup, .group = 20});

@@ -230,10 +230,11 @@ const Rows& GapRows() {
        "linear on the same inputs"},
       {"simulated_vs_kernel.worst_linear", kText, kWritten, "", "its name"},
       {"simulated_vs_kernel.linear_error_limit", kNumber, kWritten, "",
-       "the gate's bound: config key `accuracy.max_linear_gap` (1e-5)"},
+       "the gate's bound: config key `accuracy.max_linear_gap` (1e-5), ten times that where some "
+       "matrix is a codebook (`nf4`, `fp4`, `nvfp4`)"},
       {"simulated_vs_kernel.kl_mean_limit", kNumber, kOptional, "nats",
-       "the other: `accuracy.max_path_gap` (1e-9); absent where activations or the cache are "
-       "rounded, `configs/README.md` says why"},
+       "the other: `accuracy.max_path_gap` (1e-9), there a hundred times that; absent where "
+       "activations or the cache are rounded, `configs/README.md` says why"},
       Stamped({"simulated_vs_kernel.failed", kFlag, kOptional, "",
                "`true` beyond either: the run ended with exit code 1", Role::kAsked},
               {'G', "GATE FAILED: kernels and decoded weights differ too much"}),

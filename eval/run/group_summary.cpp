@@ -92,9 +92,9 @@ void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.kernel_linears = cell.path.linears - cell.path.simulated.size();
   result.simulated_linears = cell.path.simulated;
   result.gap = cell.gap;
-  result.limits.linear_error = cell.config->path.max_linear_gap;
-  if (!RoundsInputs(cell) && !cell.spec->kv_cache)
-    result.limits.kl_mean = cell.config->path.max_gap;
+  GapLimits asked{std::nullopt, cell.config->path.max_linear_gap};
+  if (!RoundsInputs(cell) && !cell.spec->kv_cache) asked.kl_mean = cell.config->path.max_gap;
+  result.limits = LimitsFor(cell.quantized.weights, asked);
   result.layers = cell.quantized.layers;
   result.candidate = cell.candidate;
   // Of decoded blocks it would say nothing.
