@@ -162,8 +162,7 @@ TEST_CASE("kernel path: the limits of codebooks are wider, as their products are
     INFO(format->name);
     const Quantized model(Spec(SchemeOf(*format)), std::nullopt);
     const GapLimits limits = LimitsFor(model.weights, kLimits);
-    const bool codebook =
-        format->name == "nf4" || format->name == "fp4" || format->name == "nvfp4";
+    const bool codebook = format->name == "nf4" || format->name == "fp4" || format->name == "nvfp4";
     CHECK(limits.linear_error == Approx(codebook ? 1e-4 : 1e-5));
     CHECK(limits.kl_mean.value() == Approx(codebook ? 1e-7 : 1e-9));
     CHECK_FALSE(LimitsFor(model.weights, {std::nullopt, 1e-5}).kl_mean);

@@ -10,16 +10,9 @@ namespace quantref {
 namespace {
 
 constexpr size_t kPlanes = 4, kLanes = 2;  // of a table; of a vector, one for each input
-constexpr size_t kVectorBytes = 32, kLineBytes = 64;
-constexpr size_t kLineTerms = 8, kPairTerms = 16;      // of one line of codes; of two
-constexpr size_t kTermBytes = kPlanes * kLevels;       // of one input's tables
+constexpr size_t kVectorBytes = 32;
 constexpr size_t kVectorTables = kLanes * kTermBytes;  // of those that a vector of codes meets
-constexpr size_t kLineTables = kLineTerms * kTermBytes;
-constexpr size_t kStretchTerms = 256;
-constexpr size_t kMostParts = kStretchTerms / kPairTerms;
-constexpr size_t kTokensNear = 8;   // whose tables stay in the L2 cache
-constexpr size_t kPanelsNear = 64;  // whose codes of a stretch do meanwhile
-constexpr size_t kPanelsAhead = 2;  // of codes that are asked for before they are needed
+static_assert(kTermBytes == kPlanes * kLevels);
 
 // Without it GCC adds in trees, whose leaves do not fit the registers.
 inline void KeepInRegister(__m256i& v) { asm("" : "+x"(v)); }
@@ -27,18 +20,6 @@ inline void KeepInRegister(__m256i& v) { asm("" : "+x"(v)); }
 inline __m256i Load(const uint8_t* at) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(at));
 }
-
-// Parts side by side whose tables, of all tokens that are near, exist at a time: of kStretchTerms
-// inputs at most, so that a token's fit the L1 cache beside the codes.
-struct Stretch {
-  Part parts[kMostParts];
-  size_t count;
-};
-
-struct Scratch {
-  alignas(64) uint8_t tables[kTokensNear][kStretchTerms * kTermBytes];
-  float units[kTokensNear][kMostParts];
-};
 
 // The digits of 23-bit numbers, one a byte; what is above them is lost.
 inline __m256i DigitsOf(__m256i numbers) {
@@ -74,26 +55,6 @@ void MakeTables(const float* x, size_t terms, float inverse, const float* levels
     _mm256_store_si256(to + 1, _mm256_unpackhi_epi64(ab01, cd01));
     _mm256_store_si256(to + 2, _mm256_unpacklo_epi64(ab23, cd23));
     _mm256_store_si256(to + 3, _mm256_unpackhi_epi64(ab23, cd23));
-  }
-}
-
-// The tables and units of a token for all parts of a stretch. Where a unit is NaN the tables are
-// of no account.
-void PrepareToken(const CodebookProduct& product, const Stretch& stretch, float factor,
-                  const float* x, uint8_t* tables, float* units) {
-  for (size_t i = 0; i < stretch.count; ++i) {
-    const Part& part = stretch.parts[i];
-    const float* inputs = x + part.first;
-    const PartUnit unit = UnitOf(inputs, part.terms, factor);
-    units[i] = unit.unit;
-    float filled[kPartTerms];
-    if (part.terms < part.stored) {
-      __builtin_memset(filled, 0, sizeof(filled));
-      __builtin_memcpy(filled, inputs, part.terms * sizeof(float));
-      inputs = filled;
-    }
-    MakeTables(inputs, part.stored, unit.inverse, product.levels, tables);
-    tables += part.stored * kTermBytes;
   }
 }
 
@@ -155,13 +116,6 @@ inline Outputs Total(const __m256i* even, const __m256i* odd) {
   return {_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)};
 }
 
-// A part of a panel: where its codes lie, those to ask for meanwhile, its scales.
-struct PanelPart {
-  const uint8_t* codes;
-  const uint8_t* ahead;
-  const float* scales;
-};
-
 // c += unit * scales * the sums of a part's products.
 inline void AddPart(const PanelPart& part, size_t stored, const uint8_t* tables, float unit,
                     float* c) {
@@ -197,75 +151,12 @@ inline void AddPart(const PanelPart& part, size_t stored, const uint8_t* tables,
   add(8, outputs.last);
 }
 
-// The outputs c of a panel over a stretch; from 0 where it begins the row.
-void AddStretch(const QgemmWeights& w, const Stretch& stretch, size_t panel, const uint8_t* tables,
-                const float* units, float* c) {
-  const uint8_t* begin = w.panels + panel * w.panel_bytes;
-  if (stretch.parts[0].first == 0) __builtin_memset(c, 0, kPanelRows * sizeof(float));
-  for (size_t i = 0; i < stretch.count; ++i) {
-    const Part& part = stretch.parts[i];
-    const uint8_t* codes = begin + CodesAt(w, part);
-    const uint8_t* scales = begin + w.scales_at + part.group * kPanelRows * sizeof(float);
-    _mm_prefetch(reinterpret_cast<const char*>(scales + kPanelsAhead * w.panel_bytes), _MM_HINT_T0);
-    AddPart({codes, codes + kPanelsAhead * w.panel_bytes, reinterpret_cast<const float*>(scales)},
-            part.stored, tables, units[i], c);
-    tables += part.stored * kTermBytes;
-  }
-}
-
-// Panels [first, end) over a stretch, for one token.
-void AddPanels(const CodebookProduct& product, const Stretch& stretch, size_t first, size_t end,
-               const uint8_t* tables, const float* units, float* y) {
-  const QgemmWeights& w = product.weights;
-  for (size_t p = first; p < end; ++p) {
-    float* outputs = y + p * kPanelRows;
-    if ((p + 1) * kPanelRows <= w.rows) {
-      AddStretch(w, stretch, p, tables, units, outputs);
-      continue;
-    }
-    float c[kPanelRows] = {};
-    const size_t bytes = (w.rows - p * kPanelRows) * sizeof(float);
-    __builtin_memcpy(c, outputs, bytes);
-    AddStretch(w, stretch, p, tables, units, c);
-    __builtin_memcpy(outputs, c, bytes);
-  }
-}
-
-// From `part` on, which becomes the one behind them.
-Stretch TakeParts(const QgemmWeights& w, Part& part) {
-  Stretch stretch;
-  stretch.count = 0;
-  for (size_t left = kStretchTerms; part.group < w.groups && part.stored <= left;
-       part = NextPart(w, part)) {
-    left -= part.stored;
-    stretch.parts[stretch.count++] = part;
-  }
-  return stretch;
-}
-
-void MultiplyOp(const CodebookProduct& product, size_t first, size_t end, uint8_t* scratch) {
-  auto& near = *reinterpret_cast<Scratch*>(scratch);
-  const QgemmWeights& w = product.weights;
-  const float factor = UnitFactor(product.levels);
-  for (size_t token = 0; token < product.tokens; token += kTokensNear) {
-    const size_t tokens = Smaller(kTokensNear, product.tokens - token);
-    for (Part part = PartFrom(w, 0, 0); part.group < w.groups;) {
-      const Stretch stretch = TakeParts(w, part);
-      for (size_t t = 0; t < tokens; ++t) {
-        PrepareToken(product, stretch, factor, product.x + (token + t) * product.x_stride,
-                     near.tables[t], near.units[t]);
-      }
-      for (size_t p = first; p < end; p += kPanelsNear) {
-        for (size_t t = 0; t < tokens; ++t) {
-          AddPanels(product, stretch, p, Smaller(p + kPanelsNear, end), near.tables[t],
-                    near.units[t], product.y + (token + t) * product.y_stride);
-        }
-      }
-    }
-  }
-}
-
 }  // namespace
+}  // namespace quantref
+
+#include "harness/kernels/codebook.inc"
+
+namespace quantref {
 
 const CodebookKernels kAvx2Codebook = {"avx2", MultiplyOp, sizeof(Scratch)};
 

@@ -42,5 +42,6 @@ struct CodebookKernels {
 
 extern const CodebookKernels kScalarCodebook;
 extern const CodebookKernels kAvx2Codebook;
+extern const CodebookKernels kAvx512Codebook;
 
 }  // namespace quantref

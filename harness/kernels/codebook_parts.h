@@ -29,6 +29,18 @@ static inline Part NextPart(const QgemmWeights& w, const Part& part) {
   return in_group ? PartFrom(w, part.group, end) : PartFrom(w, part.group + 1, 0);
 }
 
+// Codes of eight inputs lie in a line; parts are stored as pairs of these.
+static constexpr size_t kLineBytes = 64, kLineTerms = 8, kPairTerms = 16;
+// Of what an input's products are looked up in: 32 bits for each level.
+static constexpr size_t kTermBytes = 4 * kLevels, kLineTables = kLineTerms * kTermBytes;
+
+// A part of a panel: where its codes lie, those to ask for meanwhile, its scales.
+struct PanelPart {
+  const uint8_t* codes;
+  const uint8_t* ahead;
+  const float* scales;
+};
+
 // Where the codes of a part lie in a panel.
 static inline size_t CodesAt(const QgemmWeights& w, const Part& part) {
   return (part.group * w.steps * w.step + part.begin) * kPanelRows / 2;

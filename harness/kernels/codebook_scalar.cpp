@@ -6,8 +6,7 @@ namespace {
 
 size_t CodeOf(const QgemmWeights& w, const uint8_t* panel, const Part& part, size_t output,
               size_t term) {
-  constexpr size_t kLineTerms = 8;
-  const uint8_t* line = panel + CodesAt(w, part) + term / kLineTerms * 64;
+  const uint8_t* line = panel + CodesAt(w, part) + term / kLineTerms * kLineBytes;
   const uint8_t pair = line[CodebookByte(output, term)];
   return term % kLineTerms < kLineTerms / 2 ? pair & 15 : pair >> 4;
 }

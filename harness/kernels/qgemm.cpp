@@ -46,7 +46,7 @@ const QgemmOps& QgemmOpsFor(Isa isa) {
 }
 
 const CodebookKernels& CodebookKernelsFor(Isa isa) {
-  return isa == Isa::kScalar ? kScalarCodebook : kAvx2Codebook;
+  return TableFor(isa, kScalarCodebook, kAvx2Codebook, kAvx512Codebook);
 }
 
 // What a codebook is multiplied with: rounded activations, by position.
