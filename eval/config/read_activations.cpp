@@ -42,6 +42,13 @@ void TakeActivationFormat(const ActivationKeys& keys, YamlReader& section,
                  fmt::format("codes of {} have as many", format->name));
 }
 
+// Formats beside int have scales of single tokens alone.
+void CheckTokenScales(const ActivationScheme& scheme, bool of_tokens, YamlReader& section) {
+  if (scheme.format != &kIntFormat && !of_tokens)
+    section.Fail("format", "int, as scales are not those of single tokens",
+                 "other formats are granularity: token or group, dynamic: true");
+}
+
 // `granularity: token|tensor|group`, and `group: N`, which implies the last.
 void TakeActivationReach(const ActivationKeys& keys, YamlReader& section,
                          ActivationScheme& scheme) {
@@ -76,11 +83,10 @@ std::optional<ActivationScheme> ReadActivations(YamlReader& yaml,
   YamlReader section = yaml.Map("activations");
   TakeActivationFormat(*keys, section, scheme);
   scheme.dynamic = keys->dynamic.value_or(scheme.dynamic);
+  CheckTokenScales(scheme, scheme.dynamic, section);  // before groups, which some formats imply
   TakeActivationReach(*keys, section, scheme);
+  CheckTokenScales(scheme, scheme.per_token, section);
   TakeOutliers(*keys, section, scheme);
-  if (scheme.format != &kIntFormat && !(scheme.per_token && scheme.dynamic))
-    section.Fail("format", "int, as scales are not those of single tokens",
-                 "other formats are granularity: token or group, dynamic: true");
   if (scheme.outliers && (scheme.format != &kIntFormat || scheme.group > 0))
     section.Fail("outlier_threshold", "none, as tokens have no integers under one scale");
   if (scheme.outliers && !(scheme.per_token && scheme.dynamic))

@@ -58,6 +58,8 @@ TEST_CASE("config: activations in groups and in other formats") {
       {"quantize: {activations: {format: fp8_e4m3, bits: 4}}", {"activations.bits"}},
       {"quantize: {activations: {format: fp8_e4m3, granularity: tensor}}",
        {"activations.format: expected int, as scales are not those of single tokens"}},
+      {"quantize: {activations: {format: nvfp4, dynamic: false}}",
+       {"activations.format: expected int, as scales are not those of single tokens"}},
       {"quantize: {activations: {group: 0}}", {"activations.group"}},
       {"quantize: {activations: {group: 7}}", {"activations.group", "from 8 to"}},
       {"quantize: {activations: {group: 64, granularity: token}}",
