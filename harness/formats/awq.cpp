@@ -176,6 +176,7 @@ std::optional<ForeignMatrix> AwqCheckpoint::Find(const std::string& name, size_t
                                                  size_t cols) const {
   MatrixTensors tensors(folder_, name, rows, cols);
   if (tensors.Find("qweight") == nullptr && tensors.IsPlain()) return std::nullopt;
+  tensors.RequireUnlisted({"modules_to_not_convert"});
   const size_t group = group_.value_or(cols);
   const AwqTensors found = Take(tensors, group);
   AffineSource source;

@@ -275,6 +275,7 @@ class BnbCheckpoint final : public ForeignCheckpoint {
                                     size_t cols) const override {
     MatrixTensors tensors(folder_, name, rows, cols);
     if (tensors.IsPlain()) return std::nullopt;
+    tensors.RequireUnlisted({"llm_int8_skip_modules"});
     return int8_ ? FindInt8(tensors, threshold_, folder_.where) : Find4Bits(tensors, folder_.where);
   }
 

@@ -86,6 +86,7 @@ std::optional<ForeignMatrix> Fp8Checkpoint::Find(const std::string& name, size_t
                                                  size_t cols) const {
   MatrixTensors tensors(folder_, name, rows, cols);
   if (tensors.IsPlain()) return std::nullopt;
+  tensors.RequireUnlisted({"modules_to_not_convert", "ignored_layers"});
   Float8Source source;
   source.tool = "fp8";
   source.rows = rows;

@@ -10,6 +10,7 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/base/half.h"
+#include "harness/io/json_file.h"
 #include "harness/quant/float8.h"
 
 namespace quantref {
@@ -34,6 +35,18 @@ bool HasOneElement(const Tensor& tensor) {
 bool MatrixTensors::IsPlain() const {
   const Tensor* const weight = Find("weight");
   return weight != nullptr && std::ranges::find(kFloatTypes, weight->dtype) != kFloatTypes.end();
+}
+
+void MatrixTensors::RequireUnlisted(std::initializer_list<const char*> keys) const {
+  const JsonFields json = folder_.fields();
+  for (const char* key : keys) {
+    if (!json.Has(key)) continue;
+    for (const nlohmann::json& item : json[key]) {
+      const std::string module = item.is_string() ? item.get<std::string>() : "";
+      if (module.empty() || !("." + name_).ends_with("." + module)) continue;
+      Fail("weight", fmt::format("plain numbers, as {} has {}", key, Quoted(module)), "codes");
+    }
+  }
 }
 
 void MatrixTensors::Fail(std::string_view part, const std::string& expected,

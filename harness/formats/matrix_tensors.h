@@ -35,6 +35,10 @@ class MatrixTensors {
   // Whether NAME.weight is there in a type that weights are plain numbers in.
   bool IsPlain() const;
 
+  // Throws Error where a list of modules that stay as they are, under one of these keys, names this
+  // one, by its whole name or the end of it, as every tool has it: the codes are not to be there.
+  void RequireUnlisted(std::initializer_list<const char*> keys) const;
+
   // NAME.PART of one of the types, in the shape. Throws Error where it is not there or another.
   const Tensor& Take(std::string_view part, std::initializer_list<DType> types,
                      const std::vector<size_t>& shape);

@@ -92,6 +92,21 @@ TEST_CASE("open_foreign: matrices that are plain are no reader's") {
   }
 }
 
+TEST_CASE("open_foreign: codes of a module that is to stay as it is are refused") {
+  for (const auto& [kind, key] : {std::pair{"awq_gemm", "modules_to_not_convert"},
+                                  std::pair{"bnb_nf4", "llm_int8_skip_modules"},
+                                  std::pair{"fp8_tensor", "modules_to_not_convert"},
+                                  std::pair{"fp8_tensor", "ignored_layers"}}) {
+    for (const char* module : {testing::kMatrix, "q_proj"}) {
+      CHECK(testing::Contains(testing::Refusal(kind, key, nlohmann::json::array({module})),
+                              "plain numbers, as " + std::string(key) + " has"));
+    }
+    ForeignGolden golden(kind);
+    golden.settings()[key] = {"proj", "self_attn", "lm_head", ""};
+    CHECK_NOTHROW(ReadForeign(golden));
+  }
+}
+
 // Tensor by tensor: missing, of another shape, of another type.
 TEST_CASE("open_foreign: tensors that are missing or lie are refused by name") {
   for (const std::string& kind : GoldenKinds()) {

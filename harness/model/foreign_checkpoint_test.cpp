@@ -196,8 +196,7 @@ TEST_CASE("foreign_checkpoint: a folder that says that it is of codes and holds 
           "[foreign_checkpoint]") {
   const TempDir dir;
   testing::WriteTinyModel(
-      dir.path(),
-      {.hidden = 16, .intermediate = 16, .layers = 1, .vocab = testing::kLetterPieces});
+      dir.path(), {.hidden = 16, .intermediate = 16, .layers = 1, .vocab = testing::kLetterPieces});
   testing::WriteLetterTokenizer(dir.path());
   const ForeignOpener open = [](const auto&, std::shared_ptr<const Checkpoint> checkpoint, auto*) {
     return std::make_shared<const ByteCheckpoint>(std::move(checkpoint));

@@ -94,9 +94,9 @@ class PackedMatrix {
   double EffectiveBits() const;  // StorageBits per weight
 
   // SHA-256 of shape, HashedScheme, an exponent that is not 0, codes, scales, zeros, order, and the
-  // frame's FP32 numbers (FrameBits). In which order the columns of a group stand within it does not
-  // count, for files keep the group of each column alone: they are taken in ascending order, and an
-  // order that leaves all columns in place as none.
+  // frame's FP32 numbers (FrameBits). In which order the columns of a group stand within it does
+  // not count, for files keep the group of each column alone: they are taken in ascending order,
+  // and an order that leaves all columns in place as none.
   std::string Sha256() const;
 
  private:
