@@ -2,6 +2,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "harness/base/rng.h"
@@ -243,41 +244,92 @@ TEST_CASE("shared work: a transform is applied once to what is the same", "[shar
   CHECK(calls({0, 1, 2}) == 6);
 }
 
-// Cannot round anything in the last block.
-class FailsInLastBlock final : public Rounder {
+// Cannot round anything in this block.
+class FailsInBlock final : public Rounder {
  public:
+  explicit FailsInBlock(std::string block, bool tap_by_tap = false)
+      : block_(std::move(block)), tap_by_tap_(tap_by_tap) {}
   std::string_view name() const override { return "failing"; }
   std::string_view summary() const override { return "for this test"; }
-  DataNeeds needs(const Knobs&) const override { return {.channel_mean = true}; }
+  DataNeeds needs(const Knobs&) const override {
+    return {.channel_mean = true, .true_sequential = tap_by_tap_};
+  }
   Rounded Round(const RoundInput& input) const override {
-    if (input.name.starts_with("layers.2.")) throw Error("odd weights", "here");
+    if (input.name.starts_with(block_)) throw Error("odd weights", "here");
     return {RoundToNearest(input.weights, input.scheme)};
   }
+
+ private:
+  const std::string block_;
+  const bool tap_by_tap_;
 };
+
+// Hashes of those that were made, and who was not.
+struct PartlyFailed {
+  std::map<size_t, std::string> hashes;
+  std::vector<size_t> failed;
+};
+
+PartlyFailed QuantizeSome(const SharedModel& model, const std::vector<SharedCell>& cells,
+                          size_t threads, SampleShare* share = nullptr) {
+  std::vector<QuantizeTask> tasks;
+  for (const SharedCell& cell : cells) tasks.push_back({cell.plan, cell.method, &model.data});
+  PartlyFailed some;
+  const QuantizeCallbacks callbacks{
+      .finished = [&](size_t task,
+                      QuantizedModel made) { some.hashes[task] = HashQuantized(made.weights); },
+      .failed = [&](size_t task, const Error&) { some.failed.push_back(task); }};
+  QuantizeModels(model.config, model.weights, tasks, threads, callbacks, share);
+  return some;
+}
+
+void CheckSecondFailed(const PartlyFailed& some, const std::vector<std::string>& hashes) {
+  CHECK(some.failed == std::vector<size_t>{1});
+  REQUIRE(some.hashes.size() == 2);
+  CHECK(some.hashes.at(0) == hashes[0]);
+  CHECK(some.hashes.at(2) == hashes[2]);
+}
 
 TEST_CASE("shared work: one cell's error is not the others'", "[shared_work]") {
   for (const bool sequential : {true, false}) {
     SharedModel model;
     model.data.sequential = sequential;
-    const FailsInLastBlock failing;
+    const FailsInBlock in_last("layers.2.");
     std::vector<SharedCell> cells = {MakeSharedCell(model, "gptq", 4),
                                      MakeSharedCell(model, "rtn", 4),
                                      MakeSharedCell(model, "awq+gptq", 4)};
-    cells[1].method.rounder = &failing;
-    std::vector<QuantizeTask> tasks;
-    for (const SharedCell& cell : cells) tasks.push_back({cell.plan, cell.method, &model.data});
-    std::map<size_t, std::string> hashes;
-    std::vector<size_t> failed;
-    const QuantizeCallbacks callbacks{
-        .finished = [&](size_t task,
-                        QuantizedModel made) { hashes[task] = HashQuantized(made.weights); },
-        .failed = [&](size_t task, const Error&) { failed.push_back(task); }};
-    QuantizeModels(model.config, model.weights, tasks, 2, callbacks);
-    CHECK(failed == std::vector<size_t>{1});
-    REQUIRE(hashes.size() == 2);
-    CHECK(hashes[0] == QuantizeShared(model, {cells[0]}, 1).front().hash);
-    CHECK(hashes[2] == QuantizeShared(model, {cells[2]}, 1).front().hash);
+    std::vector<std::string> hashes;
+    for (const SharedCell& cell : cells)
+      hashes.push_back(QuantizeShared(model, {cell}, 1).front().hash);
+    cells[1].method.rounder = &in_last;
+    CheckSecondFailed(QuantizeSome(model, cells, 2), hashes);
     CHECK_THROWS_AS(QuantizeShared(model, cells, 1), Error);
+  }
+}
+
+// Else the others would wait for it, or take what it sends for the next cell for this one's.
+TEST_CASE("shared work: what fails in one process alone fails in all, and nothing else does",
+          "[shared_work]") {
+  constexpr size_t kProcesses = 3;
+  SharedModel model;
+  std::vector<SharedCell> cells = {MakeSharedCell(model, "gptq", 4),
+                                   MakeSharedCell(model, "rtn", 4),
+                                   MakeSharedCell(model, "awq+gptq", 4)};
+  std::vector<std::string> hashes;
+  for (const SharedCell& cell : cells)
+    hashes.push_back(QuantizeShared(model, {cell}, 1).front().hash);
+  for (const bool tap_by_tap : {false, true}) {
+    for (size_t failing = 0; failing < kProcesses; ++failing) {
+      INFO("process " << failing << (tap_by_tap ? ", tap by tap" : ""));
+      std::vector<PartlyFailed> all(kProcesses);
+      testing::ShareSamples(kProcesses, [&](SampleShare& share) {
+        const FailsInBlock rounder(share.rank() == failing ? "layers.1." : "none", tap_by_tap);
+        std::vector<SharedCell> own = cells;
+        own[1].method.rounder = &rounder;
+        all[share.rank()] = QuantizeSome(model, own, 1, &share);
+      });
+      for (const PartlyFailed& some : all) CheckSecondFailed(some, hashes);
+    }
   }
 }
 

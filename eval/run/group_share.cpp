@@ -103,7 +103,8 @@ std::string Make(GroupContext& group, GroupCell& cell) {
 
 void CheckAgreement(Workers& workers, const std::function<Facts()>& facts) {
   if (workers.Alone()) return;
-  const Facts own = facts();
+  Facts own;
+  StepOfAll(workers, [&] { own = facts(); });
   const std::vector<std::string> all = workers.Collect(BytesOfFacts(own));
   for (size_t rank = 1; rank < all.size(); ++rank) {
     const std::string how = FirstDifference(own, FactsIn(all[rank]));
@@ -121,6 +122,8 @@ void StepOfAll(Workers& workers, const std::function<void()>& step) {
   try {
     step();
   } catch (const Interrupted&) {
+    throw;
+  } catch (const TeamError&) {
     throw;
   } catch (const Error& error) {
     own = std::current_exception();
@@ -235,7 +238,7 @@ void QuantizeForFirst(GroupContext& group, const std::vector<GroupCell*>& all) {
       .finished = [](size_t, const QuantizedModel&) {},  // it comes with all others
       .failed =
           [](size_t, const Error& error) {
-            // What keeps a cell from being made does so everywhere.
+            // What keeps a cell from being made the first says, wherever it happened.
             if (dynamic_cast<const TeamError*>(&error) != nullptr) throw;
           }};
   if (!tasks.empty())

@@ -24,7 +24,7 @@ void CheckAgreement(Workers& workers, const std::function<Facts()>& facts);
 Facts PlanFacts(const GroupContext& group, const std::vector<GroupCell>& cells);
 
 // Takes a step that may fail on one alone. Throws on all of them what it threw on the first of them
-// where it did.
+// where it did; but for a TeamError, which ends the run of all.
 void StepOfAll(Workers& workers, const std::function<void()>& step);
 
 // Makes everybody's plan the first's: which cells are finished, what its records say, and which
@@ -56,6 +56,7 @@ class RunShare final : public SampleShare {
   size_t size() const override { return workers_.size(); }
   void Send(size_t to, std::string bytes) override { workers_.SendTo(to, std::move(bytes)); }
   std::string Receive(size_t from) override { return workers_.ReceiveFrom(from); }
+  void TakeStep(const std::function<void()>& step) override { StepOfAll(workers_, step); }
 
  private:
   Workers& workers_;

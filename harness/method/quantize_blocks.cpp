@@ -104,12 +104,13 @@ class Driver {
     return done;
   }
 
-  // Whether what concerns all of these cells can be done; else they are through.
+  // Whether what concerns all of these cells can be done; else they are through. No pass is part of
+  // it: processes send each other sums in there.
   template <typename F>
   bool Try(const Cells& cells, const F& do_it) {
     std::vector<size_t> tasks;
     for (const CellAtWork* cell : cells) tasks.push_back(cell->number);
-    if (callbacks_.Try(tasks, do_it)) return true;
+    if (callbacks_.Try(tasks, share_, do_it)) return true;
     for (CellAtWork* cell : cells) cell->DoneAll(family_.read.samples, progress_);
     return false;
   }
@@ -226,7 +227,7 @@ class Driver {
     for (CellAtWork* cell : cells) {
       if (!cell->rounder_needs.true_sequential) {
         together.push_back(cell);
-      } else if (Try({cell}, [&] { QuantizeTapByTap(calibrator, *cell, block); })) {
+      } else if (QuantizeTapByTap(calibrator, *cell, block)) {
         done.push_back(cell);
       }
     }
@@ -268,8 +269,9 @@ class Driver {
     }
   }
 
-  // Each tap's readers see the block's earlier linears as they were rounded.
-  void QuantizeTapByTap(Calibrator& calibrator, CellAtWork& cell, size_t block) {
+  // Each tap's readers see the block's earlier linears as they were rounded. Returns whether they
+  // could be.
+  bool QuantizeTapByTap(Calibrator& calibrator, CellAtWork& cell, size_t block) {
     const BlockWeights& reference = reference_.blocks[block];
     CalibratedBlock calibrated = cell.Planned(ShapeOf(block), reference);
     const Cells own = {&cell};
@@ -277,7 +279,7 @@ class Driver {
       RunPass(
           calibrator, own, block, reference, kAllTaps,
           [](const CellAtWork& c) { return c.transform_needs; }, false, calibrated.inputs);
-      ApplyTransforms(own, calibrated);
+      if (!Try(own, [&] { ApplyTransforms(own, calibrated); })) return false;
     }
     BlockWeights made = calibrated.weights;
     for (const Tap tap : kAllTaps) {
@@ -285,9 +287,10 @@ class Driver {
           calibrator, own, block, made, std::span(&tap, 1),
           [](const CellAtWork& c) { return c.rounder_needs; }, false, calibrated.inputs,
           &calibrated.weights);
-      cell.RoundReaders(tap, calibrated, made, progress_);
+      if (!Try(own, [&] { cell.RoundReaders(tap, calibrated, made, progress_); })) return false;
     }
     cell.Take(calibrated, reference, std::move(made));
+    return true;
   }
 
   void ApplyTransforms(const Cells& cells, CalibratedBlock& block) {

@@ -147,7 +147,7 @@ void QuantizeGroup(const ModelConfig& config, const ModelWeights& weights,
   for (const size_t i : numbers) {
     if (tasks[i].calibration != nullptr) continue;
     std::optional<QuantizedModel> made;
-    callbacks.Try(std::span(&i, 1),
+    callbacks.Try(std::span(&i, 1), share,
                   [&] { made = QuantizeUncalibrated(weights, tasks[i], threads, progress); });
     if (made) callbacks.finished(i, std::move(*made));
   }
@@ -169,7 +169,7 @@ void ReshapeAndQuantize(const ModelConfig& config, const ModelWeights& weights,
   const Clock::time_point start = Clock::now();
   ReshapedModel model;
   progress.Add(0, "the whole model");
-  if (!callbacks.Try(numbers,
+  if (!callbacks.Try(numbers, share,
                      [&] { model = ReshapeModel(config, weights, any.method, any.plan, threads); }))
     return;
   const double seconds = Since(start);

@@ -38,8 +38,9 @@ QuantizedModel QuantizeModel(const ModelConfig& config, const ModelWeights& weig
 // `sequential`; where it is, in the first block, and on as long as their quantized blocks are the
 // same. Hidden states are held as often as MostStores says.
 // `share`: processes that quantize the same tasks together, each with a part of the calibration
-// samples; nullptr: this one alone. All of them get all models, with the same bits as alone. What
-// callbacks throw must reach all: they wait for each other.
+// samples; nullptr: this one alone. All of them get all models, with the same bits as alone; a task
+// that fails on one of them fails on all. What callbacks throw, or the passes over the samples,
+// must reach all: they wait for each other.
 void QuantizeModels(const ModelConfig& config, const ModelWeights& weights,
                     std::span<const QuantizeTask> tasks, size_t threads,
                     const QuantizeCallbacks& callbacks, SampleShare* share = nullptr);

@@ -11,6 +11,7 @@
 #include "harness/method/calibrate.h"
 #include "harness/method/method.h"
 #include "harness/method/round_linear.h"
+#include "harness/method/sample_share.h"
 #include "harness/model/weights.h"
 #include "harness/quant/plan.h"
 
@@ -56,12 +57,12 @@ struct QuantizeCallbacks {
   // others to go on, or throws. Without it every error is all tasks'.
   std::function<void(size_t task, const Error& error)> failed{};
 
-  // Whether what concerns all of these tasks can be done; of an error that is theirs alone each is
-  // told.
+  // Whether what concerns all of these tasks can be done, by all processes of `share`, of which
+  // those that go on would wait for the others; of an error that is theirs alone each is told.
   template <typename F>
-  bool Try(std::span<const size_t> tasks, const F& do_it) const {
+  bool Try(std::span<const size_t> tasks, SampleShare* share, const F& do_it) const {
     try {
-      do_it();
+      share == nullptr ? do_it() : share->TakeStep(do_it);
       return true;
     } catch (const Interrupted&) {
       throw;

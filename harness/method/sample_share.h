@@ -24,6 +24,9 @@ class SampleShare {
   // lost.
   virtual void Send(size_t to, std::string bytes) = 0;
   virtual std::string Receive(size_t from) = 0;
+  // Takes a step, in which nothing is sent, that may fail on one of them alone, as where its memory
+  // is full. Throws an Error on all where it threw one on any.
+  virtual void TakeStep(const std::function<void()>& step) = 0;
 };
 
 // Samples in blocks that are forwarded side by side, `longest` at most. Of several processes block

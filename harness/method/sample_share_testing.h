@@ -6,12 +6,14 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "harness/base/error.h"
 #include "harness/method/sample_share.h"
 
 // Processes that share samples, as threads of a test. Only tests include this.
@@ -28,7 +30,7 @@ class SampleMail {
   std::string Receive(size_t from, size_t to) {
     std::unique_lock lock(mutex_);
     std::deque<std::string>& box = boxes_[{from, to}];
-    arrived_.wait(lock, [&] { return !box.empty() || broken_; });
+    arrived_.wait(lock, [&] { return !box.empty() || broken_ || ended_.contains(from); });
     if (box.empty()) throw std::runtime_error("another one is lost");
     std::string bytes = std::move(box.front());
     box.pop_front();
@@ -37,6 +39,12 @@ class SampleMail {
   void Break() {
     const std::lock_guard lock(mutex_);
     broken_ = true;
+    arrived_.notify_all();
+  }
+  // One sends nothing more.
+  void End(size_t process) {
+    const std::lock_guard lock(mutex_);
+    ended_.insert(process);
     arrived_.notify_all();
   }
   bool empty() const {
@@ -50,6 +58,7 @@ class SampleMail {
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::map<std::pair<size_t, size_t>, std::deque<std::string>> boxes_;
+  std::set<size_t> ended_;
   bool broken_ = false;
 };
 
@@ -60,6 +69,22 @@ class MailedShare final : public SampleShare {
   size_t size() const override { return size_; }
   void Send(size_t to, std::string bytes) override { mail_.Send(rank_, to, std::move(bytes)); }
   std::string Receive(size_t from) override { return mail_.Receive(from, rank_); }
+  void TakeStep(const std::function<void()>& step) override {
+    std::string own, first;
+    try {
+      step();
+    } catch (const Error& error) {
+      own = error.what();
+    }
+    for (size_t other = 0; other < size_; ++other) {
+      if (other != rank_) Send(other, own);
+    }
+    for (size_t other = 0; other < size_; ++other) {
+      const std::string said = other == rank_ ? own : Receive(other);
+      if (first.empty()) first = said;
+    }
+    if (!first.empty()) throw Error(first, "");
+  }
 
  private:
   SampleMail& mail_;
@@ -78,6 +103,7 @@ inline void ShareSamples(size_t processes, const std::function<void(SampleShare&
         try {
           MailedShare share(mail, rank, processes);
           body(share);
+          mail.End(rank);
         } catch (...) {
           errors[rank] = std::current_exception();
           mail.Break();
