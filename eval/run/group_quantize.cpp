@@ -136,7 +136,7 @@ void LoadCandidates(GroupContext& group, Pass& cells, std::vector<const GroupCel
       continue;
     }
     try {
-      LoadCandidate(group, cell);
+      StepOfAll(group.workers, [&] { LoadCandidate(group, cell); });
     } catch (const Interrupted&) {
       throw;
     } catch (const Error& error) {
