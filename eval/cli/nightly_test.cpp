@@ -208,7 +208,7 @@ TEST_CASE("nightly: SIGTERM ends it while a config is measured, and its summary 
   const ProcessResult result = process.Wait();
   ::close(writer);
   CheckCode(result, 130);
-  CHECK(MissingPart(night.Summary(), {"**Stopped** before its end.", "stopped by the user"}) == "");
+  CHECK(MissingPart(night.Summary(), {"**Stopped** before its end.", "stopped by a signal"}) == "");
   CHECK(MissingPart(night.Summary(), {"unreached"}) != "");
 }
 

@@ -214,7 +214,7 @@ TEST_CASE(
       INFO(result.err);
       CHECK(result.exit_code == 2);
       CHECK(result.out == "");
-      CHECK(Contains(result.err, ": interrupt: stopped by the user\n"));
+      CHECK(Contains(result.err, ": interrupt: stopped by a signal\n"));
       CHECK_FALSE(Contains(result.err, "window"));
       CHECK_FALSE(Contains(result.err, "hint"));
     }

@@ -253,7 +253,7 @@ TEST_CASE("mpirun: SIGTERM to all ranks at once leaves records of what there is,
   const ProcessResult stopped = process.Wait();
   INFO(stopped.err);
   CHECK(stopped.exit_code == 2);
-  CHECK(CountOf(stopped.err, "run_eval: interrupt: stopped by the user") == 1);
+  CHECK(CountOf(stopped.err, "run_eval: interrupt: stopped by a signal") == 1);
   CHECK(CountOf(stopped.out, "INTERRUPTED after ") == 1);
   CHECK(CountPartial(lab) == 7);
   CHECK(JournalBytes(lab) > 0);

@@ -133,7 +133,7 @@ TEST_CASE("run_eval: Ctrl-C gives records and a table of what there is, --resume
     INFO(stopped.err);
     INFO(stopped.out);
     CHECK(stopped.exit_code == 2);
-    CHECK(Contains(stopped.err, "run_eval: interrupt: stopped by the user"));
+    CHECK(Contains(stopped.err, "run_eval: interrupt: stopped by a signal"));
     CHECK(Contains(stopped.err, "finished windows are kept: go on with --resume"));
     CHECK(Contains(stopped.out, "INTERRUPTED after "));
     CHECK_FALSE(Contains(stopped.out, "the first"));

@@ -48,7 +48,7 @@ void CheckEndsSoon(const RunEvalLab& lab, const Moment& moment, int signal) {
   const ProcessResult result = process.Wait();
   INFO(moment.name << ": " << result.err);
   CHECK(result.exit_code == 2);
-  CHECK(Contains(result.err, "stopped by the user"));
+  CHECK(Contains(result.err, "stopped by a signal"));
   CHECK(before > 0);
   CHECK(result.work - before < (moment.records > 0 ? kMostWorkWithRecords : kMostWork));
   if (moment.records == 0) return;

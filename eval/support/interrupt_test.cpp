@@ -62,7 +62,7 @@ TEST_CASE("interrupt: the first signal asks the work to end and says what is kep
     CHECK(ended.exit_code == 0);
     CHECK(ended.err ==
           "\nstopping; outer; once more to stop at once\n"
-          "child: interrupt: stopped by the user\n  hint: outer\n");
+          "child: interrupt: stopped by a signal\n  hint: outer\n");
   }
 }
 
@@ -72,7 +72,7 @@ TEST_CASE("interrupt: where nothing is at stake nothing is said of it") {
     SayInterrupted();
   });
   CHECK(ended.err ==
-        "\nstopping; once more to stop at once\nchild: interrupt: stopped by the user\n");
+        "\nstopping; once more to stop at once\nchild: interrupt: stopped by a signal\n");
 }
 
 TEST_CASE("interrupt: the second signal of either kind ends the process at once") {
@@ -96,7 +96,7 @@ TEST_CASE("interrupt: two in the same moment are one, whichever threads get them
   });
   CHECK(ended.exit_code == 0);
   CHECK(ended.err ==
-        "\nstopping; once more to stop at once\nchild: interrupt: stopped by the user\n");
+        "\nstopping; once more to stop at once\nchild: interrupt: stopped by a signal\n");
 }
 
 TEST_CASE("interrupt: work that does not end is ended, with the message that it would have") {
@@ -106,7 +106,7 @@ TEST_CASE("interrupt: work that does not end is ended, with the message that it 
     for (;;) ::pause();
   });
   CHECK(ended.exit_code == kExitWrongInput);
-  CHECK(Contains(ended.err, "child: interrupt: stopped by the user\n  hint: windows are kept\n"));
+  CHECK(Contains(ended.err, "child: interrupt: stopped by a signal\n  hint: windows are kept\n"));
   CHECK(kGraceSeconds < 2);
 }
 

@@ -4,6 +4,6 @@
 
 namespace quantref::internal {
 
-void ThrowCancelled() { throw Interrupted("stopped by the user", "interrupt"); }
+void ThrowCancelled() { throw Interrupted("stopped by a signal", "interrupt"); }
 
 }  // namespace quantref::internal
