@@ -81,14 +81,14 @@ struct Measurement {
   size_t other_windows = 0;     // that the journal has beside those that were asked for
   size_t first_window = 0;      // of the text, or of a stop rule's order: its logits are hashed
   bool stopped_early = false;
-  bool interrupted = false;          // by the user, before all was measured
+  bool interrupted = false;          // by a signal, before all was measured
   std::string journal_name;          // the same for runs that can go on with each other; or ""
   std::shared_ptr<Journal> journal;  // to be removed once the results are recorded; ours till then
 };
 
 // Evaluates the models (the first is the reference) on the windows, all or until the stop rule is
 // satisfied. Whatever was journaled before comes from the journal; the scores are the same bits as
-// in one go. Where the user interrupts it while windows are measured, the result has those that all
+// in one go. Where a signal interrupts it while windows are measured, the result has those that all
 // models were taken through.
 Measurement Measure(std::span<const Subject* const> models, const Protocol& protocol,
                     const TokenStream& stream, std::span<const Window> windows,

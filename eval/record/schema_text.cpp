@@ -51,7 +51,7 @@ const Rows& ProtocolRows() {
       {"protocol.window_index", kCounts, kOptional, "",
        "there: the places of the measured windows in the text, rising"},
       Stamped({"protocol.interrupted", kFlag, kOptional, "",
-               "`true` where the user ended the run before all that it was to measure was measured",
+               "`true` where a signal ended the run before all that it was to measure was measured",
                Role::kAsked},
               {'I', "INTERRUPTED: what was measured until then"}),
       {"protocol.journal", kText, kOptional, "",

@@ -279,7 +279,7 @@ void GroupRun::PutAway(const Measurement& measurement, const Pass& cells,
   RemoveKeptBudgets(group_, cells, plan_.passes);
 }
 
-// The user has interrupted it.
+// A signal has interrupted it.
 std::vector<Record> GroupRun::KeepWhatThereIs(const GroupResult& shared, const Pass& cells) {
   const LastWork last;
   interrupted_ = true;

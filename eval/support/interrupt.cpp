@@ -123,7 +123,7 @@ InterruptNote::~InterruptNote() { note = outer_; }
 void SayInterrupted() {
   if (said.exchange(true)) return;
   Write(program_name);
-  Write(": interrupt: stopped by the user\n");
+  Write(": interrupt: stopped by a signal\n");
   if (const char* kept = note_of_signal) {
     Write("  hint: ");
     Write(kept);
