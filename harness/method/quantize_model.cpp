@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 
 #include "harness/base/cancel.h"
 #include "harness/base/check.h"
@@ -146,10 +145,10 @@ void QuantizeGroup(const ModelConfig& config, const ModelWeights& weights,
   for (const size_t i : numbers) CheckPlan(weights, tasks[i]);
   for (const size_t i : numbers) {
     if (tasks[i].calibration != nullptr) continue;
-    std::optional<QuantizedModel> made;
-    callbacks.Try(std::span(&i, 1), share,
-                  [&] { made = QuantizeUncalibrated(weights, tasks[i], threads, progress); });
-    if (made) callbacks.finished(i, std::move(*made));
+    QuantizedModel made;
+    if (callbacks.Try(std::span(&i, 1), share,
+                      [&] { made = QuantizeUncalibrated(weights, tasks[i], threads, progress); }))
+      callbacks.finished(i, std::move(made));
   }
   const auto finish = [&](CellAtWork& cell) {
     Complete(cell.task, threads, tied, cell.result);
