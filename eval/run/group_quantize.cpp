@@ -141,6 +141,8 @@ void LoadCandidates(GroupContext& group, Pass& cells, std::vector<const GroupCel
       throw;
     } catch (const Error& error) {
       group.Tolerate(*cell.config, error, cell.label);
+      cell.quantized = {};  // where another process alone has failed, it is nobody's LoadedAlike
+      cell.weights_sha256.clear();
       failed.push_back(&cell);
     }
   }
