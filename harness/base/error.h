@@ -25,7 +25,7 @@ class Error : public std::exception {
   std::string what_, where_, hint_, message_;
 };
 
-// Thrown where a signal stopped the work (Ctrl-C, SIGTERM).
+// Thrown where work was stopped by the user (Ctrl-C, SIGTERM).
 class Interrupted : public Error {
  public:
   using Error::Error;
