@@ -130,15 +130,17 @@ void VisitPath(KeyVisitor& visitor, RunConfig::Path& path) {
   visitor.Choice(
       {.name = "path", .about = "products by the kernels that are timed, or from decoded weights"},
       path.kernels, {{"kernel", true}, {"simulated", false}});
-  visitor.Number({.name = "max_path_gap",
-                  .about = "the most that kernels may change logits, mean KL; of codebooks 100 times that",
-                  .above_least = true,
-                  .unit = "nats"},
-                 path.max_gap);
-  visitor.Number({.name = "max_linear_gap",
-                  .about = "the most that they may change any linear, relatively; of codebooks 10 times that",
-                  .above_least = true},
-                 path.max_linear_gap);
+  visitor.Number(
+      {.name = "max_path_gap",
+       .about = "the most that kernels may change logits, mean KL; of codebooks 100 times that",
+       .above_least = true,
+       .unit = "nats"},
+      path.max_gap);
+  visitor.Number(
+      {.name = "max_linear_gap",
+       .about = "the most that they may change any linear, relatively; of codebooks 10 times that",
+       .above_least = true},
+      path.max_linear_gap);
 }
 
 void VisitKvScheme(KeyVisitor& visitor, KvScheme& scheme) {
