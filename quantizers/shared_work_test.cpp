@@ -283,6 +283,20 @@ PartlyFailed QuantizeSome(const SharedModel& model, const std::vector<SharedCell
   return some;
 }
 
+std::vector<SharedCell> CellsOfThreeMethods(const SharedModel& model) {
+  return {MakeSharedCell(model, "gptq", 4), MakeSharedCell(model, "rtn", 4),
+          MakeSharedCell(model, "awq+gptq", 4)};
+}
+
+// Of each cell where nothing is shared.
+std::vector<std::string> HashesAlone(const SharedModel& model,
+                                     const std::vector<SharedCell>& cells) {
+  std::vector<std::string> hashes;
+  for (const SharedCell& cell : cells)
+    hashes.push_back(QuantizeShared(model, {cell}, 1).front().hash);
+  return hashes;
+}
+
 void CheckSecondFailed(const PartlyFailed& some, const std::vector<std::string>& hashes) {
   CHECK(some.failed == std::vector<size_t>{1});
   REQUIRE(some.hashes.size() == 2);
@@ -295,12 +309,8 @@ TEST_CASE("shared work: one cell's error is not the others'", "[shared_work]") {
     SharedModel model;
     model.data.sequential = sequential;
     const FailsInBlock in_last("layers.2.");
-    std::vector<SharedCell> cells = {MakeSharedCell(model, "gptq", 4),
-                                     MakeSharedCell(model, "rtn", 4),
-                                     MakeSharedCell(model, "awq+gptq", 4)};
-    std::vector<std::string> hashes;
-    for (const SharedCell& cell : cells)
-      hashes.push_back(QuantizeShared(model, {cell}, 1).front().hash);
+    std::vector<SharedCell> cells = CellsOfThreeMethods(model);
+    const std::vector<std::string> hashes = HashesAlone(model, cells);
     cells[1].method.rounder = &in_last;
     CheckSecondFailed(QuantizeSome(model, cells, 2), hashes);
     CHECK_THROWS_AS(QuantizeShared(model, cells, 1), Error);
@@ -312,12 +322,8 @@ TEST_CASE("shared work: what fails in one process alone fails in all, and nothin
           "[shared_work]") {
   constexpr size_t kProcesses = 3;
   SharedModel model;
-  std::vector<SharedCell> cells = {MakeSharedCell(model, "gptq", 4),
-                                   MakeSharedCell(model, "rtn", 4),
-                                   MakeSharedCell(model, "awq+gptq", 4)};
-  std::vector<std::string> hashes;
-  for (const SharedCell& cell : cells)
-    hashes.push_back(QuantizeShared(model, {cell}, 1).front().hash);
+  const std::vector<SharedCell> cells = CellsOfThreeMethods(model);
+  const std::vector<std::string> hashes = HashesAlone(model, cells);
   for (const bool tap_by_tap : {false, true}) {
     for (size_t failing = 0; failing < kProcesses; ++failing) {
       INFO("process " << failing << (tap_by_tap ? ", tap by tap" : ""));
