@@ -206,6 +206,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     const double kept = metrics.kept_logits ? time.KeptLogits(windows) : 0;
     return Cost::Cell{.measure = time.Measure(windows, compare) + kept, .kept_logits = kept};
   };
+  const size_t at_work = ThreadsAtWork(threads);
   Cost cost;
   size_t longest = 0;
   double scored = 0, gates = 0;
@@ -213,9 +214,9 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     longest = std::max(longest, window.length);
     scored += static_cast<double>(window.scored());
   }
-  cost.cells.push_back(measured(CellTime(model.config, nullptr, threads, rates)));
+  cost.cells.push_back(measured(CellTime(model.config, nullptr, at_work, rates)));
   for (const CellLoad& load : cells) {
-    const CellTime time(load.shape == nullptr ? model.config : *load.shape, &load, threads, rates);
+    const CellTime time(load.shape == nullptr ? model.config : *load.shape, &load, at_work, rates);
     std::vector<const CellLoad*> before;
     for (const CellLoad* other = cells.data(); other != &load; ++other) {
       if (ReadAlike(load, *other)) before.push_back(other);
@@ -231,7 +232,7 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     cost.quantize_seconds += cell.quantize;
     cost.train_seconds += cell.train;
   }
-  cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, threads));
+  cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, at_work));
   cost.memory_bytes = kProgramBytes + LoadedBytes(model.weights) +
                       EstimateMemory(model, windows.size(), longest, cells, compare, threads);
   const double models = static_cast<double>(1 + cells.size());
@@ -258,7 +259,7 @@ namespace {
 
 // Of one shape's kernels on one number of threads, as speed/kernels.cpp takes its samples.
 double ShapeSeconds(double weights, const ThroughputSpec& spec, size_t formats, size_t threads) {
-  const double rate = GflopsNow() * 1e9 * static_cast<double>(threads);
+  const double rate = GflopsNow() * 1e9 * static_cast<double>(ThreadsAtWork(threads));
   const double read = 2 * weights / kReadBytesPerSecond;
   double seconds = static_cast<double>(formats) * kStreamedCodes / kMadeCodesPerSecond;
   for (const size_t tokens : spec.tokens) {
@@ -299,7 +300,8 @@ Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, si
   for (const size_t threads : spec.threads) {
     cost.throughput_seconds += kProbeSeconds;
     cost.throughput_seconds += static_cast<double>(models * (spec.repetitions + 1)) *
-                               ModelSeconds(config, spec) / static_cast<double>(threads);
+                               ModelSeconds(config, spec) /
+                               static_cast<double>(ThreadsAtWork(threads));
     for (const double weights : shapes)
       cost.throughput_seconds += ShapeSeconds(weights, spec, formats, threads);
   }

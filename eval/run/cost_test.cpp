@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
+#include "harness/base/machine.h"
 #include "harness/model/plan_model.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -12,11 +13,15 @@
 namespace quantref {
 namespace {
 
-TEST_CASE("cost: memory counts the logits of every window at work, and what each thread needs") {
-  const testing::TempDir dir;
+Model LoadTinyModel(const testing::TempDir& dir) {
   testing::WriteTinyModel(dir.path(), {});
   testing::WriteLetterTokenizer(dir.path());
-  const Model model = LoadModel("tiny", dir.path(), WeightType::kNative, 1);
+  return LoadModel("tiny", dir.path(), WeightType::kNative, 1);
+}
+
+TEST_CASE("cost: memory counts the logits of every window at work, and what each thread needs") {
+  const testing::TempDir dir;
+  const Model model = LoadTinyModel(dir);
   const auto memory = [&](size_t cells, bool compare, size_t windows, size_t threads) {
     const std::vector<CellLoad> loads(cells);
     return EstimateMemory(model, windows, 64, loads, compare, threads);
@@ -34,11 +39,21 @@ TEST_CASE("cost: memory counts the logits of every window at work, and what each
   CHECK(memory(2, true, 4, 4) - memory(2, true, 1, 4) > 3 * logits(3, true));
 }
 
+TEST_CASE("cost: threads beyond the cores take memory, and save no time") {
+  const testing::TempDir dir;
+  const Model model = LoadTinyModel(dir);
+  const size_t cores = CoreCount();
+  const std::vector<Window> windows(5 * cores, Window{0, 64, 1});
+  Rates rates(model.config, model.weights, 64, 1);
+  const Cost all = EstimateCost(model, windows, {}, {}, cores, rates);
+  const Cost more = EstimateCost(model, windows, {}, {}, 4 * cores, rates);
+  CHECK(more.seconds == Approx(all.seconds));
+  CHECK(more.memory_bytes > all.memory_bytes);
+}
+
 TEST_CASE("cost: kept logits are priced, of every model, and their sums in the records") {
   const testing::TempDir dir;
-  testing::WriteTinyModel(dir.path(), {});
-  testing::WriteLetterTokenizer(dir.path());
-  const Model model = LoadModel("tiny", dir.path(), WeightType::kNative, 1);
+  const Model model = LoadTinyModel(dir);
   const std::vector<Window> windows(3, Window{0, 64, 1});
   Method method;
   method.rounder = FindRounder("rtn");

@@ -137,7 +137,7 @@ MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
 Rates& GroupCost::OwnRates() {
   if (!rates_) {
     rates_.emplace(group_.model->config, group_.model->weights, group_.LongestWindow(),
-                   group_.threads);
+                   ThreadsAtWork(group_.threads));
   }
   return *rates_;
 }
@@ -147,7 +147,7 @@ double GroupCost::Sensitivities(std::span<const Pass> passes) {
   for (const SensitivityTask& task : SensitivityTasks(group_, passes)) {
     const SensitivityWork work =
         SensitivityWorkOf(group_.model->config, task.plan, task.spec->budget->choices.size());
-    seconds += CellTime(group_.model->config, nullptr, group_.threads, OwnRates())
+    seconds += CellTime(group_.model->config, nullptr, ThreadsAtWork(group_.threads), OwnRates())
                    .Sensitivity(work, task.set->data.samples.size(), task.set->length);
   }
   return seconds;

@@ -8,6 +8,7 @@
 #include "eval/accuracy/kept_logits.h"
 #include "harness/base/clock.h"
 #include "harness/base/error.h"
+#include "harness/base/machine.h"
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
@@ -71,6 +72,8 @@ size_t PieceTokens(const ModelConfig& config, size_t window) {
 }
 
 }  // namespace
+
+size_t ThreadsAtWork(size_t threads) { return std::min(threads, CoreCount()); }
 
 Rates::Rates(const ModelConfig& config, const ModelWeights& weights, size_t window, size_t threads)
     : config_(config),

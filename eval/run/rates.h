@@ -19,9 +19,13 @@ struct LinearFormat {
   bool operator==(const LinearFormat&) const = default;
 };
 
+// Of so many threads those that work at the same time: no more than there are cores. What each of
+// more does in its turn is no faster, and looks as if it were.
+size_t ThreadsAtWork(size_t threads);
+
 // What small pieces of a run take on this machine now, in seconds: of them estimates are made. Each
 // is measured when it is first asked for, on the model's own shapes and on all `threads` at the
-// same time, which share caches, memory and perhaps cores.
+// same time, which share caches and memory.
 class Rates {
  public:
   // The model must outlive it. `window`: the tokens of the longest forward pass.
