@@ -129,6 +129,30 @@ TEST_CASE("programs: \"\" is refused by name wherever a value belongs") {
   }
 }
 
+TEST_CASE("programs: what nobody knows is named, with what was meant or what there is") {
+  const RunEvalLab lab;
+  const std::vector<std::pair<Strings, std::string>> wrong = {
+      {{"run_eval", lab.config(), "--window", "2"},
+       "run_eval: --window: unknown option (did you mean '--windows'?)\n"},
+      {{"make_tables", "--formt=csv"},  // and the records are missing
+       "make_tables: --formt=csv: unknown option (did you mean '--format'?)\n"},
+      {{"make_report", "--zzz"}, "make_report: --zzz: unknown option\n"},
+      {{"make_report"}, "make_report: SPEC.yaml is required\n"},
+      {{"compare_results", "a", "b", "c"},
+       "compare_results: command line: expected no further argument, found 'c'\n"},
+      {{"compare_results", "a", "b", "--format", "xml"},
+       "--format: expected one of text, markdown, json, junit, found 'xml'\n"},
+      {{"run_eval", "--list", "key"}, "run_eval: --list: expected one of configs, keys, schema, "}};
+  for (const auto& [arguments, message] : wrong) {
+    const ProcessResult result = Run(lab, arguments);
+    INFO(arguments[0] << ": " << result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(result.out.empty());
+    CHECK(Contains(result.err, message));
+    CHECK(Contains(result.err, "  hint: " + arguments[0] + " --help lists the options\n"));
+  }
+}
+
 TEST_CASE("programs: scripts refuse \"\" by name, too") {
   const testing::TempDir dir;
   const std::vector<std::pair<Strings, std::string>> wrong = {

@@ -1,11 +1,15 @@
 #include "eval/support/command_line.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <sstream>
 
-#include "eval/support/exit_codes.h"
+#include "eval/support/nearest.h"
 #include "eval/support/say.h"
 #include "eval/support/version.h"
+#include "harness/base/error.h"
 
 namespace quantref {
 namespace {
@@ -21,13 +25,47 @@ void RefuseEmptyValues(CLI::App& app) {
   }
 }
 
-// What parsing throws: a wrong command line, or an answer (--help, --version).
-int AnswerOf(const CLI::App& app, const CLI::ParseError& error) {
-  std::ostringstream out, err;
-  const bool answered = app.exit(error, out, err) == 0;
-  SayText(err.str());
+CLI::Validator OneOf(const std::vector<std::string>& names) {
+  return CLI::Validator(
+      [names](const std::string& value) {
+        const bool is_one = std::find(names.begin(), names.end(), value) != names.end();
+        return is_one
+                   ? ""
+                   : fmt::format("expected one of {}, found '{}'", fmt::join(names, ", "), value);
+      },
+      fmt::format("{{{}}}", fmt::join(names, ",")));
+}
+
+// The option's name, of --name=value as well.
+std::string UnknownOption(const CLI::App& app, const std::string& given) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->nonpositional()) names.push_back(option->get_name());
+  }
+  const std::string nearest = NearestName(given.substr(0, given.find('=')), names);
+  return nearest.empty() ? "unknown option"
+                         : fmt::format("unknown option (did you mean '{}'?)", nearest);
+}
+
+// What is wrong with the command line. An option that nobody knows comes first: what is missing may
+// be what it was meant to give.
+[[noreturn]] void Refuse(const CLI::App& app, const CLI::ParseError& error) {
+  const std::string hint = app.get_name() + " --help lists the options";
+  const std::vector<std::string> unread = app.remaining();
+  for (const std::string& word : unread) {
+    if (word.starts_with('-')) throw Error(UnknownOption(app, word), word, hint);
+  }
+  if (!unread.empty() && error.get_name() == "ExtrasError")
+    throw Error("expected no further argument, found '" + unread[0] + "'", "command line", hint);
+  throw Error(error.what(), "", hint);
+}
+
+// Of --help and --version, which the parser throws, too.
+int Answer(const CLI::App& app, const CLI::ParseError& asked) {
+  std::ostringstream out;
+  app.exit(asked, out, out);
   PrintWhole(out.str());
-  return answered ? 0 : kExitWrongInput;
+  return 0;
 }
 
 }  // namespace
@@ -43,7 +81,7 @@ void CommandLine::AddValue(const std::string& name, T& value, const std::string&
   CLI::Option& option = *app_->add_option(name, value, about);
   if (details.count) option.expected(details.count->first, details.count->second);
   if (details.check) option.check(details.check);
-  if (!details.one_of.empty()) option.check(CLI::IsMember(details.one_of));
+  if (!details.one_of.empty()) option.check(OneOf(details.one_of));
   if (details.value) option.type_name(*details.value);
   if (details.separator != '\0') option.delimiter(details.separator);
   if (details.one_each) option.allow_extra_args(false);
@@ -92,7 +130,8 @@ std::optional<int> CommandLine::Parse(int argc, const char* const* argv) {
   try {
     app_->parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return AnswerOf(*app_, error);
+    if (error.get_exit_code() == 0) return Answer(*app_, error);
+    Refuse(*app_, error);
   }
   RefuseEmptyArguments(argc, argv);
   return std::nullopt;

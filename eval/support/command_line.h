@@ -54,8 +54,8 @@ class CommandLine {
 
   const std::string& program() const { return program_; }
 
-  // Reads the command line, --help and --version too. The exit code where it is answered or wrong,
-  // which is said; nothing where the program may run. "" is the value of no option: an Error.
+  // Reads the command line, --help and --version too. The exit code where it is answered; nothing
+  // where the program may run. Throws Error where it is wrong; "" is the value of no option.
   std::optional<int> Parse(int argc, const char* const* argv);
   bool Given(const std::string& name) const;  // after Parse
 

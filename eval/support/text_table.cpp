@@ -156,15 +156,16 @@ FittedTable FitTable(std::vector<TextColumn> columns, std::optional<size_t> widt
 
 std::string RenderList(const std::vector<std::vector<std::string>>& entries,
                        std::optional<size_t> width) {
-  constexpr size_t kLeast = 20;  // characters beside the names
+  constexpr size_t kLeast = 20, kIndent = 4;
   size_t names = 0;
   for (const auto& entry : entries) names = std::max(names, TextWidth(entry[0]));
-  const std::string margin(names + 2, ' ');
+  const bool beside = !width || *width >= names + 2 + kLeast;
+  const std::string margin(beside ? names + 2 : kIndent, ' ');
   std::optional<size_t> room = width;
   if (room) room = std::max(kLeast, *room > margin.size() ? *room - margin.size() : 0);
   std::string text;
   for (const auto& entry : entries) {
-    text += entry[0] + margin.substr(TextWidth(entry[0]));
+    text += entry[0] + (beside ? margin.substr(TextWidth(entry[0])) : "\n" + margin);
     for (const char c : Wrapped(entry[1], room))
       text += c == '\n' ? "\n" + margin : std::string(1, c);
     text += "\n";

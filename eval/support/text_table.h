@@ -34,7 +34,8 @@ struct FittedTable {
 };
 FittedTable FitTable(std::vector<TextColumn> columns, std::optional<size_t> width);
 
-// Of pairs: names, and beside each what it is, wrapped where lines hold so many characters.
+// Of pairs: names, and beside each what it is, wrapped where lines hold so many characters; below
+// each where the longest name leaves no room.
 std::string RenderList(const std::vector<std::vector<std::string>>& entries,
                        std::optional<size_t> width);
 

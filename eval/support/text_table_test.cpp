@@ -88,6 +88,12 @@ TEST_CASE("text_table: a list wraps what stands beside its names") {
         "a     one\n"
         "long  two three four five\n"
         "        six\n");
+  CHECK(RenderList({{"a", "one"}, {"long", "two three four five six"}}, 25) ==
+        "a\n"
+        "    one\n"
+        "long\n"
+        "    two three four five\n"
+        "      six\n");
 }
 
 TEST_CASE("DecimalsOf shows two digits of a half width") {
