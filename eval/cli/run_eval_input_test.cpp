@@ -204,7 +204,7 @@ TEST_CASE("run_eval input: configs that are wrong") {
   check("model: " + std::string(5000, 'x'), {"no .gguf file"});
   check("name: [", {"bad.yaml:", "not valid YAML"});
   check("quantize: &q {weights: *q}", {"bad.yaml:2", "nested too deeply"});
-  CheckRefused(lab, {"none.yaml"}, {"none.yaml", "No such file"});
+  CheckRefused(lab, {"none.yaml"}, {"none.yaml", "No such file", "--list configs"});
   CheckRefused(lab, {"model"}, {"model", "expected a file, found a folder"});
   CheckRefused(lab, {lab.config(), lab.config()}, {"tiny.yaml: name", "'tiny'"});
 }

@@ -12,6 +12,7 @@
 #include "eval/config/sweep.h"
 #include "eval/support/nearest.h"
 #include "eval/support/yaml_reader.h"
+#include "eval/text/dataset.h"
 #include "harness/base/error.h"
 
 namespace quantref {
@@ -38,6 +39,15 @@ void ReadModel(YamlReader& yaml, RunConfig::ModelChoice& choice) {
   ReadSection(model, [&](KeyVisitor& reader) { VisitSynthetic(reader, choice); });
 }
 
+// Of the text of a section.
+void CheckTextKeys(YamlReader& yaml, const std::string& dataset, const std::string& split) {
+  try {
+    CheckTextName(dataset, split);
+  } catch (const Error& error) {
+    throw Error(error.problem(), yaml.Where(error.where()), error.hint());
+  }
+}
+
 void CheckProtocol(YamlReader& yaml, const RunConfig::Accuracy& accuracy) {
   try {
     accuracy.ChosenProtocol();
@@ -50,6 +60,7 @@ void CheckProtocol(YamlReader& yaml, const RunConfig::Accuracy& accuracy) {
 void ReadAccuracy(YamlReader yaml, RunConfig& config) {
   ReadSection(yaml,
               [&](KeyVisitor& reader) { VisitAccuracy(reader, config.accuracy, config.path); });
+  CheckTextKeys(yaml, config.accuracy.dataset, config.accuracy.split);
   CheckProtocol(yaml, config.accuracy);
   if (config.accuracy.stop && config.accuracy.order == OrderRule::kText)
     yaml.Fail("order", "random", "a stop rule looks at windows from anywhere in the text");
@@ -57,6 +68,7 @@ void ReadAccuracy(YamlReader yaml, RunConfig& config) {
 
 void ReadFinetune(YamlReader yaml, RunConfig& config) {
   ReadSection(yaml, [&](KeyVisitor& reader) { VisitFinetune(reader, config.finetune); });
+  CheckTextKeys(yaml, config.finetune.dataset, config.finetune.split);
   TrainSpec& train = config.finetune.train;
   if (!yaml.Has("warmup")) train.warmup = std::min(train.warmup, train.steps / 10);
   if (train.warmup >= train.steps)
@@ -137,6 +149,7 @@ RunConfig ReadConfig(const YAML::Node& tree, const std::string& file, const Swee
   YamlReader calibration = yaml.Map("calibration");
   ReadSection(calibration,
               [&](KeyVisitor& reader) { VisitCalibration(reader, config.calibration); });
+  CheckTextKeys(calibration, config.calibration.dataset, config.calibration.split);
   ReadFinetune(yaml.Map("finetune"), config);
   ReadAccuracy(yaml.Map("accuracy"), config);
   ReadThroughput(yaml, config.throughput);

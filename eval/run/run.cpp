@@ -1,6 +1,7 @@
 #include "eval/run/run.h"
 
 #include <exception>
+#include <filesystem>
 #include <utility>
 
 #include "eval/run/environment.h"
@@ -18,7 +19,14 @@ namespace {
 
 std::vector<ConfigText> ReadTexts(const std::vector<std::string>& files) {
   std::vector<ConfigText> texts;
-  for (const std::string& file : files) texts.push_back({file, ReadYamlText(file)});
+  for (const std::string& file : files) {
+    try {
+      texts.push_back({file, ReadYamlText(file)});
+    } catch (const Error& error) {
+      if (std::error_code code; std::filesystem::exists(file, code) || code) throw;
+      throw Error(error.problem(), file, "run_eval --list configs shows what there is");
+    }
+  }
   return texts;
 }
 

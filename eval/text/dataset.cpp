@@ -74,7 +74,8 @@ size_t FindSplit(const std::string& dataset, const std::string& split,
     if (files[i].split == split) return i;
     valid.push_back(files[i].split);
   }
-  throw Error("unknown split '" + split + "'" + DidYouMean(split, valid), "data set " + dataset);
+  throw Error(fmt::format("unknown split '{}' of {}{}", split, dataset, DidYouMean(split, valid)),
+              "split");
 }
 
 Text LoadSample(const std::string& split, const DatasetOptions& options) {
@@ -195,16 +196,26 @@ std::vector<DatasetInfo> KnownDatasets() {
        .files = SampleFiles()}};
 }
 
-Text LoadText(const std::string& dataset, const std::string& split, const DatasetOptions& options) {
-  if (IsPath(dataset))
-    return MakeText(PublicName(dataset), "", ReadInput(dataset, kLongestText), dataset);
-  if (dataset == kWikitext) return LoadWikitext(split, options);
-  if (dataset == kSample) return LoadSample(split, options);
+void CheckTextName(const std::string& dataset, const std::string& split) {
+  if (IsPath(dataset)) return;
   std::vector<std::string> valid;
-  for (const DatasetInfo& info : KnownDatasets()) valid.push_back(info.name);
+  for (const DatasetInfo& info : KnownDatasets()) {
+    if (info.name == dataset) {
+      FindSplit(dataset, split, info.files);
+      return;
+    }
+    valid.push_back(info.name);
+  }
   throw Error(
       "unknown data set '" + dataset + "'" + DidYouMean(dataset, valid), "dataset",
       "name a text file of your own by a path with a '/' in it or a name ending in .txt or .raw");
+}
+
+Text LoadText(const std::string& dataset, const std::string& split, const DatasetOptions& options) {
+  CheckTextName(dataset, split);
+  if (IsPath(dataset))
+    return MakeText(PublicName(dataset), "", ReadInput(dataset, kLongestText), dataset);
+  return dataset == kWikitext ? LoadWikitext(split, options) : LoadSample(split, options);
 }
 
 void FetchWikitext(const DatasetOptions& options) {

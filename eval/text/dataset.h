@@ -47,6 +47,10 @@ struct DatasetOptions {
 // wikitext-2 (test, validation, train) and sample (test, validation).
 std::vector<DatasetInfo> KnownDatasets();
 
+// Throws Error, at "dataset" or "split", where LoadText knows no such name. Files are not looked
+// for.
+void CheckTextName(const std::string& dataset, const std::string& split);
+
 // The text of a split of a known data set, or of a user's own UTF-8 file: `dataset` is a path when
 // it has a '/' or ends in .txt or .raw, and `split` is then ignored (a file has none, but configs
 // have a default one).

@@ -199,7 +199,7 @@ TEST_CASE("unknown names are answered with the nearest", "[loopback]") {
               "unknown data set 'wikitext2' (did you mean 'wikitext-2'?)", ".txt");
   CHECK_ERROR(LoadText("c4", "test", world.options), "(valid: wikitext-2, sample)");
   CHECK_ERROR(LoadText("wikitext-2", "valid", world.options),
-              "unknown split 'valid' (did you mean 'validation'?)");
+              "unknown split 'valid' of wikitext-2 (did you mean 'validation'?)");
   CHECK_ERROR(LoadText("wikitext-2", "", world.options), "(valid: test, validation, train)");
   CHECK_ERROR(LoadText("sample", "train", world.options), "(valid: test, validation)");
 }

@@ -106,7 +106,8 @@ Protocol FitToContext(const Protocol& protocol, size_t context) {
   if (protocol.window > context && !protocol.shrink_window) {
     throw Error(fmt::format("{} needs a context of {} tokens, the model has {}", protocol.name,
                             protocol.window, context),
-                "accuracy.protocol");
+                "accuracy.protocol",
+                fmt::format("accuracy.window: {} reads windows that it has", context));
   }
   Protocol fitted = protocol;
   if (protocol.window == 0) fitted.window = context;

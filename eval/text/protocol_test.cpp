@@ -67,7 +67,8 @@ TEST_CASE("protocol: any window by name, and the name of any window") {
 TEST_CASE("protocol: a window beyond the context is refused, or the name says what was read") {
   for (const char* name : {"gptq-4096", "llamacpp-4096", "full-stride-4096"})
     CHECK_ERROR(FitToContext(FindProtocol(name), 2048), name, "the model has 2048");
-  CHECK_ERROR(FitToContext(WithWindow(Gptq(), 2048), 512), "gptq-2048 needs a context of 2048");
+  CHECK_ERROR(FitToContext(WithWindow(Gptq(), 2048), 512), "gptq-2048 needs a context of 2048",
+              "accuracy.window: 512");
   CHECK(FitToContext(Gptq(), 2048).name == "gptq-2048");
   const Protocol cut = FitToContext(Gptq(), 512), stride = FitToContext(FullStride(), 512);
   CHECK(cut.name == "gptq-512");
