@@ -282,7 +282,9 @@ def bnb4(quant_type, nested, rows, cols, packed, name):
     w = torch.from_numpy(weights(rows, cols, cols))
     codes, state = bnb.quantize_4bit(w, blocksize=64, quant_type=quant_type, compress_statistics=nested)
     tensors = {"weight": codes} | {f"weight.{key}": value for key, value in state.as_dict(packed=True).items()}
-    values = bnb.dequantize_4bit(codes, state).float().numpy()
+    # As one row: by rows bitsandbytes 0.50 decodes blocks that run on into the next row wrongly on CPUs with AVX-512.
+    state.shape = torch.Size([1, rows * cols])
+    values = bnb.dequantize_4bit(codes, state).float().reshape(rows, cols).numpy()
     settings = {"quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": False,
                 "bnb_4bit_quant_type": quant_type, "bnb_4bit_use_double_quant": nested, "llm_int8_threshold": 6.0}
     return Kind(settings).add(tensors, values, name, packed)
