@@ -12,6 +12,7 @@
 
 #include "eval/testing/run_eval_lab.h"
 #include "harness/base/sha256.h"
+#include "harness/io/safetensors.h"
 #include "harness/testing/tiny_gguf.h"
 #include "harness/testing/tiny_model.h"
 
@@ -121,6 +122,71 @@ TEST_CASE("run_eval: what a candidate's weights and norms are is compared with t
     CHECK_FALSE(matrix.contains("weight_mse"));
   CHECK(Contains(result.out, "folded: 1 norm changed beside the reference's"));
   CHECK(Contains(result.out, "layers.1.mlp.up_proj"));
+}
+
+// Exports rtn and other cells of the tiny model as GPTQ's second version.
+void ExportGptq(const RunEvalLab& lab) {
+  testing::WriteTinyModel(lab / "model",
+                          {.intermediate = 64, .vocab = testing::kFewPieces, .context = 64});
+  testing::CheckDone(lab.Run(
+      {lab.config(), "--export", ".", "--export-format", "gptq", "--windows", "2", "--set",
+       "quantize.methods=[rtn, {method: rtn, label: sym, weights: {bits: 4, group: 32, symmetric: "
+       "true}}, {method: gptq, label: ordered, gptq: {static_groups: false}}, {method: awq, label: "
+       "folded}]",
+       "--set", "calibration={dataset: ./text.txt, samples: 2, length: 64, allow_overlap: true}"}));
+}
+
+// A copy of the folder that says to be of this version.
+void CopyAsVersion(const fs::path& from, const fs::path& to, const char* version) {
+  fs::copy(from, to);
+  RecordJson config = RecordJson::parse(testing::FileText(from / "config.json"));
+  config["quantization_config"]["checkpoint_format"] = version;
+  config["quantization_config"]["format"] = version;
+  testing::WriteFile(to / "config.json", config.dump());
+}
+
+// Zero points of 4 bits become those of GPTQ's first version: less 1.
+void StoreZerosLessOne(const fs::path& dir) {
+  FileTensors tensors;
+  const SafetensorsFile file = SafetensorsFile::Open(dir / "model.safetensors");
+  for (const Tensor& tensor : file.tensors()) {
+    std::string bytes(reinterpret_cast<const char*>(tensor.data), tensor.bytes);
+    if (tensor.name.ends_with(".qzeros")) {
+      for (char& c : bytes) c = static_cast<char>(((c - 1) & 0x0f) | ((c - 0x10) & 0xf0));
+    }
+    tensors[tensor.name] = {std::string(DTypeName(tensor.dtype)), tensor.shape, bytes};
+  }
+  testing::WriteTensors(dir, tensors);
+}
+
+TEST_CASE("run_eval: GPTQ of another version than its config says is told, and nothing else is") {
+  const RunEvalLab lab;
+  ExportGptq(lab);
+  const Strings right = {"rtn", "sym", "ordered", "folded", "v1"}, wrong = {"not_v1", "not_v2"};
+  CopyAsVersion(lab / "tiny-rtn", lab / "tiny-not_v1", "gptq");
+  CopyAsVersion(lab / "tiny-rtn", lab / "tiny-not_v2", "gptq_v2");
+  StoreZerosLessOne(lab / "tiny-not_v2");
+  CopyAsVersion(lab / "tiny-not_v2", lab / "tiny-v1", "gptq");
+  fs::remove_all(lab.records());
+  Strings arguments = {lab.config(), "--set", "quantize.methods=[]", "--windows", "2"};
+  for (const Strings& labels : {right, wrong}) {
+    for (const std::string& label : labels)
+      arguments.insert(arguments.end(), {"--candidate", label + "=tiny-" + label});
+  }
+  const ProcessResult result = lab.Run(arguments);
+  testing::CheckDone(result);
+  for (const std::string& label : right) CHECK(NoteOf(lab.Record(label), "MISREAD") == "");
+  CHECK(lab.Record("v1")["accuracy"]["window_nll"] == lab.Record("rtn")["accuracy"]["window_nll"]);
+  const auto told = [&](const char* label, const char* other, const char* own) {
+    const std::string note = NoteOf(lab.Record(label), "MISREAD");
+    INFO(note);
+    CHECK(Contains(note, std::string("as ") + own + " their relative squared error is 0."));
+    CHECK(Contains(note, std::string("with checkpoint_format ") + other + " it would be 0.0"));
+    CHECK(Contains(note, "\"count\":14"));
+  };
+  told("not_v1", "gptq_v2", "gptq v1");
+  told("not_v2", "gptq", "gptq v2");
+  CHECK(Contains(result.out, "not_v1: probably MISREAD"));
 }
 
 // The reference is a folder of letters, the candidate a GGUF file.

@@ -45,16 +45,24 @@ size_t CountChangedNorms(const ModelWeights& own, const ModelWeights& reference)
   return changed + !AreAlike(own.final_norm_bias, reference.final_norm_bias);
 }
 
+constexpr size_t kRowsAtOnce = 64;
+
 struct SquaresOf {
   double differences = 0, reference = 0;
+
+  double Relative() const { return differences / reference; }
+  void operator+=(const SquaresOf& more) {
+    differences += more.differences;
+    reference += more.reference;
+  }
 };
-SquaresOf CompareWeights(const Weight& own, const Weight& reference) {
-  constexpr size_t kRows = 64;
-  Matrix<float> a(kRows, own.cols()), b(kRows, own.cols());
+// Of so many rows, the first ones.
+SquaresOf CompareWeights(const Weight& own, const Weight& reference, size_t rows) {
+  Matrix<float> a(kRowsAtOnce, own.cols()), b(kRowsAtOnce, own.cols());
   SquaresOf sums;
-  for (size_t first = 0; first < own.rows(); first += kRows) {
+  for (size_t first = 0; first < rows; first += kRowsAtOnce) {
     ThrowIfCancelled();
-    const size_t count = std::min(kRows, own.rows() - first);
+    const size_t count = std::min(kRowsAtOnce, rows - first);
     own.DecodeRows(first, a.view().Rows(0, count));
     reference.DecodeRows(first, b.view().Rows(0, count));
     for (size_t i = 0; i < count * own.cols(); ++i) {
@@ -82,7 +90,8 @@ void CompareMatrices(const GroupContext& group, Candidate& candidate) {
   candidate.weight_errors.assign(found.size(), std::nullopt);
   std::vector<char> other(found.size(), 0), recast(found.size(), 0);
   ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
-    const SquaresOf sums = CompareWeights(*own.at(found[i].name), *reference.at(found[i].name));
+    const Weight& weight = *own.at(found[i].name);
+    const SquaresOf sums = CompareWeights(weight, *reference.at(found[i].name), weight.rows());
     other[i] = sums.differences > sums.reference;
     recast[i] = !found[i].coded && sums.differences > 0;
     if (other[i] == 0) candidate.weight_errors[i] = sums.differences / found[i].Weights();
@@ -96,6 +105,40 @@ void CompareMatrices(const GroupContext& group, Candidate& candidate) {
   if (std::ranges::any_of(found, &MatrixFacts::coded))
     note(recast,
          "kept beside the codes with other numbers than the reference's, as by another type");
+}
+
+// Where a setting that the file may have wrong would have brought matrices nearer. Zero points that
+// are one off add the square of a step to the error of a weight, and what rounding leaves is well
+// below that: the wrong reading is off by more than twice as much. The first rows show it.
+void NoteMisread(const GroupContext& group, Candidate& candidate) {
+  const auto own = WeightsByName(candidate.model.weights);
+  const auto reference = WeightsByName(group.model->weights);
+  const std::vector<MatrixFacts>& found = candidate.stored.found;
+  std::vector<SquaresOf> as_read(found.size()), otherwise(found.size());
+  ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
+    if (!found[i].other) return;
+    const Weight &weight = *own.at(found[i].name), &original = *reference.at(found[i].name);
+    const size_t rows = std::min(kRowsAtOnce, weight.rows());
+    as_read[i] = CompareWeights(weight, original, rows);
+    otherwise[i] = CompareWeights(found[i].other->read(), original, rows);
+  });
+  SquaresOf sum_as_read, sum_otherwise;
+  std::string setting;
+  size_t count = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (2 * otherwise[i].differences >= as_read[i].differences) continue;
+    sum_as_read += as_read[i];
+    sum_otherwise += otherwise[i];
+    setting = found[i].other->setting;
+    ++count;
+  }
+  if (count == 0) return;
+  AddNotes({{fmt::format("probably MISREAD: as {} their relative squared error is {:.2g}, with {} "
+                         "it would be {:.2g} (first {} rows)",
+                         candidate.stored.foreign->format(), sum_as_read.Relative(), setting,
+                         sum_otherwise.Relative(), kRowsAtOnce),
+             count, "matrices"}},
+           candidate.stored.notes);
 }
 
 // The first number in "int4 g128 asym", "nf4 g64"; 0: there is none.
@@ -208,6 +251,7 @@ void ReadCandidate(GroupContext& group, Candidate& loaded) {
   loaded.changed_norms = CountChangedNorms(loaded.model.weights, group.model->weights);
   if (loaded.changed_norms == 0) {
     CompareMatrices(group, loaded);
+    NoteMisread(group, loaded);
   } else {
     loaded.weight_errors.assign(loaded.stored.found.size(), std::nullopt);
   }

@@ -177,4 +177,6 @@ Weight ReadAffine(const AffineSource& source, const std::string& where,
   return DecodeByRows(source, std::move(factors));
 }
 
+Weight AffineRows(const AffineSource& source) { return DecodeByRows(source, ReadFactors(source)); }
+
 }  // namespace quantref

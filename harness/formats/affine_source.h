@@ -52,4 +52,7 @@ std::vector<uint32_t> ReadGroupIndex(const MatrixTensors& tensors, const Tensor&
 Weight ReadAffine(const AffineSource& source, const std::string& where,
                   std::vector<CountedNote>& notes);
 
+// Rows that decode, whatever its scales and zeros are: for a look at a few.
+Weight AffineRows(const AffineSource& source);
+
 }  // namespace quantref

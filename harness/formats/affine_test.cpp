@@ -69,6 +69,23 @@ TEST_CASE("gptq: zero points of the first version that wrap are 0, and counted")
   CHECK(second.weight.packed()->affine(0, 0).zero == 15);
 }
 
+TEST_CASE("gptq: the other reading is what the folder would be if it said the other version") {
+  for (const char* kind : {"gptq4_v1_asym", "gptq4_v2_act_order", "gptq3_v1_row", "gptq8_v1"}) {
+    INFO(kind);
+    ForeignGolden golden(kind);
+    const ReadForeign read(golden);
+    REQUIRE(read.found->other);
+    const bool first = read.files.opened->format() == "gptq v1";
+    const std::string version = first ? "gptq_v2" : "gptq";
+    CHECK(read.found->other->setting == "checkpoint_format " + version);
+    golden.settings().erase("format");
+    golden.settings()["checkpoint_format"] = version;
+    const std::vector<float> otherwise = ValuesOf(read.found->other->read());
+    CHECK(otherwise == ValuesOf(ReadForeign(golden).weight));
+    CHECK(otherwise != ValuesOf(read.weight));
+  }
+}
+
 TEST_CASE("gptq: a checkpoint that says it is symmetric and is not") {
   ForeignGolden golden("gptq4_v1_sym");
   CHECK(ReadForeign(golden).weight.packed()->scheme().symmetric);

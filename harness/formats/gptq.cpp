@@ -202,10 +202,18 @@ void CountWraps(const GptqTensors& tensors, int bits, size_t outputs, size_t gro
           wraps, "groups");
 }
 
+// As the first version has them, or the second.
+std::function<int(size_t row, size_t group)> ZerosOf(const GptqTensors& tensors, int bits,
+                                                     size_t outputs, bool first_version) {
+  const int mask = (1 << bits) - 1, added = first_version ? 1 : 0;
+  return [=](size_t row, size_t group) {
+    return (StoredZero(tensors, bits, outputs, row, group) + added) & mask;
+  };
+}
+
 AffineSource SourceOf(const GptqTensors& tensors, const WeightScheme& scheme, bool first_version,
                       size_t rows, size_t cols) {
   const size_t bits = static_cast<size_t>(scheme.bits);
-  const int mask = (1 << scheme.bits) - 1, added = first_version ? 1 : 0;
   AffineSource source;
   source.tool = first_version ? "gptq v1" : "gptq v2";
   source.rows = rows;
@@ -221,10 +229,15 @@ AffineSource SourceOf(const GptqTensors& tensors, const WeightScheme& scheme, bo
   source.scale = [tensors, rows](size_t row, size_t group) {
     return NumberAt(*tensors.scales, group * rows + row);
   };
-  source.zero = [=](size_t row, size_t group) {
-    return (StoredZero(tensors, static_cast<int>(bits), rows, row, group) + added) & mask;
-  };
+  source.zero = ZerosOf(tensors, scheme.bits, rows, first_version);
   return source;
+}
+
+// Files say the wrong version, or none, and their zeros are then one off.
+OtherReading OtherVersion(AffineSource source, const GptqTensors& tensors, bool first_version) {
+  source.zero = ZerosOf(tensors, source.scheme.bits, source.rows, !first_version);
+  return {fmt::format("checkpoint_format {}", first_version ? "gptq_v2" : "gptq"),
+          [source = std::move(source)] { return AffineRows(source); }};
 }
 
 // The group of each input; empty where they follow one another.
@@ -270,6 +283,7 @@ std::optional<ForeignMatrix> GptqCheckpoint::Find(const std::string& name, size_
   ForeignMatrix matrix;
   matrix.type = SchemeName(source.scheme);
   matrix.tensors = tensors.names();
+  matrix.other = OtherVersion(source, found, first_version_);
   const bool untold = !source.group_of.empty() && !orders_;
   matrix.read = [source = std::move(source), found, groups, untold, first = first_version_,
                  where = folder_.where](std::vector<CountedNote>& notes) {

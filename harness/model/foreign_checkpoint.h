@@ -23,6 +23,13 @@ struct CountedNote {
   std::string of{};  // what is counted
 };
 
+// What a matrix would be if a setting that files often have wrong, and that nothing in them tells,
+// said otherwise. Only who has the numbers that it was made of can tell which was meant.
+struct OtherReading {
+  std::string setting;           // that would mean it: "checkpoint_format gptq_v2"
+  std::function<Weight()> read;  // rows that decode; as ForeignMatrix::read
+};
+
 // A matrix of another tool's checkpoint, found and checked (tensors, types, shapes), but not read.
 struct ForeignMatrix {
   std::string type;  // as tables show it: "int4 g128 asym", "nf4 g64 dq", "fp8_e4m3 row"
@@ -34,6 +41,7 @@ struct ForeignMatrix {
   // words are added up. Throws Error naming the tensor. Called from any thread; the checkpoint
   // outlives it.
   std::function<Weight(std::vector<CountedNote>& notes)> read;
+  std::optional<OtherReading> other{};
 };
 
 // Adds the notes; those of the same words are added up.
@@ -77,6 +85,7 @@ struct MatrixFacts {
   size_t rows = 0, cols = 0;
   size_t bytes = 0;    // of all that it is made of
   bool coded = false;  // blocks or codes, and not plain numbers
+  std::optional<OtherReading> other{};
 
   bool IsOfBlock() const;  // and not the embedding or the head
   double Weights() const { return static_cast<double>(rows) * static_cast<double>(cols); }

@@ -175,7 +175,7 @@ class Loader {
 
   Linear TakeForeign(const std::string& name, size_t rows, size_t cols, ForeignMatrix found) {
     RefuseRoundedInputs(name, found);
-    MatrixFacts facts{name, found.type, rows, cols, 0, true};
+    MatrixFacts facts{name, found.type, rows, cols, 0, true, found.other};
     for (const std::string& tensor : found.tensors) {
       facts.bytes += checkpoint_.Get(tensor).bytes;
       taken_.insert(tensor);
