@@ -12,6 +12,7 @@ namespace quantref {
 namespace {
 
 constexpr char kCandidates[] = "candidates";
+constexpr char kOption[] = "--candidate";  // the tag of its entries, too
 
 // A map by labels, and not one candidate.
 bool IsByLabel(const YAML::Node& node) {
@@ -28,10 +29,12 @@ YAML::Node Entry(const YAML::Node& label, const YAML::Node& path) {
 YAML::Node FromCommandLine(const std::string& text) {
   const size_t at = text.find('=');
   if (at == std::string::npos || at == 0 || at + 1 == text.size()) {
-    throw Error(fmt::format("expected LABEL=PATH, found '{}'", text), "--candidate",
+    throw Error(fmt::format("expected LABEL=PATH, found '{}'", text), kOption,
                 "for example --candidate Q4_K_M=model-q4_k_m.gguf");
   }
-  return Entry(YAML::Node(text.substr(0, at)), YAML::Node(text.substr(at + 1)));
+  YAML::Node entry = Entry(YAML::Node(text.substr(0, at)), YAML::Node(text.substr(at + 1)));
+  entry.SetTag(kOption);
+  return entry;
 }
 
 void CheckNew(YamlReader& entry, const std::string& label, const RunConfig& config) {
@@ -46,6 +49,18 @@ void CheckNew(YamlReader& entry, const std::string& label, const RunConfig& conf
     throw Error(fmt::format("'{}' is the reference and cannot be a label", label),
                 entry.Where("label"));
   }
+}
+
+void ReadCandidate(YamlReader& entry, RunConfig& config) {
+  CellConfig cell;
+  entry.Set("label", cell.label);
+  entry.Set("path", cell.candidate);
+  CheckLabel(entry, cell.label);
+  if (cell.candidate.empty())
+    entry.Fail("path", "a .gguf file, or a folder with config.json, *.safetensors, tokenizer");
+  entry.RefuseUnknownKeys();
+  CheckNew(entry, cell.label, config);
+  config.cells.push_back(std::move(cell));
 }
 
 }  // namespace
@@ -68,15 +83,13 @@ void ListCandidates(YAML::Node& root, const std::vector<std::string>& more) {
 
 void ReadCandidates(YamlReader& yaml, RunConfig& config) {
   for (YamlReader& entry : yaml.Maps(kCandidates)) {
-    CellConfig cell;
-    entry.Set("label", cell.label);
-    entry.Set("path", cell.candidate);
-    CheckLabel(entry, cell.label);
-    if (cell.candidate.empty())
-      entry.Fail("path", "a .gguf file, or a folder with config.json, *.safetensors, tokenizer");
-    entry.RefuseUnknownKeys();
-    CheckNew(entry, cell.label, config);
-    config.cells.push_back(std::move(cell));
+    try {
+      ReadCandidate(entry, config);
+    } catch (const Error& error) {
+      if (entry.node().Tag() != kOption) throw;
+      throw Error(error.problem(), fmt::format("{} {}", kOption, entry.node()["label"].Scalar()),
+                  error.hint());
+    }
   }
 }
 

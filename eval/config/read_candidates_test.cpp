@@ -77,6 +77,22 @@ TEST_CASE("candidates: what is wrong with them is said by name") {
   CHECK_ERROR(ReadConfigLine("candidates: [{path: a}]"), "candidates[0].label", "found nothing");
   for (const char* text : {"x.gguf", "=x.gguf", "a="})
     CHECK_ERROR(ReadWithCandidates("offline: error", {text}), "--candidate", "LABEL=PATH");
+  const auto where = [](const std::string& line, const Strings& candidates) {
+    try {
+      ReadWithCandidates(line, candidates);
+    } catch (const Error& error) {
+      return error.where();
+    }
+    return std::string();
+  };
+  CHECK(where("offline: error", {"a=x", "a=y"}) == "--candidate a");
+  CHECK(where("quantize: {methods: [rtn]}", {"rtn=x"}) == "--candidate rtn");
+  CHECK(where("candidates: {a: x}", {"a=y"}) == "--candidate a");
+  CHECK(where("quantize: {weights: {bits: [3, 4]}, methods: [rtn]}", {"rtn=x"}) ==
+        "--candidate rtn");
+  CHECK(where("offline: error", {"a/b=x"}) == "--candidate a/b");
+  CHECK(testing::Contains(where("candidates: [{label: a, path: x}, {label: a, path: y}]", {}),
+                          "candidates[1].label"));
 }
 
 }  // namespace
