@@ -233,7 +233,8 @@ std::string RunConfig::ResolvedForScores() const { return ForScores(Resolved());
 std::string ForScores(const std::string& resolved) {
   Json json = Json::parse(resolved);
   for (const char* section : {"name", "throughput", "offline"}) json.erase(section);
-  if (json.contains("finetune")) json["finetune"].erase("checkpoint");
+  const auto finetune = json.find("finetune");  // in a record of anyone's not always a map
+  if (finetune != json.end() && finetune->is_object()) finetune->erase("checkpoint");
   return json.dump();
 }
 

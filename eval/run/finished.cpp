@@ -26,8 +26,11 @@ bool IsRecordOf(const fs::path& file, const std::vector<const RunConfig*>& confi
                      [&](const RunConfig* config) { return name.starts_with(config->name + "-"); });
 }
 
+// Records may be anyone's: an entry of another form is none that trains.
 bool Trains(const Json& entry) {
-  const std::string method = (entry.is_object() ? entry.at("method") : entry).get<std::string>();
+  const Json name = entry.is_object() ? entry.value("method", Json()) : entry;
+  if (!name.is_string()) return false;
+  const std::string method = name.get<std::string>();
   return method == kFullMethod || method.ends_with(std::string("+") + kQatMethod) ||
          method.ends_with(std::string("+") + kLoraMethod);
 }

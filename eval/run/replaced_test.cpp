@@ -73,9 +73,18 @@ TEST_CASE("replaced: what a record does not say itself stays") {
   stays("/config/resolved/quantize/weights/bits", 3);
   stays("/method", "gptq");
   stays("/model/sha256", std::string(64, 'f'));
+  // Written by no program of ours.
+  stays("/config/resolved/candidates", {5, {{"label", "rtn"}}});
+  stays("/config/resolved/quantize", {1});
+  for (const Json& entry : {Json{{"label", "rtn"}}, Json{{"label", "rtn"}, {"method", 5}}})
+    stays("/config/resolved/quantize/methods", Json::array({entry}));
   StoredRecord divided = Stored(PartOf(RecordOf({"rtn"}), kSome));
   divided.facts["ledger.request"] = "16 windows";
   CHECK_FALSE(Replaces(whole, divided));
+  // Of a cell that nothing is trained in.
+  Json untrained = PartOf(RecordOf({"rtn"}), kSome);
+  untrained["config"]["resolved"]["finetune"] = "none";
+  CHECK(Replaces(whole, Stored(untrained)));
 }
 
 }  // namespace
