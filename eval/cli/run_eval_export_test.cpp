@@ -52,6 +52,37 @@ TEST_CASE("run_eval: an exported cell has the logits of the cell", "[export]") {
   CHECK(reference["accuracy"]["ppl"] == cell["accuracy"]["ppl"]);
 }
 
+TEST_CASE("run_eval: a cell that its format turns out not to hold is measured all the same",
+          "[export]") {
+  const RunEvalLab lab;
+  constexpr char kSmall[] = "model.layers.0.self_attn.o_proj.weight";  // of scales below FP16's
+  const testing::TinyModel shape{.intermediate = 64, .vocab = testing::kFewPieces, .context = 64};
+  testing::WriteTinyModel(lab / "model", shape);
+  testing::FileTensors tensors = testing::TinyTensors(shape);
+  std::string& bytes = tensors.at(kSmall).bytes;
+  for (size_t at = 0; at < bytes.size(); at += sizeof(float)) {
+    float value;
+    std::memcpy(&value, bytes.data() + at, sizeof(value));
+    value *= 0x1p-20f;
+    std::memcpy(bytes.data() + at, &value, sizeof(value));
+  }
+  testing::WriteTensors(lab / "model", tensors);
+  const ProcessResult result =
+      ExportTiny(lab, "gptq",
+                 {"--set",
+                  "quantize.methods=[rtn, {method: rtn, label: whole, overrides: [{match: "
+                  "layers.0.self_attn.o_proj, keep: true}]}]"});
+  INFO(result.err);
+  CHECK(result.exit_code == 2);
+  CHECK(Contains(result.err, "tiny rtn is NOT EXPORTED"));
+  CHECK(Contains(result.err, "expected scales that are FP16 numbers"));
+  CHECK(Contains(result.err, "1 cell could not be exported"));
+  CHECK_FALSE(fs::exists(lab / "out/tiny-rtn"));
+  CHECK(fs::exists(lab / "out/tiny-whole/model.safetensors"));
+  for (const char* method : {"fp32", "rtn", "whole"})
+    CHECK(lab.Record(method)["accuracy"]["ppl"].get<double>() > 0);
+}
+
 // The cell, and what its export is as a candidate.
 struct RoundTrip {
   RecordJson cell, back;

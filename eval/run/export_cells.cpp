@@ -146,6 +146,26 @@ void ClaimFolder(const RunOptions& options, const RunConfig& config, const std::
               "move it away, or choose another folder with --export");
 }
 
+void Export(const GroupContext& group, const ExportFormat& format, const GroupCell& cell) {
+  const RunOptions& options = group.options;
+  const fs::path folder = ExportPath(options, cell.config->name, cell.label);
+  if (options.resume && IsExportOf(folder, format, cell.weights_sha256)) return;
+  if (IsOpen(*cell.spec)) {  // schemes that it can hold one by one, but not beside each other
+    Plan plan = cell.plan;
+    LeaveNumbers(*cell.spec, plan);
+    CheckExportable(format, ToExport(*cell.spec, cell.method, group.model->dir, group.model->config,
+                                     cell.shape, plan));
+  }
+  const FinishedCell finished{
+      .model = group.model->dir,
+      .config = cell.shape,
+      .weights = cell.quantized.weights,
+      .origin = {cell.config->name, cell.label, group.model->name, cell.weights_sha256}};
+  NamingTheOption([&] { ExportCell(format, finished, folder); });
+  if (!options.quiet)
+    Say("{}: {} {} as {}\n", folder.string(), cell.config->name, cell.label, format.name);
+}
+
 }  // namespace
 
 void CheckExports(const RunOptions& options, const std::vector<RunConfig>& configs) {
@@ -185,28 +205,20 @@ void CheckExports(const RunOptions& options, const std::vector<RunConfig>& confi
     NamingTheOption([&] { PrepareFolder(options.export_folder, "exports", "--export"); });
 }
 
-void ExportCells(const GroupContext& group, const Pass& cells) {
-  const RunOptions& options = group.options;
-  if (options.export_folder.empty()) return;
-  const ExportFormat& format = FormatAskedFor(options);
+void ExportCells(GroupContext& group, const Pass& cells) {
+  if (group.options.export_folder.empty()) return;
+  const ExportFormat& format = FormatAskedFor(group.options);
   for (const GroupCell& cell : cells) {
     if (cell.spec == nullptr || cell.candidate != nullptr) continue;
-    const fs::path folder = ExportPath(options, cell.config->name, cell.label);
-    if (options.resume && IsExportOf(folder, format, cell.weights_sha256)) continue;
-    if (IsOpen(*cell.spec)) {  // schemes that it can hold one by one, but not beside each other
-      Plan plan = cell.plan;
-      LeaveNumbers(*cell.spec, plan);
-      CheckExportable(format, ToExport(*cell.spec, cell.method, group.model->dir,
-                                       group.model->config, cell.shape, plan));
+    try {
+      Export(group, format, cell);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& error) {
+      group.CheckInputs();
+      Say("{} {} is NOT EXPORTED, but measured: {}\n", cell.config->name, cell.label, error.what());
+      ++group.failed_exports;
     }
-    const FinishedCell finished{
-        .model = group.model->dir,
-        .config = cell.shape,
-        .weights = cell.quantized.weights,
-        .origin = {cell.config->name, cell.label, group.model->name, cell.weights_sha256}};
-    NamingTheOption([&] { ExportCell(format, finished, folder); });
-    if (!options.quiet)
-      Say("{}: {} {} as {}\n", folder.string(), cell.config->name, cell.label, format.name);
   }
 }
 

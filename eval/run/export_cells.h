@@ -18,8 +18,9 @@ namespace quantref {
 // one that goes on.
 void CheckExports(const RunOptions& options, const std::vector<RunConfig>& configs);
 
-// Writes those of the pass. One that an interrupted run has written stays as it is.
-void ExportCells(const GroupContext& group, const Pass& cells);
+// Writes those of the pass. One that an interrupted run has written stays as it is. What only its
+// codes show that a format cannot hold, and files that cannot be written, are said and counted.
+void ExportCells(GroupContext& group, const Pass& cells);
 
 // What is said of cells that are finished, and so are not made and not written; "" of none.
 std::string UnexportedText(const GroupContext& group, const std::vector<GroupCell>& cells);

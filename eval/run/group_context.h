@@ -37,6 +37,7 @@ struct GroupContext {
   CalibrationSets calibrations{};            // cells point into it
   size_t failed_cells = 0;                   // of studies, that could not be made
   std::vector<InputFile> candidate_files{};  // of those that were loaded
+  size_t failed_exports = 0;                 // cells that were made and could not be written
 
   // Model, text, protocol and stop rule are those of all.
   const RunConfig& config() const { return *configs.front(); }

@@ -43,6 +43,7 @@ class GroupRun {
   // Whether the kernels gave other logits than they may somewhere.
   bool gate_failed() const { return gate_failed_; }
   size_t failed_cells() const { return group_.failed_cells; }  // of studies, that were not made
+  size_t failed_exports() const { return group_.failed_exports; }
 
  private:
   void SayExpected();

@@ -182,7 +182,7 @@ std::vector<Group> MakeGroups(const std::vector<RunConfig>& configs) {
 struct Outcome {
   std::string records;  // the elements of a JSON array
   Cost cost;            // of a dry run
-  size_t failed_cells = 0;
+  size_t failed_cells = 0, failed_exports = 0;
   bool gate_failed = false;
   bool interrupted = false;  // while something was measured: what there is of it is among these
 
@@ -241,6 +241,7 @@ void RunGroup(const RunOptions& options, const Group& group, size_t threads, Mod
   if (options.dry_run && !workers.IsFirst()) return;
   options.dry_run ? outcome.cost.Add(run.PrintPlan()) : outcome.Add(run.Run());
   outcome.failed_cells += run.failed_cells();
+  outcome.failed_exports += run.failed_exports();
   outcome.interrupted = run.interrupted();
   outcome.gate_failed = outcome.gate_failed || run.gate_failed();
 }
@@ -310,11 +311,13 @@ int RunAll(const RunOptions& options, const std::vector<ConfigText>& texts, Shar
                               LineWidth(STDOUT_FILENO)));
   }
   if (options.json && !options.dry_run) PrintWhole("[\n" + outcome.records + "]\n");
-  if (outcome.failed_cells > 0) {
-    Say("run_eval: {} could not be measured, as said above\n",
-        Plural(outcome.failed_cells, "cell"));
-    return kExitWrongInput;
-  }
+  const auto say_failed = [](size_t cells, const char* what) {
+    if (cells > 0)
+      Say("run_eval: {} could not be {}, as said above\n", Plural(cells, "cell"), what);
+  };
+  say_failed(outcome.failed_cells, "measured");
+  say_failed(outcome.failed_exports, "exported");
+  if (outcome.failed_cells + outcome.failed_exports > 0) return kExitWrongInput;
   return outcome.gate_failed ? kExitGateFailed : 0;
 }
 
