@@ -153,13 +153,18 @@ TEST_CASE("programs: what nobody knows is named, with what was meant or what the
   }
 }
 
-TEST_CASE("programs: scripts refuse \"\" by name, too") {
+TEST_CASE("programs: scripts refuse \"\" and wrong files by name, too") {
   const testing::TempDir dir;
   const std::vector<std::pair<Strings, std::string>> wrong = {
       {{"fetch_model", "smollm2-135m", "--to", ""}, "--to: expected something, found \"\""},
       {{"fetch_model", "smollm2-135m", "--from="}, "--from: expected something, found \"\""},
       {{"fetch_model", "smollm2-135m", "--list", ""}, "--list: expected something, found \"\""},
       {{"fetch_model", ""}, "no model ''"},
+      {{"make_random_checkpoint", "--shape", "tiny", "--out", "out", "--tokenizer", "none"},
+       "none: No such file"},
+      {{"make_random_checkpoint", "--shape", "tiny", "--out", "out", "--tokenizer",
+        (testing::SourceDir() / "LICENSE").string()},
+       "expected a SentencePiece model"},
       {{"publish", ""}, "found ''"},
       {{"publish", "--nonsense"}, "found '--nonsense'"}};
   for (auto [command, message] : wrong) {

@@ -196,19 +196,12 @@ Keys QuantizeKeys() {
   return keys;
 }
 
-Keys CalibrationKeys() {
+template <typename Spec>
+Keys KeysOfSection(const std::string& prefix, void (*visit)(KeyVisitor&, Spec&)) {
   Keys keys;
-  KeyLister lister(keys, "calibration.");
-  CalibrationSpec calibration;
-  VisitCalibration(lister, calibration);
-  return keys;
-}
-
-Keys FinetuneKeys() {
-  Keys keys;
-  KeyLister lister(keys, "finetune.");
-  FinetuneSpec finetune;
-  VisitFinetune(lister, finetune);
+  KeyLister lister(keys, prefix);
+  Spec spec;
+  visit(lister, spec);
   return keys;
 }
 
@@ -255,8 +248,9 @@ void AddChildren(std::string_view prefix, std::vector<ConfigChild>& children) {
 const std::vector<ConfigKey>& ConfigKeys() {
   static const Keys all = [] {
     Keys keys;
-    for (const auto& section : {ModelKeys(), QuantizeKeys(), CalibrationKeys(), FinetuneKeys(),
-                                AccuracyKeys(), ThroughputKeys(), OtherKeys()})
+    for (const auto& section :
+         {ModelKeys(), QuantizeKeys(), KeysOfSection("calibration.", VisitCalibration),
+          KeysOfSection("finetune.", VisitFinetune), AccuracyKeys(), ThroughputKeys(), OtherKeys()})
       keys.insert(keys.end(), section.begin(), section.end());
     for (ConfigKey& key : keys) key.swept = IsSwept(key.name);
     return keys;
