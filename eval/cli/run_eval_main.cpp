@@ -138,8 +138,8 @@ void DefineOptions(CommandLine& line, RunOptions& options) {
            "only these cells beside the reference; fp16 or reference: that alone",
            {.value = "A,B", .separator = ','});
   line.Add("--columns", options.columns,
-           "of the table: some of weights, bits, ppl, change, kl, top1, prefill, decode, time, in "
-           "that order; or all (default: as many as the terminal has room for)",
+           "of the table: some of weights, bits, ppl, change, kl, top1, outliers, prefill, decode, "
+           "time, in that order; or all (default: as many as the terminal has room for)",
            {.value = "A,B", .separator = ','});
   line.Add("--windows", options.windows, "only the first N windows (marked in the record)",
            {.value = "N", .check = WholeNumber(1, kMostWindows)});

@@ -8,9 +8,11 @@
 #include "eval/accuracy/accuracy.h"
 #include "eval/accuracy/kept_logits.h"
 #include "eval/run/cell_time.h"
+#include "eval/speed/kernels.h"
 #include "harness/base/clock.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
+#include "harness/kernels/probes.h"
 #include "harness/method/quantize_model.h"
 #include "harness/model/kv_codes.h"
 #include "harness/model/layout.h"
@@ -233,8 +235,11 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     cost.train_seconds += cell.train;
   }
   cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, at_work));
-  cost.memory_bytes = kProgramBytes + LoadedBytes(model.weights) +
-                      EstimateMemory(model, windows.size(), longest, cells, compare, threads);
+  const double loaded = kProgramBytes + LoadedBytes(model.weights);
+  cost.model_bytes = loaded;
+  for (const CellLoad& load : cells) cost.model_bytes += load.weight_bytes;
+  cost.memory_bytes =
+      loaded + EstimateMemory(model, windows.size(), longest, cells, compare, threads);
   const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
   const double of_window =
@@ -297,6 +302,9 @@ Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, si
     if (spec.standard_shapes)
       for (const double rows : {4096, 11008, 11008, 14336}) shapes.push_back(4096 * rows);
   }
+  cost.memory_bytes = static_cast<double>(LimitBuffers::Bytes());
+  if (!shapes.empty())
+    cost.memory_bytes += KernelBytes(spec, *std::ranges::max_element(shapes), formats);
   for (const size_t threads : spec.threads) {
     cost.throughput_seconds += kProbeSeconds;
     cost.throughput_seconds += static_cast<double>(models * (spec.repetitions + 1)) *

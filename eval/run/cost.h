@@ -33,7 +33,9 @@ struct Cost {
   double throughput_seconds = 0;   // of kernels and models, roughly
   double memory_bytes = 0;    // peak resident: the program, mapped weights and those made of them,
                               // packed copies, the threads' buffers, hidden states of the
-                              // calibration text and what is collected of them
+                              // calibration text and what is collected of them; or what speed
+                              // is measured with
+  double model_bytes = 0;     // of that the program and all models
   double record_bytes = 0;    // on disk, roughly
   double journal_bytes = 0;   // on disk until the records are written
   std::vector<Cell> cells{};  // the reference, then the quantized ones
@@ -71,8 +73,8 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
 void AddFormats(const std::vector<PlannedLinear>& plan,
                 const std::optional<ActivationScheme>& activations, std::set<std::string>& formats);
 
-// Of `models` models timed together, with so many of these formats: throughput_seconds. FP32 rates
-// for all, so that faster kernels make it less.
+// Of `models` models timed together, with so many of these formats: throughput_seconds, and
+// memory_bytes beside the models. FP32 rates for all, so that faster kernels make it less.
 Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models,
                        size_t formats);
 

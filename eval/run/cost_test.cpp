@@ -5,6 +5,7 @@
 
 #include "eval/accuracy/accuracy.h"
 #include "harness/base/machine.h"
+#include "harness/kernels/probes.h"
 #include "harness/model/plan_model.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -49,6 +50,24 @@ TEST_CASE("cost: threads beyond the cores take memory, and save no time") {
   const Cost more = EstimateCost(model, windows, {}, {}, 4 * cores, rates);
   CHECK(more.seconds == Approx(all.seconds));
   CHECK(more.memory_bytes > all.memory_bytes);
+}
+
+TEST_CASE("cost: what speed is measured with is counted, whatever the model's size") {
+  const testing::TempDir dir;
+  const ModelConfig config = LoadTinyModel(dir).config;
+  ThroughputSpec spec;
+  spec.kernels = false;
+  const auto memory = [&](size_t formats) {
+    return EstimateSpeedCost(config, spec, 1 + formats, formats).memory_bytes;
+  };
+  const auto probes = static_cast<double>(LimitBuffers::Bytes());
+  CHECK(probes >= 256e6);
+  CHECK(memory(1) == probes);
+  spec.kernels = spec.standard_shapes = true;
+  CHECK(memory(1) > probes + 4 * 14336 * 4096);
+  CHECK(memory(2) > memory(1));
+  spec.measure = false;
+  CHECK(memory(1) == 0);
 }
 
 TEST_CASE("cost: kept logits are priced, of every model, and their sums in the records") {

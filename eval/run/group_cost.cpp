@@ -163,17 +163,23 @@ Cost GroupCost::Of(const Pass& pass) {
     if (load.samples > 0 || load.training)
       cost.journal_bytes += load.weight_bytes;  // kept until the records stand
   }
-  for (const double seconds : Speed(pass)) cost.throughput_seconds += seconds;
+  double timed_with = 0;
+  for (const Cost& speed : Speed(pass)) {
+    cost.throughput_seconds += speed.throughput_seconds;
+    timed_with = std::max(timed_with, speed.memory_bytes);
+  }
+  cost.memory_bytes =
+      std::max(cost.memory_bytes, cost.model_bytes + Fp16CopyBytes(group_, pass) + timed_with);
   cost.seconds += FirstLookOf(group_, pass, cost).measure + SecondsOfSteps(group_, pass, cost);
   for (const double seconds : SecondsOfBlocks(group_, pass, cost)) cost.seconds += seconds;
   return cost;
 }
 
-std::vector<double> GroupCost::Speed(const Pass& pass) const {
+std::vector<Cost> GroupCost::Speed(const Pass& pass) const {
   if (group_.shards.part) return {};
   const size_t yardsticks = IsFp16(group_.model->weights) ? 1 : 2;
   std::vector<ThroughputSpec> told;
-  std::vector<double> seconds;
+  std::vector<Cost> costs;
   for (const GroupCell& cell : pass) {
     const ThroughputSpec& spec = cell.config->throughput;
     if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
@@ -185,10 +191,9 @@ std::vector<double> GroupCost::Speed(const Pass& pass) const {
       ++models;
       AddFormats(other.plan, other.spec->activations, formats);
     }
-    seconds.push_back(
-        EstimateSpeedCost(group_.model->config, spec, models, formats.size()).throughput_seconds);
+    costs.push_back(EstimateSpeedCost(group_.model->config, spec, models, formats.size()));
   }
-  return seconds;
+  return costs;
 }
 
 Cost GroupCost::PlanEta(std::span<const Pass> passes) {
@@ -211,7 +216,8 @@ Cost GroupCost::PlanEta(std::span<const Pass> passes) {
     const double later = std::accumulate(ledgers.begin(), ledgers.end(), 0.0);
     stages.push_back({RunEta::Kind::kMeasure, cost.seconds - look.measure - later});
     for (const double seconds : ledgers) stages.push_back({RunEta::Kind::kMeasure, seconds});
-    for (const double seconds : Speed(pass)) stages.push_back({RunEta::Kind::kSpeed, seconds});
+    for (const Cost& speed : Speed(pass))
+      stages.push_back({RunEta::Kind::kSpeed, speed.throughput_seconds});
     cells += pass.size();
   }
   group_.eta.Plan(stages, cells);

@@ -150,7 +150,7 @@ Cost SyntheticRun::PrintPlan() const {
         {config_.name, cell.spec->label, fmt::format("{} of {}", quantized, cell.plan.size())});
   }
   Cost cost = ExpectedCost();
-  cost.memory_bytes = static_cast<double>(bytes_);
+  cost.memory_bytes += static_cast<double>(bytes_);
   PrintWhole(fmt::format(
       "\n{} · {}\n{}{}{}\nexpected: about {} to measure, {:.1f} GB of memory of {:.1f} free\n",
       config_.model.name, kSyntheticStamp,

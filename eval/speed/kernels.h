@@ -11,6 +11,10 @@
 
 namespace quantref {
 
+// Roughly what the products of a shape with so many weights are timed with, in so many formats
+// beside FP16: bytes, beside the models.
+double KernelBytes(const ThroughputSpec& spec, double weights, size_t formats);
+
 // The part of MeasureThroughput that times single products.
 class KernelBench {
  public:

@@ -112,9 +112,16 @@ double DotRate(Team* team, Isa isa) {
          SecondsEach([&] { RunOn(team, slices, multiply); });
 }
 
-LimitBuffers::LimitBuffers()
-    : memory(std::max(size_t{256} << 20, 2 * LargestCacheBytes())),
-      cache(std::min(size_t{24} << 20, LargestCacheBytes() / 2)) {}
+namespace {
+
+size_t MemoryProbeBytes() { return std::max(size_t{256} << 20, 2 * LargestCacheBytes()); }
+size_t CacheProbeBytes() { return std::min(size_t{24} << 20, LargestCacheBytes() / 2); }
+
+}  // namespace
+
+LimitBuffers::LimitBuffers() : memory(MemoryProbeBytes()), cache(CacheProbeBytes()) {}
+
+size_t LimitBuffers::Bytes() { return MemoryProbeBytes() + CacheProbeBytes(); }
 
 void LimitReadings::Take(const LimitBuffers& buffers, Team* team, size_t readings, Isa isa) {
   for (size_t i = 0; i < readings; ++i) {

@@ -45,6 +45,7 @@ double DotRate(Team* team, Isa isa = ActiveIsa());  // operations/s
 // 200 ms.
 struct LimitBuffers {
   LimitBuffers();
+  static size_t Bytes();  // of both
   ProbeBuffer memory, cache;
 };
 
