@@ -145,28 +145,48 @@ void CopyAsVersion(const fs::path& from, const fs::path& to, const char* version
   testing::WriteFile(to / "config.json", config.dump());
 }
 
-// Zero points of 4 bits become those of GPTQ's first version: less 1.
-void StoreZerosLessOne(const fs::path& dir) {
+FileTensors TensorsOf(const fs::path& dir) {
   FileTensors tensors;
   const SafetensorsFile file = SafetensorsFile::Open(dir / "model.safetensors");
   for (const Tensor& tensor : file.tensors()) {
-    std::string bytes(reinterpret_cast<const char*>(tensor.data), tensor.bytes);
-    if (tensor.name.ends_with(".qzeros")) {
-      for (char& c : bytes) c = static_cast<char>(((c - 1) & 0x0f) | ((c - 0x10) & 0xf0));
-    }
-    tensors[tensor.name] = {std::string(DTypeName(tensor.dtype)), tensor.shape, bytes};
+    tensors[tensor.name] = {std::string(DTypeName(tensor.dtype)),
+                            tensor.shape,
+                            {reinterpret_cast<const char*>(tensor.data), tensor.bytes}};
+  }
+  return tensors;
+}
+
+// Zero points of 4 bits become those of GPTQ's first version: less 1.
+void StoreZerosLessOne(const fs::path& dir) {
+  FileTensors tensors = TensorsOf(dir);
+  for (auto& [name, tensor] : tensors) {
+    if (!name.ends_with(".qzeros")) continue;
+    for (char& c : tensor.bytes) c = static_cast<char>(((c - 1) & 0x0f) | ((c - 0x10) & 0xf0));
   }
   testing::WriteTensors(dir, tensors);
 }
 
-TEST_CASE("run_eval: GPTQ of another version than its config says is told, and nothing else is") {
+// A copy of the folder that has lost which group inputs are in.
+void CopyWithoutOrder(const fs::path& from, const fs::path& to) {
+  fs::copy(from, to);
+  RecordJson config = RecordJson::parse(testing::FileText(from / "config.json"));
+  config["quantization_config"]["desc_act"] = false;
+  testing::WriteFile(to / "config.json", config.dump());
+  FileTensors tensors = TensorsOf(from);
+  std::erase_if(tensors, [](const auto& item) { return item.first.ends_with(".g_idx"); });
+  testing::WriteTensors(to, tensors);
+}
+
+TEST_CASE("run_eval: GPTQ of another version or order than its files say is told, and no other") {
   const RunEvalLab lab;
   ExportGptq(lab);
-  const Strings right = {"rtn", "sym", "ordered", "folded", "v1"}, wrong = {"not_v1", "not_v2"};
+  const Strings right = {"rtn", "sym", "ordered", "folded", "v1"},
+                wrong = {"not_v1", "not_v2", "lost"};
   CopyAsVersion(lab / "tiny-rtn", lab / "tiny-not_v1", "gptq");
   CopyAsVersion(lab / "tiny-rtn", lab / "tiny-not_v2", "gptq_v2");
   StoreZerosLessOne(lab / "tiny-not_v2");
   CopyAsVersion(lab / "tiny-not_v2", lab / "tiny-v1", "gptq");
+  CopyWithoutOrder(lab / "tiny-ordered", lab / "tiny-lost");
   fs::remove_all(lab.records());
   Strings arguments = {lab.config(), "--set", "quantize.methods=[]", "--windows", "2"};
   for (const Strings& labels : {right, wrong}) {
@@ -175,7 +195,10 @@ TEST_CASE("run_eval: GPTQ of another version than its config says is told, and n
   }
   const ProcessResult result = lab.Run(arguments);
   testing::CheckDone(result);
-  for (const std::string& label : right) CHECK(NoteOf(lab.Record(label), "MISREAD") == "");
+  for (const std::string& label : right) {
+    CHECK(NoteOf(lab.Record(label), "MISREAD") == "");
+    CHECK(NoteOf(lab.Record(label), "than a step") == "");
+  }
   CHECK(lab.Record("v1")["accuracy"]["window_nll"] == lab.Record("rtn")["accuracy"]["window_nll"]);
   const auto told = [&](const char* label, const char* other, const char* own) {
     const std::string note = NoteOf(lab.Record(label), "MISREAD");
@@ -187,6 +210,8 @@ TEST_CASE("run_eval: GPTQ of another version than its config says is told, and n
   told("not_v1", "gptq_v2", "gptq v1");
   told("not_v2", "gptq", "gptq v2");
   CHECK(Contains(result.out, "not_v1: probably MISREAD"));
+  CHECK(NoteOf(lab.Record("lost"), "MISREAD") == "");
+  CHECK(NoteOf(lab.Record("lost"), "than a step") != "");
 }
 
 // The reference is a folder of letters, the candidate a GGUF file.
@@ -257,7 +282,9 @@ TEST_CASE("run_eval: candidates of which nothing can be compared are refused in 
     CHECK(lab.RecordFiles().empty());
     return result.err;
   };
-  CHECK(Contains(refusal("nowhere.gguf"), "no .gguf file of this name"));
+  const std::string nowhere = refusal("nowhere.gguf");
+  CHECK(Contains(nowhere, "run_eval: candidates: nowhere.gguf: "));
+  CHECK(Contains(nowhere, "no .gguf file of this name"));
 
   WriteFolder(lab / "tokens", kLabShape, testing::TinyTensors(kLabShape));
   testing::WriteLetterTokenizer(lab / "tokens");

@@ -82,17 +82,35 @@ std::map<std::string, const Weight*> WeightsByName(const ModelWeights& weights) 
   return named;
 }
 
-// What is further from the reference's matrix than one of zeros is no rounding of it.
+// Of all weights, the squares of the steps between their codes; infinite where these are not even.
+double SquaresOfSteps(const Weight& weight) {
+  const PackedMatrix* const packed = weight.packed();
+  if (packed == nullptr || !packed->scheme().format->affine()) return HUGE_VAL;
+  double sum = 0;
+  for (size_t r = 0; r < packed->scale_rows(); ++r) {
+    for (size_t c = 0; c < packed->scale_cols(); ++c) {
+      const double step = packed->affine(r, c).scale;
+      sum += step * step;
+    }
+  }
+  const auto scales = static_cast<double>(packed->scale_rows() * packed->scale_cols());
+  return sum / scales * static_cast<double>(weight.rows()) * static_cast<double>(weight.cols());
+}
+
+// What is further from the reference's matrix than one of zeros is no rounding of it. Nor does one
+// leave as much as a step: the squares are a twelfth of it, and twice that where later weights make
+// up for the errors of earlier ones.
 void CompareMatrices(const GroupContext& group, Candidate& candidate) {
   const auto own = WeightsByName(candidate.model.weights);
   const auto reference = WeightsByName(group.model->weights);
   const std::vector<MatrixFacts>& found = candidate.stored.found;
   candidate.weight_errors.assign(found.size(), std::nullopt);
-  std::vector<char> other(found.size(), 0), recast(found.size(), 0);
+  std::vector<char> other(found.size(), 0), far(found.size(), 0), recast(found.size(), 0);
   ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
     const Weight& weight = *own.at(found[i].name);
     const SquaresOf sums = CompareWeights(weight, *reference.at(found[i].name), weight.rows());
     other[i] = sums.differences > sums.reference;
+    far[i] = other[i] == 0 && sums.differences > SquaresOfSteps(weight);
     recast[i] = !found[i].coded && sums.differences > 0;
     if (other[i] == 0) candidate.weight_errors[i] = sums.differences / found[i].Weights();
   });
@@ -101,6 +119,9 @@ void CompareMatrices(const GroupContext& group, Candidate& candidate) {
     if (count > 0) AddNotes({{what, count, "matrices"}}, candidate.stored.notes);
   };
   note(other, "no roundings of the reference's, so that no error is given");
+  note(far,
+       "further from the reference's than a step of their scales: no roundings to these, or read "
+       "by settings or in an order that are not theirs");
   // Of a folder of nothing else it is what it is for.
   if (std::ranges::any_of(found, &MatrixFacts::coded))
     note(recast,
