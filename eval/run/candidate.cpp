@@ -134,7 +134,7 @@ std::vector<const MatrixFacts*> Candidate::Plain() const {
 Candidate MapCandidate(const CellConfig& spec) {
   return NamingCandidate(spec.label, [&] {
     MatrixSources stored;
-    Model model = MapModel(PublicName(spec.candidate), FindModel(spec.candidate),
+    Model model = MapModel(PublicName(spec.candidate), FindModel(spec.candidate, "candidates"),
                            WeightType::kNative, OpenForeign, &stored);
     return Candidate{std::move(model), std::move(stored)};
   });

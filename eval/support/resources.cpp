@@ -76,7 +76,7 @@ std::vector<FetchableModel> FetchableModels() {
   return models;
 }
 
-fs::path FindModel(const std::string& name_or_path) {
+fs::path FindModel(const std::string& name_or_path, const std::string& key) {
   std::vector<std::string> names = BundledModels();
   if (std::find(names.begin(), names.end(), name_or_path) != names.end()) {
     return Resource("reference", "harness/reference") / name_or_path;
@@ -95,13 +95,13 @@ fs::path FindModel(const std::string& name_or_path) {
   if (fs::exists(name_or_path, ignored)) {
     if (fs::path(name_or_path).extension() == kGgufSuffix) return name_or_path;
     throw Error("expected a folder or a file whose name ends in .gguf, found another file",
-                "model: " + name_or_path, hint + "; of a file in one give the folder");
+                key + ": " + name_or_path, hint + "; of a file in one give the folder");
   }
   const bool fetchable = std::find(names.begin(), names.end(), name_or_path) != names.end();
   throw Error(fetchable ? "the model is not there yet"
                         : "no bundled model, no folder and no .gguf file of this name" +
                               DidYouMean(name_or_path, names),
-              "model: " + name_or_path, hint);
+              key + ": " + name_or_path, hint);
 }
 
 }  // namespace quantref

@@ -18,8 +18,8 @@ std::filesystem::path CacheDir();
 // A bundled model's name ("wikilm-28m") as its folder, the name of one that was fetched
 // ("smollm2-135m") as its file in the cache, or the path of a folder or a GGUF file. Throws Error
 // naming the models that there are where it is none of these, and saying how to fetch one that can
-// be.
-std::filesystem::path FindModel(const std::string& name_or_path);
+// be. `key`: of the config that has the name.
+std::filesystem::path FindModel(const std::string& name_or_path, const std::string& key = "model");
 std::vector<std::string> BundledModels();
 
 // A model that scripts/fetch_model downloads, from harness/reference/fetchable.json.

@@ -140,6 +140,16 @@ TEST_CASE("gptq: groups by g_idx") {
   }
 }
 
+TEST_CASE("gptq: a part that is missing, and a matrix of which nothing is there") {
+  ForeignGolden golden("gptq4_v1_sym");
+  golden.Remove("scales");
+  CHECK_ERROR(ReadForeign(golden), "scales", "beside the others of its matrix");
+  std::erase_if(golden.tensors,
+                [](const auto& item) { return item.first.starts_with(testing::kMatrix); });
+  CHECK_ERROR(ReadForeign(golden), "q_proj.qweight", "or model.layers.0.self_attn.q_proj.weight",
+              "no tensor of this matrix");
+}
+
 TEST_CASE("gptq: what shapes cannot tell is refused, what is not known is told") {
   ForeignGolden golden("gptq4_v2_act_order");
   ForeignGolden empty = golden;

@@ -58,7 +58,12 @@ void MatrixTensors::Fail(std::string_view part, const std::string& expected,
 
 const Tensor& MatrixTensors::Taken(std::string_view part, std::initializer_list<DType> types) {
   const Tensor* const tensor = Find(part);
-  if (tensor == nullptr) Fail(part, "it beside the others of its matrix", "none");
+  if (tensor == nullptr) {
+    const bool others = std::ranges::any_of(
+        folder_.names, [&](const std::string& name) { return name.starts_with(NameOf("")); });
+    if (others) Fail(part, "it beside the others of its matrix", "none");
+    Fail(part, "it, or " + NameOf("weight"), "no tensor of this matrix");
+  }
   if (std::ranges::find(types, tensor->dtype) == types.end())
     Fail(part, TypesText(types), std::string(tensor->type_name()));
   names_.push_back(tensor->name);
