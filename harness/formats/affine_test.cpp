@@ -147,7 +147,7 @@ TEST_CASE("gptq: a part that is missing, and a matrix of which nothing is there"
   std::erase_if(golden.tensors,
                 [](const auto& item) { return item.first.starts_with(testing::kMatrix); });
   CHECK_ERROR(ReadForeign(golden), "q_proj.qweight", "or model.layers.0.self_attn.q_proj.weight",
-              "no tensor of this matrix");
+              "none of its tensors");
 }
 
 TEST_CASE("gptq: what shapes cannot tell is refused, what is not known is told") {

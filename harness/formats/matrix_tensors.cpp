@@ -62,7 +62,7 @@ const Tensor& MatrixTensors::Taken(std::string_view part, std::initializer_list<
     const bool others = std::ranges::any_of(
         folder_.names, [&](const std::string& name) { return name.starts_with(NameOf("")); });
     if (others) Fail(part, "it beside the others of its matrix", "none");
-    Fail(part, "it, or " + NameOf("weight"), "no tensor of this matrix");
+    Fail(part, "it, or " + NameOf("weight"), "none of its tensors");
   }
   if (std::ranges::find(types, tensor->dtype) == types.end())
     Fail(part, TypesText(types), std::string(tensor->type_name()));
