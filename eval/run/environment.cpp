@@ -69,12 +69,6 @@ nlohmann::ordered_json EnvironmentJson(const Environment& environment) {
   return json;
 }
 
-std::string HostName() {
-  utsname kernel{};
-  uname(&kernel);
-  return kernel.nodename;
-}
-
 size_t AvailableMemoryBytes() {
   size_t available = MemoryBytes();
   std::ifstream memory("/proc/meminfo");

@@ -20,8 +20,6 @@ struct Environment {
 
 Environment DescribeEnvironment(size_t threads);
 
-std::string HostName();
-
 // As records have it.
 nlohmann::ordered_json EnvironmentJson(const Environment& environment);
 

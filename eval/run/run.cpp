@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <utility>
 
-#include "eval/run/environment.h"
 #include "eval/run/run_configs.h"
 #include "eval/run/shard_file.h"
 #include "eval/run/shard_work.h"
@@ -13,6 +12,7 @@
 #include "eval/support/yaml_reader.h"
 #include "harness/base/cancel.h"
 #include "harness/base/error.h"
+#include "harness/base/machine.h"
 
 namespace quantref {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 namespace quantref {
@@ -20,6 +21,12 @@ size_t PeakRssBytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<size_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string HostName() {
+  utsname kernel{};
+  uname(&kernel);
+  return kernel.nodename;
 }
 
 }  // namespace quantref

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace quantref {
 
@@ -9,5 +10,6 @@ namespace quantref {
 size_t CoreCount();     // cores of its affinity mask
 size_t MemoryBytes();   // of the machine
 size_t PeakRssBytes();  // of this process so far
+std::string HostName();
 
 }  // namespace quantref

@@ -10,10 +10,10 @@
 #include <cstdio>
 #include <optional>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "harness/base/error.h"
+#include "harness/base/machine.h"
 #include "harness/io/file_lock.h"
 #include "harness/io/file_pieces.h"
 #include "harness/io/open_file.h"
@@ -67,28 +67,73 @@ fs::path LinkTarget(fs::path path) {
   return path;
 }
 
-constexpr char kTemporaryStart[] = ".quantref-", kTemporaryEnd[] = ".tmp";
+constexpr char kTemporaryStart[] = ".quantref-";
+constexpr int kMostAttempts = 1000;  // at a name that is not taken
+
+// Names the machine: where a file system keeps its locks for one, another's work has none here.
+const std::string& TemporaryEnd() {
+  static const std::string end = [] {
+    std::string host = HostName();
+    for (char& c : host) {
+      if (c == '/' || c == '@') c = '_';
+    }
+    return "@" + host + ".tmp";
+  }();
+  return end;
+}
 
 // A name for something beside `target`. It does not contain the target's, which may already be as
 // long as a name can be.
 fs::path TemporaryName(const fs::path& target) {
   static std::atomic<unsigned> next{0};
-  return FolderOf(target) / (std::string(kTemporaryStart) + std::to_string(::getpid()) + "-" +
-                             std::to_string(next++) + kTemporaryEnd);
+  return FolderOf(target) / (kTemporaryStart + std::to_string(::getpid()) + "-" +
+                             std::to_string(next++) + TemporaryEnd());
 }
 
-// A new file beside `target`, removed with this object (after a rename there is nothing left to
-// remove).
+// A file, which network file systems lock for those alone who may write it; or a folder.
+int OpenTemporary(const fs::path& path) {
+  const int file = ::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (file >= 0 || errno != EISDIR) return file;
+  return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+// Removes what stands under temporary names of this machine and whose process has ended without
+// doing so: what can be locked. A lock ends with its process, however that ends; file systems
+// without locks give none.
+void RemoveAbandoned(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(kTemporaryStart) && name.ends_with(TemporaryEnd()))
+      found.push_back(entry->path());
+  }
+  for (const fs::path& path : found) {
+    const Descriptor handle(OpenTemporary(path));
+    if (handle.get() >= 0 && ::flock(handle.get(), LOCK_EX | LOCK_NB) == 0)
+      fs::remove_all(path, error);
+  }
+}
+
+// Locks what was just made, so that nobody takes it for abandoned. False where somebody has, who
+// came upon it before, and removes it.
+bool Claim(const fs::path& path, int handle) { return LockFile(handle) && LeadsTo(path, handle); }
+
+// A new file beside `target`, locked, and removed with this object (after a rename there is nothing
+// left to remove).
 class TemporaryFile {
  public:
   explicit TemporaryFile(const fs::path& target) {
+    RemoveAbandoned(FolderOf(target));
     // O_EXCL rather than mkstemp(), whose mode 0600 ignores the umask.
-    for (int attempt = 0; fd_ < 0; ++attempt) {
+    for (int attempt = 0;; ++attempt) {
       path_ = TemporaryName(target);
       fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (fd_ < 0 && (errno != EEXIST || attempt == 1000)) {
+      if (fd_ < 0 && (errno != EEXIST || attempt == kMostAttempts))
         ThrowWrite("cannot create a temporary file in this folder", FolderOf(target), errno);
-      }
+      if (fd_ >= 0 && Claim(path_, fd_)) return;
+      if (fd_ >= 0) ::close(fd_);
     }
   }
   ~TemporaryFile() {
@@ -111,8 +156,10 @@ class TemporaryFile {
   }
   void Sync(const fs::path& target) {
     if (::fsync(fd_) != 0) ThrowWrite("cannot write to the disk", target, errno);
-    // Network file systems report some failed writes only here.
-    if (::close(std::exchange(fd_, -1)) != 0) ThrowWrite("cannot write", target, errno);
+    // Network file systems report some failed writes only where a descriptor is closed; this one
+    // holds the lock until the file has its name.
+    const int other = ::dup(fd_);
+    if (other < 0 || ::close(other) != 0) ThrowWrite("cannot write", target, errno);
   }
 
  private:
@@ -120,42 +167,20 @@ class TemporaryFile {
   int fd_ = -1;
 };
 
-int OpenTemporary(const fs::path& folder) {
-  return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-}
-
-// Removes the folders under temporary names whose processes have ended without doing so: those that
-// can be locked. A lock ends with its process, however that ends; file systems without locks give
-// none.
-void RemoveAbandoned(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (name.starts_with(kTemporaryStart) && name.ends_with(kTemporaryEnd))
-      found.push_back(entry->path());
-  }
-  for (const fs::path& path : found) {
-    const Descriptor handle(OpenTemporary(path));
-    if (handle.get() >= 0 && ::flock(handle.get(), LOCK_EX | LOCK_NB) == 0)
-      fs::remove_all(path, error);
-  }
-}
-
-// The same of a folder, locked so that nobody takes it for abandoned.
+// The same of a folder.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const fs::path& target) {
     RemoveAbandoned(FolderOf(target));
-    for (;;) {
+    for (int attempt = 0;; ++attempt) {
       path_ = TemporaryName(target);
-      if (::mkdir(path_.c_str(), 0777) != 0)
+      if (::mkdir(path_.c_str(), 0777) != 0) {
+        if (errno == EEXIST && attempt < kMostAttempts) continue;
         ThrowWrite("cannot create a temporary folder in this folder", FolderOf(target), errno);
+      }
       handle_.emplace(OpenTemporary(path_));
       if (handle_->get() < 0) ThrowOpen(target);
-      // Else who looks for abandoned ones has come upon it before it was locked, and removes it.
-      if (LockFile(handle_->get()) && LeadsTo(path_, handle_->get())) return;
+      if (Claim(path_, handle_->get())) return;
     }
   }
   ~TemporaryFolder() {

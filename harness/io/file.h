@@ -15,7 +15,8 @@ std::string ReadFile(const std::filesystem::path& path, size_t max_bytes);
 // or complete. The contents are on the disk when this returns. If may_replace is false, an existing
 // file is never touched, even one that appears during the call: Error; if it is true, what a
 // symbolic link leads to is written, and the link stays. The temporary file stands in the same
-// folder and is removed on every failure. Processes that write must ignore SIGXFSZ, or a file size
+// folder and is removed on every failure; one whose process was killed, by who next writes there on
+// the same machine. Processes that write must ignore SIGXFSZ, or a file size
 // limit kills them instead of giving an Error.
 void WriteFileAtomically(const std::filesystem::path& name, std::string_view contents,
                          bool may_replace);

@@ -1,10 +1,13 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "harness/base/error.h"
+#include "harness/base/machine.h"
 #include "harness/io/file.h"
+#include "harness/io/file_pieces.h"
 #include "harness/io/gguf.h"
 #include "harness/io/gguf_names.h"
 #include "harness/io/gguf_writer.h"
@@ -137,21 +140,51 @@ TEST_CASE("whole_folder: there once it is whole, and never in another's place") 
   CHECK_ERROR(WriteFolderWhole(dir / "none/made", [](const fs::path&) {}), "temporary folder");
 }
 
-TEST_CASE("whole_folder: what killed writers left is removed, and no other's work") {
+// What a process of that machine has left under a temporary name.
+std::string LeftOf(const std::string& host, int number) {
+  return ".quantref-1-" + std::to_string(number) + "@" + host + ".tmp";
+}
+
+TEST_CASE("writers: what killed ones left is removed by the next there, and no other's work") {
   const TempDir dir;
-  testing::WriteFile(dir / ".quantref-1-0.tmp/model.safetensors", "a part");
-  testing::WriteFile(dir / ".quantref-1-1.tmp", "no folder");
-  testing::WriteFile(dir / ".quantref-1-2.other/file", "of somebody else");
-  fs::create_directory_symlink(dir / ".quantref-1-2.other", dir / ".quantref-1-3.tmp");
-  WriteFolderWhole(dir / "made", [&](const fs::path& unfinished) {
-    CHECK_FALSE(IsPresent(dir / ".quantref-1-0.tmp"));
+  const std::string here = HostName();
+  const auto leave = [&] {
+    testing::WriteFile(dir / LeftOf(here, 0), "a part");
+    testing::WriteFile(dir / LeftOf(here, 1) / "model.safetensors", "a part");
+  };
+  const auto is_left = [&] {
+    return IsPresent(dir / LeftOf(here, 0)) || IsPresent(dir / LeftOf(here, 1));
+  };
+  const std::vector<std::string> others = {LeftOf("not" + here, 2), ".quantref-1-3.other",
+                                           "mine@" + here + ".tmp"};
+  for (const std::string& name : others) testing::WriteFile(dir / name, "of somebody else");
+  fs::create_symlink(dir / others[1], dir / LeftOf(here, 4));
+  leave();
+  WriteFileAtomically(dir / "file", "text", false);
+  CHECK_FALSE(is_left());
+  leave();
+  WriteFolderWhole(dir / "folder", [](const fs::path&) {});
+  CHECK_FALSE(is_left());
+  for (const std::string& name : others) CHECK(testing::FileText(dir / name) == "of somebody else");
+  CHECK(fs::is_symlink(dir / LeftOf(here, 4)));
+}
+
+TEST_CASE("writers: who is at work is not taken for one that was killed") {
+  const TempDir dir;
+  WriteFolderWhole(dir / "folder", [&](const fs::path& unfinished) {
     WriteFolderWhole(dir / "beside", [](const fs::path&) {});
+    WriteFileAtomically(
+        dir / "file",
+        [&](const ByteSink& sink) {
+          WriteFileAtomically(dir / "other", "text", false);
+          sink("long text");
+        },
+        false);
     CHECK(IsPresent(unfinished));
   });
-  CHECK(IsPresent(dir / "made"));
-  CHECK(IsPresent(dir / "beside"));
-  CHECK(IsPresent(dir / ".quantref-1-1.tmp"));
-  CHECK(IsPresent(dir / ".quantref-1-2.other/file"));
+  CHECK(testing::FileText(dir / "file") == "long text");
+  for (const char* name : {"folder", "beside", "other"}) CHECK(IsPresent(dir / name));
+  CHECK(std::distance(fs::directory_iterator(dir.path()), {}) == 4);
 }
 
 }  // namespace
