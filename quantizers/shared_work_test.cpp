@@ -1,29 +1,24 @@
 #include <catch2/catch.hpp>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "harness/base/rng.h"
 #include "harness/method/quantize_model.h"
 #include "harness/method/sample_share_testing.h"
 #include "harness/model/plan_model.h"
 #include "harness/quant/grid.h"
-#include "harness/testing/random.h"
-#include "harness/testing/testing.h"
-#include "harness/testing/tiny_model.h"
 #include "quantizers/registry.h"
-#include "quantizers/statistics_testing.h"
+#include "quantizers/shared_work_testing.h"
 
 // QuantizeModels: cells that share work come out as they do alone, whatever the others are.
 
 namespace quantref {
 namespace {
 
-using testing::TempDir;
-
-constexpr size_t kSharedTokens = 12, kSharedSamples = 20;  // more samples than inputs are kept of
+using testing::MakeSharedCell;
+using testing::SharedCell;
+using testing::SharedModel;
 
 // Counts how often a transform is applied.
 class CountedTransform final : public Transform {
@@ -38,48 +33,6 @@ class CountedTransform final : public Transform {
   }
   mutable int calls = 0;
 };
-
-struct SharedModel {
-  explicit SharedModel(bool tied = false) {
-    const TempDir dir;
-    testing::WriteTinyModel(dir.path(), {.layers = 3, .kv_heads = 4, .tied = tied});
-    config = ReadConfig(dir / "config.json");
-    weights = LoadWeights(config, Checkpoint::Open(dir.path()), WeightType::kNative, 1);
-    Rng rng(1);
-    for (size_t s = 0; s < kSharedSamples; ++s)
-      data.samples.push_back(testing::RandomIds(kSharedTokens, config.vocab, rng));
-  }
-  ModelConfig config;
-  ModelWeights weights;
-  CalibrationData data;
-};
-
-struct SharedCell {
-  std::string name;
-  Method method;
-  std::vector<PlannedLinear> plan;
-  Products products = Products::kSimulated;
-};
-
-// "smoothquant+gptq" under a plan of so many bits, whose first block has its own.
-SharedCell MakeSharedCell(const SharedModel& model, const std::string& name, int bits,
-                          int first = 0) {
-  SharedCell cell{name, {}, {}};
-  const size_t plus = name.find('+');
-  if (plus != name.npos) cell.method.transforms = {FindTransform(name.substr(0, plus))};
-  cell.method.rounder = FindRounder(name.substr(plus == name.npos ? 0 : plus + 1));
-  cell.method.knobs.insert_or_assign("awq", testing::FewCandidates());
-  QuantizeSpec spec;
-  spec.weights = {.bits = bits, .granularity = Granularity::kGroup, .group = 16};
-  if (first > 0) {
-    SchemeOverride other;
-    other.match = "layers.0.*";
-    other.bits = first;
-    spec.overrides = {other};
-  }
-  cell.plan = PlanModel(spec, model.config);
-  return cell;
-}
 
 struct SharedOutcome {
   std::string hash;
@@ -214,7 +167,7 @@ TEST_CASE("shared work: processes with a part of the samples each make the model
   SharedModel model;
   CheckShared(model, SomeSharedCells(model), 2);
   model.data.activation_budget = 0;
-  CheckShared(model, {MakeSharedCell(model, "awq+gptq", 3)}, kSharedSamples + 1);
+  CheckShared(model, {MakeSharedCell(model, "awq+gptq", 3)}, testing::kSharedSamples + 1);
   model.data.sequential = false;
   CheckShared(model, {MakeSharedCell(model, "gptq", 3), MakeSharedCell(model, "awq+rtn", 4)}, 3);
   const SharedModel tied(true), untied(false);
@@ -242,101 +195,6 @@ TEST_CASE("shared work: a transform is applied once to what is the same", "[shar
   model.data.sequential = false;
   CHECK(calls({0, 1}) == 3);
   CHECK(calls({0, 1, 2}) == 6);
-}
-
-// Cannot round anything in this block.
-class FailsInBlock final : public Rounder {
- public:
-  explicit FailsInBlock(std::string block, bool tap_by_tap = false)
-      : block_(std::move(block)), tap_by_tap_(tap_by_tap) {}
-  std::string_view name() const override { return "failing"; }
-  std::string_view summary() const override { return "for this test"; }
-  DataNeeds needs(const Knobs&) const override {
-    return {.channel_mean = true, .true_sequential = tap_by_tap_};
-  }
-  Rounded Round(const RoundInput& input) const override {
-    if (input.name.starts_with(block_)) throw Error("odd weights", "here");
-    return {RoundToNearest(input.weights, input.scheme)};
-  }
-
- private:
-  const std::string block_;
-  const bool tap_by_tap_;
-};
-
-// Hashes of those that were made, and who was not.
-struct PartlyFailed {
-  std::map<size_t, std::string> hashes;
-  std::vector<size_t> failed;
-};
-
-PartlyFailed QuantizeSome(const SharedModel& model, const std::vector<SharedCell>& cells,
-                          size_t threads, SampleShare* share = nullptr) {
-  std::vector<QuantizeTask> tasks;
-  for (const SharedCell& cell : cells) tasks.push_back({cell.plan, cell.method, &model.data});
-  PartlyFailed some;
-  const QuantizeCallbacks callbacks{
-      .finished = [&](size_t task,
-                      QuantizedModel made) { some.hashes[task] = HashQuantized(made.weights); },
-      .failed = [&](size_t task, const Error&) { some.failed.push_back(task); }};
-  QuantizeModels(model.config, model.weights, tasks, threads, callbacks, share);
-  return some;
-}
-
-std::vector<SharedCell> CellsOfThreeMethods(const SharedModel& model) {
-  return {MakeSharedCell(model, "gptq", 4), MakeSharedCell(model, "rtn", 4),
-          MakeSharedCell(model, "awq+gptq", 4)};
-}
-
-// Of each cell where nothing is shared.
-std::vector<std::string> HashesAlone(const SharedModel& model,
-                                     const std::vector<SharedCell>& cells) {
-  std::vector<std::string> hashes;
-  for (const SharedCell& cell : cells)
-    hashes.push_back(QuantizeShared(model, {cell}, 1).front().hash);
-  return hashes;
-}
-
-void CheckSecondFailed(const PartlyFailed& some, const std::vector<std::string>& hashes) {
-  CHECK(some.failed == std::vector<size_t>{1});
-  REQUIRE(some.hashes.size() == 2);
-  CHECK(some.hashes.at(0) == hashes[0]);
-  CHECK(some.hashes.at(2) == hashes[2]);
-}
-
-TEST_CASE("shared work: one cell's error is not the others'", "[shared_work]") {
-  for (const bool sequential : {true, false}) {
-    SharedModel model;
-    model.data.sequential = sequential;
-    const FailsInBlock in_last("layers.2.");
-    std::vector<SharedCell> cells = CellsOfThreeMethods(model);
-    const std::vector<std::string> hashes = HashesAlone(model, cells);
-    cells[1].method.rounder = &in_last;
-    CheckSecondFailed(QuantizeSome(model, cells, 2), hashes);
-    CHECK_THROWS_AS(QuantizeShared(model, cells, 1), Error);
-  }
-}
-
-// Else the others would wait for it, or take what it sends for the next cell for this one's.
-TEST_CASE("shared work: what fails in one process alone fails in all, and nothing else does",
-          "[shared_work]") {
-  constexpr size_t kProcesses = 3;
-  SharedModel model;
-  const std::vector<SharedCell> cells = CellsOfThreeMethods(model);
-  const std::vector<std::string> hashes = HashesAlone(model, cells);
-  for (const bool tap_by_tap : {false, true}) {
-    for (size_t failing = 0; failing < kProcesses; ++failing) {
-      INFO("process " << failing << (tap_by_tap ? ", tap by tap" : ""));
-      std::vector<PartlyFailed> all(kProcesses);
-      testing::ShareSamples(kProcesses, [&](SampleShare& share) {
-        const FailsInBlock rounder(share.rank() == failing ? "layers.1." : "none", tap_by_tap);
-        std::vector<SharedCell> own = cells;
-        own[1].method.rounder = &rounder;
-        all[share.rank()] = QuantizeSome(model, own, 1, &share);
-      });
-      for (const PartlyFailed& some : all) CheckSecondFailed(some, hashes);
-    }
-  }
 }
 
 TEST_CASE("shared work: hidden states are held as often as is said", "[shared_work]") {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/testing/scoped_variable.h"
+#include "harness/testing/scoped_variable.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {

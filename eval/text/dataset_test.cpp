@@ -9,7 +9,7 @@
 
 #include "eval/testing/archive.h"
 #include "eval/testing/loopback_server.h"
-#include "eval/testing/scoped_variable.h"
+#include "harness/testing/scoped_variable.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"

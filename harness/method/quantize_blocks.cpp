@@ -72,10 +72,13 @@ class Driver {
       const ModelWeights& read = sequential() ? part.front()->result.weights : reference_;
       const size_t stores =
           MostStores(family_.cells.size(), sequential()) * (AnyCross(cells) ? 2 : 1);
-      Calibrator calibrator(config_, read, family_.data, family_.read, threads_,
-                            family_.data.activation_budget / stores, share_);
-      if (AnyCross(part)) calibrator.Accompany(reference_);
-      Walk(calibrator, part, 0);
+      std::optional<Calibrator> calibrator;
+      const auto begin = [&] {
+        calibrator.emplace(config_, read, family_.data, family_.read, threads_,
+                           family_.data.activation_budget / stores, share_);
+        if (AnyCross(part)) calibrator->Accompany(reference_);
+      };
+      if (Try(part, begin)) Walk(*calibrator, part, 0);
     }
   }
 
@@ -105,7 +108,9 @@ class Driver {
   }
 
   // Whether what concerns all of these cells can be done; else they are through. No pass is part of
-  // it: processes send each other sums in there.
+  // it: processes send each other sums in there. Nor need it be: what ends one is the machine's (a
+  // thread or a buffer that it refuses), an input's that has changed, or the user's, and so all
+  // cells'.
   template <typename F>
   bool Try(const Cells& cells, const F& do_it) {
     std::vector<size_t> tasks;
@@ -131,10 +136,11 @@ class Driver {
       parts.pop_back();
       AdvanceReference(calibrator, block);
       for (const Cells& part : parts) {
-        Calibrator copy(calibrator);
-        if (!AnyCross(part)) copy.LeaveReference();
-        Advance(copy, part, block);
-        Walk(copy, part, block + 1);
+        std::optional<Calibrator> copy;
+        if (!Try(part, [&] { copy.emplace(calibrator); })) continue;
+        if (!AnyCross(part)) copy->LeaveReference();
+        Advance(*copy, part, block);
+        Walk(*copy, part, block + 1);
       }
       if (!AnyCross(cells)) calibrator.LeaveReference();
       Advance(calibrator, cells, block);
@@ -289,8 +295,7 @@ class Driver {
           &calibrated.weights);
       if (!Try(own, [&] { cell.RoundReaders(tap, calibrated, made, progress_); })) return false;
     }
-    cell.Take(calibrated, reference, std::move(made));
-    return true;
+    return Try(own, [&] { cell.Take(calibrated, reference, std::move(made)); });
   }
 
   void ApplyTransforms(const Cells& cells, CalibratedBlock& block) {
