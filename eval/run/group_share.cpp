@@ -54,18 +54,18 @@ std::string SentModel(const GroupContext& group, const GroupCell& cell) {
   return bytes;
 }
 
-// `who`: where it is, if that is to be said.
-std::string FailureBytes(const Error& error, const std::string& who) {
+std::string FailureBytes(const Error& error) {
   const Error told = InConfigsWords(error);
-  std::string where = told.where(), bytes;
-  if (!who.empty()) where = where.empty() ? who : who + ": " + where;
-  for (const std::string& part : {told.problem(), where, told.hint()}) PutList(bytes, part);
+  std::string bytes;
+  for (const std::string& part : {told.problem(), told.where(), told.hint()}) PutList(bytes, part);
   return bytes;
 }
 
-[[noreturn]] void ThrowFailure(std::string_view bytes) {
+// What fails on rank 0 needs no name: it speaks for all.
+[[noreturn]] void ThrowFailure(const Workers& workers, size_t rank, std::string_view bytes) {
   std::string problem, where, hint;
   QR_CHECK(TakeList(bytes, problem) && TakeList(bytes, where) && TakeList(bytes, hint));
+  if (rank > 0) where = NameOfRank(workers, rank) + (where.empty() ? "" : ": " + where);
   throw Error(problem, where, hint);
 }
 
@@ -79,11 +79,7 @@ void TakeModel(const GroupContext& group, std::string_view bytes, GroupCell& cel
 std::string Make(GroupContext& group, GroupCell& cell) {
   const QuantizeTask task = TaskOf(cell);
   const QuantizeCallbacks callbacks{
-      .progress =
-          [&](size_t, size_t, std::string_view) {
-            ThrowIfCancelled();
-            group.CheckInputs();
-          },
+      .progress = [&](size_t, size_t, std::string_view) { CheckTogether(group); },
       .finished = [&](size_t, QuantizedModel model) { cell.quantized = std::move(model); },
       .failed = {}};
   try {
@@ -94,8 +90,10 @@ std::string Make(GroupContext& group, GroupCell& cell) {
     return sent;
   } catch (const Interrupted&) {
     throw;
+  } catch (const TeamError&) {
+    throw;
   } catch (const Error& error) {
-    return std::string(1, '\0') + FailureBytes(error, "");
+    return std::string(1, '\0') + FailureBytes(error);
   }
 }
 
@@ -127,14 +125,19 @@ void StepOfAll(Workers& workers, const std::function<void()>& step) {
     throw;
   } catch (const Error& error) {
     own = std::current_exception();
-    failure = FailureBytes(error, workers.IsFirst() ? "" : NameOfRank(workers, workers.rank()));
+    failure = FailureBytes(error);
   }
-  for (const std::string& other : workers.Collect(failure)) {
-    if (failure.empty()) failure = other;
+  const std::vector<std::string> all = workers.Collect(std::move(failure));
+  std::string first;
+  for (uint64_t rank = 0; rank < all.size() && first.empty(); ++rank) {
+    if (all[rank].empty()) continue;
+    Put(first, rank);
+    first += all[rank];
   }
-  failure = workers.Broadcast(std::move(failure));
+  first = workers.Broadcast(std::move(first));
   if (own && workers.IsFirst()) std::rethrow_exception(own);
-  if (!failure.empty()) ThrowFailure(failure);
+  std::string_view rest = first;
+  if (uint64_t rank = 0; Take(rest, rank)) ThrowFailure(workers, rank, rest);
 }
 
 Facts PlanFacts(const GroupContext& group, const std::vector<GroupCell>& cells) {
@@ -184,7 +187,7 @@ void QuantizeDealt(GroupContext& group, const std::vector<GroupCell*>& all,
         GroupCell& cell = *all[unit];
         try {
           QR_CHECK(!result.empty());
-          if (result.front() == '\0') ThrowFailure(result.substr(1));
+          if (result.front() == '\0') ThrowFailure(group.workers, from, result.substr(1));
           if (from != group.workers.rank()) TakeModel(group, result.substr(1), cell);
           done(cell);
         } catch (const Interrupted&) {
