@@ -7,7 +7,6 @@
 #include "harness/method/quantize_model.h"
 #include "harness/method/sample_share_testing.h"
 #include "harness/model/plan_model.h"
-#include "harness/quant/grid.h"
 #include "quantizers/registry.h"
 #include "quantizers/shared_work_testing.h"
 

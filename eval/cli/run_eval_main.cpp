@@ -207,12 +207,22 @@ void DefineList(CommandLine& line, std::string& list) {
   line.Footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
 }
 
+// By the thread that looks after the link: the first of the processes speaks, or where that is lost
+// another one, which is mute otherwise.
+void SayStoppedForAll(const std::string& lost) {
+  const bool muted = MessagesAreMuted();
+  SetMessagesMuted(false);
+  SayStopped(lost);
+  SetMessagesMuted(muted);
+}
+
 // The processes of the run.
 std::unique_ptr<Workers> OpenTeam(const RunOptions& options, double rank_timeout) {
   // Shards are for processes that do not know each other, whoever launched them.
   const bool alone = options.merge || !options.shard.empty();
   std::unique_ptr<Workers> workers =
-      alone ? std::make_unique<OneProcess>() : OpenWorkers(HostName(), rank_timeout, Interrupt);
+      alone ? std::make_unique<OneProcess>()
+            : OpenWorkers(HostName(), rank_timeout, {.stop = Interrupt, .say = SayStoppedForAll});
   SetMessagesHeld(false);
   if (!workers->Alone()) ObeyLauncher();
   return workers;
@@ -222,6 +232,7 @@ std::unique_ptr<Workers> OpenTeam(const RunOptions& options, double rank_timeout
 void EndTogether(Workers& workers, bool complete) {
   const std::string why = workers.AwaitEnd(complete);
   const bool first_said_it = workers.IsFirst() && !complete;
+  if (first_said_it && CancelRequested()) SayStopped();  // where nothing is known of the others
   if (!why.empty() && workers.rank() <= 1 && !first_said_it) {
     SetMessagesMuted(false);
     Say("run_eval: {}\n", why);

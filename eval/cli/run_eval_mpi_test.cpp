@@ -5,19 +5,17 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "eval/testing/mpi_runs.h"
 #include "eval/testing/run_eval_lab.h"
 #include "eval/testing/same_records.h"
 
@@ -27,117 +25,29 @@ namespace {
 namespace fs = std::filesystem;
 using testing::CheckDone;
 using testing::Contains;
+using testing::CountOf;
+using testing::Elsewhere;
+using testing::HasMpi;
+using testing::JournalBytes;
+using testing::kFew;
+using testing::kMany;
+using testing::kTwoWindows;
+using testing::MpiOptions;
+using testing::MpiRun;
 using testing::Process;
 using testing::ProcessOptions;
 using testing::ProcessResult;
+using testing::RanksOf;
 using testing::RecordTexts;
 using testing::RunEvalLab;
+using testing::RunRanks;
+using testing::SevenModels;
+using testing::StartUnlike;
+using testing::TinyOf;
+using testing::WaitForMore;
 using Strings = std::vector<std::string>;
 
-// False, and says so, where this build or this machine has no MPI, which a build that was told to
-// have it must.
-bool HasMpi() {
-  const bool has = fs::exists(testing::Program("libquantref_mpi.so")) &&
-                   std::system("command -v mpirun >/dev/null") == 0;
-#ifdef QUANTREF_NEEDS_MPI
-  REQUIRE(has);
-#endif
-  if (!has) WARN("no MPI here (scripts/setup --mpi): runs of several processes are not tested");
-  return has;
-}
-
-// On this machine, however few cores it has. What goes between mpirun's options and programs.
-Strings MpiRun(const Strings& ranks_and_programs) {
-  // By the system's PATH. Containers often refuse that processes read each other's memory. Who is
-  // to be killed is killed at once.
-  return testing::Together(
-      {"/usr/bin/env", "mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "btl",
-       "self,vader", "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
-       "odls_base_sigkill_timeout", "0"},
-      ranks_and_programs);
-}
-
-Strings MpiRun(size_t ranks, const Strings& arguments) {
-  return MpiRun(
-      testing::Together({"-n", std::to_string(ranks), testing::RunEvalProgram()}, arguments));
-}
-
-ProcessOptions MpiOptions(const RunEvalLab& lab) {
-  ProcessOptions options = lab.Options();
-  options.environment.insert({"OMPI_ALLOW_RUN_AS_ROOT", "1"});
-  options.environment.insert({"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"});
-  return options;
-}
-
-ProcessResult RunRanks(const RunEvalLab& lab, size_t ranks, const Strings& arguments) {
-  return testing::RunProcess(MpiRun(ranks, arguments), MpiOptions(lab));
-}
-
-constexpr char kSeveralCells[] =
-    "quantize={methods: [rtn, gptq, awq], weights: {bits: 4, group: 16}}";
-
-Strings TinyOf(const RunEvalLab& lab, const Strings& more = {}) {
-  return testing::Together(
-      {lab.config(), "--set", kSeveralCells, "--set",
-       "calibration={dataset: sample, split: validation, samples: 2, length: 64}"},
-      more);
-}
-
-size_t CountOf(std::string_view text, std::string_view part) {
-  size_t count = 0;
-  for (size_t at = text.find(part); at != std::string_view::npos; at = text.find(part, at + 1))
-    ++count;
-  return count;
-}
-
-// Process ids by rank, of runs whose records go to this lab.
-std::map<int, int> RanksOf(const RunEvalLab& lab) {
-  constexpr std::string_view kRank = "OMPI_COMM_WORLD_RANK=";
-  std::map<int, int> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream file(entry.path() / "environ", std::ios::binary);
-    const std::string environment((std::istreambuf_iterator<char>(file)), {});
-    const size_t rank = environment.find(kRank);
-    if (rank == std::string::npos || !Contains(environment, (lab / "home").string())) continue;
-    found[std::atoi(environment.c_str() + rank + kRank.size())] = std::stoi(name);
-  }
-  return found;
-}
-
-// Windows of seven models, which are at it for many times what happens to them here.
-Strings SevenModels(size_t windows, const Strings& more = {}) {
-  return testing::SmokeArguments(
-      windows,
-      testing::Together(
-          {"--set", "accuracy.protocol=llamacpp-64", "--set",
-           "quantize.methods=[rtn, {method: rtn, label: b}, {method: rtn, label: "
-           "c}, {method: rtn, label: d}, {method: rtn, label: e}, {method: rtn, label: f}]"},
-          more));
-}
-constexpr size_t kMany = 200, kFew = 12;
-constexpr uintmax_t kTwoWindows = 8000;  // bytes of a journal, and of a third at most
 const Strings kInOrder = {"--set", "accuracy.order=text"};  // so that few are the first of many
-
-uintmax_t JournalBytes(const RunEvalLab& lab) {
-  for (const std::string& name : lab.RecordFiles()) {
-    std::error_code gone;
-    const uintmax_t bytes = fs::file_size(lab.records() / name, gone);
-    if (name.starts_with(".journal-") && !gone) return bytes;
-  }
-  return 0;
-}
-
-// Until windows are added to so many bytes of a journal; false after a minute.
-bool WaitForMore(const RunEvalLab& lab, uintmax_t bytes) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-  while (std::chrono::steady_clock::now() < end) {
-    if (JournalBytes(lab) > bytes) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
-}
 
 size_t CountPartial(const RunEvalLab& lab) {
   size_t count = 0;
@@ -247,7 +157,7 @@ TEST_CASE("mpirun: SIGTERM to all ranks at once leaves records of what there is,
   const std::map<int, int> ranks = RanksOf(lab);
   REQUIRE(ranks.size() == 3);
   for (const int rank : {1, 2, 0}) kill(ranks.at(rank), SIGTERM);
-  REQUIRE(process.WaitForError("stopping"));
+  REQUIRE(process.WaitForError("stopped by a signal"));
   std::this_thread::sleep_for(std::chrono::milliseconds(60));  // not to be taken for the same one
   for (const int rank : {1, 2, 0}) kill(ranks.at(rank), SIGTERM);
   const ProcessResult stopped = process.Wait();
@@ -257,14 +167,6 @@ TEST_CASE("mpirun: SIGTERM to all ranks at once leaves records of what there is,
   CHECK(CountOf(stopped.out, "INTERRUPTED after ") == 1);
   CHECK(CountPartial(lab) == 7);
   CHECK(JournalBytes(lab) > 0);
-}
-
-// One rank as ever, and one that mpirun starts in another way.
-std::unique_ptr<Process> Start(const RunEvalLab& lab, const Strings& other_program) {
-  Strings command = {"-n", "1", testing::RunEvalProgram()};
-  command = testing::Together(testing::Together(command, TinyOf(lab)), {":", "-n", "1"});
-  command = testing::Together(testing::Together(command, other_program), TinyOf(lab));
-  return std::make_unique<Process>(MpiRun(command), MpiOptions(lab));
 }
 
 void CheckRefused(const RunEvalLab& lab, Process& process, const std::string& what) {
@@ -281,16 +183,9 @@ TEST_CASE("mpirun: ranks that would get other scores are refused, with the rank 
   if (!HasMpi()) return;
   const RunEvalLab lab;
   const std::string program = testing::RunEvalProgram();
-  // Where paths lead elsewhere.
-  const auto elsewhere = [&](const std::string& name) {
-    fs::create_directory(lab / name);
-    fs::copy(lab / "model", lab / name / "model");
-    fs::copy(lab / "text.txt", lab / name / "text.txt");
-    return lab / name;
-  };
-  const fs::path text = elsewhere("text");
+  const fs::path text = Elsewhere(lab, "text");
   std::ofstream(text / "text.txt", std::ios::app) << "More.\n";
-  const fs::path model = elsewhere("weights");
+  const fs::path model = Elsewhere(lab, "weights");
   std::fstream weights(model / "model" / "model.safetensors",
                        std::ios::in | std::ios::out | std::ios::binary);
   weights.seekp(-2, std::ios::end);
@@ -306,7 +201,7 @@ TEST_CASE("mpirun: ranks that would get other scores are refused, with the rank 
       {"the model's weights", {"-wdir", model.string(), program}},
       {"program", {build.string()}}};
   std::vector<std::unique_ptr<Process>> runs;  // most of their time is the launcher's
-  for (const auto& [what, other] : others) runs.push_back(Start(lab, other));
+  for (const auto& [what, other] : others) runs.push_back(StartUnlike(lab, other));
   for (size_t i = 0; i < runs.size(); ++i) CheckRefused(lab, *runs[i], others[i].first);
 }
 

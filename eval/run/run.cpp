@@ -86,9 +86,8 @@ int RunForFirst(const RunOptions& options, Workers& workers) {
   try {
     ShardWork alone;
     RunConfigs(own, ReadTexts(options.configs), alone, workers);
-  } catch (const Interrupted&) {
-    workers.Stop();
-  } catch (const TeamError&) {  // rank 0 has the same, or is lost
+  } catch (const Interrupted&) {  // rank 0 hears of it
+  } catch (const TeamError&) {    // rank 0 has the same, or is lost
   } catch (const std::exception& error) {
     workers.Fail(error.what());
   }

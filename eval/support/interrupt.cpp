@@ -63,8 +63,19 @@ void HandleInterrupt(int number) {
   errno = error;
 }
 
+// Safe in a signal handler.
+void WriteStopped() {
+  Write(program_name);
+  Write(": interrupt: stopped by a signal\n");
+  if (const char* kept = note_of_signal) {
+    Write("  hint: ");
+    Write(kept);
+    Write("\n");
+  }
+}
+
 void HandleEndOfGrace(int) {
-  SayInterrupted();
+  if (!said.exchange(true)) WriteStopped();
   _exit(kExitWrongInput);
 }
 
@@ -98,12 +109,13 @@ void Interrupt() {
   note_of_signal = note.load();
   SetCancelRequested(true);
   StartGrace(grace_seconds);
+  if (launched) return;
   Write("\nstopping");
   if (const char* kept = note_of_signal) {
     Write("; ");
     Write(kept);
   }
-  Write(launched ? "\n" : "; once more to stop at once\n");
+  Write("; once more to stop at once\n");
 }
 
 void ObeyLauncher() { launched = true; }
@@ -121,14 +133,15 @@ InterruptNote::InterruptNote(std::string_view kept) : outer_(note.exchange(Kept(
 InterruptNote::~InterruptNote() { note = outer_; }
 
 void SayInterrupted() {
-  if (said.exchange(true)) return;
+  if (!launched && !said.exchange(true)) WriteStopped();
+}
+
+void SayStopped(const std::string& why) {
+  if (!launched || said.exchange(true)) return;
+  Write("\n");
+  if (why.empty()) return WriteStopped();
   Write(program_name);
-  Write(": interrupt: stopped by a signal\n");
-  if (const char* kept = note_of_signal) {
-    Write("  hint: ");
-    Write(kept);
-    Write("\n");
-  }
+  Write((": " + why + "\n").c_str());
 }
 
 }  // namespace quantref

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace quantref {
@@ -18,7 +19,7 @@ void Interrupt();
 
 // For a process that a launcher started beside others: its signals are the launcher's and the batch
 // system's, who say one wish several times, and kill who does not end. From here on no second
-// signal ends the process at once.
+// signal ends the process at once, and SayStopped says all that is said of the first.
 void ObeyLauncher();
 
 // While one of these stands the work has so many seconds in the place of kGraceSeconds: for work
@@ -63,5 +64,9 @@ class InterruptNote {
 
 // The message of a program that ends because it was interrupted.
 void SayInterrupted();
+
+// The one of a process that obeys its launcher, as soon as it is known what there is to say: `why`
+// in the place of the usual one. Only the first call says anything.
+void SayStopped(const std::string& why = {});
 
 }  // namespace quantref

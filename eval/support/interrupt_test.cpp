@@ -9,6 +9,7 @@
 #include <csignal>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "eval/support/guarded.h"
 #include "harness/base/cancel.h"
@@ -85,6 +86,23 @@ TEST_CASE("interrupt: the second signal of either kind ends the process at once"
       });
       CHECK(ended.signal == second);
     }
+  }
+}
+
+TEST_CASE("interrupt: who obeys a launcher says one thing, once it is known what") {
+  const std::string usual = "\nchild: interrupt: stopped by a signal\n  hint: windows are kept\n";
+  for (const auto& [why, expected] : {std::pair<std::string, std::string>{"", usual},
+                                      {"rank 1 is gone", "\nchild: rank 1 is gone\n"}}) {
+    const Ended ended = InChild([&] {
+      const InterruptNote note("windows are kept");
+      ObeyLauncher();
+      raise(SIGTERM);
+      SayInterrupted();
+      SayStopped(why);
+      SayStopped("no more");
+    });
+    CHECK(ended.exit_code == 0);
+    CHECK(ended.err == expected);
   }
 }
 

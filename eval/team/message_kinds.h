@@ -20,7 +20,7 @@ enum class MessageKind : char {
   kLast = 'z',   // its last piece
   kAlive = 'l',
   kFailed = 'f',   // to rank 0: why
-  kStopped = 's',  // to rank 0: told to stop
+  kStopped = 's',  // told to stop, or that another one is; its answer is the same
   kOver = 'q'      // the run, in peace; to rank 0: that is known
 };
 

@@ -61,10 +61,10 @@ std::unique_ptr<Link> OpenPlugin(const fs::path& file) {
 }  // namespace
 
 std::unique_ptr<Workers> OpenWorkers(const std::string& host, double timeout,
-                                     const std::function<void()>& stop) {
+                                     const ToldToStop& told) {
   if (!IsLaunched()) return std::make_unique<OneProcess>();
   return std::make_unique<Ranks>([file = PluginFile()] { return OpenPlugin(file); }, host,
-                                 std::chrono::duration<double>(timeout), stop);
+                                 std::chrono::duration<double>(timeout), told);
 }
 
 std::unique_ptr<Link> OpenLaunchedLink() { return OpenPlugin(PluginFile()); }

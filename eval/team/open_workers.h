@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,11 +10,10 @@ namespace quantref {
 
 // The processes that an MPI launcher started with this one (mpirun, or srun with PMIx); this one
 // alone where none did, and then without MPI, which a plugin beside the program holds. `host`: this
-// machine's name. A rank that is not heard of for so many seconds is lost; where one is told to
-// stop, rank 0 calls `stop` (Ranks). Throws Error where a launcher started it and there is no
-// plugin.
+// machine's name. A rank that is not heard of for so many seconds is lost; `told`: by Ranks. Throws
+// Error where a launcher started it and there is no plugin.
 std::unique_ptr<Workers> OpenWorkers(const std::string& host, double timeout,
-                                     const std::function<void()>& stop);
+                                     const ToldToStop& told);
 
 // The link of a process that such a launcher started; throws likewise.
 std::unique_ptr<Link> OpenLaunchedLink();

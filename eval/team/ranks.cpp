@@ -1,6 +1,7 @@
 #include "eval/team/ranks.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
@@ -31,8 +32,8 @@ constexpr int kAbortCode = 2;  // as of any program that was stopped
 }  // namespace
 
 Ranks::Ranks(const std::function<std::unique_ptr<Link>()>& open, std::string host, Duration timeout,
-             std::function<void()> stop)
-    : timeout_(timeout), on_stop_(std::move(stop)) {
+             ToldToStop told)
+    : timeout_(timeout), told_stop_(std::move(told)) {
   thread_ = StartThread([this, open] { Serve(open); });
   {
     std::unique_lock lock(mutex_);
@@ -122,8 +123,9 @@ bool Ranks::Exchange(Link& link) {
   busy = busy || unsent != unsent_;
   unsent_ = unsent;
   WatchLocked();
+  StopLocked();
   if (busy || !failure_.empty()) changed_.notify_all();
-  if (stop_ && (!peaceful_ || (unsent_ == 0 && outbox_.empty()))) {
+  if (stop_ && outbox_.empty() && (!peaceful_ || unsent_ == 0)) {
     lock.unlock();
     if (peaceful_) link.Close();
     if (aborts_) link.Abort(kAbortCode);
@@ -160,7 +162,8 @@ void Ranks::HandleLocked(Message message) {
       if (failure_.empty()) failure_ = fmt::format("{}: {}", NameOf(message.from), rest);
       break;
     case MessageKind::kStopped:
-      if (on_stop_) on_stop_();
+      stopped_.insert(message.from);
+      if (rank_ == 0 && !stops_since_ && told_stop_.stop) told_stop_.stop();
       break;
     case MessageKind::kOver:
       rank_ == 0 ? void(gone_.insert(message.from)) : void(over_ = true);
@@ -235,6 +238,39 @@ void Ranks::WatchLocked() {
   }
 }
 
+// Who is told to stop tells the others, of whom those that live do the same.
+void Ranks::StopLocked() {
+  if (stop_said_ || over_) return;
+  const Clock::time_point now = Clock::now();
+  if (!stops_since_) {
+    if (!CancelRequested() && stopped_.empty()) return;
+    stops_since_ = now;
+    TellStoppedLocked();
+  }
+  std::vector<std::string> lost;
+  for (size_t other = 0; other < size_; ++other) {
+    if (HearsOfLocked(other) && !stopped_.contains(other)) lost.push_back(NameOf(other));
+  }
+  if (!lost.empty() && now - *stops_since_ < told_stop_.answer) return;
+  stop_said_ = true;
+  changed_.notify_all();
+  first_is_lost_ = rank_ == 1 && !lost.empty();
+  if (!told_stop_.say || (rank_ != 0 && !first_is_lost_)) return;
+  told_stop_.say(lost.empty()
+                     ? ""
+                     : TeamError(fmt::format("stopped by a signal, as launchers send where "
+                                             "a rank is gone: no answer from {}",
+                                             fmt::join(lost, ", ")),
+                                 "interrupt", kKept)
+                           .what());
+}
+
+void Ranks::TellStoppedLocked() {
+  for (size_t other = 0; other < size_; ++other) {
+    if (HearsOfLocked(other)) SendLocked(other, BeginMessage(MessageKind::kStopped));
+  }
+}
+
 void Ranks::Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready,
                  bool passed_on) {
   while (!ready()) {
@@ -298,24 +334,21 @@ void Ranks::Fail(const std::string& why) {
   SendLocked(0, BeginMessage(MessageKind::kFailed) + why.substr(0, kLongestMessage / 2));
 }
 
-void Ranks::Stop() {
-  const std::lock_guard lock(mutex_);
-  SendLocked(0, BeginMessage(MessageKind::kStopped));
-}
-
 std::string Ranks::AwaitEnd(bool complete) {
   std::unique_lock lock(mutex_);
   if (rank_ == 0) {
     for (size_t other = 1; complete && other < size_; ++other)
       SendLocked(other, BeginMessage(MessageKind::kOver));
     while (complete && failure_.empty() && gone_.size() + 1 < size_) changed_.wait_for(lock, kLook);
+    while (!complete && CancelRequested() && failure_.empty() && !stop_said_)
+      changed_.wait_for(lock, kLook);
     return failure_.empty() ? "" : TeamError(failure_, "", complete ? kComplete : kKept).what();
   }
   const Duration patience = rank_ > 1 ? timeout_ * kLaterPatience : timeout_;
-  while (!over_ && (failure_.empty() || Clock::now() - heard_[0] < patience))
+  while (!over_ && !first_is_lost_ && (failure_.empty() || Clock::now() - heard_[0] < patience))
     changed_.wait_for(lock, kLook);
   if (over_) SendLocked(0, BeginMessage(MessageKind::kOver));
-  return over_ ? "" : TeamError(failure_, "", lost_ ? kKept : "").what();
+  return over_ || first_is_lost_ ? "" : TeamError(failure_, "", lost_ ? kKept : "").what();
 }
 
 void Ranks::End(bool complete) {
@@ -323,6 +356,8 @@ void Ranks::End(bool complete) {
     const std::lock_guard lock(mutex_);
     peaceful_ = rank_ == 0 ? complete : over_;
     aborts_ = !peaceful_;
+    // What the launcher does to the others then is no wish of its own.
+    if (aborts_) TellStoppedLocked();
     stop_ = true;
   }
   thread_.join();

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -25,11 +26,11 @@ namespace quantref {
 // while there is nothing to do, and lets the others hear that this rank lives.
 class Ranks : public Workers {
  public:
-  // `open` is called by that thread, and makes the link. A rank that is not heard of for so long is
-  // lost: rank 0 says which, and ends the run; rank 1 does where it is rank 0. On rank 0 that
-  // thread calls `stop` where another rank is told to stop. Throws what `open` throws.
+  // `open` is called by that thread, and makes the link, as it calls those of `told`. A rank that
+  // is not heard of for so long is lost: rank 0 says which, and ends the run; rank 1 does where it
+  // is rank 0. Throws what `open` throws.
   Ranks(const std::function<std::unique_ptr<Link>()>& open, std::string host,
-        std::chrono::duration<double> timeout, std::function<void()> stop = {});
+        std::chrono::duration<double> timeout, ToldToStop told = {});
   ~Ranks() override;
   Ranks(const Ranks&) = delete;
   Ranks& operator=(const Ranks&) = delete;
@@ -45,7 +46,6 @@ class Ranks : public Workers {
   void SendTo(size_t rank, std::string bytes) override;
   std::string ReceiveFrom(size_t rank) override;
   void Fail(const std::string& why) override;
-  void Stop() override;
   std::string AwaitEnd(bool complete) override;
   void End(bool complete) override;
 
@@ -71,6 +71,8 @@ class Ranks : public Workers {
   void GiveLocked();
   void BeatLocked();
   void WatchLocked();
+  void StopLocked();
+  void TellStoppedLocked();
   // Throws where the run has failed, is over or cancelled. What another rank passes on may come
   // when rank 0 has ended the run already.
   void CheckLocked(bool passed_on = false) const;
@@ -94,7 +96,7 @@ class Ranks : public Workers {
   size_t rank_ = 0, size_ = 1;
   std::vector<std::string> hosts_;
   const std::chrono::duration<double> timeout_;
-  const std::function<void()> on_stop_;
+  const ToldToStop told_stop_;
   std::chrono::duration<double> nap_{1e-3};
 
   mutable std::mutex mutex_;
@@ -117,9 +119,12 @@ class Ranks : public Workers {
   bool dealing_ = false;  // units are being made
   size_t awaited_ = 0;    // messages of who is at work, too
   bool opened_ = false, over_ = false, stop_ = false, peaceful_ = false, aborts_ = false;
-  std::set<size_t> gone_;  // on rank 0: others, which know that it is over
-  std::string failure_;    // why the run cannot go on; "": it can
-  bool lost_ = false;      // it is that a rank is not heard of
+  std::set<size_t> gone_;     // on rank 0: others, which know that it is over
+  std::set<size_t> stopped_;  // others, which know that all are told to stop
+  std::optional<Clock::time_point> stops_since_;
+  bool stop_said_ = false, first_is_lost_ = false;  // the latter rank 1 has said
+  std::string failure_;                             // why the run cannot go on; "": it can
+  bool lost_ = false;                               // it is that a rank is not heard of
   std::exception_ptr open_error_;
   std::jthread thread_;
 };

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -95,14 +96,14 @@ void EndInPeace(Workers& workers) {
   workers.End(true);
 }
 
-// Runs body(workers) on so many ranks at once. `stop`: what is called where one is told to stop.
+// Runs body(workers) on so many ranks at once.
 void OnRanks(Post& post, const std::function<void(Workers&)>& body, Seconds patience = kPatience,
-             const std::function<void()>& stop = {}) {
+             const ToldToStop& told = {}) {
   std::vector<std::jthread> threads;
   for (size_t rank = 0; rank < post.boxes.size(); ++rank) {
     threads.emplace_back([&, rank] {
       Ranks ranks([&, rank] { return std::make_unique<PostLink>(post, rank); },
-                  "host" + std::to_string(rank), patience, stop);
+                  "host" + std::to_string(rank), patience, told);
       body(ranks);
       if (rank > 0) {
         ranks.AwaitEnd(true);
@@ -212,19 +213,48 @@ TEST_CASE("ranks: what one sends to another arrives in that order, beside what i
   CHECK(got == std::vector<std::string>{"a0b0c", "a1b1c", "a2b2c"});
 }
 
-TEST_CASE("ranks: rank 0 learns of another one that is told to stop") {
+// What is said where rank 2 tells `speaker` that all are to stop while `gone`, if any, neither
+// sends nor receives any more.
+std::string SaidOfStop(size_t speaker, std::optional<size_t> gone, Seconds answer) {
   Post post(3);
-  std::atomic<int> told{0};
+  std::atomic<int> told{0}, times_said{0};
+  std::string said;
+  ToldToStop calls;
+  calls.stop = [&] { ++told; };
+  calls.say = [&](const std::string& lost) {
+    said = lost;
+    ++times_said;
+  };
+  calls.answer = answer;
   OnRanks(
       post,
       [&](Workers& workers) {
-        if (workers.rank() == 2) workers.Stop();
+        workers.Collect({});  // all have begun
         if (!workers.IsFirst()) return;
-        while (told == 0) std::this_thread::sleep_for(1ms);
-        EndInPeace(workers);
+        {
+          const std::lock_guard lock(post.mutex);
+          if (gone) post.stopped.insert(*gone);
+          post.boxes[speaker].push_back({2, "s"});
+        }
+        while (times_said == 0) std::this_thread::sleep_for(1ms);
+        workers.End(false);
+        EndOthers(post);
       },
-      kPatience, [&] { ++told; });
-  CHECK(told == 1);
+      kPatience, calls);
+  CHECK(told == (speaker == 0 ? 1 : 0));
+  CHECK(times_said == 1);
+  return said;
+}
+
+TEST_CASE("ranks: told to stop, all hear of it, and who does not is named by who speaks for all") {
+  CHECK(SaidOfStop(0, std::nullopt, kPatience) == "");
+  for (const size_t gone : {1u, 0u}) {
+    const std::string said = SaidOfStop(gone == 0 ? 1 : 0, gone, 100ms);
+    INFO(said);
+    CHECK(testing::Contains(said, "interrupt: stopped by a signal"));
+    CHECK(testing::Contains(said, gone == 0 ? "rank 0 on host0" : "rank 1 on host1"));
+    CHECK(testing::Contains(said, "are kept: go on with --resume"));
+  }
 }
 
 // How many of these units rank 1 has been given when it has done none yet, and rank 0 all others.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <span>
@@ -16,6 +17,17 @@ namespace quantref {
 class TeamError : public Error {
  public:
   using Error::Error;
+};
+
+// What is called where the processes of a run are told to stop (harness/base/cancel.h): all of them
+// are where one is.
+struct ToldToStop {
+  std::function<void()> stop{};  // on rank 0, where it is another one that was told
+  // By who speaks for all, once it is known who else has heard of it: launchers tell all to stop
+  // where one is gone. `lost`: a message that says which are; "" where none is.
+  std::function<void(const std::string& lost)> say{};
+  // For that: Open MPI kills a second after it has told all.
+  std::chrono::duration<double> answer{0.5};
 };
 
 // The processes that do the work of one run together, its ranks. Rank 0 plans, deals, collects and
@@ -59,8 +71,6 @@ class Workers {
 
   // Of other ranks: the work fails here, as rank 0 will say.
   virtual void Fail(const std::string&) {}
-  // Of other ranks: this one was told to stop (harness/base/cancel.h), and so are all.
-  virtual void Stop() {}
   // The last but one call, on every rank: others wait until rank 0 ends the run, which waits, where
   // its own work is complete, until all have heard of that. Returns why the run cannot end in
   // peace;
