@@ -9,9 +9,12 @@
 #include <csignal>
 #include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "eval/support/guarded.h"
+#include "eval/support/mute.h"
+#include "eval/support/say.h"
 #include "harness/base/cancel.h"
 #include "harness/testing/testing.h"
 
@@ -104,6 +107,20 @@ TEST_CASE("interrupt: who obeys a launcher says one thing, once it is known what
     CHECK(ended.exit_code == 0);
     CHECK(ended.err == expected);
   }
+}
+
+TEST_CASE(
+    "interrupt: who holds a message says nothing of the signal that its launcher ends it by") {
+  const Ended ended = InChild([] {
+    SetMessagesHeld(true);
+    const std::jthread launcher([] {
+      ::usleep(50'000);
+      ::kill(::getpid(), SIGTERM);
+    });
+    SayText("what another one says\n");
+  });
+  CHECK(ended.exit_code == kExitWrongInput);
+  CHECK(ended.err == "");
 }
 
 TEST_CASE("interrupt: two in the same moment are one, whichever threads get them") {

@@ -25,7 +25,10 @@ bool MessagesAreMuted() noexcept { return muted || held; }
 
 void SayText(std::string_view text) noexcept {
   if (muted) return;
-  if (held.exchange(false)) std::this_thread::sleep_for(std::chrono::seconds(kHeldSeconds));
+  if (held) {  // until then: who ends this process first need not be told of
+    std::this_thread::sleep_for(std::chrono::seconds(kHeldSeconds));
+    held = false;
+  }
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }
