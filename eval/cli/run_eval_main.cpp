@@ -218,6 +218,9 @@ void SayStoppedForAll(const std::string& lost) {
 
 // The processes of the run.
 std::unique_ptr<Workers> OpenTeam(const RunOptions& options, double rank_timeout) {
+  if (options.merge && IsLaunched())
+    throw Error("shards are merged by one process, expected no other, and found several", "mpirun",
+                "start merge_shards without it");
   // Shards are for processes that do not know each other, whoever launched them.
   const bool alone = options.merge || !options.shard.empty();
   std::unique_ptr<Workers> workers =

@@ -81,5 +81,16 @@ TEST_CASE("mpirun: what one rank alone cannot read ends the run, with the rank a
   }
 }
 
+// Else each would write the records.
+TEST_CASE("mpirun: shards are not merged by several processes") {
+  if (!testing::HasMpi()) return;
+  const RunEvalLab lab;
+  const ProcessResult run = testing::RunRanks(lab, 2, {"--merge", lab.path().string()});
+  INFO(run.err);
+  CHECK(run.exit_code == 2);
+  CHECK(CountOf(run.err, "run_eval: ") == 1);
+  CHECK(Contains(run.err, "merged by one process"));
+}
+
 }  // namespace
 }  // namespace quantref

@@ -18,15 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// With others, by Open MPI's mpirun or a launcher that speaks PMIx; a step of Slurm with one task
-// may be launched so, too.
-bool IsLaunched() {
-  const char* size = std::getenv("OMPI_COMM_WORLD_SIZE");
-  const bool by_pmix = std::getenv("PMIX_RANK") != nullptr;
-  if (size == nullptr && by_pmix) size = std::getenv("SLURM_STEP_NUM_TASKS");
-  return size == nullptr ? by_pmix : std::string_view(size) != "1";
-}
-
 std::string_view Variable(const char* name) {
   const char* const value = std::getenv(name);
   return value == nullptr ? std::string_view() : value;
@@ -59,6 +50,14 @@ std::unique_ptr<Link> OpenPlugin(const fs::path& file) {
 }
 
 }  // namespace
+
+bool IsLaunched() {
+  const char* size = std::getenv("OMPI_COMM_WORLD_SIZE");
+  const bool by_pmix = std::getenv("PMIX_RANK") != nullptr;
+  // A step of Slurm with one task may be launched so, too.
+  if (size == nullptr && by_pmix) size = std::getenv("SLURM_STEP_NUM_TASKS");
+  return size == nullptr ? by_pmix : std::string_view(size) != "1";
+}
 
 std::unique_ptr<Workers> OpenWorkers(const std::string& host, double timeout,
                                      const ToldToStop& told) {

@@ -18,6 +18,9 @@ std::unique_ptr<Workers> OpenWorkers(const std::string& host, double timeout,
 // The link of a process that such a launcher started; throws likewise.
 std::unique_ptr<Link> OpenLaunchedLink();
 
+// Whether a launcher started this process with others: Open MPI's mpirun, or one that speaks PMIx.
+bool IsLaunched();
+
 // Whether a launcher started this process behind another one of this machine, which says what is
 // wrong with the command line or the program, as all of them would.
 bool IsSpokenFor();
