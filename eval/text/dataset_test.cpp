@@ -9,10 +9,10 @@
 
 #include "eval/testing/archive.h"
 #include "eval/testing/loopback_server.h"
-#include "harness/testing/scoped_variable.h"
 #include "harness/base/error.h"
 #include "harness/base/sha256.h"
 #include "harness/io/file.h"
+#include "harness/testing/scoped_variable.h"
 #include "harness/testing/testing.h"
 
 namespace quantref {
