@@ -40,7 +40,7 @@ TEST_CASE("mpirun: where a rank is killed another one says which, and how to go 
     const Strings command = testing::Together({"--quiet", "-n", "2", testing::RunEvalProgram()},
                                               testing::SevenModels(kMany));
     run.process =
-        std::make_unique<Process>(testing::MpiRun(command, "2"), testing::MpiOptions(run.lab));
+        std::make_unique<Process>(testing::MpiRun(command, "4"), testing::MpiOptions(run.lab));
     REQUIRE(testing::WaitForMore(run.lab, kTwoWindows));
     const std::map<int, int> ranks = RanksOf(run.lab);
     REQUIRE(ranks.size() == 2);
