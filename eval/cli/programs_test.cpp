@@ -165,6 +165,8 @@ TEST_CASE("programs: scripts refuse \"\" and wrong files by name, too") {
       {{"make_random_checkpoint", "--shape", "tiny", "--out", "out", "--tokenizer",
         (testing::SourceDir() / "LICENSE").string()},
        "expected a SentencePiece model"},
+      {{"make_random_checkpoint", "--shape", "tiny", "--out", "out", "--tokenizer", "/dev/null"},
+       "expected a whole SentencePiece model"},
       {{"publish", ""}, "found ''"},
       {{"publish", "--nonsense"}, "found '--nonsense'"}};
   for (auto [command, message] : wrong) {

@@ -225,7 +225,8 @@ std::unique_ptr<Workers> OpenTeam(const RunOptions& options, double rank_timeout
   const bool alone = options.merge || !options.shard.empty();
   std::unique_ptr<Workers> workers =
       alone ? std::make_unique<OneProcess>()
-            : OpenWorkers(HostName(), rank_timeout, {.stop = Interrupt, .say = SayStoppedForAll});
+            : OpenWorkers(HostName(), rank_timeout,
+                          {.here = WasInterrupted, .stop = Interrupt, .say = SayStoppedForAll});
   SetMessagesHeld(false);
   if (!workers->Alone()) ObeyLauncher();
   return workers;

@@ -98,8 +98,8 @@ double SquaresOfSteps(const Weight& weight) {
 }
 
 // What is further from the reference's matrix than one of zeros is no rounding of it. Nor does one
-// leave as much as a step: the squares are a twelfth of it, and twice that where later weights make
-// up for the errors of earlier ones.
+// leave as much as a step: the squares are a twelfth of its square, and somewhat more where later
+// weights make up for the errors of earlier ones.
 void CompareMatrices(const GroupContext& group, Candidate& candidate) {
   const auto own = WeightsByName(candidate.model.weights);
   const auto reference = WeightsByName(group.model->weights);

@@ -235,11 +235,8 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
     cost.train_seconds += cell.train;
   }
   cost.seconds += gates / static_cast<double>(std::clamp<size_t>(cells.size(), 1, at_work));
-  const double loaded = kProgramBytes + LoadedBytes(model.weights);
-  cost.model_bytes = loaded;
-  for (const CellLoad& load : cells) cost.model_bytes += load.weight_bytes;
-  cost.memory_bytes =
-      loaded + EstimateMemory(model, windows.size(), longest, cells, compare, threads);
+  cost.memory_bytes = kProgramBytes + LoadedBytes(model.weights) +
+                      EstimateMemory(model, windows.size(), longest, cells, compare, threads);
   const double models = static_cast<double>(1 + cells.size());
   const double count = static_cast<double>(windows.size());
   const double of_window =

@@ -35,7 +35,6 @@ struct Cost {
                               // packed copies, the threads' buffers, hidden states of the
                               // calibration text and what is collected of them; or what speed
                               // is measured with
-  double model_bytes = 0;     // of that the program and all models
   double record_bytes = 0;    // on disk, roughly
   double journal_bytes = 0;   // on disk until the records are written
   std::vector<Cell> cells{};  // the reference, then the quantized ones

@@ -216,7 +216,8 @@ void ExportCells(GroupContext& group, const Pass& cells) {
       throw;
     } catch (const Error& error) {
       group.CheckInputs();
-      Say("{} {} is NOT EXPORTED, but measured: {}\n", cell.config->name, cell.label, error.what());
+      Say("{} {} is NOT EXPORTED, and measured all the same: {}\n", cell.config->name, cell.label,
+          error.what());
       ++group.failed_exports;
     }
   }

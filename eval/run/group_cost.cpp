@@ -127,10 +127,42 @@ double MeasuringBytes(const GroupContext& group, const Pass& pass) {
          Fp16CopyBytes(group, pass) + BytesOfLedgers(group, pass);
 }
 
+// Of each throughput spec that something is timed by, in their order.
+std::vector<Cost> SpeedCosts(const GroupContext& group, const Pass& pass) {
+  if (group.shards.part) return {};
+  const size_t yardsticks = IsFp16(group.model->weights) ? 1 : 2;
+  std::vector<ThroughputSpec> told;
+  std::vector<Cost> costs;
+  for (const GroupCell& cell : pass) {
+    const ThroughputSpec& spec = cell.config->throughput;
+    if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
+    told.push_back(spec);
+    size_t models = yardsticks;
+    std::set<std::string> formats;
+    for (const GroupCell& other : pass) {
+      if (other.spec == nullptr || other.config->throughput != spec || !IsTimed(other)) continue;
+      ++models;
+      AddFormats(other.plan, other.spec->activations, formats);
+    }
+    costs.push_back(EstimateSpeedCost(group.model->config, spec, models, formats.size()));
+  }
+  return costs;
+}
+
+// While speed is measured.
+double TimingBytes(const GroupContext& group, const Pass& pass) {
+  double timed_with = 0, models = 0;
+  for (const Cost& speed : SpeedCosts(group, pass))
+    timed_with = std::max(timed_with, speed.memory_bytes);
+  for (const CellLoad& load : LoadsOf(pass)) models += load.weight_bytes;
+  return models + Fp16CopyBytes(group, pass) + timed_with;
+}
+
 }  // namespace
 
 MemoryNeed NeedOf(const GroupContext& group, const Pass& pass) {
-  return {.memory = std::max(MeasuringBytes(group, pass), BudgetBytes(group, pass)),
+  return {.memory = std::max(
+              {MeasuringBytes(group, pass), BudgetBytes(group, pass), TimingBytes(group, pass)}),
           .reserved = ReservedBytes(group.threads)};
 }
 
@@ -158,42 +190,16 @@ Cost GroupCost::Of(const Pass& pass) {
   Cost cost = EstimateCost(*group_.model, OwnWindows(group_), loads,
                            group_.config().accuracy.metrics, group_.threads, OwnRates());
   cost.memory_bytes += Fp16CopyBytes(group_, pass) + BytesOfLedgers(group_, pass);
-  cost.memory_bytes += std::max(0.0, BudgetBytes(group_, pass) - MeasuringBytes(group_, pass));
+  cost.memory_bytes += NeedOf(group_, pass).memory - MeasuringBytes(group_, pass);
   for (const CellLoad& load : loads) {
     if (load.samples > 0 || load.training)
       cost.journal_bytes += load.weight_bytes;  // kept until the records stand
   }
-  double timed_with = 0;
-  for (const Cost& speed : Speed(pass)) {
+  for (const Cost& speed : SpeedCosts(group_, pass))
     cost.throughput_seconds += speed.throughput_seconds;
-    timed_with = std::max(timed_with, speed.memory_bytes);
-  }
-  cost.memory_bytes =
-      std::max(cost.memory_bytes, cost.model_bytes + Fp16CopyBytes(group_, pass) + timed_with);
   cost.seconds += FirstLookOf(group_, pass, cost).measure + SecondsOfSteps(group_, pass, cost);
   for (const double seconds : SecondsOfBlocks(group_, pass, cost)) cost.seconds += seconds;
   return cost;
-}
-
-std::vector<Cost> GroupCost::Speed(const Pass& pass) const {
-  if (group_.shards.part) return {};
-  const size_t yardsticks = IsFp16(group_.model->weights) ? 1 : 2;
-  std::vector<ThroughputSpec> told;
-  std::vector<Cost> costs;
-  for (const GroupCell& cell : pass) {
-    const ThroughputSpec& spec = cell.config->throughput;
-    if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
-    told.push_back(spec);
-    size_t models = yardsticks;
-    std::set<std::string> formats;
-    for (const GroupCell& other : pass) {
-      if (other.spec == nullptr || other.config->throughput != spec || !IsTimed(other)) continue;
-      ++models;
-      AddFormats(other.plan, other.spec->activations, formats);
-    }
-    costs.push_back(EstimateSpeedCost(group_.model->config, spec, models, formats.size()));
-  }
-  return costs;
 }
 
 Cost GroupCost::PlanEta(std::span<const Pass> passes) {
@@ -216,7 +222,7 @@ Cost GroupCost::PlanEta(std::span<const Pass> passes) {
     const double later = std::accumulate(ledgers.begin(), ledgers.end(), 0.0);
     stages.push_back({RunEta::Kind::kMeasure, cost.seconds - look.measure - later});
     for (const double seconds : ledgers) stages.push_back({RunEta::Kind::kMeasure, seconds});
-    for (const Cost& speed : Speed(pass))
+    for (const Cost& speed : SpeedCosts(group_, pass))
       stages.push_back({RunEta::Kind::kSpeed, speed.throughput_seconds});
     cells += pass.size();
   }

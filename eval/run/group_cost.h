@@ -27,8 +27,6 @@ class GroupCost {
   Cost Of(const Pass& pass);
   // Seconds of what the passes' budgets are spent by.
   double Sensitivities(std::span<const Pass> passes);
-  // Of each throughput spec that something is timed by, in their order.
-  std::vector<Cost> Speed(const Pass& pass) const;
 
   // Tells the run's end what the passes' stages are expected to take, in their order. Returns what
   // all of them cost.

@@ -93,6 +93,7 @@ std::string Make(GroupContext& group, GroupCell& cell) {
   } catch (const TeamError&) {
     throw;
   } catch (const Error& error) {
+    CheckTogether(group);  // an input that has changed here is no failure of the cell
     return std::string(1, '\0') + FailureBytes(error);
   }
 }

@@ -118,6 +118,8 @@ void Interrupt() {
   Write("; once more to stop at once\n");
 }
 
+bool WasInterrupted() { return ending; }
+
 void ObeyLauncher() { launched = true; }
 
 MoreGrace::MoreGrace(double seconds) : outer_(grace_seconds.exchange(seconds)) {}

@@ -16,6 +16,8 @@ void CatchSignals(const char* program);
 // What the first signal does, without one: another process of the same run got it. A signal that
 // comes afterwards is the same wish, and changes nothing.
 void Interrupt();
+// Whether there was a first one, whatever became of it.
+bool WasInterrupted();
 
 // For a process that a launcher started beside others: its signals are the launcher's and the batch
 // system's, who say one wish several times, and kill who does not end. From here on no second

@@ -243,15 +243,19 @@ void Ranks::StopLocked() {
   if (stop_said_ || over_) return;
   const Clock::time_point now = Clock::now();
   if (!stops_since_) {
-    if (!CancelRequested() && stopped_.empty()) return;
+    if (!told_stop_.here() && stopped_.empty()) return;
     stops_since_ = now;
     TellStoppedLocked();
   }
+  bool answered = true;
   std::vector<std::string> lost;
   for (size_t other = 0; other < size_; ++other) {
-    if (HearsOfLocked(other) && !stopped_.contains(other)) lost.push_back(NameOf(other));
+    if (!HearsOfLocked(other) || stopped_.contains(other)) continue;
+    answered = false;
+    // Behind what is long an answer may be late.
+    if (heard_[other] < *stops_since_) lost.push_back(NameOf(other));
   }
-  if (!lost.empty() && now - *stops_since_ < told_stop_.answer) return;
+  if (!answered && now - *stops_since_ < told_stop_.answer) return;
   stop_said_ = true;
   changed_.notify_all();
   first_is_lost_ = rank_ == 1 && !lost.empty();
@@ -345,7 +349,7 @@ std::string Ranks::AwaitEnd(bool complete) {
     return failure_.empty() ? "" : TeamError(failure_, "", complete ? kComplete : kKept).what();
   }
   const Duration patience = rank_ > 1 ? timeout_ * kLaterPatience : timeout_;
-  while (!over_ && !first_is_lost_ && (failure_.empty() || Clock::now() - heard_[0] < patience))
+  while (!over_ && (failure_.empty() || Clock::now() - heard_[0] < patience))
     changed_.wait_for(lock, kLook);
   if (over_) SendLocked(0, BeginMessage(MessageKind::kOver));
   return over_ || first_is_lost_ ? "" : TeamError(failure_, "", lost_ ? kKept : "").what();

@@ -32,6 +32,7 @@ struct Post {
   std::mutex mutex;
   std::vector<std::deque<Message>> boxes;
   std::set<size_t> stopped;  // neither send nor receive any more
+  std::set<size_t> deaf;     // do not receive any more
   const Seconds each;        // that a large message is on its way
   size_t longest = 0;        // of all messages
   std::atomic<int> closed{0}, aborted{0};
@@ -65,7 +66,8 @@ class PostLink : public Link {
   std::optional<Message> Receive() override {
     const std::lock_guard lock(post_.mutex);
     std::deque<Message>& box = post_.boxes[rank_];
-    if (box.empty() || post_.stopped.contains(rank_)) return std::nullopt;
+    if (box.empty() || post_.stopped.contains(rank_) || post_.deaf.contains(rank_))
+      return std::nullopt;
     Message message = std::move(box.front());
     box.pop_front();
     return message;
@@ -87,6 +89,7 @@ constexpr Seconds kPatience = 30s;
 void EndOthers(Post& post) {
   const std::lock_guard lock(post.mutex);
   post.stopped.clear();
+  post.deaf.clear();
   for (size_t other = 1; other < post.boxes.size(); ++other) post.boxes[other].push_back({0, "q"});
 }
 
@@ -213,9 +216,10 @@ TEST_CASE("ranks: what one sends to another arrives in that order, beside what i
   CHECK(got == std::vector<std::string>{"a0b0c", "a1b1c", "a2b2c"});
 }
 
-// What is said where rank 2 tells `speaker` that all are to stop while `gone`, if any, neither
-// sends nor receives any more.
-std::string SaidOfStop(size_t speaker, std::optional<size_t> gone, Seconds answer) {
+// What is said where rank 2 tells `speaker` that all are to stop while `gone`, if any, does not
+// receive any more, nor sends, unless it is `busy`: then it sends all the while.
+std::string SaidOfStop(size_t speaker, std::optional<size_t> gone, Seconds answer,
+                       bool busy = false) {
   Post post(3);
   std::atomic<int> told{0}, times_said{0};
   std::string said;
@@ -230,10 +234,14 @@ std::string SaidOfStop(size_t speaker, std::optional<size_t> gone, Seconds answe
       post,
       [&](Workers& workers) {
         workers.Collect({});  // all have begun
+        while (busy && workers.rank() == gone && times_said == 0) {
+          workers.SendTo(0, "more");
+          std::this_thread::sleep_for(1ms);
+        }
         if (!workers.IsFirst()) return;
         {
           const std::lock_guard lock(post.mutex);
-          if (gone) post.stopped.insert(*gone);
+          if (gone) (busy ? post.deaf : post.stopped).insert(*gone);
           post.boxes[speaker].push_back({2, "s"});
         }
         while (times_said == 0) std::this_thread::sleep_for(1ms);
@@ -255,6 +263,10 @@ TEST_CASE("ranks: told to stop, all hear of it, and who does not is named by who
     CHECK(testing::Contains(said, gone == 0 ? "rank 0 on host0" : "rank 1 on host1"));
     CHECK(testing::Contains(said, "are kept: go on with --resume"));
   }
+}
+
+TEST_CASE("ranks: told to stop, who has not answered yet but is heard of is not named") {
+  CHECK(SaidOfStop(0, 1, 500ms, true) == "");
 }
 
 // How many of these units rank 1 has been given when it has done none yet, and rank 0 all others.

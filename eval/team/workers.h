@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/base/cancel.h"
 #include "harness/base/error.h"
 
 namespace quantref {
@@ -22,6 +23,7 @@ class TeamError : public Error {
 // What is called where the processes of a run are told to stop (harness/base/cancel.h): all of them
 // are where one is.
 struct ToldToStop {
+  std::function<bool()> here = CancelRequested;  // whether this one is
   std::function<void()> stop{};  // on rank 0, where it is another one that was told
   // By who speaks for all, once it is known who else has heard of it: launchers tell all to stop
   // where one is gone. `lost`: a message that says which are; "" where none is.
