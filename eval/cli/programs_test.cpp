@@ -139,7 +139,7 @@ TEST_CASE("programs: what nobody knows is named, with what was meant or what the
       {{"make_report", "--zzz"}, "make_report: --zzz: unknown option\n"},
       {{"make_report"}, "make_report: SPEC.yaml is required\n"},
       {{"compare_results", "a", "b", "c"},
-       "compare_results: command line: expected no further argument, found 'c'\n"},
+       "compare_results: CANDIDATE: At Most 1 required but received 2\n"},
       {{"compare_results", "a", "b", "--format", "xml"},
        "--format: expected one of text, markdown, json, junit, found 'xml'\n"},
       {{"run_eval", "--list", "key"}, "run_eval: --list: expected one of configs, keys, schema, "}};

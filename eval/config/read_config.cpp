@@ -44,7 +44,9 @@ void CheckTextKeys(YamlReader& yaml, const std::string& dataset, const std::stri
   try {
     CheckTextName(dataset, split);
   } catch (const Error& error) {
-    throw Error(error.problem(), yaml.Where(error.where()), error.hint());
+    // A split that is not given is the section's usual one.
+    const std::string key = yaml.Has(error.where()) ? error.where() : "dataset";
+    throw Error(error.problem(), yaml.Where(key), error.hint());
   }
 }
 

@@ -194,7 +194,7 @@ TEST_CASE("config: values of the wrong type or out of range are errors") {
       {"accuracy: {dataset: wikitext-3}", {"accuracy.dataset: unknown data set", "'wikitext-2'"}},
       {"accuracy: {split: tset}", {"accuracy.split: unknown split 'tset' of wikitext-2", "'test'"}},
       {"calibration: {dataset: smple}", {"calibration.dataset: unknown data set", "'sample'"}},
-      {"finetune: {dataset: sample}", {"finetune.split: unknown split 'train' of sample"}},
+      {"finetune: {dataset: sample}", {"finetune.dataset: unknown split 'train' of sample"}},
       {"accuracy: {split: {}}", {"accuracy.split: expected a string, found a map"}},
       {"accuracy: {protocol: {x: y}}", {"accuracy.protocol: expected a string, found a map"}},
       {"accuracy: {protocol: gptq-1}", {"accuracy.protocol", "windows of 2 to", "found 1"}},
