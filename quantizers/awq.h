@@ -34,6 +34,7 @@ class Awq final : public Transform {
   std::span<const Knob> knobs() const override;
   DataNeeds needs(const Knobs& knobs) const override;
   void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const override;
+  bool Clips(const Knobs& knobs) const override { return knobs.Flag("clip"); }
   SearchWork Searches(const BlockPlan& block, const Knobs& knobs) const override;
 };
 

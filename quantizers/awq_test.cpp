@@ -3,8 +3,11 @@
 #include <catch2/catch.hpp>
 
 #include "harness/method/calibrated_block_testing.h"
+#include "harness/method/method.h"
 #include "harness/method/scale_search.h"
 #include "harness/quant/grid.h"
+#include "harness/testing/testing.h"
+#include "quantizers/registry.h"
 #include "quantizers/statistics_testing.h"
 
 namespace quantref {
@@ -260,6 +263,19 @@ TEST_CASE("awq: what it searches, by hand") {
   CHECK(nothing.rounded == 0);
   CHECK(nothing.products == 0);
   CHECK(nothing.forwards == std::array<double, kTaps>{});
+}
+
+TEST_CASE("awq: what it has clipped nothing scales afterwards", "[awq]") {
+  const auto check = [](std::vector<const Transform*> transforms, double clip) {
+    Method method;
+    method.transforms = std::move(transforms);
+    method.knobs.emplace("awq", AwqKnobs({{"clip", clip}}));
+    CheckSupports(method, {}, true);
+  };
+  const Transform *const awq = FindTransform("awq"), *const other = FindTransform("smoothquant");
+  CHECK_ERROR(check({awq, other}, 1), "found smoothquant behind awq", "write smoothquant+awq");
+  check({awq, other}, 0);
+  check({other, awq}, 1);
 }
 
 }  // namespace

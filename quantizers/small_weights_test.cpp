@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "harness/base/rng.h"
+#include "harness/method/round_linear.h"
 #include "harness/quant/affine.h"
 #include "harness/testing/testing.h"
 #include "quantizers/registry.h"
@@ -69,6 +70,19 @@ TEST_CASE("small weights: every rounder loses as little of them as of others", "
       }
     }
   }
+}
+
+TEST_CASE("small weights: originals kept for outliers that FP16 cannot hold are told", "[small]") {
+  Linear linear{.name = "w", .weight = Weight(Weights(-40))};
+  const PlannedLinear planned{{"w", kRows, kCols}, WeightScheme{.bits = 8, .group = 16}};
+  Method method;
+  method.rounder = FindRounder("rtn");
+  LinearContext context;
+  context.activations = ActivationFormat{.outliers = OutlierRule{.threshold = 6}};
+  CHECK_ERROR(RoundLinear(planned, method, context, linear), "its columns of outliers: FP16",
+              "outlier_weights: int8");
+  context.activations->outliers->weights = OutlierRule::Weights::kInt8;
+  CHECK(RoundLinear(planned, method, context, linear).method == "rtn");
 }
 
 TEST_CASE("small weights: those too small for any scale are refused", "[small]") {

@@ -177,7 +177,7 @@ TEST_CASE("the kernels' layout holds zero points that are no codes, both ways") 
       scheme.group = group;
       PackedMatrix packed = TiledMatrix::Random(18, cols, scheme, rng).Unpack();
       CheckSame(TiledMatrix(packed), packed);
-      const float zeros[] = {-3.25f, 0, 0.5f, 1.625f, 300.5f, -0.0001f, 1e4f};
+      const float zeros[] = {-3.25f, 0, -0.0f, -1e-9f, 0.5f, 1.625f, 300.5f, -0.0001f, 1e4f};
       for (size_t row = 0; row < 18; ++row) {
         for (size_t g = 0; g < packed.scale_cols(); ++g)
           packed.set_grid(row, g, RoundedGrid(0.25f, zeros[(row + g) % std::size(zeros)], scheme));

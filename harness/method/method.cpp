@@ -55,7 +55,25 @@ DataNeeds Method::Needs(const std::vector<PlannedLinear>& plan) const {
   return needs;
 }
 
+namespace {
+
+void CheckClippedLast(const Method& method) {
+  for (size_t i = 0; i + 1 < method.transforms.size(); ++i) {
+    const Transform &first = *method.transforms[i], &second = *method.transforms[i + 1];
+    if (!first.Clips(method.KnobsOf(first))) continue;
+    throw SettingError(fmt::format("expected what clips weights last, found {} behind {}, which "
+                                   "would scale what is clipped",
+                                   second.name(), first.name()),
+                       "transforms",
+                       fmt::format("write {}+{}, or switch {}.clip off", second.name(),
+                                   first.name(), first.name()));
+  }
+}
+
+}  // namespace
+
 void CheckSupports(const Method& method, const std::vector<PlannedLinear>& plan, bool sequential) {
+  CheckClippedLast(method);
   std::vector<const Plugin*> transforms(method.model_transforms.begin(),
                                         method.model_transforms.end());
   transforms.insert(transforms.end(), method.transforms.begin(), method.transforms.end());

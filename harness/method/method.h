@@ -35,7 +35,8 @@ struct Method {
   DataNeeds Needs(const std::vector<PlannedLinear>& plan) const;
 };
 
-// Throws Error, naming the first linear, where a plugin does not support what the plan wants of it.
+// Throws Error, naming the first linear, where a plugin does not support what the plan wants of it,
+// and where a transform would scale what one before it has clipped.
 // `sequential`: as CalibrationData has it.
 void CheckSupports(const Method& method, const std::vector<PlannedLinear>& plan, bool sequential);
 

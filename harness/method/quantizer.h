@@ -105,6 +105,9 @@ class Transform : public Plugin {
   // same whatever else was collected, for other methods.
   virtual void Apply(CalibratedBlock& block, const Knobs& knobs, size_t threads) const = 0;
 
+  // Whether it may leave limits of clipping, which must stay the last word on the weights.
+  virtual bool Clips(const Knobs& /*knobs*/) const { return false; }
+
   // What Apply searches in a block that is planned so.
   virtual SearchWork Searches(const BlockPlan& /*block*/, const Knobs& /*knobs*/) const {
     return {};

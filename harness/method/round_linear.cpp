@@ -102,6 +102,17 @@ std::string Joined(const std::string& a, const std::string& b) {
   return a + (a.empty() || b.empty() ? "" : ", ") + b;
 }
 
+// What the products of outlier channels take; empty where there are none.
+Weight KeptForOutliers(const Linear& linear, const LinearContext& context) {
+  if (!context.activations || !context.activations->KeepsWeights()) return {};
+  try {
+    return OutlierWeights(linear.weight, linear.name);
+  } catch (const Error& error) {
+    throw Error("its columns of outliers: " + error.problem(), error.where(),
+                "outlier_weights: int8 keeps none");
+  }
+}
+
 }  // namespace
 
 LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
@@ -110,6 +121,7 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
   const Knobs knobs = method.KnobsOf(rounder);
   const Matrix<float> values = linear.weight.Decode();
   const Clock::time_point start = Clock::now();
+  Weight kept = KeptForOutliers(linear, context);
   try {
     Rounded rounded = rounder.Round({linear.name, values.view(), *planned.scheme, context.inputs,
                                      context.limits, &knobs, context.threads});
@@ -117,8 +129,7 @@ LayerReport RoundLinear(const PlannedLinear& planned, const Method& method,
     report.seconds = Since(start);
     QR_CHECK(rounded.packed.rows() == values.rows() && rounded.packed.cols() == values.cols());
     const auto packed = std::make_shared<PackedMatrix>(std::move(rounded.packed));
-    if (context.activations && context.activations->KeepsWeights())
-      linear.outlier_weights = OutlierWeights(linear.weight, linear.name);
+    linear.outlier_weights = std::move(kept);
     linear.weight = Weight(packed);
     linear.activations = context.activations;
     report.name = linear.name;

@@ -205,6 +205,8 @@ TEST_CASE("formats: float_zero spans the weights from end to end") {
   CHECK(Decoded(spanned, 0)[1] == Approx(1000).epsilon(0.001));
   CHECK(RoundedGrid(0.1f, 3.3f, scheme).zero() == RoundToHalf(3.3f));
   CHECK(RoundedGrid(0.1f, 3.3f, scheme).scale() == RoundToHalf(0.1f));
+  CHECK_FALSE(std::signbit(RoundedGrid(0.1f, -0.0f, scheme).zero()));
+  CHECK_FALSE(std::signbit(RoundedGrid(0.1f, -1e-9f, scheme).zero()));
   CHECK_ERROR(RoundedGrid(0.1f, 1e6f, scheme), "a zero of 1000000 does not fit FP16");
 }
 

@@ -171,7 +171,7 @@ ValueRange Grid::Reach() const {
 }
 
 Grid RoundedGrid(float scale, float zero, const WeightScheme& scheme, const ScaleUnit& unit) {
-  const float half = RoundToHalf(zero);
+  const float half = RoundToHalf(zero) + 0.0f;  // kernels have codes for it, which have no -0
   if (!(std::fabs(half) <= kMaxHalf))
     throw Error(fmt::format("a zero of {} does not fit FP16 (at most {})", zero, kMaxHalf),
                 "weights");
