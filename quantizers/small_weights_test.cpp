@@ -73,7 +73,9 @@ TEST_CASE("small weights: every rounder loses as little of them as of others", "
 }
 
 TEST_CASE("small weights: originals kept for outliers that FP16 cannot hold are told", "[small]") {
-  Linear linear{.name = "w", .weight = Weight(Weights(-40))};
+  Linear linear;
+  linear.name = "w";
+  linear.weight = Weight(Weights(-40));
   const PlannedLinear planned{{"w", kRows, kCols}, WeightScheme{.bits = 8, .group = 16}};
   Method method;
   method.rounder = FindRounder("rtn");

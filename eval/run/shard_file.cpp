@@ -99,9 +99,10 @@ void CheckBelong(const ShardFile& first, const ShardFile& other) {
   }
 }
 
-// Whether the name is that of a shard's folder, finished or not.
+// A shard's, whatever it is called; or by its name one that is not finished.
 bool IsShardFolder(const fs::path& path) {
-  return path.filename().string().find(".shard-") != std::string::npos;
+  return IsPresent(path / kShardFileName) ||
+         path.filename().string().find(".shard-") != std::string::npos;
 }
 
 // Each once, in the order of their names.
@@ -112,7 +113,7 @@ std::vector<fs::path> ShardFolders(const std::vector<std::string>& folders) {
     if (!folder.has_filename()) folder = folder.parent_path();  // "a/b/"
     std::error_code error;
     if (!fs::is_directory(folder, error)) throw Error("expected a folder, found none", name);
-    if (IsPresent(folder / kShardFileName) || IsShardFolder(folder)) {
+    if (IsShardFolder(folder)) {
       found.push_back(folder);
       continue;
     }

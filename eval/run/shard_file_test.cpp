@@ -58,6 +58,18 @@ TEST_CASE("shards are found in their folder, in their order, as they were writte
                     dir.path().string()}) == put);
 }
 
+TEST_CASE("a shard is found whatever its folder is called") {
+  const TempDir dir;
+  PutShard(dir.path(), 0, 2);
+  const ShardFile second = PutShard(dir.path(), 1, 2);
+  fs::rename(second.folder, dir / "other");
+  const std::vector<ShardFile> found = Find(dir.path());
+  REQUIRE(found.size() == 2);
+  CHECK(found[1].folder == dir / "other");
+  PutShard(dir.path(), 1, 2);
+  CHECK_ERROR(Find(dir.path()), "--merge", "shard 2 of 2", "stands in");
+}
+
 TEST_CASE("a shard that is missing, unfinished or there twice is named") {
   const TempDir dir;
   CHECK_ERROR(Find(dir.path()), dir.path().string(), "expected shards, found none");
