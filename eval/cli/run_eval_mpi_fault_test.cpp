@@ -55,7 +55,8 @@ TEST_CASE("mpirun: where a rank is killed another one says which, and how to go 
     CHECK(Contains(killed.err, "no answer from rank " + std::to_string(run.killed) + " on "));
     CHECK(Contains(killed.err, "are kept: go on with --resume"));
     CHECK_FALSE(Contains(killed.err, "mpirun noticed"));
-    CHECK(JournalBytes(run.lab) > 0);
+    // A launcher that is slow to notice leaves rank 0 the time for all of it.
+    CHECK((JournalBytes(run.lab) > 0 || !testing::RecordTexts(run.lab).empty()));
   }
 }
 
