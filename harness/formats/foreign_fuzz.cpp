@@ -15,8 +15,15 @@ namespace {
 
 constexpr char kFuzzedMatrix[] = "model.layers.0.self_attn.q_proj";
 
+void CheckNumbers(const Weight& weight, size_t rows, size_t cols) {
+  QR_CHECK_EQ(weight.rows(), rows);
+  QR_CHECK_EQ(weight.cols(), cols);
+  const Matrix<float> values = weight.Decode();
+  for (size_t i = 0; i < rows * cols; ++i) QR_CHECK(!std::isnan(values.data()[i]));
+}
+
 // A line of JSON, {"rows", "cols", "settings"}, and a safetensors file: whatever the two say, the
-// matrix has numbers in its shape, or there is an Error.
+// matrix has numbers in its shape, its other reading too, or there is an Error.
 void FuzzForeign(std::string_view input) {
   const size_t line = std::min(input.find('\n'), input.size());
   const nlohmann::json head = ParseJson(input.substr(0, line), "input");
@@ -36,11 +43,9 @@ void FuzzForeign(std::string_view input) {
   const auto found = checkpoint->Find(kFuzzedMatrix, rows, cols);
   if (!found) return;
   const Weight weight = found->read(notes);
-  QR_CHECK_EQ(weight.rows(), rows);
-  QR_CHECK_EQ(weight.cols(), cols);
+  CheckNumbers(weight, rows, cols);
   QR_CHECK(weight.CodesSha256().size() == 64);
-  const Matrix<float> values = weight.Decode();
-  for (size_t i = 0; i < rows * cols; ++i) QR_CHECK(!std::isnan(values.data()[i]));
+  if (found->other) CheckNumbers(found->other->read(), rows, cols);
 }
 
 const testing::AddFuzzTarget foreign_target({"harness/formats", "foreign", FuzzForeign});
