@@ -32,6 +32,11 @@ bool AnyDiffers(const StoredRecord& a, const StoredRecord& b, unsigned role) {
                              [&](const RecordField* field) { return FieldDiffers(a, b, *field); });
 }
 
+bool BothHaveOther(const StoredRecord& a, const StoredRecord& b, const std::string& fact) {
+  const std::string before = a.Fact(fact), now = b.Fact(fact);
+  return before != now && before != "none" && now != "none";
+}
+
 // Older records do not say everything that all records should: what one of the two lacks is no
 // change.
 bool BothSay(const StoredRecord& a, const StoredRecord& b, const RecordField& field) {
@@ -122,12 +127,12 @@ std::optional<Cause> FirstChangedStage(const StoredRecord& baseline,
 
 bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate) {
   if (!IdentityChanges(baseline, candidate).empty()) return false;
-  const auto packed = [](const StoredRecord& record) {
-    return record.Fact("hashes.packed_weights");
-  };
-  if (packed(baseline) == packed(candidate) || packed(baseline) == "none" ||
-      packed(candidate) == "none")
-    return false;
+  if (!BothHaveOther(baseline, candidate, "hashes.packed_weights")) {
+    // Of files whose numbers are decoded, or plain, that hash is none.
+    return candidate.Fact("hashes.packed_weights") == "none" &&
+           (BothHaveOther(baseline, candidate, "candidate.sha256") ||
+            BothHaveOther(baseline, candidate, "candidate.config_sha256"));
+  }
   const bool calibrated = candidate.Fact("calibration.token_sha256") != "none";
   return !calibrated || !AnyDiffers(baseline, candidate, Role::kRounding);
 }

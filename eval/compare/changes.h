@@ -32,7 +32,7 @@ std::optional<Cause> FirstChangedStage(const StoredRecord& baseline, const Store
 
 // Other packed weights of the same model, where no other build or machine explains them: rounding
 // to nearest gives the same bits everywhere, what is calibrated where compiler, ISA and BLAS are
-// the same.
+// the same. Of a candidate without packed weights: other files.
 bool HasOtherWeights(const StoredRecord& baseline, const StoredRecord& candidate);
 
 // Config keys, the program and the environment.

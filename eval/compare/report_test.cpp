@@ -239,6 +239,20 @@ TEST_CASE("gate: other packed weights fail, whatever the accuracies say") {
   CHECK_FALSE(compared(elsewhere).other_weights);
   elsewhere.erase("calibration");
   CHECK(compared(elsewhere).other_weights);
+  // A candidate of decoded numbers has none: its files count, and of what is packed they do not.
+  Json file = before;
+  file["hashes"].erase("packed_weights");
+  file["candidate"] = {{"sha256", std::string(64, 'a')}, {"config_sha256", std::string(64, 'b')}};
+  const auto replaced = [&](const char* hash, const Json& old) {
+    Json now = old;
+    now["candidate"][hash] = std::string(64, 'c');
+    ShiftNll(now, 0, 0.0005);
+    return CompareRecords(Stored(old), Stored(now), 0.002).other_weights;
+  };
+  CHECK(replaced("sha256", file));
+  CHECK(replaced("config_sha256", file));
+  file["hashes"]["packed_weights"] = std::string(64, 'd');
+  CHECK_FALSE(replaced("sha256", file));
   // Records without hashes of matrices.
   unsure.erase("layers");
   CHECK(compared(unsure).cause->change.what == "hashes.packed_weights");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <system_error>
@@ -105,28 +106,29 @@ bool IsShardFolder(const fs::path& path) {
          path.filename().string().find(".shard-") != std::string::npos;
 }
 
-// Each once, in the order of their names.
+// Each once, however it is spelled, in the order of their names.
 std::vector<fs::path> ShardFolders(const std::vector<std::string>& folders) {
-  std::vector<fs::path> found;
+  std::map<fs::path, fs::path> found;
+  const auto add = [&](const fs::path& folder) {
+    found.emplace(fs::weakly_canonical(folder), folder);
+  };
   for (const std::string& name : folders) {
     fs::path folder = name;
     if (!folder.has_filename()) folder = folder.parent_path();  // "a/b/"
     std::error_code error;
     if (!fs::is_directory(folder, error)) throw Error("expected a folder, found none", name);
     if (IsShardFolder(folder)) {
-      found.push_back(folder);
+      add(folder);
       continue;
     }
     for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
          entry.increment(error)) {
-      if (entry->is_directory(error) && IsShardFolder(entry->path()))
-        found.push_back(entry->path());
+      if (entry->is_directory(error) && IsShardFolder(entry->path())) add(entry->path());
     }
   }
-  std::ranges::sort(found);
-  const auto same = std::ranges::unique(found);
-  found.erase(same.begin(), same.end());
-  return found;
+  std::vector<fs::path> sorted;
+  for (const auto& [own, spelled] : found) sorted.push_back(spelled);
+  return sorted;
 }
 
 [[noreturn]] void RefuseMissing(const Shard& missing, const std::vector<fs::path>& unfinished) {

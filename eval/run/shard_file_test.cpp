@@ -66,6 +66,7 @@ TEST_CASE("a shard is found whatever its folder is called") {
   const std::vector<ShardFile> found = Find(dir.path());
   REQUIRE(found.size() == 2);
   CHECK(found[1].folder == dir / "other");
+  CHECK(FindShards({dir.path().string(), dir.path().string() + "/."}) == found);
   PutShard(dir.path(), 1, 2);
   CHECK_ERROR(Find(dir.path()), "--merge", "shard 2 of 2", "stands in");
 }

@@ -65,8 +65,9 @@ void CheckClippedLast(const Method& method) {
                                    "would scale what is clipped",
                                    second.name(), first.name()),
                        "transforms",
-                       fmt::format("write {}+{}, or switch {}.clip off", second.name(),
-                                   first.name(), first.name()));
+                       &first == &second ? fmt::format("name {} once", first.name())
+                                         : fmt::format("write {}+{}, or switch {}.clip off",
+                                                       second.name(), first.name(), first.name()));
   }
 }
 
