@@ -230,12 +230,15 @@ TEST_CASE("plots: doubts are shown, names are text") {
   record["calibration"]["contaminated"] = true;
   record["protocol"].update({{"too_much_unknown", true}, {"unknown_share", 0.5}});
   record["protocol"]["unknown_bytes_share"] = 0.25;
+  record["candidate"] = {
+      {"name", "file"},
+      {"notes", {{{"what", "probably MISREAD"}, {"count", 1}, {"doubtful", true}}}}};
   doubts.Add(record);
   record["method"] = "a<b>&$x$";
   names.Add(record);
   const Strings svgs = Svgs({{&none, "speed"}, {&doubts, "speed"}, {&names, "kl"}});
   CHECK(MissingPart(svgs[0], {"hollow: busy machine"}) != "");
-  CHECK(MissingPart(svgs[1], {">hollow: busy machine<", ">CU<", "CONTAMINATED",
+  CHECK(MissingPart(svgs[1], {">hollow: busy machine<", ">CUX<", "CONTAMINATED", "NUMBERS IN DOUBT",
                               "UNKNOWN TOKENS: 50.0 % of the text"}) == "");
   CHECK(MissingPart(svgs[2], {">a&lt;b&gt;&amp;$x$  int4 g128 asym<"}) == "");
 }

@@ -209,7 +209,7 @@ TEST_CASE("run_eval: GPTQ of another version or order than its files say is told
   };
   told("not_v1", "gptq_v2", "gptq v1");
   told("not_v2", "gptq", "gptq v2");
-  CHECK(Contains(result.out, "not_v1: probably MISREAD"));
+  CHECK(Contains(result.out, "not_v1: NUMBERS IN DOUBT: "));
   CHECK(NoteOf(lab.Record("lost"), "MISREAD") == "");
   CHECK(NoteOf(lab.Record("lost"), "than a step") != "");
 }

@@ -73,6 +73,7 @@ const Rows& ModelFileRows() {
       {"model.foreign.notes[].what", kText, kRequired, "", "in words"},
       {"model.foreign.notes[].count", kCount, kRequired, "", "how often"},
       {"model.foreign.notes[].of", kText, kOptional, "", "what is counted"},
+      {"model.foreign.notes[].doubtful", kFlag, kOptional, "", "as `candidate.notes[].doubtful`"},
   };
   return rows;
 }

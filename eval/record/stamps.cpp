@@ -19,6 +19,7 @@ struct Found {
 };
 using Stamps = std::vector<Found>;
 
+constexpr const char* kReference = "the reference";
 constexpr const char* kBudgetText = "budget.calibration";
 constexpr const char* kDecodes =
     "~ decodes codes to FP32 for every product, as no deployment would: not the format's speed\n";
@@ -62,8 +63,9 @@ std::string DecodedLines(const RecordFields& fields) {
   std::string lines =
       DecodedLine(fields.TextOr(folder ? "model.foreign.stored" : "model.gguf.stored", ""));
   if (!folder) return lines;
-  for (const RecordFields& note : fields.Maps("model.foreign.notes"))
-    lines += fmt::format("the reference: {}\n", NoteText(note));
+  const auto [doubts, told] = NotesAt(fields, kReferenceNotes);
+  if (!doubts.empty()) lines += DoubtText(kReference, doubts) + "\n";
+  for (const std::string& note : told) lines += fmt::format("{}: {}\n", kReference, note);
   return lines;
 }
 
@@ -90,6 +92,17 @@ void AddFlags(const RecordFields& fields, Stamps& stamps) {
                       {field.stamp.letter, std::string(field.stamp.text), field.stamp.of_speed},
                       FlagLine(fields, field)});
   }
+}
+
+// Of candidates, and of a reference that is decoded from another tool's folder. What is said at
+// length stands among all that is noticed of them.
+void AddDoubts(const RecordFields& fields, Stamps& stamps) {
+  const auto add = [&](const char* path, const std::string& whose) {
+    const std::vector<std::string> doubts = NotesAt(fields, path).doubts;
+    if (!doubts.empty()) stamps.push_back({path, {'X', DoubtText(whose, doubts), false}});
+  };
+  add(kCandidateNotes, fields.Text("method"));
+  add(kReferenceNotes, kReference);
 }
 
 void AddPartial(const RecordFields& fields, Stamps& stamps) {
@@ -147,6 +160,7 @@ void AddDecoding(const RecordFields& fields, Stamps& stamps) {
 
 Stamps Find(const RecordFields& fields) {
   Stamps stamps;
+  AddDoubts(fields, stamps);
   AddPartial(fields, stamps);
   AddUnknown(fields, "protocol", stamps);
   AddUnknown(fields, "calibration", stamps);

@@ -14,7 +14,8 @@ struct PageRecord {
   bool newest = true;  // of its cell
   // Every value by its dotted path, but those of config.resolved; of long lists their length.
   std::vector<std::pair<std::string, std::string>> values{};
-  std::string resolved{};  // config.resolved, as JSON for reading
+  std::vector<std::string> notes{};  // CandidateNotes
+  std::string resolved{};            // config.resolved, as JSON for reading
 };
 
 }  // namespace quantref

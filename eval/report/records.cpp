@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "eval/record/note_text.h"
+#include "eval/record/reader_fields.h"
 #include "eval/record/schema.h"
 #include "eval/report/columns.h"
 #include "eval/support/public_name.h"
@@ -33,8 +35,15 @@ bool IsPlace(const std::string& path) {
   return field != nullptr && field->Is(Role::kPlace);
 }
 
+bool IsNotes(const std::string& path) { return path == kCandidateNotes || path == kReferenceNotes; }
+
 void AddValues(JsonValue value, const std::string& path, Values& values) {
   if (path == "config.resolved") return;
+  if (IsNotes(path) && value.size() > 0) {
+    for (const JsonValue note : value.Items())
+      values.emplace_back(path, NoteText(RecordFields(note, path)));
+    return;
+  }
   if (value.IsMap()) {
     auto entries = value.Entries();
     std::ranges::sort(entries, {}, [](const auto& entry) { return entry.first; });
@@ -65,6 +74,7 @@ PageRecord ReadOne(const fs::path& file, const std::vector<std::string>& fields)
   const JsonDocument document = JsonDocument::Read(file);
   const JsonValue json = document.root();
   PageRecord record{ReadTableRecord(json, file, fields)};
+  record.notes = CandidateNotes(RecordFields(json, file.string()));
   record.values.emplace_back("(file)", file.filename().string());
   AddValues(json, "", record.values);
   record.resolved = ConfigText(*json.Find("config")->Find("resolved"));

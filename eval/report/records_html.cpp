@@ -66,6 +66,20 @@ std::string WarningsHtml(const std::vector<PageRecord>& records) {
   return html + "</ul>\n";
 }
 
+// What was noticed of the candidates of the newest records, a line each; "" where there is nothing.
+std::string NotesHtml(const std::vector<PageRecord>& records) {
+  std::string items;
+  for (const PageRecord& record : records) {
+    if (!record.newest) continue;
+    for (const std::string& note : record.notes)
+      items +=
+          fmt::format("<li><a href=\"#{}\">{}</a> {}</li>\n", RecordAnchor(record.table.stored.id),
+                      MarkupText(record.table.stored.cell.config), MarkupText(note));
+  }
+  if (items.empty()) return "";
+  return "<p>Noticed of candidates:</p>\n<ul class=\"noticed\">\n" + items + "</ul>\n";
+}
+
 // Ids may be any text; two records may claim one.
 std::string FoldId(const std::string& id, std::set<std::string>& taken) {
   const std::string base = RecordAnchor(id);
@@ -119,7 +133,7 @@ std::string SummaryHtml(const std::vector<PageRecord>& records) {
                      Plural(records.size(), "record"), Plural(cells, "cell"),
                      older == 0 ? "" : fmt::format(" ({} passed over)", Plural(older, "older run")),
                      MarkupText(made)) +
-         FactsHtml(records);
+         FactsHtml(records) + NotesHtml(records);
 }
 
 std::string RecordsHtml(const std::vector<PageRecord>& records) {

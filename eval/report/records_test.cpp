@@ -56,6 +56,26 @@ TEST_CASE(
   CHECK_FALSE(Contains(RecordsHtml(records), "somebody"));
 }
 
+TEST_CASE("page records: what was noticed of a candidate is told in words, doubts as a warning") {
+  TableLab lab;
+  Json record = TableSample("q4", 0.05, 0.01);
+  record["candidate"] = {
+      {"name", "q4.gguf"},
+      {"notes",
+       {{{"what", "odd <names>"}, {"count", 1}},
+        {{"what", "probably MISREAD"}, {"count", 3}, {"of", "matrices"}, {"doubtful", true}}}}};
+  const std::vector<PageRecord> records = Read(lab, {lab.Add(record)});
+  const std::string summary = SummaryHtml(records);
+  INFO(summary);
+  const std::string doubt = "q4: NUMBERS IN DOUBT: probably MISREAD: 3 matrices";
+  CHECK(Contains(summary, "<li><b>X: " + doubt + "</b>, 1 of 1 record</li>"));
+  CHECK(Contains(summary, "\">tiny</a> " + doubt + "</li>"));
+  CHECK(Contains(summary, "\">tiny</a> q4: odd &lt;names&gt;</li>"));
+  const std::string html = RecordsHtml(records);
+  CHECK(Contains(html, "<dt>candidate.notes</dt><dd>odd &lt;names&gt;</dd>"));
+  CHECK_FALSE(Contains(html, "<dd>(a list of 2)</dd>"));
+}
+
 TEST_CASE("page records: figures sort by their values, not by what their texts begin with") {
   TableLab lab;
   const std::vector<PageRecord> records = Read(

@@ -79,11 +79,12 @@ double ScoreScale(const ModelConfig& config) {
   return scale * factor * factor;
 }
 
-// What of its config changes what it computes: its own holds, and is told.
+// What of its config changes what it computes: its own holds, and is told. A converter may have
+// lost it; all but where the head comes from, which converters choose.
 void NoteConfig(const ModelConfig& own, const ModelConfig& reference, size_t window,
                 std::vector<CountedNote>& notes) {
-  const auto note = [&](bool same, const std::string& what) {
-    if (!same) AddNotes({{what, 1, ""}}, notes);
+  const auto note = [&](bool same, const std::string& what, NoteGrade grade = NoteGrade::kDoubt) {
+    if (!same) AddNotes({{what, 1, "", grade}}, notes);
   };
   constexpr double kRounding = 1e-6;
   note(std::fabs(own.rms_eps - reference.rms_eps) <= kRounding * reference.rms_eps,
@@ -98,11 +99,13 @@ void NoteConfig(const ModelConfig& own, const ModelConfig& reference, size_t win
        "its scores or logits are capped elsewhere");
   note(own.tied_head == reference.tied_head,
        own.tied_head ? "its head is its embedding; the reference's is a matrix of its own"
-                     : "its head is a matrix of its own; the reference's is its embedding");
+                     : "its head is a matrix of its own; the reference's is its embedding",
+       NoteGrade::kTold);
   size_t windows = 0;
   for (size_t layer = 0; layer < own.layers.size(); ++layer)
     windows += own.layers[layer].sliding_window != reference.layers[layer].sliding_window;
-  if (windows > 0) AddNotes({{"blocks that attend to another window", windows, ""}}, notes);
+  if (windows > 0)
+    AddNotes({{"blocks that attend to another window", windows, "", NoteGrade::kDoubt}}, notes);
 }
 
 void NoteBos(const GroupContext& group, const Model& model, std::vector<CountedNote>& notes) {

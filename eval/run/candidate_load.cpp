@@ -114,17 +114,17 @@ void CompareMatrices(const GroupContext& group, Candidate& candidate) {
     recast[i] = !found[i].coded && sums.differences > 0;
     if (other[i] == 0) candidate.weight_errors[i] = sums.differences / found[i].Weights();
   });
-  const auto note = [&](const std::vector<char>& which, const char* what) {
+  const auto note = [&](const std::vector<char>& which, NoteGrade grade, const char* what) {
     const auto count = static_cast<size_t>(std::count(which.begin(), which.end(), 1));
-    if (count > 0) AddNotes({{what, count, "matrices"}}, candidate.stored.notes);
+    if (count > 0) AddNotes({{what, count, "matrices", grade}}, candidate.stored.notes);
   };
-  note(other, "no roundings of the reference's, so that no error is given");
-  note(far,
+  note(other, NoteGrade::kDoubt, "no roundings of the reference's, so that no error is given");
+  note(far, NoteGrade::kDoubt,
        "further from the reference's than a step of their scales: no roundings to these, or read "
        "by settings or in an order that are not theirs");
   // Of a folder of nothing else it is what it is for.
   if (std::ranges::any_of(found, &MatrixFacts::coded))
-    note(recast,
+    note(recast, NoteGrade::kTold,
          "kept beside the codes with other numbers than the reference's, as by another type");
 }
 
@@ -158,7 +158,7 @@ void NoteMisread(const GroupContext& group, Candidate& candidate) {
                          "it would be {:.2g} (first {} rows)",
                          candidate.stored.foreign->format(), sum_as_read.Relative(), setting,
                          sum_otherwise.Relative(), kRowsAtOnce),
-             count, "matrices"}},
+             count, "matrices", NoteGrade::kDoubt}},
            candidate.stored.notes);
 }
 
@@ -235,8 +235,7 @@ void NoteScales(const ModelWeights& weights, std::vector<CountedNote>& notes) {
       }
     }
   }
-  if (zero > 0) AddNotes({{"with a scale of 0", zero, "groups"}}, notes);
-  if (negative > 0) AddNotes({{"with a negative scale", negative, "groups"}}, notes);
+  AddScaleNotes(zero, negative, notes);
 }
 
 // The codes that are multiplied in the kernels' layout; as quantized models have them.

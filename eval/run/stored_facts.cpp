@@ -93,3 +93,4 @@ RecordJson ForeignModelJson(const MatrixSources& stored) {
 }
 
 }  // namespace quantref
+    if (note.grade == NoteGrade::kDoubt) json.back()["doubtful"] = true;

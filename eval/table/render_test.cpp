@@ -175,6 +175,29 @@ TEST_CASE("table text: stamps stand in the cells and in the caption") {
   CHECK(Has(CsvTable(table), ",timed on a BUSY machine,"));
 }
 
+TEST_CASE(
+    "table text: a candidate whose numbers are in doubt is stamped, one that is told is not") {
+  TableLab lab;
+  const auto add = [&](const char* method, const Json& note) {
+    Json record = Plain(method, 0.1);
+    record["candidate"] = {{"name", "file"}, {"notes", Json::array({note})}};
+    lab.Add(record);
+  };
+  add("told", {{"what", "biases that are 0"}, {"count", 7}, {"of", "matrices"}});
+  add("v1", {{"what", "probably MISREAD"}, {"count", 14}, {"of", "matrices"}, {"doubtful", true}});
+  const Table& table =
+      lab.Make("rows: [method]\ncells: [{metric: kl_mean, marks: false}, effective_bits]\n");
+  const std::string doubt = "v1: NUMBERS IN DOUBT: probably MISREAD: 14 matrices";
+  CHECK(Has(MarkdownTable(table), "| told | 0.100 ± 0.010 | 4.156 |"));
+  CHECK(Has(MarkdownTable(table), "| v1 | 0.100 ± 0.010 (X) | 4.156 |"));
+  CHECK(Has(MarkdownTable(table), "X: " + doubt + "."));
+  CHECK(Has(LatexTable(table), "\\textsuperscript{X}"));
+  CHECK(Has(LatexTable(table), "X: " + doubt + "."));
+  CHECK(Has(HtmlTable(table), "<sup>X</sup>"));
+  CHECK(Has(CsvTable(table), "," + doubt + ","));
+  CHECK(Occurrences(MarkdownTable(table), "(X)") == 1);
+}
+
 TEST_CASE("table text: synthetic weights have speeds alone, and say so") {
   TableLab lab;
   Json record = TableSample("rtn");

@@ -49,9 +49,7 @@ std::string CandidateText(const RecordFields& fields, const std::string& label) 
   if (fields.Flag("candidate.decoded"))
     text += fmt::format("{}: its blocks are decoded when it is loaded: its speed is not measured\n",
                         label);
-  for (const RecordFields& note : fields.Maps("candidate.notes")) {
-    text += fmt::format("{}: {}\n", label, NoteText(note));
-  }
+  for (const std::string& note : CandidateNotes(fields)) text += note + "\n";
   return text;
 }
 

@@ -163,7 +163,7 @@ Weight ReadAffine(const AffineSource& source, const std::string& where,
   if (scheme.symmetric && off_middle > 0) {
     scheme.symmetric = scheme.full_range = false;
     AddNote(notes, "zero points off the middle, although the checkpoint says that it is symmetric",
-            off_middle, "groups");
+            off_middle, "groups", NoteGrade::kDoubt);
   }
   const bool zeros_fit =
       std::ranges::all_of(factors.zeros, [&](int zero) { return zero >= 0 && zero < codes; });

@@ -70,7 +70,7 @@ void NoteUnknownKeys(const nlohmann::json& object, std::span<const std::string_v
 
 // Adds a note where the count is not 0.
 void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t count,
-             const std::string& of);
+             const std::string& of, NoteGrade grade = NoteGrade::kTold);
 
 // Adds notes of scales that are 0 or below, of a matrix that is decoded by rows: of others whoever
 // has their Weight can count them.

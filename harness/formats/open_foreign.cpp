@@ -131,16 +131,14 @@ void NoteUnknownKeys(const Json& object, std::span<const std::string_view> known
 }
 
 void AddNote(std::vector<CountedNote>& notes, const std::string& what, size_t count,
-             const std::string& of) {
-  if (count > 0) notes.push_back({what, count, of});
+             const std::string& of, NoteGrade grade) {
+  if (count > 0) notes.push_back({what, count, of, grade});
 }
 
 void CountOddScales(std::span<const float> scales, std::vector<CountedNote>& notes) {
   const auto below = [](float scale) { return scale < 0; };
-  AddNote(notes, "with a scale of 0", static_cast<size_t>(std::ranges::count(scales, 0.0f)),
-          "groups");
-  AddNote(notes, "with a negative scale", static_cast<size_t>(std::ranges::count_if(scales, below)),
-          "groups");
+  AddScaleNotes(static_cast<size_t>(std::ranges::count(scales, 0.0f)),
+                static_cast<size_t>(std::ranges::count_if(scales, below)), notes);
 }
 
 void NoteDecoded(std::vector<CountedNote>& notes) {

@@ -19,6 +19,12 @@ void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& no
   }
 }
 
+void AddScaleNotes(size_t zero, size_t negative, std::vector<CountedNote>& notes) {
+  if (zero > 0) AddNotes({{"with a scale of 0", zero, "groups", NoteGrade::kDoubt}}, notes);
+  if (negative > 0)
+    AddNotes({{"with a negative scale", negative, "groups", NoteGrade::kDoubt}}, notes);
+}
+
 bool MatrixFacts::IsOfBlock() const { return name != kEmbeddingName && name != kHeadName; }
 
 bool MatrixSources::HoldsCodes() const {

@@ -16,12 +16,17 @@
 namespace quantref {
 
 // Something that a checkpoint's reader noticed, and how often: {"zero points of GPTQ v1 that wrap:
+// kDoubt: the numbers may be others than whoever made the file meant (damaged, or read by settings
+// that are not theirs), and every figure with them. kTold: nothing of that.
+enum class NoteGrade { kTold, kDoubt };
+
 // kernels read them as 0 or as 16", 12, "groups"}.
 struct CountedNote {
   std::string what;
   size_t count = 0;
   std::string of{};  // what is counted
 };
+  NoteGrade grade = NoteGrade::kTold;
 
 // What a matrix would be if a setting that files often have wrong, and that nothing in them tells,
 // said otherwise. Only who has the numbers that it was made of can tell which was meant.
@@ -49,6 +54,10 @@ void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& no
 
 // The quantized matrices of a checkpoint that another tool wrote, in whichever way; what is plain
 // in it (norms, biases, kept matrices) is read as of any checkpoint.
+// Adds notes of so many scales that are 0 or below: a part of the file that was never written, or
+// tensors that are read as others.
+void AddScaleNotes(size_t zero, size_t negative, std::vector<CountedNote>& notes);
+
 class ForeignCheckpoint {
  public:
   virtual ~ForeignCheckpoint() = default;

@@ -177,6 +177,9 @@ def _stamps(fields):
             shares = ("unknown_share", "unknown_bytes_share")
             share = max(fields.number(f"{section}.{name}") for name in shares)
             stamps.setdefault("U", f"UNKNOWN TOKENS: {100 * share:.1f} % of the {text}")
+    for path in ("candidate.notes", "model.foreign.notes"):
+        if any(note.flag("doubtful") for note in fields.maps(path)):
+            stamps["X"] = f"NUMBERS IN DOUBT: {path} of the record says why"
     return stamps
 
 
