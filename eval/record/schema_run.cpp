@@ -113,16 +113,24 @@ const Rows& SchemeRows() {
        "the reference: it has no cell, and the run says so"},
       {"scheme", kMap, kOptional, "",
        "what the weights were quantized to; absent for the reference, and where they were not. Its "
-       "keys mean what they mean in a config. Of a candidate it is the name alone"},
+       "keys mean what they mean in a config. Of a candidate it is of the codes of its blocks' "
+       "matrices: an embedding or a head of other types counts in the bits alone. Where matrices "
+       "differ (a candidate's types, a budget's bits) it has what they have in common, and tables "
+       "show `mixed` in the place of `bits`, `group` or `symmetric`; older records of candidates "
+       "have the name alone (`unknown`)"},
       Named({"scheme.name", kText, kWritten, "",
              "as tables show it: `int4 g128 asym`; of a candidate the types of its matrices, that "
              "with the most weights first: `Q4_K, Q6_K`"},
             "weights"),
-      {"scheme.format", kText, kOptional, "", "what codes stand for; absent: `int`"},
-      Named({"scheme.bits", kCount, kOptional, "bits", "of a stored code; `ternary` stores 2"},
+      {"scheme.format", kText, kOptional, "",
+       "what codes stand for; absent: `int`. Of GGUF's blocks their type (`Q4_K`); `mixed`: "
+       "candidates have several"},
+      Named({"scheme.bits", kCount, kOptional, "bits",
+             "of a stored code; `ternary` stores 2; of a candidate without codes of a number"},
             "bits"),
       {"scheme.granularity", kText, kOptional, "",
-       "what shares a scale: `tensor`, `row`, `column` or `group`"},
+       "what shares a scale: `tensor`, `row`, `column` or `group`; of candidates also `block` (of "
+       "several rows), `mixed` and, of plain numbers, `none`"},
       {"scheme.symmetric", kFlag, kOptional, "", "no zero points"},
       Named({"scheme.group", kCount, kOptional, "weights", "in a group along the inputs"}, "group"),
       {"scheme.scales", kText, kOptional, "",

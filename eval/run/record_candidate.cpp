@@ -15,14 +15,6 @@
 namespace quantref {
 namespace {
 
-// "Q4_K, Q6_K"; of a candidate without codes what it is stored as.
-std::string NameOf(const std::vector<StoredType>& types) {
-  std::vector<std::string> names;
-  for (const StoredType& type : types)
-    if (type.coded || !types.front().coded) names.push_back(type.name);
-  return fmt::format("{}", fmt::join(names, ", "));
-}
-
 std::string FormatText(const Candidate& candidate) {
   const GgufFile* gguf = candidate.model.weights.checkpoint->gguf();
   if (gguf != nullptr)
@@ -83,7 +75,7 @@ void PutActivations(const ModelWeights& weights, RecordJson& record) {
 void PutCandidate(RecordJson& record, const CellResult& cell) {
   const Candidate& candidate = *cell.candidate;
   const std::vector<StoredType> types = StoredTypes(candidate.stored);
-  record["scheme"] = {{"name", NameOf(types)}};
+  record["scheme"] = StoredSchemeJson(candidate.stored);
   PutActivations(candidate.model.weights, record);
   if (types.front().coded) PutPath(record, cell);
   record["candidate"] = CandidateJson(candidate, types);

@@ -25,25 +25,14 @@ namespace {
 
 // bits: that matrices have under a budget, rising; empty: the scheme's own. Of several the name has
 // all: "int3/4/8 g128 asym".
-RecordJson SchemeJson(WeightScheme scheme, const std::set<size_t>& bits) {
+RecordJson BudgetSchemeJson(WeightScheme scheme, const std::set<size_t>& bits) {
   if (!bits.empty()) scheme.bits = static_cast<int>(*bits.begin());
-  RecordJson json = {{"name", SchemeName(scheme)}};
-  if (bits.size() > 1) {
-    std::string name = json["name"];
-    name.replace(scheme.format->name.size(), 1, fmt::format("{}", fmt::join(bits, "/")));
-    json["name"] = name;
-  } else {
-    json["bits"] = scheme.bits;
-  }
-  json.update(
-      {{"granularity", GranularityName(scheme.granularity)}, {"symmetric", !scheme.HasZeros()}});
-  if (scheme.format != &kIntFormat) json["format"] = scheme.format->name;
-  if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
-  if (scheme.format != &kIntFormat) json["scales"] = ScaleTypeName(scheme.scale_type());
-  if (scheme.double_quant) json["double_quant"] = true;
-  if (!scheme.format->affine()) return json;
-  if (scheme.symmetric) json["full_range"] = scheme.full_range;
-  if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
+  RecordJson json = SchemeJson(scheme);
+  if (bits.size() <= 1) return json;
+  std::string name = json["name"];
+  name.replace(scheme.format->name.size(), 1, fmt::format("{}", fmt::join(bits, "/")));
+  json["name"] = name;
+  json.erase("bits");
   return json;
 }
 
@@ -116,6 +105,21 @@ const std::string& RunId() {
 
 }  // namespace
 
+RecordJson SchemeJson(const WeightScheme& scheme) {
+  RecordJson json = {{"name", SchemeName(scheme)},
+                     {"bits", scheme.bits},
+                     {"granularity", GranularityName(scheme.granularity)},
+                     {"symmetric", !scheme.HasZeros()}};
+  if (scheme.format != &kIntFormat) json["format"] = scheme.format->name;
+  if (scheme.granularity == Granularity::kGroup) json["group"] = scheme.group;
+  if (scheme.format != &kIntFormat) json["scales"] = ScaleTypeName(scheme.scale_type());
+  if (scheme.double_quant) json["double_quant"] = true;
+  if (!scheme.format->affine()) return json;
+  if (scheme.symmetric) json["full_range"] = scheme.full_range;
+  if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
+  return json;
+}
+
 RecordJson BeginRecord(const RunConfig& config) {
   RecordJson record;
   record["schema"] = kRecordSchema;
@@ -156,7 +160,7 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
   } else if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
     // Adapters that were merged into FP16 leave no codes where all matrices had one.
     const bool none = cell.spec->quantize.none || (cell.lora && cell.layers.empty());
-    if (!none) record["scheme"] = SchemeJson(cell.spec->quantize.weights, BudgetBits(cell));
+    if (!none) record["scheme"] = BudgetSchemeJson(cell.spec->quantize.weights, BudgetBits(cell));
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
     if (cell.spec->activations && !none)

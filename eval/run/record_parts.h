@@ -18,6 +18,7 @@ using RecordJson = nlohmann::ordered_json;
 RecordJson BeginRecord(const RunConfig& config);  // schema, tool, config
 // Method, scheme, path with the gap between paths, bits.
 void PutMethod(RecordJson& record, const CellResult& cell);
+RecordJson SchemeJson(const WeightScheme& scheme);
 void PutPath(RecordJson& record, const CellResult& cell);  // how codes are multiplied, and the gap
 // What the cell's budget became; nothing of a cell without one.
 void PutBudget(RecordJson& record, const GroupResult& group, const CellResult& cell);

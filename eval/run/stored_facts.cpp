@@ -1,6 +1,7 @@
 #include "eval/run/stored_facts.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -8,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 namespace quantref {
 
@@ -56,7 +58,58 @@ double StoredBitsOf(const std::vector<StoredType>& types) {
   return bits / weights;
 }
 
+// "Q4_K, Q6_K"; without codes what it is stored as.
+std::string TypesText(const std::vector<StoredType>& types) {
+  std::vector<std::string> names;
+  for (const StoredType& type : types)
+    if (type.coded || !types.front().coded) names.push_back(type.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+RecordJson BlockSchemeJson(const BlockScheme& scheme) {
+  RecordJson json = {{"name", scheme.format},
+                     {"bits", scheme.bits},
+                     {"granularity", scheme.granularity},
+                     {"symmetric", scheme.symmetric},
+                     {"format", scheme.format}};
+  if (scheme.group > 0) json["group"] = scheme.group;
+  return json;
+}
+
+RecordJson MatrixScheme(const MatrixFacts& matrix) {
+  if (const auto* scheme = std::get_if<WeightScheme>(&matrix.codes)) return SchemeJson(*scheme);
+  if (const auto* scheme = std::get_if<BlockScheme>(&matrix.codes)) return BlockSchemeJson(*scheme);
+  return {
+      {"name", matrix.type}, {"bits", static_cast<size_t>(matrix.Bits())}, {"granularity", "none"}};
+}
+
+// What two have in common. That they differ a word says where there is one for it; a format that is
+// absent is `int`.
+RecordJson CommonOf(const RecordJson& a, const RecordJson& b) {
+  RecordJson common = RecordJson::object();
+  for (const auto& [key, value] : a.items())
+    if (b.contains(key) && b[key] == value) common[key] = value;
+  if (a["granularity"] != b["granularity"]) common["granularity"] = "mixed";
+  if (a.value("format", "int") != b.value("format", "int")) common["format"] = "mixed";
+  return common;
+}
+
 }  // namespace
+
+RecordJson StoredSchemeJson(const MatrixSources& stored) {
+  const std::vector<MatrixFacts>& found = stored.found;
+  const bool coded = std::ranges::any_of(found, &MatrixFacts::coded);
+  const auto is_coded_block = [](const MatrixFacts& m) { return m.coded && m.IsOfBlock(); };
+  const bool of_blocks = std::ranges::any_of(found, is_coded_block);
+  RecordJson scheme;
+  for (const MatrixFacts& matrix : found) {
+    if (of_blocks ? !is_coded_block(matrix) : matrix.coded != coded) continue;
+    const RecordJson own = MatrixScheme(matrix);
+    scheme = scheme.is_null() ? own : CommonOf(scheme, own);
+  }
+  scheme["name"] = TypesText(StoredTypes(stored));
+  return scheme;
+}
 
 std::string StoredSummary(const MatrixSources& stored) {
   const std::vector<StoredType> types = StoredTypes(stored);
@@ -81,6 +134,7 @@ RecordJson StoredNotesJson(const MatrixSources& stored) {
   for (const CountedNote& note : stored.notes) {
     json.push_back({{"what", note.what}, {"count", note.count}});
     if (!note.of.empty()) json.back()["of"] = note.of;
+    if (note.grade == NoteGrade::kDoubt) json.back()["doubtful"] = true;
   }
   return json;
 }
@@ -93,4 +147,3 @@ RecordJson ForeignModelJson(const MatrixSources& stored) {
 }
 
 }  // namespace quantref
-    if (note.grade == NoteGrade::kDoubt) json.back()["doubtful"] = true;

@@ -58,6 +58,26 @@ std::string RunName(const RecordFields& fields) {
 // Absent, or what JSON writes for a number that no double holds.
 bool IsAbsent(const std::optional<JsonValue>& value) { return !value || value->IsNull(); }
 
+// What of a `scheme` every uniform one has: where one of matrices that differ lacks it, the word
+// for that. A candidate's older record has its types' names alone.
+std::string AbsentOfScheme(const RecordFields& fields, const std::string& path) {
+  const bool asked = path == "scheme.bits" || path == "scheme.group" ||
+                     path == "scheme.symmetric" || path == "scheme.granularity";
+  if (!asked || !fields.Has("scheme")) return "none";
+  const std::string reach = fields.TextOr("scheme.granularity", "");
+  if (reach.empty()) return "unknown";
+  const bool has = path == "scheme.bits" || (path == "scheme.symmetric" && reach != "none") ||
+                   reach == "group" || reach == "mixed";
+  return has ? "mixed" : "none";
+}
+
+// What one scale is for: "g128", "row".
+std::string ReachText(const RecordFields& fields) {
+  if (fields.Has("scheme.group")) return "g" + fields.Find("scheme.group")->Dump();
+  const std::string reach = fields.TextOr("scheme.granularity", "");
+  return reach.empty() || reach == "group" ? AbsentOfScheme(fields, "scheme.granularity") : reach;
+}
+
 // The value of a field as rows, columns and filters see it.
 std::string FieldText(const RecordFields& fields, const std::string& field) {
   if (field == "model") {
@@ -74,14 +94,11 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
     }
     return scheme;
   }
-  if (field == "reach") {
-    const std::string group = fields.Has("scheme.group") ? fields.Find("scheme.group")->Dump() : "";
-    return group.empty() ? fields.TextOr("scheme.granularity", "none") : "g" + group;
-  }
+  if (field == "reach") return ReachText(fields);
   if (field == "run") return RunName(fields);
   const std::string path(PathOfAlias(field));
   const std::optional<JsonValue> value = fields.Find(path);
-  if (IsAbsent(value)) return "none";
+  if (IsAbsent(value)) return AbsentOfScheme(fields, path);
   if (value->IsMap() || value->IsList())
     fields.Fail(path, "one value, for rows and columns", DescribeJson(value));
   const RecordField* known = FindField(path);

@@ -31,7 +31,8 @@ struct SpeedPoint {
 struct TableRecord {
   StoredRecord stored;  // of synthetic weights: the names alone
   bool synthetic = false;
-  std::map<std::string, std::string> fields;   // "none" where the record has no such field
+  // "none" where the record has no such field; of a scheme that differs among matrices "mixed".
+  std::map<std::string, std::string> fields;
   std::map<std::string, TableNumber> numbers;  // by the metric's name; speeds are not here
   // The sums that metrics are compared by, by their path; empty where the record has none. NLLs are
   // in `stored`.

@@ -131,6 +131,13 @@ void CheckDone(const ProcessResult& result) {
   CHECK(result.signal == 0);
 }
 
+std::string NoteOf(const RecordJson& record, const std::string& part) {
+  for (const RecordJson& note : record["candidate"]["notes"]) {
+    if (Contains(note["what"].get<std::string>(), part)) return note.dump();
+  }
+  return "";
+}
+
 std::string RunEvalProgram() { return QUANTREF_RUN_EVAL; }
 
 std::string Program(const std::string& name) {

@@ -43,6 +43,9 @@ class RunEvalLab {
   TempDir dir_;
 };
 
+// The note of a candidate's record that has this part, as JSON; "" where none has it.
+std::string NoteOf(const RecordJson& record, const std::string& part);
+
 // These arguments and more.
 std::vector<std::string> Together(std::vector<std::string> arguments,
                                   const std::vector<std::string>& more);

@@ -194,6 +194,7 @@ std::optional<ForeignMatrix> AwqCheckpoint::Find(const std::string& name, size_t
   }
   ForeignMatrix matrix;
   matrix.type = SchemeName(source.scheme);
+  matrix.codes = source.scheme;
   matrix.tensors = tensors.names();
   matrix.read = [source = std::move(source), where = folder_.where](
                     std::vector<CountedNote>& notes) { return ReadAffine(source, where, notes); };

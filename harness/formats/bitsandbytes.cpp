@@ -187,6 +187,7 @@ ForeignMatrix Find4Bits(MatrixTensors& tensors, const std::string& where) {
   matrix.stored = tensors.stored();
   ForeignMatrix found;
   found.type = SchemeName(matrix.Scheme());
+  found.codes = matrix.Scheme();
   found.tensors = tensors.names();
   found.read = [matrix](std::vector<CountedNote>& notes) { return ReadBnb(matrix, notes); };
   return found;
@@ -227,7 +228,9 @@ ForeignMatrix FindInt8(MatrixTensors& tensors, std::optional<double> threshold,
     if (format != 0) tensors.Fail("weight_format", "0, row after row", fmt::format("{}", format));
   }
   ForeignMatrix found;
-  found.type = "int8 row sym";
+  const WeightScheme scheme = {.bits = 8, .granularity = Granularity::kRow, .symmetric = true};
+  found.type = SchemeName(scheme);
+  found.codes = scheme;
   found.tensors = tensors.names();
   found.activations = ActivationFormat{};
   if (threshold) found.activations->outliers = OutlierRule{*threshold, OutlierRule::Weights::kInt8};

@@ -34,6 +34,7 @@ using Strategy = CtArgs::Strategy;
 // A matrix as its reader found it.
 struct CtMatrix {
   std::string type;
+  StoredCodes codes;
   std::function<Weight(std::vector<CountedNote>& notes)> read;
 };
 
@@ -153,9 +154,11 @@ void CheckShape(MatrixTensors& tensors) {
 
 CtMatrix Finish(AffineSource source, const MatrixTensors& tensors) {
   source.stored = tensors.stored();
-  const std::string type = SchemeName(source.scheme);
-  return {type, [source = std::move(source), where = tensors.where()](
-                    std::vector<CountedNote>& notes) { return ReadAffine(source, where, notes); }};
+  const WeightScheme scheme = source.scheme;
+  return {SchemeName(scheme), scheme,
+          [source = std::move(source), where = tensors.where()](std::vector<CountedNote>& notes) {
+            return ReadAffine(source, where, notes);
+          }};
 }
 
 CtMatrix FindPacked(const CtContext& context, MatrixTensors& tensors) {
@@ -220,7 +223,8 @@ CtMatrix FindFloat8(const CtContext& context, MatrixTensors& tensors,
   source.codes = &tensors.Take("weight", {DType::kF8E4M3}, {source.rows, source.cols});
   source.scales = &TakeFactors(tensors, args, "weight_scale", scale_types);
   source.stored = tensors.stored();
-  return {Float8Name(source), [source, where = tensors.where()](std::vector<CountedNote>& notes) {
+  return {Float8Name(source), CodesOf(source),
+          [source, where = tensors.where()](std::vector<CountedNote>& notes) {
             return ReadFloat8(source, where, notes);
           }};
 }
@@ -255,7 +259,7 @@ CtMatrix FindFloat4(const CtContext& context, MatrixTensors& tensors, const char
   if (source.scheme.scale_type() == ScaleType::kE4m3)
     source.frame.divisor = tensors.TakePositive("weight_global_scale", {DType::kF32});
   source.stored = tensors.stored();
-  return {SchemeName(source.scheme),
+  return {SchemeName(source.scheme), source.scheme,
           [source, &scales, where = tensors.where()](std::vector<CountedNote>& notes) {
             TableSource whole = source;
             const auto bytes = ElementsOf<uint8_t>(scales);
@@ -325,6 +329,7 @@ std::optional<ForeignMatrix> CtCheckpoint::Find(const std::string& name, size_t 
   CtMatrix found = FormatRow(folder_, group->format).find({folder_, *group}, tensors);
   ForeignMatrix matrix;
   matrix.type = std::move(found.type);
+  matrix.codes = std::move(found.codes);
   std::vector<std::string> told;
   if (group->inputs) matrix.activations = InputsOf(*group->inputs, tensors, folder_, told);
   matrix.tensors = tensors.names();

@@ -103,6 +103,7 @@ std::optional<ForeignMatrix> Fp8Checkpoint::Find(const std::string& name, size_t
   source.stored = tensors.stored();
   ForeignMatrix matrix;
   matrix.type = Float8Name(source);
+  matrix.codes = CodesOf(source);
   matrix.activations = Inputs(tensors);
   matrix.tensors = tensors.names();
   const bool by_token = !block_ && !static_;

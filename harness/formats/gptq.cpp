@@ -282,6 +282,7 @@ std::optional<ForeignMatrix> GptqCheckpoint::Find(const std::string& name, size_
   source.stored = tensors.stored();
   ForeignMatrix matrix;
   matrix.type = SchemeName(source.scheme);
+  matrix.codes = source.scheme;
   matrix.tensors = tensors.names();
   matrix.other = OtherVersion(source, found, first_version_);
   const bool untold = !source.group_of.empty() && !orders_;

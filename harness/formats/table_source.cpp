@@ -144,6 +144,11 @@ std::string Float8Name(const Float8Source& source) {
   return fmt::format("fp8_e4m3 block {}x{}", source.rows_each, source.cols_each);
 }
 
+StoredCodes CodesOf(const Float8Source& source) {
+  if (const std::optional<WeightScheme> scheme = Float8Scheme(source)) return *scheme;
+  return BlockScheme{.format = "fp8_e4m3", .bits = 8, .granularity = "block"};
+}
+
 Weight ReadFloat8(const Float8Source& source, const std::string& where,
                   std::vector<CountedNote>& notes) {
   std::vector<float> scales = ReadFloat8Scales(source, where);

@@ -45,6 +45,8 @@ struct Float8Source {
 // "fp8_e4m3 row", "fp8_e4m3 block 128x128".
 std::string Float8Name(const Float8Source& source);
 
+StoredCodes CodesOf(const Float8Source& source);
+
 // A PackedMatrix of fp8_e4m3 where it has such blocks, else rows that decode: FP32 products of a
 // number and its scale. Throws Error for codes or scales that are not finite.
 Weight ReadFloat8(const Float8Source& source, const std::string& where,

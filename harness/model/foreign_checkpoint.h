@@ -12,21 +12,22 @@
 #include "harness/io/input_file.h"
 #include "harness/model/weights.h"
 #include "harness/quant/activation.h"
+#include "harness/quant/stored_codes.h"
 
 namespace quantref {
 
-// Something that a checkpoint's reader noticed, and how often: {"zero points of GPTQ v1 that wrap:
 // kDoubt: the numbers may be others than whoever made the file meant (damaged, or read by settings
 // that are not theirs), and every figure with them. kTold: nothing of that.
 enum class NoteGrade { kTold, kDoubt };
 
+// Something that a checkpoint's reader noticed, and how often: {"zero points of GPTQ v1 that wrap:
 // kernels read them as 0 or as 16", 12, "groups"}.
 struct CountedNote {
   std::string what;
   size_t count = 0;
   std::string of{};  // what is counted
-};
   NoteGrade grade = NoteGrade::kTold;
+};
 
 // What a matrix would be if a setting that files often have wrong, and that nothing in them tells,
 // said otherwise. Only who has the numbers that it was made of can tell which was meant.
@@ -37,7 +38,8 @@ struct OtherReading {
 
 // A matrix of another tool's checkpoint, found and checked (tensors, types, shapes), but not read.
 struct ForeignMatrix {
-  std::string type;  // as tables show it: "int4 g128 asym", "nf4 g64 dq", "fp8_e4m3 row"
+  std::string type;     // as tables show it: "int4 g128 asym", "nf4 g64 dq", "fp8_e4m3 row"
+  StoredCodes codes{};  // what it is, as data
   std::vector<std::string> tensors;  // that it is made of, by name: their bytes are its stored bits
   // How the checkpoint has the matrix's inputs rounded; nothing: not at all.
   std::optional<ActivationFormat> activations{};
@@ -52,12 +54,12 @@ struct ForeignMatrix {
 // Adds the notes; those of the same words are added up.
 void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& notes);
 
-// The quantized matrices of a checkpoint that another tool wrote, in whichever way; what is plain
-// in it (norms, biases, kept matrices) is read as of any checkpoint.
 // Adds notes of so many scales that are 0 or below: a part of the file that was never written, or
 // tensors that are read as others.
 void AddScaleNotes(size_t zero, size_t negative, std::vector<CountedNote>& notes);
 
+// The quantized matrices of a checkpoint that another tool wrote, in whichever way; what is plain
+// in it (norms, biases, kept matrices) is read as of any checkpoint.
 class ForeignCheckpoint {
  public:
   virtual ~ForeignCheckpoint() = default;
@@ -92,8 +94,9 @@ struct MatrixFacts {
   std::string name;  // as Linear has it
   std::string type;  // "F16", "Q4_K", ForeignMatrix::type
   size_t rows = 0, cols = 0;
-  size_t bytes = 0;    // of all that it is made of
-  bool coded = false;  // blocks or codes, and not plain numbers
+  size_t bytes = 0;     // of all that it is made of
+  bool coded = false;   // blocks or codes, and not plain numbers
+  StoredCodes codes{};  // which
   std::optional<OtherReading> other{};
 
   bool IsOfBlock() const;  // and not the embedding or the head

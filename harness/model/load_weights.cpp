@@ -156,8 +156,9 @@ class Loader {
     }
     const Tensor& tensor = Take(file_name + ".weight", {rows, cols});
     if (sources_ != nullptr) {
+      const bool coded = tensor.dtype == DType::kBlocks;
       sources_->found.push_back({name, std::string(tensor.type_name()), rows, cols, tensor.bytes,
-                                 tensor.dtype == DType::kBlocks});
+                                 coded, coded ? CodesOf(tensor.blocks) : StoredCodes{}});
     }
     return {name, Weight(tensor), {}};
   }
@@ -175,7 +176,7 @@ class Loader {
 
   Linear TakeForeign(const std::string& name, size_t rows, size_t cols, ForeignMatrix found) {
     RefuseRoundedInputs(name, found);
-    MatrixFacts facts{name, found.type, rows, cols, 0, true, found.other};
+    MatrixFacts facts{name, found.type, rows, cols, 0, true, found.codes, found.other};
     for (const std::string& tensor : found.tensors) {
       facts.bytes += checkpoint_.Get(tensor).bytes;
       taken_.insert(tensor);
