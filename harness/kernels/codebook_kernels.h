@@ -43,5 +43,6 @@ struct CodebookKernels {
 extern const CodebookKernels kScalarCodebook;
 extern const CodebookKernels kAvx2Codebook;
 extern const CodebookKernels kAvx512Codebook;
+extern const CodebookKernels kAvx512VbmiCodebook;  // for CPUs with VBMI, too
 
 }  // namespace quantref

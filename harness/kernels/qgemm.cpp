@@ -46,7 +46,10 @@ const QgemmOps& QgemmOpsFor(Isa isa) {
 }
 
 const CodebookKernels& CodebookKernelsFor(Isa isa) {
-  return TableFor(isa, kScalarCodebook, kAvx2Codebook, kAvx512Codebook);
+  // Of the CPUs with AVX-512 and VNNI some (Cascade Lake) lack VBMI.
+  static const bool has_vbmi = __builtin_cpu_supports("avx512vbmi");
+  const CodebookKernels& widest = has_vbmi ? kAvx512VbmiCodebook : kAvx512Codebook;
+  return TableFor(isa, kScalarCodebook, kAvx2Codebook, widest);
 }
 
 // What a codebook is multiplied with: rounded activations, by position.

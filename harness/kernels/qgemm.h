@@ -60,6 +60,6 @@ void MultiplyPanels(const QuantizedInputs& x, const TiledMatrix& w, size_t first
                     MatrixView<float> y, Matrix<uint8_t>& scratch, Isa isa);
 
 const QgemmOps& QgemmOpsFor(Isa isa);
-const CodebookKernels& CodebookKernelsFor(Isa isa);  // AVX-512 and AMX: AVX2's
+const CodebookKernels& CodebookKernelsFor(Isa isa);  // AVX-512, AMX: with VBMI where the CPU has it
 
 }  // namespace quantref

@@ -128,6 +128,29 @@ TEST_CASE("codebook: every instruction set gives the scalar kernel's bits: group
   CheckAllIsas(w, NormalMatrix(10, 640, rng).view(), kFloats);
 }
 
+// Where a CPU has VBMI nobody else meets the kernel that does without.
+TEST_CASE("codebook: the kernels for AVX-512 give the scalar kernel's bits with and without VBMI",
+          "[codebook]") {
+  if (!CpuHas(Isa::kAvx512)) return;
+  std::vector<const CodebookKernels*> kernels = {&kAvx512Codebook};
+  if (__builtin_cpu_supports("avx512vbmi")) kernels.push_back(&kAvx512VbmiCodebook);
+  Rng rng(4);
+  for (const auto& [cols, group] : testing::kRaggedSizes) {
+    const TiledMatrix w =
+        TiledMatrix::Random(33, cols, Codebooks(Granularity::kGroup, group).front(), rng);
+    const Matrix<float> x = NormalMatrix(9, cols, rng);
+    const Matrix<float> expected = Product(w, x.view(), kFloats, Isa::kScalar);
+    for (const CodebookKernels* kernel : kernels) {
+      CAPTURE(kernel->name, cols, group);
+      Matrix<float> y(9, 33);
+      Matrix<uint8_t> scratch(1, kernel->scratch_bytes);
+      kernel->multiply({w.plain(), w.levels(), x.data(), cols, 9, y.data(), 33}, 0,
+                       (33 + kPanelRows - 1) / kPanelRows, scratch.data());
+      REQUIRE(SameBits(All(y), All(expected)));
+    }
+  }
+}
+
 TEST_CASE("codebook: sums of the largest products are exact", "[codebook]") {
   const WeightScheme scheme = Codebooks(Granularity::kRow, 0).front();
   for (const uint8_t code : {uint8_t{0}, uint8_t{15}}) {
