@@ -122,19 +122,20 @@ void CheckScheme(const RunEvalLab& lab) {
       MakeInLab(lab, "compare_results", {"older", lab.records().string(), "--gate"});
   testing::CheckDone(compared);
   INFO(compared.out);
-  CHECK(Contains(compared.out, "9 of 9 cells judged: 9 same"));
+  CHECK(Contains(compared.out, "10 of 10 cells judged: 10 same"));
 }
 
 TEST_CASE("run_eval: GPTQ of another version or order than its files say is told, and no other") {
   const RunEvalLab lab;
   ExportGptq(lab);
   const Strings right = {"rtn", "sym", "ordered", "folded", "v1"},
-                wrong = {"not_v1", "not_v2", "lost"};
+                wrong = {"not_v1", "not_v2", "lost", "not_folded"};
   CopyAsVersion(lab / "tiny-rtn", lab / "tiny-not_v1", "gptq");
   CopyAsVersion(lab / "tiny-rtn", lab / "tiny-not_v2", "gptq_v2");
   StoreZerosLessOne(lab / "tiny-not_v2");
   CopyAsVersion(lab / "tiny-not_v2", lab / "tiny-v1", "gptq");
   CopyWithoutOrder(lab / "tiny-ordered", lab / "tiny-lost");
+  CopyAsVersion(lab / "tiny-folded", lab / "tiny-not_folded", "gptq");
   fs::remove_all(lab.records());
   Strings arguments = {lab.config(), "--set", "quantize.methods=[]", "--windows", "2"};
   for (const Strings& labels : {right, wrong}) {
@@ -159,6 +160,10 @@ TEST_CASE("run_eval: GPTQ of another version or order than its files say is told
   };
   told("not_v1", "gptq_v2", "gptq v1");
   told("not_v2", "gptq", "gptq v2");
+  // Scales in norms hide it no more than they are taken for it.
+  const RecordJson folded = lab.Record("not_folded");
+  CHECK(folded["candidate"]["changed_norms"] > 0);
+  CHECK(Contains(NoteOf(folded, "MISREAD"), "with checkpoint_format gptq_v2 it would be"));
   CHECK(Contains(result.out, "not_v1: NUMBERS IN DOUBT: "));
   CHECK(NoteOf(lab.Record("lost"), "MISREAD") == "");
   CHECK(NoteOf(lab.Record("lost"), "than a step") != "");

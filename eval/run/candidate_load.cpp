@@ -11,7 +11,7 @@
 #include "eval/run/candidate.h"
 #include "eval/run/candidate_errors.h"
 #include "eval/run/group_cell.h"
-#include "harness/base/cancel.h"
+#include "eval/run/weight_distance.h"
 #include "harness/base/error.h"
 #include "harness/base/parallel.h"
 #include "harness/model/gguf_promise.h"
@@ -45,35 +45,6 @@ size_t CountChangedNorms(const ModelWeights& own, const ModelWeights& reference)
   return changed + !AreAlike(own.final_norm_bias, reference.final_norm_bias);
 }
 
-constexpr size_t kRowsAtOnce = 64;
-
-struct SquaresOf {
-  double differences = 0, reference = 0;
-
-  double Relative() const { return differences / reference; }
-  void operator+=(const SquaresOf& more) {
-    differences += more.differences;
-    reference += more.reference;
-  }
-};
-// Of so many rows, the first ones.
-SquaresOf CompareWeights(const Weight& own, const Weight& reference, size_t rows) {
-  Matrix<float> a(kRowsAtOnce, own.cols()), b(kRowsAtOnce, own.cols());
-  SquaresOf sums;
-  for (size_t first = 0; first < rows; first += kRowsAtOnce) {
-    ThrowIfCancelled();
-    const size_t count = std::min(kRowsAtOnce, rows - first);
-    own.DecodeRows(first, a.view().Rows(0, count));
-    reference.DecodeRows(first, b.view().Rows(0, count));
-    for (size_t i = 0; i < count * own.cols(); ++i) {
-      const double x = b.data()[i], d = static_cast<double>(a.data()[i]) - x;
-      sums.differences += d * d;
-      sums.reference += x * x;
-    }
-  }
-  return sums;
-}
-
 // By name; the head too where it is tied.
 std::map<std::string, const Weight*> WeightsByName(const ModelWeights& weights) {
   std::map<std::string, const Weight*> named;
@@ -82,55 +53,66 @@ std::map<std::string, const Weight*> WeightsByName(const ModelWeights& weights) 
   return named;
 }
 
-// Of all weights, the squares of the steps between their codes; infinite where these are not even.
-double SquaresOfSteps(const Weight& weight) {
-  const PackedMatrix* const packed = weight.packed();
-  if (packed == nullptr || !packed->scheme().format->affine()) return HUGE_VAL;
-  double sum = 0;
-  for (size_t r = 0; r < packed->scale_rows(); ++r) {
-    for (size_t c = 0; c < packed->scale_cols(); ++c) {
-      const double step = packed->affine(r, c).scale;
-      sum += step * step;
-    }
+// Adds a note of the matrices that are so near, with the most that their squared error is.
+void NoteNearness(const std::vector<SquaresOf>& sums, const std::vector<Nearness>& all,
+                  Nearness which, NoteGrade grade, const char* what,
+                  std::vector<CountedNote>& notes) {
+  size_t count = 0;
+  double most = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i] != which) continue;
+    most = std::max(most, sums[i].Relative());
+    ++count;
   }
-  const auto scales = static_cast<double>(packed->scale_rows() * packed->scale_cols());
-  return sum / scales * static_cast<double>(weight.rows()) * static_cast<double>(weight.cols());
+  if (count == 0) return;
+  AddNotes({{fmt::format("{} (squared error up to {:.2g} of the reference's squares)", what, most),
+             count, "matrices", grade}},
+           notes);
 }
 
-// What is further from the reference's matrix than one of zeros is no rounding of it. Nor does one
-// leave as much as a step: the squares are a twelfth of its square, and somewhat more where later
-// weights make up for the errors of earlier ones.
 void CompareMatrices(const GroupContext& group, Candidate& candidate) {
   const auto own = WeightsByName(candidate.model.weights);
   const auto reference = WeightsByName(group.model->weights);
   const std::vector<MatrixFacts>& found = candidate.stored.found;
+  std::vector<CountedNote>& notes = candidate.stored.notes;
   candidate.weight_errors.assign(found.size(), std::nullopt);
-  std::vector<char> other(found.size(), 0), far(found.size(), 0), recast(found.size(), 0);
+  std::vector<SquaresOf> sums(found.size());
+  std::vector<Nearness> nearness(found.size());
   ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
     const Weight& weight = *own.at(found[i].name);
-    const SquaresOf sums = CompareWeights(weight, *reference.at(found[i].name), weight.rows());
-    other[i] = sums.differences > sums.reference;
-    far[i] = other[i] == 0 && sums.differences > SquaresOfSteps(weight);
-    recast[i] = !found[i].coded && sums.differences > 0;
-    if (other[i] == 0) candidate.weight_errors[i] = sums.differences / found[i].Weights();
+    sums[i] = SquaresBetween(weight, *reference.at(found[i].name), weight.rows());
+    nearness[i] = JudgeNearness(sums[i], SquaresOfSteps(weight));
+    if (nearness[i] != Nearness::kUnrelated)
+      candidate.weight_errors[i] = sums[i].differences / found[i].Weights();
   });
-  const auto note = [&](const std::vector<char>& which, NoteGrade grade, const char* what) {
-    const auto count = static_cast<size_t>(std::count(which.begin(), which.end(), 1));
-    if (count > 0) AddNotes({{what, count, "matrices", grade}}, candidate.stored.notes);
+  const auto note = [&](Nearness which, NoteGrade grade, const char* what) {
+    NoteNearness(sums, nearness, which, grade, what, notes);
   };
-  note(other, NoteGrade::kDoubt, "no roundings of the reference's, so that no error is given");
-  note(far, NoteGrade::kDoubt,
+  note(Nearness::kUnrelated, NoteGrade::kDoubt,
+       "not correlated with the reference's: no roundings of these, and no error is given");
+  note(
+      Nearness::kCoarse, NoteGrade::kTold,
+      "further from the reference's than zeros are, as codes of 2 bits may be, and scales are that "
+      "are not theirs");
+  note(Nearness::kFar, NoteGrade::kDoubt,
        "further from the reference's than a step of their scales: no roundings to these, or read "
        "by settings or in an order that are not theirs");
   // Of a folder of nothing else it is what it is for.
-  if (std::ranges::any_of(found, &MatrixFacts::coded))
-    note(recast, NoteGrade::kTold,
-         "kept beside the codes with other numbers than the reference's, as by another type");
+  if (std::ranges::none_of(found, &MatrixFacts::coded)) return;
+  size_t recast = 0;
+  for (size_t i = 0; i < found.size(); ++i) recast += !found[i].coded && sums[i].differences > 0;
+  if (recast == 0) return;
+  AddNotes({{"kept beside the codes with other numbers than the reference's, as by another type",
+             recast, "matrices"}},
+           notes);
 }
+
+constexpr size_t kJudgedRows = 64;
 
 // Where a setting that the file may have wrong would have brought matrices nearer. Zero points that
 // are one off add the square of a step to the error of a weight, and what rounding leaves is well
-// below that: the wrong reading is off by more than twice as much. The first rows show it.
+// below that: the wrong reading is off by more than twice as much. The first rows show it, and
+// scales that were folded into norms do not hide it.
 void NoteMisread(const GroupContext& group, Candidate& candidate) {
   const auto own = WeightsByName(candidate.model.weights);
   const auto reference = WeightsByName(group.model->weights);
@@ -139,9 +121,9 @@ void NoteMisread(const GroupContext& group, Candidate& candidate) {
   ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
     if (!found[i].other) return;
     const Weight &weight = *own.at(found[i].name), &original = *reference.at(found[i].name);
-    const size_t rows = std::min(kRowsAtOnce, weight.rows());
-    as_read[i] = CompareWeights(weight, original, rows);
-    otherwise[i] = CompareWeights(found[i].other->read(), original, rows);
+    const size_t rows = std::min(kJudgedRows, weight.rows());
+    as_read[i] = SquaresUpToInputs(weight, original, rows);
+    otherwise[i] = SquaresUpToInputs(found[i].other->read(), original, rows);
   });
   SquaresOf sum_as_read, sum_otherwise;
   std::string setting;
@@ -157,7 +139,7 @@ void NoteMisread(const GroupContext& group, Candidate& candidate) {
   AddNotes({{fmt::format("probably MISREAD: as {} their relative squared error is {:.2g}, with {} "
                          "it would be {:.2g} (first {} rows)",
                          candidate.stored.foreign->format(), sum_as_read.Relative(), setting,
-                         sum_otherwise.Relative(), kRowsAtOnce),
+                         sum_otherwise.Relative(), kJudgedRows),
              count, "matrices", NoteGrade::kDoubt}},
            candidate.stored.notes);
 }
@@ -271,10 +253,10 @@ void ReadCandidate(GroupContext& group, Candidate& loaded) {
   loaded.changed_norms = CountChangedNorms(loaded.model.weights, group.model->weights);
   if (loaded.changed_norms == 0) {
     CompareMatrices(group, loaded);
-    NoteMisread(group, loaded);
   } else {
     loaded.weight_errors.assign(loaded.stored.found.size(), std::nullopt);
   }
+  NoteMisread(group, loaded);
 }
 
 }  // namespace
