@@ -185,9 +185,10 @@ int StoredZero(const GptqTensors& tensors, int bits, size_t outputs, size_t row,
       BitsAt(zeros, 1, row * static_cast<size_t>(bits), static_cast<size_t>(bits)));
 }
 
-// Zeros of the first version that are all ones stand for 0 where the sum wraps, as the writer meant
-// it, and for 2^bits where kernels add after unpacking; converters that add to whole words carry
-// into the zero beside it.
+// Zeros of the first version that are all ones stand for 0 where the sum wraps, and for 2^bits
+// where kernels add after unpacking; converters that add to whole words carry into the zero beside
+// it. Nor need all of them have been 0: AutoGPTQ's packer ORs the word -1 of a 0 over all zeros
+// behind it in their word, and nothing tells those from others.
 void CountWraps(const GptqTensors& tensors, int bits, size_t outputs, size_t groups,
                 std::vector<CountedNote>& notes) {
   const int most = (1 << bits) - 1;
@@ -197,7 +198,7 @@ void CountWraps(const GptqTensors& tensors, int bits, size_t outputs, size_t gro
   }
   AddNote(notes,
           fmt::format("zero points of GPTQ v1 that wrap: read as 0 here, as {} by kernels that do "
-                      "not mask them",
+                      "not mask them; AutoGPTQ's packer makes such ones of others beside a 0",
                       most + 1),
           wraps, "groups");
 }
