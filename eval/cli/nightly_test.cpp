@@ -148,12 +148,22 @@ TEST_CASE("nightly: a config that fails stops no other") {
                     {"**Failed** (exit code 2).", "| a_broken | **FAILED** (exit code 2) | - |",
                      "did you mean 'model'", "| tiny | done | **not possible** (exit code 2) |",
                      "baselines/tiny.json: schema: expected 1"}) == "");
+  const auto junit = [&](const char* file) {
+    return ReadFile(night.Folders().back() / file, kMost);
+  };
+  CHECK(MissingPart(junit("a_broken.run.junit.xml"),
+                    {"failures=\"1\"", "name=\"a_broken run\"", "message=\"exit code 2\"",
+                     "did you mean 'model'"}) == "");
+  CHECK(MissingPart(junit("tiny.junit.xml"), {"failures=\"1\"", "name=\"tiny comparison\"",
+                                              "baselines/tiny.json: schema: expected 1"}) == "");
+  CHECK_FALSE(fs::exists(night.Folders().back() / "tiny.run.junit.xml"));
   // The bounds between the paths are a gate: its records are kept and compared.
   fs::remove(night.lab / "configs/a_broken.yaml");
   fs::remove(night.lab / "baselines/tiny.json");
   CheckCode(night.Run({"--", "--set", "accuracy.max_linear_gap=1e-30"}), 1);
   CHECK(MissingPart(night.Summary(), {"| tiny | **gate FAILED**: kernels and decoded",
                                       "GATE FAILED", "No baseline."}) == "");
+  CHECK(MissingPart(junit("tiny.run.junit.xml"), {"failures=\"1\"", "GATE FAILED"}) == "");
 }
 
 TEST_CASE("nightly: a night that had nothing to compare with has not passed") {
@@ -163,8 +173,8 @@ TEST_CASE("nightly: a night that had nothing to compare with has not passed") {
   CHECK(MissingPart(summary, {"**Failed** (exit code 1). Without a baseline: tiny."}) == "");
   CHECK(summary.find("All passed") == std::string::npos);
   CHECK(MissingPart(ReadFile(night.Folders()[0] / "tiny.junit.xml", kMost),
-                    {"failures=\"1\"", "<failure type=\"missing\" message=\"no baseline\"/>"}) ==
-        "");
+                    {"failures=\"1\"",
+                     "<failure type=\"missing\" message=\"no baseline\"></failure>"}) == "");
 }
 
 TEST_CASE("nightly: wrong arguments") {
