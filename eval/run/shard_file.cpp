@@ -106,6 +106,17 @@ bool IsShardFolder(const fs::path& path) {
          path.filename().string().find(".shard-") != std::string::npos;
 }
 
+// Whether a run that has not finished has its windows there: a shard's, if it was given another
+// name.
+bool HoldsJournal(const fs::path& folder) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    if (entry->path().filename().string().starts_with(kJournalStart)) return true;
+  }
+  return false;
+}
+
 // Each once, however it is spelled, in the order of their names.
 std::vector<fs::path> ShardFolders(const std::vector<std::string>& folders) {
   std::map<fs::path, fs::path> found;
@@ -121,25 +132,38 @@ std::vector<fs::path> ShardFolders(const std::vector<std::string>& folders) {
       add(folder);
       continue;
     }
+    const size_t before = found.size();
     for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
          entry.increment(error)) {
-      if (entry->is_directory(error) && IsShardFolder(entry->path())) add(entry->path());
+      if (!entry->is_directory(error)) continue;
+      if (IsShardFolder(entry->path()) || HoldsJournal(entry->path())) add(entry->path());
     }
+    // Beside shards its own journal is of a run that was none.
+    if (found.size() == before && HoldsJournal(folder)) add(folder);
   }
   std::vector<fs::path> sorted;
   for (const auto& [own, spelled] : found) sorted.push_back(spelled);
   return sorted;
 }
 
-[[noreturn]] void RefuseMissing(const Shard& missing, const std::vector<fs::path>& unfinished) {
+[[noreturn]] void RefuseMissing(const Shard& missing, const std::vector<ConfigText>& configs,
+                                const std::vector<fs::path>& unfinished) {
   const std::string name = fmt::format("shard {} of {}", missing.index + 1, missing.count);
+  const std::string run_it =
+      fmt::format("run it, with --shard {}/{}", missing.index + 1, missing.count);
   for (const fs::path& folder : unfinished) {
     if (!folder.filename().string().ends_with(FolderEnd(missing))) continue;
     throw Error(name + " has not finished", folder.string(),
                 "wait for it, or go on with it, with --resume");
   }
-  throw Error(name + " is missing", "--merge",
-              fmt::format("run it, with --shard {}/{}", missing.index + 1, missing.count));
+  for (const fs::path& folder : unfinished) {
+    if (folder.filename().string().ends_with(fmt::format("-of-{}", missing.count))) continue;
+    throw Error(name + " is missing, or stands here and has not finished", folder.string(),
+                fmt::format("if this is its folder, call it {} again and go on with --resume; if "
+                            "not, {}",
+                            ShardFolder({}, configs, missing).string(), run_it));
+  }
+  throw Error(name + " is missing", "--merge", run_it);
 }
 
 }  // namespace
@@ -249,10 +273,11 @@ std::vector<ShardFile> FindShards(const std::vector<std::string>& folders) {
           fmt::format("{} stands in {} too", shards[i].Name(), shards[i - 1].folder.string()),
           "--merge", "name one of the two");
     }
-    if (shards[i].shard.index != i) RefuseMissing({i, shards[i].shard.count}, unfinished);
+    if (shards[i].shard.index != i)
+      RefuseMissing({i, shards[i].shard.count}, shards[i].configs, unfinished);
   }
   if (shards.size() < shards.front().shard.count)
-    RefuseMissing({shards.size(), shards.front().shard.count}, unfinished);
+    RefuseMissing({shards.size(), shards.front().shard.count}, shards.front().configs, unfinished);
   return shards;
 }
 

@@ -93,6 +93,28 @@ TEST_CASE("a shard that is missing, unfinished or there twice is named") {
   CHECK_ERROR(Find(dir.path()), dir.path().string(), "found none that is");
 }
 
+TEST_CASE("a shard that was given another name before it finished is not told as gone") {
+  const TempDir dir;
+  PutShard(dir.path(), 0, 3);
+  PutShard(dir.path(), 2, 3);
+  const fs::path other = dir / "other", named = dir / "tiny.shard-3-of-3";
+  fs::create_directory(other);
+  testing::WriteFile(other / ".journal-0123456789abcdef.tmp", "");
+  CHECK_ERROR(Find(dir.path()), other.string(), "shard 2 of 3 is missing, or stands here",
+              "call it tiny.shard-2-of-3 again");
+  CHECK_ERROR(FindShards({named.string(), (dir / "tiny.shard-1-of-3").string(), other.string()}),
+              other.string(), "stands here and has not finished");
+  // By its name a shard is another one.
+  fs::remove_all(other);
+  fs::rename(named, dir / "kept");
+  fs::create_directory(named);
+  testing::WriteFile(named / ".journal-0123456789abcdef.tmp", "");
+  CHECK_ERROR(Find(dir.path()), "--merge", "shard 2 of 3 is missing");
+  // What stands beside the shards' folders is of another run.
+  testing::WriteFile(dir / ".journal-0123456789abcdef.tmp", "");
+  CHECK_ERROR(Find(dir.path()), "--merge", "shard 2 of 3 is missing");
+}
+
 TEST_CASE("shards of several runs are told apart, by what differs") {
   const std::pair<std::function<void(ShardFile&)>, const char*> changes[] = {
       {[](ShardFile& f) { f.configs[0].text += "#"; }, "it is of other configs"},
