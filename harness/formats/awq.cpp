@@ -123,6 +123,7 @@ class AwqCheckpoint final : public ForeignCheckpoint {
                                     size_t cols) const override;
 
   std::vector<std::string> Others(std::vector<CountedNote>& notes) const override {
+    AddNotes(folder_.notes, notes);
     NoteUnknownKeys(folder_.settings, kAwqSaid, notes);
     return ZeroBiases(folder_, "qweight", notes);
   }

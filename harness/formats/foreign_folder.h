@@ -39,6 +39,7 @@ struct ForeignFolder {
   // What WeightScheme calls the ranges that the matrices were rounded in, where the folder was
   // exported here and says so: no other file does, and no value depends on it.
   MatrixFlag full_range{}, zero_in_range{};
+  std::vector<CountedNote> notes{};  // what was noticed as its settings were sought
 
   JsonFields fields() const { return {settings, settings_where}; }
 };

@@ -132,6 +132,7 @@ class GptqCheckpoint final : public ForeignCheckpoint {
                                     size_t cols) const override;
 
   std::vector<std::string> Others(std::vector<CountedNote>& notes) const override {
+    AddNotes(folder_.notes, notes);
     NoteUnknownKeys(folder_.settings, kGptqSaid, notes);
     if (folder_.fields().Has("dynamic")) {
       for (const auto& [key, rule] : folder_.settings["dynamic"].items())

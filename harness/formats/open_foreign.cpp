@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <string_view>
 #include <utility>
 
@@ -33,6 +34,12 @@ constexpr std::array<std::pair<const char*, const char*>, 2> kOwnFiles = {
 bool HasKey(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && !found->is_null();
+}
+
+bool EqualButForCase(const std::string& a, const std::string& b) {
+  return std::ranges::equal(
+      a, b, {}, [](unsigned char c) { return std::tolower(c); },
+      [](unsigned char c) { return std::tolower(c); });
 }
 
 // Takes the settings from the one place that has them; false: the folder has none. `own`, unless
@@ -66,6 +73,31 @@ bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignF
     return true;
   }
   return false;
+}
+
+// Notes what a tool's own file says otherwise of a setting that config.json has, which holds here
+// as it does for transformers, vLLM and AutoAWQ; AutoGPTQ reads its own file first.
+void NoteContradictions(const std::filesystem::path& dir, ForeignFolder& folder) {
+  if (!folder.settings.is_object()) return;
+  for (const auto& [name, method] : kOwnFiles) {
+    const std::string where = (dir / name).string();
+    if (where == folder.settings_where || folder.settings.value("quant_method", Json()) != method ||
+        !IsPresent(dir / name))
+      continue;
+    const Json own = ReadJsonFile(dir / name);
+    if (!own.is_object()) continue;
+    for (const auto& [key, value] : own.items()) {
+      if (value.is_null() || !HasKey(folder.settings, key.c_str())) continue;
+      const Json& held = folder.settings[key];
+      // AutoAWQ writes GEMM into one and gemm into the other.
+      if (value == held || EqualButForCase(value.dump(), held.dump())) continue;
+      AddNote(folder.notes,
+              fmt::format("{} is {} in {}, which some programs read first, and {} in config.json, "
+                          "which holds here",
+                          Quoted(key), ShownJson(value), name, ShownJson(held)),
+              1, "settings");
+    }
+  }
 }
 
 MatrixFlag ReadMatrixFlag(const JsonFields& json, const char* key) {
@@ -215,6 +247,7 @@ std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path
   if (!config.is_object()) return nullptr;  // the model's own reader says what is wrong
   ForeignFolder folder;
   if (!FindSettings(dir, config, folder, settings)) return nullptr;
+  NoteContradictions(dir, folder);
   ReadOwnKeys(config, (dir / "config.json").string(), folder);
   folder.where = dir.string();
   folder.names = checkpoint->names();

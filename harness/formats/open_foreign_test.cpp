@@ -50,6 +50,31 @@ TEST_CASE("open_foreign: a plain folder has no reader, and older files of settin
   CHECK(opened->promised_bits() == 4);
 }
 
+TEST_CASE("open_foreign: an older file of settings that says otherwise is told") {
+  const auto notes_with = [](const char* kind, const char* file, const nlohmann::json& own) {
+    const ForeignFiles files{ForeignGolden(kind)};
+    testing::WriteFile(files.dir / file, own.dump());
+    std::vector<CountedNote> notes;
+    OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path()))->Others(notes);
+    return notes;
+  };
+  constexpr char kOwn[] = "quantize_config.json";
+  const std::vector<CountedNote> none = notes_with(
+      "gptq4_v1_sym", kOwn, {{"bits", 4}, {"model_name_or_path", "x"}, {"sym", nullptr}});
+  CHECK(none.size() == notes_with("gptq4_v1_sym", "other.json", {{"bits", 8}}).size());
+  const std::vector<CountedNote> told =
+      notes_with("gptq4_v1_sym", kOwn, {{"bits", 8}, {"sym", true}, {"desc_act", true}});
+  REQUIRE(told.size() == none.size() + 2);
+  CHECK(testing::MissingPart(told[0].what, {"\"bits\" is 8 in quantize_config.json",
+                                            "4 in config.json, which holds"}) == "");
+  CHECK(testing::Contains(told[1].what, "\"desc_act\" is true"));
+  // One tool's file is none of another's.
+  CHECK(notes_with("awq_gemm", kOwn, {{"bits", 8}}).size() ==
+        notes_with("awq_gemm", "quant_config.json", {{"version", "GEMM"}}).size());
+  CHECK(notes_with("awq_gemm", "quant_config.json", {{"version", "GEMV"}}).size() >
+        notes_with("awq_gemm", "quant_config.json", {{"version", "GEMM"}}).size());
+}
+
 TEST_CASE("open_foreign: settings may stand in the part of the text") {
   ForeignGolden golden("awq_gemm");
   const std::vector<float> values = testing::ValuesOf(ReadForeign(golden).weight);
