@@ -169,6 +169,17 @@ TEST_CASE("run_eval: a GGUF candidate scores as the same file does as the model"
   CHECK(other.Record("fp16")["accuracy"]["window_nll"] == record["accuracy"]["window_nll"]);
 }
 
+TEST_CASE("run_eval: a GGUF file that stands beside the safetensors that are read is told") {
+  const RunEvalLab lab;
+  WriteFolder(lab / "both", kLabShape, testing::TinyTensors(kLabShape));
+  testing::WriteFile(lab / "both/other.gguf", "not looked at");
+  const ProcessResult result =
+      lab.Run({lab.config(), "--set", "model=./both", "--candidate", "both=both"});
+  testing::CheckDone(result);
+  CHECK(NoteOf(lab.Record("both"), "not other.gguf beside them: name the file") != "");
+  CHECK(Contains(result.err, "the reference both: its safetensors are read, not other.gguf"));
+}
+
 TEST_CASE("run_eval: a GGUF file of the reference's own numbers is the reference") {
   const RunEvalLab lab;
   const ProcessResult result = JudgeGguf(lab, testing::TinyGguf(kLetters));

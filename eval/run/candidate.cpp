@@ -11,6 +11,7 @@
 #include "eval/run/candidate_errors.h"
 #include "eval/run/candidate_tokens.h"
 #include "eval/run/group_cell.h"
+#include "eval/run/run_inputs.h"
 #include "eval/support/public_name.h"
 #include "eval/support/resources.h"
 #include "harness/base/error.h"
@@ -154,6 +155,8 @@ std::shared_ptr<const Candidate> OpenCandidate(const GroupContext& group, const 
     CheckSameTokens(group.stream, group.protocol, group.text.bytes, model);
     NoteConfig(model.config, reference, group.LongestWindow(), candidate->stored.notes);
     NoteBos(group, model, candidate->stored.notes);
+    if (const std::string text = PassedByText(model); !text.empty())
+      AddNotes({{text, 1, ""}}, candidate->stored.notes);
     return std::shared_ptr<const Candidate>(candidate);
   });
 }

@@ -38,6 +38,8 @@ void LoadInputs(ModelLoader& models, GroupContext& group) {
   const RunOptions& options = group.options;
   group.text = LoadRunText(config.accuracy.dataset, config.accuracy.split, config, options.quiet);
   group.model = models.Load(config.model);
+  if (const std::string text = PassedByText(*group.model); !text.empty() && !options.quiet)
+    Say("the reference {}: {}\n", group.model->name, text);
   const ModelConfig& shape = group.model->config;
   group.protocol = FitToContext(config.accuracy.ChosenProtocol(), shape.context);
   // Side by side: of a small model that is most of the time until it begins.

@@ -122,6 +122,14 @@ std::optional<fs::path> Checkpoint::FindGguf(const fs::path& path) {
   return OneGgufModel(path, FileNames(path));
 }
 
+std::vector<std::string> Checkpoint::GgufPassedBy(const fs::path& path) {
+  if (!IsPresent(path / kSingleFile) && !IsPresent(path / kIndexFile)) return {};
+  std::vector<std::string> names = FileNames(path);
+  std::erase_if(names,
+                [](const std::string& name) { return fs::path(name).extension() != kGgufSuffix; });
+  return names;
+}
+
 std::shared_ptr<const Checkpoint> Checkpoint::Open(const fs::path& path) {
   std::error_code error;
   const std::optional<fs::path> gguf = FindGguf(path);

@@ -44,6 +44,8 @@ class Checkpoint {
   // The GGUF file that the path stands for: itself, or the folder's; nothing for a folder with
   // safetensors. Error where a folder has several models in GGUF.
   static std::optional<std::filesystem::path> FindGguf(const std::filesystem::path& path);
+  // The names of the GGUF files that stand in a folder whose safetensors are what Open reads.
+  static std::vector<std::string> GgufPassedBy(const std::filesystem::path& path);
 
   uint64_t FileBytes() const;    // of the files together
   uint64_t CopiedBytes() const;  // of the tensors that are kept in memory beside them

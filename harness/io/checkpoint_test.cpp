@@ -201,7 +201,11 @@ TEST_CASE("checkpoint: a GGUF file, by its path or its folder's", "[checkpoint]"
   }
   builder.Write(dir / "other.gguf");
   CHECK_ERROR(Checkpoint::Open(dir.path()), "model-f32.gguf", "other.gguf", "path of the file");
+  CHECK(Checkpoint::GgufPassedBy(dir.path()).empty());
   OneByte("a", "A").Write(dir / "model.safetensors");  // counts where both are present
+  CHECK(Checkpoint::GgufPassedBy(dir.path()) ==
+        std::vector<std::string>{"model-f32.gguf", "other.gguf"});
+  CHECK(Checkpoint::GgufPassedBy(path).empty());
   CHECK(Checkpoint::Open(dir.path())->names() == std::vector<std::string>{"a"});
   CHECK(Checkpoint::Open(dir.path())->gguf() == nullptr);
   testing::WriteFile(dir / "bad.gguf", "garbage");
