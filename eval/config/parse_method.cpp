@@ -8,6 +8,7 @@
 
 #include "eval/support/nearest.h"
 #include "harness/base/error.h"
+#include "harness/base/setting_error.h"
 #include "quantizers/registry.h"
 
 namespace quantref {
@@ -77,6 +78,15 @@ void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& wh
       cell.rounder = part;
     }
     begin = end + 1;
+  }
+}
+
+void CheckTransforms(YamlReader& yaml, const CellConfig& cell) {
+  try {
+    CheckClippedLast(cell.MakeMethod());
+  } catch (const SettingError& error) {
+    throw Error(fmt::format("{}: {}", cell.label, error.problem()), yaml.Where("methods"),
+                error.hint());
   }
 }
 

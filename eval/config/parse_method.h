@@ -13,4 +13,7 @@ namespace quantref {
 void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& whole,
                  CellConfig& cell);
 
+// Of a cell that is read whole; the error is at `methods`.
+void CheckTransforms(YamlReader& yaml, const CellConfig& cell);
+
 }  // namespace quantref

@@ -387,6 +387,7 @@ void ReadQuantize(YamlReader yaml, RunConfig& config) {
     }
     CheckBudget(yaml, cell);
     CheckKnobs(yaml, cell);
+    CheckTransforms(yaml, cell);
     config.cells.push_back(std::move(cell));
   }
   yaml.RefuseUnknownKeys();

@@ -174,6 +174,17 @@ TEST_CASE("config: labels are short, fit into file names, and stand once") {
   CHECK(ReadMethods("rtn, {method: rtn, label: other}").cells.size() == 2);
 }
 
+TEST_CASE("config: what scales behind what has clipped is refused at its line") {
+  CheckBadLines({
+      {"quantize: {methods: [rtn, awq+smoothquant]}",
+       {"c.yaml:2: quantize.methods: awq+smoothquant: expected what clips weights last",
+        "write smoothquant+awq"}},
+      {"quantize: {methods: [{method: awq+smoothquant, label: a, awq: {clip: true}}]}",
+       {"quantize.methods: a: expected what clips weights last"}},
+  });
+  CHECK(ReadMethods("awq+smoothquant", ", awq: {clip: false}").cells.size() == 1);
+}
+
 TEST_CASE("config: unknown keys of a method's map are errors") {
   CheckBadLines({
       {"quantize: {methods: [{method: rtn, label: a, weihgts: {}}]}",

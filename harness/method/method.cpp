@@ -55,8 +55,6 @@ DataNeeds Method::Needs(const std::vector<PlannedLinear>& plan) const {
   return needs;
 }
 
-namespace {
-
 void CheckClippedLast(const Method& method) {
   for (size_t i = 0; i + 1 < method.transforms.size(); ++i) {
     const Transform &first = *method.transforms[i], &second = *method.transforms[i + 1];
@@ -70,8 +68,6 @@ void CheckClippedLast(const Method& method) {
                                                        second.name(), first.name(), first.name()));
   }
 }
-
-}  // namespace
 
 void CheckSupports(const Method& method, const std::vector<PlannedLinear>& plan, bool sequential) {
   CheckClippedLast(method);

@@ -35,8 +35,11 @@ struct Method {
   DataNeeds Needs(const std::vector<PlannedLinear>& plan) const;
 };
 
+// Throws SettingError where a transform would scale what one before it has clipped.
+void CheckClippedLast(const Method& method);
+
 // Throws Error, naming the first linear, where a plugin does not support what the plan wants of it,
-// and where a transform would scale what one before it has clipped.
+// and as CheckClippedLast.
 // `sequential`: as CalibrationData has it.
 void CheckSupports(const Method& method, const std::vector<PlannedLinear>& plan, bool sequential);
 
