@@ -152,14 +152,14 @@ TEST_CASE("shards: of a candidate that has changed it is said which of its hashe
   const testing::TinyModel shape{.vocab = testing::kFewPieces, .context = 64};
   testing::WriteTinyModel(lab / "it", shape);
   testing::WriteFewPieces(lab / "it");
-  RunShards(lab, 2, {"--candidate", "it=it"});
+  RunShards(lab, 2, {"--candidate", "label=it"});
   testing::FileTensors tensors = testing::TinyTensors(shape);
   char& byte = tensors.at("model.norm.weight").bytes[0];
   byte = static_cast<char>(byte ^ 1);
   testing::WriteTensors(lab / "it", tensors);
   const ProcessResult merged = Merge(lab);
   CHECK(merged.exit_code == 2);
-  CHECK(Contains(merged.err, "the files of candidate tiny it: expected "));
+  CHECK(Contains(merged.err, "the files of candidate tiny label (it): expected "));
 }
 
 TEST_CASE("shards: killed and resumed, one loses no finished window") {

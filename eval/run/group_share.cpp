@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "eval/config/setting_keys.h"
-#include "eval/run/candidate.h"
 #include "eval/run/cell_task.h"
 #include "eval/run/score_facts.h"
 #include "eval/support/progress_bar.h"
@@ -148,11 +147,8 @@ Facts PlanFacts(const GroupContext& group, const std::vector<GroupCell>& cells) 
     for (const CalibrationSet* set : {cell.calibration, cell.training, cell.budget_text}) {
       if (set != nullptr) text += set->TokenSha256(set->data.samples.size()) + " ";
     }
-    if (cell.candidate != nullptr) {
-      const Model& own = cell.candidate->model;
-      text += own.weights.checkpoint->Sha256(group.threads) + " " + own.config.sha256;
-    }
     facts[fmt::format("what {} {} is made from", cell.config->name, cell.label)] = text;
+    if (cell.candidate != nullptr) facts.merge(CandidateFacts(cell, group.threads));
   }
   return facts;
 }

@@ -36,6 +36,14 @@ Facts OriginFacts(const GroupContext& group) {
           {"the tokenizer", group.model->tokenizer.sha256()}};
 }
 
+Facts CandidateFacts(const GroupCell& cell, size_t threads) {
+  const Model& own = cell.candidate->model;
+  const std::string name =
+      fmt::format("candidate {} {} ({})", cell.config->name, cell.label, own.name);
+  return {{"the files of " + name, own.weights.checkpoint->Sha256(threads)},
+          {"the config of " + name, own.config.sha256}};
+}
+
 Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
   Facts facts = OriginFacts(group);
   facts["the text"] = group.text.sha256;
@@ -52,11 +60,9 @@ Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
     Add("cells", name, facts);
     Add("the weights of " + name, fmt::format("{}, {}", cell.weights_sha256, PathName(cell)),
         facts);
-    if (cell.candidate == nullptr) continue;
     // What its blocks decode to is in no hash of weights.
-    const Model& own = cell.candidate->model;
-    Add("the files of candidate " + name, own.weights.checkpoint->Sha256(), facts);
-    Add("the config of candidate " + name, own.config.sha256, facts);
+    if (cell.candidate == nullptr) continue;
+    for (const auto& [file, hash] : CandidateFacts(cell, group.threads)) Add(file, hash, facts);
   }
   for (const LedgerRun& run : RunsBetween(group, cells))
     Add("runs of ledgers", fmt::format("{} of row {}", run.step, run.cell->model), facts);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "eval/record/reader.h"
@@ -14,6 +15,9 @@ namespace quantref {
 // What quantized weights depend on beside configs and texts: this program, the model's files, ISA,
 // BLAS.
 Facts OriginFacts(const GroupContext& group);
+
+// What a candidate's cell is made from, with its label and what it is called after.
+Facts CandidateFacts(const GroupCell& cell, size_t threads);
 
 // Whatever the scores of a pass depend on, too: texts, the configs but for what is known not to
 // matter, as the thread count, and the cells' weights. Processes that share the windows must agree
