@@ -241,7 +241,7 @@ void GroupRun::ShowAccuracy(const GroupResult& shared, const Pass& cells) const 
   std::vector<Record> records;
   for (const CellResult& result : Summarize(group_, shared, cells))
     records.push_back(MakeRecord(shared, result));
-  SayText(ResultText(ResultsOf(records), view) + "\nthroughput comes next\n");
+  SayText(ResultText(ResultsOf(records), view) + "\nthroughput comes next, and the table with it\n");
 }
 
 std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass& cells) {

@@ -70,8 +70,25 @@ std::string ProgressLine(const ProgressState& state, size_t width) {
   return Shortened(Joined(brief, 0, false), width);
 }
 
+void StepEta::Advance(size_t done, std::string_view what, double now) {
+  if (done == 0 && what != first_) {
+    first_ = what;
+    from_ = now;
+  }
+  if (!before_) before_ = done > 0 ? done - 1 : 0;
+  done_ = done;
+}
+
+double StepEta::SecondsLeft(size_t total, double now) const {
+  return (now - from_) / static_cast<double>(done_ - before_.value_or(0)) *
+         static_cast<double>(total - done_);
+}
+
 ProgressBar::ProgressBar(std::string title, bool quiet)
-    : title_(std::move(title)), quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+    : title_(std::move(title)),
+      quiet_(quiet),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      steps_(Seconds(start_)) {}
 
 ProgressBar::ProgressBar(std::string title, bool quiet, RunEta& run, RunEta::Kind kind)
     : ProgressBar(std::move(title), quiet) {
@@ -85,35 +102,36 @@ ProgressBar::~ProgressBar() {
 }
 
 std::string ProgressBar::Eta(size_t done, size_t total) const {
-  const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
-  if (done == total) return FormatDuration(elapsed);
-  return "ETA " + FormatDuration(elapsed / static_cast<double>(done - *before_) *
-                                 static_cast<double>(total - done));
+  const double now = Seconds(Clock::now());
+  if (done == total) return FormatDuration(now - Seconds(start_));
+  return "ETA " + FormatDuration(steps_.SecondsLeft(total, now));
 }
 
 std::string ProgressBar::RunEtaText() const {
   if (run_ == nullptr || !run_->MoreToCome()) return "";  // this is all that is left
   const std::optional<double> left = run_->SecondsLeft(Seconds(Clock::now()));
-  return left ? "run " + FormatDuration(*left) : "";
+  return left ? "whole run ETA " + FormatDuration(*left) : "";
 }
 
 bool ProgressBar::IsDue(size_t done, size_t total) const {
   const Clock::time_point now = Clock::now();
   if (!drawn_ && now - start_ < std::chrono::seconds(1) && done < total)
     return false;  // it may be over at once
-  if (drawn_ && done == total) return true;
+  if (drawn_ && done == total) return !over_;
   return terminal_ ? now - last_ > std::chrono::milliseconds(100)
                    : done * 10 / total > last_tenth_ || now - last_ > std::chrono::minutes(1);
 }
 
 void ProgressBar::Update(size_t done, size_t total, std::string_view what) {
-  if (done == 0 || total == 0) return;
-  if (!before_) before_ = done - 1;
+  if (total == 0) return;
+  steps_.Advance(done, what, Seconds(Clock::now()));
+  if (done == 0) return;
   if (run_ != nullptr) run_->Advance(done, total);
   if (quiet_ || !IsDue(done, total)) return;
   last_ = Clock::now();
   last_tenth_ = done * 10 / total;
   drawn_ = true;
+  over_ = done == total;
   const ProgressState state{title_,           done,         total,
                             Eta(done, total), RunEtaText(), done == total ? "" : std::string(what)};
   if (!terminal_) {
@@ -129,7 +147,7 @@ void ProgressBar::Update(size_t done, size_t total, std::string_view what) {
 
 void ProgressBar::Above(std::string_view text) {
   Say("{}{}", terminal_ && drawn_ ? "\r\x1b[K" : "", text);
-  drawn_ = false;
+  drawn_ = over_ = false;
   standing_.clear();
   standing_lines_ = 0;
 }

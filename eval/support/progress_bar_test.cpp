@@ -192,6 +192,35 @@ TEST_CASE("progress: work that is over at once is one line") {
   CHECK(text.find_first_of("\r\x1b") == std::string::npos);  // those are for terminals
 }
 
+TEST_CASE("progress: that all is done is said once, whatever is still looked at") {
+  const auto body = [] {
+    ProgressBar bar("baking", false);
+    for (const char* what : {"bread", "the oven", "the table"}) bar.Update(20, 20, what);
+  };
+  const std::string text = WhatStderrGets(body);
+  INFO(text);
+  CHECK(text.starts_with("baking: 20 of 20, "));
+  CHECK(text.find('\n') == text.size() - 1);
+}
+
+TEST_CASE("progress: what makes ready for the first step is none") {
+  StepEta eta(100);
+  eta.Advance(0, "the oven", 100);
+  eta.Advance(0, "bread", 160);
+  eta.Advance(0, "bread", 161);  // looked at again
+  eta.Advance(1, "bread", 162);
+  CHECK(eta.SecondsLeft(10, 162) == 2 * 9);
+  eta.Advance(4, "cake", 168);
+  CHECK(eta.SecondsLeft(10, 168) == 2 * 6);
+  // Several at once, and after others that were done before.
+  StepEta at_once(0), resumed(0);
+  at_once.Advance(0, "bread", 0);
+  at_once.Advance(5, "bread", 10);
+  CHECK(at_once.SecondsLeft(10, 10) == 2 * 5);
+  resumed.Advance(5, "bread", 10);
+  CHECK(resumed.SecondsLeft(10, 10) == 10 * 5);
+}
+
 TEST_CASE("progress: quiet work says nothing, nor does work without a total") {
   CHECK(WhatStderrGets([] {
           ProgressBar bar("baking", true);
@@ -209,15 +238,17 @@ TEST_CASE("progress: a line fits into whatever room there is, and drops what mat
                             .done = 3,
                             .total = 8,
                             .eta = "ETA 14 s",
-                            .run_eta = "run 3:10",
+                            .run_eta = "whole run ETA 3:10",
                             .what = "layers.3.mlp.down_proj"};
-  CHECK(ProgressLine(state, 160) ==
-        "quantizing int4_g128 awq+gptq [###########...................] 3/8 ETA 14 s, run 3:10 "
-        "layers.3.mlp.down_proj");
+  CHECK(
+      ProgressLine(state, 160) ==
+      "quantizing int4_g128 awq+gptq [###########...................] 3/8 ETA 14 s, whole run ETA "
+      "3:10 layers.3.mlp.down_proj");
   CHECK(ProgressLine(state, 79) ==
-        "quantizing int4_g128 awq+gptq [#######.............] 3/8 ETA 14 s, run 3:10");
-  CHECK(ProgressLine(state, 60) == "quantizing int4_g128 awq+gptq 3/8 ETA 14 s, run 3:10");
-  CHECK(ProgressLine(state, 30) == "quantizing int4_… 3/8 run 3:10");
+        "quantizing int4_g128 awq+gptq [###.......] 3/8 ETA 14 s, whole run ETA 3:10");
+  CHECK(ProgressLine(state, 65) ==
+        "quantizing int4_g128 awq+gptq 3/8 ETA 14 s, whole run ETA 3:10");
+  CHECK(ProgressLine(state, 40) == "quantizing int4_… 3/8 whole run ETA 3:10");
   for (size_t width = 0; width < 170; ++width)
     CHECK(TextWidth(ProgressLine(state, width)) <= width);
 }
