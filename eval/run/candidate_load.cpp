@@ -88,8 +88,10 @@ void CompareMatrices(const GroupContext& group, Candidate& candidate) {
   const auto note = [&](Nearness which, NoteGrade grade, const char* what) {
     NoteNearness(sums, nearness, which, grade, what, notes);
   };
-  note(Nearness::kUnrelated, NoteGrade::kDoubt,
-       "not correlated with the reference's: no roundings of these, and no error is given");
+  note(
+      Nearness::kUnrelated, NoteGrade::kDoubt,
+      "hardly correlated with the reference's: no roundings of these, or read by settings that are "
+      "not theirs, and no error is given");
   note(
       Nearness::kCoarse, NoteGrade::kTold,
       "further from the reference's than zeros are, as codes of 2 bits may be, and scales are that "

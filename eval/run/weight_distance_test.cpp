@@ -26,7 +26,7 @@ Weight Changed(const Matrix<float>& from, const F& f) {
   return Weight(std::move(values));
 }
 
-float Rounded(float value, float step, float least, float most) {
+float ToStep(float value, float step, float least, float most) {
   return step * std::clamp(std::round(value / step), least, most);
 }
 
@@ -51,9 +51,9 @@ TEST_CASE("weight distance: a rounding to 2 bits is none of another matrix, howe
   // As GPTQ leaves it: each weight has taken on errors of others before it is rounded.
   const float step = 2.6f;
   const Weight coarse = Changed(
-      x, [&](float v, size_t r, size_t c) { return Rounded(v + errors(r, c), step, -1, 1); });
+      x, [&](float v, size_t r, size_t c) { return ToStep(v + errors(r, c), step, -1, 1); });
   CHECK(Judged(coarse, x, step) == Nearness::kCoarse);
-  CHECK(Judged(Changed(x, [&](float v, size_t, size_t) { return Rounded(v, 0.5f, -8, 7); }), x,
+  CHECK(Judged(Changed(x, [&](float v, size_t, size_t) { return ToStep(v, 0.5f, -8, 7); }), x,
                0.5) == Nearness::kRounded);
   // So far with steps of 4 bits it is wrong.
   CHECK(Judged(coarse, x, 0.5) == Nearness::kFar);
