@@ -92,10 +92,10 @@ void CompareMatrices(const GroupContext& group, Candidate& candidate) {
       Nearness::kUnrelated, NoteGrade::kDoubt,
       "hardly correlated with the reference's: no roundings of these, or read by settings that are "
       "not theirs, and no error is given");
-  note(
-      Nearness::kCoarse, NoteGrade::kTold,
-      "further from the reference's than zeros are, as codes of 2 bits may be, and scales are that "
-      "are not theirs");
+  note(Nearness::kCoarse, NoteGrade::kTold,
+       "further from the reference's than zeros are, as codes of 2 bits may be");
+  note(Nearness::kScaled, NoteGrade::kDoubt,
+       "longer than the reference's by half or more: scales that are not theirs");
   note(Nearness::kFar, NoteGrade::kDoubt,
        "further from the reference's than a step of their scales: no roundings to these, or read "
        "by settings or in an order that are not theirs");

@@ -83,13 +83,15 @@ double SquaresOfSteps(const Weight& weight) {
 // that may be more than the weights' own squares, so that these cannot tell a rounding from another
 // matrix. The direction can: GPTQ's of 2 bits had correlations of 0.64 and more (wikilm-2m, groups
 // of 128 and rows), also where the squared error was 1.2 of the squares. That of n unrelated
-// weights is about 1 / sqrt(n), and their squared error twice the squares.
+// weights is about 1 / sqrt(n), and their squared error twice the squares. Nor did
+// those roundings make weights longer (slopes of 0.75 to 1): scales that are not theirs do.
 Nearness JudgeNearness(const SquaresOf& sums, double squares_of_steps) {
-  constexpr double kLeastCorrelation = 0.25;
+  constexpr double kLeastCorrelation = 0.25, kMostSlope = 1.5;
   const bool beyond_zeros = sums.differences > sums.reference;
   if (beyond_zeros && sums.Correlation() < kLeastCorrelation) return Nearness::kUnrelated;
   if (sums.differences > squares_of_steps) return Nearness::kFar;
-  return beyond_zeros ? Nearness::kCoarse : Nearness::kRounded;
+  if (!beyond_zeros) return Nearness::kRounded;
+  return sums.Slope() > kMostSlope ? Nearness::kScaled : Nearness::kCoarse;
 }
 
 }  // namespace quantref

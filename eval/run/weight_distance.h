@@ -7,7 +7,8 @@
 
 namespace quantref {
 
-// Sums over weights of a matrix, and of what they are compared with.
+// Sums over weights of a matrix, and of what they are compared with. Slope: of the line through 0
+// that fits the weights best, by what they are compared with.
 struct SquaresOf {
   double differences = 0, own = 0, reference = 0;
 
@@ -15,6 +16,7 @@ struct SquaresOf {
   double Correlation() const {
     return (own + reference - differences) / (2 * std::sqrt(own * reference));
   }
+  double Slope() const { return (own + reference - differences) / (2 * reference); }
   void operator+=(const SquaresOf& more) {
     differences += more.differences;
     own += more.own;
@@ -36,6 +38,7 @@ double SquaresOfSteps(const Weight& weight);
 enum class Nearness {
   kRounded,
   kCoarse,     // further away than a matrix of zeros
+  kScaled,     // likewise, and longer along it
   kFar,        // than a step of its scales is
   kUnrelated,  // further than zeros, in another direction
 };

@@ -55,6 +55,9 @@ TEST_CASE("weight distance: a rounding to 2 bits is none of another matrix, howe
   CHECK(Judged(coarse, x, step) == Nearness::kCoarse);
   CHECK(Judged(Changed(x, [&](float v, size_t, size_t) { return ToStep(v, 0.5f, -8, 7); }), x,
                0.5) == Nearness::kRounded);
+  // Scales that are another matrix's make it longer, whatever is known of its steps.
+  CHECK(Judged(Changed(x, [&](float v, size_t, size_t) { return 3 * ToStep(v, 0.5f, -8, 7); }),
+               x) == Nearness::kScaled);
   // So far with steps of 4 bits it is wrong.
   CHECK(Judged(coarse, x, 0.5) == Nearness::kFar);
   for (const uint64_t seed : {4u, 5u, 6u}) {
