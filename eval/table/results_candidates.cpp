@@ -42,8 +42,8 @@ std::string CandidateText(const RecordFields& fields, const std::string& label) 
                   fields.Number("model_effective_bits"), StoredText(fields), LayerText(fields));
   if (const size_t norms = fields.Count("candidate.changed_norms"); norms > 0) {
     text += fmt::format(
-        "{}: {} changed beside the reference's, as by folded scales: its weights are not "
-        "compared\n",
+        "{}: {} changed beside the reference's, as by folded scales: no errors of its "
+        "weights are given\n",
         label, Plural(norms, "norm"));
   }
   if (fields.Flag("candidate.decoded"))
