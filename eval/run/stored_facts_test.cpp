@@ -56,13 +56,14 @@ TEST_CASE("stored_facts: of codes that differ a scheme has what they have in com
     json.erase("name");
     return nlohmann::json(json);
   };
-  using Json = nlohmann::json;
-  CHECK(scheme(q4, q6, q4) == Json{{"granularity", "group"}, {"format", "mixed"}});
+  CHECK(scheme(q4, q6, q4) == nlohmann::json{{"granularity", "group"}, {"format", "mixed"}});
   CHECK(scheme(q4, q5, q4) ==
-        Json{{"granularity", "group"}, {"format", "mixed"}, {"symmetric", false}, {"group", 32}});
+        nlohmann::json{
+            {"granularity", "group"}, {"format", "mixed"}, {"symmetric", false}, {"group", 32}});
   CHECK(scheme(int8, blocks, int8) ==
-        Json{{"bits", 8}, {"granularity", "mixed"}, {"symmetric", true}, {"format", "mixed"}});
-  CHECK(scheme(int8, int8, q4) == Json{{"granularity", "mixed"}, {"format", "mixed"}});
+        nlohmann::json{
+            {"bits", 8}, {"granularity", "mixed"}, {"symmetric", true}, {"format", "mixed"}});
+  CHECK(scheme(int8, int8, q4) == nlohmann::json{{"granularity", "mixed"}, {"format", "mixed"}});
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ class ByteCheckpoint final : public ForeignCheckpoint {
     if (codes == nullptr) return std::nullopt;
     if (codes->shape != std::vector<size_t>{rows, cols}) throw Error("misshapen", name);
     return ForeignMatrix{"int8 row asym",
+                         kScheme,
                          {name + ".codes"},
                          activations_,
                          [codes, rows, cols](std::vector<CountedNote>& notes) {
@@ -50,9 +51,10 @@ class ByteCheckpoint final : public ForeignCheckpoint {
   }
 
  private:
+  static constexpr WeightScheme kScheme{.bits = 8, .granularity = Granularity::kRow};
+
   static Weight Read(const Tensor& codes, size_t rows, size_t cols) {
-    auto packed = std::make_shared<PackedMatrix>(
-        rows, cols, WeightScheme{.bits = 8, .granularity = Granularity::kRow});
+    auto packed = std::make_shared<PackedMatrix>(rows, cols, kScheme);
     for (size_t r = 0; r < rows; ++r) {
       packed->set_affine(r, 0, {.scale = 1.0F / 64, .zero = 128});
       packed->SetCodes(r, {reinterpret_cast<const uint8_t*>(codes.data) + r * cols, cols});
