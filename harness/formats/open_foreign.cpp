@@ -75,28 +75,127 @@ bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignF
   return false;
 }
 
-// Notes what a tool's own file says otherwise of a setting that config.json has, which holds here
-// as it does for transformers, vLLM and AutoAWQ; AutoGPTQ reads its own file first.
-void NoteContradictions(const std::filesystem::path& dir, ForeignFolder& folder) {
-  if (!folder.settings.is_object()) return;
-  for (const auto& [name, method] : kOwnFiles) {
-    const std::string where = (dir / name).string();
-    if (where == folder.settings_where || folder.settings.value("quant_method", Json()) != method ||
-        !IsPresent(dir / name))
-      continue;
-    const Json own = ReadJsonFile(dir / name);
-    if (!own.is_object()) continue;
-    for (const auto& [key, value] : own.items()) {
-      if (value.is_null() || !HasKey(folder.settings, key.c_str())) continue;
-      const Json& held = folder.settings[key];
-      // AutoAWQ writes GEMM into one and gemm into the other.
-      if (value == held || EqualButForCase(value.dump(), held.dump())) continue;
+// What a setting is called, by any tool, and whether nothing else in a folder of GPTQ tells its
+// value: tensors have the shapes of one number of bits and one group (and of one AWQ version), and
+// an order has its g_idx.
+struct SettingNames {
+  std::vector<std::string> names;
+  bool untold = false;
+};
+
+// Those that decide what is read.
+const std::vector<SettingNames>& ReadSettingNames() {
+  static const std::vector<SettingNames> names = {
+      {{"checkpoint_format", "format", "version"}, true},
+      {{"bits", "w_bit"}},
+      {{"group_size", "q_group_size"}},
+      {{"sym"}},
+      {{"desc_act"}},
+      {{"zero_point"}},
+      {{"dynamic"}},
+      {{"modules_to_not_convert"}},
+      {{"pack_dtype"}},
+      {{"is_marlin_format"}},
+      {{"adapter"}},
+      {{"rotation"}},
+      {{"backend"}},
+  };
+  return names;
+}
+
+std::optional<std::string> HeldName(const Json& settings, const SettingNames& setting) {
+  const auto held = std::ranges::find_if(
+      setting.names, [&](const std::string& name) { return HasKey(settings, name.c_str()); });
+  return held == setting.names.end() ? std::nullopt : std::optional(*held);
+}
+
+// AutoAWQ writes GEMM into one and gemm into the other.
+bool SaysOtherwise(const Json& a, const Json& b) {
+  return a != b && !EqualButForCase(a.dump(), b.dump());
+}
+
+// A tool's own file that stands beside the settings that hold.
+struct OwnFile {
+  std::string name;    // "quantize_config.json"
+  std::string holder;  // the file of those that hold
+  Json settings;
+};
+
+// The setting as both files have it: where they differ, what holds is said. What only the tool's
+// own file has is taken: it says what was written, and what is silent says nothing.
+bool JoinSetting(const OwnFile& own, const SettingNames& setting, ForeignFolder& folder) {
+  const std::optional<std::string> held = HeldName(folder.settings, setting);
+  const bool untold = setting.untold && folder.settings["quant_method"] == "gptq";
+  bool taken = false;
+  for (const std::string& name : setting.names) {
+    if (!HasKey(own.settings, name.c_str())) continue;
+    const Json& value = own.settings[name];
+    if (!held) {
+      folder.settings[name] = value;
+      taken = true;
       AddNote(folder.notes,
-              fmt::format("{} is {} in {}, which some programs read first, and {} in config.json, "
-                          "which holds here",
-                          Quoted(key), ShownJson(value), name, ShownJson(held)),
-              1, "settings");
+              fmt::format("{} is {}, from {}: {} does not say it, and programs that read that "
+                          "alone take what they do without it",
+                          Quoted(name), ShownJson(value), own.name, own.holder),
+              1, "");
+    } else if (SaysOtherwise(value, folder.settings[*held])) {
+      AddNote(folder.notes,
+              fmt::format("{} is {} in {}, which some programs read first, and {} {} in {}, which "
+                          "holds here",
+                          Quoted(name), ShownJson(value), own.name,
+                          *held == name ? "is" : Quoted(*held), ShownJson(folder.settings[*held]),
+                          own.holder),
+              1, "", untold ? NoteGrade::kDoubt : NoteGrade::kTold);
     }
+  }
+  return taken;
+}
+
+FileContents ReadBeside(const std::filesystem::path& path, const std::string& holder, Json& json) {
+  const std::string hint = fmt::format(
+      "{} has settings, too, but what this says otherwise must be known: mend it, or move it away",
+      holder);
+  FileContents file = ReadInput(path, kMaxJsonFileBytes);
+  try {
+    json = ParseJson(file.bytes, path.string());
+  } catch (const Error& error) {
+    throw Error(error.problem(), error.where(), hint);
+  }
+  if (!json.is_object())
+    throw Error("expected an object of settings, found " + ShownJson(json), path.string(), hint);
+  return file;
+}
+
+// Compares the settings with those in the tools' own files beside them, which transformers, vLLM
+// and AutoAWQ pass by and AutoGPTQ reads first. `used`, unless nullptr, gets a file of which
+// something is taken.
+void JoinOwnFiles(const std::filesystem::path& dir, ForeignFolder& folder,
+                  std::optional<InputFile>* used) {
+  if (!folder.settings.is_object()) return;
+  const std::string held_in = std::filesystem::path(folder.settings_where).filename().string();
+  OwnFile own;
+  own.holder = held_in.substr(0, held_in.find(','));
+  for (const auto& [name, method] : kOwnFiles) {
+    own.name = name;
+    if (own.name == own.holder || !IsPresent(dir / name)) continue;
+    const FileContents file = ReadBeside(dir / name, own.holder, own.settings);
+    const Json said = HasKey(own.settings, "quant_method") ? own.settings["quant_method"] : method;
+    const Json held = folder.settings.value("quant_method", Json());
+    if (said != held) {
+      AddNote(
+          folder.notes,
+          fmt::format("{}, which some programs read first, is of the method {}; {}, which holds "
+                      "here, says {}",
+                      name, ShownJson(said), own.holder, ShownJson(held)),
+          1, "");
+      continue;
+    }
+    bool taken = false;
+    for (const SettingNames& setting : ReadSettingNames())
+      taken = JoinSetting(own, setting, folder) || taken;
+    if (!taken) continue;
+    folder.settings_where += " with " + own.name;
+    if (used != nullptr) *used = file.file;
   }
 }
 
@@ -158,7 +257,7 @@ void NoteUnknownKeys(const Json& object, std::span<const std::string_view> known
     AddNote(notes,
             fmt::format("{} ({}), which is not known here and changes nothing of what is measured",
                         Quoted(key), ShownJson(value)),
-            1, "settings");
+            1, "");
   }
 }
 
@@ -247,7 +346,7 @@ std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path
   if (!config.is_object()) return nullptr;  // the model's own reader says what is wrong
   ForeignFolder folder;
   if (!FindSettings(dir, config, folder, settings)) return nullptr;
-  NoteContradictions(dir, folder);
+  JoinOwnFiles(dir, folder, settings);
   ReadOwnKeys(config, (dir / "config.json").string(), folder);
   folder.where = dir.string();
   folder.names = checkpoint->names();

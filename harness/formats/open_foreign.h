@@ -13,7 +13,8 @@ namespace quantref {
 
 // The reader for what another tool wrote into the folder: a ForeignOpener. What decides is
 // config.json's quantization_config, or, where it has none, quantize_config.json (GPTQ) or
-// quant_config.json (AWQ). nullptr: the checkpoint is plain. Throws Error for a method, or a
+// quant_config.json (AWQ). Where both are there the first holds, what only the second has is taken,
+// and where they differ there is a note. `settings` gets the second where it is used. nullptr: the checkpoint is plain. Throws Error for a method, or a
 // setting of one, that would change the numbers and is not supported, by its name.
 std::shared_ptr<const ForeignCheckpoint> OpenForeign(const std::filesystem::path& dir,
                                                      std::shared_ptr<const Checkpoint> checkpoint,

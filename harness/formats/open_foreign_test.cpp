@@ -50,29 +50,93 @@ TEST_CASE("open_foreign: a plain folder has no reader, and older files of settin
   CHECK(opened->promised_bits() == 4);
 }
 
+// What is told of the golden with another file of settings beside config.json.
+std::vector<CountedNote> NotesBeside(const ForeignGolden& golden, const char* file,
+                                     const nlohmann::json& own) {
+  const ForeignFiles files(golden);
+  testing::WriteFile(files.dir / file, own.dump());
+  std::vector<CountedNote> notes;
+  OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path()))->Others(notes);
+  std::erase_if(notes,
+                [&](const CountedNote& note) { return !testing::Contains(note.what, file); });
+  return notes;
+}
+
+constexpr char kGptqFile[] = "quantize_config.json", kAwqFile[] = "quant_config.json";
+
 TEST_CASE("open_foreign: an older file of settings that says otherwise is told") {
-  const auto notes_with = [](const char* kind, const char* file, const nlohmann::json& own) {
-    const ForeignFiles files{ForeignGolden(kind)};
-    testing::WriteFile(files.dir / file, own.dump());
-    std::vector<CountedNote> notes;
-    OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path()))->Others(notes);
-    return notes;
-  };
-  constexpr char kOwn[] = "quantize_config.json";
-  const std::vector<CountedNote> none = notes_with(
-      "gptq4_v1_sym", kOwn, {{"bits", 4}, {"model_name_or_path", "x"}, {"sym", nullptr}});
-  CHECK(none.size() == notes_with("gptq4_v1_sym", "other.json", {{"bits", 8}}).size());
+  const ForeignGolden gptq("gptq4_v1_sym"), awq("awq_gemm");
+  CHECK(
+      NotesBeside(gptq, kGptqFile,
+                  {{"bits", 4}, {"model_name_or_path", "x"}, {"damp_percent", 7}, {"sym", nullptr}})
+          .empty());
   const std::vector<CountedNote> told =
-      notes_with("gptq4_v1_sym", kOwn, {{"bits", 8}, {"sym", true}, {"desc_act", true}});
-  REQUIRE(told.size() == none.size() + 2);
+      NotesBeside(gptq, kGptqFile, {{"bits", 8}, {"sym", true}, {"desc_act", true}});
+  REQUIRE(told.size() == 2);
   CHECK(testing::MissingPart(told[0].what, {"\"bits\" is 8 in quantize_config.json",
-                                            "4 in config.json, which holds"}) == "");
+                                            "is 4 in config.json, which holds"}) == "");
+  CHECK(told[0].grade == NoteGrade::kTold);  // the shapes say which it is
   CHECK(testing::Contains(told[1].what, "\"desc_act\" is true"));
-  // One tool's file is none of another's.
-  CHECK(notes_with("awq_gemm", kOwn, {{"bits", 8}}).size() ==
-        notes_with("awq_gemm", "quant_config.json", {{"version", "GEMM"}}).size());
-  CHECK(notes_with("awq_gemm", "quant_config.json", {{"version", "GEMV"}}).size() >
-        notes_with("awq_gemm", "quant_config.json", {{"version", "GEMM"}}).size());
+  CHECK(NotesBeside(awq, kAwqFile, {{"version", "GEMM"}}).empty());
+  const std::vector<CountedNote> version = NotesBeside(awq, kAwqFile, {{"version", "GEMV"}});
+  REQUIRE(version.size() == 1);
+  CHECK(version[0].grade == NoteGrade::kTold);
+}
+
+TEST_CASE("open_foreign: an older file's settings are the same by another tool's names") {
+  const std::vector<CountedNote> bits =
+      NotesBeside(ForeignGolden("awq_gemm"), kAwqFile, {{"w_bit", 3}});
+  REQUIRE(bits.size() == 1);
+  CHECK(testing::MissingPart(bits[0].what, {"\"w_bit\" is 3", "and \"bits\" 4 in config.json"}) ==
+        "");
+  ForeignGolden gptq("gptq4_v1_sym");
+  gptq.settings().erase("format");
+  gptq.settings()["checkpoint_format"] = "gptq";
+  const std::vector<CountedNote> version = NotesBeside(gptq, kGptqFile, {{"format", "gptq_v2"}});
+  REQUIRE(version.size() == 1);
+  CHECK(version[0].grade == NoteGrade::kDoubt);  // nothing else tells the version
+  CHECK(NotesBeside(gptq, kGptqFile, {{"format", "gptq"}}).empty());
+}
+
+TEST_CASE("open_foreign: what config.json does not say is taken from the older file, and told") {
+  ForeignGolden golden("gptq4_v2_act_order");
+  const std::vector<float> values = testing::ValuesOf(ReadForeign(golden).weight);
+  golden.settings().erase("format");
+  golden.settings().erase("checkpoint_format");
+  const ForeignFiles files(golden);
+  CHECK(files.opened->format() == "gptq v1");
+  testing::WriteFile(files.dir / kGptqFile, R"({"checkpoint_format": "gptq_v2"})");
+  std::optional<InputFile> used;
+  const auto opened = OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path()), &used);
+  CHECK(opened->format() == "gptq v2");
+  REQUIRE(used);
+  CHECK(used->path() == files.dir / kGptqFile);
+  std::vector<CountedNote> notes;
+  const auto matrix = opened->Find(testing::kMatrix, golden.rows(), golden.cols());
+  REQUIRE(matrix);
+  CHECK(testing::ValuesOf(matrix->read(notes)) == values);
+  opened->Others(notes);
+  REQUIRE_FALSE(notes.empty());
+  CHECK(testing::Contains(notes.back().what, "\"checkpoint_format\" is \"gptq_v2\", from"));
+  // It is read as any setting is.
+  testing::WriteFile(files.dir / kGptqFile, R"({"format": "marlin"})");
+  CHECK_ERROR(OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path())),
+              "config.json, quantization_config with quantize_config.json", "marlin");
+}
+
+TEST_CASE("open_foreign: a file of settings beside others is of its method, and can be read") {
+  const ForeignGolden awq("awq_gemm");
+  CHECK(NotesBeside(awq, kGptqFile, {{"quant_method", "awq"}, {"bits", 4}}).empty());
+  CHECK(NotesBeside(awq, kGptqFile, {{"quant_method", "awq"}, {"bits", 8}}).size() == 1);
+  const std::vector<CountedNote> other = NotesBeside(awq, kGptqFile, {{"bits", 8}});
+  REQUIRE(other.size() == 1);
+  CHECK(testing::MissingPart(other[0].what, {"is of the method \"gptq\"", "says \"awq\""}) == "");
+  const ForeignFiles files(awq);
+  for (const char* bad : {"{\"bits\": 4,", "[1]"}) {
+    testing::WriteFile(files.dir / kAwqFile, bad);
+    CHECK_ERROR(OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path())), kAwqFile,
+                "config.json has settings, too", "move it away");
+  }
 }
 
 TEST_CASE("open_foreign: settings may stand in the part of the text") {
