@@ -159,6 +159,10 @@ JUnitCase AccuracyCase(const ComparedCell& cell, const Gate& gate) {
     test.figures.emplace_back(fmt::format("{}_mean_nll", side), Full(record->MeanNll()));
     test.figures.emplace_back(fmt::format("{}_ppl", side),
                               FigureText(std::exp(record->MeanNll()), 4));
+    for (const Stamp& stamp : record->stamps) {
+      if (!stamp.speed)
+        test.figures.emplace_back(fmt::format("{}_stamp_{}", side, stamp.letter), stamp.text);
+    }
   };
   add_record("baseline", cell.baseline);
   add_record("candidate", cell.candidate);

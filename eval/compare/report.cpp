@@ -195,7 +195,7 @@ std::string ComparisonMarkdown(const RecordComparison& comparison, const Gate& g
   text += SpeedMarkdown(SpeedRows(comparison));
   const std::vector<Row> reasons = ReasonRows(comparison), changes = ChangeRows(comparison),
                          stamps = StampRows(comparison);
-  if (!stamps.empty()) text += "\n" + MarkdownTable(TableOfTexts({"stamp", "cells"}, stamps));
+  if (!stamps.empty()) text += "\n" + MarkdownTable(TableOfTexts({"stamp", "of", "cells"}, stamps));
   if (!reasons.empty())
     text += Folded("Why", MarkdownTable(TableOfTexts({"verdict", "why", "cells"}, reasons)));
   if (!changes.empty()) {

@@ -60,7 +60,7 @@ std::string ComparisonHtml(const RecordComparison& comparison) {
   text += View("changes", "What changed",
                TableOfTexts({"what", "baseline", "candidate", "cells"}, ChangeRows(comparison)),
                "Causes first: the first stage whose hash changed. Then what else may explain it.");
-  text += View("stamps", "Stamps", TableOfTexts({"stamp", "cells"}, StampRows(comparison)),
+  text += View("stamps", "Stamps", TableOfTexts({"stamp", "of", "cells"}, StampRows(comparison)),
                "Of either record.");
   return text;
 }

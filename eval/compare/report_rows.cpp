@@ -18,10 +18,19 @@ namespace {
 
 using Row = std::vector<std::string>;
 
+// " CX": of accuracy; "" where there are none.
+std::string StampLetters(const StoredRecord& record) {
+  std::string letters;
+  for (const Stamp& stamp : record.stamps) {
+    if (!stamp.speed && letters.find(stamp.letter) == std::string::npos) letters += stamp.letter;
+  }
+  return letters.empty() ? "" : " " + letters;
+}
+
 ReportCell PplCell(const StoredRecord* record) {
   if (record == nullptr || !record->HasAccuracy()) return {"-"};
   const double ppl = std::exp(record->MeanNll());
-  return {FigureText(ppl, 4), ppl};
+  return {FigureText(ppl, 4) + StampLetters(*record), ppl};
 }
 
 std::string DeltaText(const AccuracyFinding& finding) {
@@ -140,12 +149,19 @@ std::vector<Row> ReasonRows(const RecordComparison& comparison) {
 
 std::vector<Row> StampRows(const RecordComparison& comparison) {
   Groups groups;
+  const std::pair<const char*, const StoredRecord * ComparedCell::*> sides[] = {
+      {"before", &ComparedCell::baseline}, {"now", &ComparedCell::candidate}};
   for (const ComparedCell& cell : comparison.cells) {
-    std::set<Stamp> stamps;
-    for (const StoredRecord* record : {cell.baseline, cell.candidate}) {
-      if (record != nullptr) stamps.insert(record->stamps.begin(), record->stamps.end());
+    std::map<Stamp, std::string> whose;
+    for (const auto& [side, record] : sides) {
+      if (cell.*record == nullptr) continue;
+      for (const Stamp& stamp : (cell.*record)->stamps) {
+        std::string& of = whose[stamp];
+        of += (of.empty() ? "" : ", ") + std::string(side);
+      }
     }
-    for (const Stamp& stamp : stamps) groups.Add({stamp.text}, cell);
+    for (const auto& [stamp, of] : whose)
+      groups.Add({fmt::format("{}: {}", stamp.letter, stamp.text), of}, cell);
   }
   return groups.Rows();
 }

@@ -27,7 +27,7 @@ inline constexpr char kCellLegend[] =
 // The columns verdict, why, cells.
 std::vector<std::vector<std::string>> ReasonRows(const RecordComparison& comparison);
 
-// The columns stamp, cells.
+// The columns stamp, of ("before", "now", or both), cells.
 std::vector<std::vector<std::string>> StampRows(const RecordComparison& comparison);
 
 // The columns what, baseline, candidate, cells: causes first. What changed in too many different

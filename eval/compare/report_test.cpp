@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "eval/compare/report_rows.h"
 #include "eval/support/text_table.h"
 #include "eval/testing/sample_record.h"
 #include "harness/testing/testing.h"
@@ -62,7 +63,8 @@ TEST_CASE("comparison as text") {
                     {"a<&|\"b??: 6 records, 3 older records of the same cells passed over",
                      "wikilm · gptq-2048", "packed weights: hashes.packed_weights", "666666666666",
                      "config.quantize.weights.bits", "model.dtype differs: native and fp16  (f no)",
-                     "CONTAMINATED calibration  (b worse)", "gate: FAILED by 4 cells"}) == "");
+                     "C: CONTAMINATED calibration: now  (b worse)", "gate: FAILED by 4 cells"}) ==
+        "");
   CHECK(text.find("3 of 7 cells judged: 1 worse, 1 not comparable, 1 gone, 1 cannot tell, 1 new, "
                   "1 better, 1 same") != std::string::npos);
   CHECK(text.find('\x1b') == std::string::npos);
@@ -101,6 +103,37 @@ TEST_CASE("comparison as Markdown") {
   for (size_t at = 0; (at = text.find("<details>", at)) != std::string::npos; ++at) ++open;
   for (size_t at = 0; (at = text.find("</details>", at)) != std::string::npos; ++at) ++close;
   CHECK(open == close);
+}
+
+TEST_CASE("comparison: a stamp stands beside the figure of the side that has it, and says whose") {
+  const Json plain = SampleRecord("a", "file");
+  Json doubtful = plain;
+  doubtful["candidate"] = {{"name", "file"},
+                           {"notes", {{{"what", "MISREAD"}, {"count", 1}, {"doubtful", true}}}}};
+  const RecordSet clean = Set("clean", {plain}), in_doubt = Set("doubt", {doubtful});
+  const auto compare = [](const RecordSet& a, const RecordSet& b) {
+    return CompareSets(a, b, 0.002, 1);
+  };
+  constexpr char kDoubt[] = "X: file: NUMBERS IN DOUBT: MISREAD";
+  const auto text = [](const RecordComparison& comparison) {
+    return ComparisonText(comparison, Gate{}, true);
+  };
+  const auto of = [&](const char* side) {
+    return std::string(kDoubt) + ": " + side + "  (a file)";
+  };
+  const RecordComparison now = compare(clean, in_doubt), before = compare(in_doubt, clean);
+  CHECK(testing::Contains(text(now), of("now")));
+  CHECK(testing::Contains(text(before), of("before")));
+  CHECK(testing::Contains(text(compare(in_doubt, in_doubt)), of("before, now")));
+  const std::string markdown = ComparisonMarkdown(now, Gate{}, true);
+  INFO(markdown);
+  const auto row = MakeCellTable({&now.cells[0]}).rows[0];
+  CHECK_FALSE(row[row.size() - 3].text.ends_with(" X"));
+  CHECK(row[row.size() - 2].text.ends_with(" X"));
+  CHECK(testing::Contains(markdown, "| now | a file |"));
+  const std::string xml = ComparisonJUnit(now, Gate{});
+  CHECK(testing::Contains(xml, "<property name=\"candidate_stamp_X\" value=\"file: NUMBERS IN "));
+  CHECK_FALSE(testing::Contains(xml, "baseline_stamp_X"));
 }
 
 TEST_CASE("comparison as JSON") {
