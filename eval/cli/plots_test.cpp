@@ -238,9 +238,11 @@ TEST_CASE("plots: doubts are shown, names are text") {
   names.Add(record);
   const Strings svgs = Svgs({{&none, "speed"}, {&doubts, "speed"}, {&names, "kl"}});
   CHECK(MissingPart(svgs[0], {"hollow: busy machine"}) != "");
-  CHECK(MissingPart(svgs[1], {">hollow: busy machine<", ">CUX<", "CONTAMINATED", "NUMBERS IN DOUBT",
-                              "UNKNOWN TOKENS: 50.0 % of the text"}) == "");
-  CHECK(MissingPart(svgs[2], {">a&lt;b&gt;&amp;$x$  int4 g128 asym<"}) == "");
+  CHECK(MissingPart(svgs[1], {">hollow: busy machine<", ">CUX<", "CONTAMINATED",
+                              "X: awq: NUMBERS IN DOUBT", "UNKNOWN TOKENS: 50.0 % of the text"}) ==
+        "");
+  CHECK(MissingPart(svgs[2], {">a&lt;b&gt;&amp;$x$  int4 g128 asym (CUX)<",
+                              "X: a&lt;b&gt;&amp;$x$: NUMBERS"}) == "");
 }
 
 TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is not made") {

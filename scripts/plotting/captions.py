@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from .page import panel_letter
+from .page import fit, panel_letter
 
 LISTED = 4  # more different machines or commits than this are counted instead
 
@@ -24,10 +24,18 @@ def series_names(records):
     return names
 
 
-def cell_names(records):
-    """The same with each cell's scheme."""
-    series = series_names(records)
-    return {r.id: f"{series[r.id]}  {r.scheme}".rstrip() for r in records}
+def stamped(name, record):
+    """With the letters of the record's stamps."""
+    return f"{name} ({''.join(sorted(record.stamps))})" if record.stamps else name
+
+
+def cell_names(records, at_most=None):
+    """The same with each cell's scheme, of so many inches, and its stamps."""
+    series, names = series_names(records), {}
+    for r in records:
+        name = f"{series[r.id]}  {r.scheme}".rstrip()
+        names[r.id] = stamped(fit(name, at_most) if at_most else name, r)
+    return names
 
 
 def plural(count, noun):
@@ -94,11 +102,8 @@ def _facts(label, describe, panels):
 
 
 def _stamps(panels):
-    stamps = {}
-    for records in panels:
-        for record in records:
-            stamps.update(record.stamps)
-    return [f"{letter}: {meaning}." for letter, meaning in sorted(stamps.items())]
+    stamps = {stamp for records in panels for record in records for stamp in record.stamps.items()}
+    return [f"{letter}: {meaning}." for letter, meaning in sorted(stamps)]
 
 
 def describe(panels, without=()):

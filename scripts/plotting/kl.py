@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from .captions import cell_names, describe, plural, series_names, text_line
-from .page import MARGIN, NAME_AT_MOST, TITLE, WIDTH, NoFigure, Page, fit, text_width
+from .page import MARGIN, NAME_AT_MOST, TITLE, WIDTH, NoFigure, Page, text_width
 from .perplexity import group, in_order
 from .records import newest
 from .style import LINE_GREY, Looks, frame, log_axis
@@ -115,7 +115,7 @@ def make(records, note):
         raise NoFigure("no record has a KL divergence above 0")
     cells = [cell for panel in panels for cell in panel]
     series = series_names(cells)
-    names = {cell: fit(name, NAME_AT_MOST) for cell, name in cell_names(cells).items()}
+    names = cell_names(cells, NAME_AT_MOST)
     left = max(text_width(name) for name in names.values()) + 2 * MARGIN
     low = min(min(_of_positions(cell) + list(cell.accuracy.kl.windows)) for cell in cells)
     page = Page(

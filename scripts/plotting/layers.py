@@ -7,7 +7,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
-from .captions import series_names, describe
+from .captions import describe, series_names, stamped
 from .page import LINE, MARGIN, NAME_AT_MOST, TITLE, NoFigure, Page, fit, text_width
 from .records import newest
 from .style import TEXT_GREY, log_axis
@@ -109,7 +109,8 @@ def make(records, note):
     if norm is None:
         raise NoFigure("no record has errors of its layers' outputs (calibration gives them)")
     cells = [cell for cell, _ in grids]
-    names = series_names(cells)
+    series = series_names(cells)
+    names = {cell.id: stamped(series[cell.id], cell) for cell in cells}
     caption = [CAPTION, *_outside(grids, names), *describe([[cell] for cell in cells])]
     if any((grid.errors == 0).any() for _, grid in grids):
         caption.insert(1, ZERO)

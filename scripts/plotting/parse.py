@@ -177,9 +177,13 @@ def _stamps(fields):
             shares = ("unknown_share", "unknown_bytes_share")
             share = max(fields.number(f"{section}.{name}") for name in shares)
             stamps.setdefault("U", f"UNKNOWN TOKENS: {100 * share:.1f} % of the {text}")
-    for path in ("candidate.notes", "model.foreign.notes"):
+    doubts = []
+    for path, whose in (("candidate.notes", fields.text("method")),
+                        ("model.foreign.notes", "the reference")):
         if any(note.flag("doubtful") for note in fields.maps(path)):
-            stamps["X"] = f"NUMBERS IN DOUBT: {path} of the record says why"
+            doubts.append(f"{whose}: NUMBERS IN DOUBT: {path} of the record says why")
+    if doubts:
+        stamps["X"] = "; ".join(doubts)
     return stamps
 
 
