@@ -99,11 +99,13 @@ RecordJson CommonOf(const RecordJson& a, const RecordJson& b) {
 RecordJson StoredSchemeJson(const MatrixSources& stored) {
   const std::vector<MatrixFacts>& found = stored.found;
   const bool coded = std::ranges::any_of(found, &MatrixFacts::coded);
-  const auto is_coded_block = [](const MatrixFacts& m) { return m.coded && m.IsOfBlock(); };
-  const bool of_blocks = std::ranges::any_of(found, is_coded_block);
+  const auto counts_in_block = [coded](const MatrixFacts& m) {
+    return m.coded == coded && m.IsOfBlock();
+  };
+  const bool of_blocks = std::ranges::any_of(found, counts_in_block);
   RecordJson scheme;
   for (const MatrixFacts& matrix : found) {
-    if (of_blocks ? !is_coded_block(matrix) : matrix.coded != coded) continue;
+    if (of_blocks ? !counts_in_block(matrix) : matrix.coded != coded) continue;
     const RecordJson own = MatrixScheme(matrix);
     scheme = scheme.is_null() ? own : CommonOf(scheme, own);
   }

@@ -28,7 +28,8 @@ std::string StoredSummary(const MatrixSources& stored);
 
 // A candidate's `scheme`: that of its blocks' codes, as a method's is. An embedding or a head of
 // other types, which most GGUF files have, and matrices that are kept change the effective bits and
-// not this; the name has all types. Where blocks have no codes, of what there is.
+// not this; the name has all types. Where blocks have no codes, of what there is; where nothing
+// has, of the blocks.
 RecordJson StoredSchemeJson(const MatrixSources& stored);
 RecordJson StoredTypesJson(const std::vector<StoredType>& types);
 RecordJson StoredNotesJson(const MatrixSources& stored);

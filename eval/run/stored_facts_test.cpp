@@ -5,8 +5,12 @@
 #include <string>
 #include <utility>
 
+#include "harness/testing/testing.h"
+
 namespace quantref {
 namespace {
+
+using testing::Contains;
 
 // Of 64 weights.
 MatrixFacts StoredAs(const std::string& name, const std::string& type, StoredCodes codes) {
@@ -38,6 +42,11 @@ TEST_CASE(
   CHECK(StoredSchemeJson(plain) ==
         RecordJson{{"name", "F16"}, {"bits", 16}, {"granularity", "none"}});
   CHECK(StoredSchemeJson(head)["format"] == "Q6_K");
+  MatrixFacts fp32 = StoredAs("layers.0.q", "F32", {});
+  fp32.bytes *= 2;
+  const RecordJson wide = StoredSchemeJson({.found = {StoredAs("embed_tokens", "F16", {}), fp32}});
+  CHECK(wide["bits"] == 32);
+  CHECK(Contains(wide["name"].get<std::string>(), "F16"));
 }
 
 TEST_CASE("stored_facts: of codes that differ a scheme has what they have in common",
