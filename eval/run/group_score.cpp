@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/run/candidate.h"
 #include "eval/run/ledger_steps.h"
 #include "eval/run/score_facts.h"
 #include "eval/run/shard_work.h"
@@ -45,6 +46,22 @@ std::vector<std::string> NamesOf(const GroupContext& group,
     names.push_back(group.configs.size() == 1
                         ? cell->label
                         : fmt::format("{} {}", cell->config->name, cell->label));
+  }
+  return names;
+}
+
+// As tables of parts of a run show them, which have no room for notes.
+std::vector<std::string> LookNames(const GroupContext& group,
+                                   std::span<const GroupCell* const> quantized) {
+  const auto in_doubt = [](const MatrixSources& stored) {
+    return std::ranges::count(stored.notes, NoteGrade::kDoubt, &CountedNote::grade) > 0;
+  };
+  std::vector<std::string> names = NamesOf(group, quantized);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const Candidate* candidate = i == 0 ? nullptr : quantized[i - 1]->candidate.get();
+    const bool doubtful = i == 0 ? in_doubt(group.model->stored)
+                                 : candidate != nullptr && in_doubt(candidate->stored);
+    if (doubtful) names[i] += " (in doubt)";
   }
   return names;
 }
@@ -117,7 +134,7 @@ void PutInRow(size_t row, GroupCell& cell) {
 Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
   const std::vector<Transformer> models = MeasuredModels(group, cells);
   const std::vector<TransformerSubject> subjects = SubjectsOf(models, MeasuredNames(group, cells));
-  const std::vector<std::string> names = NamesOf(group, Quantized(cells));
+  const std::vector<std::string> names = LookNames(group, Quantized(cells));
 
   ProgressBar bar(fmt::format("{}, {}", group.model->name, group.protocol.name),
                   group.options.quiet, group.eta, RunEta::Kind::kMeasure);
@@ -215,7 +232,7 @@ void TakeFirstLook(const GroupContext& group, FirstLook& look) {
 }
 
 void ShowFirstLook(const GroupContext& group, const FirstLook& look) {
-  SayText(LookText(NamesOf(group, Quantized(look.cells)), look.measurement.scores, group.windows,
+  SayText(LookText(LookNames(group, Quantized(look.cells)), look.measurement.scores, group.windows,
                    kFirstLook, LineWidth(STDERR_FILENO)) +
           "the other cells follow once they are quantized\n");
 }
