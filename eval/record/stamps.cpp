@@ -19,6 +19,7 @@ struct Found {
 };
 using Stamps = std::vector<Found>;
 
+constexpr char kDoubt = 'X';
 constexpr const char* kReference = "the reference";
 constexpr const char* kBudgetText = "budget.calibration";
 constexpr const char* kDecodes =
@@ -99,7 +100,7 @@ void AddFlags(const RecordFields& fields, Stamps& stamps) {
 void AddDoubts(const RecordFields& fields, Stamps& stamps) {
   const auto add = [&](const char* path, const std::string& whose) {
     const std::vector<std::string> doubts = NotesAt(fields, path).doubts;
-    if (!doubts.empty()) stamps.push_back({path, {'X', DoubtText(whose, doubts), false}});
+    if (!doubts.empty()) stamps.push_back({path, {kDoubt, DoubtText(whose, doubts), false}});
   };
   add(kCandidateNotes, fields.Text("method"));
   add(kReferenceNotes, kReference);
@@ -173,6 +174,10 @@ Stamps Find(const RecordFields& fields) {
 }
 
 }  // namespace
+
+bool InDoubt(const std::vector<Stamp>& stamps) {
+  return std::ranges::count(stamps, kDoubt, &Stamp::letter) > 0;
+}
 
 std::vector<Stamp> StampsOf(const RecordFields& fields) {
   std::vector<Stamp> stamps;

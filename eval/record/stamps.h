@@ -19,6 +19,10 @@ struct Stamp {
   auto operator<=>(const Stamp&) const = default;
 };
 
+// Of a candidate, or a reference, whose numbers may be others than its maker meant: it wins
+// nothing.
+bool InDoubt(const std::vector<Stamp>& stamps);
+
 // Sorted, each once.
 std::vector<Stamp> StampsOf(const RecordFields& fields);
 

@@ -12,6 +12,7 @@
 #include "eval/support/html_table.h"
 #include "eval/support/markup.h"
 #include "eval/support/text_table.h"
+#include "eval/table/best.h"
 #include "eval/table/cells.h"
 #include "eval/table/render.h"
 
@@ -76,6 +77,14 @@ std::string ChangeText(const TableCell& cell, const TableValue& shows) {
   return stamps.empty() ? text : text + " (" + stamps + ")";
 }
 
+// Of cells of one scheme, which does not say what they keep: " (10.17 bits)" where they differ.
+std::string BitsText(const std::vector<const TableCell*>& cells, const TableCell& of) {
+  const auto bits_of = [](const TableCell* cell) { return BitsAWeight(*cell->record); };
+  const auto [least, most] = std::ranges::minmax(cells, {}, bits_of);
+  return HasMoreBits(*most->record, *least->record) ? fmt::format(" at {:.2f} bits", bits_of(&of))
+                                                    : "";
+}
+
 std::string CellText(const TableCell& cell, const TableValue& shows) {
   const TableRecord& record = *cell.record;
   const std::optional<size_t>& of = record.stored.cell.seed;
@@ -86,19 +95,23 @@ std::string CellText(const TableCell& cell, const TableValue& shows) {
 // Of the cells of one scheme.
 std::string Finding(const std::string& scheme, const std::vector<const TableCell*>& cells,
                     const TableValue& shows) {
-  std::vector<const TableCell*> best, others;
-  for (const TableCell* cell : cells)
-    (cell->mark == CellMark::kNone ? others : best).push_back(cell);
+  std::vector<const TableCell*> best, others, in_doubt;
+  for (const TableCell* cell : cells) {
+    auto& list = InDoubt(cell->stamps) ? in_doubt : cell->mark == CellMark::kNone ? others : best;
+    list.push_back(cell);
+  }
   const auto list = [&](const std::vector<const TableCell*>& some) {
     Texts texts;
-    for (const TableCell* cell : some) texts.push_back(CellText(*cell, shows));
+    for (const TableCell* cell : some)
+      texts.push_back(CellText(*cell, shows) + BitsText(cells, *cell));
     return fmt::format("{}", fmt::join(texts, ", "));
   };
   std::string text = "<b>" + MarkupText(scheme) + "</b>: ";
   if (best.empty()) return text + list(cells);
   text += list(best);
-  if (best.size() == 1) return text + ", better than " + list(others);
-  return text + " are no different" + (others.empty() ? "" : ", better than " + list(others));
+  if (best.size() > 1) text += " are no different";
+  if (!others.empty()) text += ", better than " + list(others);
+  return text + (in_doubt.empty() ? "" : "; not compared: " + list(in_doubt));
 }
 
 // The findings of records that may be compared, with what they are about before them.

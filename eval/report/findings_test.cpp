@@ -43,6 +43,19 @@ TEST_CASE("findings: of each scheme the method that changes PPL least, and what 
   INFO(two);
   CHECK(two.find(">awq</a>") < two.find(" are no different, better than "));
   CHECK(two.find(">gptq</a>") < two.find(" are no different, better than "));
+  Json doubtful = TableSample("file", 0.001, 0.004);
+  doubtful["candidate"] = {{"name", "file"},
+                           {"notes", {{{"what", "MISREAD"}, {"count", 1}, {"doubtful", true}}}}};
+  page.Add(doubtful);
+  const std::string three = FindingsHtml(page.Records(), 1);
+  INFO(three);
+  CHECK(three.find(">rtn</a>") < three.find("; not compared: "));
+  CHECK(three.find("; not compared: ") < three.find(">file</a>"));
+  CHECK_FALSE(Contains(three, " bits"));
+  Json keeps = TableSample("keeps", 0.001, 0.002);
+  keeps["effective_bits"] = 6.69;
+  page.Add(keeps);
+  CHECK(Contains(FindingsHtml(page.Records(), 1), " at 6.69 bits, better than "));
 }
 
 TEST_CASE("findings: none where nothing was compared with a reference") {

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "eval/record/pairing.h"
+#include "eval/record/schema.h"
 #include "eval/stats/rank_sum.h"
 #include "eval/table/paired.h"
 #include "eval/table/runs.h"
@@ -198,7 +200,29 @@ std::string MarkGroup(const Group& group) {
   return "";
 }
 
-std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& lines) {
+// Cells in doubt are in none: that is among the reasons.
+// Whether the table compares what a scheme's words say is alike.
+bool ComparesSchemes(const TableSpec& spec) {
+  return std::ranges::any_of(spec.within, [](const std::string& field) {
+    return PathOfAlias(field).starts_with("scheme");
+  });
+}
+
+// What a marked cell stores a weight, where others of its group have clearly less: its scheme does
+// not say which matrices it keeps.
+void AddMoreBits(const Group& group, std::set<std::string>& told) {
+  const auto bits_of = [](const TableCell* cell) { return BitsAWeight(*cell->record); };
+  const TableRecord& least = *(*std::ranges::min_element(group.cells, {}, bits_of))->record;
+  for (const TableCell* cell : group.cells) {
+    if (cell->mark == CellMark::kNone || !HasMoreBits(*cell->record, least)) continue;
+    told.insert(fmt::format(
+        "{} stores {:.2f} bits a weight, {}, with which it is compared, {:.2f}.",
+        cell->record->Field("method"), bits_of(cell), least.Field("method"), BitsAWeight(least)));
+  }
+}
+
+std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& lines,
+                            std::set<std::string>& reasons) {
   std::vector<Group> groups;
   for (const Line& line : lines) {
     if (!line.shows->marks || line.shows->metric->samples.empty()) continue;
@@ -209,6 +233,10 @@ std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& line
           spec.compete.begin(), spec.compete.end(),
           [&](const FieldFilter& filter) { return filter.Passes(record.Field(filter.field)); });
       if (!competes) continue;
+      if (InDoubt(cell->stamps)) {
+        reasons.insert("numbers are in doubt");
+        continue;
+      }
       std::vector<std::string> values;
       for (const std::string& field : spec.within) values.push_back(record.Field(field));
       Group& group = by_values[values];
@@ -222,18 +250,30 @@ std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& line
 
 }  // namespace
 
+double BitsAWeight(const TableRecord& record) {
+  const auto bits = record.numbers.find("effective_bits");
+  return bits == record.numbers.end() ? 0 : bits->second.value;
+}
+
+bool HasMoreBits(const TableRecord& a, const TableRecord& b) {
+  constexpr double kClearly = 1.05;
+  return BitsAWeight(a) > kClearly * BitsAWeight(b);
+}
+
 void MarkBest(Table& table, size_t threads) {
   const std::vector<Line> lines = Lines(table);
   for (const Line& line : lines) {
     CheckLine(table, line);
     CheckRuns(table, line);
   }
-  const std::vector<Group> groups = GroupsOf(*table.spec, lines);
+  const std::vector<Group> groups = GroupsOf(*table.spec, lines, table.unmarked);
   std::vector<std::string> why(groups.size());
   ParallelFor(groups.size(), threads, [&](size_t i, size_t) { why[i] = MarkGroup(groups[i]); });
   for (std::string& reason : why) {
     if (!reason.empty()) table.unmarked.insert(std::move(reason));
   }
+  if (!ComparesSchemes(*table.spec)) return;
+  for (const Group& group : groups) AddMoreBits(group, table.more_bits);
 }
 
 }  // namespace quantref

@@ -10,4 +10,9 @@ namespace quantref {
 // others. `threads` changes no result.
 void MarkBest(Table& table, size_t threads);
 
+double BitsAWeight(const TableRecord& record);  // effective_bits; 0 where there are none
+
+// Whether `a` stores clearly more than `b`, as matrices do that are kept.
+bool HasMoreBits(const TableRecord& a, const TableRecord& b);
+
 }  // namespace quantref

@@ -161,6 +161,7 @@ void AddMarks(const Table& table, const std::string& bold, Sentences& caption) {
                                   bold,
                                   best ? "" : fmt::format(" (no tie: {} excludes one)", test)));
   }
+  for (const std::string& more : table.more_bits) caption.push_back(more);
   for (const std::string& why : table.unmarked)
     caption.push_back(fmt::format("Where {}, no best is marked.", why));
 }

@@ -198,6 +198,43 @@ TEST_CASE(
   CHECK(Occurrences(MarkdownTable(table), "(X)") == 1);
 }
 
+TEST_CASE("table text: what is in doubt is no best, and the others are compared without it") {
+  TableLab lab;
+  Json doubtful = TableSample("file", 0.01, 0.005);
+  doubtful["candidate"] = {{"name", "file"},
+                           {"notes", {{{"what", "MISREAD"}, {"count", 1}, {"doubtful", true}}}}};
+  lab.Add(doubtful);
+  lab.Add(TableSample("rtn", 0.06, 0.004));
+  const std::string alone = MarkdownTable(lab.Make(kSpec));
+  INFO(alone);
+  CHECK(Occurrences(alone, "| **") == 0);
+  CHECK(Has(alone, "Where numbers are in doubt, no best is marked."));
+  lab.Add(TableSample("gptq", 0.02, 0.005));
+  const std::string text = MarkdownTable(lab.Make(kSpec));
+  INFO(text);
+  CHECK(Has(text, "| gptq | **"));
+  CHECK(Has(text, "(X)"));
+  CHECK(Occurrences(text, "| **") == 1);
+}
+
+TEST_CASE("table text: that the best of a scheme keeps matrices and has more bits is said") {
+  TableLab lab;
+  lab.Add(TableSample("rtn", 0.06, 0.004));
+  Json keeps = TableSample("keeps", 0.02, 0.005);
+  keeps["effective_bits"] = 6.69;
+  lab.Add(keeps);
+  const std::string said = "keeps stores 6.69 bits a weight, rtn, with which it is compared, 4.16.";
+  const auto text = [&](const std::string& within) {
+    return HtmlTable(
+        lab.Make("rows: [method]\ncells: [kl_mean]\ncompare: {within: [" + within + "]}\n"));
+  };
+  CHECK(Has(text("bits"), said));
+  CHECK(Has(text("weights"), said));
+  CHECK_FALSE(Has(text("model"), said));  // whatever their schemes
+  lab.Add(TableSample("gptq", 0.01, 0.003));
+  CHECK_FALSE(Has(text("bits"), "keeps stores"));  // it is not the best
+}
+
 TEST_CASE("table text: synthetic weights have speeds alone, and say so") {
   TableLab lab;
   Json record = TableSample("rtn");

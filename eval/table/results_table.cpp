@@ -70,7 +70,7 @@ const Result* BestQuantized(const Results& results) {
   const Result* best = nullptr;
   size_t count = 0;
   for (const Result& result : results) {
-    if (!FigureOf(result, "delta_nll")) continue;
+    if (!FigureOf(result, "delta_nll") || InDoubt(result.table.stored.stamps)) continue;
     ++count;
     if (best == nullptr || result.table.stored.MeanNll() < best->table.stored.MeanNll())
       best = &result;
@@ -78,8 +78,10 @@ const Result* BestQuantized(const Results& results) {
   return count > 1 ? best : nullptr;  // one alone is no contest
 }
 
-// What the intervals say of a cell's place, beside the reference and the best.
+// What the intervals say of a cell's place, beside the reference and the best; nothing where its
+// numbers are in doubt.
 std::string Verdict(const Result& result, const Result* best) {
+  if (InDoubt(result.table.stored.stamps)) return "in doubt";
   const std::optional<Figure> delta = FigureOf(result, "delta_nll");
   if (!delta || !delta->low) return "";
   std::string verdict;

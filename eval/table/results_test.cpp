@@ -90,6 +90,25 @@ TEST_CASE("results: the best, and what is not distinguishable from it or from th
   CHECK(row("gptq").ends_with("]"));
 }
 
+TEST_CASE("results: what is in doubt is neither the best nor like the reference") {
+  Json doubtful = TableSample("file", 0.0001, 0.004);
+  doubtful["model_effective_bits"] = 4.5;
+  doubtful["candidate"] = {{"name", "file"},
+                           {"format", "gptq v1"},
+                           {"disk_bytes", 1},
+                           {"changed_norms", 0},
+                           {"layer_bits", {4.5}},
+                           {"types", Json::array()},
+                           {"notes", {{{"what", "MISREAD"}, {"count", 1}, {"doubtful", true}}}}};
+  const Results results = Read({TableSample("fp16", 0, 0), doubtful,
+                                TableSample("rtn", 0.05, 0.001), TableSample("gptq", 0.02, 0.002)});
+  const std::string text = ResultText(results, {.columns = {"change"}});
+  INFO(text);
+  const size_t file = text.find("\nfile "), gptq = text.find("\ngptq ");
+  CHECK(text.substr(file + 1, text.find('\n', file + 1) - file - 1).ends_with("]  in doubt"));
+  CHECK(text.substr(gptq + 1, text.find('\n', gptq + 1) - gptq - 1).ends_with("]  best"));
+}
+
 TEST_CASE("results: records of several runs are several tables, the oldest first") {
   TableLab lab;
   const std::string older = lab.Add(TableSample("fp16")) + ".json";

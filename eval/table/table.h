@@ -45,6 +45,9 @@ struct Table {
   std::vector<TableColumn> columns;
   std::vector<std::vector<std::optional<TableCell>>> cells;  // [row][column]; nothing: not measured
   std::set<std::string> unmarked{};  // why the best was not looked for, somewhere
+  // Of the best among what is to be of one width, though it has clearly more bits than others
+  // there.
+  std::set<std::string> more_bits{};
   std::vector<TableAnswer> answers{};
 };
 
