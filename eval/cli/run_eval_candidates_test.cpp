@@ -178,6 +178,8 @@ TEST_CASE("run_eval: a GGUF file that stands beside the safetensors that are rea
   testing::CheckDone(result);
   CHECK(NoteOf(lab.Record("both"), "not other.gguf beside them: name the file") != "");
   CHECK(Contains(result.err, "the reference both: its safetensors are read, not other.gguf"));
+  CHECK(Contains(lab.Record("both")["model"]["passed_by"].dump(), "not other.gguf beside them"));
+  CHECK(Contains(result.out, "the reference: its safetensors are read, not other.gguf"));
 }
 
 TEST_CASE("run_eval: a GGUF file of the reference's own numbers is the reference") {

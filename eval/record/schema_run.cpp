@@ -80,6 +80,7 @@ const Rows& ModelFileRows() {
 
 const Rows& ModelRows() {
   static const Rows rows = {
+      {"model.passed_by", kText, kOptional, "", "of GGUF files beside the safetensors, in words"},
       Stamped({"model.decoded", kFlag, kOptional, "",
                "the files hold quantized weights, and the reference is what they decode to"},
               {'Q', "the reference is a QUANTIZED file, decoded"}),

@@ -260,6 +260,7 @@ RecordJson ModelJson(const GroupResult& group, WeightType type) {
     json["gguf"] = GgufJson(checkpoint);
     if (DescribeGguf(checkpoint).quantized) json["decoded"] = true;
   }
+  if (const std::string text = PassedByText(*group.model); !text.empty()) json["passed_by"] = text;
   if (group.model->stored.HoldsCodes()) {
     json["foreign"] = ForeignModelJson(group.model->stored);
     json["decoded"] = true;

@@ -1,7 +1,6 @@
 #include "eval/run/run_inputs.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <set>
 #include <tuple>
@@ -40,13 +39,6 @@ std::optional<uint32_t> ChooseBos(const Model& model, BosRule rule) {
         "accuracy.bos", "tokenizer or never");
   }
   return model.bos_id;
-}
-
-std::string PassedByText(const Model& model) {
-  const std::vector<std::string> names = Checkpoint::GgufPassedBy(model.dir);
-  if (names.empty()) return "";
-  return fmt::format("its safetensors are read, not {} beside them: name the file to read that",
-                     fmt::join(names, ", "));
 }
 
 std::shared_ptr<const Model> ModelLoader::Load(const RunConfig::ModelChoice& choice) {

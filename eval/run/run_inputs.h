@@ -28,10 +28,6 @@ Text LoadRunText(const std::string& dataset, const std::string& split, const Run
 // none to put.
 std::optional<uint32_t> ChooseBos(const Model& model, BosRule rule);
 
-// What to say of GGUF files that stand beside the safetensors that the model is read from; "" where
-// there is none.
-std::string PassedByText(const Model& model);
-
 // Loads models; the latest is kept for whoever asks for the same next.
 class ModelLoader {
  public:

@@ -37,8 +37,10 @@ std::string Headline(const Result& result) {
                                fields.Number("model.outliers.channels"));
   on.windows = stored.window_scored.size();
   on.scored = static_cast<size_t>(result.table.scored);
-  on.notice = Joined(StampLines(fields, "model")) + Joined(StampLines(fields, "protocol")) +
-              Joined(StampLines(fields, "dataset"));
+  if (fields.Has("model.passed_by"))
+    on.notice = fmt::format("the reference: {}\n", fields.Text("model.passed_by"));
+  on.notice += Joined(StampLines(fields, "model")) + Joined(StampLines(fields, "protocol")) +
+               Joined(StampLines(fields, "dataset"));
   on.threads = static_cast<size_t>(fields.NumberOr("environment.threads", 1));
   on.isa = stored.Fact("environment.isa");
   on.blas = stored.Fact("environment.blas");

@@ -1,6 +1,7 @@
 #include "harness/model/load_model.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -161,6 +162,13 @@ Model LoadModel(const std::string& name, const std::filesystem::path& path, Weig
   ReadModel(model, type, threads, &stored.notes);
   model.stored = std::move(stored);
   return model;
+}
+
+std::string PassedByText(const Model& model) {
+  const std::vector<std::string> names = Checkpoint::GgufPassedBy(model.dir);
+  if (names.empty()) return "";
+  return fmt::format("its safetensors are read, not {} beside them: name the file to read that",
+                     fmt::join(names, ", "));
 }
 
 std::vector<InputFile> Model::files() const {

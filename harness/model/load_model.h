@@ -67,4 +67,8 @@ struct ModelBytes {
 };
 ModelBytes BytesToLoad(const std::filesystem::path& path, WeightType type, bool coded = false);
 
+// What to say of GGUF files that stand beside the safetensors that the model is read from; "" where
+// there is none.
+std::string PassedByText(const Model& model);
+
 }  // namespace quantref
