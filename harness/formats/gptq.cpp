@@ -133,8 +133,12 @@ class GptqCheckpoint final : public ForeignCheckpoint {
 
   std::vector<std::string> Others(std::vector<CountedNote>& notes) const override {
     AddNotes(folder_.notes, notes);
+    const JsonFields json = folder_.fields();
+    if (!json.Has("checkpoint_format") && !json.Has("format"))
+      AddNote(notes, "no checkpoint_format says its version: read as gptq, as other programs do", 1,
+              "");
     NoteUnknownKeys(folder_.settings, kGptqSaid, notes);
-    if (folder_.fields().Has("dynamic")) {
+    if (json.Has("dynamic")) {
       for (const auto& [key, rule] : folder_.settings["dynamic"].items())
         NoteUnknownKeys(rule, kGptqSaid, notes);
     }

@@ -105,6 +105,10 @@ TEST_CASE("open_foreign: what config.json does not say is taken from the older f
   golden.settings().erase("checkpoint_format");
   const ForeignFiles files(golden);
   CHECK(files.opened->format() == "gptq v1");
+  std::vector<CountedNote> silent;
+  files.opened->Others(silent);
+  REQUIRE(silent.size() == 1);
+  CHECK(testing::Contains(silent[0].what, "no checkpoint_format says its version"));
   testing::WriteFile(files.dir / kGptqFile, R"({"checkpoint_format": "gptq_v2"})");
   std::optional<InputFile> used;
   const auto opened = OpenForeign(files.dir.path(), Checkpoint::Open(files.dir.path()), &used);
