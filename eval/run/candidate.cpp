@@ -102,9 +102,13 @@ void NoteConfig(const ModelConfig& own, const ModelConfig& reference, size_t win
        own.tied_head ? "its head is its embedding; the reference's is a matrix of its own"
                      : "its head is a matrix of its own; the reference's is its embedding",
        NoteGrade::kTold);
+  // One that no window fills is none.
+  const auto reach = [&](const LayerConfig& layer) {
+    return layer.sliding_window == 0 ? window : std::min(layer.sliding_window, window);
+  };
   size_t windows = 0;
   for (size_t layer = 0; layer < own.layers.size(); ++layer)
-    windows += own.layers[layer].sliding_window != reference.layers[layer].sliding_window;
+    windows += reach(own.layers[layer]) != reach(reference.layers[layer]);
   if (windows > 0)
     AddNotes({{"blocks that attend to another window", windows, "", NoteGrade::kDoubt}}, notes);
 }
