@@ -117,6 +117,39 @@ TEST_CASE("run_eval: what a candidate's weights and norms are is compared with t
   CHECK(Contains(result.out, "layers.1.mlp.up_proj"));
 }
 
+TEST_CASE("run_eval: a norm that is another hides no matrices that are others") {
+  FileTensors swapped = testing::TinyTensors(kLabShape);
+  std::swap(swapped.at("model.layers.1.mlp.up_proj.weight"),
+            swapped.at("model.layers.1.mlp.gate_proj.weight"));
+  for (const char* norm : {"model.norm.weight", "model.layers.1.post_attention_layernorm.weight"}) {
+    const RunEvalLab lab;
+    FileTensors hidden = swapped;
+    ChangeNumbers(hidden.at(norm), [](float x) { return 1.5f * x; });
+    WriteFolder(lab / "hidden", kLabShape, hidden);
+    testing::CheckDone(
+        lab.Run({lab.config(), "--candidate", "hidden=hidden", "--methods", "fp16"}));
+    const std::string note = NoteOf(lab.Record("hidden"), "hardly correlated");
+    CHECK(Contains(note, "\"count\":2"));
+    CHECK(Contains(note, "\"doubtful\":true"));
+  }
+}
+
+TEST_CASE("run_eval: a window that no window of the text fills is none") {
+  const RunEvalLab lab;
+  for (const auto& [name, window] : {std::pair{"wide", 64}, std::pair{"narrow", 4}}) {
+    WriteFolder(lab / name, kLabShape, testing::TinyTensors(kLabShape));
+    RecordJson config = RecordJson::parse(testing::FileText(lab / name / "config.json"));
+    config["model_type"] = "mistral";
+    config["architectures"] = {"MistralForCausalLM"};
+    config["sliding_window"] = window;
+    testing::WriteFile(lab / name / "config.json", config.dump());
+  }
+  testing::CheckDone(lab.Run({lab.config(), "--candidate", "wide=wide", "--candidate",
+                              "narrow=narrow", "--methods", "fp16"}));
+  CHECK(lab.Record("wide")["candidate"]["notes"].empty());
+  CHECK(Contains(NoteOf(lab.Record("narrow"), "attend to another window"), "\"doubtful\":true"));
+}
+
 // The reference is a folder of letters, the candidate a GGUF file.
 ProcessResult JudgeGguf(const RunEvalLab& lab, testing::GgufBuilder file,
                         const Strings& more = {}) {

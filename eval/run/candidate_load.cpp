@@ -5,8 +5,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include "eval/run/candidate.h"
 #include "eval/run/candidate_errors.h"
@@ -32,17 +35,24 @@ bool AreAlike(std::span<const float> own, std::span<const float> reference) {
       [](float a, float b) { return std::fabs(a - b) <= kRounding * std::fabs(b) + kLeast; });
 }
 
-size_t CountChangedNorms(const ModelWeights& own, const ModelWeights& reference) {
-  size_t changed = 0;
+struct ChangedNorms {
+  size_t of_blocks = 0, at_the_end = 0;
+
+  size_t all() const { return of_blocks + at_the_end; }
+};
+
+ChangedNorms CountChangedNorms(const ModelWeights& own, const ModelWeights& reference) {
+  ChangedNorms changed;
   for (size_t layer = 0; layer < own.blocks.size(); ++layer) {
     const BlockWeights &a = own.blocks[layer], &b = reference.blocks[layer];
     for (size_t i = 0; i < kNorms; ++i) {
-      changed += !AreAlike(a.norms[i], b.norms[i]);
-      changed += !AreAlike(a.norm_biases[i], b.norm_biases[i]);
+      changed.of_blocks += !AreAlike(a.norms[i], b.norms[i]);
+      changed.of_blocks += !AreAlike(a.norm_biases[i], b.norm_biases[i]);
     }
   }
-  changed += !AreAlike(own.final_norm, reference.final_norm);
-  return changed + !AreAlike(own.final_norm_bias, reference.final_norm_bias);
+  changed.at_the_end += !AreAlike(own.final_norm, reference.final_norm);
+  changed.at_the_end += !AreAlike(own.final_norm_bias, reference.final_norm_bias);
+  return changed;
 }
 
 // By name; the head too where it is tied.
@@ -53,60 +63,125 @@ std::map<std::string, const Weight*> WeightsByName(const ModelWeights& weights) 
   return named;
 }
 
+// How a matrix stands to the reference's.
+struct Comparison {
+  Nearness nearness = Nearness::kRounded;
+  std::optional<SquaresOf> sums{};  // none: scales may have been folded into it
+  size_t lost_groups = 0;
+
+  bool HasError() const {
+    return nearness != Nearness::kUnrelated && nearness != Nearness::kFolded;
+  }
+};
+
+Comparison Compare(const Weight& own, const Weight& reference, const StoredCodes& codes,
+                   bool may_be_scaled) {
+  Comparison found;
+  if (!std::holds_alternative<std::monostate>(codes))
+    found.lost_groups = CountLostGroups(own, reference, codes);
+  if (may_be_scaled) {
+    if (UnrelatedUpToInputs(own, reference)) found.nearness = Nearness::kUnrelated;
+    return found;
+  }
+  found.sums = SquaresBetween(own, reference, own.rows());
+  found.nearness = JudgeNearness(*found.sums, RoundingOf(own, codes), own, reference);
+  return found;
+}
+
+// Methods that fold scales into norms fold others between matrices: AWQ's made down_proj shorter by
+// 12 to 45 %, with factors that differ by less than rounding to 4 bits does. So a block where any
+// norm is another compares up to a factor an input alone.
+bool MayBeScaled(const MatrixFacts& matrix, const ChangedNorms& changed) {
+  return (matrix.IsOfBlock() && changed.of_blocks > 0) ||
+         (matrix.name == kHeadName && changed.at_the_end > 0);
+}
+
+// Rotations of the channels between blocks, which take the norms' gains with them.
+bool IsTurned(const ModelWeights& own, const ModelWeights& reference, const ChangedNorms& changed) {
+  return changed.all() > 0 && UnrelatedUpToInputs(own.embedding.weight, reference.embedding.weight);
+}
+
 // Adds a note of the matrices that are so near, with the most that their squared error is.
-void NoteNearness(const std::vector<SquaresOf>& sums, const std::vector<Nearness>& all,
-                  Nearness which, NoteGrade grade, const char* what,
-                  std::vector<CountedNote>& notes) {
+void NoteNearness(const std::vector<Comparison>& all, Nearness which, NoteGrade grade,
+                  std::string what, std::vector<CountedNote>& notes) {
   size_t count = 0;
-  double most = 0;
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (all[i] != which) continue;
-    most = std::max(most, sums[i].Relative());
+  std::optional<double> most;
+  for (const Comparison& one : all) {
+    if (one.nearness != which) continue;
+    if (one.sums) most = std::max(most.value_or(0), one.sums->Relative());
     ++count;
   }
   if (count == 0) return;
-  AddNotes({{fmt::format("{} (squared error up to {:.2g} of the reference's squares)", what, most),
-             count, "matrices", grade}},
-           notes);
+  if (most) what += fmt::format(" (squared error up to {:.2g} of the reference's squares)", *most);
+  AddNotes({{what, count, "matrices", grade}}, notes);
 }
 
-void CompareMatrices(const GroupContext& group, Candidate& candidate) {
-  const auto own = WeightsByName(candidate.model.weights);
-  const auto reference = WeightsByName(group.model->weights);
-  const std::vector<MatrixFacts>& found = candidate.stored.found;
-  std::vector<CountedNote>& notes = candidate.stored.notes;
-  candidate.weight_errors.assign(found.size(), std::nullopt);
-  std::vector<SquaresOf> sums(found.size());
-  std::vector<Nearness> nearness(found.size());
-  ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
-    const Weight& weight = *own.at(found[i].name);
-    sums[i] = SquaresBetween(weight, *reference.at(found[i].name), weight.rows());
-    nearness[i] = JudgeNearness(sums[i], SquaresOfSteps(weight));
-    if (nearness[i] != Nearness::kUnrelated)
-      candidate.weight_errors[i] = sums[i].differences / found[i].Weights();
-  });
+void NoteComparisons(const std::vector<Comparison>& all, std::vector<CountedNote>& notes) {
   const auto note = [&](Nearness which, NoteGrade grade, const char* what) {
-    NoteNearness(sums, nearness, which, grade, what, notes);
+    NoteNearness(all, which, grade, what, notes);
   };
   note(
       Nearness::kUnrelated, NoteGrade::kDoubt,
       "hardly correlated with the reference's: no roundings of these, or read by settings that are "
       "not theirs, and no error is given");
+  note(Nearness::kScaled, NoteGrade::kDoubt,
+       "longer or shorter than roundings of the reference's are: scales that are not theirs");
+  note(Nearness::kFar, NoteGrade::kDoubt,
+       "further from the reference's than rounding to their codes leaves them: no roundings of "
+       "these, or read by settings or in an order that are not theirs");
+  note(Nearness::kFolded, NoteGrade::kTold,
+       "the reference's but for a factor of each input or output, as methods fold between "
+       "matrices, and no error is given");
+  note(Nearness::kTuned, NoteGrade::kTold,
+       "near the reference's, but no roundings of these to their codes: trained on, or rounded "
+       "twice");
   note(Nearness::kCoarse, NoteGrade::kTold,
        "further from the reference's than zeros are, as codes of 2 bits may be");
-  note(Nearness::kScaled, NoteGrade::kDoubt,
-       "longer than the reference's by half or more: scales that are not theirs");
-  note(Nearness::kFar, NoteGrade::kDoubt,
-       "further from the reference's than a step of their scales: no roundings to these, or read "
-       "by settings or in an order that are not theirs");
+}
+
+// A group may be 0 because the reference's is.
+void NoteLostGroups(const std::vector<Comparison>& all, std::vector<CountedNote>& notes) {
+  const auto zero = std::ranges::find(notes, kScaleOfZero, &CountedNote::what);
+  if (zero == notes.end()) return;
+  size_t lost = 0;
+  for (const Comparison& one : all) lost += one.lost_groups;
+  if (lost == 0) return;
+  AddNotes({{"0 by a scale of 0 where the reference's are not: a part that was never written, or "
+             "tensors that are read as others",
+             std::min(lost, zero->count), "groups", NoteGrade::kDoubt}},
+           notes);
+}
+
+void NoteRecast(const std::vector<MatrixFacts>& found, const std::vector<Comparison>& all,
+                std::vector<CountedNote>& notes) {
   // Of a folder of nothing else it is what it is for.
   if (std::ranges::none_of(found, &MatrixFacts::coded)) return;
   size_t recast = 0;
-  for (size_t i = 0; i < found.size(); ++i) recast += !found[i].coded && sums[i].differences > 0;
+  for (size_t i = 0; i < found.size(); ++i)
+    recast += !found[i].coded && all[i].sums && all[i].sums->differences > 0;
   if (recast == 0) return;
   AddNotes({{"kept beside the codes with other numbers than the reference's, as by another type",
              recast, "matrices"}},
            notes);
+}
+
+void CompareMatrices(const GroupContext& group, const ChangedNorms& changed, Candidate& candidate) {
+  const std::vector<MatrixFacts>& found = candidate.stored.found;
+  candidate.weight_errors.assign(found.size(), std::nullopt);
+  if (IsTurned(candidate.model.weights, group.model->weights, changed)) return;
+  const auto own = WeightsByName(candidate.model.weights);
+  const auto reference = WeightsByName(group.model->weights);
+  std::vector<Comparison> all(found.size());
+  ParallelFor(found.size(), group.threads, [&](size_t i, size_t) {
+    const std::string& name = found[i].name;
+    all[i] =
+        Compare(*own.at(name), *reference.at(name), found[i].codes, MayBeScaled(found[i], changed));
+    if (changed.all() == 0 && all[i].HasError())
+      candidate.weight_errors[i] = all[i].sums->differences / found[i].Weights();
+  });
+  NoteComparisons(all, candidate.stored.notes);
+  NoteLostGroups(all, candidate.stored.notes);
+  NoteRecast(found, all, candidate.stored.notes);
 }
 
 constexpr size_t kJudgedRows = 64;
@@ -124,8 +199,8 @@ void NoteMisread(const GroupContext& group, Candidate& candidate) {
     if (!found[i].other) return;
     const Weight &weight = *own.at(found[i].name), &original = *reference.at(found[i].name);
     const size_t rows = std::min(kJudgedRows, weight.rows());
-    as_read[i] = SquaresUpToInputs(weight, original, rows);
-    otherwise[i] = SquaresUpToInputs(found[i].other->read(), original, rows);
+    as_read[i] = SquaresUpTo(Channels::kInputs, weight, original, rows);
+    otherwise[i] = SquaresUpTo(Channels::kInputs, found[i].other->read(), original, rows);
   });
   SquaresOf sum_as_read, sum_otherwise;
   std::string setting;
@@ -252,12 +327,9 @@ void ReadCandidate(GroupContext& group, Candidate& loaded) {
   NoteForeignPromise(loaded.stored, notes);
   NoteGgufPromise(loaded, notes);
   NoteScales(loaded.model.weights, notes);
-  loaded.changed_norms = CountChangedNorms(loaded.model.weights, group.model->weights);
-  if (loaded.changed_norms == 0) {
-    CompareMatrices(group, loaded);
-  } else {
-    loaded.weight_errors.assign(loaded.stored.found.size(), std::nullopt);
-  }
+  const ChangedNorms changed = CountChangedNorms(loaded.model.weights, group.model->weights);
+  loaded.changed_norms = changed.all();
+  CompareMatrices(group, changed, loaded);
   NoteMisread(group, loaded);
 }
 

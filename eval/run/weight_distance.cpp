@@ -3,16 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "harness/base/cancel.h"
 #include "harness/base/matrix.h"
+#include "harness/quant/format.h"
 #include "harness/quant/packed_matrix.h"
 
 namespace quantref {
 namespace {
 
-// Calls f with each row of both.
+// Calls f with each row of both, and its number.
 template <typename F>
 void ForRowPairs(const Weight& own, const Weight& reference, size_t rows, const F& f) {
   constexpr size_t kAtOnce = 64;
@@ -23,75 +25,223 @@ void ForRowPairs(const Weight& own, const Weight& reference, size_t rows, const 
     own.DecodeRows(first, a.view().Rows(0, count));
     reference.DecodeRows(first, b.view().Rows(0, count));
     for (size_t r = 0; r < count; ++r)
-      f(std::span<const float>(a.view().row_span(r)), std::span<const float>(b.view().row_span(r)));
+      f(std::span<const float>(a.view().row_span(r)), std::span<const float>(b.view().row_span(r)),
+        first + r);
   }
 }
 
-}  // namespace
-
-SquaresOf SquaresBetween(const Weight& own, const Weight& reference, size_t rows) {
-  SquaresOf sums;
-  ForRowPairs(own, reference, rows, [&](std::span<const float> a, std::span<const float> b) {
-    for (size_t i = 0; i < a.size(); ++i) {
-      const double y = a[i], x = b[i], d = y - x;
-      sums.differences += d * d;
-      sums.own += y * y;
-      sums.reference += x * x;
-    }
-  });
-  return sums;
+int BitsOf(const StoredCodes& codes) {
+  if (const auto* scheme = std::get_if<WeightScheme>(&codes))
+    return scheme->format->evenly_spaced() ? scheme->bits : scheme->format->bits();
+  const auto* blocks = std::get_if<BlockScheme>(&codes);
+  return blocks == nullptr ? 0 : blocks->bits;
 }
 
-SquaresOf SquaresUpToInputs(const Weight& own, const Weight& reference, size_t rows) {
-  struct OfInput {
-    double own = 0, products = 0, reference = 0;
-  };
-  std::vector<OfInput> inputs(own.cols());
-  ForRowPairs(own, reference, rows, [&](std::span<const float> a, std::span<const float> b) {
-    for (size_t i = 0; i < a.size(); ++i) {
-      const double y = a[i], x = b[i];
-      inputs[i].own += y * y;
-      inputs[i].products += y * x;
-      inputs[i].reference += x * x;
-    }
-  });
-  SquaresOf sums;
-  for (const OfInput& input : inputs) {
-    const double fitted =
-        input.reference > 0 ? input.products * input.products / input.reference : 0;
-    sums += {.differences = input.own - fitted, .own = input.own, .reference = fitted};
+// Inputs of a row that share a scale.
+size_t GroupOf(const StoredCodes& codes, size_t cols) {
+  size_t group = cols;
+  if (const auto* scheme = std::get_if<WeightScheme>(&codes)) {
+    if (scheme->granularity == Granularity::kGroup) group = scheme->group;
+  } else if (const auto* blocks = std::get_if<BlockScheme>(&codes)) {
+    if (blocks->group > 0) group = blocks->group;
   }
-  return sums;
+  return std::min(group, cols);
 }
 
-double SquaresOfSteps(const Weight& weight) {
-  const PackedMatrix* const packed = weight.packed();
-  if (packed == nullptr || !packed->scheme().format->affine()) return HUGE_VAL;
+double SquaresOfOwnSteps(const PackedMatrix& packed) {
   double sum = 0;
-  for (size_t r = 0; r < packed->scale_rows(); ++r) {
-    for (size_t c = 0; c < packed->scale_cols(); ++c) {
-      const double step = packed->affine(r, c).scale;
+  for (size_t r = 0; r < packed.scale_rows(); ++r) {
+    for (size_t c = 0; c < packed.scale_cols(); ++c) {
+      const double step = packed.affine(r, c).scale;
       sum += step * step;
     }
   }
-  const auto scales = static_cast<double>(packed->scale_rows() * packed->scale_cols());
-  return sum / scales * static_cast<double>(weight.rows()) * static_cast<double>(weight.cols());
+  const auto scales = static_cast<double>(packed.scale_rows() * packed.scale_cols());
+  return sum / scales * static_cast<double>(packed.rows()) * static_cast<double>(packed.cols());
 }
 
-// What rounds to the nearest code leaves a twelfth of a step's square, and somewhat more where
-// later weights make up for the errors of earlier ones: less than the square. With codes of 2 bits
-// that may be more than the weights' own squares, so that these cannot tell a rounding from another
-// matrix. The direction can: GPTQ's of 2 bits had correlations of 0.64 and more (wikilm-2m, groups
+float LargestOf(std::span<const float> values) {
+  float largest = 0;
+  for (const float value : values) largest = std::max(largest, std::fabs(value));
+  return largest;
+}
+
+// As if codes were spread evenly over what a group holds, up to its largest. Those of tables are
+// closer where most weights are: NF4's roundings are as far from this as INT4's from their steps.
+// FP8's are further, by little.
+double SquaresOfSpreadSteps(const Weight& weight, int bits, size_t group) {
+  double sum = 0;
+  ForRowPairs(weight, weight, weight.rows(),
+              [&](std::span<const float> values, std::span<const float>, size_t) {
+                for (size_t c = 0; c < values.size(); c += group) {
+                  const size_t count = std::min(group, values.size() - c);
+                  const double step = 2.0 * LargestOf(values.subspan(c, count)) / ((1 << bits) - 1);
+                  sum += static_cast<double>(count) * step * step;
+                }
+              });
+  return sum;
+}
+
+// Rounding to the nearest code leaves a twelfth of a step's square; GPTQ, where later weights make
+// up for the errors of earlier ones, up to a fifth (2 to 4 bits, groups and rows), with orders of
+// inputs that are lost half and more at 2 and 3 bits, several at 4, and zero points one off a
+// whole. Weights that were trained on are further from it at 8 bits, but not far from the
+// reference: by 1 % of its squares where each had moved by a tenth of their deviation. A lost order
+// leaves 15 % and more. What is pruned is not rounded.
+constexpr double kMostOfSteps = 0.5, kMostTuned = 0.03;
+
+double Errors(const SquaresOf& sums) { return sums.differences - sums.zeroed; }
+
+bool IsRounding(const SquaresOf& sums, const Rounding& rounding) {
+  return Errors(sums) <= kMostOfSteps * rounding.squares_of_steps;
+}
+
+bool IsNear(const SquaresOf& sums, const Rounding& rounding) {
+  return IsRounding(sums, rounding) || Errors(sums) <= kMostTuned * sums.reference;
+}
+
+// Roundings are no longer than what they round (slopes of 0.69 to 1.01 by RTN and GPTQ at 2 to 8
+// bits), nor shorter than it would be best: factors of 1.01 and less. What rounds to means of
+// magnitudes, with codes of 1 or 2 bits, may be: up to 1.5 where weights have long tails.
+bool HasItsLength(const SquaresOf& sums, const Rounding& rounding) {
+  constexpr double kMostSlope = 1.25, kMostFactor = 1.3, kMostCoarseFactor = 1.6;
+  constexpr int kCoarseBits = 2;
+  return sums.Slope() <= kMostSlope &&
+         sums.BestFactor() <= (rounding.bits > kCoarseBits ? kMostFactor : kMostCoarseFactor);
+}
+
+// Whether factors of inputs, or of outputs, make a rounding of it, and differ: one that they share
+// is none that a method folds, but scales that are not theirs.
+bool IsFolded(const SquaresOf& sums, const Rounding& rounding, const Weight& own,
+              const Weight& reference) {
+  // Of the matrix's squares: factors that differ by 3 %. Of what one factor for all leaves: those
+  // of channels take up to 7 % of mere rounding errors.
+  constexpr double kLeastSpread = 1e-3, kLeastShare = 0.15;
+  const double correlation = sums.Correlation();
+  const double up_to_one = sums.own * (1 - correlation * correlation);
+  const auto fits = [&](Channels channels) {
+    const SquaresOf fitted = SquaresUpTo(channels, own, reference, own.rows());
+    return up_to_one - fitted.differences >
+               std::max(kLeastSpread * sums.own, kLeastShare * up_to_one) &&
+           IsNear(fitted, rounding);
+  };
+  return fits(Channels::kInputs) || fits(Channels::kOutputs);
+}
+
+// The direction of GPTQ's roundings to 2 bits had correlations of 0.64 and more (wikilm-2m, groups
 // of 128 and rows), also where the squared error was 1.2 of the squares. That of n unrelated
-// weights is about 1 / sqrt(n), and their squared error twice the squares. Nor did
-// those roundings make weights longer (slopes of 0.75 to 1): scales that are not theirs do.
-Nearness JudgeNearness(const SquaresOf& sums, double squares_of_steps) {
-  constexpr double kLeastCorrelation = 0.25, kMostSlope = 1.5;
-  const bool beyond_zeros = sums.differences > sums.reference;
+// weights is about 1 / sqrt(n), and with a factor for each input 1 / sqrt(rows).
+constexpr double kLeastCorrelation = 0.25;
+
+}  // namespace
+
+double SquaresOf::Correlation() const {
+  const double both = own * reference;
+  return both > 0 ? Products() / std::sqrt(both) : 0;
+}
+
+void SquaresOf::operator+=(const SquaresOf& more) {
+  differences += more.differences;
+  own += more.own;
+  reference += more.reference;
+  zeroed += more.zeroed;
+}
+
+SquaresOf SquaresBetween(const Weight& own, const Weight& reference, size_t rows) {
+  SquaresOf sums;
+  ForRowPairs(own, reference, rows,
+              [&](std::span<const float> a, std::span<const float> b, size_t) {
+                for (size_t i = 0; i < a.size(); ++i) {
+                  const double y = a[i], x = b[i], d = y - x;
+                  sums.differences += d * d;
+                  sums.own += y * y;
+                  sums.reference += x * x;
+                  if (y == 0) sums.zeroed += x * x;
+                }
+              });
+  return sums;
+}
+
+SquaresOf SquaresUpTo(Channels channels, const Weight& own, const Weight& reference, size_t rows) {
+  struct OfChannel {
+    double own = 0, products = 0, reference = 0, zeroed = 0;
+  };
+  const bool of_inputs = channels == Channels::kInputs;
+  std::vector<OfChannel> all(of_inputs ? own.cols() : rows);
+  ForRowPairs(own, reference, rows,
+              [&](std::span<const float> a, std::span<const float> b, size_t row) {
+                for (size_t i = 0; i < a.size(); ++i) {
+                  const double y = a[i], x = b[i];
+                  OfChannel& channel = all[of_inputs ? i : row];
+                  channel.own += y * y;
+                  channel.products += y * x;
+                  channel.reference += x * x;
+                  if (y == 0) channel.zeroed += x * x;
+                }
+              });
+  SquaresOf sums;
+  for (const OfChannel& channel : all) {
+    const double factor = channel.reference > 0 ? channel.products / channel.reference : 0;
+    const double fitted = factor * channel.products;
+    sums += {.differences = channel.own - fitted,
+             .own = channel.own,
+             .reference = fitted,
+             .zeroed = factor * factor * channel.zeroed};
+  }
+  return sums;
+}
+
+Rounding RoundingOf(const Weight& weight, const StoredCodes& codes) {
+  const int bits = BitsOf(codes);
+  if (bits == 0) return {};
+  const PackedMatrix* const packed = weight.packed();
+  if (packed != nullptr && packed->scheme().format->affine())
+    return {bits, SquaresOfOwnSteps(*packed), true};
+  return {bits, SquaresOfSpreadSteps(weight, bits, GroupOf(codes, weight.cols()))};
+}
+
+Nearness JudgeNearness(const SquaresOf& sums, const Rounding& rounding) {
+  if (sums.differences == 0) return Nearness::kRounded;
+  const bool beyond_zeros = sums.differences >= sums.reference;
   if (beyond_zeros && sums.Correlation() < kLeastCorrelation) return Nearness::kUnrelated;
-  if (sums.differences > squares_of_steps) return Nearness::kFar;
-  if (!beyond_zeros) return Nearness::kRounded;
-  return sums.Slope() > kMostSlope ? Nearness::kScaled : Nearness::kCoarse;
+  if (!HasItsLength(sums, rounding)) return Nearness::kScaled;
+  if (!IsNear(sums, rounding)) return Nearness::kFar;
+  if (rounding.of_scales && !IsRounding(sums, rounding)) return Nearness::kTuned;
+  return beyond_zeros ? Nearness::kCoarse : Nearness::kRounded;
+}
+
+Nearness JudgeNearness(const SquaresOf& sums, const Rounding& rounding, const Weight& own,
+                       const Weight& reference) {
+  const Nearness nearness = JudgeNearness(sums, rounding);
+  const bool off = nearness == Nearness::kScaled || nearness == Nearness::kFar;
+  return off && IsFolded(sums, rounding, own, reference) ? Nearness::kFolded : nearness;
+}
+
+bool UnrelatedUpToInputs(const Weight& own, const Weight& reference) {
+  return SquaresUpTo(Channels::kInputs, own, reference, own.rows()).Correlation() <
+         kLeastCorrelation;
+}
+
+size_t CountLostGroups(const Weight& own, const Weight& reference, const StoredCodes& codes) {
+  // Of the matrix's mean square: what is less is next to 0, as scales in FP16 have it.
+  constexpr double kNextToZero = 0.01;
+  const size_t group = GroupOf(codes, own.cols());
+  std::vector<double> lost;  // mean squares of the reference
+  double squares = 0;
+  ForRowPairs(own, reference, own.rows(),
+              [&](std::span<const float> a, std::span<const float> b, size_t) {
+                for (size_t c = 0; c < a.size(); c += group) {
+                  const size_t count = std::min(group, a.size() - c);
+                  double sum = 0;
+                  for (const float x : b.subspan(c, count)) sum += static_cast<double>(x) * x;
+                  squares += sum;
+                  if (LargestOf(a.subspan(c, count)) == 0)
+                    lost.push_back(sum / static_cast<double>(count));
+                }
+              });
+  const double mean = squares / (static_cast<double>(own.rows()) * static_cast<double>(own.cols()));
+  return static_cast<size_t>(
+      std::ranges::count_if(lost, [&](double of) { return of > kNextToZero * mean; }));
 }
 
 }  // namespace quantref

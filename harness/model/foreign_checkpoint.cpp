@@ -20,7 +20,7 @@ void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& no
 }
 
 void AddScaleNotes(size_t zero, size_t negative, std::vector<CountedNote>& notes) {
-  if (zero > 0) AddNotes({{"with a scale of 0", zero, "groups", NoteGrade::kDoubt}}, notes);
+  if (zero > 0) AddNotes({{kScaleOfZero, zero, "groups"}}, notes);
   if (negative > 0)
     AddNotes({{"with a negative scale", negative, "groups", NoteGrade::kDoubt}}, notes);
 }

@@ -54,8 +54,10 @@ struct ForeignMatrix {
 // Adds the notes; those of the same words are added up.
 void AddNotes(const std::vector<CountedNote>& more, std::vector<CountedNote>& notes);
 
-// Adds notes of so many scales that are 0 or below: a part of the file that was never written, or
-// tensors that are read as others.
+// Adds notes of so many scales that are 0 or below. Negative ones: tensors that are read as others.
+// Those of 0 may be a part of the file that was never written, or weights that are all 0: only who
+// has the numbers that it was made of can tell.
+inline constexpr char kScaleOfZero[] = "with a scale of 0";
 void AddScaleNotes(size_t zero, size_t negative, std::vector<CountedNote>& notes);
 
 // The quantized matrices of a checkpoint that another tool wrote, in whichever way; what is plain
