@@ -146,6 +146,7 @@ bool JoinSetting(const OwnFile& own, const SettingNames& setting, ForeignFolder&
                           *held == name ? "is" : Quoted(*held), ShownJson(folder.settings[*held]),
                           own.holder),
               1, "", untold ? NoteGrade::kDoubt : NoteGrade::kTold);
+      break;  // by its other names it would say the same
     }
   }
   return taken;
