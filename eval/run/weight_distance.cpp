@@ -37,7 +37,7 @@ int BitsOf(const StoredCodes& codes) {
   return blocks == nullptr ? 0 : blocks->bits;
 }
 
-// Inputs of a row that share a scale.
+// Inputs of a row that share a scale; of a block's groups each has its own.
 size_t GroupOf(const StoredCodes& codes, size_t cols) {
   size_t group = cols;
   if (const auto* scheme = std::get_if<WeightScheme>(&codes)) {
@@ -46,6 +46,12 @@ size_t GroupOf(const StoredCodes& codes, size_t cols) {
     if (blocks->group > 0) group = blocks->group;
   }
   return std::min(group, cols);
+}
+
+size_t BlockOf(const StoredCodes& codes, size_t cols) {
+  const auto* blocks = std::get_if<BlockScheme>(&codes);
+  return blocks != nullptr && blocks->block > 0 ? std::min(blocks->block, cols)
+                                                : GroupOf(codes, cols);
 }
 
 double SquaresOfOwnSteps(const PackedMatrix& packed) {
@@ -110,22 +116,64 @@ bool HasItsLength(const SquaresOf& sums, const Rounding& rounding) {
          sums.BestFactor() <= (rounding.bits > kCoarseBits ? kMostFactor : kMostCoarseFactor);
 }
 
-// Whether factors of inputs, or of outputs, make a rounding of it, and differ: one that they share
-// is none that a method folds, but scales that are not theirs.
-bool IsFolded(const SquaresOf& sums, const Rounding& rounding, const Weight& own,
-              const Weight& reference) {
-  // Of the matrix's squares: factors that differ by 3 %. Of what one factor for all leaves: those
-  // of channels take up to 7 % of mere rounding errors.
-  constexpr double kLeastSpread = 1e-3, kLeastShare = 0.15;
-  const double correlation = sums.Correlation();
-  const double up_to_one = sums.own * (1 - correlation * correlation);
-  const auto fits = [&](Channels channels) {
-    const SquaresOf fitted = SquaresUpTo(channels, own, reference, own.rows());
-    return up_to_one - fitted.differences >
-               std::max(kLeastSpread * sums.own, kLeastShare * up_to_one) &&
-           IsNear(fitted, rounding);
-  };
-  return fits(Channels::kInputs) || fits(Channels::kOutputs);
+struct ChannelSums {
+  double own = 0, products = 0, reference = 0, zeroed = 0;
+
+  // That brings the reference's nearest; 0 where there is none.
+  double Factor() const { return reference > 0 ? products / reference : 0; }
+};
+
+std::vector<ChannelSums> SumsByChannel(Channels channels, const Weight& own,
+                                       const Weight& reference, size_t rows) {
+  const bool of_inputs = channels == Channels::kInputs;
+  std::vector<ChannelSums> all(of_inputs ? own.cols() : rows);
+  ForRowPairs(own, reference, rows,
+              [&](std::span<const float> a, std::span<const float> b, size_t row) {
+                for (size_t i = 0; i < a.size(); ++i) {
+                  const double y = a[i], x = b[i];
+                  ChannelSums& channel = all[of_inputs ? i : row];
+                  channel.own += y * y;
+                  channel.products += y * x;
+                  channel.reference += x * x;
+                  if (y == 0) channel.zeroed += x * x;
+                }
+              });
+  return all;
+}
+
+SquaresOf Fitted(const std::vector<ChannelSums>& all) {
+  SquaresOf sums;
+  for (const ChannelSums& channel : all) {
+    const double factor = channel.Factor(), fitted = factor * channel.products;
+    sums += {.differences = channel.own - fitted,
+             .own = channel.own,
+             .reference = fitted,
+             .zeroed = factor * factor * channel.zeroed};
+  }
+  return sums;
+}
+
+// Whether factors and their partners are inverse to each other, by their logarithms: the sums of
+// each pair vary much less than the differences do, and are small. Scales that are not theirs have
+// partners of 1, so that both vary alike.
+bool AreInverse(const std::vector<ChannelSums>& from, const std::vector<ChannelSums>& to,
+                const std::vector<size_t>& outputs) {
+  constexpr double kMostShare = 0.25, kMostMean = 0.7;  // 0.7: codes of 2 bits make weights shorter
+  double count = 0, sum = 0, sum_squares = 0, difference = 0, difference_squares = 0;
+  for (size_t c = 0; c < to.size(); ++c) {
+    const double f = from[outputs[c]].Factor(), g = to[c].Factor();
+    if (!(f > 0) || !(g > 0)) continue;  // a dead channel, or one that was pruned
+    const double s = std::log(f) + std::log(g), d = std::log(f) - std::log(g);
+    ++count;
+    sum += s;
+    sum_squares += s * s;
+    difference += d;
+    difference_squares += d * d;
+  }
+  if (count < 2) return false;
+  const auto variance = [&](double of, double squares) { return squares - of * of / count; };
+  return std::fabs(sum / count) <= kMostMean &&
+         variance(sum, sum_squares) <= kMostShare * variance(difference, difference_squares);
 }
 
 // The direction of GPTQ's roundings to 2 bits had correlations of 0.64 and more (wikilm-2m, groups
@@ -163,32 +211,48 @@ SquaresOf SquaresBetween(const Weight& own, const Weight& reference, size_t rows
 }
 
 SquaresOf SquaresUpTo(Channels channels, const Weight& own, const Weight& reference, size_t rows) {
-  struct OfChannel {
-    double own = 0, products = 0, reference = 0, zeroed = 0;
+  return Fitted(SumsByChannel(channels, own, reference, rows));
+}
+
+bool FoldsBetween(const ComparedMatrix& from, const ComparedMatrix& to,
+                  const std::vector<size_t>& outputs) {
+  const std::vector<ChannelSums> of_outputs = SumsByChannel(Channels::kOutputs, *from.own,
+                                                            *from.reference, from.own->rows()),
+                                 of_inputs = SumsByChannel(Channels::kInputs, *to.own,
+                                                           *to.reference, to.own->rows());
+  return IsNear(Fitted(of_outputs), from.rounding) && IsNear(Fitted(of_inputs), to.rounding) &&
+         AreInverse(of_outputs, of_inputs, outputs);
+}
+
+// Lengths and products with the row before tell it from numbers of their own: these have other
+// products, roundings of the same basis a correlation near 1.
+bool IsTurned(const Weight& own, const Weight& reference) {
+  constexpr size_t kRows = 4096;
+  constexpr double kMostAlike = 0.9, kMostOfLengths = 0.01, kMostOfProducts = 0.1;
+  const size_t rows = std::min(kRows, own.rows());
+  if (SquaresBetween(own, reference, rows).Correlation() > kMostAlike) return false;
+  struct Kept {
+    double differences = 0, squares = 0;
+    void Add(double a, double b) {
+      differences += (a - b) * (a - b);
+      squares += b * b;
+    }
+    bool Holds(double most) const { return differences <= most * squares; }
+  } lengths, products;
+  std::vector<float> own_before(own.cols()), before(own.cols());
+  const auto dot = [](std::span<const float> a, std::span<const float> b) {
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
+    return sum;
   };
-  const bool of_inputs = channels == Channels::kInputs;
-  std::vector<OfChannel> all(of_inputs ? own.cols() : rows);
   ForRowPairs(own, reference, rows,
-              [&](std::span<const float> a, std::span<const float> b, size_t row) {
-                for (size_t i = 0; i < a.size(); ++i) {
-                  const double y = a[i], x = b[i];
-                  OfChannel& channel = all[of_inputs ? i : row];
-                  channel.own += y * y;
-                  channel.products += y * x;
-                  channel.reference += x * x;
-                  if (y == 0) channel.zeroed += x * x;
-                }
+              [&](std::span<const float> a, std::span<const float> b, size_t) {
+                lengths.Add(dot(a, a), dot(b, b));
+                products.Add(dot(a, own_before), dot(b, before));
+                std::ranges::copy(a, own_before.begin());
+                std::ranges::copy(b, before.begin());
               });
-  SquaresOf sums;
-  for (const OfChannel& channel : all) {
-    const double factor = channel.reference > 0 ? channel.products / channel.reference : 0;
-    const double fitted = factor * channel.products;
-    sums += {.differences = channel.own - fitted,
-             .own = channel.own,
-             .reference = fitted,
-             .zeroed = factor * factor * channel.zeroed};
-  }
-  return sums;
+  return lengths.squares > 0 && lengths.Holds(kMostOfLengths) && products.Holds(kMostOfProducts);
 }
 
 Rounding RoundingOf(const Weight& weight, const StoredCodes& codes) {
@@ -210,22 +274,16 @@ Nearness JudgeNearness(const SquaresOf& sums, const Rounding& rounding) {
   return beyond_zeros ? Nearness::kCoarse : Nearness::kRounded;
 }
 
-Nearness JudgeNearness(const SquaresOf& sums, const Rounding& rounding, const Weight& own,
-                       const Weight& reference) {
-  const Nearness nearness = JudgeNearness(sums, rounding);
-  const bool off = nearness == Nearness::kScaled || nearness == Nearness::kFar;
-  return off && IsFolded(sums, rounding, own, reference) ? Nearness::kFolded : nearness;
-}
-
 bool UnrelatedUpToInputs(const Weight& own, const Weight& reference) {
-  return SquaresUpTo(Channels::kInputs, own, reference, own.rows()).Correlation() <
-         kLeastCorrelation;
+  const SquaresOf sums = SquaresUpTo(Channels::kInputs, own, reference, own.rows());
+  if (sums.own == 0) return SquaresBetween(own, reference, own.rows()).reference > 0;
+  return sums.Correlation() < kLeastCorrelation;
 }
 
 size_t CountLostGroups(const Weight& own, const Weight& reference, const StoredCodes& codes) {
   // Of the matrix's mean square: what is less is next to 0, as scales in FP16 have it.
   constexpr double kNextToZero = 0.01;
-  const size_t group = GroupOf(codes, own.cols());
+  const size_t group = BlockOf(codes, own.cols());
   std::vector<double> lost;  // mean squares of the reference
   double squares = 0;
   ForRowPairs(own, reference, own.rows(),

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <vector>
 
 #include "harness/model/weights.h"
 #include "harness/quant/stored_codes.h"
@@ -49,21 +50,34 @@ enum class Nearness {
   kRounded,
   kCoarse,     // further away than a matrix of zeros
   kTuned,      // further than rounding leaves it, by little
-  kFolded,     // likewise, but for factors of its inputs or outputs
+  kFolded,     // likewise, but for factors that another matrix undoes
   kScaled,     // longer or shorter along it than rounding makes it
   kFar,        // further than rounding leaves it, by much
   kUnrelated,  // at least as far as zeros, in another direction
 };
 Nearness JudgeNearness(const SquaresOf& sums, const Rounding& rounding);
 
-// The same of matrices whose channels may have been scaled.
-Nearness JudgeNearness(const SquaresOf& sums, const Rounding& rounding, const Weight& own,
-                       const Weight& reference);
+// A matrix, what it is compared with, and what is known of its codes.
+struct ComparedMatrix {
+  const Weight* own;
+  const Weight* reference;
+  Rounding rounding;
+};
+
+// Whether the two are roundings of what a method folds: `from`'s outputs times factors that differ,
+// and `to`'s inputs divided by them. Input c of `to` is output outputs[c] of `from`.
+bool FoldsBetween(const ComparedMatrix& from, const ComparedMatrix& to,
+                  const std::vector<size_t>& outputs);
+
+// Whether the rows are the reference's in another basis: other numbers, but as long and in the same
+// angles to each other. Of the first rows.
+bool IsTurned(const Weight& own, const Weight& reference);
 
 // Whether matrices whose inputs may have been scaled have little to do with each other.
 bool UnrelatedUpToInputs(const Weight& own, const Weight& reference);
 
-// Groups of inputs that share a scale and that are all 0, where the reference's are not next to it.
+// Groups of inputs that share a scale (of GGUF's blocks: the block's) and that are all 0, where the
+// reference's are not next to it.
 size_t CountLostGroups(const Weight& own, const Weight& reference, const StoredCodes& codes);
 
 }  // namespace quantref

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstddef>
 #include <memory>
+#include <numeric>
+#include <vector>
 
 #include "harness/base/rng.h"
 #include "harness/quant/affine.h"
@@ -42,8 +44,7 @@ Rounding Steps(int bits, double step) {
 }
 
 Nearness Judged(const Weight& own, const Matrix<float>& reference, const Rounding& rounding) {
-  const Weight of = Same(reference);
-  return JudgeNearness(SquaresBetween(own, of, kRows), rounding, own, of);
+  return JudgeNearness(SquaresBetween(own, Same(reference), kRows), rounding);
 }
 
 TEST_CASE("weight distance: sums are those of the first rows") {
@@ -104,19 +105,69 @@ TEST_CASE("weight distance: scales that are not theirs make weights longer or sh
   CHECK(Judged(ternary, x, {2}) == Nearness::kRounded);
 }
 
-TEST_CASE("weight distance: factors of channels that differ were folded, one for all was not") {
-  const Matrix<float> x = Normal(9);
-  const auto rounded = [&](auto factor) {
-    return Changed(x, [=](float v, size_t r, size_t c) {
-      return ToStep(factor(r, c) * v, 0.03f, -1000, 1000);
+TEST_CASE("weight distance: what is folded between matrices has partners that undo it") {
+  const Matrix<float> up = Normal(9), down = testing::NormalMatrix(kRows, kRows, 14);
+  const float step = 0.03f;
+  const auto rounded = [&](const Matrix<float>& from, auto factor) {
+    return Changed(from, [=](float v, size_t r, size_t c) {
+      return ToStep(factor(r, c) * v, step, -1000, 1000);
     });
   };
   const auto of = [](size_t i) { return 0.5f + 0.1f * static_cast<float>(i % 17); };
-  const Rounding int8 = Steps(8, 0.03);
-  CHECK(Judged(rounded([&](size_t r, size_t) { return of(r); }), x, int8) == Nearness::kFolded);
-  CHECK(Judged(rounded([&](size_t, size_t c) { return of(c); }), x, int8) == Nearness::kFolded);
-  CHECK(Judged(rounded([](size_t, size_t) { return 1.5f; }), x, int8) == Nearness::kScaled);
-  CHECK(Judged(rounded([&](size_t r, size_t c) { return of(r * c); }), x, int8) == Nearness::kFar);
+  const auto one = [](size_t, size_t) { return 1.0f; };
+  const auto of_output = [&](size_t r, size_t) { return of(r); };
+  const auto undone = [&](size_t, size_t c) { return 1 / of(c); };
+  std::vector<size_t> outputs(kRows);
+  std::iota(outputs.begin(), outputs.end(), size_t{0});
+  const Weight reference_up = Same(up), reference_down = Same(down);
+  const auto folds = [&](const Weight& own_up, const Weight& own_down) {
+    const double square = static_cast<double>(step) * static_cast<double>(step);
+    return FoldsBetween(
+        {&own_up, &reference_up, {8, square * static_cast<double>(kRows * kCols), true}},
+        {&own_down, &reference_down, {8, square * static_cast<double>(kRows * kRows), true}},
+        outputs);
+  };
+  CHECK(folds(rounded(up, of_output), rounded(down, undone)));
+  // Each is no rounding by itself.
+  CHECK(Judged(rounded(up, of_output), up, Steps(8, step)) != Nearness::kRounded);
+  CHECK_FALSE(folds(rounded(up, of_output), rounded(down, one)));
+  CHECK_FALSE(folds(rounded(up, one), rounded(down, undone)));
+  CHECK_FALSE(
+      folds(rounded(up, of_output), rounded(down, [&](size_t, size_t c) { return of(c); })));
+  CHECK_FALSE(folds(rounded(up, [](size_t, size_t) { return 1.5f; }), rounded(down, one)));
+  CHECK_FALSE(folds(rounded(up, of_output), Same(testing::NormalMatrix(kRows, kRows, 15))));
+  CHECK(Judged(rounded(up, [](size_t, size_t) { return 1.5f; }), up, Steps(8, step)) ==
+        Nearness::kScaled);
+}
+
+TEST_CASE("weight distance: rows in another basis are turned, other rows are not") {
+  const Matrix<float> x = Normal(16);
+  // A reflection of the columns, which is a rotation of them as good as any.
+  const Matrix<float> axis = testing::NormalMatrix(1, kCols, 17);
+  double squares = 0;
+  for (size_t c = 0; c < kCols; ++c) squares += axis(0, c) * axis(0, c);
+  std::vector<float> along(kRows);
+  for (size_t r = 0; r < kRows; ++r) {
+    double sum = 0;
+    for (size_t c = 0; c < kCols; ++c) sum += x(r, c) * axis(0, c);
+    along[r] = static_cast<float>(2 * sum / squares);
+  }
+  const auto turned = [&](float v, size_t r, size_t c) {
+    return c == 0 ? x(r, 1) : c == 1 ? -x(r, 0) : v;
+  };
+  CHECK_FALSE(IsTurned(Same(x), Same(x)));
+  CHECK_FALSE(IsTurned(Changed(x, turned), Same(x)));  // too little to matter
+  const Weight reversed = Changed(x, [&](float, size_t r, size_t c) {
+    return x(r, kCols - 1 - c) - along[r] * axis(0, kCols - 1 - c);
+  });
+  CHECK(IsTurned(reversed, Same(x)));
+  CHECK(IsTurned(Changed(reversed.Decode(),
+                         [](float v, size_t, size_t) { return ToStep(v, 0.1f, -100, 100); }),
+                 Same(x)));
+  CHECK_FALSE(IsTurned(Same(Normal(18)), Same(x)));
+  CHECK_FALSE(IsTurned(
+      Changed(reversed.Decode(), [](float v, size_t r, size_t) { return r % 2 ? v : 2 * v; }),
+      Same(x)));
 }
 
 TEST_CASE("weight distance: what was trained on or pruned is near, and what is damaged is not") {
@@ -172,6 +223,9 @@ TEST_CASE("weight distance: groups of 0 are lost where the reference's are not n
   CHECK(CountLostGroups(first_groups(5, 0), first_groups(3, 0), codes) == 2);
   CHECK(CountLostGroups(first_groups(5, 0), first_groups(3, 1e-3f), codes) == 2);
   CHECK(CountLostGroups(first_groups(5, 1e-3f), Same(x), codes) == 0);
+  // A group's scale may be 0 where its block's is not.
+  const StoredCodes parts = BlockScheme{.format = "a", .bits = 8, .group = 32, .block = 64};
+  CHECK(CountLostGroups(first_groups(5, 0), Same(x), parts) == 0);
 }
 
 TEST_CASE("weight distance: factors of inputs leave what was rounded to be seen") {
@@ -194,6 +248,8 @@ TEST_CASE("weight distance: factors of inputs leave what was rounded to be seen"
   CHECK(UnrelatedUpToInputs(off_by(0), Same(Normal(13))));
   // An input of which the reference has nothing takes no factor.
   const Weight nothing = Changed(x, [](float, size_t, size_t) { return 0.0f; });
+  CHECK(UnrelatedUpToInputs(nothing, reference));
+  CHECK_FALSE(UnrelatedUpToInputs(nothing, nothing));
   CHECK(SquaresUpTo(Channels::kInputs, reference, nothing, kRows).differences ==
         Approx(SquaresBetween(reference, nothing, kRows).differences));
 }

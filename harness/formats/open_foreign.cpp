@@ -81,6 +81,7 @@ bool FindSettings(const std::filesystem::path& dir, const Json& config, ForeignF
 struct SettingNames {
   std::vector<std::string> names;
   bool untold = false;
+  Json without{};  // what all take where it is not said
 };
 
 // Those that decide what is read.
@@ -90,12 +91,12 @@ const std::vector<SettingNames>& ReadSettingNames() {
       {{"bits", "w_bit"}},
       {{"group_size", "q_group_size"}},
       {{"sym"}},
-      {{"desc_act"}},
+      {{"desc_act"}, false, false},
       {{"zero_point"}},
       {{"dynamic"}},
       {{"modules_to_not_convert"}},
       {{"pack_dtype"}},
-      {{"is_marlin_format"}},
+      {{"is_marlin_format"}, false, false},
       {{"adapter"}},
       {{"rotation"}},
       {{"backend"}},
@@ -131,6 +132,7 @@ bool JoinSetting(const OwnFile& own, const SettingNames& setting, ForeignFolder&
     if (!HasKey(own.settings, name.c_str())) continue;
     const Json& value = own.settings[name];
     if (!held) {
+      if (value == setting.without) continue;
       folder.settings[name] = value;
       taken = true;
       AddNote(folder.notes,

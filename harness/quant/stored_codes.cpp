@@ -37,7 +37,8 @@ StoredCodes CodesOf(GgmlType type) {
   return BlockScheme{.format = std::string(GgmlRow(type).name),
                      .bits = row->bits,
                      .group = row->group,
-                     .symmetric = row->symmetric};
+                     .symmetric = row->symmetric,
+                     .block = GgmlRow(type).elements};
 }
 
 }  // namespace quantref

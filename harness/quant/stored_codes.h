@@ -16,6 +16,8 @@ struct BlockScheme {
   std::string granularity = "group";  // what shares a scale; or "block": of several rows
   size_t group = 0;                   // consecutive inputs, of "group"
   bool symmetric = true;              // no zero points or minima
+  // Inputs of a block, of whose scale those of its groups are multiples; 0: a group is one.
+  size_t block = 0;
 };
 
 // How a file has a matrix; nothing: as plain numbers.
