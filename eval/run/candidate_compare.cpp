@@ -95,6 +95,24 @@ struct Fold {
   std::vector<size_t> outputs;
 };
 
+// A rotation does not pass a norm whose gains differ.
+void NoteTurned(Candidate& candidate) {
+  const auto same = [](const std::vector<float>& gains) {
+    return AreAlike(gains, std::vector<float>(gains.size(), gains.empty() ? 0 : gains.front()));
+  };
+  const ModelWeights& weights = candidate.model.weights;
+  bool can_be = same(weights.final_norm);
+  for (const BlockWeights& block : weights.blocks) {
+    can_be = can_be && same(block.norms[kAttentionNorm]) && same(block.norms[kMlpNorm]);
+  }
+  const char* const what =
+      can_be ? "the reference's channels in another basis, as rotations leave them: no matrix is "
+               "compared"
+             : "its embedding is the reference's in another basis, which norms whose gains differ "
+               "do not allow: no matrix is compared";
+  AddNotes({{what, 1, "", can_be ? NoteGrade::kTold : NoteGrade::kDoubt}}, candidate.stored.notes);
+}
+
 // What a block's channels can be scaled between; norms are compared by themselves. Heads share
 // values as they do keys.
 std::vector<Fold> FoldsOf(const ModelConfig& config, size_t layer) {
@@ -227,10 +245,7 @@ void CompareMatrices(const Model& original, size_t threads, const ChangedNorms& 
   const std::vector<MatrixFacts>& found = candidate.stored.found;
   candidate.weight_errors.assign(found.size(), std::nullopt);
   if (IsTurned(candidate.model.weights.embedding.weight, original.weights.embedding.weight)) {
-    AddNotes({{"the reference's channels in another basis, as rotations leave them: no matrix is "
-               "compared",
-               1, ""}},
-             candidate.stored.notes);
+    NoteTurned(candidate);
     return;
   }
   const auto own = WeightsByName(candidate.model.weights);

@@ -64,8 +64,8 @@ struct ComparedMatrix {
   Rounding rounding;
 };
 
-// Whether the two are roundings of what a method folds: `from`'s outputs times factors that differ,
-// and `to`'s inputs divided by them. Input c of `to` is output outputs[c] of `from`.
+// Whether the two are roundings of what a method folds: `from`'s outputs times factors, and `to`'s
+// inputs divided by them. Input c of `to` is output outputs[c] of `from`.
 bool FoldsBetween(const ComparedMatrix& from, const ComparedMatrix& to,
                   const std::vector<size_t>& outputs);
 
