@@ -169,6 +169,7 @@ TEST_CASE("run_eval: --resume does not go on with a run of another weight type")
       lab.Run(LongRun({"--resume", "--set", "model={name: wikilm-2m, dtype: fp16}"}));
   INFO(result.err);
   CHECK(result.exit_code == 0);
+  CHECK(Contains(result.err, "(the windows there are of other settings"));
   CHECK(Contains(result.err, "beginning anew"));
   CHECK_FALSE(lab.Record("rtn")["seconds"].contains("resumed_windows"));
 }
@@ -178,6 +179,7 @@ TEST_CASE("run_eval: --resume with nothing to go on with begins anew") {
   const ProcessResult result = lab.Run({lab.config(), "--resume"});
   CHECK(result.exit_code == 0);
   CHECK(Contains(result.err, "beginning anew"));
+  CHECK_FALSE(Contains(result.err, "the windows there"));
   CHECK(lab.RecordFiles().size() == 2);
 }
 

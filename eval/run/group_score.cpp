@@ -14,6 +14,7 @@
 #include "eval/run/candidate.h"
 #include "eval/run/ledger_steps.h"
 #include "eval/run/score_facts.h"
+#include "eval/run/shard_file.h"
 #include "eval/run/shard_work.h"
 #include "eval/run/texts.h"
 #include "eval/support/interrupt.h"
@@ -165,7 +166,10 @@ Measurement ScoreCells(const GroupContext& group, const Pass& cells) {
     }
   };
   if (measure.resume && !group.options.quiet && !std::filesystem::exists(measure.journal))
-    Say("no interrupted run of this is in {}: beginning anew\n", folder);
+    Say("no interrupted run of this is in {}{}: beginning anew\n", folder,
+        HoldsJournal(folder) ? " (the windows there are of other settings or texts, or of another "
+                               "program or kind of machine)"
+                             : "");
   return MeasureShared(PointersTo(subjects), group.protocol, group.stream, group.windows, measure,
                        group.workers);
 }

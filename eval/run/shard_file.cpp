@@ -106,17 +106,6 @@ bool IsShardFolder(const fs::path& path) {
          path.filename().string().find(".shard-") != std::string::npos;
 }
 
-// Whether a run that has not finished has its windows there: a shard's, if it was given another
-// name.
-bool HoldsJournal(const fs::path& folder) {
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
-       entry.increment(error)) {
-    if (entry->path().filename().string().starts_with(kJournalStart)) return true;
-  }
-  return false;
-}
-
 // Each once, however it is spelled, in the order of their names.
 std::vector<fs::path> ShardFolders(const std::vector<std::string>& folders) {
   std::map<fs::path, fs::path> found;
@@ -167,6 +156,15 @@ std::vector<fs::path> ShardFolders(const std::vector<std::string>& folders) {
 }
 
 }  // namespace
+
+bool HoldsJournal(const fs::path& folder) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    if (entry->path().filename().string().starts_with(kJournalStart)) return true;
+  }
+  return false;
+}
 
 std::string ShardFile::Name() const {
   return fmt::format("shard {} of {} ({}, on {})", shard.index + 1, shard.count, folder.string(),

@@ -53,6 +53,9 @@ void WriteShardFile(const ShardFile& file);
 void RemoveShardFile(const std::filesystem::path& folder);  // the shard is at work again
 ShardFile ReadShardFile(const std::filesystem::path& folder);
 
+// Whether a run that has not finished, a shard's or another, has its windows in the folder.
+bool HoldsJournal(const std::filesystem::path& folder);
+
 // The shards that these folders are, or have in them, in their order. Throws Error, with the shard,
 // where they are not of one run, where one stands there twice, and where one is missing or has not
 // finished.

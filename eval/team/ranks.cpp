@@ -229,7 +229,10 @@ void Ranks::WatchLocked() {
   // Where it is this process that was held, what the others sent comes only now.
   const bool held = now - watched_ > timeout_ / 2;
   watched_ = now;
-  if (held) heard_.assign(size_, now);
+  if (held) {
+    was_held_ = now;
+    heard_.assign(size_, now);
+  }
   for (size_t other = 0; other < size_ && failure_.empty(); ++other) {
     if (!HearsOfLocked(other) || now - heard_[other] < timeout_) continue;
     lost_ = true;
@@ -252,8 +255,9 @@ void Ranks::StopLocked() {
   for (size_t other = 0; other < size_; ++other) {
     if (!HearsOfLocked(other) || stopped_.contains(other)) continue;
     answered = false;
-    // Behind what is long an answer may be late.
-    if (heard_[other] < *stops_since_) lost.push_back(NameOf(other));
+    // Behind what is long an answer may be late; who was held itself is the one that is lost.
+    const bool held = was_held_ && now - *was_held_ < timeout_;
+    if (heard_[other] < *stops_since_ && !held) lost.push_back(NameOf(other));
   }
   if (!answered && now - *stops_since_ < told_stop_.answer) return;
   stop_said_ = true;

@@ -108,12 +108,13 @@ class Ranks : public Workers {
   std::vector<std::string> begun_;               // by rank: pieces, of which more follows
   std::vector<Clock::time_point> heard_, told_;  // of and to each rank
   Clock::time_point watched_ = Clock::now();
-  std::deque<size_t> units_;                    // that nobody has yet
-  std::deque<Asker> askers_;                    // other ranks' threads that ask for one
-  std::map<Asker, size_t> held_;                // how many of this round they have
-  size_t own_threads_ = 0;                      // that do units here
-  std::deque<Result> results_;                  // that nobody has taken yet
-  std::map<size_t, std::deque<size_t>> given_;  // to this rank's threads
+  std::optional<Clock::time_point> was_held_{};  // when it was found that this process had been
+  std::deque<size_t> units_;                     // that nobody has yet
+  std::deque<Asker> askers_;                     // other ranks' threads that ask for one
+  std::map<Asker, size_t> held_;                 // how many of this round they have
+  size_t own_threads_ = 0;                       // that do units here
+  std::deque<Result> results_;                   // that nobody has taken yet
+  std::map<size_t, std::deque<size_t>> given_;   // to this rank's threads
   // Rounds of Deal until Dismiss: this rank's, and how many rank 0 has ended.
   size_t round_ = 0, rounds_ended_ = 0;
   bool dealing_ = false;  // units are being made
