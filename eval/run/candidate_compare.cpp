@@ -95,7 +95,7 @@ struct Fold {
   std::vector<size_t> outputs;
 };
 
-// A rotation does not pass a norm whose gains differ.
+// A rotation does not pass a norm whose gains differ; another order of the channels would.
 void NoteTurned(Candidate& candidate) {
   const auto same = [](const std::vector<float>& gains) {
     return AreAlike(gains, std::vector<float>(gains.size(), gains.empty() ? 0 : gains.front()));
@@ -109,7 +109,7 @@ void NoteTurned(Candidate& candidate) {
       can_be ? "the reference's channels in another basis, as rotations leave them: no matrix is "
                "compared"
              : "its embedding is the reference's in another basis, which norms whose gains differ "
-               "do not allow: no matrix is compared";
+               "allow for reordered or negated channels alone: no matrix is compared";
   AddNotes({{what, 1, "", can_be ? NoteGrade::kTold : NoteGrade::kDoubt}}, candidate.stored.notes);
 }
 
@@ -184,7 +184,7 @@ void NoteComparisons(const std::vector<Comparison>& all, std::vector<CountedNote
   };
   note(Nearness::kUnrelated, NoteGrade::kDoubt,
        "hardly correlated with the reference's: no roundings of these, turned, or read by settings "
-       "that are not theirs, and no error is given");
+       "that are not theirs, and no error is recorded");
   note(Nearness::kScaled, NoteGrade::kDoubt,
        "longer or shorter than roundings of the reference's are: scales that are not theirs");
   note(Nearness::kFar, NoteGrade::kDoubt,
@@ -192,7 +192,7 @@ void NoteComparisons(const std::vector<Comparison>& all, std::vector<CountedNote
        "these, or read by settings or in an order that are not theirs");
   note(Nearness::kFolded, NoteGrade::kTold,
        "the reference's but for factors that another matrix undoes, as methods fold between "
-       "matrices, and no error is given");
+       "matrices, and no error is recorded");
   note(Nearness::kTuned, NoteGrade::kTold,
        "near the reference's, but no roundings of these to their codes: trained on, or rounded "
        "twice");

@@ -156,13 +156,16 @@ SquaresOf Fitted(const std::vector<ChannelSums>& all) {
 // Whether factors and their partners are inverse to each other, by their logarithms: the sums of
 // each pair are small beside the differences. Scales that are not theirs have partners of 1, so
 // that both are alike. Coarse codes make weights shorter, the more the longer their tails: sums of
-// right folds had means of -0.3 to 0 with 4 bits and more, -0.4 and -0.77 with 3 and 2. With 2
-// bits it is more than small factors are, so that only what differs among channels counts.
+// right folds had means of about 0 with 8 bits, -0.3 to 0 with 4, -0.4 and -0.77 with 3 and 2. With
+// 2 bits it is more than small factors are, so that only what differs among channels counts.
 bool AreInverse(const std::vector<ChannelSums>& from, const std::vector<ChannelSums>& to,
                 const std::vector<size_t>& outputs, int bits) {
-  constexpr double kMostMean = 0.22, kMostOpposite = 0.01;
-  const bool coarse = bits < 4;
-  const double least_mean = coarse ? -0.8 : -0.4, most_share = coarse ? 0.25 : 0.15;
+  struct Limits {
+    double least_mean, most_mean, most_opposite, most_share;
+  };
+  const Limits limits = bits < 4   ? Limits{-0.8, 0.22, 0.01, 0.25}
+                        : bits < 8 ? Limits{-0.4, 0.22, 0.01, 0.15}
+                                   : Limits{-0.1, 0.1, 0, 0.15};
   double count = 0, opposite = 0, sum = 0, sum_squares = 0, difference = 0, difference_squares = 0;
   for (size_t c = 0; c < to.size(); ++c) {
     const double f = from[outputs[c]].Factor(), g = to[c].Factor();
@@ -176,14 +179,14 @@ bool AreInverse(const std::vector<ChannelSums>& from, const std::vector<ChannelS
     difference += d;
     difference_squares += d * d;
   }
-  if (count < 2 || opposite > kMostOpposite * count) return false;
+  if (count < 2 || opposite > limits.most_opposite * count) return false;
   const double mean = sum / count;
-  if (mean < least_mean || mean > kMostMean) return false;
+  if (mean < limits.least_mean || mean > limits.most_mean) return false;
   if (bits <= 2) {
     sum_squares -= sum * mean;
     difference_squares -= difference * difference / count;
   }
-  return sum_squares <= most_share * difference_squares;
+  return sum_squares <= limits.most_share * difference_squares;
 }
 
 // Of two roundings the fewer, plain numbers having most.

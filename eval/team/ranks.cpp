@@ -250,19 +250,22 @@ void Ranks::StopLocked() {
     stops_since_ = now;
     TellStoppedLocked();
   }
-  bool answered = true;
+  bool answered = true, silent = false;
   std::vector<std::string> lost;
   for (size_t other = 0; other < size_; ++other) {
     if (!HearsOfLocked(other) || stopped_.contains(other)) continue;
     answered = false;
-    // Behind what is long an answer may be late; who was held itself is the one that is lost.
-    const bool held = was_held_ && now - *was_held_ < timeout_;
-    if (heard_[other] < *stops_since_ && !held) lost.push_back(NameOf(other));
+    // Behind what is long an answer may be late.
+    if (heard_[other] >= *stops_since_) continue;
+    silent = true;
+    // Nothing sent since this process was held, but what had come meanwhile: others gave it up.
+    const bool was_given_up = was_held_ && heard_[other] <= *was_held_ + timeout_ / kBeats;
+    if (!was_given_up) lost.push_back(NameOf(other));
   }
   if (!answered && now - *stops_since_ < told_stop_.answer) return;
   stop_said_ = true;
   changed_.notify_all();
-  first_is_lost_ = rank_ == 1 && !lost.empty();
+  first_is_lost_ = rank_ == 1 && silent;
   if (!told_stop_.say || (rank_ != 0 && !first_is_lost_)) return;
   told_stop_.say(lost.empty()
                      ? ""
