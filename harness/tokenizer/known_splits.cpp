@@ -101,9 +101,10 @@ std::vector<SplitStep> SplitOfVocabulary(std::string_view name) {
   struct Named {
     std::string_view name, expression;
   };
-  constexpr std::array<Named, 5> kNamed = {{{"gpt2", kGpt},
+  constexpr std::array<Named, 6> kNamed = {{{"gpt2", kGpt},
                                             {"llama3", kLlama3},
                                             {"qwen2", kQwen2},
+                                            {"qwen35", kQwen35},
                                             {"cl100k", kCl100k},
                                             {"o200k", kO200k}}};
   const auto* found = std::find_if(kNamed.begin(), kNamed.end(),

@@ -27,9 +27,10 @@ struct KnownVocabulary {
   std::optional<uint32_t> bos;  // which texts begin with
 };
 
-constexpr std::array<KnownVocabulary, 5> kKnownVocabularies = {{
+constexpr std::array<KnownVocabulary, 6> kKnownVocabularies = {{
     {128000, 128256, "llama3", "Llama 3", false, 128000},
     {151643, 151851, "qwen2", "Qwen", true, std::nullopt},
+    {248044, 248077, "qwen35", "Qwen3.5", true, std::nullopt},
     {50256, 50257, "gpt2", "r50k_base", false, std::nullopt},
     {100256, 100277, "cl100k", "cl100k_base", false, std::nullopt},
     {199998, 200019, "o200k", "o200k_base", false, std::nullopt},
