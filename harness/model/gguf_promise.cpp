@@ -22,6 +22,7 @@ constexpr FileType kFileTypes[] = {
     {15, "Q4_K_M", "Q4_K"},   {16, "Q5_K_S", "Q5_K"}, {17, "Q5_K_M", "Q5_K"},
     {18, "Q6_K", "Q6_K"},     {21, "Q2_K_S", "Q2_K"}, {25, "IQ4_NL", "IQ4_NL"},
     {30, "IQ4_XS", "IQ4_XS"}, {32, "BF16", "BF16"},   {38, "MXFP4_MOE", "MXFP4"},
+    {36, "TQ1_0", "TQ1_0"},   {37, "TQ2_0", "TQ2_0"}, {39, "NVFP4", "NVFP4"},
 };
 
 // Of ggml's types, the longest first, so that Q4_K is not taken for a part of another.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -117,6 +118,29 @@ void DecodeMxfp4(Bytes block, float* values) {
   DecodeLevels(kTwiceE2m1, block + 1, HalfOfE8m0(block[0]), values);
 }
 
+// Half of E4M3 without a sign, since the levels are doubled; 0x7f is no number, and counts as 0.
+float HalfOfE4m3(uint8_t bits) {
+  constexpr uint8_t kNoNumber = 0x7f;
+  if (bits == kNoNumber) return 0;
+  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+  const float significand = static_cast<float>(exponent == 0 ? mantissa : 8 + mantissa);
+  return std::ldexp(significand, std::max(exponent, 1) - 11);
+}
+
+// Four runs of 16, each with a scale; the low four bits of its eight bytes come first.
+void DecodeNvfp4(Bytes block, float* values) {
+  constexpr size_t kRuns = 4, kRunBytes = 8;
+  for (size_t run = 0; run < kRuns; ++run) {
+    const float scale = HalfOfE4m3(block[run]);
+    const Bytes codes = block + kRuns + run * kRunBytes;
+    for (size_t j = 0; j < kRunBytes; ++j) {
+      values[j] = scale * kTwiceE2m1[codes[j] & 15];
+      values[kRunBytes + j] = scale * kTwiceE2m1[codes[j] >> 4];
+    }
+    values += 2 * kRunBytes;
+  }
+}
+
 // Superblocks of 256. Codes of two bits stand in two halves of 128 elements: element r of one has
 // bits 2 * (r / 32) and the next of byte r % 32.
 constexpr size_t kSuper = 256, kSuperHalf = 128, kRun = 32, kFine = 16;
@@ -227,6 +251,33 @@ void DecodeIq4Xs(Bytes block, float* values) {
   }
 }
 
+// Five digits to the base of 3, each a level plus 1, as the fraction byte / 256.
+float Trit(uint8_t byte, size_t digit) {
+  constexpr uint8_t kPowers[] = {1, 3, 9, 27, 81};
+  const auto shifted = static_cast<uint8_t>(byte * kPowers[digit]);
+  return static_cast<float>((shifted * 3 >> 8) - 1);
+}
+
+// Digit by digit, in three runs of bytes, of which the last has four digits.
+void DecodeTq1_0(Bytes block, float* values) {
+  constexpr struct { size_t begin, bytes, digits; } kRuns[] = {{0, 32, 5}, {32, 16, 5}, {48, 4, 4}};
+  const float scale = HalfAt(block, 52);
+  for (const auto& run : kRuns) {
+    for (size_t digit = 0; digit < run.digits; ++digit) {
+      for (size_t j = 0; j < run.bytes; ++j) *values++ = Trit(block[run.begin + j], digit) * scale;
+    }
+  }
+}
+
+void DecodeTq2_0(Bytes block, float* values) {
+  const float scale = HalfAt(block, 64);
+  for (size_t run = 0; run < kSuper / kRun; ++run) {
+    const Bytes codes = block + run / 4 * kRun;
+    for (size_t j = 0; j < kRun; ++j)
+      *values++ = static_cast<float>((codes[j] >> (2 * (run % 4)) & 3) - 1) * scale;
+  }
+}
+
 struct Decoder {
   GgmlType type;
   void (*decode)(Bytes block, float* values);
@@ -240,6 +291,8 @@ constexpr Decoder kDecoders[] = {
     {GgmlType::kQ4K, DecodeQ4K},     {GgmlType::kQ5K, DecodeQ5K},
     {GgmlType::kQ6K, DecodeQ6K},     {GgmlType::kIq4Nl, DecodeIq4Nl},
     {GgmlType::kIq4Xs, DecodeIq4Xs}, {GgmlType::kMxfp4, DecodeMxfp4},
+    {GgmlType::kNvfp4, DecodeNvfp4}, {GgmlType::kTq1_0, DecodeTq1_0},
+    {GgmlType::kTq2_0, DecodeTq2_0},
 };
 
 const Decoder* FindDecoder(GgmlType type) {

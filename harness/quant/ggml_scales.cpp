@@ -18,10 +18,11 @@ struct ScalePlace {
   bool has_sign;
 };
 constexpr ScalePlace kPlaces[] = {
-    {GgmlType::kQ4_0, 0, true},  {GgmlType::kQ4_1, 0, false}, {GgmlType::kQ5_0, 0, true},
-    {GgmlType::kQ5_1, 0, false}, {GgmlType::kQ8_0, 0, false}, {GgmlType::kQ2K, 80, false},
-    {GgmlType::kQ3K, 108, true}, {GgmlType::kQ4K, 0, false},  {GgmlType::kQ5K, 0, false},
-    {GgmlType::kQ6K, 208, true}, {GgmlType::kIq4Nl, 0, true}, {GgmlType::kIq4Xs, 0, true},
+    {GgmlType::kQ4_0, 0, true},    {GgmlType::kQ4_1, 0, false},   {GgmlType::kQ5_0, 0, true},
+    {GgmlType::kQ5_1, 0, false},   {GgmlType::kQ8_0, 0, false},   {GgmlType::kQ2K, 80, false},
+    {GgmlType::kQ3K, 108, true},   {GgmlType::kQ4K, 0, false},    {GgmlType::kQ5K, 0, false},
+    {GgmlType::kQ6K, 208, true},   {GgmlType::kIq4Nl, 0, true},   {GgmlType::kIq4Xs, 0, true},
+    {GgmlType::kTq1_0, 52, false}, {GgmlType::kTq2_0, 64, false},
 };
 
 }  // namespace

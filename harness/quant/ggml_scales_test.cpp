@@ -24,7 +24,9 @@ TEST_CASE("ggml_scales: scales of 0, and negative ones where none should be", "[
                                                {GgmlType::kQ2K, 80, false},
                                                {GgmlType::kQ3K, 108, true},
                                                {GgmlType::kQ4K, 0, false},
-                                               {GgmlType::kQ6K, 208, true}}) {
+                                               {GgmlType::kQ6K, 208, true},
+                                               {GgmlType::kTq1_0, 52, false},
+                                               {GgmlType::kTq2_0, 64, false}}) {
     std::string blocks;
     for (const float scale : {0.5F, 0.0F, -0.5F, -0.0F})
       blocks += BlockWithScale(type, static_cast<size_t>(offset), scale);

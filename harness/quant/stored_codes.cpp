@@ -17,13 +17,14 @@ struct GgmlCodesRow {
 };
 
 constexpr GgmlCodesRow kGgmlCodes[] = {
-    {GgmlType::kQ4_0, 4, 32, true},  {GgmlType::kQ4_1, 4, 32, false},
-    {GgmlType::kQ5_0, 5, 32, true},  {GgmlType::kQ5_1, 5, 32, false},
-    {GgmlType::kQ8_0, 8, 32, true},  {GgmlType::kQ2K, 2, 16, false},
-    {GgmlType::kQ3K, 3, 16, true},   {GgmlType::kQ4K, 4, 32, false},
-    {GgmlType::kQ5K, 5, 32, false},  {GgmlType::kQ6K, 6, 16, true},
-    {GgmlType::kIq4Nl, 4, 32, true}, {GgmlType::kIq4Xs, 4, 32, true},
-    {GgmlType::kMxfp4, 4, 32, true},
+    {GgmlType::kQ4_0, 4, 32, true},   {GgmlType::kQ4_1, 4, 32, false},
+    {GgmlType::kQ5_0, 5, 32, true},   {GgmlType::kQ5_1, 5, 32, false},
+    {GgmlType::kQ8_0, 8, 32, true},   {GgmlType::kQ2K, 2, 16, false},
+    {GgmlType::kQ3K, 3, 16, true},    {GgmlType::kQ4K, 4, 32, false},
+    {GgmlType::kQ5K, 5, 32, false},   {GgmlType::kQ6K, 6, 16, true},
+    {GgmlType::kIq4Nl, 4, 32, true},  {GgmlType::kIq4Xs, 4, 32, true},
+    {GgmlType::kMxfp4, 4, 32, true},  {GgmlType::kNvfp4, 4, 16, true},
+    {GgmlType::kTq1_0, 2, 256, true}, {GgmlType::kTq2_0, 2, 256, true},
 };
 
 }  // namespace
