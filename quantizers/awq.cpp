@@ -206,15 +206,19 @@ SearchWork Awq::Searches(const BlockPlan& block, const Knobs& knobs) const {
 }
 
 std::vector<float> AwqScales(std::span<const double> channel_mean, double ratio) {
-  std::vector<double> powers(channel_mean.size());
-  std::transform(channel_mean.begin(), channel_mean.end(), powers.begin(), [&](double mean) {
-    return std::isfinite(mean) ? std::max(std::pow(mean, ratio), kLeastScale) : 1.0;
-  });
-  const auto [least, most] = std::minmax_element(powers.begin(), powers.end());
-  const double middle = std::sqrt(*least * *most);
+  std::vector<double> powers(channel_mean.size(), 1);
+  double least = HUGE_VAL, most = 0;
+  for (size_t j = 0; j < powers.size(); ++j) {
+    const double mean = channel_mean[j];
+    if (mean == 0) continue;
+    if (std::isfinite(mean)) powers[j] = std::max(std::pow(mean, ratio), kLeastScale);
+    least = std::min(least, powers[j]);
+    most = std::max(most, powers[j]);
+  }
+  const double middle = std::sqrt(least * most);
   std::vector<float> scales(powers.size());
-  std::transform(powers.begin(), powers.end(), scales.begin(),
-                 [&](double power) { return static_cast<float>(power / middle); });
+  for (size_t j = 0; j < powers.size(); ++j)
+    scales[j] = channel_mean[j] == 0 ? 1.0f : static_cast<float>(powers[j] / middle);
   return scales;
 }
 

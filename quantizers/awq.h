@@ -39,7 +39,9 @@ class Awq final : public Transform {
 };
 
 // s = max(mean^ratio, 1e-4), divided by sqrt(max s * min s): positive and finite for any means.
-// A mean that is not finite counts as 1.
+// A mean that is not finite counts as 1. Channels of mean 0, which no token of the calibration
+// reaches (behind a ReLU), keep a scale of 1 and count for nothing: by the formula, as the authors'
+// code has it, a later token that does would drown its others by a factor of 10^4.
 std::vector<float> AwqScales(std::span<const double> channel_mean, double ratio);
 
 struct ClipGrid {

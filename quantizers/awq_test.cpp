@@ -55,15 +55,17 @@ double GroupError(std::span<const float> weights, const WeightScheme& scheme,
 }
 
 TEST_CASE("awq: scales by hand", "[awq]") {
-  const std::vector<double> means = {1, 16, 0, HUGE_VAL};
+  const std::vector<double> means = {1, 16, 1e-30, HUGE_VAL, 0};
   const std::span<const double> two(means.data(), 2);
   CHECK(AwqScales(two, 0.5) == std::vector<float>{0.5f, 2});
-  CHECK(AwqScales(means, 0) == std::vector<float>{1, 1, 1, 1});
-  // A dead channel gets the least scale, and what is not finite counts as 1.
+  CHECK(AwqScales(means, 0) == std::vector<float>{1, 1, 1, 1, 1});
+  // A dead channel stays as it is, one that is next to it gets the least scale, and what is not
+  // finite counts as 1.
   const std::vector<float> scales = AwqScales(means, 0.5);
   CHECK(scales[2] == Approx(1e-4 / std::sqrt(4 * 1e-4)));
   CHECK(scales[1] == Approx(4 / std::sqrt(4 * 1e-4)));
   CHECK(scales[3] == scales[0]);
+  CHECK(scales[4] == 1);
   CHECK(AwqScales(std::vector<double>{0, 0}, 0.95) == std::vector<float>{1, 1});
 }
 

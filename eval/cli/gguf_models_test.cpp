@@ -112,6 +112,7 @@ TEST_CASE("run_eval: a GGUF file that cannot be used is refused in one message")
 struct FetchLab {
   testing::TempDir dir;
   std::string contents = Sentence(5000);
+  nlohmann::json models;  // the list
 
   FetchLab() {
     nlohmann::json model = {{"about", "a test"},
@@ -129,7 +130,8 @@ struct FetchLab {
                                 {"sha256", Sha256Hex(zip)},
                                 {"member", "data/x"}});
     }
-    WriteFile(dir / "list.json", nlohmann::json{{"tiny", model}}.dump());
+    models["tiny"] = model;
+    WriteFile(dir / "list.json", models.dump());
   }
   ProcessResult Fetch(const std::vector<std::string>& arguments) const {
     std::vector<std::string> all = {(testing::SourceDir() / "scripts/fetch_model").string(),
@@ -141,10 +143,15 @@ struct FetchLab {
   fs::path target() const { return dir / "cache/quantref/models/tiny/m.gguf"; }
   size_t FilesThere() const {
     size_t files = 0;
-    if (!fs::exists(dir / "cache")) return 0;
     for (const auto& entry : fs::recursive_directory_iterator(dir / "cache"))
       files += entry.is_regular_file();
     return files;
+  }
+  // The list with another value there.
+  std::string Patched(const char* pointer, const nlohmann::json& value) const {
+    nlohmann::json list = models;
+    list[nlohmann::json::json_pointer(pointer)] = value;
+    return list.dump();
   }
 };
 
@@ -171,11 +178,14 @@ TEST_CASE("fetch_model: what fails leaves nothing, and says why once") {
     CHECK(result.exit_code == 2);
     CHECK(Contains(result.err, part));
     CHECK_FALSE(Contains(result.err, "Traceback"));
-    CHECK(lab.FilesThere() == 0);
+    CHECK_FALSE(fs::exists(lab.target().parent_path()));
   };
   fails({"tiny"}, "may be offline");
   fails({"none"}, "known are tiny");
   fails({"tiny", "--from", (lab.dir / "nowhere").string()}, "No such file");
+  WriteFile(lab.dir / "list.json", lab.Patched("/tiny/parts/1/member", "data/y"));
+  fails({"tiny", "--from", (lab.dir / "from").string()}, "an archive with 'data/y'");
+  WriteFile(lab.dir / "list.json", lab.models.dump());
   std::string second = testing::FileText(lab.dir / "from/p1.whl");
   second[second.size() / 2] ^= 1;
   WriteFile(lab.dir / "from/p1.whl", second);
@@ -186,7 +196,6 @@ TEST_CASE("fetch_model: what fails leaves nothing, and says why once") {
 
 TEST_CASE("fetch_model: a list that is none is refused by what it lacks") {
   const FetchLab lab;
-  const nlohmann::json good = nlohmann::json::parse(testing::FileText(lab.dir / "list.json"));
   const auto refused = [&](const std::string& list, const std::string& part) {
     WriteFile(lab.dir / "list.json", list);
     const ProcessResult result = lab.Fetch({"tiny"});
@@ -196,20 +205,17 @@ TEST_CASE("fetch_model: a list that is none is refused by what it lacks") {
     CHECK(Contains(result.err, "the form of harness/reference/fetchable.json"));
     CHECK_FALSE(Contains(result.err, "Traceback"));
   };
-  const auto patched = [&](const char* pointer, const nlohmann::json& value) {
-    nlohmann::json list = good;
-    list[nlohmann::json::json_pointer(pointer)] = value;
-    return list.dump();
-  };
   refused(R"({"tiny": {"about")", "list.json");
   refused("\xff", "list.json");
   refused(std::string(100'000, '['), "list.json");
   refused("[]", "expected an object of models, found list");
   refused(R"({"tiny": 3})", "tiny: expected an object, found int");
   refused(R"({"tiny": {}})", "tiny: about is missing");
-  refused(patched("/tiny/bytes", "many"), "tiny: bytes: expected int, found str");
-  refused(patched("/tiny/parts/1", nlohmann::json::object()), "parts[1]: url is missing");
-  refused(patched("/tiny/file", "../m.gguf"), "expected a plain name");
+  refused(lab.Patched("/tiny/bytes", "many"), "tiny: bytes: expected int, found str");
+  refused(lab.Patched("/tiny/parts/1", nlohmann::json::object()), "parts[1]: url is missing");
+  refused(lab.Patched("/tiny/parts/0/url", "p0.whl"), "parts[0]: url: expected an address");
+  refused(lab.Patched("/tiny/parts/0/url", "http://127.0.0.1/"), "parts[0]: url: expected");
+  refused(lab.Patched("/tiny/file", "../m.gguf"), "expected a plain name");
 }
 
 }  // namespace

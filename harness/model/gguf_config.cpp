@@ -85,6 +85,7 @@ class GgufConfig {
     ReadHeadWidth();
     ReadBiases();
     ReadScaling();
+    ReadWindow();
     ReadOfFamily();
     return config_;
   }
@@ -217,13 +218,18 @@ class GgufConfig {
     config_["rope_scaling"] = scaling;
   }
 
+  // The converter writes 0 where a Phi has none. A LLaMA with one is a Mistral.
+  void ReadWindow() {
+    const auto window = file_.Count(Key("attention.sliding_window"));
+    if (window == uint64_t{0}) config_["sliding_window"] = nullptr;
+    if (architecture_.gguf == "llama" && window.value_or(0) > 0) config_["model_type"] = "mistral";
+  }
+
   // What the file does not say of Gemma: its largest models (27B, told by their depths, as
   // llama.cpp does) scale scores by the width a head has of the hidden state, the others by its
   // own.
   void ReadOfFamily() {
     const bool gemma2 = architecture_.gguf == "gemma2", gemma3 = architecture_.gguf == "gemma3";
-    if (architecture_.gguf == "llama" && file_.Has(Key("attention.sliding_window")))
-      config_["model_type"] = "mistral";
     if (!gemma2 && !gemma3) return;
     constexpr uint64_t kLayersOfGemma2 = 46, kLayersOfGemma3 = 62;
     const uint64_t layers = file_.Count(Key("block_count")).value_or(0);

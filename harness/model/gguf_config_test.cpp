@@ -102,6 +102,9 @@ TEST_CASE("gguf_config: a sliding window makes a Mistral of it", "[gguf_config]"
   const json config = JsonOf(testing::TinyGguf({}).U32("llama.attention.sliding_window", 7));
   CHECK(config["model_type"] == "mistral");
   CHECK(config["sliding_window"] == 7);
+  const json without = JsonOf(testing::TinyGguf({}).U32("llama.attention.sliding_window", 0));
+  CHECK(without["model_type"] == "llama");
+  CHECK(without["sliding_window"] == nullptr);
 }
 
 TEST_CASE("gguf_config: rotary factors may lie in another part", "[gguf_config]") {
@@ -193,6 +196,8 @@ TEST_CASE("gguf_config: other architectures", "[gguf_config]") {
   CHECK(JsonOf(Skeleton("qwen3"))["attention_bias"] == false);
   const json phi = JsonOf(Skeleton("phi3").U32("phi3.rope.dimension_count", 1));
   CHECK(phi["model_type"] == "phi3");
+  const json windowless = JsonOf(Skeleton("phi3").U32("phi3.attention.sliding_window", 0));
+  CHECK(windowless["sliding_window"] == nullptr);
   CHECK(phi["partial_rotary_factor"] == 0.5);
 }
 

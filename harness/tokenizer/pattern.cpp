@@ -66,7 +66,21 @@ class Translator {
     if (in_class_ && c == '[') Refuse("a class within a class");
     if (in_class_ && rest_.starts_with("&&")) Refuse("an intersection of classes (&&)");
     if (!in_class_) CheckOutside();
+    if (!in_class_ && c == '(') return OpenGroup();
     Take(1);
+    if (!in_class_ && c == '|') begins_ = made_.size();
+  }
+
+  // "(", "(?:", "(?i:", "(?<=", "(?i)": an alternative begins behind it.
+  void OpenGroup() {
+    const size_t end = rest_.find_first_not_of("imsx-<", 2);
+    const bool special = rest_.starts_with("(?") && end != std::string_view::npos;
+    if (special && (rest_[end] == '|' || rest_[end] == 'C')) Refuse(rest_.substr(0, end + 1));
+    // There a flag would hold for the alternatives behind it, too, as one choice with what follows.
+    if (special && rest_[end] == ')' && begins_ != made_.size())
+      Refuse("a flag that does not begin an alternative");
+    Take(special && rest_.find_first_of(":=!>)", end) == end ? end + 1 : 1);
+    begins_ = made_.size();
   }
 
   void OpenClass() {
@@ -123,6 +137,7 @@ class Translator {
   std::string_view rest_, whole_;
   const std::string& where_;
   std::string made_;
+  size_t begins_ = 0;  // the alternative, in what is made
   bool in_class_ = false;
 };
 

@@ -40,6 +40,7 @@ TEST_CASE("pattern: classes are Unicode's, as Oniguruma has them") {
   CHECK(Found("\\w+", "e\xcc\x81_1\xc2\xbd") == Texts{"e\xcc\x81_1"});
   CHECK(Found("\\b\\d", "1a 2\xcc\x81") == Texts{"1", "2"});
   CHECK(Found("(?i:'s)", "'\xc5\xbf") == Texts{"'\xc5\xbf"});
+  CHECK(Found("x|(?i)b|C|[|](?:(?i)d|\\()", "bBcXx|D|(") == Texts{"b", "B", "c", "x", "|D", "|("});
   CHECK(Found("a+$", "aa\nba") == Texts{"aa", "a"});
   CHECK(Found("[]a]+\\x{62}+", "]abb") == Texts{"]abb"});
 }

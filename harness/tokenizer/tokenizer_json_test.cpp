@@ -140,6 +140,10 @@ TEST_CASE("tokenizer.json: patterns that do not compile, differ or backtrack wit
   CHECK_ERROR(with("(a"), "tokenizer.json", "the pattern \"(a\" does not compile");
   CHECK_ERROR(with("[a&&b]"), "an intersection of classes");
   CHECK_ERROR(with("(?m:a)"), "flags beside i");
+  CHECK_ERROR(with("a(?i)b|C"), "a flag that does not begin an alternative");
+  CHECK_ERROR(with("(a(?i)|b)"), "a flag that does not begin an alternative");
+  CHECK_ERROR(with("(?|a|b)"), "has (?|,");
+  CHECK_ERROR(with("(?C1)a"), "has (?C,");
   CHECK_ERROR(with("a{1,2}+"), "{n,m}+");
   CHECK_ERROR(with("\\h"), "\\h");
   const Tokenizer endless = with("(a+)+$|(a|aa)+b|(a*)*c");
