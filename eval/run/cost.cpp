@@ -9,11 +9,13 @@
 #include "eval/accuracy/kept_logits.h"
 #include "eval/run/cell_time.h"
 #include "eval/speed/kernels.h"
+#include "eval/speed/models.h"
 #include "harness/base/clock.h"
 #include "harness/base/rng.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/probes.h"
 #include "harness/method/quantize_model.h"
+#include "harness/model/kv_cache.h"
 #include "harness/model/kv_codes.h"
 #include "harness/model/layout.h"
 #include "harness/model/ops.h"
@@ -155,6 +157,17 @@ double StatisticsBytes(const ModelConfig& config, const CellLoad& load, size_t t
          4 * widest * static_cast<double>(transforms ? threads + 1 : 2);
 }
 
+// Of so many tokens at work: the hidden state, a module's input and its output; what the linears
+// make inside a module; the heads' outputs.
+double ForwardBytes(const ModelConfig& config, size_t tokens) {
+  const BlockLayout layout = LayoutOf(config, 0);
+  size_t per_token = 3 * config.hidden + layout.Channels(Tap::kAttentionOutput);
+  for (const LinearRow& row : layout.linears) {
+    if (row.tap == Tap::kAttentionInput || row.tap == Tap::kMlpInput) per_token += row.rows;
+  }
+  return 4.0 * static_cast<double>(per_token * tokens);
+}
+
 }  // namespace
 
 double LoadedBytes(const ModelWeights& weights) {
@@ -180,22 +193,15 @@ double EstimateMemory(const Model& model, size_t windows, size_t longest_window,
                                                  *load.training, threads)});
   }
   calibration += HiddenStates(config, cells);
-  // Of each window at work: the hidden state, a module's input and its output; what the linears
-  // make inside a module; the heads' outputs. Of each thread: a head's keys and values once more,
-  // and a tile's scores for them.
-  const BlockLayout layout = LayoutOf(config, 0);
-  size_t per_token = 3 * config.hidden + layout.Channels(Tap::kAttentionOutput);
+  // Of each thread: a head's keys and values once more, and a tile's scores for them.
   const size_t of_thread = 2 * config.head_dim + kQueryTile;
   size_t widest = 0;
-  for (const LinearRow& row : layout.linears) {
-    if (row.tap == Tap::kAttentionInput || row.tap == Tap::kMlpInput) per_token += row.rows;
-    widest = std::max(widest, row.cols);
-  }
+  for (const LinearRow& row : LayoutOf(config, 0).linears) widest = std::max(widest, row.cols);
   const double panel = 4.0 * static_cast<double>(PanelRows(widest) * widest);
   const double logits = static_cast<double>(LogitBytes(config.vocab, 1 + cells.size(), compare));
   const double workers = static_cast<double>(std::min(threads, windows));
   return weights + calibration +
-         workers * (4.0 * static_cast<double>(per_token * longest_window) + logits + rounded) +
+         workers * (ForwardBytes(config, longest_window) + logits + rounded) +
          static_cast<double>(threads) *
              (4.0 * static_cast<double>(of_thread * longest_window) + panel);
 }
@@ -299,7 +305,12 @@ Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, si
     if (spec.standard_shapes)
       for (const double rows : {4096, 11008, 11008, 14336}) shapes.push_back(4096 * rows);
   }
+  // Each model with its cache and its logits, the limits' buffers, and a shape's contestants.
+  const size_t cached = CachedTokens(spec, config.context);
+  const double decoder = static_cast<double>(KvCache::Bytes(config, cached) + 4 * config.vocab) +
+                         ForwardBytes(config, std::min(spec.prefill, config.context));
   cost.memory_bytes = static_cast<double>(LimitBuffers::Bytes());
+  if (cached > 0) cost.memory_bytes += static_cast<double>(models) * decoder;
   if (!shapes.empty())
     cost.memory_bytes += KernelBytes(spec, *std::ranges::max_element(shapes), formats);
   for (const size_t threads : spec.threads) {

@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
+#include "eval/speed/models.h"
 #include "harness/base/machine.h"
 #include "harness/kernels/probes.h"
+#include "harness/model/kv_cache.h"
 #include "harness/model/plan_model.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"
@@ -62,6 +64,11 @@ TEST_CASE("cost: what speed is measured with is counted, whatever the model's si
   };
   const auto probes = static_cast<double>(LimitBuffers::Bytes());
   CHECK(probes >= 256e6);
+  const double decoded = memory(1) - probes;
+  const size_t cache = KvCache::Bytes(config, CachedTokens(spec, config.context));
+  CHECK(decoded > static_cast<double>(2 * cache));
+  CHECK(memory(2) == Approx(probes + decoded / 2 * 3));  // each model has its own
+  spec.prefill = spec.decode = 0;
   CHECK(memory(1) == probes);
   spec.kernels = spec.standard_shapes = true;
   CHECK(memory(1) > probes + 4 * 14336 * 4096);

@@ -121,10 +121,14 @@ double BudgetBytes(const GroupContext& group, const Pass& pass) {
 }
 
 // From then on.
-double MeasuringBytes(const GroupContext& group, const Pass& pass) {
-  return EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(), LoadsOf(pass),
+double MeasuringBytes(const GroupContext& group, const Pass& pass,
+                      const std::vector<CellLoad>& loads) {
+  return EstimateMemory(*group.model, group.windows.size(), group.LongestWindow(), loads,
                         group.config().accuracy.metrics.Compare(), group.threads) +
          Fp16CopyBytes(group, pass) + BytesOfLedgers(group, pass);
+}
+double MeasuringBytes(const GroupContext& group, const Pass& pass) {
+  return MeasuringBytes(group, pass, LoadsOf(pass));
 }
 
 // Of each throughput spec that something is timed by, in their order.
@@ -149,13 +153,17 @@ std::vector<Cost> SpeedCosts(const GroupContext& group, const Pass& pass) {
   return costs;
 }
 
-// While speed is measured.
+// While speed is measured. The allocator keeps what scoring has used.
 double TimingBytes(const GroupContext& group, const Pass& pass) {
-  double timed_with = 0, models = 0;
+  double timed_with = 0;
   for (const Cost& speed : SpeedCosts(group, pass))
     timed_with = std::max(timed_with, speed.memory_bytes);
-  for (const CellLoad& load : LoadsOf(pass)) models += load.weight_bytes;
-  return models + Fp16CopyBytes(group, pass) + timed_with;
+  std::vector<CellLoad> made = LoadsOf(pass);
+  for (CellLoad& load : made) {
+    load.samples = 0;
+    load.training.reset();
+  }
+  return MeasuringBytes(group, pass, made) + timed_with;
 }
 
 }  // namespace
