@@ -8,6 +8,7 @@
 
 #include "eval/config/run_config.h"
 #include "eval/config/schema.h"
+#include "eval/config/sections.h"
 #include "eval/record/schema_page.h"
 #include "eval/run/run.h"
 #include "eval/support/command_line.h"
@@ -28,6 +29,7 @@
 #include "harness/export/export.h"
 #include "harness/kernels/gemm.h"
 #include "harness/kernels/isa.h"
+#include "harness/model/family.h"
 #include "harness/quant/format.h"
 #include "quantizers/registry.h"
 
@@ -73,6 +75,11 @@ void PrintList(const std::string& kind) {
   } else if (kind == "protocols") {
     for (const Protocol& protocol : Protocols())
       rows.push_back({NamePattern(protocol), protocol.summary});
+  } else if (kind == "metrics") {
+    for (const MetricInfo& metric : KnownMetrics()) rows.push_back({metric.name, metric.about});
+  } else if (kind == "families") {
+    for (const Family& family : Families())
+      rows.push_back({std::string(family.model_type), std::string(family.models)});
   } else if (kind == "formats") {
     for (const NumberFormat* format : NumberFormats())
       rows.push_back({std::string(format->name), std::string(format->about)});
@@ -198,12 +205,12 @@ void DefineExclusions(CommandLine& line) {
 void DefineList(CommandLine& line, std::string& list) {
   line.Add(
       "--list", list,
-      "print what there is: configs, keys (of configs), quantizers, protocols, kernels, "
-      "formats, exports, models, datasets; schema: of configs, for editors; fields: of records; "
-      "record: these for scripts",
+      "print what there is: configs, keys (of configs), quantizers, protocols, metrics, kernels, "
+      "formats, exports, families, models, datasets; schema: of configs, for editors; fields: of "
+      "records; record: these for scripts",
       {.value = "KIND",
        .one_of = {"configs", "keys", "schema", "fields", "record", "quantizers", "protocols",
-                  "kernels", "formats", "exports", "models", "datasets"}});
+                  "metrics", "kernels", "formats", "exports", "families", "models", "datasets"}});
   line.Footer("exit codes: 0 done, 1 a gate failed, 2 wrong input or interrupted, 3 a bug");
 }
 

@@ -196,6 +196,10 @@ TEST_CASE("run_eval: --list names what there is") {
   CHECK(Contains(list("quantizers"), "fp16"));
   for (const char* name : {"gptq-N", "llamacpp-N", "full-stride"})
     CHECK(Contains(list("protocols"), name));
+  for (const char* name : {"gemma3_text", "Phi-4-mini", "opt"})
+    CHECK(Contains(list("families"), name));
+  for (const char* name : {"ppl", "kl", "top1", "kept_logits"})
+    CHECK(Contains(list("metrics"), name));
   CHECK(Contains(list("models"), "wikilm-28m"));
   CHECK(Contains(list("datasets"), "wikitext-2"));
   CHECK(Contains(list("kernels"), "scalar"));

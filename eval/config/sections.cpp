@@ -43,13 +43,14 @@ void ReadSeed(YamlReader& yaml, std::vector<size_t>& seeds) {
   seeds = {seed};
 }
 
-const std::vector<std::string>& MetricNames() {
-  static const std::vector<std::string> names = {"ppl", "kl", "top1", "kept_logits"};
+std::vector<std::string> MetricNames() {
+  std::vector<std::string> names;
+  for (const MetricInfo& metric : KnownMetrics()) names.push_back(metric.name);
   return names;
 }
 
 Metrics ReadMetrics(YamlReader& yaml) {
-  const std::vector<std::string>& known = MetricNames();
+  const std::vector<std::string> known = MetricNames();
   std::vector<std::string> names = {"ppl", "kl", "top1"};
   yaml.Set("metrics", names);
   for (const std::string& name : names) {
@@ -169,6 +170,15 @@ void VisitKvScheme(KeyVisitor& visitor, KvScheme& scheme) {
 }
 
 }  // namespace
+
+const std::vector<MetricInfo>& KnownMetrics() {
+  static const std::vector<MetricInfo> metrics = {
+      {"ppl", "exp of the mean negative log-likelihood of a token; always measured"},
+      {"kl", "mean KL(reference || cell) over the vocabulary, its quantiles and largest"},
+      {"top1", "share of positions where both find the same token most likely"},
+      {"kept_logits", "KL as of logits that are kept in 16 bits, or of the largest of them"}};
+  return metrics;
+}
 
 void VisitKvCache(KeyVisitor& visitor, std::optional<KvScheme>& scheme) {
   visitor.MapOrNone(

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "eval/config/key_visitor.h"
 #include "eval/config/run_config.h"
 
@@ -17,5 +20,10 @@ void VisitThroughput(KeyVisitor& visitor, ThroughputSpec& throughput);
 void VisitKvCache(KeyVisitor& visitor, std::optional<KvScheme>& scheme);
 void VisitLora(KeyVisitor& visitor, LoraSpec& lora);                // of the `quantize` section
 void VisitOffline(KeyVisitor& visitor, bool& sample_when_offline);  // of the whole config
+
+struct MetricInfo {
+  std::string name, about;
+};
+const std::vector<MetricInfo>& KnownMetrics();  // of accuracy.metrics
 
 }  // namespace quantref

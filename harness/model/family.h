@@ -17,6 +17,7 @@ struct Family {
   enum class Biases { kAsked, kQkv, kAll };
 
   std::string_view model_type;  // as config.json names it
+  std::string_view models;      // that are of it, for people
   Norm norm = Norm::kRms;
   Activation activation = Activation::kSilu;
   Biases biases = Biases::kAsked;
