@@ -74,7 +74,10 @@ std::optional<uint32_t> BpeBuilder::Find(std::string_view text) const {
 
 uint32_t BpeBuilder::TokenOf(const std::string& text, const std::string& where) const {
   const auto found = ids_.find(text);
-  if (found == ids_.end()) Fail(where + ": " + Quoted(text) + " is no token");
+  if (found == ids_.end()) {
+    throw Error(where + ": expected a token of the vocabulary, found " + Quoted(text), path_,
+                "vocabulary and merges are of different tokenizers, or one was cut short");
+  }
   return found->second;
 }
 

@@ -148,7 +148,7 @@ TEST_CASE("GGUF tokenizer: what is not known or lies is refused by its key") {
   CHECK_ERROR(refused(Listed(), [](V& v) { v.merges.clear(); }), "merges", "found none");
   CHECK_ERROR(refused(Listed(), [](V& v) { v.merges[0] = "ab"; }), "merges", "a space between");
   CHECK_ERROR(refused(Listed(), [](V& v) { v.merges[0] = "b a"; }), "merge 0",
-              "\"ba\" is no token");
+              "expected a token of the vocabulary, found \"ba\"");
   CHECK_ERROR(refused(Listed(), [](V& v) { v.merges[1] = "a b"; }), "merge 1", "is there twice");
   CHECK_ERROR(refused(Listed(), [](V& v) { v.tokens.clear(); }), "expected tokens, found none");
 }

@@ -32,7 +32,8 @@ bool IsJson(std::string_view bytes) {
 Tokenizer TokenizerOfFile(FileContents file, const TokenizerConfig& config) {
   if (file.file.path().extension() == ".json" || IsJson(file.bytes))
     return TokenizerOfJson(std::move(file), config);
-  if (LooksLikeTiktoken(file.bytes)) return TiktokenTokenizer(std::move(file), config);
+  if (file.file.path().extension() == ".tiktoken" || LooksLikeTiktoken(file.bytes))
+    return TiktokenTokenizer(std::move(file), config);
   return SentencePieceTokenizer(std::move(file), config);
 }
 

@@ -72,6 +72,7 @@ TEST_CASE("tiktoken: Qwen's splits by the number of ranks, of text that is compo
 TEST_CASE("tiktoken: lines that are none, ranks twice or left out") {
   const std::string good = PairRanks();
   CHECK_ERROR(LoadRanks("IQ== 0\nIg== 1\nIw== 2\n"), "x.tiktoken", "of 3 ranks", "r50k_base");
+  CHECK_ERROR(LoadRanks("IQ== 0\nwhat\n"), "x.tiktoken", "line 2", "\"what\"");
   CHECK_ERROR(LoadRanks(good + "I 7\n"), "x.tiktoken", "line 50257", "\"I 7\"");
   CHECK_ERROR(LoadRanks(good + "IQ==\n"), "line 50257");
   CHECK_ERROR(LoadRanks(good + "I=Q= 50256\n"), "line 50257");

@@ -113,7 +113,8 @@ TEST_CASE("tokenizer.json: what is not known is refused by its place") {
 }
 
 TEST_CASE("tokenizer.json: lies are found") {
-  CHECK_ERROR(LoadWith("/model/merges/1", "a c"), "tokenizer.json", "merge 1: \"ac\" is no token");
+  CHECK_ERROR(LoadWith("/model/merges/1", "a c"), "tokenizer.json",
+              "merge 1: expected a token of the vocabulary, found \"ac\"");
   CHECK_ERROR(LoadWith("/model/merges/1", "a b"), "merge 1", "is there twice");
   CHECK_ERROR(LoadWith("/model/merges/1", "ab"), "model.merges[1]: expected two tokens");
   CHECK_ERROR(LoadWith("/model/merges/1", Json::array({"a", Json::array({"b"})})),
