@@ -11,6 +11,7 @@
 #include "harness/base/check.h"
 #include "harness/base/error.h"
 #include "harness/io/json_file.h"
+#include "harness/tokenizer/oniguruma.h"
 
 namespace quantref {
 
@@ -26,120 +27,11 @@ constexpr size_t kMaxExpressionBytes = size_t{1} << 16;
 constexpr uint32_t kMostSteps = 10'000'000;
 constexpr size_t kFirstStack = size_t{32} << 10, kLargestStack = size_t{16} << 20;
 
-// What \s and \w hold: White_Space has no U+180E, and words have marks.
-constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})", kWord = R"(\p{L}\p{M}\p{Nd}\p{Pc})";
-
 std::string Message(int code) {
   std::array<PCRE2_UCHAR, 256> text{};
   pcre2_get_error_message(code, text.data(), text.size());
   return reinterpret_cast<const char*>(text.data());
 }
-
-// Writes an expression of Oniguruma so that PCRE2 reads the same.
-class Translator {
- public:
-  Translator(std::string_view expression, const std::string& where)
-      : rest_(expression), whole_(expression), where_(where) {}
-
-  std::string Translated() && {
-    while (!rest_.empty()) Step();
-    return std::move(made_);
-  }
-
- private:
-  [[noreturn]] void Refuse(std::string_view what) const {
-    throw Error(
-        "the pattern " + Quoted(whole_) + " has " + std::string(what) + ", which is not supported",
-        where_);
-  }
-
-  void Take(size_t bytes) {
-    made_ += rest_.substr(0, bytes);
-    rest_.remove_prefix(bytes);
-  }
-
-  void Step() {
-    const char c = rest_[0];
-    if (c == '\\') return Escape();
-    if (!in_class_ && c == '[') return OpenClass();
-    if (in_class_ && c == ']') in_class_ = false;
-    if (in_class_ && c == '[') Refuse("a class within a class");
-    if (in_class_ && rest_.starts_with("&&")) Refuse("an intersection of classes (&&)");
-    if (!in_class_) CheckOutside();
-    if (!in_class_ && c == '(') return OpenGroup();
-    Take(1);
-    if (!in_class_ && c == '|') begins_ = made_.size();
-  }
-
-  // "(", "(?:", "(?i:", "(?<=", "(?i)": an alternative begins behind it.
-  void OpenGroup() {
-    const size_t end = rest_.find_first_not_of("imsx-<", 2);
-    const bool special = rest_.starts_with("(?") && end != std::string_view::npos;
-    if (special && (rest_[end] == '|' || rest_[end] == 'C')) Refuse(rest_.substr(0, end + 1));
-    // There a flag would hold for the alternatives behind it, too, as one choice with what follows.
-    if (special && rest_[end] == ')' && begins_ != made_.size())
-      Refuse("a flag that does not begin an alternative");
-    Take(special && rest_.find_first_of(":=!>)", end) == end ? end + 1 : 1);
-    begins_ = made_.size();
-  }
-
-  void OpenClass() {
-    in_class_ = true;
-    Take(1);
-    if (rest_.starts_with('^')) Take(1);
-    if (rest_.starts_with(']')) Take(1);  // stands for itself there
-  }
-
-  // What means something else outside of classes.
-  void CheckOutside() const {
-    if (rest_.starts_with("(*")) Refuse("a verb (*...)");
-    if (rest_.starts_with("(?")) {
-      const std::string_view flags = rest_.substr(0, rest_.find_first_not_of("#imsx-", 2));
-      if (flags.find_first_of("#msx") != std::string_view::npos) Refuse("flags beside i");
-    }
-    if (rest_.starts_with("{,")) Refuse("{,n}");
-    if (rest_[0] != '{') return;
-    const size_t close = rest_.find_first_not_of("0123456789,", 1);
-    if (close != std::string_view::npos && close > 1 && rest_.substr(close).starts_with("}+")) {
-      Refuse("{n,m}+");
-    }
-  }
-
-  void Escape() {
-    if (rest_.size() < 2) Refuse("a backslash at its end");
-    const char c = rest_[1];
-    const auto replace = [&](std::string_view text) {
-      made_ += text;
-      rest_.remove_prefix(2);
-    };
-    const auto set = [&](std::string_view negation, std::string_view members) {
-      if (in_class_ && !negation.empty()) Refuse("\\W in a class");
-      const std::string text(members);
-      replace(in_class_ ? text : "[" + std::string(negation) + text + "]");
-    };
-    const std::string word = "[" + std::string(kWord) + "]";
-    if (c == 's') return set("", kSpace);
-    if (c == 'S' && !in_class_) return set("^", kSpace);
-    if (c == 'w') return set("", kWord);
-    if (c == 'W') return set("^", kWord);
-    if ((c == 'b' || c == 'B') && !in_class_) {
-      const char* second = c == 'b' ? "(?!" : "(?=";
-      const char* third = c == 'b' ? "(?=" : "(?!";
-      return replace("(?:(?<=" + word + ")" + second + word + ")|(?<!" + word + ")" + third + word +
-                     "))");
-    }
-    constexpr std::string_view kRefused = "hHRQEKGCXyYOgk";  // Oniguruma's own, or PCRE2's
-    if (kRefused.find(c) != std::string_view::npos) Refuse("\\" + std::string(1, c));
-    Take(2);
-    if (rest_.starts_with('{')) Take(std::min(rest_.find('}'), rest_.size() - 1) + 1);  // \p{L}
-  }
-
-  std::string_view rest_, whole_;
-  const std::string& where_;
-  std::string made_;
-  size_t begins_ = 0;  // the alternative, in what is made
-  bool in_class_ = false;
-};
 
 // What a thread needs to match, whatever the pattern.
 struct Matcher {
@@ -179,7 +71,7 @@ Pattern Pattern::Regex(std::string_view expression, const std::string& where) {
                     std::to_string(kMaxExpressionBytes),
                 where);
   }
-  const std::string translated = Translator(expression, where).Translated();
+  const std::string translated = ForPcre2(expression, where);
   // In Oniguruma's Ruby syntax ^ and $ are of lines.
   constexpr uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
   int error = 0;

@@ -37,7 +37,9 @@ TEST_CASE("pattern: classes are Unicode's, as Oniguruma has them") {
   CHECK(Found("\\s", "a\xe1\xa0\x8e\xc2\x85\xe3\x80\x80") == Texts{"\xc2\x85", "\xe3\x80\x80"});
   CHECK(Found("\\S", "\xe1\xa0\x8e ") == Texts{"\xe1\xa0\x8e"});
   CHECK(Found("[^\\s]+", "ab \xe1\xa0\x8e") == Texts{"ab", "\xe1\xa0\x8e"});
-  CHECK(Found("\\w+", "e\xcc\x81_1\xc2\xbd") == Texts{"e\xcc\x81_1"});
+  CHECK(Found("\\w+", "e\xcc\x81_1\xc2\xbd") == Texts{"e\xcc\x81_1\xc2\xbd"});
+  CHECK(Found("[\\w]+", "\xc2\xbd_\xe2\x85\xa7") == Texts{"_\xe2\x85\xa7"});
+  CHECK(Found("\\p{Han}+", "\xe4\xba\xac\xe3\x80\x81") == Texts{"\xe4\xba\xac"});
   CHECK(Found("\\b\\d", "1a 2\xcc\x81") == Texts{"1", "2"});
   CHECK(Found("(?i:'s)", "'\xc5\xbf") == Texts{"'\xc5\xbf"});
   CHECK(Found("x|(?i)b|C|[|](?:(?i)d|\\()", "bBcXx|D|(") == Texts{"b", "B", "c", "x", "|D", "|("});

@@ -1,11 +1,14 @@
 // Tiny tokenizers of each kind against Hugging Face's `tokenizers`
 // (scripts/goldens/make_tokenizers.py).
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +16,7 @@
 #include "harness/base/sha256.h"
 #include "harness/io/json_file.h"
 #include "harness/testing/testing.h"
+#include "harness/tokenizer/pattern.h"
 #include "harness/tokenizer/tokenizer.h"
 #include "harness/tokenizer/traced_text.h"
 
@@ -124,6 +128,33 @@ TEST_CASE("tokenizer goldens: what is not UTF-8 counts as U+FFFD") {
         "a\xff"
         "b");
     CHECK(placed.begins.back() == 2);
+  }
+}
+
+// The bytes where matches begin or end, and the text does.
+std::vector<uint32_t> CutsOf(const std::string& expression, const std::string& text) {
+  std::set<size_t> ends = {text.size()};
+  for (const Span& match : Pattern::Regex(expression, "golden").FindAll(text)) {
+    ends.insert(match.begin);
+    ends.insert(match.end);
+  }
+  ends.erase(0);
+  return {ends.begin(), ends.end()};
+}
+
+TEST_CASE("pattern: texts are cut where Oniguruma cuts them") {
+  const nlohmann::json& golden = TokenizerGoldens()["patterns"];
+  auto words = golden["words"].get<std::vector<std::string>>();
+  std::vector<std::string> twice = words;
+  twice.insert(twice.end(), words.rbegin(), words.rend());
+  std::string text = fmt::format("{}", fmt::join(twice, " "));
+  const std::vector<std::string> random = RandomTexts();
+  for (size_t i = 0; i < golden["texts"].get<size_t>(); ++i) text += "\n" + random[i];
+  REQUIRE(golden["cuts"].size() > 40);
+  for (const auto& [expression, sha256] : golden["cuts"].items()) {
+    INFO(expression);
+    const std::vector<uint32_t> cuts = CutsOf(expression, text);
+    CHECK(Sha256Hex(std::span(cuts)) == sha256.get<std::string>());
   }
 }
 

@@ -2,7 +2,8 @@
 """Trains tiny tokenizers of each kind and writes what Hugging Face's `tokenizers` makes of texts.
 
 Into harness/tokenizer/testdata: NAME.json, a tokenizer.json each, and goldens.json: ids of awkward texts,
-and a hash of the ids of 10,000 random ones, which tokenizer_golden_test.cpp draws again by the same rule.
+and a hash of the ids of 10,000 random ones, which tokenizer_golden_test.cpp draws again by the same rule. And where
+patterns cut a text of awkward words and of the first random ones.
 Needs `tokenizers` (0.23.3). Code points are those that Unicode 3.2 had already, so that no library's
 tables are too old.
 """
@@ -30,6 +31,19 @@ TEXTS = ["", " ", "a", "Hello world", " Hello  world   \n\n  next", "I'M we'Re i
          "\u0939\u093f\u0928\u094d\u0926\u0940", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\u1100\u1161\u11a8",
          "a\u0315\u0300b", "<s>not parsed</s><tag> <tag>", "tabs\tand\u00a0spaces\u2003here\u3000", "\r\n\r\n x",
          "!!!???... ---", "(\u2581)\u2581\u2581", "\u00bd\u00b2\u2460\u2167", "x" * 100, " " * 40 + "end", "trailing   "]
+
+WORDS = ["ab", "aB", "AB", "bC", "C", "xyz", "stra\u00dfe", "STRASSE", "\u017ft", "\ufb01", "fi", "ss", "K", "\u212a", "'s", "'S",
+         "'\u017f", "a(b", "a|b", "12", "\u0663", "\u00b2", "\u00bd", "\u2167", "\u24d0", "\u00aa", "\t", "\v", "\u2028", "\u0085", "\r\n",
+         "\n\n", "aaaa", "AAA", "bbbb", "\u00e9", "e\u0301", "\u0130", "\u0131", "\u03a3\u03c3\u03c2", "\u01c5", "VvV", "_", "-", "{2}",
+         "\u6771\u4eac\u3001\u5927\u962a\u3002", "\u3007\u3005\u30fc", "\u300c\u300d", "\u30ab\u30bf\u30ab\u30ca",
+         "\u3072\u3089\u304c\u306a", "\u180e", "\u3000", "\u200d", "\u0645\u0631\u062d", "\u03b5\u03bb", "\u043f\u0440"]
+WORD_TEXTS = 300  # random ones behind the words
+PATTERNS = [r"\s", r"\S+", r"[\S]+", r"[\s\S]", r"[^\S]+", r"\w+", r"\W+", r"[\w]+", r"[^\w]+", r"\b", r"\B.", r"\d+[\D]", r"\p{Han}+",
+            r"\P{Han}", r"[\p{Han}]+|[^\r\n\p{Han}]+", r"\p{Hiragana}+|\p{Katakana}", r"[\p{Arabic}\p{Greek}]+", r"\p{^Latin}+",
+            r"\p{Latin}+", r"\p{Cyrillic}", r"\p{Common}+", r"\p{Inherited}", r"\p{Lowercase}", r"\p{Uppercase}+", r"\p{Any}",
+            r"\p{Lu}\p{Ll}*", r"[^\p{L}\p{N}]?\p{L}+", r"a{2,3}?b", r"a{2}b*", r"\x41\x{42}", r"(?i)b|C", r"x|(?i)b|C|[|](?:(?i)d|\()",
+            r"(?i:a)ss", r"((?i)a)ss|ss", r"(?i)a|b", r"(?i)[a-z]+", r"(?i)[^a-z]+", r"(?i)\p{Lu}", r"(?i)k", r"(?i)'S", r"(?i)f.i",
+            r"(?>a+)b", r"(?<=a)b|(?<!a)B", r"^a|a+$", r"a\Z|\Aab", r"[]a]+\x{62}+", LLAMA3, QWEN2]
 
 
 def ranges():
@@ -157,6 +171,15 @@ def ids_of(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
+def cuts(pattern, text):
+    """A hash of the bytes where pieces end that the pattern matches, or lies between."""
+    ends, at = [], 0
+    for piece, _ in pre_tokenizers.Split(Regex(pattern), "isolated").pre_tokenize_str(text):
+        at += len(piece.encode())
+        ends.append(at)
+    return hashlib.sha256(struct.pack(f"<{len(ends)}I", *ends)).hexdigest()
+
+
 def main():
     OUT.mkdir(exist_ok=True)
     code_ranges = ranges()
@@ -174,6 +197,9 @@ def main():
             digest.update(struct.pack(f"<{len(ids) + 1}I", len(ids), *ids))
         goldens["tokenizers"][name] = {"ids": [ids_of(tokenizer, text) for text in TEXTS],
                                        "sha256": digest.hexdigest()}
+    words = "\n".join([" ".join(WORDS + WORDS[::-1])] + texts[:WORD_TEXTS])
+    goldens["patterns"] = {"words": WORDS, "texts": WORD_TEXTS,
+                           "cuts": {pattern: cuts(pattern, words) for pattern in PATTERNS}}
     text = json.dumps(goldens, separators=(",", ":"))
     (OUT / "goldens.json").write_text(text + "\n", encoding="utf8")
 
