@@ -215,7 +215,12 @@ TEST_CASE("fetch_model: a list that is none is refused by what it lacks") {
   refused(lab.Patched("/tiny/parts/1", nlohmann::json::object()), "parts[1]: url is missing");
   refused(lab.Patched("/tiny/parts/0/url", "p0.whl"), "parts[0]: url: expected an address");
   refused(lab.Patched("/tiny/parts/0/url", "http://127.0.0.1/"), "parts[0]: url: expected");
-  refused(lab.Patched("/tiny/file", "../m.gguf"), "expected a plain name");
+  refused(lab.Patched("/tiny/parts/0/url", "http://127.0.0.1:x/p0.whl"), "parts[0]: url: expected");
+  refused(lab.Patched("/tiny/parts/0/bytes", 0), "parts[0]: bytes: expected 1 or more");
+  refused(lab.Patched("/tiny/sha256", "abc"), "tiny: sha256: expected 64 digits");
+  for (const char* name : {"../m.gguf", "", ".", "a/b"})
+    refused(lab.Patched("/tiny/file", name), "tiny: file: expected a plain name");
+  refused(lab.Patched("/..~1x", lab.models["tiny"]), "expected a plain name of a model");
 }
 
 }  // namespace

@@ -362,7 +362,9 @@ void CheckLabel(YamlReader& yaml, const std::string& label) {
   if (!named || label.size() > 60 || !std::all_of(label.begin(), label.end(), fits)) {
     yaml.Fail("label",
               "up to 60 letters, digits, '.', '_', '-', '+' or '=', a letter or digit among them",
-              "records and exports are named after it");
+              label.empty() ? "a map's cell has a name: {method: rtn, label: rtn-4}; records and "
+                              "exports are named after it"
+                            : "records and exports are named after it");
   }
 }
 

@@ -295,7 +295,7 @@ double ModelSeconds(const ModelConfig& config, const ThroughputSpec& spec) {
 }  // namespace
 
 Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models,
-                       size_t formats) {
+                       size_t formats, size_t dense) {
   Cost cost;
   if (!spec.measure) return cost;
   std::vector<double> shapes;  // weights
@@ -312,14 +312,14 @@ Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, si
   cost.memory_bytes = static_cast<double>(LimitBuffers::Bytes());
   if (cached > 0) cost.memory_bytes += static_cast<double>(models) * decoder;
   if (!shapes.empty())
-    cost.memory_bytes += KernelBytes(spec, *std::ranges::max_element(shapes), formats);
+    cost.memory_bytes += KernelBytes(spec, *std::ranges::max_element(shapes), formats, dense);
   for (const size_t threads : spec.threads) {
     cost.throughput_seconds += kProbeSeconds;
     cost.throughput_seconds += static_cast<double>(models * (spec.repetitions + 1)) *
                                ModelSeconds(config, spec) /
                                static_cast<double>(ThreadsAtWork(threads));
     for (const double weights : shapes)
-      cost.throughput_seconds += ShapeSeconds(weights, spec, formats, threads);
+      cost.throughput_seconds += ShapeSeconds(weights, spec, formats + dense, threads);
   }
   return cost;
 }

@@ -72,10 +72,11 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
 void AddFormats(const std::vector<PlannedLinear>& plan,
                 const std::optional<ActivationScheme>& activations, std::set<std::string>& formats);
 
-// Of `models` models timed together, with so many of these formats: throughput_seconds, and
-// memory_bytes beside the models. FP32 rates for all, so that faster kernels make it less.
+// Of `models` models timed together, with so many of these formats, and types of plain numbers
+// (dense) beside FP16: throughput_seconds, and memory_bytes beside the models. FP32 rates for all,
+// so that faster kernels make it less.
 Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models,
-                       size_t formats);
+                       size_t formats, size_t dense = 0);
 
 // The rate of one core's FP32 products at (rows, size) x (size, size), the median of a few, in
 // GFLOP/s.

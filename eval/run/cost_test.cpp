@@ -73,6 +73,8 @@ TEST_CASE("cost: what speed is measured with is counted, whatever the model's si
   spec.kernels = spec.standard_shapes = true;
   CHECK(memory(1) > probes + 4 * 14336 * 4096);
   CHECK(memory(2) > memory(1));
+  // A reference of FP32 has its own numbers of the largest shape.
+  CHECK(EstimateSpeedCost(config, spec, 2, 1, 1).memory_bytes >= memory(1) + 4 * 14336 * 4096);
   spec.measure = false;
   CHECK(memory(1) == 0);
 }

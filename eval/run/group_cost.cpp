@@ -134,21 +134,21 @@ double MeasuringBytes(const GroupContext& group, const Pass& pass) {
 // Of each throughput spec that something is timed by, in their order.
 std::vector<Cost> SpeedCosts(const GroupContext& group, const Pass& pass) {
   if (group.shards.part) return {};
-  const size_t yardsticks = IsFp16(group.model->weights) ? 1 : 2;
+  const size_t others = IsFp16(group.model->weights) ? 0 : 1;  // beside FP16 weights
   std::vector<ThroughputSpec> told;
   std::vector<Cost> costs;
   for (const GroupCell& cell : pass) {
     const ThroughputSpec& spec = cell.config->throughput;
     if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
     told.push_back(spec);
-    size_t models = yardsticks;
+    size_t models = 1 + others;
     std::set<std::string> formats;
     for (const GroupCell& other : pass) {
       if (other.spec == nullptr || other.config->throughput != spec || !IsTimed(other)) continue;
       ++models;
       AddFormats(other.plan, other.spec->activations, formats);
     }
-    costs.push_back(EstimateSpeedCost(group.model->config, spec, models, formats.size()));
+    costs.push_back(EstimateSpeedCost(group.model->config, spec, models, formats.size(), others));
   }
   return costs;
 }

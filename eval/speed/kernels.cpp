@@ -55,15 +55,16 @@ void PlantOutliers(double threshold, Matrix<float>& x) {
 
 }  // namespace
 
-double KernelBytes(const ThroughputSpec& spec, double weights, size_t formats) {
+double KernelBytes(const ThroughputSpec& spec, double weights, size_t formats, size_t dense) {
   constexpr double kCode = 0.5, kByte = 1, kFp16 = 2, kFp32 = 4;  // of 4 bits: what most are
-  const auto rest = static_cast<double>(formats);
+  const auto rest = static_cast<double>(formats), numbers = static_cast<double>(dense);
   const auto streamed = static_cast<double>(StreamedBytes());
   const bool reads = std::ranges::any_of(
       spec.tokens, [](const size_t tokens) { return tokens <= kReadingTokens; });
   const bool fills = kCode * weights * static_cast<double>(kMostCopies) >= streamed;
   // In the cache, decoded to verify them, and from memory.
-  return weights * (kFp32 + kFp16 + kByte * rest) + (reads && fills ? streamed * (1 + rest) : 0);
+  return weights * (kFp32 * (1 + numbers) + kFp16 + kByte * rest) +
+         (reads && fills ? streamed * (1 + numbers + rest) : 0);
 }
 
 // A shape to measure: its formats but FP16, which always takes part, with a weight of the model's

@@ -11,9 +11,9 @@
 
 namespace quantref {
 
-// Roughly what the products of a shape with so many weights are timed with, in so many formats
-// beside FP16: bytes, beside the models.
-double KernelBytes(const ThroughputSpec& spec, double weights, size_t formats);
+// Roughly what the products of a shape with so many weights are timed with, in so many formats of
+// codes and types of plain numbers (dense) beside FP16: bytes, beside the models.
+double KernelBytes(const ThroughputSpec& spec, double weights, size_t formats, size_t dense);
 
 // The part of MeasureThroughput that times single products.
 class KernelBench {

@@ -129,12 +129,12 @@ std::vector<Tensor> AsTransformers(const GgufFile& keys, const GgufFile& file) {
     if (std::ranges::count(kRotary, stored.name) > 0) continue;
     Tensor& tensor = tensors.emplace_back(stored);
     tensor.name = TransformersName(architecture, stored.name);
-    const auto is = [&](std::string_view part) {
-      return tensor.name.find(part) != std::string::npos;
+    const auto is = [&](const std::string& part) {
+      return tensor.name.ends_with(part + ".weight") || tensor.name.ends_with(part + ".bias");
     };
-    if (architecture == "llama" && is(".q_proj."))
+    if (architecture == "llama" && is(".q_proj"))
       tensor.head_rows = HeadRows(keys, stored, "head_count");
-    if (architecture == "llama" && is(".k_proj."))
+    if (architecture == "llama" && is(".k_proj"))
       tensor.head_rows = HeadRows(keys, stored, "head_count_kv");
     tensor.plus_one = IsGemma(architecture) && tensor.name.ends_with("norm.weight");
   }

@@ -224,11 +224,12 @@ TEST_CASE("gguf: what the converter did is told", "[gguf]") {
                                  .Add("blk.0.attn_q.weight", 0, {1, 8}, std::string(32, '\0'))
                                  .Add("blk.0.attn_k.bias", 0, {8}, std::string(32, '\0'))
                                  .Add("blk.0.attn_norm.weight", 0, {1}, std::string(4, '\0'))
+                                 .Add("blk.0.attn_q.scale", 0, {1}, std::string(4, '\0'))
                                  .Add("rope_freqs.weight", 0, {1}, std::string(4, '\0'))));
     return AsTransformers(files.back(), files.back());
   };
   const std::vector<Tensor> llama = tensors("llama", 2);
-  REQUIRE(llama.size() == 3);  // rotary factors are no weights
+  REQUIRE(llama.size() == 4);  // rotary factors are no weights
   CHECK(llama[0].head_rows == 4);
   CHECK(llama[1].head_rows == 0);
   CHECK_FALSE(llama[1].plus_one);

@@ -121,10 +121,11 @@ class Loader {
     for (const std::string& name : checkpoint_.names()) {
       if (taken_.contains(name) || name.ends_with(".rotary_emb.inv_freq") || IsForeign(name))
         continue;
-      throw Error(fmt::format("tensor {} belongs to nothing that {} describes", name, ConfigName()),
-                  checkpoint_.dir().string(),
-                  "parts that its family does not have here (experts, adapters, other norms) are "
-                  "not supported");
+      throw Error(
+          fmt::format("tensor {} belongs to nothing that {} describes", name, ConfigName()),
+          checkpoint_.dir().string(),
+          "parts that its family does not have here (experts, adapters, other norms, second "
+          "scales of NVFP4) are not supported");
     }
   }
 
