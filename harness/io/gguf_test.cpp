@@ -233,7 +233,8 @@ TEST_CASE("gguf: what the converter did is told", "[gguf]") {
   CHECK(llama[0].head_rows == 4);
   CHECK(llama[1].head_rows == 0);
   CHECK_FALSE(llama[1].plus_one);
-  CHECK(llama[2].head_rows == 4);
+  CHECK(llama[2].head_rows == 0);  // a scale
+  CHECK(llama[3].head_rows == 4);
   for (const Tensor& tensor : tensors("qwen2", 2)) CHECK(tensor.head_rows == 0);
   CHECK(tensors("gemma3", 2)[1].plus_one);
   CHECK_FALSE(tensors("gemma3", 2)[2].plus_one);
