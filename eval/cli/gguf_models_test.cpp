@@ -213,6 +213,8 @@ TEST_CASE("fetch_model: a list that is none is refused by what it lacks") {
   refused(R"({"tiny": {}})", "tiny: about is missing");
   refused(lab.Patched("/tiny/bytes", "many"), "tiny: bytes: expected int, found str");
   refused(lab.Patched("/tiny/parts/1", nlohmann::json::object()), "parts[1]: url is missing");
+  refused(lab.Patched("/tiny/parts", nlohmann::json::array()), "parts: expected one or more");
+  refused(lab.Patched("/tiny/parts/0/url", "http://127.0.0.1/.."), "parts[0]: url: expected");
   refused(lab.Patched("/tiny/parts/0/url", "p0.whl"), "parts[0]: url: expected an address");
   refused(lab.Patched("/tiny/parts/0/url", "http://127.0.0.1/"), "parts[0]: url: expected");
   refused(lab.Patched("/tiny/parts/0/url", "http://127.0.0.1:x/p0.whl"), "parts[0]: url: expected");

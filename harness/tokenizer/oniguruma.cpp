@@ -76,37 +76,45 @@ class Translator {
     Take(1);
   }
 
-  // Oniguruma folds letters to several, and several to one.
+  // Oniguruma folds letters to several, and several to one, across what only groups or repeats
+  // them.
   void CheckFolds(char before) {
+    constexpr std::string_view kBetween = "()?:{},0123456789";
     if (static_cast<signed char>(rest_[0]) < 0) Refuse("letters beyond ASCII under the flag i");
     if (in_class_) return;
-    letter_ = Lower(rest_[0]);
+    letter_ = kBetween.find(rest_[0]) == std::string_view::npos ? Lower(rest_[0]) : before;
     const std::array<char, 2> pair = {before, letter_};
     const std::string_view text(pair.data(), pair.size());
-    if (std::find(kFoldedPairs.begin(), kFoldedPairs.end(), text) != kFoldedPairs.end())
+    if (letter_ == Lower(rest_[0]) &&
+        std::find(kFoldedPairs.begin(), kFoldedPairs.end(), text) != kFoldedPairs.end())
       Refuse("\"" + std::string(text) + "\" under the flag i");
   }
 
   // "(", "(?:", "(?i:", "(?<=", "(?i)": an alternative begins behind it.
   void OpenGroup() {
-    const bool special = rest_.starts_with("(?");
-    const size_t end = special ? rest_.find_first_not_of("imsx-<", 2) : std::string_view::npos;
-    if (end == std::string_view::npos || rest_.find_first_of(":=!>)", end) != end) {
-      if (end != std::string_view::npos && (rest_[end] == '|' || rest_[end] == 'C'))
-        Refuse(rest_.substr(0, end + 1));
-      groups_.push_back(folds_);
-      Take(1);
-    } else {
-      const std::string_view flags = rest_.substr(2, end - 2);
-      const size_t on = flags.find('i'), off = flags.find('-');
-      // There a flag would hold for the alternatives behind it, too, as one choice with what
-      // follows.
-      if (rest_[end] == ')' && begins_ != made_.size())
-        Refuse("a flag that does not begin an alternative");
-      if (rest_[end] != ')') groups_.push_back(folds_);
-      if (on != std::string_view::npos) folds_ = on < off;
-      Take(end + 1);
+    if (!rest_.starts_with("(?")) return OpenPlainGroup(1);
+    for (const std::string_view opener : {"(?|", "(?C", "(?#"}) {
+      if (rest_.starts_with(opener)) Refuse(opener);
     }
+    if (rest_.starts_with("(?<=") || rest_.starts_with("(?<!")) return OpenPlainGroup(4);
+    const size_t end = rest_.find_first_not_of("imsx-", 2);
+    if (end == std::string_view::npos || rest_.find_first_of(":=!>)", end) != end)
+      return OpenPlainGroup(1);
+    const std::string_view flags = rest_.substr(2, end - 2);
+    if (flags.find_first_of("msx") != std::string_view::npos) Refuse("flags beside i");
+    // There a flag would hold for the alternatives behind it, too, as one choice with what follows.
+    if (rest_[end] == ')' && begins_ != made_.size())
+      Refuse("a flag that does not begin an alternative");
+    if (rest_[end] != ')') groups_.push_back(folds_);
+    if (const size_t on = flags.find('i'); on != std::string_view::npos)
+      folds_ = on < flags.find('-');
+    Take(end + 1);
+    begins_ = made_.size();
+  }
+
+  void OpenPlainGroup(size_t bytes) {
+    groups_.push_back(folds_);
+    Take(bytes);
     begins_ = made_.size();
   }
 
@@ -126,10 +134,6 @@ class Translator {
   // What means something else outside of classes.
   void CheckOutside() const {
     if (rest_.starts_with("(*")) Refuse("a verb (*...)");
-    if (rest_.starts_with("(?")) {
-      const std::string_view flags = rest_.substr(0, rest_.find_first_not_of("#imsx-", 2));
-      if (flags.find_first_of("#msx") != std::string_view::npos) Refuse("flags beside i");
-    }
     if (rest_.starts_with("{,")) Refuse("{,n}");
     if (rest_[0] != '{') return;
     const size_t close = rest_.find_first_not_of("0123456789,", 1);
@@ -143,6 +147,9 @@ class Translator {
     constexpr std::string_view kRefused = "hHRQEKGCXyYOgkvV";  // Oniguruma's own, or PCRE2's
     const char c = rest_[1];
     if (kRefused.find(c) != std::string_view::npos) Refuse(rest_.substr(0, 2));
+    // Such a class has letters that fold to several.
+    if (in_class_ && folds_ && std::string_view("wSDpP").find(c) != std::string_view::npos)
+      Refuse(std::string(rest_.substr(0, 2)) + " in a class under the flag i");
     if (c == 'S' && in_class_) return Replace(2, kNoSpace);
     if (c == 's' || c == 'S') return EscapeSet(c == 'S', std::string(kSpace));
     if (c == 'w' || c == 'W') return EscapeSet(c == 'W', Word());
@@ -176,7 +183,6 @@ class Translator {
     const size_t close = rest_.find('}');
     if (rest_.size() < 3 || rest_[2] != '{' || close == std::string_view::npos)
       Refuse("\\p without braces");
-    if (in_class_ && folds_) Refuse("a property in a class under the flag i");
     const bool negated = rest_[3] == '^';
     const std::string_view name = rest_.substr(negated ? 4 : 3, close - (negated ? 4 : 3));
     std::string plain;
@@ -192,12 +198,13 @@ class Translator {
 
   // Two digits are a byte to Oniguruma, which in UTF-8 is a character below 0x80 alone.
   void EscapeCode() {
+    if (folds_) Refuse("a code point under the flag i");
     size_t end = 2;
     if (rest_.substr(2).starts_with('{')) {
       end = std::min(rest_.find('}'), rest_.size() - 1) + 1;
-      if (folds_) Refuse("a code point under the flag i");
     } else {
       while (end < std::min<size_t>(rest_.size(), 4) && IsHex(rest_[end])) ++end;
+      if (end == 2) Refuse("\\x without digits");
       if (end == 4 && rest_[2] >= '8') Refuse(rest_.substr(0, 4));
     }
     Take(end);

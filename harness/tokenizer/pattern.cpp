@@ -73,7 +73,9 @@ Pattern Pattern::Regex(std::string_view expression, const std::string& where) {
   }
   const std::string translated = ForPcre2(expression, where);
   // In Oniguruma's Ruby syntax ^ and $ are of lines.
-  constexpr uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+  // PCRE2 10.42 takes two negated properties for disjoint, so it must not repeat possessively.
+  constexpr uint32_t kOptions =
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_POSSESS;
   int error = 0;
   PCRE2_SIZE at = 0;
   auto compiled = std::make_shared<Compiled>();

@@ -159,7 +159,13 @@ TEST_CASE("tokenizer.json: patterns that do not compile, differ or backtrack wit
       {"(?i:a|Ss)", "\"ss\" under the flag i"},
       {"(?i)\u00df", "letters beyond ASCII under the flag i"},
       {"(?i)i\\x{307}", "a code point under the flag i"},
-      {"(?i)[\\p{Lu}]", "a property in a class under the flag i"}};
+      {"(?i)a\\x73s", "a code point under the flag i"},
+      {"(?i)s(?:s)", "\"ss\" under the flag i"},
+      {"(?i:(?:f){1}i)", "\"fi\" under the flag i"},
+      {"a\\x", "\\x without digits"},
+      {"(?#c)a", "has (?#,"},
+      {"(?i)[\\w]", "\\w in a class under the flag i"},
+      {"(?i)[\\p{Lu}]", "\\p in a class under the flag i"}};
   for (const auto& [pattern, reason] : refused) {
     INFO(pattern);
     CHECK_ERROR(with(pattern), "tokenizer.json", reason);
