@@ -8,21 +8,43 @@
 #include <new>
 
 #include "harness/base/check.h"
+#include "harness/base/error.h"
 
 namespace quantref {
 namespace {
 
-TracedText Apply(const PrependText& step, TracedText text) {
+constexpr size_t kMostGrowth = 64, kMostMore = size_t{64} << 10;
+
+// Of one text, through all steps.
+class Limit {
+ public:
+  Limit(size_t bytes, const std::string& where)
+      : most_(kMostGrowth * bytes + kMostMore), given_(bytes), where_(where) {}
+  void Check(size_t bytes) const {
+    if (bytes <= most_) return;
+    throw Error("the normalizer makes " + std::to_string(bytes) + " bytes of " +
+                    std::to_string(given_) + ": expected at most " + std::to_string(most_),
+                where_, "its steps multiply what the one before has put in");
+  }
+
+ private:
+  size_t most_, given_;
+  const std::string& where_;
+};
+
+TracedText Apply(const PrependText& step, TracedText text, const Limit& limit) {
   if (text.text.empty()) return text;
+  limit.Check(text.text.size() + step.text.size());
   TextTracer tracer(text);
   tracer.Put(step.text, 0);
   tracer.Keep({0, text.text.size()});
   return std::move(tracer).Take();
 }
 
-TracedText Apply(const ReplaceText& step, TracedText text) {
+TracedText Apply(const ReplaceText& step, TracedText text, const Limit& limit) {
   const std::vector<Span> matches = step.pattern.FindAll(text.text);
   if (matches.empty()) return text;
+  limit.Check(matches.size() * step.by.size());
   TextTracer tracer(text);
   size_t kept = 0;
   for (const Span& match : matches) {
@@ -103,7 +125,7 @@ void ComposeStretch(std::string_view text, Span stretch, TextTracer& tracer) {
   }
 }
 
-TracedText Apply(const ComposeText&, TracedText text) {
+TracedText Apply(const ComposeText&, TracedText text, const Limit&) {
   if (std::all_of(text.text.begin(), text.text.end(), IsAscii)) return text;
   TextTracer tracer(text);
   for (size_t at = 0; at < text.text.size();) {
@@ -121,9 +143,12 @@ TracedText Apply(const ComposeText&, TracedText text) {
 
 }  // namespace
 
-TracedText Normalized(const std::vector<NormalizerStep>& steps, TracedText text) {
+TracedText Normalized(const std::vector<NormalizerStep>& steps, TracedText text,
+                      const std::string& where) {
+  const Limit limit(text.text.size(), where);
   for (const NormalizerStep& step : steps) {
-    text = std::visit([&](const auto& one) { return Apply(one, std::move(text)); }, step);
+    text = std::visit([&](const auto& one) { return Apply(one, std::move(text), limit); }, step);
+    limit.Check(text.text.size());
   }
   return text;
 }

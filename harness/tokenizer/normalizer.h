@@ -26,6 +26,9 @@ struct ComposeText {};
 
 using NormalizerStep = std::variant<PrependText, ReplaceText, ComposeText>;
 
-TracedText Normalized(const std::vector<NormalizerStep>& steps, TracedText text);
+// Throws Error, at `where`, for steps that make far more of a text than it is: of each byte 64, and
+// 64 KiB.
+TracedText Normalized(const std::vector<NormalizerStep>& steps, TracedText text,
+                      const std::string& where);
 
 }  // namespace quantref

@@ -39,7 +39,7 @@ class PipelineRun {
   }
 
   void EncodeRaw(TracedText raw, bool first) {
-    const TracedText text = Normalized(pipeline_.normalizer, std::move(raw));
+    const TracedText text = Normalized(pipeline_.normalizer, std::move(raw), pipeline_.path);
     for (const AddedTokens::Stretch& stretch : pipeline_.added_normalized.Cut(text.text)) {
       if (stretch.id) {
         Put(*stretch.id, text.Origin(stretch.span.begin));
