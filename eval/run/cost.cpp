@@ -294,6 +294,14 @@ double ModelSeconds(const ModelConfig& config, const ThroughputSpec& spec) {
 
 }  // namespace
 
+size_t DecoderBytes(const ModelConfig& config, const ThroughputSpec& spec,
+                    const std::optional<KvScheme>& kv_cache) {
+  const size_t cached = CachedTokens(spec, config.context);
+  if (cached == 0) return 0;
+  const double forward = ForwardBytes(config, std::min(spec.prefill, config.context));
+  return KvCache::Bytes(config, cached, kv_cache) + 4 * config.vocab + static_cast<size_t>(forward);
+}
+
 Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models,
                        size_t formats, size_t dense) {
   Cost cost;
@@ -305,12 +313,7 @@ Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, si
     if (spec.standard_shapes)
       for (const double rows : {4096, 11008, 11008, 14336}) shapes.push_back(4096 * rows);
   }
-  // Each model with its cache and its logits, the limits' buffers, and a shape's contestants.
-  const size_t cached = CachedTokens(spec, config.context);
-  const double decoder = static_cast<double>(KvCache::Bytes(config, cached) + 4 * config.vocab) +
-                         ForwardBytes(config, std::min(spec.prefill, config.context));
   cost.memory_bytes = static_cast<double>(LimitBuffers::Bytes());
-  if (cached > 0) cost.memory_bytes += static_cast<double>(models) * decoder;
   if (!shapes.empty())
     cost.memory_bytes += KernelBytes(spec, *std::ranges::max_element(shapes), formats, dense);
   for (const size_t threads : spec.threads) {

@@ -72,9 +72,13 @@ Cost EstimateCost(const Model& model, std::span<const Window> windows,
 void AddFormats(const std::vector<PlannedLinear>& plan,
                 const std::optional<ActivationScheme>& activations, std::set<std::string>& formats);
 
+// What a model has beside its weights while it is timed: its cache, a prefill and its logits.
+size_t DecoderBytes(const ModelConfig& config, const ThroughputSpec& spec,
+                    const std::optional<KvScheme>& kv_cache = std::nullopt);
+
 // Of `models` models timed together, with so many of these formats, and types of plain numbers
-// (dense) beside FP16: throughput_seconds, and memory_bytes beside the models. FP32 rates for all,
-// so that faster kernels make it less.
+// (dense) beside FP16: throughput_seconds, and memory_bytes beside the models and their decoders.
+// FP32 rates for all, so that faster kernels make it less.
 Cost EstimateSpeedCost(const ModelConfig& config, const ThroughputSpec& spec, size_t models,
                        size_t formats, size_t dense = 0);
 

@@ -64,11 +64,6 @@ TEST_CASE("cost: what speed is measured with is counted, whatever the model's si
   };
   const auto probes = static_cast<double>(LimitBuffers::Bytes());
   CHECK(probes >= 256e6);
-  const double decoded = memory(1) - probes;
-  const size_t cache = KvCache::Bytes(config, CachedTokens(spec, config.context));
-  CHECK(decoded > static_cast<double>(2 * cache));
-  CHECK(memory(2) == Approx(probes + decoded / 2 * 3));  // each model has its own
-  spec.prefill = spec.decode = 0;
   CHECK(memory(1) == probes);
   spec.kernels = spec.standard_shapes = true;
   CHECK(memory(1) > probes + 4 * 14336 * 4096);
@@ -77,6 +72,21 @@ TEST_CASE("cost: what speed is measured with is counted, whatever the model's si
   CHECK(EstimateSpeedCost(config, spec, 2, 1, 1).memory_bytes >= memory(1) + 4 * 14336 * 4096);
   spec.measure = false;
   CHECK(memory(1) == 0);
+}
+
+TEST_CASE("cost: a model that is timed has its cache, rounded or not, and a prefill") {
+  const testing::TempDir dir;
+  const ModelConfig config = LoadTinyModel(dir).config;
+  ThroughputSpec spec;
+  const size_t cached = CachedTokens(spec, config.context);
+  const KvScheme rounded{.bits = 4};
+  const size_t rest = DecoderBytes(config, spec) - KvCache::Bytes(config, cached);
+  CHECK(rest > 4 * config.vocab);
+  CHECK(DecoderBytes(config, spec, rounded) == KvCache::Bytes(config, cached, rounded) + rest);
+  spec.prefill = 0;
+  CHECK(DecoderBytes(config, spec) < KvCache::Bytes(config, cached) + rest);
+  spec.decode = 0;
+  CHECK(DecoderBytes(config, spec) == 0);
 }
 
 TEST_CASE("cost: kept logits are priced, of every model, and their sums in the records") {

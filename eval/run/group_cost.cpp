@@ -142,13 +142,16 @@ std::vector<Cost> SpeedCosts(const GroupContext& group, const Pass& pass) {
     if (!spec.measure || std::find(told.begin(), told.end(), spec) != told.end()) continue;
     told.push_back(spec);
     size_t models = 1 + others;
+    size_t decoders = models * DecoderBytes(group.model->config, spec);
     std::set<std::string> formats;
     for (const GroupCell& other : pass) {
       if (other.spec == nullptr || other.config->throughput != spec || !IsTimed(other)) continue;
       ++models;
+      decoders += DecoderBytes(group.model->config, spec, other.spec->kv_cache);
       AddFormats(other.plan, other.spec->activations, formats);
     }
     costs.push_back(EstimateSpeedCost(group.model->config, spec, models, formats.size(), others));
+    costs.back().memory_bytes += static_cast<double>(decoders);
   }
   return costs;
 }

@@ -111,11 +111,11 @@ void SyntheticRun::PlanMemory() {
     }
     bytes_ += OutlierWeightBytes(cell.plan, cell.spec->activations);
   }
-  const size_t cached = CachedTokens(config_.throughput, shape_.context);
-  const size_t cache = KvCache::Bytes(shape_, cached);
-  for (const Cell& cell : cells_) bytes_ += KvCache::Bytes(shape_, cached, cell.spec->kv_cache);
+  for (const Cell& cell : cells_)
+    bytes_ += DecoderBytes(shape_, config_.throughput, cell.spec->kv_cache);
   const double free = std::min(static_cast<double>(AvailableMemoryBytes()), RoomWithinLimits());
-  const size_t reference = SyntheticBytes(shape_, {}) - ends + cache;
+  const size_t reference =
+      SyntheticBytes(shape_, {}) - ends + DecoderBytes(shape_, config_.throughput);
   if (static_cast<double>(bytes_ + reference) <= kMostWithReference * free) {
     bytes_ += reference;
     return;

@@ -15,14 +15,14 @@ struct FileType {
 };
 // llama.h, enum llama_ftype; without types whose blocks nothing here decodes.
 constexpr FileType kFileTypes[] = {
-    {0, "F32", "F32"},        {1, "F16", "F16"},      {2, "Q4_0", "Q4_0"},
-    {3, "Q4_1", "Q4_1"},      {7, "Q8_0", "Q8_0"},    {8, "Q5_0", "Q5_0"},
-    {9, "Q5_1", "Q5_1"},      {10, "Q2_K", "Q2_K"},   {11, "Q3_K_S", "Q3_K"},
-    {12, "Q3_K_M", "Q3_K"},   {13, "Q3_K_L", "Q3_K"}, {14, "Q4_K_S", "Q4_K"},
-    {15, "Q4_K_M", "Q4_K"},   {16, "Q5_K_S", "Q5_K"}, {17, "Q5_K_M", "Q5_K"},
-    {18, "Q6_K", "Q6_K"},     {21, "Q2_K_S", "Q2_K"}, {25, "IQ4_NL", "IQ4_NL"},
-    {30, "IQ4_XS", "IQ4_XS"}, {32, "BF16", "BF16"},   {38, "MXFP4_MOE", "MXFP4"},
-    {36, "TQ1_0", "TQ1_0"},   {37, "TQ2_0", "TQ2_0"}, {39, "NVFP4", "NVFP4"},
+    {0, "F32", "F32"},        {1, "F16", "F16"},          {2, "Q4_0", "Q4_0"},
+    {3, "Q4_1", "Q4_1"},      {7, "Q8_0", "Q8_0"},        {8, "Q5_0", "Q5_0"},
+    {9, "Q5_1", "Q5_1"},      {10, "Q2_K", "Q2_K"},       {11, "Q3_K_S", "Q3_K"},
+    {12, "Q3_K_M", "Q3_K"},   {13, "Q3_K_L", "Q3_K"},     {14, "Q4_K_S", "Q4_K"},
+    {15, "Q4_K_M", "Q4_K"},   {16, "Q5_K_S", "Q5_K"},     {17, "Q5_K_M", "Q5_K"},
+    {18, "Q6_K", "Q6_K"},     {21, "Q2_K_S", "Q2_K"},     {25, "IQ4_NL", "IQ4_NL"},
+    {30, "IQ4_XS", "IQ4_XS"}, {32, "BF16", "BF16"},       {36, "TQ1_0", "TQ1_0"},
+    {37, "TQ2_0", "TQ2_0"},   {38, "MXFP4_MOE", "MXFP4"}, {39, "NVFP4", "NVFP4"},
 };
 
 // Of ggml's types, the longest first, so that Q4_K is not taken for a part of another.

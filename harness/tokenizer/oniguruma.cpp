@@ -82,11 +82,14 @@ class Translator {
     constexpr std::string_view kBetween = "()?:{},0123456789";
     if (static_cast<signed char>(rest_[0]) < 0) Refuse("letters beyond ASCII under the flag i");
     if (in_class_) return;
-    letter_ = kBetween.find(rest_[0]) == std::string_view::npos ? Lower(rest_[0]) : before;
+    if (kBetween.find(rest_[0]) != std::string_view::npos) {
+      letter_ = before;
+      return;
+    }
+    letter_ = Lower(rest_[0]);
     const std::array<char, 2> pair = {before, letter_};
     const std::string_view text(pair.data(), pair.size());
-    if (letter_ == Lower(rest_[0]) &&
-        std::find(kFoldedPairs.begin(), kFoldedPairs.end(), text) != kFoldedPairs.end())
+    if (std::find(kFoldedPairs.begin(), kFoldedPairs.end(), text) != kFoldedPairs.end())
       Refuse("\"" + std::string(text) + "\" under the flag i");
   }
 
