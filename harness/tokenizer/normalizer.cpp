@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "harness/base/check.h"
 #include "harness/base/error.h"
@@ -15,24 +16,7 @@ namespace {
 
 constexpr size_t kMostGrowth = 64, kMostMore = size_t{64} << 10;
 
-// Of one text, through all steps.
-class Limit {
- public:
-  Limit(size_t bytes, const std::string& where)
-      : most_(kMostGrowth * bytes + kMostMore), given_(bytes), where_(where) {}
-  void Check(size_t bytes) const {
-    if (bytes <= most_) return;
-    throw Error("the normalizer makes " + std::to_string(bytes) + " bytes of " +
-                    std::to_string(given_) + ": expected at most " + std::to_string(most_),
-                where_, "its steps multiply what the one before has put in");
-  }
-
- private:
-  size_t most_, given_;
-  const std::string& where_;
-};
-
-TracedText Apply(const PrependText& step, TracedText text, const Limit& limit) {
+TracedText Apply(const PrependText& step, TracedText text, const GrowthLimit& limit) {
   if (text.text.empty()) return text;
   limit.Check(text.text.size() + step.text.size());
   TextTracer tracer(text);
@@ -41,7 +25,7 @@ TracedText Apply(const PrependText& step, TracedText text, const Limit& limit) {
   return std::move(tracer).Take();
 }
 
-TracedText Apply(const ReplaceText& step, TracedText text, const Limit& limit) {
+TracedText Apply(const ReplaceText& step, TracedText text, const GrowthLimit& limit) {
   const std::vector<Span> matches = step.pattern.FindAll(text.text);
   if (matches.empty()) return text;
   limit.Check(matches.size() * step.by.size());
@@ -125,7 +109,7 @@ void ComposeStretch(std::string_view text, Span stretch, TextTracer& tracer) {
   }
 }
 
-TracedText Apply(const ComposeText&, TracedText text, const Limit&) {
+TracedText Apply(const ComposeText&, TracedText text, const GrowthLimit&) {
   if (std::all_of(text.text.begin(), text.text.end(), IsAscii)) return text;
   TextTracer tracer(text);
   for (size_t at = 0; at < text.text.size();) {
@@ -143,13 +127,24 @@ TracedText Apply(const ComposeText&, TracedText text, const Limit&) {
 
 }  // namespace
 
+GrowthLimit::GrowthLimit(size_t bytes, std::string where)
+    : given_(bytes), where_(std::move(where)) {}
+
+void GrowthLimit::Check(size_t bytes) const {
+  const size_t most = kMostGrowth * given_ + kMostMore;
+  if (made_ + bytes <= most) return;
+  throw Error("the normalizer makes " + std::to_string(made_ + bytes) + " bytes of " +
+                  std::to_string(given_) + ": expected at most " + std::to_string(most),
+              where_, "its steps multiply what the one before has put in");
+}
+
 TracedText Normalized(const std::vector<NormalizerStep>& steps, TracedText text,
-                      const std::string& where) {
-  const Limit limit(text.text.size(), where);
+                      GrowthLimit& limit) {
   for (const NormalizerStep& step : steps) {
     text = std::visit([&](const auto& one) { return Apply(one, std::move(text), limit); }, step);
     limit.Check(text.text.size());
   }
+  limit.Add(text.text.size());
   return text;
 }
 

@@ -26,9 +26,22 @@ struct ComposeText {};
 
 using NormalizerStep = std::variant<PrependText, ReplaceText, ComposeText>;
 
-// Throws Error, at `where`, for steps that make far more of a text than it is: of each byte 64, and
-// 64 KiB.
+// How much may be made of one text, in all of its stretches: of each byte 64, and 64 KiB.
+class GrowthLimit {
+ public:
+  // where: for errors.
+  GrowthLimit(size_t bytes, std::string where);
+  // Throws Error where so many were too many beside those that are made.
+  void Check(size_t bytes) const;
+  void Add(size_t bytes) { made_ += bytes; }
+
+ private:
+  size_t given_, made_ = 0;
+  std::string where_;
+};
+
+// Throws Error for steps that make more of a text than the limit has left, before they do.
 TracedText Normalized(const std::vector<NormalizerStep>& steps, TracedText text,
-                      const std::string& where);
+                      GrowthLimit& limit);
 
 }  // namespace quantref

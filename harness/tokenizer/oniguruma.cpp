@@ -147,7 +147,7 @@ class Translator {
 
   void Escape() {
     if (rest_.size() < 2) Refuse("a backslash at its end");
-    constexpr std::string_view kRefused = "hHRQEKGCXyYOgkvV";  // Oniguruma's own, or PCRE2's
+    constexpr std::string_view kRefused = "hHRQEKGCXyYOgkvVcN";  // Oniguruma's own, or PCRE2's
     const char c = rest_[1];
     if (kRefused.find(c) != std::string_view::npos) Refuse(rest_.substr(0, 2));
     // Such a class has letters that fold to several.
@@ -193,7 +193,7 @@ class Translator {
       if (c != '_' && c != ' ' && c != '-') plain += Lower(c);
     }
     const bool is_same =
-        plain.size() <= 2 ||
+        (plain.size() <= 2 && plain != "yi") ||
         std::find(kSameProperties.begin(), kSameProperties.end(), plain) != kSameProperties.end();
     Replace(close + 1, std::string(rest_.substr(0, 2)) + "{" + (negated ? "^" : "") +
                            (is_same ? "" : "sc:") + std::string(name) + "}");

@@ -8,15 +8,18 @@ namespace {
 // Encodes one text.
 class PipelineRun {
  public:
-  explicit PipelineRun(const Pipeline& pipeline)
-      : pipeline_(pipeline), bpe_(pipeline.bpe, pipeline.path) {}
+  PipelineRun(const Pipeline& pipeline, const TracedText& text)
+      : pipeline_(pipeline),
+        text_(text),
+        limit_(text.text.size(), pipeline.path),
+        bpe_(pipeline.bpe, pipeline.path) {}
 
-  PlacedTokens Encode(const TracedText& text) && {
-    for (const AddedTokens::Stretch& stretch : pipeline_.added.Cut(text.text)) {
+  PlacedTokens Encode() && {
+    for (const AddedTokens::Stretch& stretch : pipeline_.added.Cut(text_.text)) {
       if (stretch.id) {
-        Put(*stretch.id, text.Origin(stretch.span.begin));
+        Put(*stretch.id, text_.Origin(stretch.span.begin));
       } else {
-        EncodeRaw(PartOf(text, stretch.span), stretch.span.begin == 0);
+        EncodeRaw(PartOf(text_, stretch.span), stretch.span.begin == 0);
       }
     }
     return std::move(placed_);
@@ -39,7 +42,7 @@ class PipelineRun {
   }
 
   void EncodeRaw(TracedText raw, bool first) {
-    const TracedText text = Normalized(pipeline_.normalizer, std::move(raw), pipeline_.path);
+    const TracedText text = Normalized(pipeline_.normalizer, std::move(raw), limit_);
     for (const AddedTokens::Stretch& stretch : pipeline_.added_normalized.Cut(text.text)) {
       if (stretch.id) {
         Put(*stretch.id, text.Origin(stretch.span.begin));
@@ -63,6 +66,8 @@ class PipelineRun {
   }
 
   const Pipeline& pipeline_;
+  const TracedText& text_;
+  GrowthLimit limit_;
   BpeEncoder bpe_;
   std::vector<Symbol> tokens_;
   PlacedTokens placed_;
@@ -72,7 +77,7 @@ class Encoder final : public TextEncoder {
  public:
   explicit Encoder(Pipeline pipeline) : pipeline_(std::move(pipeline)) {}
   PlacedTokens Encode(std::string_view text) const override {
-    return PipelineRun(pipeline_).Encode(AsUtf8(text));
+    return PipelineRun(pipeline_, AsUtf8(text)).Encode();
   }
 
  private:

@@ -81,26 +81,36 @@ TEST_CASE("splitter: marks for spaces, before the text as the scheme says") {
   CHECK(SplitAs({PrefixSpace{}}, " a") == Texts{" a"});
 }
 
+TracedText NormalizedOf(const std::vector<NormalizerStep>& steps, TracedText text) {
+  GrowthLimit limit(text.text.size(), "n");
+  return Normalized(steps, std::move(text), limit);
+}
+
 TEST_CASE("normalizer: what is made is traced to where it comes from") {
-  const TracedText composed = Normalized({ComposeText{}}, Given("xe\xcc\x81y"), "n");
+  const TracedText composed = NormalizedOf({ComposeText{}}, Given("xe\xcc\x81y"));
   CHECK(composed.text == "x\xc3\xa9y");
   CHECK(composed.origins == std::vector<uint32_t>{0, 1, 1, 4});
   const TracedText hangul =
-      Normalized({ComposeText{}}, Given("\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8\xc3\xa9"), "n");
+      NormalizedOf({ComposeText{}}, Given("\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8\xc3\xa9"));
   CHECK(hangul.text == "\xea\xb0\x81\xc3\xa9");
   CHECK(hangul.origins == std::vector<uint32_t>{0, 0, 0, 9, 10});
-  const TracedText replaced = Normalized(
+  const TracedText replaced = NormalizedOf(
       {PrependText{"_"}, ReplaceText{Pattern::Text(" "), "_"}, ReplaceText{Pattern::Text("b"), ""}},
-      Given("a b c"), "n");
+      Given("a b c"));
   CHECK(replaced.text == "_a__c");
   CHECK(replaced.origins == std::vector<uint32_t>{0, 0, 1, 3, 4});
-  CHECK(Normalized({PrependText{"_"}}, Given(""), "n").text.empty());
+  CHECK(NormalizedOf({PrependText{"_"}}, Given("")).text.empty());
   // Each step puts a thousand for one; what would not fit is not made.
   const std::vector<NormalizerStep> grows(20,
                                           ReplaceText{Pattern::Text("a"), std::string(1000, 'a')});
-  CHECK_ERROR(Normalized(grows, Given("a"), "n"), "n: the normalizer makes", "1000000 bytes of 1");
+  CHECK_ERROR(NormalizedOf(grows, Given("a")), "n: the normalizer makes", "1000000 bytes of 1");
   const std::string much(70'000, 'b');
-  CHECK_ERROR(Normalized({PrependText{much}}, Given("a"), "n"), "makes 70001 bytes of 1");
+  CHECK_ERROR(NormalizedOf({PrependText{much}}, Given("a")), "makes 70001 bytes of 1");
+  // Of a text in stretches, all of them together.
+  GrowthLimit limit(10, "n");
+  const std::vector<NormalizerStep> prepends = {PrependText{std::string(40'000, 'b')}};
+  CHECK(Normalized(prepends, Given("a"), limit).text.size() == 40'001);
+  CHECK_ERROR(Normalized(prepends, Given("a"), limit), "makes 80002 bytes of 10");
 }
 
 TEST_CASE("added tokens: the leftmost, of these the longest") {

@@ -120,7 +120,8 @@ class TokenizerJsonReader {
     if (const auto node = root_.Find("added_tokens"))
       added = ReadAdded(*node, builder, config_.bos_token);
     for (AddedToken& token : added.normalized) {
-      token.text = Normalized(pipeline.normalizer, {token.text, {}, 0}, pipeline.path).text;
+      GrowthLimit limit(token.text.size(), pipeline.path);
+      token.text = Normalized(pipeline.normalizer, {token.text, {}, 0}, limit).text;
     }
     std::erase_if(added.normalized, [](const AddedToken& token) { return token.text.empty(); });
     pipeline.added = AddedTokens(std::move(added.raw));

@@ -86,7 +86,8 @@ MarkSpaces ReadMetaspace(const JsonNode& node) {
   node.AllowOnly({"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"});
   MarkSpaces step;
   step.mark = node.Get("replacement").Text();
-  if (step.mark.empty()) node.Get("replacement").Fail("expected a character, found none");
+  if (step.mark.empty() || CharacterAt(step.mark, 0).bytes != step.mark.size())
+    node.Get("replacement").Fail("expected a character, found " + Quoted(step.mark));
   step.prepend = node.FlagOr("add_prefix_space", true) ? Prepend::kAlways : Prepend::kNever;
   if (const auto scheme = node.Find("prepend_scheme")) {
     const std::string name = scheme->Text();

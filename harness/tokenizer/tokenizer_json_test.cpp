@@ -108,6 +108,9 @@ TEST_CASE("tokenizer.json: what is not known is refused by its place") {
               "pre_tokenizer.pretokenizers[0].behavior: \"Odd\"");
   CHECK_ERROR(LoadWith("/pre_tokenizer/pretokenizers/2", Json::parse(R"({"type": "Digits"})")),
               "pretokenizers[2]: a step behind ByteLevel");
+  CHECK_ERROR(LoadWith("/pre_tokenizer/pretokenizers/0",
+                       Json::parse(R"({"type": "Metaspace", "replacement": "  "})")),
+              "pretokenizers[0].replacement: expected a character, found \"  \"");
   CHECK_ERROR(LoadWith("/added_tokens/1/rstrip", true), "added_tokens[1].rstrip");
   CHECK_ERROR(LoadJson(Json::parse(R"({"config": {}, "vocab": []})")), "tekken.json");
 }
@@ -163,6 +166,8 @@ TEST_CASE("tokenizer.json: patterns that do not compile, differ or backtrack wit
       {"(?i)s(?:s)", "\"ss\" under the flag i"},
       {"(?i:(?:f){1}i)", "\"fi\" under the flag i"},
       {"a\\x", "\\x without digits"},
+      {"\\cA", "\\c"},
+      {"\\N{U+41}", "\\N"},
       {"(?#c)a", "has (?#,"},
       {"(?i)[\\w]", "\\w in a class under the flag i"},
       {"(?i)[\\p{Lu}]", "\\p in a class under the flag i"}};

@@ -43,7 +43,7 @@ PATTERNS = [r"\s", r"\S+", r"[\S]+", r"[\s\S]", r"[^\S]+", r"\w+", r"\W+", r"[\w
             r"\p{Latin}+", r"\p{Cyrillic}", r"\p{Common}+", r"\p{Inherited}", r"\p{Lowercase}", r"\p{Uppercase}+", r"\p{Any}",
             r"\p{Lu}\p{Ll}*", r"[^\p{L}\p{N}]?\p{L}+", r"a{2,3}?b", r"a{2}b*", r"\x41\x{42}", r"(?i)b|C", r"x|(?i)b|C|[|](?:(?i)d|\()",
             r"(?i:a)ss", r"((?i)a)ss|ss", r"(?i)a|b", r"(?i)[a-z]+", r"(?i)[^a-z]+", r"(?i)\p{Lu}", r"(?i)k", r"(?i)'S", r"(?i)f.i",
-            r"(?>a+)b", r"(?<=a)b|(?<!a)B", r"^a|a+$", r"a\Z|\Aab", r"[]a]+\x{62}+", r"\D+\P{Ll}", r"\P{L}{1,3}?\P{Nd}",
+            r"(?>a+)b", r"(?<=a)b|(?<!a)B", r"^a|a+$", r"a\Z|\Aab", r"[]a]+\x{62}+", r"\p{Yi}+", r"\D+\P{Ll}", r"\P{L}{1,3}?\P{Nd}",
             "(?<i>\u00e9)|(?i:s)a", LLAMA3, QWEN2]
 
 
