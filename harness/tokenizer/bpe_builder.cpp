@@ -87,7 +87,9 @@ void BpeBuilder::MergeByList(const std::vector<TokenPair>& merges) {
     const auto& [left, right] = merges[rank];
     const std::string where = "merge " + std::to_string(rank);
     const uint32_t id = TokenOf(left + right, where);
-    if (!made_.merges.Add(TokenOf(left, where), TokenOf(right, where), {rank, id})) {
+    const uint32_t left_id = TokenOf(left, where), right_id = TokenOf(right, where);
+    merging_.insert({left_id, right_id});
+    if (!made_.merges.Add(left_id, right_id, {rank, id})) {
       Fail(where + ", of " + Quoted(left) + " and " + Quoted(right) + ", is there twice");
     }
   }
@@ -147,9 +149,39 @@ void BpeBuilder::SpellByte(const std::string& token, uint32_t id) {
 }
 
 void BpeBuilder::SpellByBytes() {
+  auto spelled = BpeVocabulary::AllNone();
+  bool any = false;
   for (const auto& [text, id] : ids_) {
-    if (const auto byte = SpelledByte(text)) made_.bytes[*byte] = id;
+    const auto byte = SpelledByte(text);
+    if (!byte) continue;
+    spelled[*byte] = id;
+    any = true;
+    RefuseMerging(id);
   }
+  if (!any) return;
+  // What has a token in the byte alphabet falls back to no other.
+  if (form_ == TokenText::kCharacters) made_.bytes = spelled;
+  if (const auto missing = MissingByte()) {
+    Fail("byte_fallback: expected a token of every byte, found none of byte " +
+         std::to_string(*missing));
+  }
+}
+
+// The first byte of those that UTF-8 uses without a token.
+std::optional<size_t> BpeBuilder::MissingByte() const {
+  for (size_t byte = 0; byte < made_.bytes.size(); ++byte) {
+    const bool used = byte < 0xC0 || (byte > 0xC1 && byte < 0xF5);
+    if (used && made_.bytes[byte] == BpeVocabulary::kNone) return byte;
+  }
+  return std::nullopt;
+}
+
+// What stands for an unknown character would merge on, beside its neighbours; no tokenizer that is
+// known has such merges.
+void BpeBuilder::RefuseMerging(uint32_t id) const {
+  if (!merging_.contains(id)) return;
+  Fail("token " + std::to_string(id) +
+       " stands for what has no token: expected no merge of it, found one");
 }
 
 void BpeBuilder::TakeWhole() {
@@ -160,6 +192,8 @@ void BpeBuilder::TakeWhole() {
 }
 
 void BpeBuilder::SetUnknown(std::optional<uint32_t> id, bool fuse) {
+  const bool needed = form_ == TokenText::kCharacters || MissingByte();
+  if (id && needed) RefuseMerging(*id);
   made_.unknown = id;
   made_.fuse_unknown = fuse;
 }

@@ -43,8 +43,10 @@ class BpeBuilder {
   void MergeByScore();
 
   void SpellByte(const std::string& token, uint32_t id);  // Error where it is no "<0x..>"
-  void SpellByBytes();  // characters without a token become "<0x..>", where all of theirs are there
-  void TakeWhole();     // a piece that is a token is not merged
+  // Characters without a token become "<0x..>", if such tokens are there: then of every byte. After
+  // the merges, as SetUnknown: Error where what stands for such a character merges.
+  void SpellByBytes();
+  void TakeWhole();  // a piece that is a token is not merged
   void SetUnknown(std::optional<uint32_t> id, bool fuse);
 
   std::optional<uint32_t> Find(std::string_view text) const;  // as files have it
@@ -60,12 +62,15 @@ class BpeBuilder {
   uint32_t TokenOf(const std::string& text, const std::string& where) const;
   uint32_t SymbolOf(std::string_view text);
   void AddSplits(const FileToken& token, uint32_t rank);
+  std::optional<size_t> MissingByte() const;
+  void RefuseMerging(uint32_t id) const;
 
   std::string path_;
   TokenText form_;
   std::vector<FileToken> tokens_;
   std::unordered_map<std::string_view, uint32_t> ids_;  // by tokens_' texts
   std::unordered_set<uint32_t> seen_;                   // ids
+  std::unordered_set<uint32_t> merging_;                // sides of the list's merges
   uint32_t ids_end_ = 0;
   uint32_t next_symbol_ = 0;  // for characters that are no token
   BpeVocabulary made_;

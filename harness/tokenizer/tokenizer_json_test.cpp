@@ -12,6 +12,7 @@
 #include "harness/io/file.h"
 #include "harness/testing/testing.h"
 #include "harness/tokenizer/tokenizer.h"
+#include "harness/tokenizer/traced_text.h"
 
 namespace quantref {
 namespace {
@@ -65,6 +66,46 @@ TEST_CASE("tokenizer.json: merges may be pairs, and a piece that is a token be t
   json["model"]["merges"] = Json::array({Json::array({"a", "b"})});
   CHECK(LoadJson(json).Encode("aab") == std::vector<uint32_t>{1, 3});
   json["model"]["ignore_merges"] = true;
+  CHECK(LoadJson(json).Encode("aab") == std::vector<uint32_t>{5});
+}
+
+// Characters, of which those without a token are spelled by their bytes'; <0x00> is token 10.
+Json FallbackJson() {
+  Json json = Json::parse(R"({"model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true,
+    "vocab": {"<unk>": 0, "a": 1, "b": 2, "ab": 5}, "merges": ["a b"]}})");
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    const std::string digits = "0123456789ABCDEF";
+    json["model"]["vocab"][std::string("<0x") + digits[byte / 16] + digits[byte % 16] + ">"] =
+        10 + byte;
+  }
+  return json;
+}
+
+TEST_CASE(
+    "tokenizer.json: byte_fallback spells what has no token, and what it spells never merges") {
+  CHECK(LoadJson(FallbackJson()).Encode("ab\u00e9z") ==
+        std::vector<uint32_t>{5, 10 + 0xC3, 10 + 0xA9, 10 + 'z'});
+  Json json = FallbackJson();
+  json["model"]["vocab"].erase("<0xA9>");
+  CHECK_ERROR(LoadJson(json), "byte_fallback: expected a token of every byte", "byte 169");
+  for (const char* side : {"<0xC3>", "<unk>"}) {
+    json = FallbackJson();
+    json["model"]["vocab"][std::string("a") + side] = 6;
+    json["model"]["merges"].push_back(std::string("a ") + side);
+    CHECK_ERROR(LoadJson(json), "stands for what has no token: expected no merge of it");
+  }
+}
+
+TEST_CASE("tokenizer.json: beside ByteLevel byte_fallback has nothing to spell") {
+  Json json = SmallJson();
+  json["model"]["byte_fallback"] = true;
+  CHECK(LoadJson(json).Encode("aab") == std::vector<uint32_t>{5});
+  json["model"]["vocab"]["<0x61>"] = 8;
+  CHECK_ERROR(LoadJson(json), "byte_fallback: expected a token of every byte", "byte 0");
+  for (uint32_t code = 33; code < 324; ++code) {  // the alphabet, and a few of no byte
+    const std::string character = Utf8Of(code);
+    if (!json["model"]["vocab"].contains(character)) json["model"]["vocab"][character] = code;
+  }
   CHECK(LoadJson(json).Encode("aab") == std::vector<uint32_t>{5});
 }
 
