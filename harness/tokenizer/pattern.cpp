@@ -99,6 +99,17 @@ Pattern Pattern::Text(std::string_view text) {
   return pattern;
 }
 
+bool Pattern::MayMatchNothing() const {
+  if (!compiled_) return source_.empty();
+  uint32_t may = 0;
+  QR_CHECK_EQ(pcre2_pattern_info(compiled_->code, PCRE2_INFO_MATCHEMPTY, &may), 0);
+  return may != 0;
+}
+
+bool Pattern::IsCharacter() const {
+  return !compiled_ && !source_.empty() && CharacterAt(source_, 0).bytes == source_.size();
+}
+
 std::vector<Span> Pattern::FindAll(std::string_view text) const {
   if (!compiled_) return FindText(text, source_);
   thread_local const Matcher matcher;

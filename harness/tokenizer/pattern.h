@@ -17,6 +17,9 @@ class Pattern {
   static Pattern Regex(std::string_view expression, const std::string& where);
   static Pattern Text(std::string_view text);  // as it stands
 
+  bool MayMatchNothing() const;  // a text of no bytes
+  bool IsCharacter() const;      // one character as it stands
+
   // All matches in valid UTF-8, from left to right, none within another. Throws Error where it
   // backtracks without end.
   std::vector<Span> FindAll(std::string_view text) const;

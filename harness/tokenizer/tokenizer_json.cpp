@@ -106,7 +106,8 @@ class TokenizerJsonReader {
     pipeline.path = path_;
     if (const auto node = root_.Find("normalizer")) pipeline.normalizer = ReadNormalizer(*node);
     PreTokenizer split;
-    if (const auto node = root_.Find("pre_tokenizer")) split = ReadPreTokenizer(*node);
+    if (const auto node = root_.Find("pre_tokenizer"))
+      split = ReadPreTokenizer(*node, pipeline.normalizer);
     pipeline.splits = std::move(split.steps);
     if (root_.Find("config") && !root_.Find("model")) {
       root_.Fail("expected a tokenizer.json, found a tekken.json, which is not supported");
@@ -121,9 +122,12 @@ class TokenizerJsonReader {
       added = ReadAdded(*node, builder, config_.bos_token);
     for (AddedToken& token : added.normalized) {
       GrowthLimit limit(token.text.size(), pipeline.path);
-      token.text = Normalized(pipeline.normalizer, {token.text, {}, 0}, limit).text;
+      std::string made = Normalized(pipeline.normalizer, {token.text, {}, 0}, limit).text;
+      if (made.empty()) {
+        root_.Get("added_tokens").Fail(Quoted(token.text) + " becomes nothing by the normalizer");
+      }
+      token.text = std::move(made);
     }
-    std::erase_if(added.normalized, [](const AddedToken& token) { return token.text.empty(); });
     pipeline.added = AddedTokens(std::move(added.raw));
     pipeline.added_normalized = AddedTokens(std::move(added.normalized));
     TokenizerFacts facts;

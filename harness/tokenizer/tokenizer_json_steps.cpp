@@ -38,7 +38,11 @@ void AddNormalizers(const JsonNode& node, std::vector<NormalizerStep>& steps) {
     steps.emplace_back(PrependText{node.Get("prepend").Text()});
   } else if (type == "Replace") {
     node.AllowOnly({"type", "pattern", "content"});
-    steps.emplace_back(ReplaceText{ReadPattern(node.Get("pattern")), node.Get("content").Text()});
+    ReplaceText step = {ReadPattern(node.Get("pattern")), node.Get("content").Text()};
+    // Hugging Face's library puts the content twice at some such places.
+    if (step.pattern.MayMatchNothing())
+      node.Get("pattern").Fail("a replacement where no text is is not supported");
+    steps.push_back(std::move(step));
   } else if (type == "NFC") {
     node.AllowOnly({"type"});
     steps.emplace_back(ComposeText{});
@@ -130,6 +134,13 @@ void AddPreTokenizers(const JsonNode& node, PreTokenizer& made) {
   }
 }
 
+bool IsOneForOne(const NormalizerStep& step) {
+  if (std::holds_alternative<ComposeText>(step)) return true;
+  const auto* replace = std::get_if<ReplaceText>(&step);
+  return replace != nullptr && replace->pattern.IsCharacter() &&
+         Pattern::Text(replace->by).IsCharacter();
+}
+
 }  // namespace
 
 std::vector<NormalizerStep> ReadNormalizer(const JsonNode& node) {
@@ -138,9 +149,17 @@ std::vector<NormalizerStep> ReadNormalizer(const JsonNode& node) {
   return steps;
 }
 
-PreTokenizer ReadPreTokenizer(const JsonNode& node) {
+PreTokenizer ReadPreTokenizer(const JsonNode& node, const std::vector<NormalizerStep>& normalizer) {
   PreTokenizer made;
   AddPreTokenizers(node, made);
+  const bool first = std::any_of(made.steps.begin(), made.steps.end(), [](const auto& step) {
+    const auto* mark = std::get_if<MarkSpaces>(&step);
+    return mark != nullptr && mark->prepend == MarkSpaces::Prepend::kFirst;
+  });
+  if (first && !std::all_of(normalizer.begin(), normalizer.end(), IsOneForOne)) {
+    node.Fail(
+        "prepend_scheme \"first\" behind a normalizer that puts or drops text is not supported");
+  }
   return made;
 }
 

@@ -16,6 +16,7 @@ struct PreTokenizer {
   std::vector<SplitStep> steps;
   bool byte_level = false;  // pieces are written in the byte alphabet at last
 };
-PreTokenizer ReadPreTokenizer(const JsonNode& node);
+// normalizer: what comes before.
+PreTokenizer ReadPreTokenizer(const JsonNode& node, const std::vector<NormalizerStep>& normalizer);
 
 }  // namespace quantref

@@ -153,6 +153,28 @@ TEST_CASE("tokenizer.json: what is not known is refused by its place") {
                        Json::parse(R"({"type": "Metaspace", "replacement": "  "})")),
               "pretokenizers[0].replacement: expected a character, found \"  \"");
   CHECK_ERROR(LoadWith("/added_tokens/1/rstrip", true), "added_tokens[1].rstrip");
+  const auto replace = [](const Json& pattern) {
+    return Json({{"type", "Replace"}, {"pattern", pattern}, {"content", ""}});
+  };
+  for (const Json& pattern :
+       {Json({{"Regex", "a*"}}), Json({{"Regex", "(?<=a)"}}), Json({{"String", ""}})}) {
+    CHECK_ERROR(LoadWith("/normalizer", replace(pattern)),
+                "normalizer.pattern: a replacement where no text is");
+  }
+  Json json = SmallJson();
+  json["normalizer"] = replace({{"String", "[x]"}});
+  CHECK(LoadJson(json).Encode("[x]a") == std::vector<uint32_t>{7, 1});
+  json["added_tokens"][1]["normalized"] = true;
+  CHECK_ERROR(LoadJson(json), "added_tokens: \"[x]\" becomes nothing");
+  json = SmallJson();
+  json["pre_tokenizer"] = {
+      {"type", "Metaspace"}, {"replacement", "a"}, {"prepend_scheme", "first"}};
+  json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", "c"}}}, {"content", "b"}};
+  CHECK(LoadJson(json).Encode("c") == std::vector<uint32_t>{3});
+  for (const char* content : {"", "bb"}) {
+    json["normalizer"]["content"] = content;
+    CHECK_ERROR(LoadJson(json), "pre_tokenizer: prepend_scheme \"first\" behind a normalizer");
+  }
   CHECK_ERROR(LoadJson(Json::parse(R"({"config": {}, "vocab": []})")), "tekken.json");
 }
 
