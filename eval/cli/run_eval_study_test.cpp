@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/run/finished.h"
+#include "eval/inputs/finished.h"
 #include "eval/testing/run_eval_lab.h"
 #include "harness/io/file.h"
 #include "harness/testing/tiny_model.h"

@@ -9,11 +9,11 @@
 #include <set>
 #include <string_view>
 
+#include "eval/facts/budget.h"
+#include "eval/inputs/group_cell.h"
+#include "eval/inputs/run_inputs.h"
 #include "eval/record/store.h"
-#include "eval/run/budget.h"
-#include "eval/run/group_cell.h"
 #include "eval/run/group_plan.h"
-#include "eval/run/run_inputs.h"
 #include "eval/support/resources.h"
 #include "eval/support/say.h"
 #include "harness/base/check.h"

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "eval/config/run_config.h"
-#include "eval/run/group_context.h"
-#include "eval/run/options.h"
-#include "eval/run/passes.h"
+#include "eval/inputs/group_context.h"
+#include "eval/inputs/options.h"
+#include "eval/inputs/passes.h"
 
 namespace quantref {
 

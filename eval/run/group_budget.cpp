@@ -16,11 +16,11 @@
 #include <utility>
 
 #include "eval/accuracy/sensitivity.h"
-#include "eval/run/budget.h"
-#include "eval/run/group_share.h"
+#include "eval/facts/budget.h"
+#include "eval/pass/group_share.h"
+#include "eval/pass/score_facts.h"
+#include "eval/pass/shard_work.h"
 #include "eval/run/kept_file.h"
-#include "eval/run/score_facts.h"
-#include "eval/run/shard_work.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/say.h"

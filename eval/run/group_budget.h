@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "eval/run/group_cell.h"
-#include "eval/run/group_context.h"
-#include "eval/run/passes.h"
+#include "eval/inputs/group_cell.h"
+#include "eval/inputs/group_context.h"
+#include "eval/inputs/passes.h"
 
 namespace quantref {
 

@@ -7,13 +7,13 @@
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/sensitivity.h"
-#include "eval/run/block_ledger.h"
-#include "eval/run/candidate.h"
-#include "eval/run/cell_time.h"
+#include "eval/candidate/candidate.h"
+#include "eval/cost/cell_time.h"
+#include "eval/ledger/block_ledger.h"
+#include "eval/pass/group_score.h"
+#include "eval/pass/shard_work.h"
 #include "eval/run/group_budget.h"
-#include "eval/run/group_score.h"
 #include "eval/run/group_train.h"
-#include "eval/run/shard_work.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {

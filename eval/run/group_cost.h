@@ -4,11 +4,11 @@
 #include <span>
 #include <vector>
 
-#include "eval/run/cost.h"
-#include "eval/run/group_context.h"
-#include "eval/run/memory_limits.h"
-#include "eval/run/passes.h"
-#include "eval/run/rates.h"
+#include "eval/cost/cost.h"
+#include "eval/cost/memory_limits.h"
+#include "eval/cost/rates.h"
+#include "eval/inputs/group_context.h"
+#include "eval/inputs/passes.h"
 
 namespace quantref {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "eval/run/candidate.h"
-#include "eval/run/group_cell.h"
+#include "eval/candidate/candidate.h"
+#include "eval/inputs/group_cell.h"
 #include "harness/export/export_testing.h"
 
 namespace quantref {

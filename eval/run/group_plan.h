@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "eval/run/group_cell.h"
-#include "eval/run/group_context.h"
-#include "eval/run/passes.h"
+#include "eval/inputs/group_cell.h"
+#include "eval/inputs/group_context.h"
+#include "eval/inputs/passes.h"
 
 namespace quantref {
 

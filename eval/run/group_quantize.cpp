@@ -7,9 +7,9 @@
 #include <optional>
 #include <vector>
 
-#include "eval/run/candidate.h"
-#include "eval/run/cell_task.h"
-#include "eval/run/group_share.h"
+#include "eval/candidate/candidate.h"
+#include "eval/inputs/cell_task.h"
+#include "eval/pass/group_share.h"
 #include "eval/run/group_train.h"
 #include "eval/run/kept_cells.h"
 #include "eval/run/training_checkpoint.h"

@@ -1,8 +1,8 @@
 #pragma once
 
-#include "eval/run/group_context.h"
-#include "eval/run/group_score.h"
-#include "eval/run/passes.h"
+#include "eval/inputs/group_context.h"
+#include "eval/inputs/passes.h"
+#include "eval/pass/group_score.h"
 
 namespace quantref {
 

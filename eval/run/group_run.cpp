@@ -8,18 +8,18 @@
 #include <span>
 #include <string>
 
-#include "eval/run/block_ledger.h"
-#include "eval/run/candidate.h"
+#include "eval/candidate/candidate.h"
+#include "eval/facts/texts.h"
+#include "eval/inputs/replaced.h"
+#include "eval/ledger/block_ledger.h"
+#include "eval/pass/group_score.h"
+#include "eval/pass/group_share.h"
+#include "eval/pass/score_facts.h"
 #include "eval/run/export_cells.h"
 #include "eval/run/group_budget.h"
 #include "eval/run/group_quantize.h"
-#include "eval/run/group_score.h"
-#include "eval/run/group_share.h"
 #include "eval/run/group_summary.h"
 #include "eval/run/kept_cells.h"
-#include "eval/run/replaced.h"
-#include "eval/run/score_facts.h"
-#include "eval/run/texts.h"
 #include "eval/speed/speed.h"
 #include "eval/stats/stats.h"
 #include "eval/support/interrupt.h"
@@ -241,7 +241,8 @@ void GroupRun::ShowAccuracy(const GroupResult& shared, const Pass& cells) const 
   std::vector<Record> records;
   for (const CellResult& result : Summarize(group_, shared, cells))
     records.push_back(MakeRecord(shared, result));
-  SayText(ResultText(ResultsOf(records), view) + "\nthroughput comes next, and the table with it\n");
+  SayText(ResultText(ResultsOf(records), view) +
+          "\nthroughput comes next, and the table with it\n");
 }
 
 std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass& cells) {

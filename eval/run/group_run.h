@@ -7,15 +7,15 @@
 #include <vector>
 
 #include "eval/config/run_config.h"
-#include "eval/run/cost.h"
-#include "eval/run/group_context.h"
+#include "eval/cost/cost.h"
+#include "eval/inputs/group_context.h"
+#include "eval/inputs/options.h"
+#include "eval/inputs/run_inputs.h"
+#include "eval/ledger/ledger_texts.h"
+#include "eval/pass/shard_work.h"
+#include "eval/records/record.h"
 #include "eval/run/group_cost.h"
 #include "eval/run/group_plan.h"
-#include "eval/run/ledger_texts.h"
-#include "eval/run/options.h"
-#include "eval/run/record.h"
-#include "eval/run/run_inputs.h"
-#include "eval/run/shard_work.h"
 #include "eval/support/run_eta.h"
 
 namespace quantref {

@@ -9,10 +9,10 @@
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/summary.h"
-#include "eval/run/block_ledger.h"
-#include "eval/run/candidate.h"
-#include "eval/run/environment.h"
-#include "eval/run/shard_work.h"
+#include "eval/candidate/candidate.h"
+#include "eval/cost/environment.h"
+#include "eval/ledger/block_ledger.h"
+#include "eval/pass/shard_work.h"
 #include "harness/model/plan_model.h"
 
 namespace quantref {

@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "eval/accuracy/measure.h"
-#include "eval/run/group_context.h"
-#include "eval/run/passes.h"
-#include "eval/run/record.h"
+#include "eval/inputs/group_context.h"
+#include "eval/inputs/passes.h"
+#include "eval/records/record.h"
 
 namespace quantref {
 

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <functional>
 
-#include "eval/run/group_cell.h"
-#include "eval/run/group_context.h"
+#include "eval/inputs/group_cell.h"
+#include "eval/inputs/group_context.h"
 #include "harness/train/trainer.h"
 
 namespace quantref {

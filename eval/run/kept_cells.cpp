@@ -11,11 +11,11 @@
 #include <utility>
 
 #include "eval/accuracy/measure.h"
-#include "eval/run/finished.h"
+#include "eval/inputs/finished.h"
+#include "eval/pass/score_facts.h"
+#include "eval/pass/shard_work.h"
 #include "eval/run/group_budget.h"
 #include "eval/run/kept_file.h"
-#include "eval/run/score_facts.h"
-#include "eval/run/shard_work.h"
 #include "eval/run/training_checkpoint.h"
 #include "eval/support/say.h"
 #include "harness/base/error.h"

@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <utility>
 
+#include "eval/pass/shard_file.h"
+#include "eval/pass/shard_work.h"
 #include "eval/run/run_configs.h"
-#include "eval/run/shard_file.h"
-#include "eval/run/shard_work.h"
 #include "eval/support/mute.h"
 #include "eval/support/say.h"
 #include "eval/support/yaml_reader.h"

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "eval/run/options.h"
+#include "eval/inputs/options.h"
 #include "eval/team/workers.h"
 
 namespace quantref {

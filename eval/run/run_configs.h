@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "eval/config/read_config.h"
-#include "eval/run/options.h"
-#include "eval/run/shard_work.h"
+#include "eval/inputs/options.h"
+#include "eval/pass/shard_work.h"
 #include "eval/team/workers.h"
 
 namespace quantref {

@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "eval/cost/memory_limits.h"
+#include "eval/facts/texts.h"
+#include "eval/inputs/finished.h"
 #include "eval/record/reference.h"
 #include "eval/record/stamps.h"
-#include "eval/run/finished.h"
-#include "eval/run/memory_limits.h"
-#include "eval/run/record_parts.h"
-#include "eval/run/texts.h"
+#include "eval/records/record_parts.h"
 #include "eval/speed/models.h"
 #include "eval/support/interrupt.h"
 #include "eval/support/progress_bar.h"

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "eval/config/run_config.h"
-#include "eval/run/cost.h"
-#include "eval/run/options.h"
-#include "eval/run/record.h"
+#include "eval/cost/cost.h"
+#include "eval/inputs/options.h"
+#include "eval/records/record.h"
 #include "harness/model/synthetic.h"
 
 namespace quantref {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "eval/run/group_cell.h"
-#include "eval/run/group_context.h"
+#include "eval/inputs/group_cell.h"
+#include "eval/inputs/group_context.h"
 #include "harness/base/error.h"
 #include "harness/io/file_lock.h"
 #include "harness/train/trainer.h"
