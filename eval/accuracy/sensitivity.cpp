@@ -74,7 +74,6 @@ class SensitivityPass {
         model_(config, weights, Longest(samples)),
         places_(PlacesOf(config, plan)),
         scratch_(options.threads) {
-    for (const std::vector<uint32_t>& ids : samples) ropes_.emplace_back(config, ids.size());
     for (const MatrixPlace& place : places_) total_ += samples.size() * Units(place);
   }
 
@@ -101,11 +100,6 @@ class SensitivityPass {
   // Of progress, for one sample: logits count as a block.
   size_t Units(const MatrixPlace& place) const { return BlocksFrom(config_, place) + 1; }
 
-  void RunBlock(size_t sample, size_t layer, const BlockWeights& block, MatrixView<float> h,
-                Workspace& work) const {
-    BlockForward({config_, layer, ropes_[sample]}, block, h, work);
-  }
-
   // What each sample is at the first block, and what the head reads of it.
   void ReadReference() {
     hidden_.resize(samples_.size());
@@ -119,7 +113,7 @@ class SensitivityPass {
 
   void AdvanceReference(size_t layer) {
     ParallelFor(samples_.size(), options_.threads, [&](size_t s, size_t worker) {
-      RunBlock(s, layer, model_.weights().blocks[layer], hidden_[s].view(), scratch_[worker].work);
+      model_.Run(layer, layer + 1, hidden_[s].view(), scratch_[worker].work);
     });
   }
 
@@ -202,8 +196,7 @@ class SensitivityPass {
     if (!in_block && !IsEmbedding(place)) return CopyOf(last_[sample]);
     if (!in_block) return model.Hidden(samples_[sample], work);
     Matrix<float> h = CopyOf(hidden_[sample]);
-    for (size_t layer = place.layer; layer < config_.layers.size(); ++layer)
-      RunBlock(sample, layer, model.weights().blocks[layer], h.view(), work);
+    model.Run(place.layer, config_.layers.size(), h.view(), work);
     FinalNorm(config_, model.weights(), h.view());
     return h;
   }
@@ -253,7 +246,6 @@ class SensitivityPass {
   const SensitivityOptions& options_;
   const Transformer model_;
   const std::vector<MatrixPlace> places_;
-  std::vector<RopeTable> ropes_;              // of each sample
   std::vector<Matrix<float>> hidden_, last_;  // of each sample: at the block at work, at the head
   std::vector<KlScratch> scratch_;            // one a thread
   std::mutex mutex_;

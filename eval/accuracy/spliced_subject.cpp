@@ -36,7 +36,7 @@ SpliceShape::SpliceShape(const ModelConfig& model, std::optional<KvScheme> round
     : config(model),
       kv_cache(std::move(rounding)),
       max_tokens(most_tokens),
-      rope(config, CommonRopeLength(config, most_tokens)) {}
+      ropes(config, most_tokens) {}
 
 class SplicedSubject::WindowReader : public Subject::Reader {
  public:
@@ -56,11 +56,7 @@ class SplicedSubject::WindowReader : public Subject::Reader {
     } else {
       CopyInto(std::as_const(StatesFor(ids).inputs[subject_.shared_]).view(), hidden_);
     }
-    if (ids.size() <= subject_.shape_.rope.length()) {
-      RunBlocks(subject_.shape_.rope, kept);
-    } else {
-      RunBlocks(RopeTable(config, ids.size()), kept);
-    }
+    RunOwnBlocks(kept);
     FinalNorm(config, weights, hidden_.view(), memory_->work.team());
   }
 
@@ -77,16 +73,20 @@ class SplicedSubject::WindowReader : public Subject::Reader {
     return trunk->second;
   }
 
-  void RunBlocks(const RopeTable& rope, TrunkStates* kept) {
+  void RunOwnBlocks(TrunkStates* kept) {
     const SpliceShape& shape = subject_.shape_;
-    const ModelWeights& weights = subject_.model_.weights();
-    for (size_t layer = subject_.shared_; layer < weights.blocks.size(); ++layer) {
-      if (kept != nullptr) CopyInto(std::as_const(hidden_).view(), kept->inputs[layer]);
-      const KvScheme* cache = subject_.rounds_cache_[layer] ? &*shape.kv_cache : nullptr;
-      BlockForward({shape.config, layer, rope, cache}, weights.blocks[layer], hidden_.view(),
-                   memory_->work);
+    const BlockRange range{
+        shape.config, std::span(subject_.model_.weights().blocks).subspan(subject_.shared_),
+        subject_.shared_, shape.kv_cache ? &*shape.kv_cache : nullptr, &subject_.rounds_cache_};
+    RangeObserver keeps;
+    if (kept != nullptr) {
+      keeps.input = [kept](size_t layer, MatrixView<const float> h) {
+        CopyInto(h, kept->inputs[layer]);
+      };
     }
-    if (kept != nullptr) CopyInto(std::as_const(hidden_).view(), kept->inputs.back());
+    shape.ropes.With(shape.config, hidden_.rows(), 0, [&](const RopeTable& rope) {
+      RunBlocks(range, rope, hidden_.view(), memory_->work, keeps);
+    });
   }
 
   const SplicedSubject& subject_;

@@ -22,7 +22,7 @@ struct SpliceShape {
   const ModelConfig config;
   const std::optional<KvScheme> kv_cache;  // by which blocks round keys and values that do
   const size_t max_tokens;
-  const RopeTable rope;  // of every text that is no longer
+  const RopeTables ropes;
 };
 
 struct SplicedModel {

@@ -158,8 +158,10 @@ class Driver {
                              std::optional<Tap> last) const {
     return [this, block, &weights, last](MatrixView<float> h, Workspace& work,
                                          const Observer& observer) {
-      if (last) return ObserveBlock(ShapeOf(block), weights, *last, h, work, observer);
-      BlockForward(ShapeOf(block), weights, h, work, observer);
+      RangeObserver seen{.last = last};
+      if (observer)
+        seen.tap = [&](size_t, Tap tap, MatrixView<const float> x) { observer(tap, x); };
+      RunBlocks({config_, std::span(&weights, 1), block}, rope_, h, work, seen);
     };
   }
 

@@ -31,4 +31,26 @@ struct RopeTable {
   Matrix<float> cosines, sines, local_cosines, local_sines;
 };
 
+// The tables of all sequences of a model: one is kept for those that have their angles in common, a
+// longer one gets its own each time.
+class RopeTables {
+ public:
+  RopeTables(const ModelConfig& config, size_t longest)
+      : common_(config, CommonRopeLength(config, longest)) {}
+
+  // body(table) with one that has the positions [first, length) of a sequence of that length.
+  // config: as it was.
+  template <typename F>
+  void With(const ModelConfig& config, size_t length, size_t first, const F& body) const {
+    if (length <= common_.length()) {
+      body(common_);
+    } else {
+      body(RopeTable(config, length, first));
+    }
+  }
+
+ private:
+  RopeTable common_;
+};
+
 }  // namespace quantref

@@ -109,6 +109,27 @@ TEST_CASE("rope: a RopeTable of the last positions has the rows of the whole", "
   CHECK(std::equal(x.row(47), x.row(47) + 3 * 16, last.row(47)));
 }
 
+TEST_CASE("rope: RopeTables have for every text the table of its length", "[rope]") {
+  ModelConfig config;
+  config.head_dim = 8;
+  config.rope_scaling = {.kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = 20};
+  const RopeTables tables(config, 50);
+  for (const size_t length : {12, 20, 21, 50}) {
+    const RopeTable own(config, length);
+    tables.With(config, length, 9, [&](const RopeTable& table) {
+      REQUIRE(table.first <= 9);
+      REQUIRE(table.length() >= length);
+      for (size_t at = 9; at < length; ++at) {
+        const float* const cosines = table.cosines.row(at - table.first);
+        CHECK(std::equal(cosines, cosines + 4, own.cosines.row(at)));
+      }
+    });
+  }
+  const RopeTable* kept = nullptr;
+  tables.With(config, 20, 0, [&](const RopeTable& table) { kept = &table; });
+  tables.With(config, 5, 3, [&](const RopeTable& table) { CHECK(&table == kept); });
+}
+
 TEST_CASE("rope: dynamic frequencies follow the length beyond the original context", "[rope]") {
   ModelConfig config;
   config.head_dim = 128;

@@ -10,7 +10,7 @@ Transformer::Transformer(const ModelConfig& config, ModelWeights weights, size_t
     : config_(config),
       weights_(With(std::move(weights), products)),
       max_tokens_(max_tokens),
-      rope_(config, CommonRopeLength(config, max_tokens)) {
+      ropes_(config, max_tokens) {
   QR_CHECK_LE(max_tokens, config.context);
 }
 
@@ -36,30 +36,51 @@ void FinalNorm(const ModelConfig& config, const ModelWeights& weights, MatrixVie
   }
 }
 
+BlockShape BlockRange::ShapeOf(size_t layer, const RopeTable& rope) const {
+  const bool rounds = rounds_cache == nullptr || (*rounds_cache)[layer];
+  return {config, layer, rope, rounds ? kv_cache : nullptr};
+}
+
+void RunBlocks(const BlockRange& range, const RopeTable& rope, MatrixView<float> h, Workspace& work,
+               const RangeObserver& observer, KvCache* cache) {
+  for (size_t layer = range.from; layer < range.to(); ++layer) {
+    if (observer.input) observer.input(layer, h);
+    const BlockWeights& block = range.blocks[layer - range.from];
+    const BlockShape shape = range.ShapeOf(layer, rope);
+    Observer of_block;
+    if (observer.tap) {
+      of_block = [&](Tap tap, MatrixView<const float> x) { observer.tap(layer, tap, x); };
+    }
+    if (observer.last && layer + 1 == range.to())
+      return ObserveBlock(shape, block, *observer.last, h, work, of_block);
+    const KvView past = cache == nullptr ? KvView{} : cache->layer(layer);
+    BlockForward(shape, block, h, work, of_block, cache == nullptr ? nullptr : &past);
+  }
+  if (observer.input) observer.input(range.to(), h);
+}
+
 void Transformer::Forward(std::span<const uint32_t> ids, MatrixView<float> h, Workspace& work,
                           KvCache* cache, const ModelObserver& observer) const {
-  const size_t before = cache == nullptr ? 0 : cache->tokens, length = before + ids.size();
-  Embed(config_, weights_, ids, h, before, work.team());
-  if (length <= rope_.length()) {
-    RunBlocks(rope_, h, work, cache, observer);
-  } else {
-    RunBlocks(RopeTable(config_, length, before), h, work, cache, observer);
-  }
+  Embed(config_, weights_, ids, h, cache == nullptr ? 0 : cache->tokens, work.team());
+  Run(0, weights_.blocks.size(), h, work, cache, observer);
   FinalNorm(config_, weights_, h, work.team());
 }
 
-void Transformer::RunBlocks(const RopeTable& rope, MatrixView<float> h, Workspace& work,
-                            KvCache* cache, const ModelObserver& observer) const {
-  const KvScheme* kv_cache = weights_.kv_cache ? &*weights_.kv_cache : nullptr;
-  for (size_t layer = 0; layer < weights_.blocks.size(); ++layer) {
-    const KvView past = cache == nullptr ? KvView{} : cache->layer(layer);
-    Observer of_block;
-    if (observer) {
-      of_block = [&](Tap tap, MatrixView<const float> x) { observer(layer, tap, x); };
-    }
-    BlockForward({config_, layer, rope, kv_cache}, weights_.blocks[layer], h, work, of_block,
-                 cache == nullptr ? nullptr : &past);
-  }
+void Transformer::Run(size_t from, size_t to, MatrixView<float> h, Workspace& work, KvCache* cache,
+                      const ModelObserver& observer) const {
+  const size_t before = cache == nullptr ? 0 : cache->tokens;
+  const BlockRange range{config_, std::span(weights_.blocks).subspan(from, to - from), from,
+                         weights_.kv_cache ? &*weights_.kv_cache : nullptr};
+  const RangeObserver seen{.tap = observer};
+  ropes_.With(config_, before + h.rows(), before,
+              [&](const RopeTable& rope) { RunBlocks(range, rope, h, work, seen, cache); });
+}
+
+void Transformer::Run(size_t from, size_t to, MatrixView<float> h, Workspace& work) const {
+  QR_CHECK_LE(from, to);
+  QR_CHECK_LE(to, weights_.blocks.size());
+  QR_CHECK_LE(h.rows(), max_tokens_);
+  Run(from, to, h, work, nullptr, {});
 }
 
 Matrix<float> Transformer::Hidden(std::span<const uint32_t> ids, Workspace& work,

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/base/copy_matrix.h"
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/io/json_file.h"
@@ -185,6 +186,78 @@ TEST_CASE("transformer: packed weights give the bits of their decoded values", "
   const Matrix<float> hidden = a.Hidden(RandomIds(100, 64, 1), work);
   CHECK(SameBits(hidden.view(), b.Hidden(RandomIds(100, 64, 1), work).view()));
   CHECK(SameBits(Logits(a, hidden.view(), work).view(), Logits(b, hidden.view(), work).view()));
+}
+
+// Of texts beyond the original context, whose angles depend on their length, and within it.
+TEST_CASE("transformer: a forward pass in parts has the bits of the whole", "[transformer]") {
+  constexpr size_t kBlocks = 3;
+  const Transformer plain = Tiny({.layers = kBlocks});
+  ModelConfig config = plain.config();
+  config.rope_scaling = {.kind = RopeScaling::Kind::kDynamic, .factor = 4, .original_context = 40};
+  ModelWeights weights = plain.weights();
+  weights.kv_cache = KvScheme{.bits = 4, .group = 16};
+  const Transformer model(config, weights, 100);
+  for (const size_t tokens : {40, 70}) {
+    const std::vector<uint32_t> ids = RandomIds(tokens, 64, 1);
+    Workspace work;
+    const Matrix<float> whole = model.Hidden(ids, work);
+    for (size_t cut = 0; cut <= kBlocks; ++cut) {
+      Matrix<float> h(tokens, config.hidden);
+      Embed(config, weights, ids, h.view());
+      model.Run(0, cut, h.view(), work);
+      model.Run(cut, kBlocks, h.view(), work);
+      FinalNorm(config, weights, h.view());
+      CHECK(SameBits(h, whole));
+    }
+  }
+}
+
+TEST_CASE("transformer: what is seen of a range is what its blocks read", "[transformer]") {
+  constexpr size_t kBlocks = 3, kTokens = 20;
+  const Transformer model = Tiny({.layers = kBlocks});
+  const RopeTable rope(model.config(), kTokens);
+  const BlockRange range{model.config(), std::span(model.weights().blocks).subspan(1), 1};
+  Workspace work;
+  Matrix<float> h(kTokens, model.config().hidden);
+  Embed(model.config(), model.weights(), RandomIds(kTokens, 64, 1), h.view());
+  model.Run(0, 1, h.view(), work);
+  Matrix<float> own = CopyOf(h), cut = CopyOf(h);
+  std::vector<size_t> inputs, taps;
+  RunBlocks(range, rope, h.view(), work,
+            {.tap = [&](size_t layer, Tap, MatrixView<const float>) { taps.push_back(layer); },
+             .input =
+                 [&](size_t layer, MatrixView<const float> x) {
+                   inputs.push_back(layer);
+                   CHECK(SameBits(x, own.view()));
+                   if (layer < kBlocks) model.Run(layer, layer + 1, own.view(), work);
+                 }});
+  CHECK(inputs == std::vector<size_t>{1, 2, 3});
+  CHECK(taps == std::vector<size_t>{1, 1, 1, 1, 2, 2, 2, 2});
+  taps.clear();
+  RunBlocks(range, rope, cut.view(), work,
+            {.tap = [&](size_t layer, Tap, MatrixView<const float>) { taps.push_back(layer); },
+             .last = Tap::kAttentionOutput});
+  CHECK(taps == std::vector<size_t>{1, 1, 1, 1, 2, 2});
+}
+
+TEST_CASE("transformer: only blocks that round keys and values do", "[transformer]") {
+  constexpr size_t kTokens = 60;
+  const Transformer model = Tiny({.layers = 2});
+  const KvScheme kv{.bits = 4, .group = 16};
+  const RopeTable rope(model.config(), kTokens);
+  Workspace work;
+  const auto through = [&](const KvScheme* cache, const std::vector<bool>* rounds) {
+    Matrix<float> h(kTokens, model.config().hidden);
+    Embed(model.config(), model.weights(), RandomIds(kTokens, 64, 1), h.view());
+    RunBlocks({model.config(), model.weights().blocks, 0, cache, rounds}, rope, h.view(), work);
+    return h;
+  };
+  const std::vector<bool> none = {false, false}, second = {false, true}, both = {true, true};
+  const Matrix<float> plain = through(nullptr, nullptr), rounded = through(&kv, nullptr);
+  CHECK(SameBits(through(&kv, &none), plain));
+  CHECK(SameBits(through(&kv, &both), rounded));
+  CHECK_FALSE(SameBits(through(&kv, &second), plain));
+  CHECK_FALSE(SameBits(through(&kv, &second), rounded));
 }
 
 TEST_CASE("transformer: an empty window is no window of anything", "[transformer]") {
