@@ -20,6 +20,7 @@
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
 #include "eval/support/text_table.h"
+#include "eval/table/results.h"
 #include "eval/team/open_workers.h"
 #include "eval/text/dataset.h"
 #include "eval/text/protocol.h"
@@ -145,8 +146,9 @@ void DefineOptions(CommandLine& line, RunOptions& options) {
            "only these cells beside the reference; fp16 or reference: that alone",
            {.value = "A,B", .separator = ','});
   line.Add("--columns", options.columns,
-           "of the table: some of weights, bits, ppl, change, kl, top1, outliers, prefill, decode, "
-           "time, in that order; or all (default: as many as the terminal has room for)",
+           fmt::format("of the table: some of {}, in that order; or all (default: as many as the "
+                       "terminal has room for)",
+                       fmt::join(ResultColumnNames(), ", ")),
            {.value = "A,B", .separator = ','});
   line.Add("--windows", options.windows, "only the first N windows (marked in the record)",
            {.value = "N", .check = WholeNumber(1, kMostWindows)});
