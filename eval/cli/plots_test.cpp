@@ -226,7 +226,7 @@ TEST_CASE("plots: doubts are shown, names are text") {
   TableLab none, doubts, names;
   for (TableLab* lab : {&none, &doubts, &names}) FillPlots(*lab);
   Json record = Sample("awq", 0.01);
-  record["throughput"]["busy"] = true;
+  record["throughput"].update({{"busy", true}, {"decoded_each_call", {"lm_head"}}});
   record["calibration"]["contaminated"] = true;
   record["protocol"].update({{"too_much_unknown", true}, {"unknown_share", 0.5}});
   record["protocol"]["unknown_bytes_share"] = 0.25;
@@ -238,11 +238,10 @@ TEST_CASE("plots: doubts are shown, names are text") {
   names.Add(record);
   const Strings svgs = Svgs({{&none, "speed"}, {&doubts, "speed"}, {&names, "kl"}});
   CHECK(MissingPart(svgs[0], {"hollow: busy machine"}) != "");
-  CHECK(MissingPart(svgs[1], {">hollow: busy machine<", ">CUX<", "CONTAMINATED",
-                              "X: awq: NUMBERS IN DOUBT", "UNKNOWN TOKENS: 50.0 % of the text"}) ==
-        "");
-  CHECK(MissingPart(svgs[2], {">a&lt;b&gt;&amp;$x$  int4 g128 asym (CUX)<",
-                              "X: a&lt;b&gt;&amp;$x$: NUMBERS"}) == "");
+  CHECK(MissingPart(svgs[1], {">hollow: busy machine<", ">CDUX<", "CONTAMINATED", "DECODES codes",
+                              "X: NUMBERS IN DOUBT", "UNKNOWN TOKENS: more than 1 %"}) == "");
+  CHECK(MissingPart(svgs[2], {">a&lt;b&gt;&amp;$x$  int4 g128 asym (CUX)<", "X: NUMBERS"}) == "");
+  CHECK(MissingPart(svgs[2], {"DECODES codes"}) != "");  // of speeds
 }
 
 TEST_CASE("plots: baselines are read, what is hidden is not, an empty plot is not made") {

@@ -70,11 +70,14 @@ inline constexpr Stage kStages[] = {Stage::kText,    Stage::kTokens,        Stag
                                     Stage::kWeights, Stage::kPackedWeights, Stage::kPath,
                                     Stage::kLogits};
 
-// What must be known of a record in which the flag is true, everywhere where its figures stand.
+// What must be known of a record that says this, everywhere where its figures stand: one in which
+// the flag is true, or which has the field. Of a list's items one is enough.
 struct FieldStamp {
   char letter = 0;  // 0: none
   std::string_view text{};
-  bool of_speed = false;  // else of accuracy
+  bool of_speed = false;     // else of accuracy
+  bool of_rates = false;     // of tokens a second: nothing where the record has none
+  std::string_view value{};  // of a text: this one alone; "": whatever it is
 };
 
 // How tables show a number.

@@ -149,9 +149,10 @@ const Rows& Layers() {
       {"layers", kMaps, kOptional, "", "each quantized matrix, in the model's order"},
       {"layers[].name", kText, kRequired, "", "of the matrix"},
       {"layers[].method", kText, kWritten, "", "the rounder whose codes it has"},
-      {"layers[].asked", kText, kOptional, "",
-       "the cell's, where that is another (an embedding is looked up: `gptq` has no inputs to go "
-       "by and leaves it to `rtn`; a tied head shares its fate)"},
+      Stamped({"layers[].asked", kText, kOptional, "",
+               "the cell's, where that is another (an embedding is looked up: `gptq` has no inputs "
+               "to go by and leaves it to `rtn`; a tied head shares its fate)"},
+              {'O', "a matrix has the codes of another method than was asked for"}),
       {"layers[].scheme", kText, kWritten, "", "as `scheme.name`"},
       {"layers[].bits", kNumber, kWritten, "bits",
        "stored per weight, FP16 weights that are kept for outliers included"},

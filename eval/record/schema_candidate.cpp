@@ -53,9 +53,10 @@ Rows CandidateFields() {
       {"candidate.notes[].what", kText, kRequired, "", "in words"},
       {"candidate.notes[].count", kCount, kRequired, "", "how often"},
       {"candidate.notes[].of", kText, kOptional, "", "what is counted: `groups`, `matrices`"},
-      {"candidate.notes[].doubtful", kFlag, kOptional, "",
-       "the numbers may be others than whoever made the file meant: damaged, or read by settings "
-       "that are not theirs. Tables stamp the figures X"},
+      Stamped({"candidate.notes[].doubtful", kFlag, kOptional, "",
+               "the numbers may be others than whoever made the file meant: damaged, or read by "
+               "settings that are not theirs. Tables stamp the figures X"},
+              {'X', "NUMBERS IN DOUBT: candidate.notes of the record says why"}),
   };
 }
 

@@ -56,6 +56,8 @@ Json FieldJson(const RecordField& field) {
     json["stamp"] = {{"letter", std::string(1, field.stamp.letter)},
                      {"text", field.stamp.text},
                      {"of_speed", field.stamp.of_speed}};
+    if (field.stamp.of_rates) json["stamp"]["of_rates"] = true;
+    if (!field.stamp.value.empty()) json["stamp"]["value"] = field.stamp.value;
   }
   return json;
 }

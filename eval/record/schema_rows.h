@@ -17,6 +17,9 @@ std::vector<RecordField> LedgerFields();      // where a cell's change comes fro
 std::vector<RecordField> SpeedFields();       // throughput
 std::vector<RecordField> MachineFields();     // environment, seconds, memory
 
+inline constexpr FieldStamp kDecodesStamp = {
+    'D', "DECODES codes for every product: not the format's speed", true, true};
+
 // Rows with something more.
 inline RecordField Named(RecordField field, std::string_view alias) {
   field.alias = alias;

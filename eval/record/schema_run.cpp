@@ -73,7 +73,10 @@ const Rows& ModelFileRows() {
       {"model.foreign.notes[].what", kText, kRequired, "", "in words"},
       {"model.foreign.notes[].count", kCount, kRequired, "", "how often"},
       {"model.foreign.notes[].of", kText, kOptional, "", "what is counted"},
-      {"model.foreign.notes[].doubtful", kFlag, kOptional, "", "as `candidate.notes[].doubtful`"},
+      Stamped(
+          {"model.foreign.notes[].doubtful", kFlag, kOptional, "",
+           "as `candidate.notes[].doubtful`"},
+          {'X', "NUMBERS IN DOUBT of the reference: model.foreign.notes of the record says why"}),
   };
   return rows;
 }
@@ -181,13 +184,15 @@ const Rows& MethodRows() {
       {"lora.parameters", kCount, kWritten, "", "that were trained"},
       {"lora.bits", kNumber, kOptional, "bits",
        "a weight of `effective_bits`, those of adapters that are kept apart"},
-      {"path", kText, kOptional, "",
-       "`kernel`: the quantized matrices are multiplied by the kernels that are timed; "
-       "`simulated`: codes are decoded to FP32 and multiplied in FP32",
-       0, Stage::kPath},
-      {"simulated_linears", kTexts, kOptional, "",
-       "on `accuracy.path: kernel`, matrices that the kernels cannot hold and that were simulated; "
-       "where that is all of them, `path` says `simulated`"},
+      Stamped({"path", kText, kOptional, "",
+               "`kernel`: the quantized matrices are multiplied by the kernels that are timed; "
+               "`simulated`: codes are decoded to FP32 and multiplied in FP32",
+               0, Stage::kPath},
+              {kDecodesStamp.letter, kDecodesStamp.text, true, true, "simulated"}),
+      Stamped({"simulated_linears", kTexts, kOptional, "",
+               "on `accuracy.path: kernel`, matrices that the kernels cannot hold and that were "
+               "simulated; where that is all of them, `path` says `simulated`"},
+              kDecodesStamp),
   };
   return rows;
 }

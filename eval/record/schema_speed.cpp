@@ -94,9 +94,10 @@ const Rows& Conditions() {
       {"throughput.fp16_copy", kFlag, kOptional, "",
        "`true` where the reference is not FP16: what `vs_fp16` is to is a model of its shapes with "
        "random FP16 weights, timed in the same turns. Absent: it is the reference"},
-      {"throughput.decoded_each_call", kTexts, kOptional, "",
-       "matrices whose codes are decoded to FP32 for every product (`path: simulated`, "
-       "`simulated_linears`): such speeds are not the format's. Tables stamp them D"},
+      Stamped({"throughput.decoded_each_call", kTexts, kOptional, "",
+               "matrices whose codes are decoded to FP32 for every product (`path: simulated`, "
+               "`simulated_linears`): such speeds are not the format's. Tables stamp them D"},
+              kDecodesStamp),
       {"throughput.roofline", kMaps, kOptional, "",
        "what the machine itself gave, measured between the cells"},
       {"throughput.roofline[].threads", kCount, kRequired, "", "at work"},

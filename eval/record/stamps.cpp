@@ -21,18 +21,13 @@ using Stamps = std::vector<Found>;
 
 constexpr char kDoubt = 'X';
 constexpr const char* kReference = "the reference";
+constexpr const char* kTest = "test";
 constexpr const char* kBudgetText = "budget.calibration";
 constexpr const char* kDecodes =
     "~ decodes codes to FP32 for every product, as no deployment would: not the format's speed\n";
 constexpr const char* kBusy =
     "* BUSY machine: several threads without a free core each, or free cores that changed by more "
     "than 10 %\n";
-
-// A calibration text that only the layer report read has no part in any figure that is stamped.
-bool Concerns(const RecordFields& fields, const std::string& path) {
-  return !path.starts_with("calibration.") ||
-         fields.TextOr("calibration.used_by", "method") == "method";
-}
 
 std::string ContaminatedLine(const RecordFields& fields, const std::string& section) {
   const bool trained = section == "finetune", chosen = section == kBudgetText;
@@ -70,106 +65,137 @@ std::string DecodedLines(const RecordFields& fields) {
   return lines;
 }
 
-// What is said at length of a flag that is a stamp.
-std::string FlagLine(const RecordFields& fields, const RecordField& field) {
-  if (field.path == "dataset.substituted_sample")
-    return SampleLine(fields.Text("dataset.name"), fields.TextOr("dataset.split", ""));
-  for (const char* section : {"calibration", "finetune", kBudgetText})
-    if (field.path == std::string(section) + ".contaminated")
+// What the text of a section is read for.
+std::string UseOf(const std::string& section) {
+  return section == "protocol" ? kTest : section == "finetune" ? "training" : "calibration";
+}
+
+std::string UnknownText(const RecordFields& fields, const std::string& section) {
+  const double share = std::max(fields.NotNegative(section + ".unknown_share"),
+                                fields.NotNegative(section + ".unknown_bytes_share"));
+  const std::string whose = UseOf(section);
+  return fmt::format("UNKNOWN TOKENS: {:.1f} % of the {}", 100 * share,
+                     whose == kTest ? "text" : whose + " text");
+}
+
+std::string UnknownLine(const RecordFields& fields, const std::string& section) {
+  return UnknownTokensLine(UseOf(section), fields.NotNegative(section + ".unknown_share"),
+                           fields.NotNegative(section + ".unknown_bytes_share"));
+}
+
+// The section that the row's field is in: "protocol", "budget.calibration".
+std::string Around(const RecordField& row) { return row.path.substr(0, row.path.rfind('.')); }
+
+bool Says(const RecordFields& fields, const std::string& path, const RecordField& row) {
+  if (row.type == FieldType::kFlag) return fields.Flag(path);
+  if (!row.stamp.value.empty()) return fields.TextOr(path, "") == row.stamp.value;
+  return fields.Has(path);
+}
+
+// The maps that say what the row is a stamp for: the record, or each such item of the row's list.
+std::vector<RecordFields> Saying(const RecordFields& fields, const RecordField& row) {
+  std::vector<RecordFields> saying;
+  const size_t list = row.path.find("[].");
+  if (list == std::string::npos) {
+    if (Says(fields, row.path, row)) saying.push_back(fields);
+    return saying;
+  }
+  for (const RecordFields& item : fields.Maps(row.path.substr(0, list)))
+    if (Says(item, row.path.substr(list + 3), row)) saying.push_back(item);
+  return saying;
+}
+
+// A calibration text that only the layer report read has no part in any figure that is stamped.
+bool Concerns(const RecordFields& fields, const RecordField& row) {
+  if (row.stamp.of_rates) {
+    return !fields.Maps("throughput.prefill_tokens_s").empty() ||
+           !fields.Maps("throughput.decode_tokens_s").empty();
+  }
+  return !row.path.starts_with("calibration.") ||
+         fields.TextOr("calibration.used_by", "method") == "method";
+}
+
+// What the row's own words leave out.
+std::string TextOf(const RecordFields& fields, const RecordFields& saying, const RecordField& row) {
+  switch (row.stamp.letter) {
+    case kDoubt: {
+      const bool candidate = row.path.starts_with(kCandidateNotes);
+      return DoubtText(candidate ? fields.Text("method") : kReference,
+                       NotesAt(fields, candidate ? kCandidateNotes : kReferenceNotes).doubts);
+    }
+    case 'P':
+      return fmt::format("partial: {} of {} windows", fields.Count("protocol.windows"),
+                         fields.Count("protocol.cut_from_windows"));
+    case 'U':
+      return UnknownText(fields, Around(row));
+    case 'O':
+      return fmt::format("{} has the codes of {}, not of {}", saying.Text("name"),
+                         saying.Text("method"), saying.Text("asked"));
+    default:
+      return std::string(row.stamp.text);
+  }
+}
+
+// The same at length; "" where that stands elsewhere beside a table: of candidates' notes, and of
+// the texts for calibration and for the choice of bits.
+std::string LineOf(const RecordFields& fields, const RecordFields& saying, const RecordField& row) {
+  const std::string section = Around(row);
+  switch (row.stamp.letter) {
+    case 'A':
+    case 'C':
+    case 'T':
       return ContaminatedLine(fields, section);
-  if (field.path == "finetune.substituted_sample")
-    return SampleLine(fields.Text("finetune.dataset"), fields.TextOr("finetune.split", ""));
-  if (field.path == "throughput.busy") return kBusy;
-  if (field.path == "model.decoded") return DecodedLines(fields);
-  if (field.path == "protocol.interrupted") return InterruptedLine(fields);
-  return field.path == "simulated_vs_kernel.failed" ? std::string(field.stamp.text) + "\n" : "";
-}
-
-void AddFlags(const RecordFields& fields, Stamps& stamps) {
-  for (const RecordField& field : RecordSchema()) {
-    if (field.stamp.letter == 0 || !fields.Flag(field.path) || !Concerns(fields, field.path))
-      continue;
-    stamps.push_back({field.path.substr(0, field.path.find('.')),
-                      {field.stamp.letter, std::string(field.stamp.text), field.stamp.of_speed},
-                      FlagLine(fields, field)});
+    case 'B':
+      return kBusy;
+    case 'D':
+      return kDecodes;
+    case 'G':
+      return std::string(row.stamp.text) + "\n";
+    case 'I':
+      return InterruptedLine(fields);
+    case 'N':
+      if (section == "dataset")
+        return SampleLine(fields.Text("dataset.name"), fields.TextOr("dataset.split", ""));
+      if (section == "finetune")
+        return SampleLine(fields.Text("finetune.dataset"), fields.TextOr("finetune.split", ""));
+      return "";
+    case 'O': {
+      const std::string note = saying.TextOr("note", "");
+      return TextOf(fields, saying, row) + (note.empty() ? "" : ": ") + note + "\n";
+    }
+    case 'P':
+      if (fields.Flag("protocol.interrupted")) return "";
+      return PartialLine(fields.Count("protocol.windows"),
+                         fields.Count("protocol.cut_from_windows"),
+                         fields.Flag("protocol.stopped_early"));
+    case 'Q':
+      return DecodedLines(fields);
+    case 'U':
+      return UnknownLine(fields, section);
+    default:
+      return "";
   }
 }
 
-// Of candidates, and of a reference that is decoded from another tool's folder. What is said at
-// length stands among all that is noticed of them.
-void AddDoubts(const RecordFields& fields, Stamps& stamps) {
-  const auto add = [&](const char* path, const std::string& whose) {
-    const std::vector<std::string> doubts = NotesAt(fields, path).doubts;
-    if (!doubts.empty()) stamps.push_back({path, {kDoubt, DoubtText(whose, doubts), false}});
-  };
-  add(kCandidateNotes, fields.Text("method"));
-  add(kReferenceNotes, kReference);
+// What is said of speeds stands with these, whatever section it comes from.
+std::string SectionOf(const RecordField& row) {
+  return row.stamp.of_speed ? "throughput" : row.path.substr(0, row.path.find_first_of(".["));
 }
 
-void AddPartial(const RecordFields& fields, Stamps& stamps) {
-  if (!fields.Has("protocol.cut_from_windows")) return;
-  const size_t windows = fields.Count("protocol.windows");
-  const size_t all = fields.Count("protocol.cut_from_windows");
-  stamps.push_back({"protocol",
-                    {'P', fmt::format("partial: {} of {} windows", windows, all), false},
-                    fields.Flag("protocol.interrupted")
-                        ? ""
-                        : PartialLine(windows, all, fields.Flag("protocol.stopped_early"))});
-}
-
-void AddUnknown(const RecordFields& fields, const std::string& section, Stamps& stamps) {
-  const std::string path = section + ".too_much_unknown";
-  if (!fields.Flag(path) || !Concerns(fields, path)) return;
-  const std::string whose = section == "protocol"   ? ""
-                            : section == "finetune" ? "training"
-                                                    : "calibration";
-  const double tokens = fields.NotNegative(section + ".unknown_share");
-  const double bytes = fields.NotNegative(section + ".unknown_bytes_share");
-  const std::string text =
-      fmt::format("UNKNOWN TOKENS: {:.1f} % of the {}", 100 * std::max(tokens, bytes),
-                  whose.empty() ? "text" : whose + " text");
-  stamps.push_back({section.substr(0, section.find('.')),
-                    {'U', text, false},
-                    UnknownTokensLine(whose.empty() ? "test" : whose, tokens, bytes)});
-}
-
-// Of matrices whose codes are another method's than the one that was asked for.
-void AddOtherMethods(const RecordFields& fields, Stamps& stamps) {
-  for (const RecordFields& layer : fields.Maps("layers")) {
-    if (!layer.Has("asked")) continue;
-    const std::string text = fmt::format("{} has the codes of {}, not of {}", layer.Text("name"),
-                                         layer.Text("method"), layer.Text("asked"));
-    const std::string note = layer.TextOr("note", "");
-    stamps.push_back(
-        {"layers", {'O', text, false}, text + (note.empty() ? "" : ": ") + note + "\n"});
-  }
-}
-
-// Records that do not say which matrices were decoded name those without kernels.
-void AddDecoding(const RecordFields& fields, Stamps& stamps) {
-  const bool timed = !fields.Maps("throughput.prefill_tokens_s").empty() ||
-                     !fields.Maps("throughput.decode_tokens_s").empty();
-  const bool decodes = fields.TextOr("path", "kernel") == "simulated" ||
-                       fields.Has("simulated_linears") ||
-                       fields.Has("throughput.decoded_each_call");
-  if (timed && decodes) {
-    stamps.push_back({"throughput",
-                      {'D', "DECODES codes for every product: not the format's speed", true},
-                      kDecodes});
-  }
-}
-
+// By the schema's rows; of a section first how much of a text was measured and known.
 Stamps Find(const RecordFields& fields) {
   Stamps stamps;
-  AddDoubts(fields, stamps);
-  AddPartial(fields, stamps);
-  AddUnknown(fields, "protocol", stamps);
-  AddUnknown(fields, "calibration", stamps);
-  AddUnknown(fields, "finetune", stamps);
-  AddUnknown(fields, kBudgetText, stamps);
-  AddFlags(fields, stamps);
-  AddOtherMethods(fields, stamps);
-  AddDecoding(fields, stamps);
+  for (const RecordField& row : RecordSchema()) {
+    if (row.stamp.letter == 0 || !Concerns(fields, row)) continue;
+    for (const RecordFields& saying : Saying(fields, row)) {
+      stamps.push_back({SectionOf(row),
+                        {row.stamp.letter, TextOf(fields, saying, row), row.stamp.of_speed},
+                        LineOf(fields, saying, row)});
+    }
+  }
+  std::ranges::stable_sort(stamps, {}, [](const Found& found) {
+    return std::string_view("PU").find(found.stamp.letter);
+  });
   return stamps;
 }
 
@@ -190,7 +216,8 @@ std::vector<Stamp> StampsOf(const RecordFields& fields) {
 std::vector<std::string> StampLines(const RecordFields& fields, std::string_view section) {
   std::vector<std::string> lines;
   for (Found& found : Find(fields)) {
-    if (found.section == section && !found.line.empty()) lines.push_back(std::move(found.line));
+    if (found.section != section || found.line.empty()) continue;
+    if (std::ranges::count(lines, found.line) == 0) lines.push_back(std::move(found.line));
   }
   return lines;
 }

@@ -43,7 +43,7 @@ def _draw_panel(page, panel, cells, looks, names):
     change_axis(axes, cells)
     _draw_lines(axes, cells, looks, names)
     for cell in cells:
-        draw_cell(axes, cell.bits, cell, looks, names[cell.id])
+        draw_cell(axes, cell.bits, cell, looks, names[cell.id], cell.marks())
     axes.set_xlabel("effective bits per weight")
     page.flags(panel, _schemes(cells, page.axes_width))
 

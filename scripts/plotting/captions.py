@@ -24,9 +24,15 @@ def series_names(records):
     return names
 
 
+def letters(marks):
+    """Of (letter, meaning), each once."""
+    return "".join(sorted({letter for letter, _ in marks}))
+
+
 def stamped(name, record):
     """With the letters of the record's stamps."""
-    return f"{name} ({''.join(sorted(record.stamps))})" if record.stamps else name
+    marks = record.marks()
+    return f"{name} ({letters(marks)})" if marks else name
 
 
 def cell_names(records, at_most=None):
@@ -101,14 +107,14 @@ def _facts(label, describe, panels):
     return f"{label}: {'; '.join(parts)}."
 
 
-def _stamps(panels):
-    stamps = {stamp for records in panels for record in records for stamp in record.stamps.items()}
-    return [f"{letter}: {meaning}." for letter, meaning in sorted(stamps)]
+def _marks(panels, of_speed):
+    marks = {mark for records in panels for record in records for mark in record.marks(of_speed)}
+    return [f"{letter}: {meaning}." for letter, meaning in sorted(marks)]
 
 
-def describe(panels, without=()):
+def describe(panels, without=(), of_speed=False):
     """The sentences of a caption that say what the records of each panel are."""
     facts = [_facts(k, v, panels) for k, v in FACTS.items() if k not in without]
     if any(record.commit.endswith("+") for records in panels for record in records):
         facts[-1] += " +: with changes that were not committed."
-    return [fact for fact in facts if fact] + _stamps(panels)
+    return [fact for fact in facts if fact] + _marks(panels, of_speed)

@@ -111,6 +111,9 @@ class Fields:
             self.fail(path, "text without control characters")
         return value
 
+    def is_flag(self, path):
+        return schema.has_type(self._full(path), "flag")
+
     def flag(self, path):
         """False where there is no such field."""
         schema.require(self._full(path), "flag")

@@ -6,7 +6,8 @@ from pathlib import PurePath
 
 from . import schema
 from .fields import Fields
-from .record import QUANTILES, Accuracy, Kl, Ledger, Machine, Part, Rate, Record, Text, Training
+from .record import (QUANTILES, Accuracy, Kl, Ledger, Machine, Part, Rate, Record, Stamp, Text,
+                     Training)
 
 # An aggregate is made of sums of doubles, summed in another order.
 SAME = 1e-9
@@ -163,28 +164,35 @@ def _ledger(fields):
     )
 
 
+def _says(fields, path, stamp):
+    if fields.is_flag(path):
+        return fields.flag(path)
+    if "value" in stamp:
+        return fields.maybe(fields.text, path) == stamp["value"]
+    return fields.has(path)
+
+
+def _is_said(fields, path, stamp):
+    """Whether the record says what the field is a stamp for, or an item of the field's list."""
+    path, is_of_item, name = path.partition("[].")
+    if not is_of_item:
+        return _says(fields, path, stamp)
+    return any(_says(item, name, stamp) for item in fields.maps(path))
+
+
 def _stamps(fields):
-    """Those that belong to a cell; what belongs to a whole text is in Text."""
-    stamps = {}
+    """As eval/record/stamps.cpp finds them."""
+    timed = any(fields.maps(f"throughput.{name}_tokens_s") for name in ("prefill", "decode"))
     used = fields.maybe(fields.text, "calibration.used_by") in (None, "method")
-    for path, letter, text in schema.stamps(of_speed=False):
-        section = path.split(".")[0]
-        concerns = section != "dataset" and (used or section != "calibration")
-        if concerns and fields.flag(path):
-            stamps[letter] = text
-    for section, text in (("protocol", "text"), ("calibration", "calibration text")):
-        if (used or section == "protocol") and fields.flag(f"{section}.too_much_unknown"):
-            shares = ("unknown_share", "unknown_bytes_share")
-            share = max(fields.number(f"{section}.{name}") for name in shares)
-            stamps.setdefault("U", f"UNKNOWN TOKENS: {100 * share:.1f} % of the {text}")
-    doubts = []
-    for path, whose in (("candidate.notes", fields.text("method")),
-                        ("model.foreign.notes", "the reference")):
-        if any(note.flag("doubtful") for note in fields.maps(path)):
-            doubts.append(f"{whose}: NUMBERS IN DOUBT: {path} of the record says why")
-    if doubts:
-        stamps["X"] = "; ".join(doubts)
-    return stamps
+
+    def concerns(path, stamp):
+        return timed if stamp.get("of_rates") else used or not path.startswith("calibration.")
+
+    return tuple(
+        Stamp(stamp["letter"], stamp["text"], path, stamp["of_speed"])
+        for path, stamp in schema.stamps()
+        if concerns(path, stamp) and _is_said(fields, path, stamp)
+    )
 
 
 def _decode(fields):

@@ -5,6 +5,7 @@ import math
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from .captions import letters
 from .records import newest
 from .style import LINE_GREY, frame, log_axis, plain
 
@@ -70,16 +71,15 @@ def draw_front(axes, front):
         axes.step(*zip(*front), where="post", color=LINE_GREY, lw=1, zorder=1.5)
 
 
-def draw_cell(axes, x, cell, looks, name, hollow=False):
-    """A point with its interval and stamps."""
+def draw_cell(axes, x, cell, looks, name, marks, hollow=False):
+    """A point with its interval and the letters of its marks."""
     interval, y = change_interval(cell), change(cell)
     if interval:
         axes.plot([x, x], interval, color=looks.colour(name), lw=1.6, solid_capstyle="butt",
                   zorder=2)
     axes.plot([x], [y], zorder=3, **looks.point(name, hollow, SMALL))
-    if cell.stamps:
-        letters = "".join(sorted(cell.stamps))
-        axes.annotate(letters, (x, y), (5, 0), textcoords="offset points", va="center")
+    if marks:
+        axes.annotate(letters(marks), (x, y), (5, 0), textcoords="offset points", va="center")
 
 
 def change_axis(axes, cells, label=True):

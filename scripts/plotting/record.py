@@ -98,6 +98,20 @@ class Text:
         return len(self.windows) < self.of_windows
 
 
+# Of stamps, what plots say in another way: titles of panels, and hollow points.
+SAID_ELSEWHERE = {"dataset.substituted_sample", "protocol.cut_from_windows", "throughput.busy"}
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What must be known of a record before its figures are used, as tables have it."""
+
+    letter: str
+    text: str
+    path: str  # of the field that says it
+    of_speed: bool  # else of accuracy
+
+
 @dataclass(frozen=True)
 class Machine:
     """What speeds were measured on, and by what. Only those of equal ones may share an axis."""
@@ -130,7 +144,7 @@ class Record:
     busy: bool = False
     interrupted: bool = False  # its run, before all was measured
     errors: dict = field(default_factory=dict)  # matrix to relative error of its outputs
-    stamps: dict = field(default_factory=dict)  # letter to meaning
+    stamps: tuple = ()
 
     def cell(self):
         method = "reference" if self.is_reference() else self.method
@@ -139,6 +153,14 @@ class Record:
 
     def is_reference(self):
         return is_reference(self.method)
+
+    def marks(self, of_speed=False):
+        """(letter, meaning) of the stamps that stand beside its accuracy; or beside its speed, too."""
+        return sorted({
+            (stamp.letter, stamp.text)
+            for stamp in self.stamps
+            if (of_speed or not stamp.of_speed) and stamp.path not in SAID_ELSEWHERE
+        })
 
     def reference_name(self):
         """Of the cell that its changes are against."""

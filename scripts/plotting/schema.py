@@ -16,16 +16,18 @@ def with_roles(*roles):
     return [path for path, field in FIELDS.items() if set(roles) <= set(field.get("roles", ()))]
 
 
-def stamps(of_speed):
-    """(path of a flag, letter, text): what must be known of a record in which the flag is true."""
-    return [
-        (path, field["stamp"]["letter"], field["stamp"]["text"])
-        for path, field in FIELDS.items()
-        if "stamp" in field and field["stamp"]["of_speed"] == of_speed
-    ]
+def stamps():
+    """(path, stamp): what must be known of a record that says this, as `FieldStamp` in
+    eval/record/schema.h."""
+    return [(path, field["stamp"]) for path, field in FIELDS.items() if "stamp" in field]
+
+
+def has_type(path, *types):
+    """Whether records have such a field, of one of these types; of any where none is given."""
+    field = FIELDS.get(re.sub(r"\[\d+\]", "[]", path))
+    return field is not None and (not types or field["type"] in types)
 
 
 def require(path, *types):
-    """A bug of these scripts, where no record has such a field of one of these types."""
-    field = FIELDS.get(re.sub(r"\[\d+\]", "[]", path))
-    assert field is not None and (not types or field["type"] in types), f"{path}: {types}"
+    """A bug of these scripts, where no record has such a field."""
+    assert has_type(path, *types), f"{path}: {types}"

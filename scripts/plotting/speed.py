@@ -30,6 +30,9 @@ class Timed:
         quartiles = np.quantile(rate.samples, (0.25, 0.5, 0.75))
         self.low, self.ratio, self.high = quartiles / quartiles[1] * rate.ratio
 
+    def marks(self):
+        return self.cell.marks(of_speed=True)
+
     def key(self):
         """What may share an axis."""
         return self.cell.text, self.cell.machine, self.rate.threads, self.rate.tokens
@@ -68,7 +71,7 @@ def _label_bits(axes, panel):
 
 
 def _front(panel):
-    trusted = [timed for timed in panel if not timed.cell.busy and not timed.cell.stamps]
+    trusted = [timed for timed in panel if not timed.cell.busy and not timed.marks()]
     points = [(-timed.ratio, change(timed.cell)) for timed in trusted]
     return [(-points[i][0], points[i][1]) for i in pareto_front(points)]
 
@@ -81,7 +84,7 @@ def _draw_panel(axes, panel, looks, names):
         name, y = names[timed.cell.id], change(timed.cell)
         axes.plot([timed.low, timed.high], [y, y], color=looks.colour(name), lw=1.6, zorder=2,
                   solid_capstyle="butt")
-        draw_cell(axes, timed.ratio, timed.cell, looks, name, hollow=timed.cell.busy)
+        draw_cell(axes, timed.ratio, timed.cell, looks, name, timed.marks(), timed.cell.busy)
     _label_bits(axes, panel)
 
 
@@ -100,7 +103,8 @@ def _caption(panels, cells, has_front):
     runs = max(len({(t.cell.config, t.cell.created) for t in panel}) for panel in panels)
     if runs > 1:
         caption.append(f"Up to {runs} runs in a panel, each with FP16 weights of its own.")
-    return caption + describe([[timed.cell for timed in panel] for panel in panels])
+    return caption + describe([[timed.cell for timed in panel] for panel in panels],
+                              of_speed=True)
 
 
 def _legend(looks, names, cells, has_front):
