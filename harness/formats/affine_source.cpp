@@ -100,7 +100,7 @@ std::shared_ptr<const PackedMatrix> Pack(const AffineSource& source, const Weigh
 }
 
 Weight DecodeByRows(const AffineSource& source, Factors factors) {
-  const std::string form = fmt::format("{} {}", source.tool, SchemeName(source.scheme));
+  const std::string form = fmt::format("{} {}", source.tool, HashedForm(source.scheme));
   const auto decode = [source, factors = std::move(factors)](size_t row, std::span<float> values) {
     std::vector<uint8_t> codes(source.cols);
     source.codes(row, codes);

@@ -18,7 +18,7 @@ inline constexpr uint64_t kMostGroupInputs = 1 << 20;  // that settings may give
 
 // A matrix of scale * (code - zero), in whichever layout a tool keeps the three.
 struct AffineSource {
-  std::string tool;  // "gptq v1"
+  std::string tool;  // in hashes: "gptq v1"
   size_t rows = 0, cols = 0;
   // Of `int`: bits, the reach of a scale, and whether it claims to be symmetric, which it is if all
   // zeros are 2^(bits-1) indeed; else it is asymmetric.

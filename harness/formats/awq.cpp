@@ -181,7 +181,7 @@ std::optional<ForeignMatrix> AwqCheckpoint::Find(const std::string& name, size_t
   const size_t group = group_.value_or(cols);
   const AwqTensors found = Take(tensors, group);
   AffineSource source;
-  source.tool = format();
+  source.tool = gemv_ ? "awq gemv" : "awq gemm";
   source.rows = rows;
   source.cols = cols;
   source.scheme = IntScheme(name, kAwqBits, group_, false, folder_, false);

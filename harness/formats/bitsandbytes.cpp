@@ -132,7 +132,7 @@ Weight DecodeBnb(const BnbMatrix& matrix, std::vector<CountedNote>& notes) {
       values[c] = scales[at / matrix.state.blocksize] * matrix.format->levels[code];
     }
   };
-  const std::string form = "bitsandbytes " + SchemeName(matrix.Scheme());
+  const std::string form = "bitsandbytes " + HashedForm(matrix.Scheme());
   return Weight(
       std::make_shared<const DecodedRows>(form, matrix.rows, matrix.cols, matrix.stored, decode));
 }

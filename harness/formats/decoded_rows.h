@@ -18,7 +18,8 @@ class DecodedRows final : public EncodedMatrix {
  public:
   using Decode = std::function<void(size_t row, std::span<float> values)>;
 
-  // form: a name that says, with the shape and the bytes of `stored`, what it decodes to.
+  // form: what it decodes to, with the shape and the bytes of `stored`. It is hashed: HashedForm
+  // and the like, not what tables call it.
   DecodedRows(std::string form, size_t rows, size_t cols,
               std::vector<std::span<const std::byte>> stored, Decode decode)
       : form_(std::move(form)),

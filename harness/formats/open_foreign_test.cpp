@@ -315,6 +315,40 @@ TEST_CASE("open_foreign: negative scales are decoded and counted") {
   }
 }
 
+// Of other blocks than a packed form has, or under a negative scale.
+TEST_CASE("open_foreign: the hashes of rows that decode stay, whatever tables call them") {
+  struct Case {
+    const char *kind, *negated;  // "": as it is
+    size_t last;                 // byte of the scale
+    const char* hash;            // by Python's hashlib, of the form, the shape and the bytes
+  };
+  const std::vector<Case> cases = {
+      {"bnb_nf4_run_on", "", 0, "41303cfd6831fd367e286ae5eac40a342a46ed3338f37980933f6414d47f2f40"},
+      {"bnb_nf4_nested_run_on", "", 0,
+       "ce615a6ea28a47d2301b90b40a8fe7564f1b3311dae6719491439a7651eac701"},
+      {"bnb_int8", "", 0, "80665e0289ad397c7938723408ed5821ace52f337843f9623bb5aa817d2cc561"},
+      {"fp8_block", "", 0, "73d8caee63bc5c18cfffb7ac0ba5e0578d67037d62cd68a7b6dab7e0d71baea5"},
+      {"ct_fp8_block", "", 0, "604c3b7174a21bb67a9905159d6bb6dc54344d77528cbcf91ebd53549e322402"},
+      {"bnb_nf4", "weight.absmax", 3,
+       "27fb5ecfd67a765ecf58faf013707385fa095ba8a1cc445dbd446645ce0508fe"},
+      {"ct_nvfp4", "weight_scale", 0,
+       "b9c2ed9e1fb6e07f244dc94b5f0589dad1fca3c464c7ea6f4bf2dfe61a9823f6"},
+      {"fp8_tensor", "weight_scale_inv", 3,
+       "55974e723e992e1cdff3c76faff3d42dd7db579483b1419ac40126f6f71aef4d"},
+      {"gptq4_v1_asym", "scales", 1,
+       "323f05c697de311fbb07c2f80468b4f1d86e2fda8467944281b10175c294078b"},
+      {"awq_gemm", "scales", 1,
+       "a9c3bd336c2d54f73798f4d113e3f9c4fef25cccb2a6c57f8453d02c7f2deec0"}};
+  for (const Case& one : cases) {
+    CAPTURE(one.kind);
+    ForeignGolden golden(one.kind);
+    if (*one.negated != 0) golden.at(one.negated).bytes[one.last] ^= '\x80';
+    const ReadForeign read(golden);
+    REQUIRE(read.weight.packed() == nullptr);
+    CHECK(read.weight.CodesSha256() == one.hash);
+  }
+}
+
 TEST_CASE("open_foreign: whether a folder says that its weights are codes") {
   const ForeignFiles files(ForeignGolden("awq_gemm"));
   CHECK(SaysForeign(files.dir.path()));

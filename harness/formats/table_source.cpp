@@ -65,6 +65,12 @@ std::vector<uint8_t> Float8Codes(const Float8Source& source, const std::string& 
   return {codes.begin(), codes.end()};
 }
 
+// "fp8_e4m3 row", "fp8_e4m3 block 128x128"
+std::string Float8Form(const Float8Source& source) {
+  if (const std::optional<WeightScheme> scheme = Float8Scheme(source)) return HashedForm(*scheme);
+  return fmt::format("fp8_e4m3 block {}x{}", source.rows_each, source.cols_each);
+}
+
 Weight DecodeFloat8(const Float8Source& source, std::vector<float> scales) {
   const size_t across = Blocks(source.cols, source.cols_each);
   const auto decode = [source, across, scales = std::move(scales)](size_t row,
@@ -75,7 +81,7 @@ Weight DecodeFloat8(const Float8Source& source, std::vector<float> scales) {
       values[c] = of_row[c / source.cols_each] * kE4m3Numbers[codes[c]];
   };
   return Weight(std::make_shared<const DecodedRows>(
-      source.tool + " " + Float8Name(source), source.rows, source.cols, source.stored, decode));
+      source.tool + " " + Float8Form(source), source.rows, source.cols, source.stored, decode));
 }
 
 // All of them. Throws Error where one is not finite.
@@ -117,7 +123,7 @@ Weight DecodeSigned(const TableSource& source, std::shared_ptr<const PackedMatri
     }
   };
   return Weight(std::make_shared<const DecodedRows>(
-      SchemeName(source.scheme) + " signed", source.rows, source.cols, source.stored, decode));
+      HashedForm(source.scheme) + " signed", source.rows, source.cols, source.stored, decode));
 }
 
 }  // namespace

@@ -35,14 +35,14 @@ Weight ReadTable(const TableSource& source, const std::string& where,
 // 8-bit floats (E4M3) under scales of blocks of (rows_each, cols_each) weights, the last of a row
 // or column smaller.
 struct Float8Source {
-  std::string tool;
+  std::string tool;  // in hashes: "fp8"
   size_t rows = 0, cols = 0, rows_each = 1, cols_each = 1;
   const Tensor* codes = nullptr;
   const Tensor* scales = nullptr;  // by blocks, row-major; U8: powers of two
   std::vector<std::span<const std::byte>> stored;
 };
 
-// "fp8_e4m3 row", "fp8_e4m3 block 128x128".
+// As the tables print it: "fp8_e4m3 row", "fp8_e4m3 block 128x128".
 std::string Float8Name(const Float8Source& source);
 
 StoredCodes CodesOf(const Float8Source& source);

@@ -17,7 +17,6 @@
 #include "harness/method/quantize_blocks.h"
 #include "harness/method/reshape_model.h"
 #include "harness/model/adapter.h"
-#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -243,14 +242,7 @@ std::string LinearHashes(const Linear& linear, const Linear* original) {
                         !HaveSameNumbers(linear.weight, original->weight);
   if (linear.weight.owned() || is_other) add_values(linear.weight);
   if (!linear.bias.empty()) add(Sha256Hex(std::span<const float>(linear.bias)));
-  if (const auto& format = linear.activations) {
-    std::string text = fmt::format("a{} {} {}", format->bits, format->per_token,
-                                   format->static_scale.value_or(-1));
-    if (!format->HasIntegerProducts())
-      text += fmt::format(" {} g{}", format->format->name, format->group);
-    if (format->outliers) text += " " + OutlierName(*format->outliers);
-    add(text);
-  }
+  if (linear.activations) add(HashedActivations(*linear.activations));
   if (linear.outlier_weights.rows() > 0) add_values(linear.outlier_weights);
   if (linear.adapter != nullptr) {
     add_values(linear.adapter->down.weight);

@@ -31,6 +31,18 @@ std::string ActivationName(const ActivationScheme& scheme) {
   return name;
 }
 
+std::string HashedActivations(const ActivationFormat& format) {
+  std::string text =
+      fmt::format("a{} {} {}", format.bits, format.per_token, format.static_scale.value_or(-1));
+  if (!format.HasIntegerProducts())
+    text += fmt::format(" {} g{}", format.format->name, format.group);
+  if (format.outliers) {
+    const bool keeps = format.outliers->weights == OutlierRule::Weights::kFp16;
+    text += fmt::format(" {}>={}", keeps ? "fp16" : "int8", format.outliers->threshold);
+  }
+  return text;
+}
+
 std::optional<ActivationFormat> DynamicFormat(const std::optional<ActivationScheme>& scheme) {
   if (!scheme) return std::nullopt;
   return ActivationFormat{scheme->bits,     scheme->per_token, std::nullopt,

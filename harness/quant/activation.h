@@ -52,7 +52,7 @@ struct ActivationScheme {
 // The formats that activations can have, `int` first.
 std::span<const NumberFormat* const> ActivationFormats();
 
-std::string OutlierName(const OutlierRule& rule);  // "fp16>=6"
+std::string OutlierName(const OutlierRule& rule);  // as the tables print it: "fp16>=6"
 
 // As the tables print it: "a8 token", "a8 tensor static", "a8 token fp16>=6", "a4 g128",
 // "a-mxfp4 g32".
@@ -77,6 +77,11 @@ struct ActivationFormat {
 
   bool operator==(const ActivationFormat&) const = default;
 };
+
+// The text that stands for it in hashes, whatever tables call it: bits, whether scales are of
+// tokens, the static one or -1, and what it has beyond these.
+//   "a8 true -1"   "a8 false 0.25"   "a4 true -1 mxfp4 g32"   "a8 true -1 fp16>=6"
+std::string HashedActivations(const ActivationFormat& format);
 
 // Of activations whose scales are made of the data; static ones get theirs from who calibrates.
 std::optional<ActivationFormat> DynamicFormat(const std::optional<ActivationScheme>& scheme);

@@ -29,6 +29,19 @@ TEST_CASE("activation: names say bits, reach and where the scale is from", "[act
   CHECK(names.size() == 8);
 }
 
+TEST_CASE("activation: the text of a format in hashes stays, whatever tables call it",
+          "[activation]") {
+  CHECK(HashedActivations({}) == "a8 true -1");
+  CHECK(HashedActivations({.bits = 6, .per_token = false, .static_scale = 0.25f}) ==
+        "a6 false 0.25");
+  CHECK(HashedActivations({.bits = 4, .group = 128}) == "a4 true -1 int g128");
+  CHECK(HashedActivations({.bits = 4, .group = 32, .format = FindFormat("mxfp4")}) ==
+        "a4 true -1 mxfp4 g32");
+  CHECK(HashedActivations({.outliers = OutlierRule{}}) == "a8 true -1 fp16>=6");
+  CHECK(HashedActivations({.outliers = OutlierRule{4.5, OutlierRule::Weights::kInt8}}) ==
+        "a8 true -1 int8>=4.5");
+}
+
 TEST_CASE("activation: the largest code and the scale that reaches it", "[activation]") {
   const ActivationFormat eight{.bits = 8}, two{.bits = 2};
   CHECK(eight.Limit() == 127);

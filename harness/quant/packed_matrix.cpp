@@ -66,7 +66,10 @@ size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, b
          FrameBits(scheme.scale_type(), scales) + order_bits;
 }
 
-std::string HashedScheme(const WeightScheme& scheme) {
+namespace {
+
+// "int4 g128 asym", "nf4 g64", "float_zero4 g64"
+std::string HashedCodes(const WeightScheme& scheme) {
   const char* const kReaches[] = {"tensor", "row", "column"};
   const std::string reach = scheme.granularity == Granularity::kGroup
                                 ? fmt::format("g{}", scheme.group)
@@ -76,14 +79,25 @@ std::string HashedScheme(const WeightScheme& scheme) {
                                          : (scheme.zero_in_range ? "asym" : "asym min-max");
     return fmt::format("int{} {} {}", scheme.bits, reach, range);
   }
-  const char* type = ScaleTypeName(scheme.scale_type());
-  if (scheme.format->evenly_spaced())
-    return fmt::format("{}{} {} {}", scheme.format->name, scheme.bits, reach, type);
+  const std::string bits = scheme.format->evenly_spaced() ? std::to_string(scheme.bits) : "";
+  return fmt::format("{}{} {}", scheme.format->name, bits, reach);
+}
+
+}  // namespace
+
+std::string HashedForm(const WeightScheme& scheme) {
+  return HashedCodes(scheme) + (scheme.double_quant ? " dq" : "");
+}
+
+std::string HashedScheme(const WeightScheme& scheme) {
+  std::string text = HashedCodes(scheme);
+  if (scheme.format->affine()) return text;
+  text += fmt::format(" {}", ScaleTypeName(scheme.scale_type()));
+  if (scheme.format->evenly_spaced()) return text;
   std::vector<float> levels;
   for (size_t code = 0; code < scheme.format->levels.size(); ++code)
     levels.push_back(scheme.format->levels[code]);
-  return fmt::format("{} {} {} {}", scheme.format->name, reach, type,
-                     Sha256Hex(std::span<const float>(levels)));
+  return text + " " + Sha256Hex(std::span<const float>(levels));
 }
 
 PackedMatrix::PackedMatrix(size_t rows, size_t cols, const WeightScheme& scheme)

@@ -26,6 +26,9 @@ size_t PackedStorageBits(size_t rows, size_t cols, const WeightScheme& scheme, b
 // full", "int8 tensor asym min-max"; of other formats their name (and bits, where they have none of
 // their own), the reach, the type of scales and the SHA-256 of the levels as little-endian FP32.
 std::string HashedScheme(const WeightScheme& scheme);
+// That of matrices that stay in their files (DecodedRows): "int4 g128 asym", "nf4 g64"; with double
+// quantization "nf4 g64 dq".
+std::string HashedForm(const WeightScheme& scheme);
 
 // A quantized (out, in) matrix. Layout (the reference layout; kernels may repack):
 //   codes   row after row; in a row, code j takes the bits [j*b, (j+1)*b) counted from the least

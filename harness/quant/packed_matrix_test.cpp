@@ -10,6 +10,7 @@
 #include "harness/base/half.h"
 #include "harness/base/rng.h"
 #include "harness/quant/affine.h"
+#include "harness/quant/format.h"
 
 namespace quantref {
 namespace {
@@ -219,6 +220,22 @@ TEST_CASE("packed_matrix: the text of a scheme in hashes stays, whatever tables 
   CHECK(HashedScheme({.granularity = Granularity::kRow, .group = 7, .full_range = true}) ==
         "int4 row asym");
   CHECK(HashedScheme({.symmetric = true, .zero_in_range = false}) == "int4 g128 sym");
+  // By Python's hashlib: the 16 levels of E2M1 as little-endian FP32.
+  const WeightScheme mxfp4 = SchemeOf(*FindFormat("mxfp4"));
+  CHECK(HashedScheme(mxfp4) ==
+        "mxfp4 g32 e8m0 c736c7e2e761e08975d601fab3563265be14d8df46628e596c0989b97735b5f5");
+  CHECK(HashedScheme(SchemeOf(*FindFormat("float_zero"))) == "float_zero4 g64 fp16");
+}
+
+TEST_CASE("packed_matrix: so does that of what stays in its file", "[packed_matrix]") {
+  CHECK(HashedForm({}) == "int4 g128 asym");
+  CHECK(HashedForm({.bits = 3, .granularity = Granularity::kRow, .symmetric = true}) ==
+        "int3 row sym");
+  WeightScheme nf4 = SchemeOf(*FindFormat("nf4"));
+  CHECK(HashedForm(nf4) == "nf4 g64");
+  nf4.double_quant = true;
+  CHECK(HashedForm(nf4) == "nf4 g64 dq");
+  CHECK(HashedForm(SchemeOf(*FindFormat("fp8_e4m3"))) == "fp8_e4m3 row");
 }
 
 // 2 x 4, with all codes, scales and zeros set.
