@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/transformer_subject.h"
 #include "harness/base/error.h"
 #include "harness/model/block.h"
 

@@ -8,6 +8,7 @@
 
 #include "eval/accuracy/subject.h"
 #include "harness/model/rope.h"
+#include "harness/model/transformer.h"
 
 namespace quantref {
 

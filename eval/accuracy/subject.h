@@ -5,23 +5,17 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "harness/base/matrix.h"
 #include "harness/base/team.h"
-#include "harness/model/transformer.h"
 
 namespace quantref {
 
-// Where a block's tap stands in lists over all of them.
-inline size_t OutlierPlace(size_t layer, Tap tap) {
-  return layer * kTaps + static_cast<size_t>(tap);
-}
-
 // What is measured, as accuracy and the stopwatch see it: something that takes token ids and gives
-// logits. Ours is a transformer; another engine behind a process can be another. Const and safe to
-// share between threads; what a thread needs for itself are its readers and decoders.
+// logits. Ours is a transformer (transformer_subject.h); another engine behind a process can be
+// another. Const and safe to share between threads; what a thread needs for itself are its readers
+// and decoders.
 class Subject {
  public:
   virtual ~Subject() = default;
@@ -38,8 +32,8 @@ class Subject {
     // logits (n, vocabulary) of positions [first, first + n) of the window that was read last:
     // position t predicts token t + 1. Same ids, same bits.
     virtual void Logits(size_t first, MatrixView<float> logits) = 0;
-    // Of the window that was read last, how many input channels of a block's tap were outliers
-    // (OutlierRule), at OutlierPlace; empty where nothing is rounded so.
+    // Of the window that was read last, how many input channels were outliers (OutlierRule), at
+    // each of the places where the subject looks for them; empty where nothing is rounded so.
     virtual std::vector<uint32_t> OutlierChannels() const { return {}; }
   };
   // What readers of one thread, or team, share, who are used one at a time; the first makes it.
@@ -58,22 +52,6 @@ class Subject {
   };
   // For texts of so many tokens at most, on the team's threads (null: the calling one).
   virtual std::unique_ptr<Decoder> MakeDecoder(size_t tokens, Team* team) const = 0;
-};
-
-// The model must outlive it and its readers.
-class TransformerSubject : public Subject {
- public:
-  TransformerSubject(const Transformer& model, std::string name)
-      : model_(model), name_(std::move(name)) {}
-  const std::string& name() const override { return name_; }
-  size_t vocabulary() const override { return model_.config().vocab; }
-  size_t context() const override { return model_.config().context; }
-  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>& memory, Team* team) const override;
-  std::unique_ptr<Decoder> MakeDecoder(size_t tokens, Team* team) const override;
-
- private:
-  const Transformer& model_;
-  std::string name_;
 };
 
 }  // namespace quantref

@@ -4,60 +4,19 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <memory>
-#include <mutex>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
 #include "eval/accuracy/kernel_path.h"
+#include "eval/testing/counter.h"
 #include "eval/testing/tiny_models.h"
 
 namespace quantref {
 namespace {
 
-constexpr size_t kWords = 11;
+using testing::Counter;
 
-// No transformer: it expects every token to be followed by the next one, so strongly.
-class Counter : public Subject {
- public:
-  explicit Counter(float strength) : strength_(strength) {}
-  const std::string& name() const override { return name_; }
-  size_t vocabulary() const override { return kWords; }
-  size_t context() const override { return 64; }
-  std::unique_ptr<Reader> MakeReader(std::shared_ptr<Memory>&, Team* team) const override {
-    const std::lock_guard lock(mutex_);
-    teams_.push_back(TeamThreads(team));
-    return std::make_unique<CountingReader>(strength_);
-  }
-  std::unique_ptr<Decoder> MakeDecoder(size_t, Team*) const override { return nullptr; }
-
-  // Of the threads that readers were made for, each reader's, in rising order.
-  std::vector<size_t> Teams() const {
-    std::sort(teams_.begin(), teams_.end());
-    return std::exchange(teams_, {});
-  }
-
- private:
-  struct CountingReader : Reader {
-    explicit CountingReader(float of) : strength(of) {}
-    void Read(std::span<const uint32_t> window) override {
-      ids.assign(window.begin(), window.end());
-    }
-    void Logits(size_t first, MatrixView<float> logits) override {
-      for (size_t t = 0; t < logits.rows(); ++t) {
-        for (size_t v = 0; v < kWords; ++v)
-          logits(t, v) = v == (ids[first + t] + 1) % kWords ? strength : 0;
-      }
-    }
-    float strength;
-    std::vector<uint32_t> ids;
-  };
-  float strength_;
-  std::string name_ = "counter";
-  mutable std::mutex mutex_;
-  mutable std::vector<size_t> teams_;
-};
+constexpr size_t kWords = Counter::kWords;
 
 TEST_CASE("subject: what is no transformer is measured like one") {
   TokenStream stream = testing::RandomStream(40, kWords, 1);
@@ -142,6 +101,10 @@ TEST_CASE("subject: the logits of what is no transformer are compared like those
   CHECK(gap.kl_mean == Approx(std::log(kWords) - entropy));
   CHECK(gap.top1_agreement < 1);
   CHECK(gap.worst_linear == "");
+  const GapLimits limits{1e-9, 1e-5};  // of the logits alone: there are no linears to compare
+  CHECK(limits.LogitsHold(none));
+  CHECK_FALSE(limits.LogitsHold(gap));
+  CHECK(limits.LinearsHold(gap));
 }
 
 }  // namespace

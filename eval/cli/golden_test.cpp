@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "eval/accuracy/accuracy.h"
+#include "eval/accuracy/transformer_subject.h"
 #include "eval/support/resources.h"
 #include "eval/text/dataset.h"
 #include "harness/base/machine.h"

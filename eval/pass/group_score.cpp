@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/accuracy/transformer_subject.h"
 #include "eval/candidate/candidate.h"
 #include "eval/facts/texts.h"
 #include "eval/pass/ledger_steps.h"

@@ -9,6 +9,7 @@
 
 #include "eval/accuracy/reference_name.h"
 #include "eval/accuracy/summary.h"
+#include "eval/accuracy/transformer_subject.h"
 #include "eval/candidate/candidate.h"
 #include "eval/cost/environment.h"
 #include "eval/ledger/block_ledger.h"

@@ -118,13 +118,14 @@ KernelBench::KernelBench(std::span<const ThroughputModel> models, const Throughp
     : spec_(spec) {
   if (!spec.kernels) return;
   for (size_t cell = 0; cell < models.size(); ++cell) {
+    if (models[cell].weights == nullptr) continue;
     const ModelWeights& weights = *models[cell].weights;
     for (const BlockWeights& block : weights.blocks) {
       for (const Linear& linear : block.linears) AddLinear(cell, linear);
     }
     if (weights.head.weight.quantized()) AddLinear(cell, weights.head);
   }
-  if (spec.standard_shapes) AddStandardShapes();
+  if (spec.standard_shapes && !shapes_.empty()) AddStandardShapes();  // of the models' formats
 }
 
 KernelBench::~KernelBench() = default;

@@ -4,11 +4,11 @@
 #include <cmath>
 
 #include "eval/accuracy/reference_name.h"
+#include "eval/accuracy/transformer_subject.h"
 #include "eval/record/reference.h"
 #include "eval/support/progress_bar.h"
 #include "harness/base/cancel.h"
 #include "harness/model/synthetic.h"
-#include "harness/model/transformer.h"
 
 namespace quantref {
 namespace {

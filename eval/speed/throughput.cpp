@@ -34,7 +34,8 @@ Throughput MeasureThroughput(
   if (!spec.measure) return result;
   QR_CHECK(!models.empty());
   for (const ThroughputModel& model : models) {
-    result.cells.emplace_back().decoded_each_call = DecodedEachCall(*model.weights);
+    CellThroughput& cell = result.cells.emplace_back();
+    if (model.weights != nullptr) cell.decoded_each_call = DecodedEachCall(*model.weights);
   }
   std::vector<std::unique_ptr<Team>> teams;
   for (const size_t threads : spec.threads)

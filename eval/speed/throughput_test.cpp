@@ -5,9 +5,13 @@
 #include <cmath>
 #include <memory>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
+#include "eval/accuracy/transformer_subject.h"
 #include "eval/speed/contestants.h"
 #include "eval/speed/interleave.h"
+#include "eval/testing/counter.h"
 #include "harness/io/checkpoint.h"
 #include "harness/kernels/isa.h"
 #include "harness/quant/grid.h"
@@ -272,6 +276,32 @@ TEST_CASE("throughput: texts are cut to the context", "[throughput]") {
   result = cells.Measure(spec);
   CHECK(result.cells[0].prefill.at(0).tokens == 16);
   CHECK(result.cells[0].decode.at(0).tokens == 16);
+}
+
+TEST_CASE("throughput: what is no transformer is timed without kernels", "[throughput]") {
+  const testing::Counter counter(5, 8);
+  const ThroughputModel models[] = {{&counter, nullptr}};
+  ThroughputSpec spec = SmallSpec();
+  spec.standard_shapes = true;
+  spec.repetitions = 2;
+  size_t all = 0;
+  const Throughput result =
+      MeasureThroughput(models, spec, [&](size_t, size_t total, std::string_view) { all = total; });
+  REQUIRE(result.cells.size() == 1);
+  const CellThroughput& cell = result.cells[0];
+  CHECK(all == 2 * spec.repetitions);
+  CHECK(cell.kernels.empty());
+  CHECK(cell.decoded_each_call.empty());
+  CHECK(cell.prefill.at(0).tokens == 6);
+  CHECK(cell.prefill.at(0).samples.seconds.size() == 2);
+  CHECK(cell.decode.at(0).tokens == 3);
+  CHECK(cell.decode.at(0).samples.seconds.size() == 2);
+  // To warm up and for each sample: a prefill from nothing, and tokens as far as the context goes.
+  using Extended = std::pair<size_t, size_t>;
+  const auto& extended = counter.extended();
+  for (const Extended& one : {Extended{0, 6}, {5, 1}, {6, 1}, {7, 1}})
+    CHECK(std::count(extended.begin(), extended.end(), one) == 3);
+  CHECK(extended.size() == 3 * 4);
 }
 
 TEST_CASE("throughput: what is not asked for is not measured", "[throughput]") {

@@ -27,7 +27,9 @@ struct ThroughputSpec {
 // A contestant: a model of the run, ready to be timed. The first is the reference.
 struct ThroughputModel {
   const Subject* subject;
-  const ModelWeights* weights;  // whose products are timed one by one
+  // Whose products are timed one by one; nullptr: it has none of ours, and the model alone is
+  // timed.
+  const ModelWeights* weights;
 };
 
 // Wall times of one thing, in the order in which they were taken.
@@ -74,7 +76,7 @@ struct Roofline {
 struct CellThroughput {
   std::vector<KernelTiming> kernels;
   std::vector<ModelTiming> prefill, decode;
-  std::vector<std::string> decoded_each_call;  // DecodedEachCall of the model
+  std::vector<std::string> decoded_each_call;  // DecodedEachCall of the model, if ours
 };
 
 struct Throughput {

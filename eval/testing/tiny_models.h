@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/accuracy/subject.h"
+#include "eval/accuracy/transformer_subject.h"
 #include "eval/text/protocol.h"
 #include "harness/testing/testing.h"
 #include "harness/testing/tiny_model.h"

@@ -1,6 +1,8 @@
-#include "eval/accuracy/subject.h"
+#include "eval/accuracy/transformer_subject.h"
 
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "harness/base/check.h"
 #include "harness/model/kv_cache.h"
