@@ -48,6 +48,9 @@ class Gptq final : public Rounder {
   std::span<const Knob> knobs() const override;
   DataNeeds needs(const Knobs& knobs) const override;
   bool Reorders(const WeightScheme& scheme, const Knobs& knobs) const override;
+  std::string_view InPlace() const override {
+    return "gptq.act_order: false or gptq.static_groups: true";
+  }
   Rounded Round(const RoundInput& input) const override;
 };
 

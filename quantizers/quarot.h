@@ -35,6 +35,7 @@ class QuaRot final : public ModelTransform {
   }
   std::span<const Knob> knobs() const override;
   ModelConfig Reshape(const ModelConfig& config, const Knobs& knobs) const override;
+  std::string_view InWeights() const override { return "quarot.online: false"; }
   void Apply(const ModelConfig& config, const Knobs& knobs, size_t threads,
              ModelWeights& weights) const override;
 };

@@ -20,11 +20,15 @@ const T* Find(const std::vector<const T*>& plugins, std::string_view name) {
 
 }  // namespace
 
-const std::vector<const Rounder*>& Rounders() {
+const Rounder& ToNearest() {
   static const Rtn rtn;
+  return rtn;
+}
+
+const std::vector<const Rounder*>& Rounders() {
   static const Gptq gptq;
   static const Hqq hqq;
-  static const std::vector<const Rounder*> rounders = {&rtn, &gptq, &hqq};
+  static const std::vector<const Rounder*> rounders = {&ToNearest(), &gptq, &hqq};
   return rounders;
 }
 

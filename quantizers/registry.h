@@ -17,6 +17,9 @@ const Rounder* FindRounder(std::string_view name);
 const Transform* FindTransform(std::string_view name);
 const ModelTransform* FindModelTransform(std::string_view name);
 
+// RTN, which rounds where a method names no rounder.
+const Rounder& ToNearest();
+
 std::vector<const Plugin*> AllPlugins();
 
 }  // namespace quantref

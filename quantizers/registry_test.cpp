@@ -1,5 +1,6 @@
 #include "quantizers/registry.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
@@ -33,6 +34,21 @@ void CheckKnobs(const Plugin& plugin) {
   }
 }
 
+// "gptq.act_order: false or gptq.static_groups: true": knobs that the plugin has.
+void CheckRemedy(const Plugin& plugin, const std::string& remedy) {
+  INFO(plugin.name() << ": " << remedy);
+  const std::string prefix = std::string(plugin.name()) + ".";
+  size_t named = 0;
+  for (size_t at = remedy.find(prefix); at != remedy.npos; at = remedy.find(prefix, at)) {
+    at += prefix.size();
+    const std::string knob = remedy.substr(at, remedy.find(':', at) - at);
+    INFO(knob);
+    CHECK(std::ranges::count(plugin.knobs(), knob, &Knob::name) == 1);
+    ++named;
+  }
+  CHECK((named > 0) == !remedy.empty());
+}
+
 TEST_CASE("registry: names and knobs") {
   REQUIRE_FALSE(Rounders().empty());
   std::set<std::string_view> names;
@@ -47,15 +63,20 @@ TEST_CASE("registry: names and knobs") {
     CHECK(plugin->summary().find('\n') == std::string_view::npos);
     CheckKnobs(*plugin);
   }
-  for (const Rounder* rounder : Rounders()) CHECK(FindRounder(rounder->name()) == rounder);
+  for (const Rounder* rounder : Rounders()) {
+    CHECK(FindRounder(rounder->name()) == rounder);
+    CheckRemedy(*rounder, std::string(rounder->InPlace()));
+  }
   for (const Transform* transform : Transforms()) {
     CHECK(FindTransform(transform->name()) == transform);
   }
   for (const ModelTransform* transform : ModelTransforms()) {
     CHECK(FindModelTransform(transform->name()) == transform);
+    CheckRemedy(*transform, std::string(transform->InWeights()));
   }
   CHECK(FindRounder("nothing") == nullptr);
   CHECK(FindRounder("") == nullptr);
+  CHECK(FindRounder("rtn") == &ToNearest());
   CHECK(FindTransform("rtn") == nullptr);
   CHECK(FindModelTransform("awq") == nullptr);
 }

@@ -14,6 +14,7 @@
 #include "harness/model/plan_model.h"
 #include "harness/quant/grid.h"
 #include "harness/quant/scale_shape.h"
+#include "quantizers/registry.h"
 
 namespace quantref {
 namespace {
@@ -29,7 +30,7 @@ std::vector<PlannedLinear> PlanToNearest(const CellConfig& cell, const ModelConf
   if (!method.transforms.empty() || !method.model_transforms.empty()) return {};
   std::vector<PlannedLinear> plan = PlanModel(cell.quantize, shape);
   for (PlannedLinear& linear : plan) {
-    if (linear.scheme && method.RounderFor(linear).name() != "rtn") linear.scheme.reset();
+    if (linear.scheme && &method.RounderFor(linear) != &ToNearest()) linear.scheme.reset();
   }
   if (!QuantizesAny(plan)) return {};
   return plan;

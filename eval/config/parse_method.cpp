@@ -32,7 +32,7 @@ std::string TakeTraining(YamlReader& yaml, const std::string& key, const std::st
                          Training& training) {
   if (method == kFullMethod) {
     training = Training::kFull;
-    return "rtn";
+    return std::string(ToNearest().name());
   }
   for (const Training behind : {Training::kQat, Training::kLora}) {
     const std::string suffix(SuffixOf(behind));
@@ -51,7 +51,7 @@ std::string TakeTraining(YamlReader& yaml, const std::string& key, const std::st
 
 void ParseMethod(YamlReader& yaml, const std::string& key, const std::string& whole,
                  CellConfig& cell) {
-  cell.rounder = "rtn";
+  cell.rounder = ToNearest().name();
   const std::string method = TakeTraining(yaml, key, whole, cell.training);
   std::vector<std::string> known;
   for (const Plugin* plugin : AllPlugins()) known.emplace_back(plugin->name());

@@ -14,6 +14,7 @@
 #include "eval/support/yaml_reader.h"
 #include "eval/text/dataset.h"
 #include "harness/base/error.h"
+#include "quantizers/registry.h"
 
 namespace quantref {
 namespace {
@@ -104,11 +105,11 @@ void CheckSynthetic(YamlReader& yaml, const RunConfig& config) {
       throw Error(cell.label + ": a model with random weights takes no budget",
                   yaml.Where("quantize"), kHint);
     const WeightScheme& scheme = cell.quantize.weights;
-    bool plain = cell.MethodName() == "rtn";
+    bool plain = cell.MethodName() == ToNearest().name();
     bool held =
         scheme.granularity == Granularity::kGroup || scheme.granularity == Granularity::kRow;
     for (const SchemeOverride& entry : cell.quantize.overrides) {
-      plain = plain && (entry.method.empty() || entry.method == "rtn");
+      plain = plain && (entry.method.empty() || entry.method == ToNearest().name());
       held = held && (!entry.granularity || *entry.granularity == Granularity::kGroup ||
                       *entry.granularity == Granularity::kRow);
     }

@@ -381,8 +381,8 @@ void ReadQuantize(YamlReader yaml, RunConfig& config) {
       throw Error(fmt::format("'{}' is the reference and cannot be a label", cell.label),
                   yaml.Where("methods"));
     }
-    if (cell.quantize.none &&
-        (!cell.transforms.empty() || cell.rounder != "rtn" || !SuffixOf(cell.training).empty())) {
+    if (cell.quantize.none && (!cell.transforms.empty() || cell.rounder != ToNearest().name() ||
+                               !SuffixOf(cell.training).empty())) {
       throw Error(
           fmt::format("'{}' beside weights: none, which leaves it nothing to do", cell.label),
           yaml.Where("methods"), "name the method rtn, and give it a label of its own");

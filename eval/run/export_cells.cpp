@@ -99,6 +99,17 @@ std::optional<ExportPlan> PlanExport(const RunConfig& config, const CellConfig& 
   }
 }
 
+CellToExport::Remedies RemediesOf(const Method& method) {
+  CellToExport::Remedies remedies{.adapters = "lora.merge: fp16 or round"};
+  for (const ModelTransform* transform : method.model_transforms) {
+    if (!transform->InWeights().empty()) remedies.rotations = transform->InWeights();
+  }
+  remedies.reorders = [&method](const PlannedLinear& linear) {
+    return method.RounderFor(linear).InPlace();
+  };
+  return remedies;
+}
+
 // What it refers to must outlive it.
 CellToExport ToExport(const CellConfig& cell, const Method& method, const fs::path& model,
                       const ModelConfig& original, const ModelConfig& config, const Plan& plan) {
@@ -110,10 +121,12 @@ CellToExport ToExport(const CellConfig& cell, const Method& method, const fs::pa
           .rounds_cache = cell.kv_cache.has_value(),
           .folds = !method.transforms.empty(),
           .adapters = cell.training == Training::kLora && cell.lora.merge == LoraMerge::kNone,
-          .reorders = [&method](const PlannedLinear& linear) {
-            const Rounder& rounder = method.RounderFor(linear);
-            return rounder.Reorders(*linear.scheme, method.KnobsOf(rounder));
-          }};
+          .reorders =
+              [&method](const PlannedLinear& linear) {
+                const Rounder& rounder = method.RounderFor(linear);
+                return rounder.Reorders(*linear.scheme, method.KnobsOf(rounder));
+              },
+          .remedies = RemediesOf(method)};
 }
 
 // Whether there will be such a cell.

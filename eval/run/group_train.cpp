@@ -24,8 +24,6 @@
 namespace quantref {
 namespace {
 
-const Rounder& ToNearest() { return *FindRounder("rtn"); }
-
 // What training begins with: of matrices that were rounded what stood before, as far as that gives
 // their codes.
 ModelWeights StartOf(const QuantizedModel& made) {

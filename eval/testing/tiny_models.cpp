@@ -21,7 +21,7 @@ TinyModels::TinyModels(const TinyModel& shape, std::span<const int> bits, size_t
     spec.weights = {.bits = b, .granularity = Granularity::kRow};
     const std::vector<PlannedLinear> plan = PlanModel(spec, config);
     Method method;
-    method.rounder = FindRounder("rtn");
+    method.rounder = &ToNearest();
     models_.emplace_back(config, QuantizeModel(config, weights, plan, method, nullptr, {}).weights,
                          max_tokens);
   }

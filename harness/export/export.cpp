@@ -7,6 +7,7 @@
 
 #include "harness/base/error.h"
 #include "harness/export/formats.h"
+#include "harness/export/limits.h"
 #include "harness/io/file.h"
 #include "harness/io/json_file.h"
 #include "harness/io/whole_folder.h"
@@ -39,9 +40,11 @@ std::string WhyNone(const CellToExport& cell) {
     return "goes with the model's config.json and tokenizer files, and this one is a GGUF file";
   if (cell.rounds_cache) return "holds weights, and not how a cache of keys and values is rounded";
   if (cell.adapters)
-    return "has no adapters beside matrices (lora.merge: fp16 or round adds them to these)";
+    return WithRemedy("has no adapters beside matrices", cell.remedies.adapters,
+                      "adds them to these");
   if (IsRotated(cell.config))
-    return "has no rotations in the forward pass (quarot.online: false bakes them into weights)";
+    return WithRemedy("has no rotations in the forward pass", cell.remedies.rotations,
+                      "bakes them into weights");
   if (!SameBiases(cell.original, cell.config))
     return "goes with the model's config.json, and the method gives biases to other matrices";
   if (cell.folds && cell.config.family->norm == Family::Norm::kRmsPlusOne)

@@ -77,12 +77,15 @@ TEST_CASE("export: cells that are more than weights are refused by name") {
     CheckRefused(name, cached, "keys and values");
     CellToExport adapted = planned;
     adapted.adapters = true;
-    CheckRefused(name, adapted, "lora.merge");
+    adapted.remedies.adapters = "merge: fp16";
+    CheckRefused(name, adapted, "no adapters beside matrices (merge: fp16 adds");
     ModelConfig rotated = cell.config();
     rotated.layers[1].mlp_rotation.order = 32;
     CellToExport online{
         .model = cell.model(), .original = cell.config(), .config = rotated, .plan = cell.plan()};
-    CheckRefused(name, online, "quarot.online: false");
+    CheckRefused(name, online, "no rotations in the forward pass");
+    online.remedies.rotations = "online: false";
+    CheckRefused(name, online, "(online: false bakes them into weights)");
   }
   CellToExport active = planned;
   active.activations = ActivationScheme{};
@@ -98,7 +101,11 @@ TEST_CASE("export: cells that are more than weights are refused by name") {
   CellToExport ordered = planned;
   ordered.reorders = [](const PlannedLinear&) { return true; };
   for (const char* name : {"awq", "gguf", "pack-quantized"})
-    CheckRefused(name, ordered, "no order of columns");
+    CheckRefused(name, ordered, "no order of columns, and the method chooses one");
+  ordered.remedies.reorders = [](const PlannedLinear& linear) {
+    return std::string_view(linear.shape.name);
+  };
+  CheckRefused("awq", ordered, "(layers.0.self_attn.q_proj keeps them in place)");
   CHECK_NOTHROW(CheckExportable(*FindExportFormat("gptq"), ordered));
   const CellToTest embedding(ExportableModel(), {.scheme = kInt4, .keep = {"lm_head"}});
   for (const char* name : {"gptq", "awq", "pack-quantized"})

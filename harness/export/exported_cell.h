@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/model/config.h"
@@ -26,6 +27,11 @@ struct CellToExport {
   // Whether the method may put the columns of a matrix into an order of its own
   // (PackedMatrix::order); nothing: it does not.
   std::function<bool(const PlannedLinear& linear)> reorders{};
+  // Which settings are without those, by the names of who asks; "": none that is known.
+  struct Remedies {
+    std::string_view adapters{}, rotations{};
+    std::function<std::string_view(const PlannedLinear& linear)> reorders{};
+  } remedies{};
 
   bool Reorders(const PlannedLinear& linear) const { return reorders && reorders(linear); }
 };

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
-
 #include "harness/model/layout.h"
 #include "harness/quant/format.h"
 
@@ -39,8 +37,14 @@ std::string WhyNotRowsOrGroups(const PlannedLinear& linear) {
 
 std::string WhyOrdered(const CellToExport& cell, const PlannedLinear& linear) {
   if (!cell.Reorders(linear)) return "";
-  return "has no order of columns, and the method chooses one (gptq.act_order: false or "
-         "gptq.static_groups: true keeps them in place)";
+  const std::string_view remedy =
+      cell.remedies.reorders ? cell.remedies.reorders(linear) : std::string_view();
+  return WithRemedy("has no order of columns, and the method chooses one", remedy,
+                    "keeps them in place");
+}
+
+std::string WithRemedy(std::string_view why, std::string_view remedy, std::string_view does) {
+  return remedy.empty() ? std::string(why) : fmt::format("{} ({} {})", why, remedy, does);
 }
 
 }  // namespace quantref

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "harness/export/exported_cell.h"
 
@@ -16,6 +17,10 @@ std::string WhyNotInteger(const PlannedLinear& linear);       // codes of anothe
 std::string WhyNotMultiplied(const PlannedLinear& linear);    // the embedding
 std::string WhyNotRowsOrGroups(const PlannedLinear& linear);  // scales of columns; short groups
 std::string WhyOrdered(const CellToExport& cell, const PlannedLinear& linear);
+
+// "has no rotations (quarot.online: false bakes them into weights)"; without a remedy the reason
+// alone.
+std::string WithRemedy(std::string_view why, std::string_view remedy, std::string_view does);
 
 // The first that is not "".
 template <typename... Reasons>

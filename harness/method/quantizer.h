@@ -64,6 +64,8 @@ class Rounder : public Plugin {
   virtual bool Reorders(const WeightScheme& /*scheme*/, const Knobs& /*knobs*/) const {
     return false;
   }
+  // Which of its knobs keep them in place, for messages: "gptq.act_order: false"; "": none does.
+  virtual std::string_view InPlace() const { return {}; }
 
   // Throws Error for weights that it cannot round; the caller adds the linear's name.
   virtual Rounded Round(const RoundInput& input) const = 0;
@@ -80,6 +82,8 @@ class ModelTransform : public Plugin {
   // The model's config from then on: what is rotated on the way, whether the head is tied. Throws
   // Error for a model that it cannot change, with the reason.
   virtual ModelConfig Reshape(const ModelConfig& config, const Knobs& knobs) const = 0;
+  // Which of its knobs leave nothing to be rotated on the way, for messages; "": none does.
+  virtual std::string_view InWeights() const { return {}; }
 
   // `config`: the model's as it was. Matrices that it changes become FP32.
   virtual void Apply(const ModelConfig& config, const Knobs& knobs, size_t threads,
