@@ -1,6 +1,7 @@
 #include "eval/ledger/block_ledger.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <deque>
@@ -58,24 +59,12 @@ struct SplicedCell {
   }
 };
 
-// Of all that the scores depend on.
-std::string FingerprintOf(const GroupContext& group, const GroupCell& cell,
-                          const BlockLedger& ledger) {
-  std::string text =
-      fmt::format("ledger\n{}{} {} {}\n{}\n", TextOf(OriginFacts(group)), ledger.token_sha256,
-                  cell.weights_sha256, cell.path.UsesKernels(), cell.config->ResolvedForScores());
-  if (cell.candidate != nullptr) text += cell.candidate->model.weights.checkpoint->Sha256() + "\n";
-  for (const size_t place : ledger.places) text += fmt::format("{} ", place);
-  for (const LedgerItem& item : ledger.items) text += item.name + "\n";
-  return Sha256Hex(text);
-}
-
 MeasureOptions OptionsFor(const GroupContext& group, const GroupCell& cell,
                           const BlockLedger& ledger) {
   MeasureOptions measure;
   measure.threads = group.threads;
   measure.compare = cell.config->accuracy.metrics.Compare();
-  measure.fingerprint = FingerprintOf(group, cell, ledger);
+  measure.fingerprint = Sha256Hex(TextOf(LedgerFacts(group, cell, ledger)));
   measure.journal = group.options.out / JournalFile(measure.fingerprint);
   measure.resume = group.options.resume;
   return measure;
@@ -166,6 +155,17 @@ std::shared_ptr<const BlockLedger> MeasureCell(const GroupContext& group, const 
 }
 
 }  // namespace
+
+Facts LedgerFacts(const GroupContext& group, const GroupCell& cell, const BlockLedger& ledger) {
+  Facts facts = OriginFacts(group);
+  facts.insert(ConfigFact(*cell.config));
+  facts.merge(CellFacts(group, cell));
+  facts["the ledger's tokens"] = ledger.token_sha256;
+  facts["the ledger's windows"] = fmt::format("{}", fmt::join(ledger.places, " "));
+  std::string& items = facts["the ledger's items"];
+  for (const LedgerItem& item : ledger.items) items += item.name + "\n";
+  return facts;
+}
 
 BlockLedgers MeasureBlocks(const GroupContext& group, const LedgerTexts& texts, const Pass& cells) {
   BlockLedgers ledgers;

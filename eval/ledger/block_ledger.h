@@ -38,6 +38,9 @@ struct BlockLedger {
 using BlockLedgers = std::map<size_t, std::shared_ptr<const BlockLedger>>;
 BlockLedgers MeasureBlocks(const GroupContext& group, const LedgerTexts& texts, const Pass& cells);
 
+// All that the cell's ledger depends on, once its text and its items are there.
+Facts LedgerFacts(const GroupContext& group, const GroupCell& cell, const BlockLedger& ledger);
+
 // What a record says of a cell.
 struct CellLedger {
   std::string request;  // LedgerOptions::Name

@@ -17,6 +17,10 @@ const char* PathName(const GroupCell& cell) {
   return cell.path.UsesKernels() ? "kernel" : "simulated";
 }
 
+std::string NameOfCell(const GroupCell& cell) {
+  return fmt::format("{} {}", cell.config->name, cell.label);
+}
+
 constexpr char kWindowsAsked[] = "windows asked for";
 
 // Of several of one name all are told.
@@ -38,10 +42,21 @@ Facts OriginFacts(const GroupContext& group) {
 
 Facts CandidateFacts(const GroupCell& cell, size_t threads) {
   const Model& own = cell.candidate->model;
-  const std::string name =
-      fmt::format("candidate {} {} ({})", cell.config->name, cell.label, own.name);
+  const std::string name = fmt::format("candidate {} ({})", NameOfCell(cell), own.name);
   return {{"the files of " + name, own.weights.checkpoint->Sha256(threads)},
           {"the config of " + name, own.config.sha256}};
+}
+
+std::pair<std::string, std::string> ConfigFact(const RunConfig& config) {
+  return {"config " + config.name, Sha256Hex(config.ResolvedForScores())};
+}
+
+Facts CellFacts(const GroupContext& group, const GroupCell& cell) {
+  Facts facts = {{"the weights of " + NameOfCell(cell),
+                  fmt::format("{}, {}", cell.weights_sha256, PathName(cell))}};
+  // What its blocks decode to is in no hash of weights.
+  if (cell.candidate != nullptr) facts.merge(CandidateFacts(cell, group.threads));
+  return facts;
 }
 
 Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
@@ -52,17 +67,13 @@ Facts ScoreFacts(const GroupContext& group, const Pass& cells) {
   facts[kWindowsAsked] = fmt::format("{}", group.windows.size());
   for (const RunConfig* config : group.configs) {
     Add("configs", config->name, facts);
-    Add("config " + config->name, Sha256Hex(config->ResolvedForScores()), facts);
+    const auto& [name, hash] = ConfigFact(*config);
+    Add(name, hash, facts);
   }
   // The reference too: outliers change it. In order, which is that of their scores.
   for (const GroupCell& cell : cells) {
-    const std::string name = fmt::format("{} {}", cell.config->name, cell.label);
-    Add("cells", name, facts);
-    Add("the weights of " + name, fmt::format("{}, {}", cell.weights_sha256, PathName(cell)),
-        facts);
-    // What its blocks decode to is in no hash of weights.
-    if (cell.candidate == nullptr) continue;
-    for (const auto& [file, hash] : CandidateFacts(cell, group.threads)) Add(file, hash, facts);
+    Add("cells", NameOfCell(cell), facts);
+    for (const auto& [name, value] : CellFacts(group, cell)) Add(name, value, facts);
   }
   for (const LedgerRun& run : RunsBetween(group, cells))
     Add("runs of ledgers", fmt::format("{} of row {}", run.step, run.cell->model), facts);

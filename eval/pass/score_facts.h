@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 
 #include "eval/inputs/group_context.h"
 #include "eval/inputs/passes.h"
@@ -19,9 +20,14 @@ Facts OriginFacts(const GroupContext& group);
 // What a candidate's cell is made from, with its label and what it is called after.
 Facts CandidateFacts(const GroupCell& cell, size_t threads);
 
-// Whatever the scores of a pass depend on, too: texts, the configs but for what is known not to
-// matter, as the thread count, and the cells' weights. Processes that share the windows must agree
-// on them.
+// A config but for what is known not to matter, as the thread count.
+std::pair<std::string, std::string> ConfigFact(const RunConfig& config);
+
+// A cell's weights, with the path of their products, and of a candidate what it is made from.
+Facts CellFacts(const GroupContext& group, const GroupCell& cell);
+
+// Whatever the scores of a pass depend on, too: texts, the configs, and the cells. Processes that
+// share the windows must agree on them.
 Facts ScoreFacts(const GroupContext& group, const Pass& cells);
 
 // A line each.

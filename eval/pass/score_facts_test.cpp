@@ -1,40 +1,15 @@
 #include "eval/pass/score_facts.h"
 
 #include <catch2/catch.hpp>
-#include <memory>
 #include <set>
 #include <string>
 
-#include "eval/pass/shard_work.h"
-#include "eval/testing/read_config.h"
-#include "eval/testing/run_eval_lab.h"
+#include "eval/testing/facts_lab.h"
 
 namespace quantref {
 namespace {
 
-// What a run of a config of the lab's tiny model would depend on.
-struct FactsLab {
-  FactsLab() {
-    group.model =
-        std::make_shared<const Model>(LoadModel("model", lab / "model", WeightType::kNative, 1));
-    group.text.sha256 = "of the text";
-    group.stream.sha256 = "of the tokens";
-    group.windows = {{0, 8, 1}, {8, 8, 1}};
-    group.all_windows = 7;
-    cells = {{.config = &first, .label = "fp32", .weights_sha256 = "a"},
-             {.config = &first, .label = "rtn", .weights_sha256 = "b"}};
-  }
-
-  testing::RunEvalLab lab;
-  RunConfig first = testing::ReadConfigText(lab.ConfigText("first")),
-            second = testing::ReadConfigText(lab.ConfigText("second"));
-  RunOptions options{};
-  RunEta eta{};
-  ShardWork shards{};
-  OneProcess alone{};
-  GroupContext group{options, {&first, &second}, 1, eta, shards, alone};
-  Pass cells;
-};
+using testing::FactsLab;
 
 TEST_CASE("score facts: a fingerprint is of all of them but how many windows were asked for") {
   FactsLab lab;
@@ -55,6 +30,9 @@ TEST_CASE("score facts: a fingerprint is of all of them but how many windows wer
   differs([](FactsLab& other) { std::swap(other.cells[0], other.cells[1]); });
   differs([](FactsLab& other) { other.cells.push_back(other.cells[1]); });
   differs([](FactsLab& other) { other.first.name = "third"; });
+  differs([](FactsLab& other) { other.first.accuracy.window = 4; });
+  differs([](FactsLab& other) { other.MakeCandidate("c"); });
+  differs([](FactsLab& other) { other.MakeCandidate("another"); });
 
   FactsLab fewer;
   fewer.group.windows.pop_back();

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -16,6 +17,7 @@
 #include <utility>
 
 #include "eval/accuracy/sensitivity.h"
+#include "eval/config/resolved_json.h"
 #include "eval/facts/budget.h"
 #include "eval/pass/group_share.h"
 #include "eval/pass/score_facts.h"
@@ -51,36 +53,33 @@ bool Waits(const GroupCell& cell) {
          cell.spec->budget->rule == BudgetRule::kSensitivity && cell.budget_text != nullptr;
 }
 
-// Whether the measurement is the same: bits are those of the choices.
-bool MeasuresAlike(const SensitivityTask& a, const SensitivityTask& b) {
-  if (a.set != b.set || a.spec->budget->choices != b.spec->budget->choices) return false;
-  return std::equal(a.plan.begin(), a.plan.end(), b.plan.begin(), b.plan.end(),
-                    [](const PlannedLinear& x, const PlannedLinear& y) {
-                      std::optional<WeightScheme> of_x = x.scheme, of_y = y.scheme;
-                      if (of_x) of_x->bits = 0;
-                      if (of_y) of_y->bits = 0;
-                      return of_x == of_y;
-                    });
+// Bits are those of the choices.
+Facts SensitivityFacts(const SensitivityTask& task) {
+  const std::vector<size_t>& choices = task.spec->budget->choices;
+  Facts facts = {{"the budget's tokens", task.set->TokenSha256(task.set->data.samples.size())},
+                 {"the budget's choices", fmt::format("{}", fmt::join(choices, " "))}};
+  for (const PlannedLinear& linear : task.plan) {
+    std::string& scheme = facts["the scheme of " + linear.shape.name];
+    if (!linear.scheme) continue;
+    WeightScheme of_choice = *linear.scheme;
+    of_choice.bits = static_cast<int>(choices.front());
+    scheme = HashedScheme(of_choice);
+  }
+  return facts;
 }
 
 SensitivityTask SensitivityTaskOf(const GroupContext& group, const GroupCell& cell) {
-  return {cell.spec, cell.budget_text, PlanModel(cell.spec->quantize, group.model->config)};
+  SensitivityTask task{
+      cell.spec, cell.budget_text, PlanModel(cell.spec->quantize, group.model->config), {}};
+  task.asked = SensitivityFacts(task);
+  return task;
 }
 
 std::string KeyOfTask(const GroupContext& group, const SensitivityTask& task) {
-  std::string text = TextOf(OriginFacts(group)) +
-                     task.set->TokenSha256(task.set->data.samples.size()) +
-                     fmt::format("\n{}\n", fmt::join(task.spec->budget->choices, " "));
-  for (const PlannedLinear& linear : task.plan) {
-    WeightScheme scheme = linear.scheme.value_or(WeightScheme{});
-    scheme.bits = static_cast<int>(task.spec->budget->choices.front());
-    text += fmt::format("{} {}\n", linear.shape.name,
-                        linear.scheme ? HashedScheme(scheme) + SchemeName(scheme) : "kept");
-  }
-  if (const auto& outliers = group.config().model.outliers)
-    text += fmt::format("{} {} {}\n", outliers->channels, outliers->scale, outliers->seed);
-  text += std::to_string(static_cast<int>(group.config().model.weight_type));
-  return Sha256Hex(text);
+  Facts facts = OriginFacts(group);
+  facts["the model"] = ResolvedJson(group.config())["model"].dump();
+  facts.insert(task.asked.begin(), task.asked.end());
+  return Sha256Hex(TextOf(facts));
 }
 
 std::string BudgetFileName(const std::string& key) {
@@ -202,10 +201,10 @@ class Measurements {
 
   const Sensitivities& Of(const SensitivityTask& task) {
     for (const auto& [other, measured] : all_) {
-      if (MeasuresAlike(task, other)) return measured;
+      if (task.asked == other.asked) return measured;
     }
     for (const auto& [other, error] : failed_) {
-      if (MeasuresAlike(task, other)) throw error;
+      if (task.asked == other.asked) throw error;
     }
     Sensitivities measured;
     try {
@@ -292,7 +291,7 @@ std::vector<SensitivityTask> SensitivityTasks(const GroupContext& group,
       if (!Waits(cell)) continue;
       SensitivityTask task = SensitivityTaskOf(group, cell);
       const bool known = std::any_of(tasks.begin(), tasks.end(),
-                                     [&](const auto& other) { return MeasuresAlike(task, other); });
+                                     [&](const auto& other) { return task.asked == other.asked; });
       if (!known) tasks.push_back(std::move(task));
     }
   }

@@ -9,6 +9,7 @@
 #include "eval/inputs/group_cell.h"
 #include "eval/inputs/group_context.h"
 #include "eval/inputs/passes.h"
+#include "eval/record/reader.h"
 
 namespace quantref {
 
@@ -27,6 +28,7 @@ struct SensitivityTask {
   const CellConfig* spec;  // of the first that does
   const CalibrationSet* set;
   std::vector<PlannedLinear> plan;  // of the model as it was loaded; bits apart
+  Facts asked;                      // what it depends on beside the model
 };
 std::vector<SensitivityTask> SensitivityTasks(const GroupContext& group,
                                               std::span<const Pass> passes);
