@@ -251,7 +251,7 @@ TEST_CASE("run_eval: the layer report in the terminal, mixed methods in the reco
   INFO(result.err);
   REQUIRE(result.exit_code == 0);
   for (const char* part : {"layers.1.mlp.down_proj", "weight MSE", "output error", "clipped",
-                           "gptq int4 g16 asym", "rtn int8 g16 asym"}) {
+                           "gptq int4 g16 asym", "rtn int8 g16 asym", "int4 g16 asym mixed"}) {
     INFO(part);
     CHECK(result.out.find(part) != std::string::npos);
   }
@@ -305,7 +305,9 @@ TEST_CASE("run_eval: groups need not divide a model's inputs", "[methods]") {
   REQUIRE(result.exit_code == 0);
   for (const char* method : {"rtn", "gptq", "awq+gptq"}) {
     const RecordJson record = lab.Record(method);
-    CHECK(record["scheme"]["group"] == 20);
+    CHECK(record["scheme"]["name"] == "int3 g20 asym mixed");
+    CHECK(record["scheme"]["bits"] == 3);
+    CHECK_FALSE(record["scheme"].contains("group"));
     for (const RecordJson& layer : record["layers"]) {
       const auto name = layer["name"].get<std::string>();
       const bool wide = name.ends_with("down_proj"), one = name.ends_with("v_proj");

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "eval/record/scheme_text.h"
 #include "harness/quant/format.h"
 
 namespace quantref {
@@ -19,6 +20,15 @@ RecordJson SchemeJson(const WeightScheme& scheme) {
   if (scheme.symmetric) json["full_range"] = scheme.full_range;
   if (!scheme.symmetric) json["zero_in_range"] = scheme.zero_in_range;
   return json;
+}
+
+RecordJson CommonScheme(const RecordJson& a, const RecordJson& b) {
+  RecordJson common = RecordJson::object();
+  for (const auto& [key, value] : a.items())
+    if (b.contains(key) && b[key] == value) common[key] = value;
+  if (a["granularity"] != b["granularity"]) common["granularity"] = kMixed;
+  if (a.value("format", "int") != b.value("format", "int")) common["format"] = kMixed;
+  return common;
 }
 
 }  // namespace quantref

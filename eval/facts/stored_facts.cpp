@@ -83,17 +83,6 @@ RecordJson MatrixScheme(const MatrixFacts& matrix) {
       {"name", matrix.type}, {"bits", static_cast<size_t>(matrix.Bits())}, {"granularity", "none"}};
 }
 
-// What two have in common. That they differ a word says where there is one for it; a format that is
-// absent is `int`.
-RecordJson CommonOf(const RecordJson& a, const RecordJson& b) {
-  RecordJson common = RecordJson::object();
-  for (const auto& [key, value] : a.items())
-    if (b.contains(key) && b[key] == value) common[key] = value;
-  if (a["granularity"] != b["granularity"]) common["granularity"] = "mixed";
-  if (a.value("format", "int") != b.value("format", "int")) common["format"] = "mixed";
-  return common;
-}
-
 }  // namespace
 
 RecordJson StoredSchemeJson(const MatrixSources& stored) {
@@ -107,7 +96,7 @@ RecordJson StoredSchemeJson(const MatrixSources& stored) {
   for (const MatrixFacts& matrix : found) {
     if (of_blocks ? !counts_in_block(matrix) : matrix.coded != coded) continue;
     const RecordJson own = MatrixScheme(matrix);
-    scheme = scheme.is_null() ? own : CommonOf(scheme, own);
+    scheme = scheme.is_null() ? own : CommonScheme(scheme, own);
   }
   scheme["name"] = TypesText(StoredTypes(stored));
   return scheme;

@@ -119,9 +119,9 @@ const Rows& SchemeRows() {
        "what the weights were quantized to; absent for the reference, and where they were not. Its "
        "keys mean what they mean in a config. Of a candidate it is of the codes of its blocks' "
        "matrices: an embedding or a head of other types counts in the bits alone. Where matrices "
-       "differ (a candidate's types, a budget's bits) it has what they have in common, and tables "
+       "differ (a candidate's types, a budget's bits, overrides) it has what they have in common, and tables "
        "show `mixed` in the place of `bits`, `group` or `symmetric`; older records of candidates "
-       "have the name alone (`unknown`)"},
+       "have the name alone, and those with overrides the config's scheme (`unknown`)"},
       Named({"scheme.name", kText, kWritten, "",
              "as tables show it: `int4 g128 asym`; of a candidate the types of its matrices, that "
              "with the most weights first: `Q4_K, Q6_K`"},

@@ -14,6 +14,7 @@
 #include "eval/cost/environment.h"
 #include "eval/facts/budget.h"
 #include "eval/record/schema.h"
+#include "eval/record/scheme_text.h"
 #include "eval/support/version.h"
 #include "harness/base/machine.h"
 #include "harness/base/sha256.h"
@@ -23,17 +24,34 @@
 namespace quantref {
 namespace {
 
-// bits: that matrices have under a budget, rising; empty: the scheme's own. Of several the name has
-// all: "int3/4/8 g128 asym".
-RecordJson BudgetSchemeJson(WeightScheme scheme, const std::set<size_t>& bits) {
-  if (!bits.empty()) scheme.bits = static_cast<int>(*bits.begin());
-  RecordJson json = SchemeJson(scheme);
-  if (bits.size() <= 1) return json;
-  std::string name = json["name"];
-  name.replace(scheme.format->name.size(), 1, fmt::format("{}", fmt::join(bits, "/")));
-  json["name"] = name;
-  json.erase("bits");
-  return json;
+// Of a cell whose matrices differ: the config's scheme, with all bits that a budget chose
+// ("int3/4/8 g128 asym"), and that it is mixed where they differ in something else.
+std::string NameOfSeveral(const CellResult& cell) {
+  WeightScheme asked = cell.spec->quantize.weights;
+  std::set<int> bits;
+  bool bits_alone = cell.budget != nullptr;
+  for (const LayerReport& layer : cell.layers) {
+    bits.insert(layer.scheme.bits);
+    asked.bits = layer.scheme.bits;
+    bits_alone = bits_alone && layer.scheme == asked;
+  }
+  if (cell.budget == nullptr) return SchemeName(cell.spec->quantize.weights) + " " + kMixed;
+  asked.bits = *bits.begin();
+  std::string name = SchemeName(asked);
+  name.replace(asked.format->name.size(), 1, fmt::format("{}", fmt::join(bits, "/")));
+  return bits_alone ? name : name + " " + kMixed;
+}
+
+// What the matrices were rounded to: what all have in common.
+RecordJson WeightsJson(const CellResult& cell) {
+  if (cell.layers.empty()) return SchemeJson(cell.spec->quantize.weights);
+  RecordJson common = SchemeJson(cell.layers.front().scheme);
+  for (const LayerReport& layer : cell.layers)
+    common = CommonScheme(common, SchemeJson(layer.scheme));
+  if (common.contains("name")) return common;
+  RecordJson named = {{"name", NameOfSeveral(cell)}};
+  named.update(common);
+  return named;
 }
 
 RecordJson KvCacheJson(const KvCacheFacts& facts) {
@@ -74,13 +92,6 @@ RecordJson LoraJson(const LoraFacts& facts) {
                      {"parameters", facts.parameters}};
   if (facts.bits > 0) json["bits"] = facts.bits;
   return json;
-}
-
-std::set<size_t> BudgetBits(const CellResult& cell) {
-  std::set<size_t> bits;
-  if (cell.budget == nullptr) return bits;
-  for (const BudgetPlan::Entry& matrix : cell.budget->matrices) bits.insert(matrix.bits);
-  return bits;
 }
 
 // Whether codes of activations meet those of weights in integers; codebooks are multiplied in FP32.
@@ -145,7 +156,7 @@ void PutMethod(RecordJson& record, const CellResult& cell) {
   } else if (cell.spec != nullptr && cell.spec->training != Training::kFull) {
     // Adapters that were merged into FP16 leave no codes where all matrices had one.
     const bool none = cell.spec->quantize.none || (cell.lora && cell.layers.empty());
-    if (!none) record["scheme"] = BudgetSchemeJson(cell.spec->quantize.weights, BudgetBits(cell));
+    if (!none) record["scheme"] = WeightsJson(cell);
     record["activations"] =
         cell.spec->activations ? ActivationName(*cell.spec->activations) : "none";
     if (cell.spec->activations && !none)

@@ -8,6 +8,7 @@
 
 #include "eval/record/reader_fields.h"
 #include "eval/record/schema.h"
+#include "eval/record/scheme_text.h"
 #include "eval/stats/stats.h"
 #include "eval/support/files.h"
 #include "eval/support/public_name.h"
@@ -58,21 +59,27 @@ std::string RunName(const RecordFields& fields) {
 // Absent, or what JSON writes for a number that no double holds.
 bool IsAbsent(const std::optional<JsonValue>& value) { return !value || value->IsNull(); }
 
+constexpr const char* kUnknown = "unknown";
+
+bool IsOfScheme(const std::string& path) {
+  return path == "scheme.bits" || path == "scheme.group" || path == "scheme.symmetric" ||
+         path == "scheme.granularity";
+}
+
 // What of a `scheme` every uniform one has: where one of matrices that differ lacks it, the word
 // for that. A candidate's older record has its types' names alone.
 std::string AbsentOfScheme(const RecordFields& fields, const std::string& path) {
-  const bool asked = path == "scheme.bits" || path == "scheme.group" ||
-                     path == "scheme.symmetric" || path == "scheme.granularity";
-  if (!asked || !fields.Has("scheme")) return "none";
+  if (!IsOfScheme(path) || !fields.Has("scheme")) return "none";
   const std::string reach = fields.TextOr("scheme.granularity", "");
-  if (reach.empty()) return "unknown";
+  if (reach.empty()) return kUnknown;
   const bool has = path == "scheme.bits" || (path == "scheme.symmetric" && reach != "none") ||
                    reach == "group" || reach == "mixed";
-  return has ? "mixed" : "none";
+  return has ? kMixed : "none";
 }
 
 // What one scale is for: "g128", "row".
 std::string ReachText(const RecordFields& fields) {
+  if (IsSchemeOfSome(fields)) return kUnknown;
   if (fields.Has("scheme.group")) return "g" + fields.Find("scheme.group")->Dump();
   const std::string reach = fields.TextOr("scheme.granularity", "");
   return reach.empty() || reach == "group" ? AbsentOfScheme(fields, "scheme.granularity") : reach;
@@ -86,17 +93,12 @@ std::string FieldText(const RecordFields& fields, const std::string& field) {
     return PublicName(fields.Text("model.name")) + (fp16 ? " fp16" : "") +
            (outliers ? " + outliers" : "");
   }
-  if (field == "scheme") {
-    std::string scheme = fields.TextOr("scheme.name", "none");
-    for (const char* path : {"activations", "kv_cache.name"}) {
-      const std::string rounded = fields.TextOr(path, "none");
-      if (rounded != "none") scheme = scheme == "none" ? rounded : scheme + ", " + rounded;
-    }
-    return scheme;
-  }
+  if (field == "scheme") return SchemeText(fields);
   if (field == "reach") return ReachText(fields);
   if (field == "run") return RunName(fields);
   const std::string path(PathOfAlias(field));
+  if (path == "scheme.name") return WeightsText(fields);
+  if (IsOfScheme(path) && IsSchemeOfSome(fields)) return kUnknown;
   const std::optional<JsonValue> value = fields.Find(path);
   if (IsAbsent(value)) return AbsentOfScheme(fields, path);
   if (value->IsMap() || value->IsList())

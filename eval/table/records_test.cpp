@@ -14,6 +14,38 @@ using testing::TableLab;
 using testing::TableSample;
 using Json = nlohmann::json;
 
+TEST_CASE("table: what not all matrices have is no scheme's, in records of any age") {
+  TableLab lab;
+  const auto add = [&](const char* method, const Json& scheme, const std::string& other) {
+    Json record = TableSample(method, 0.02, 0.004);
+    record["scheme"] = scheme;
+    record["layers"] =
+        Json::array({{{"name", "layers.0.self_attn.q_proj"}, {"scheme", "int4 g128 asym"}},
+                     {{"name", "lm_head"}, {"scheme", other}}});
+    lab.Add(record);
+  };
+  Json scheme = {{"name", "int4 g128 asym"},
+                 {"bits", 4},
+                 {"granularity", "group"},
+                 {"symmetric", false},
+                 {"group", 128}};
+  add("even", scheme, "int4 g128 asym");
+  add("older", scheme, "int8 g128 asym");
+  scheme["name"] = "int4 g128 asym mixed";
+  Json wider = scheme;
+  wider.erase("group");
+  add("wider", wider, "int4 g64 asym");
+  scheme.erase("bits");
+  add("mixed", scheme, "int8 g128 asym");
+  using Row = std::vector<std::string>;
+  const std::string mixed = "int4 g128 asym mixed";
+  const Table& table = lab.Make("rows: [method, scheme, weights, bits, reach]\ncells: [ppl]\n");
+  CHECK(table.rows == std::vector<Row>{{"even", "int4 g128 asym", "int4 g128 asym", "4", "g128"},
+                                       {"mixed", mixed, mixed, "mixed", "g128"},
+                                       {"older", mixed, mixed, "unknown", "unknown"},
+                                       {"wider", mixed, mixed, "4", "mixed"}});
+}
+
 TEST_CASE("table: what has codes is never among the bits of what has none") {
   TableLab lab;
   const auto add = [&](const char* method, Json scheme) {

@@ -41,18 +41,7 @@ std::string RunKey(const Result& result) {
          record.Fact("protocol.token_sha256") + (record.HasAccuracy() ? "" : record.cell.config);
 }
 
-// Where the method stands in its config, from 1; 0: the reference.
-size_t PlaceOf(const Result& result) {
-  const std::string& method = result.cell().method;
-  if (IsReferenceName(method)) return 0;
-  const std::vector<JsonValue> entries = MethodEntries(result.Fields());
-  const auto found =
-      std::ranges::find_if(entries, [&](JsonValue entry) { return IsMethodEntry(entry, method); });
-  return 1 + static_cast<size_t>(found - entries.begin());
-}
-
-}  // namespace
-
+// The methods that the record's config has and the candidates behind them, none where it says none.
 std::vector<JsonValue> MethodEntries(const RecordFields& fields) {
   std::vector<JsonValue> entries;
   for (const char* path : {"config.resolved.quantize.methods", "config.resolved.candidates"}) {
@@ -68,6 +57,18 @@ bool IsMethodEntry(JsonValue entry, std::string_view method) {
   const std::optional<JsonValue> label = entry.IsText() ? entry : entry.Find("label");
   return label && label->IsText() && label->Text() == method;
 }
+
+// Where the method stands in its config, from 1; 0: the reference.
+size_t PlaceOf(const Result& result) {
+  const std::string& method = result.cell().method;
+  if (IsReferenceName(method)) return 0;
+  const std::vector<JsonValue> entries = MethodEntries(result.Fields());
+  const auto found =
+      std::ranges::find_if(entries, [&](JsonValue entry) { return IsMethodEntry(entry, method); });
+  return 1 + static_cast<size_t>(found - entries.begin());
+}
+
+}  // namespace
 
 std::string Result::Label() const {
   std::string label = cell().method;

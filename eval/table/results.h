@@ -30,11 +30,6 @@ struct Result {
 // never empty.
 using Results = std::vector<Result>;
 
-// The methods that the record's config has and the candidates behind them, none where it says none;
-// whether one is of this label.
-std::vector<JsonValue> MethodEntries(const RecordFields& fields);
-bool IsMethodEntry(JsonValue entry, std::string_view method);
-
 // A record as JSON text, which a run is about to write to `file`. Error where it is none.
 Result ParseResult(std::string_view json, const std::filesystem::path& file);
 

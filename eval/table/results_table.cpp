@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "eval/record/pairing.h"
+#include "eval/record/scheme_text.h"
 #include "eval/support/figure_text.h"
 #include "eval/support/nearest.h"
 #include "eval/support/progress_bar.h"
@@ -19,33 +20,6 @@ namespace quantref {
 namespace {
 
 constexpr const char* kAllColumns = "all";
-
-// Whether the method's matrices have several schemes, by its config.
-bool IsMixed(const Result& result) {
-  const RecordFields fields = result.Fields();
-  if (fields.Has("candidate.name")) return false;  // the name has them all
-  const auto any = [](const std::optional<JsonValue>& overrides) {
-    return overrides && overrides->IsList() && overrides->size() > 0;
-  };
-  bool mixed = any(fields.Find("config.resolved.quantize.overrides"));
-  for (const JsonValue entry : MethodEntries(fields)) {
-    const auto overrides = entry.Find("overrides");
-    if (overrides && IsMethodEntry(entry, result.cell().method)) mixed = any(overrides);
-  }
-  return mixed;
-}
-
-// What a cell's matrices, activations and cache are rounded to, "int4 g128 asym, a8 token".
-std::string SchemeText(const Result& result) {
-  const RecordFields fields = result.Fields();
-  std::string scheme = fields.TextOr("scheme.name", "-");
-  if (scheme != "-" && IsMixed(result)) scheme += " mixed";
-  for (const char* path : {"activations", "kv_cache.name"}) {
-    const std::string rounded = fields.TextOr(path, "none");
-    if (rounded != "none") scheme = scheme == "-" ? rounded : scheme + ", " + rounded;
-  }
-  return scheme;
-}
 
 std::optional<Figure> FigureOf(const Result& result, const std::string& metric) {
   const auto number = result.table.numbers.find(metric);
@@ -178,7 +152,10 @@ std::vector<TextColumn> ResultColumns(const Results& results) {
                           [&](const Result& r) { return config(r) != config(results[0]); }))
     add("config", "config", kNeeded, true, config);
   add("method", "method", kNeeded, true, [](const Result& result) { return result.Label(); });
-  add("weights", "weights", 50, true, SchemeText);
+  add("weights", "weights", 50, true, [](const Result& result) {
+    const std::string scheme = SchemeText(result.Fields());
+    return scheme == "none" ? "-" : scheme;
+  });
   add("bits", "bits/weight", 60, false, [](const Result& result) {
     return fmt::format("{:.3f}", result.Fields().Number("effective_bits"));
   });
