@@ -200,7 +200,6 @@ std::string MarkGroup(const Group& group) {
   return "";
 }
 
-// Cells in doubt are in none: that is among the reasons.
 // Whether the table compares what a scheme's words say is alike.
 bool ComparesSchemes(const TableSpec& spec) {
   return std::ranges::any_of(spec.within, [](const std::string& field) {
@@ -221,6 +220,7 @@ void AddMoreBits(const Group& group, std::set<std::string>& told) {
   }
 }
 
+// Cells in doubt are in none: that is among the reasons.
 std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& lines,
                             std::set<std::string>& reasons) {
   std::vector<Group> groups;
