@@ -1,5 +1,7 @@
 // scripts/check_layers on small trees: it must fail where it should, or its success means nothing.
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <string>
@@ -34,13 +36,15 @@ void PlantGoodTree(const TempDir& tree) {
   WriteFile(tree / "quantizers/rtn.cpp", "#include \"harness/method/quantizer.h\"\n");
   WriteFile(tree / "quantizers/registry.cpp", "#include \"quantizers/rtn.h\"\n");
   WriteFile(tree / "eval/record/r.h", "#include \"harness/io/b.h\"\n");
+  WriteFile(tree / "eval/record/deep/s.h", "#include <eval/record/r.h>\n");
   WriteFile(tree / "eval/run/run.cpp", "#include \"quantizers/registry.h\"\n");
 }
 
-void CheckCaught(const std::string& file, const std::string& target) {
+void CheckCaught(const std::string& file, const std::string& target,
+                 const std::string& written = "#include \"{}\"") {
   const TempDir tree;
   PlantGoodTree(tree);
-  WriteFile(tree / file, "#pragma once\n\n#include \"" + target + "\"\n");
+  WriteFile(tree / file, "#pragma once\n\n" + fmt::format(fmt::runtime(written), target) + "\n");
   const ProcessResult result = Check(tree);
   INFO(file << " includes " << target << "\n" << result.out << result.err);
   CHECK(result.exit_code == 1);
@@ -64,6 +68,15 @@ TEST_CASE("check_layers fails on an include that points up") {
   CheckCaught("harness/method/bad.cpp", "quantizers/registry.h");
   CheckCaught("quantizers/bad.h", "eval/record/record.h");
   CheckCaught("harness/io/bad_test.cpp", "eval/text/protocol.h");
+}
+
+TEST_CASE("check_layers sees every way to write an include, and folders within rooms") {
+  CheckCaught("harness/base/bad.h", "harness/io/file.h", "#include <{}>");
+  CheckCaught("harness/base/bad.h", "harness/io/file.h", "  #include \"{}\"  // of <string>");
+  CheckCaught("harness/base/bad.h", "harness/io/file.h", "#  include\t<{}>");
+  CheckCaught("harness/base/deep/bad.h", "harness/io/file.h");
+  CheckCaught("harness/base/bad.h", "harness/io/deep/file.h");
+  CheckCaught("quantizers/deep/bad.h", "eval/record/record.h");
 }
 
 TEST_CASE(

@@ -1,14 +1,12 @@
 #include "harness/model/synthetic.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
-#include <new>
+#include <memory>
 
 #include "harness/base/check.h"
 #include "harness/base/half.h"
+#include "harness/base/huge_memory.h"
 #include "harness/base/parallel.h"
 #include "harness/base/rng.h"
 #include "harness/model/layout.h"
@@ -73,22 +71,20 @@ Rng MatrixRng(uint64_t seed, size_t matrix) { return Rng((seed << 20) + matrix);
 
 // FP16 numbers of random sign and mantissa, their exponent that of 1 / sqrt(cols): of the size that
 // trained weights have, at four numbers a random word.
-std::shared_ptr<uint16_t> RandomHalves(size_t rows, size_t cols, Rng rng) {
-  constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t bytes = (rows * cols * sizeof(uint16_t) + kHugePage - 1) / kHugePage * kHugePage;
-  auto* data = static_cast<uint64_t*>(std::aligned_alloc(kHugePage, bytes));
-  if (data == nullptr) throw std::bad_alloc();
-  madvise(data, bytes, MADV_HUGEPAGE);  // a hint: streaming 4 KB pages costs bandwidth
+std::shared_ptr<uint8_t> RandomHalves(size_t rows, size_t cols, Rng rng) {
+  constexpr uint64_t kEach = 0x0001000100010001u;
+  const size_t words = (rows * cols * sizeof(uint16_t) + sizeof(kEach) - 1) / sizeof(kEach);
+  std::shared_ptr<uint8_t> halves = AllocateHuge(words * sizeof(kEach));
+  auto* const data = reinterpret_cast<uint64_t*>(halves.get());
   const uint64_t log = std::bit_width(cols) / 2;
   const uint64_t exponent = (15 - log) << 10;
-  constexpr uint64_t kEach = 0x0001000100010001u;
-  for (size_t i = 0; i < bytes / sizeof(uint64_t); ++i)
+  for (size_t i = 0; i < words; ++i)
     data[i] = (rng.Next() & (0x83ffu * kEach)) | (exponent * kEach);
-  return {reinterpret_cast<uint16_t*>(data), [](uint16_t* p) { std::free(p); }};
+  return halves;
 }
 
 Weight HalfWeight(const LinearShape& shape, Rng rng, std::shared_ptr<const void>& memory) {
-  const std::shared_ptr<uint16_t> halves = RandomHalves(shape.rows, shape.cols, rng);
+  const std::shared_ptr<uint8_t> halves = RandomHalves(shape.rows, shape.cols, rng);
   memory = halves;
   Tensor tensor;
   tensor.dtype = DType::kF16;
