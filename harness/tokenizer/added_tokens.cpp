@@ -6,6 +6,40 @@
 #include "harness/base/check.h"
 
 namespace quantref {
+namespace {
+
+// Unicode's White_Space.
+bool IsWhiteSpace(uint32_t code) {
+  return (code >= 0x9 && code <= 0xD) || code == ' ' || code == 0x85 || code == 0xA0 ||
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 ||
+         code == 0x202F || code == 0x205F || code == 0x3000;
+}
+
+size_t WithSpaceBehind(std::string_view text, size_t end) {
+  while (end < text.size()) {
+    const Character next = CharacterAt(text, end);
+    if (!IsWhiteSpace(next.code)) break;
+    end += next.bytes;
+  }
+  return end;
+}
+
+// least: where what comes before ends.
+size_t WithSpaceBefore(std::string_view text, size_t begin, size_t least) {
+  while (begin > least) {
+    size_t before = begin - 1;
+    while (before > least && (static_cast<unsigned char>(text[before]) & 0xC0) == 0x80) --before;
+    if (!IsWhiteSpace(CharacterAt(text, before).code)) break;
+    begin = before;
+  }
+  return begin;
+}
+
+}  // namespace
+
+bool BeginsWithSpace(const AddedToken& token) {
+  return IsWhiteSpace(CharacterAt(token.text, 0).code);
+}
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens) {
   std::stable_sort(tokens.begin(), tokens.end(), [](const AddedToken& a, const AddedToken& b) {
@@ -36,9 +70,12 @@ std::vector<AddedTokens::Stretch> AddedTokens::Cut(std::string_view text) const 
       ++at;
       continue;
     }
-    keep(at);
-    stretches.push_back({{at, at + token->text.size()}, token->id});
-    at = kept = at + token->text.size();
+    const size_t begin = token->lstrip ? WithSpaceBefore(text, at, kept) : at;
+    keep(begin);
+    at += token->text.size();
+    if (token->rstrip) at = WithSpaceBehind(text, at);
+    stretches.push_back({{begin, at}, token->id});
+    kept = at;
   }
   keep(text.size());
   return stretches;

@@ -14,7 +14,11 @@ namespace quantref {
 struct AddedToken {
   std::string text;
   uint32_t id = 0;
+  // Whether it takes the white space before it, and behind it.
+  bool lstrip = false, rstrip = false;
 };
+
+bool BeginsWithSpace(const AddedToken& token);
 
 // Tokens that are cut out of text before it is split.
 class AddedTokens {

@@ -167,11 +167,13 @@ void BpeBuilder::SpellByBytes() {
   }
 }
 
-// The first byte of those that UTF-8 uses without a token.
+// The first byte of those that UTF-8 uses which no token stands for.
 std::optional<size_t> BpeBuilder::MissingByte() const {
   for (size_t byte = 0; byte < made_.bytes.size(); ++byte) {
     const bool used = byte < 0xC0 || (byte > 0xC1 && byte < 0xF5);
-    if (used && made_.bytes[byte] == BpeVocabulary::kNone) return byte;
+    // Gemma 1 and 2 have "\t" for <0x09>: a byte of ASCII is a character, which may be a token.
+    const bool is_token = byte < 0x80 && made_.characters.contains(static_cast<uint32_t>(byte));
+    if (used && !is_token && made_.bytes[byte] == BpeVocabulary::kNone) return byte;
   }
   return std::nullopt;
 }

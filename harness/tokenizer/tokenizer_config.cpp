@@ -27,7 +27,8 @@ std::vector<TokenizerConfig::Added> ReadAdded(const JsonNode& tokens) {
     if (error != std::errc() || end != key.data() + key.size()) {
       token.Fail("expected a token id as the key, found " + Quoted(key));
     }
-    added.push_back({id, token.Get("content").Text(), token.FlagOr("special", false)});
+    added.push_back({id, token.Get("content").Text(), token.FlagOr("special", false),
+                     token.FlagOr("lstrip", false), token.FlagOr("rstrip", false)});
   }
   return added;
 }

@@ -20,7 +20,7 @@ struct TokenizerConfig {
   struct Added {
     uint32_t id = 0;
     std::string content;
-    bool special = false;
+    bool special = false, lstrip = false, rstrip = false;
   };
   std::vector<Added> added;  // added_tokens_decoder
 };

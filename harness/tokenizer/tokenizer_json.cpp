@@ -64,10 +64,10 @@ AddedToken ReadAddedToken(const JsonNode& node) {
   AddedToken token = {node.Get("content").Text(), node.Get("id").Id()};
   if (token.text.empty()) node.Get("content").Fail("expected text, found none");
   if (node.FlagOr("special", false)) return token;
-  for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
-    if (node.FlagOr(flag, false))
-      node.Get(flag).Fail("true is not supported of a token that is not special");
-  }
+  if (node.FlagOr("single_word", false))
+    node.Get("single_word").Fail("true is not supported of a token that is not special");
+  token.lstrip = node.FlagOr("lstrip", false);
+  token.rstrip = node.FlagOr("rstrip", false);
   return token;
 }
 
@@ -92,6 +92,13 @@ Added ReadAdded(const JsonNode& node, const BpeBuilder& builder,
     added.text_ids_end = std::max(added.text_ids_end, token.id + 1);
     const bool normalized = one.FlagOr("normalized", true);
     (normalized ? added.normalized : added.raw).push_back(std::move(token));
+  }
+  // Hugging Face's library cuts the same white space out twice there.
+  for (const std::vector<AddedToken>* tokens : {&added.raw, &added.normalized}) {
+    if (std::ranges::any_of(*tokens, &AddedToken::rstrip) &&
+        std::ranges::any_of(*tokens, BeginsWithSpace)) {
+      node.Fail("rstrip beside a token that begins with white space is not supported");
+    }
   }
   return added;
 }

@@ -61,6 +61,22 @@ TEST_CASE("tokenizer.json: merges, unknown characters, added tokens that are not
   CHECK(placed.begins == std::vector<uint32_t>{0, 1, 2, 3});
 }
 
+TEST_CASE("tokenizer.json: added tokens may take the white space around them") {
+  Json json = SmallJson();
+  json["model"]["vocab"]["\u010a"] = 8;  // a line's end
+  Json& token = json["added_tokens"][1];
+  const std::string text = "a \n [x] \u00a0\u3000b [x][x] ";
+  token["rstrip"] = true;  // as Phi-3 has </s>
+  CHECK(LoadJson(json).Encode(text) == std::vector<uint32_t>{1, 4, 8, 4, 7, 2, 4, 7, 7});
+  token["lstrip"] = true;
+  CHECK(LoadJson(json).Encode(text) == std::vector<uint32_t>{1, 7, 2, 7, 7});
+  token["rstrip"] = false;
+  CHECK(LoadJson(json).Encode("b [x] [x]a") == std::vector<uint32_t>{2, 7, 7, 1});
+  token["rstrip"] = true;
+  json["added_tokens"].push_back({{"id", 9}, {"content", " y"}, {"normalized", false}});
+  CHECK_ERROR(LoadJson(json), "added_tokens: rstrip beside a token that begins with white space");
+}
+
 TEST_CASE("tokenizer.json: merges may be pairs, and a piece that is a token be taken whole") {
   Json json = SmallJson();
   json["model"]["merges"] = Json::array({Json::array({"a", "b"})});
@@ -86,6 +102,10 @@ TEST_CASE(
   CHECK(LoadJson(FallbackJson()).Encode("ab\u00e9z") ==
         std::vector<uint32_t>{5, 10 + 0xC3, 10 + 0xA9, 10 + 'z'});
   Json json = FallbackJson();
+  json["model"]["vocab"].erase("<0x09>");
+  CHECK_ERROR(LoadJson(json), "byte_fallback: expected a token of every byte", "byte 9");
+  json["model"]["vocab"]["\t"] = 10 + '\t';  // as Gemma 1 and 2 have it
+  CHECK(LoadJson(json).Encode("\tb") == std::vector<uint32_t>{10 + '\t', 2});
   json["model"]["vocab"].erase("<0xA9>");
   CHECK_ERROR(LoadJson(json), "byte_fallback: expected a token of every byte", "byte 169");
   for (const char* side : {"<0xC3>", "<unk>"}) {
@@ -152,7 +172,7 @@ TEST_CASE("tokenizer.json: what is not known is refused by its place") {
   CHECK_ERROR(LoadWith("/pre_tokenizer/pretokenizers/0",
                        Json::parse(R"({"type": "Metaspace", "replacement": "  "})")),
               "pretokenizers[0].replacement: expected a character, found \"  \"");
-  CHECK_ERROR(LoadWith("/added_tokens/1/rstrip", true), "added_tokens[1].rstrip");
+  CHECK_ERROR(LoadWith("/added_tokens/1/single_word", true), "added_tokens[1].single_word");
   const auto replace = [](const Json& pattern) {
     return Json({{"type", "Replace"}, {"pattern", pattern}, {"content", ""}});
   };

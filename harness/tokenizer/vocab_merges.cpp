@@ -83,7 +83,7 @@ Tokenizer VocabMergesTokenizer(FileContents vocab, FileContents merges,
     if (token.content == config.bos_token) facts.bos_id = token.id;
     if (token.special || token.content.empty()) continue;
     facts.text_ids_end = std::max(facts.text_ids_end, size_t{token.id} + 1);
-    cut.push_back({token.content, token.id});
+    cut.push_back({token.content, token.id, token.lstrip, token.rstrip});
   }
   pipeline.added = AddedTokens(std::move(cut));
   if (config.bos_token && !facts.bos_id)
