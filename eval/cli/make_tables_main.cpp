@@ -14,11 +14,13 @@
 #include "eval/support/guarded.h"
 #include "eval/support/say.h"
 #include "eval/support/terminal.h"
+#include "eval/support/text_table.h"
 #include "eval/table/analysis.h"
 #include "eval/table/cells.h"
 #include "eval/table/check.h"
 #include "eval/table/render.h"
 #include "eval/table/results.h"
+#include "eval/table/results_cells.h"
 #include "eval/table/results_ledger.h"
 #include "harness/base/error.h"
 #include "harness/base/machine.h"
@@ -58,21 +60,37 @@ void Write(const std::string& text, const std::string& out) {
   out.empty() ? PrintWhole(text) : WriteFileAtomically(out, text, true);
 }
 
-// Records without a spec: what run_eval printed when it wrote them.
+// Records without a spec: what run_eval printed when it wrote them, or the same table in a format
+// of specs.
+std::string TextOfRecords(const TableOptions& options) {
+  const auto files = MatchFiles(std::filesystem::current_path(), options.what);
+  const std::vector<Results> runs = ReadResults(files, CoreCount());
+  const TableFormat format =
+      options.format.empty() ? TableFormat::kText : FormatNamed(options.format);
+  if (format != TableFormat::kText) {
+    if (!options.columns.empty())
+      throw Error("chooses among the columns of text", "--columns", "a spec names columns");
+    if (runs.size() == 1) return ResultsAs(runs[0], format);
+    throw Error(fmt::format("expected the records of one run on the same windows, found those of "
+                            "{}",
+                            Plural(runs.size(), "run")),
+                "--format " + options.format, "give the records of one, or a spec");
+  }
+  const TableView view{options.out.empty() ? LineWidth(STDOUT_FILENO) : std::nullopt,
+                       options.columns};
+  std::string text;
+  for (const Results& results : runs)
+    text += ResultText(results, view) + LedgersText(results, view);
+  return text;
+}
+
 int ShowRecords(const TableOptions& options) {
   for (const auto& [given, option] :
-       {std::pair(!options.format.empty(), "--format"),
-        std::pair(!options.records.empty(), "--records"), std::pair(options.check, "--check")}) {
+       {std::pair(!options.records.empty(), "--records"), std::pair(options.check, "--check")}) {
     if (given) throw Error("expected a spec beside it, found records alone", option, kSpecHint);
   }
   CheckColumns(options.columns);
-  const auto files = MatchFiles(std::filesystem::current_path(), options.what);
-  const bool to_terminal = options.out.empty();
-  const TableView view{to_terminal ? LineWidth(STDOUT_FILENO) : std::nullopt, options.columns};
-  std::string text;
-  for (const Results& results : ReadResults(files, CoreCount()))
-    text += ResultText(results, view) + LedgersText(results, view);
-  Write(text, options.out);
+  Write(TextOfRecords(options), options.out);
   return 0;
 }
 
@@ -143,8 +161,8 @@ int Main(int argc, char** argv) {
            "them and baselines: the tables that run_eval printed of them",
            {.required = true});
   line.Add("--format", options.format,
-           "latex, markdown, csv, html or text; without it, all files that the spec's 'outputs' "
-           "names are written, or Markdown is printed",
+           "latex, markdown, csv, html or text; without it, of a spec all files that its 'outputs' "
+           "names are written, or Markdown is printed, of records text",
            {.value = "FORMAT", .one_of = TableFormatNames()});
   line.Add("--records", options.records,
            "instead of the spec's: records, folders of them, or globs; several times",

@@ -197,8 +197,19 @@ TEST_CASE("make_tables: of records alone, the table that run_eval printed of the
   CHECK(Contains(columns.out, "PPL"));
   CHECK_FALSE(Contains(columns.out, "decode tok/s"));
   CHECK(Contains(make({"--columns", "pppl"}).err, "(did you mean 'ppl'?)"));
-  CHECK(Contains(make({"--format", "csv"}).err, "--format: expected a spec"));
+  CHECK(make({"--format", "text"}).out == shown.out);
+  CHECK(Contains(make({"--format", "markdown"}).out, "| method | weights | bits/weight | PPL "));
+  CHECK(Contains(make({"--format", "csv", "--columns", "ppl"}).err, "--columns: "));
   CHECK(Contains(make({"table.yaml"}).err, "expected one spec, or records"));
+}
+
+TEST_CASE("make_tables: a format of specs takes the records of one run alone") {
+  TableLab lab;
+  FillTables(lab);  // each made in another second
+  const std::string err = MakeTables(lab, {"records", "--format", "latex"}).err;
+  CHECK(Contains(err, "--format latex: expected the records of one run"));
+  CHECK(Contains(err, "found those of 3 runs"));
+  CHECK(MakeTables(lab, {"records", "--format", "text"}).exit_code == 0);
 }
 
 }  // namespace

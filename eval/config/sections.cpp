@@ -49,30 +49,35 @@ std::vector<std::string> MetricNames() {
   return names;
 }
 
+std::vector<std::string> NamesOf(const Metrics& metrics) {
+  std::vector<std::string> names;
+  for (const MetricInfo& metric : KnownMetrics()) {
+    if (metric.asked == nullptr || metrics.*metric.asked) names.push_back(metric.name);
+  }
+  return names;
+}
+
 Metrics ReadMetrics(YamlReader& yaml) {
   const std::vector<std::string> known = MetricNames();
-  std::vector<std::string> names = {"ppl", "kl", "top1"};
+  std::vector<std::string> names = NamesOf({});
   yaml.Set("metrics", names);
   for (const std::string& name : names) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     throw Error(fmt::format("unknown metric '{}'{}", name, DidYouMean(name, known)),
                 yaml.Where("metrics"));
   }
-  const auto has = [&](const char* name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
-  if (!has("ppl")) yaml.Fail("metrics", "a list with ppl", "perplexity is always measured");
-  if (has("kept_logits") && !has("kl"))
+  Metrics metrics;
+  for (const MetricInfo& metric : KnownMetrics()) {
+    const bool named = std::find(names.begin(), names.end(), metric.name) != names.end();
+    if (metric.asked != nullptr) metrics.*metric.asked = named;
+    if (metric.asked == nullptr && !named) {
+      yaml.Fail("metrics", fmt::format("a list with {}", metric.name),
+                fmt::format("{} is always measured", metric.name));
+    }
+  }
+  if (metrics.kept_logits && !metrics.kl)
     yaml.Fail("metrics", "kl beside kept_logits", "it is what they are compared with");
-  return {.kl = has("kl"), .top1 = has("top1"), .kept_logits = has("kept_logits")};
-}
-
-Json MetricsJson(const Metrics& metrics) {
-  Json json = {"ppl"};
-  if (metrics.kl) json.push_back("kl");
-  if (metrics.top1) json.push_back("top1");
-  if (metrics.kept_logits) json.push_back("kept_logits");
-  return json;
+  return metrics;
 }
 
 void VisitStop(KeyVisitor& visitor, StopRule& stop) {
@@ -117,7 +122,7 @@ void VisitWindows(KeyVisitor& visitor, RunConfig::Accuracy& accuracy) {
        .words = MetricNames(),
        .list = true},
       [&](YamlReader& yaml) { accuracy.metrics = ReadMetrics(yaml); },
-      [&](Json& json) { json = MetricsJson(accuracy.metrics); });
+      [&](Json& json) { json = NamesOf(accuracy.metrics); });
   visitor.Choice(
       {.name = "order", .about = "in which windows are measured; no figure depends on it"},
       accuracy.order, {{"random", OrderRule::kRandom}, {"text", OrderRule::kText}});
@@ -173,10 +178,12 @@ void VisitKvScheme(KeyVisitor& visitor, KvScheme& scheme) {
 
 const std::vector<MetricInfo>& KnownMetrics() {
   static const std::vector<MetricInfo> metrics = {
-      {"ppl", "exp of the mean negative log-likelihood of a token; always measured"},
-      {"kl", "mean KL(reference || cell) over the vocabulary, its quantiles and largest"},
-      {"top1", "share of positions where both find the same token most likely"},
-      {"kept_logits", "KL as of logits that are kept in 16 bits, or of the largest of them"}};
+      {"ppl", "exp of the mean negative log-likelihood of a token; always measured", nullptr},
+      {"kl", "mean KL(reference || cell) over the vocabulary, its quantiles and largest",
+       &Metrics::kl},
+      {"top1", "share of positions where both find the same token most likely", &Metrics::top1},
+      {"kept_logits", "KL as of logits that are kept in 16 bits, or of the largest of them",
+       &Metrics::kept_logits}};
   return metrics;
 }
 

@@ -23,6 +23,7 @@ void VisitOffline(KeyVisitor& visitor, bool& sample_when_offline);  // of the wh
 
 struct MetricInfo {
   std::string name, about;
+  bool Metrics::*asked;  // nullptr: of what is always measured
 };
 const std::vector<MetricInfo>& KnownMetrics();  // of accuracy.metrics
 

@@ -34,17 +34,36 @@ bool IsLopsided(const Figure& figure) {
   return std::abs((low + high) / 2 - figure.value) > 0.1 * (high - low) / 2;
 }
 
-std::string WithInterval(const Figure& figure, size_t digits, bool brackets) {
-  if (!figure.low || !figure.high || std::isinf(figure.value))
-    return FigureText(figure.value, digits);
+size_t DigitsOf(const Figure& figure, size_t otherwise) {
+  if (!figure.low || !figure.high) return otherwise;
   const std::optional<int> decimals = DecimalsOf((*figure.high - *figure.low) / 2);
-  if (decimals) digits = static_cast<size_t>(*decimals);
-  const std::string value = FigureText(figure.value, digits);
-  if (brackets) {
-    return fmt::format("{} [{}, {}]", value, FigureText(*figure.low, digits),
-                       FigureText(*figure.high, digits));
+  return decimals ? static_cast<size_t>(*decimals) : otherwise;
+}
+
+NumberText NumberTextOf(const Figure& figure, size_t digits, bool is_signed,
+                        UncertaintyStyle style) {
+  NumberText text{FigureText(figure.value, digits, is_signed)};
+  const bool alone = !figure.low || !figure.high || std::isinf(figure.value);
+  if (alone || style == UncertaintyStyle::kNone) return text;
+  if (style == UncertaintyStyle::kPlusMinus) {
+    text.half = FigureText((*figure.high - *figure.low) / 2, digits);
+  } else {
+    text.low = FigureText(*figure.low, digits, is_signed);
+    text.high = FigureText(*figure.high, digits, is_signed);
   }
-  return fmt::format("{} ± {}", value, FigureText((*figure.high - *figure.low) / 2, digits));
+  return text;
+}
+
+std::string NumberWithInterval(const NumberText& number) {
+  std::string text = number.value;
+  if (number.half) text += " ± " + *number.half;
+  if (number.low) text += fmt::format(" [{}, {}]", *number.low, *number.high);
+  return text;
+}
+
+std::string WithInterval(const Figure& figure, size_t digits, bool brackets) {
+  const auto style = brackets ? UncertaintyStyle::kInterval : UncertaintyStyle::kPlusMinus;
+  return NumberWithInterval(NumberTextOf(figure, DigitsOf(figure, digits), false, style));
 }
 
 std::vector<std::string> FigureColumn(std::span<const std::optional<Figure>> figures, size_t digits,

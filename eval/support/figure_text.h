@@ -23,8 +23,25 @@ struct Figure {
 // cannot be printed in full. Then only the ends say where the interval is.
 bool IsLopsided(const Figure& figure);
 
-// "15.33 ± 0.41", or with brackets "15.33 [14.96, 15.78]"; the value alone where it has no
-// interval.
+// How many decimals an interval justifies: two digits of its half width; `otherwise` where it has
+// none.
+size_t DigitsOf(const Figure& figure, size_t otherwise);
+
+enum class UncertaintyStyle { kPlusMinus, kInterval, kNone };
+
+// A figure in its parts, in ASCII: "+3.04". half: "0.55", where that style has one; low and high in
+// the style of intervals; the value alone where it has no interval, or none is wanted.
+struct NumberText {
+  std::string value;
+  std::optional<std::string> half{}, low{}, high{};
+};
+NumberText NumberTextOf(const Figure& figure, size_t digits, bool is_signed,
+                        UncertaintyStyle style);
+
+// "15.74 ± 0.57", "+3.04 [2.91, 3.20]".
+std::string NumberWithInterval(const NumberText& number);
+
+// The same in one step, with the digits that the interval justifies.
 std::string WithInterval(const Figure& figure, size_t digits, bool brackets);
 
 // What stands in a column: brackets in all of its rows where the interval of one is lopsided; "-"

@@ -65,7 +65,7 @@ std::string NatsText(double nats) { return nats == 0 ? "0" : fmt::format("{:.1e}
 std::string MetricText(const TableRecord& record, const char* metric) {
   const auto at = record.numbers.find(metric);
   if (at == record.numbers.end()) return "-";
-  const TableNumber& number = at->second;
+  const Figure& number = at->second;
   if (!number.low) return fmt::format("{:.6f}", number.value);
   return fmt::format("{:.6f} [{:.6f}, {:.6f}]", number.value, *number.low, *number.high);
 }

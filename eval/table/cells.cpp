@@ -80,13 +80,9 @@ std::vector<Stamp> StampsOf(const TableRecord& record, const TableMetric& metric
 // not hold its samples themselves.
 using References = std::map<std::pair<std::string, std::string>, const TableRecord*>;
 
-References ReferencesOf(const TableRecords& records) {
-  References references;
-  for (const TableRecord& record : records.records) {
-    if (record.stored.cell.reference && !record.timing.empty())
-      references[{record.timing, record.stored.cell.Model()}] = &record;
-  }
-  return references;
+void AddReference(const TableRecord& record, References& references) {
+  if (record.stored.cell.reference && !record.timing.empty())
+    references[{record.timing, record.stored.cell.Model()}] = &record;
 }
 
 // What the cell's ratio is to; empty where that was not read.
@@ -103,9 +99,9 @@ std::vector<double> SamplesOfFp16(const TableRecord& record, const SpeedPoint& p
 }
 
 // The ratio of the medians, with the test's interval where FP16's samples were read.
-TableNumber RatioToFp16(const TableRecord& record, const TableCell& cell, const TableValue& value,
-                        const References& references) {
-  TableNumber number{*cell.point->vs_fp16};
+Figure RatioToFp16(const TableRecord& record, const TableCell& cell, const TableValue& value,
+                   const References& references) {
+  Figure number{*cell.point->vs_fp16};
   const std::vector<double> of_fp16 = SamplesOfFp16(record, *cell.point, value, references);
   if (of_fp16.empty()) return number;
   const RatioOfSamples ratio = CompareSamples(of_fp16, cell.point->samples);
@@ -196,8 +192,7 @@ void ChooseUncertainty(Table& table) {
   for (size_t c = 0; c < table.columns.size(); ++c) {
     UncertaintyStyle style = table.columns[c].shows->uncertainty;
     for (const auto& row : table.cells) {
-      const bool lopsided =
-          row[c] && IsLopsided({row[c]->number.value, row[c]->number.low, row[c]->number.high});
+      const bool lopsided = row[c] && IsLopsided(row[c]->number);
       if (lopsided && style == UncertaintyStyle::kPlusMinus) style = UncertaintyStyle::kInterval;
     }
     for (auto& row : table.cells) {
@@ -229,7 +224,8 @@ Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threa
   for (const Values& values : Distinct(std::move(columns), spec.columns)) {
     for (const TableValue& value : spec.cells) table.columns.push_back({values, &value});
   }
-  const References references = ReferencesOf(records);
+  References references;
+  for (const TableRecord& record : records.records) AddReference(record, references);
   const CellTimings timings(spec, records);
   for (const Values& row : table.rows) {
     auto& cells = table.cells.emplace_back(table.columns.size());
@@ -242,6 +238,22 @@ Table MakeTable(const TableSpec& spec, const TableRecords& records, size_t threa
   ChooseUncertainty(table);
   MarkBest(table, threads);
   table.answers = AnswerQuestions(spec, records, threads);
+  return table;
+}
+
+Table MakeTableOfEach(const TableSpec& spec, const std::vector<const TableRecord*>& records,
+                      size_t threads) {
+  Table table{&spec, {}, {}, {}};
+  for (const TableValue& value : spec.cells) table.columns.push_back({{}, &value});
+  References references;
+  for (const TableRecord* record : records) AddReference(*record, references);
+  for (const TableRecord* record : records) {
+    table.rows.push_back(ValuesOf(*record, spec.rows));
+    auto& cells = table.cells.emplace_back();
+    for (const TableValue& value : spec.cells) cells.push_back(CellOf(*record, value, references));
+  }
+  ChooseUncertainty(table);
+  MarkBest(table, threads);
   return table;
 }
 

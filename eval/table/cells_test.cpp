@@ -338,7 +338,7 @@ TEST_CASE("table: a ratio to FP16 is one to the samples that the record holds be
   }
   const Table& table = lab.Make("rows: [method]\ncells: [decode_vs_fp16]\n");
   for (const size_t row : {0, 1}) {
-    const TableNumber& number = table.cells[row][0]->number;
+    const Figure& number = table.cells[row][0]->number;
     CHECK(number.value == (row == 0 ? 0.8 : 1.6));
     CHECK(*number.low == Approx(number.value).epsilon(0.01));
     CHECK(*number.high == Approx(number.value).epsilon(0.01));

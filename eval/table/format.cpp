@@ -1,21 +1,9 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 
-#include "eval/support/figure_text.h"
-#include "eval/support/text_table.h"
 #include "eval/table/render.h"
 
 namespace quantref {
 namespace {
-
-size_t DigitsOf(const TableCell& cell, const TableValue& shows) {
-  if (shows.digits) return *shows.digits;
-  const TableNumber& number = cell.number;
-  if (!number.low || shows.metric->IsSpeed()) return shows.metric->digits;
-  const std::optional<int> digits = DecimalsOf((*number.high - *number.low) / 2);
-  return digits ? static_cast<size_t>(*digits) : shows.metric->digits;
-}
 
 // True where the columns from `a` to `b` share the values of the first `fields` + 1 fields.
 bool SameSpan(const Table& table, size_t a, size_t b, size_t fields) {
@@ -28,28 +16,10 @@ bool SameSpan(const Table& table, size_t a, size_t b, size_t fields) {
 }  // namespace
 
 NumberText CellNumber(const TableCell& cell, const TableValue& shows) {
-  const size_t digits = DigitsOf(cell, shows);
-  const auto fixed = [&](double value, bool is_signed) {
-    return FigureText(value, digits, is_signed);
-  };
-  const bool is_signed = shows.metric->is_signed;
-  NumberText text{fixed(cell.number.value, is_signed)};
-  if (!cell.number.low || cell.uncertainty == UncertaintyStyle::kNone) return text;
-  const double low = *cell.number.low, high = *cell.number.high;
-  if (cell.uncertainty == UncertaintyStyle::kPlusMinus) {
-    text.half = fixed((high - low) / 2, false);
-  } else {
-    text.low = fixed(low, is_signed);
-    text.high = fixed(high, is_signed);
-  }
-  return text;
-}
-
-std::string NumberWithInterval(const NumberText& number) {
-  std::string text = number.value;
-  if (number.half) text += " ± " + *number.half;
-  if (number.low) text += fmt::format(" [{}, {}]", *number.low, *number.high);
-  return text;
+  const TableMetric& metric = *shows.metric;
+  const size_t digits = metric.IsSpeed() ? metric.digits : DigitsOf(cell.number, metric.digits);
+  return NumberTextOf(cell.number, shows.digits.value_or(digits), metric.is_signed,
+                      cell.uncertainty);
 }
 
 std::string StampLetters(const TableCell& cell) {

@@ -177,8 +177,8 @@ void DecideBound(const TableQuestion& question, Case& one) {
     one.why = "it was not measured";
     return;
   }
-  const TableNumber& found = number->second;
-  one.figure = {found.value, found.low, found.high};
+  const Figure& found = number->second;
+  one.figure = found;
   if (!found.low || !found.high) return;
   const double from = question.from.value_or(-std::numeric_limits<double>::infinity());
   const double to = question.to.value_or(std::numeric_limits<double>::infinity());
@@ -194,27 +194,20 @@ Wording WordingOf(const TableQuestion& question) {
   return {metric.header.substr(0, metric.header.find(" (")), "× ", "", false};
 }
 
-// Of the half width two digits are told, as in tables.
-size_t DigitsOf(const Figure& figure) {
+// As a table of the figure alone would show it.
+NumberText Number(const Wording& wording, const Figure& figure) {
   constexpr size_t kOtherwise = 2;
-  if (!figure.low || !figure.high) return kOtherwise;
-  const std::optional<int> digits = DecimalsOf((*figure.high - *figure.low) / 2);
-  return digits ? static_cast<size_t>(*digits) : kOtherwise;
+  return NumberTextOf(figure, DigitsOf(figure, kOtherwise), wording.is_signed,
+                      UncertaintyStyle::kInterval);
 }
 
 std::string Value(const Wording& wording, const Figure& figure) {
-  return wording.before + FigureText(figure.value, DigitsOf(figure), wording.is_signed);
+  return wording.before + Number(wording, figure).value;
 }
 
 std::string Told(const Wording& wording, const Case& one) {
-  std::string text = one.name.empty() ? "" : one.name + ": ";
-  text += Value(wording, one.figure);
-  if (one.figure.low && one.figure.high) {
-    const size_t digits = DigitsOf(one.figure);
-    text += fmt::format(" [{}, {}]", FigureText(*one.figure.low, digits, wording.is_signed),
-                        FigureText(*one.figure.high, digits, wording.is_signed));
-  }
-  return text + wording.after;
+  return (one.name.empty() ? "" : one.name + ": ") + wording.before +
+         NumberWithInterval(Number(wording, one.figure)) + wording.after;
 }
 
 std::string Range(const Wording& wording, const std::vector<const Case*>& cases) {

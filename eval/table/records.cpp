@@ -115,16 +115,16 @@ std::string LogarithmPath(const TableMetric& metric) {
 
 // Nothing where the record does not have the metric. An exponential that no double holds is
 // infinite.
-std::optional<TableNumber> ReadNumber(const RecordFields& fields, const TableMetric& metric) {
+std::optional<Figure> ReadNumber(const RecordFields& fields, const TableMetric& metric) {
   const auto convert = [&](double value) { return (value + metric.offset) * metric.factor; };
   if (IsAbsent(fields.Find(metric.path))) {
     const std::string logarithm = LogarithmPath(metric);
     if (logarithm.empty() || !fields.Has(logarithm)) return std::nullopt;
     const double value = std::exp(fields.Number(logarithm));
     if (std::isfinite(value)) return std::nullopt;
-    return TableNumber{value};
+    return Figure{value};
   }
-  TableNumber number{convert(fields.Number(metric.path))};
+  Figure number{convert(fields.Number(metric.path))};
   const auto interval =
       metric.interval_path.empty() ? std::nullopt : fields.Find(metric.interval_path);
   if (IsAbsent(interval)) return number;

@@ -15,11 +15,6 @@ namespace quantref {
 // names, and its metrics with their samples. As strictly read: a record that is malformed, or whose
 // perplexity does not follow from its windows, gives an Error.
 
-struct TableNumber {
-  double value = 0;
-  std::optional<double> low{}, high{};  // 95 %; of speeds the quartiles
-};
-
 // Whole models at one number of tokens and threads; in tokens a second.
 struct SpeedPoint {
   size_t tokens = 0, threads = 0;
@@ -33,7 +28,8 @@ struct TableRecord {
   bool synthetic = false;
   // "none" where the record has no such field; of a scheme that differs among matrices "mixed".
   std::map<std::string, std::string> fields;
-  std::map<std::string, TableNumber> numbers;  // by the metric's name; speeds are not here
+  // By the metric's name, with 95 % intervals; speeds are not here.
+  std::map<std::string, Figure> numbers;
   // The sums that metrics are compared by, by their path; empty where the record has none. NLLs are
   // in `stored`.
   std::map<std::string, std::vector<double>> windows;

@@ -36,16 +36,8 @@ std::vector<std::string> TableCaption(const Table& table,
 // What the records say to the spec's questions, a line each: "Is it? Yes (KL × 0.52 [0.50, 0.54])."
 std::vector<std::string> TableAnswers(const Table& table);
 
-// A cell's number as the spec wants it, in ASCII: "+3.04". half: "0.55", where that style has one;
-// low and high in the style of intervals.
-struct NumberText {
-  std::string value;
-  std::optional<std::string> half{}, low{}, high{};
-};
+// A cell's number as the spec wants it.
 NumberText CellNumber(const TableCell& cell, const TableValue& shows);
-
-// "15.74 ± 0.57", "+3.04 [2.91, 3.20]".
-std::string NumberWithInterval(const NumberText& number);
 
 std::string StampLetters(const TableCell& cell);  // "CP"
 

@@ -15,8 +15,10 @@ namespace {
 namespace fs = std::filesystem;
 using Document = std::shared_ptr<const JsonDocument>;
 
+// With the fields that tables of results name.
 Result MakeResult(const Document& document, JsonValue json, const fs::path& file) {
-  return {document, json, ReadTableRecord(json, file, {})};
+  return {document, json,
+          ReadTableRecord(json, file, {"config", "method", "model", "scheme", "seed"})};
 }
 
 Results ReadFiles(const std::vector<fs::path>& files, size_t threads) {

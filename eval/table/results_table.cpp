@@ -4,15 +4,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 
 #include "eval/record/pairing.h"
 #include "eval/record/scheme_text.h"
-#include "eval/support/figure_text.h"
 #include "eval/support/nearest.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/text_table.h"
+#include "eval/table/render.h"
+#include "eval/table/results_cells.h"
 #include "eval/table/results_speed.h"
 #include "harness/base/error.h"
 
@@ -21,55 +21,29 @@ namespace {
 
 constexpr const char* kAllColumns = "all";
 
-std::optional<Figure> FigureOf(const Result& result, const std::string& metric) {
-  const auto number = result.table.numbers.find(metric);
-  if (number == result.table.numbers.end()) return std::nullopt;
-  return Figure{number->second.value, number->second.low, number->second.high};
-}
-
-// The change of PPL in per cent, with its interval.
-std::string ChangeText(const Result& result) {
-  const std::optional<Figure> delta = FigureOf(result, "delta_nll");
-  if (!delta) return "-";
-  const auto percent = [](double delta_nll) { return 100 * std::expm1(delta_nll); };
-  const double change = percent(delta->value);
-  if (!delta->low) return FigureText(change, 3, true);
-  const double low = percent(*delta->low), high = percent(*delta->high);
-  const auto digits = static_cast<size_t>(DecimalsOf((high - low) / 2).value_or(3));
-  return fmt::format("{} [{}, {}]", FigureText(change, digits, true), FigureText(low, digits, true),
-                     FigureText(high, digits, true));
-}
-
-const Result* BestQuantized(const Results& results) {
-  const Result* best = nullptr;
-  size_t count = 0;
-  for (const Result& result : results) {
-    if (!FigureOf(result, "delta_nll") || InDoubt(result.table.stored.stamps)) continue;
-    ++count;
-    if (best == nullptr || result.table.stored.MeanNll() < best->table.stored.MeanNll())
-      best = &result;
+// Of the marked cells of a column, the first: of ties, too.
+std::optional<size_t> FirstMarked(const Results& results, const Table& table, size_t column) {
+  std::optional<size_t> best;
+  for (size_t row = 0; row < results.size(); ++row) {
+    const std::optional<TableCell>& cell = table.cells[row][column];
+    if (!cell || cell->mark == CellMark::kNone) continue;
+    const auto nll = [&](size_t r) { return results[r].table.stored.MeanNll(); };
+    if (!best || nll(row) < nll(*best)) best = row;
   }
-  return count > 1 ? best : nullptr;  // one alone is no contest
+  return best;
 }
 
 // What the intervals say of a cell's place, beside the reference and the best; nothing where its
 // numbers are in doubt.
-std::string Verdict(const Result& result, const Result* best) {
+std::string Verdict(const Result& result, const std::optional<TableCell>& cell, bool first) {
   if (InDoubt(result.table.stored.stamps)) return "in doubt";
-  const std::optional<Figure> delta = FigureOf(result, "delta_nll");
-  if (!delta || !delta->low) return "";
-  std::string verdict;
-  const auto add = [&](const std::string& word) {
-    verdict += (verdict.empty() ? "" : ", ") + word;
-  };
-  if (HoldsNoDifference({delta->value, *delta->low, *delta->high}))
-    add("= " + result.Fields().TextOr("accuracy.reference", "fp16"));
-  if (&result == best) {
-    add("best");
-  } else if (best != nullptr && AreTied(result.table.stored, best->table.stored)) {
-    add("= best");
-  }
-  return verdict;
+  if (!cell) return "";
+  std::vector<std::string> words;
+  const Figure& delta = result.table.numbers.at("delta_nll");
+  if (delta.low && HoldsNoDifference({delta.value, *delta.low, *delta.high}))
+    words.push_back("= " + result.Fields().TextOr("accuracy.reference", "fp16"));
+  if (cell->mark != CellMark::kNone) words.emplace_back(first ? "best" : "= best");
+  return fmt::format("{}", fmt::join(words, ", "));
 }
 
 // A column with what stands in each row.
@@ -81,34 +55,39 @@ TextColumn Column(const char* name, const char* header, int worth, const Results
   return column;
 }
 
-// A column of figures whose intervals may be written as ±: one way of writing them for all.
-TextColumn Figures(const char* name, const char* header, int worth, const std::string& metric,
-                   size_t digits, const Results& results) {
-  std::vector<std::optional<Figure>> figures;
-  for (const Result& result : results) figures.push_back(FigureOf(result, metric));
-  TextColumn column{.name = name, .header = header, .worth = worth};
-  column.cells = FigureColumn(figures, digits);
+TextColumn Figures(const Table& table, size_t c) {
+  const TableValue& shows = *table.columns[c].shows;
+  const ResultMetric& metric = ResultMetricOf(table.columns[c]);
+  TextColumn column{.name = metric.name, .header = shows.header, .worth = metric.worth};
+  std::vector<std::string> brief;
+  for (const auto& row : table.cells) {
+    const NumberText number = row[c] ? CellNumber(*row[c], shows) : NumberText{"-"};
+    column.cells.push_back(NumberWithInterval(number));
+    brief.push_back(number.value);
+  }
+  if (metric.brief_header == nullptr) return column;
+  column.brief_header = metric.brief_header;
+  column.brief_cells = std::move(brief);
   return column;
 }
 
-// Columns that have a shorter form, without intervals; those that a cell has something for.
-void AddDivergence(const Results& results, std::vector<TextColumn>& columns) {
-  const auto add = [&](TextColumn column, const char* brief, const std::string& metric,
-                       auto&& brief_text) {
-    const auto has = [&](const Result& result) { return FigureOf(result, metric).has_value(); };
-    if (std::ranges::none_of(results, has)) return;
-    column.brief_header = brief;
-    column.brief_cells.emplace();
-    for (const Result& result : results) {
-      const std::optional<Figure> figure = FigureOf(result, metric);
-      column.brief_cells->push_back(figure ? brief_text(figure->value) : "-");
-    }
-    columns.push_back(std::move(column));
-  };
-  add(Figures("kl", "KL (nats)", 70, "kl_mean", 5, results), "KL", "kl_mean",
-      [](double kl) { return fmt::format("{:.3g}", kl); });
-  add(Figures("top1", "same top-1 (%)", 65, "top1", 2, results), "top-1", "top1",
-      [](double share) { return fmt::format("{:.1f}", share); });
+// What the figures of a column with marks say, beside them.
+TextColumn Verdicts(const Results& results, const Table& table, size_t c) {
+  const ResultMetric& metric = ResultMetricOf(table.columns[c]);
+  TextColumn column{.name = metric.name, .left = true, .worth = metric.worth};
+  const std::optional<size_t> first = FirstMarked(results, table, c);
+  for (size_t row = 0; row < results.size(); ++row)
+    column.cells.push_back(Verdict(results[row], table.cells[row][c], first == row));
+  return column;
+}
+
+void AddFigures(const Results& results, std::vector<TextColumn>& columns) {
+  const ResultCells cells(results);
+  const Table& table = cells.table();
+  for (size_t c = 0; c < table.columns.size(); ++c) {
+    columns.push_back(Figures(table, c));
+    if (table.columns[c].shows->marks) columns.push_back(Verdicts(results, table, c));
+  }
 }
 
 void AddSpeeds(const Results& results, std::vector<TextColumn>& columns) {
@@ -156,26 +135,14 @@ std::vector<TextColumn> ResultColumns(const Results& results) {
     const std::string scheme = SchemeText(result.Fields());
     return scheme == "none" ? "-" : scheme;
   });
-  add("bits", "bits/weight", 60, false, [](const Result& result) {
-    return fmt::format("{:.3f}", result.Fields().Number("effective_bits"));
-  });
-  columns.back().brief_header = "bits";
-  if (results.front().table.synthetic) {  // speed alone
-    AddSpeeds(results, columns);
-    return columns;
-  }
-  columns.push_back(Figures("ppl", "PPL", 100, "ppl", 4, results));
-  add("change", "change (%)", 90, false, ChangeText);
-  const Result* best = BestQuantized(results);
-  add("change", "", 90, true, [&](const Result& result) { return Verdict(result, best); });
-  AddDivergence(results, columns);
+  AddFigures(results, columns);
   const auto has_outliers = [](const Result& r) {
     return r.Fields().Has("outlier_channels.share");
   };
   if (std::ranges::any_of(results, has_outliers))
     add("outliers", "outlier channels (%)", 35, false, OutlierText);
   AddSpeeds(results, columns);
-  add("time", "time", 10, false, TimeText);
+  if (!results.front().table.synthetic) add("time", "time", 10, false, TimeText);
   return columns;
 }
 
@@ -196,8 +163,12 @@ std::vector<TextColumn> Chosen(const std::vector<TextColumn>& columns,
 }  // namespace
 
 const std::vector<std::string>& ResultColumnNames() {
-  static const std::vector<std::string> names = {
-      "weights", "bits", "ppl", "change", "kl", "top1", "outliers", "prefill", "decode", "time"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all = {"weights"};
+    for (const ResultMetric& metric : ResultMetrics()) all.emplace_back(metric.name);
+    all.insert(all.end(), {"outliers", "prefill", "decode", "time"});
+    return all;
+  }();
   return names;
 }
 

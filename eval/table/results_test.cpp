@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/table/results_cells.h"
 #include "eval/testing/table_lab.h"
 
 namespace quantref {
@@ -20,6 +21,13 @@ Results Read(const std::vector<Json>& records) {
   Results results;
   for (const Json& record : records) results.push_back(ParseResult(record.dump(), "a record"));
   return results;
+}
+
+// Of the table of changes, the cell's row.
+std::string RowOf(const Results& results, const std::string& method) {
+  const std::string text = ResultText(results, {.columns = {"change"}});
+  const size_t at = text.find("\n" + method + " ");
+  return text.substr(at + 1, text.find('\n', at + 1) - at - 1);
 }
 
 TEST_CASE("results: what was read stands above the table of records") {
@@ -79,15 +87,44 @@ TEST_CASE("results: the best, and what is not distinguishable from it or from th
   const Results results =
       Read({cell("fp16", 0, 0), cell("rtn", 0.05, 0.001), cell("gptq", 0.02, 0.002),
             cell("awq", 0.0202, 0.004), cell("none", 0.0001, 0.004)});
-  const auto row = [&](const std::string& method) {
-    const std::string text = ResultText(results, {.columns = {"change"}});
-    const size_t at = text.find("\n" + method + " ");
-    return text.substr(at + 1, text.find('\n', at + 1) - at - 1);
-  };
   INFO(ResultText(results, {}));
-  CHECK(row("none").ends_with("= fp16, best"));
-  CHECK(row("rtn").ends_with("]"));
-  CHECK(row("gptq").ends_with("]"));
+  CHECK(RowOf(results, "none").ends_with("= fp16, best"));
+  CHECK(RowOf(results, "rtn").ends_with("]"));
+  CHECK(RowOf(results, "gptq").ends_with("]"));
+}
+
+TEST_CASE("results: of ties the one of the lower loss is named the best") {
+  const Results results =
+      Read({TableSample("fp16"), TableSample("rtn", 0.05, 0.001), TableSample("awq", 0.0202, 0.004),
+            TableSample("gptq", 0.02, 0.002)});
+  INFO(ResultText(results, {}));
+  CHECK(RowOf(results, "gptq").ends_with("]  best"));
+  CHECK(RowOf(results, "awq").ends_with("]  = best"));
+  CHECK(RowOf(results, "rtn").ends_with("]"));
+}
+
+TEST_CASE("results: one cell alone is no contest") {
+  const std::string text = ResultText(Read({TableSample("fp16"), TableSample("rtn", 0.05, 0.001)}),
+                                      {.columns = {"change"}});
+  INFO(text);
+  CHECK_FALSE(Contains(text, "best"));
+}
+
+// The numbers are those of the table in the terminal: one engine makes both.
+TEST_CASE("results: in the formats of specs, with what tells the rows apart") {
+  Json awq = TableSample("awq", 0.02, 0.002);
+  awq["calibration"]["seed"] = 5;
+  Json fp16 = TableSample("fp16"), rtn = TableSample("rtn", 0.05, 0.001);
+  for (Json* record : {&fp16, &rtn, &awq}) testing::AddSpeed(*record, 100);
+  const Results results = Read({fp16, rtn, awq});
+  const std::string markdown = ResultsAs(results, TableFormat::kMarkdown);
+  const std::string row = RowOf(results, "rtn");
+  INFO(markdown << row);
+  CHECK(Contains(markdown, "What quantization does to "));
+  CHECK(Contains(markdown, "| method | seed | weights | bits/weight | PPL | change (%) |"));
+  CHECK(Contains(markdown, "decode (× FP16)"));
+  const size_t bracket = row.find('['), value = row.rfind(' ', bracket - 2) + 1;
+  CHECK(Contains(markdown, "| " + row.substr(value, row.find(']') + 1 - value)));
 }
 
 TEST_CASE("results: what is in doubt is neither the best nor like the reference") {
@@ -102,11 +139,9 @@ TEST_CASE("results: what is in doubt is neither the best nor like the reference"
                            {"notes", {{{"what", "MISREAD"}, {"count", 1}, {"doubtful", true}}}}};
   const Results results = Read({TableSample("fp16", 0, 0), doubtful,
                                 TableSample("rtn", 0.05, 0.001), TableSample("gptq", 0.02, 0.002)});
-  const std::string text = ResultText(results, {.columns = {"change"}});
-  INFO(text);
-  const size_t file = text.find("\nfile "), gptq = text.find("\ngptq ");
-  CHECK(text.substr(file + 1, text.find('\n', file + 1) - file - 1).ends_with("]  in doubt"));
-  CHECK(text.substr(gptq + 1, text.find('\n', gptq + 1) - gptq - 1).ends_with("]  best"));
+  INFO(ResultText(results, {}));
+  CHECK(RowOf(results, "file").ends_with("]  in doubt"));
+  CHECK(RowOf(results, "gptq").ends_with("]  best"));
 }
 
 TEST_CASE("results: records of several runs are several tables, the oldest first") {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/support/figure_text.h"
 #include "eval/table/metrics.h"
 
 namespace quantref {
@@ -13,7 +14,6 @@ namespace quantref {
 // What a table is made of, as data: results/tables/README.md has every key.
 
 enum class TableFormat { kLatex, kMarkdown, kCsv, kHtml, kText };
-enum class UncertaintyStyle { kPlusMinus, kInterval, kNone };
 
 // Keeps the records whose field matches one of the globs, and none of those that begin with "!". Of
 // methods, "fp16" and "reference" match the reference whatever its type.

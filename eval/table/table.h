@@ -20,7 +20,7 @@ enum class CellMark {
 
 struct TableCell {
   const TableRecord* record;
-  TableNumber number;
+  Figure number;                      // of absolute speeds with the quartiles
   const SpeedPoint* point = nullptr;  // of speeds
   // As the column shows it wherever its spec says ±: brackets where one of its intervals is
   // lopsided.

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <system_error>
+#include <vector>
 
 #include "harness/base/error.h"
 #include "harness/export/model_tensors.h"
@@ -12,6 +12,7 @@
 #include "harness/io/file.h"
 #include "harness/io/json_file.h"
 #include "harness/quant/format.h"
+#include "harness/tokenizer/tokenizer.h"
 
 namespace quantref {
 namespace {
@@ -20,33 +21,19 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr size_t kMaxCopiedBytes = size_t{256} << 20;
-constexpr const char* kCopied[] = {
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tekken.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-};
+
+// What else a model folder has for who generates text with it.
+constexpr const char* kBeside[] = {"generation_config.json", "chat_template.jinja",
+                                   "chat_template.json", "preprocessor_config.json",
+                                   "processor_config.json"};
 
 void CopyBeside(const fs::path& model, const fs::path& folder) {
-  const auto copy = [&](const fs::path& file) {
-    if (!IsPresent(file)) return;
-    WriteFileAtomically(folder / file.filename(), ReadFile(file, kMaxCopiedBytes), false);
-  };
-  for (const char* name : kCopied) copy(model / name);
-  std::error_code error;
-  for (fs::directory_iterator entry(model, error); !error && entry != fs::directory_iterator();
-       entry.increment(error)) {
-    if (entry->path().extension() == ".tiktoken") copy(entry->path());
+  std::vector<fs::path> files = TokenizerFilesIn(model);
+  for (const char* name : kBeside) {
+    if (IsPresent(model / name)) files.push_back(model / name);
   }
+  for (const fs::path& file : files)
+    WriteFileAtomically(folder / file.filename(), ReadFile(file, kMaxCopiedBytes), false);
 }
 
 // A flag of the matrices that are of such a scheme: nothing where there are none, the names of

@@ -27,6 +27,7 @@ struct Keys {
   std::vector<std::string_view> architectures;
   Windows windows = Windows::kNone;
   bool local_rope = false;  // blocks that slide rotate by a base of their own
+  bool phi_rope = false;    // longrope by other names, and a part of a head may stay as it is
   const char* intermediate = "intermediate_size";
   const char* activation = "hidden_act";
   // What transformers takes where a key is missing, and a file may therefore leave out.
@@ -48,7 +49,10 @@ const std::vector<Keys>& AllKeys() {
        .architectures = {"Qwen3ForCausalLM"},
        .windows = Windows::kFromLayer,
        .defaults = R"({"head_dim": 128, "sliding_window": 4096})"},
-      {.model_type = "phi3", .architectures = {"Phi3ForCausalLM"}, .windows = Windows::kAll},
+      {.model_type = "phi3",
+       .architectures = {"Phi3ForCausalLM"},
+       .windows = Windows::kAll,
+       .phi_rope = true},
       {.model_type = "gemma2",
        .architectures = {"Gemma2ForCausalLM"},
        .windows = Windows::kPattern,
@@ -265,7 +269,7 @@ ModelConfig ReadShape(const JsonFields& json, const Family& family, const Keys& 
   if (family.learned_positions) {
     RefuseVariants(json, config);
   } else {
-    ReadRope(json, family.model_type == "phi3", config);
+    ReadRope(json, keys.phi_rope, config);
   }
   config.tied_head = json.FlagOr("tie_word_embeddings", false);
   config.context = StretchedContext(config);

@@ -34,10 +34,9 @@ struct TokenizerFacts {
 // How text becomes token ids. Cheap to copy; threads may share it.
 class Tokenizer {
  public:
-  // path: a model folder, or a file of a tokenizer. Of several in a folder the first of these:
-  // tokenizer.model of SentencePiece, tokenizer.json, a tiktoken file (tokenizer.model or
-  // NAME.tiktoken), vocab.json with merges.txt. Throws Error, with the file and what in it, where
-  // there is none or something of it is not known.
+  // path: a model folder, or a file of a tokenizer. Which of several kinds in a folder is taken:
+  // load_tokenizer.cpp. Throws Error, with the file and what in it, where there is none or
+  // something of it is not known.
   static Tokenizer Load(const std::filesystem::path& path);
   // where: the GGUF file, for errors.
   static Tokenizer FromGguf(const GgufVocabulary& vocabulary, const std::string& where);
@@ -63,5 +62,9 @@ class Tokenizer {
   TokenizerFacts facts_;
   std::shared_ptr<const TextEncoder> encoder_;
 };
+
+// The files of a model folder that say how text becomes tokens, of whatever kind, for who passes
+// them on.
+std::vector<std::filesystem::path> TokenizerFilesIn(const std::filesystem::path& folder);
 
 }  // namespace quantref

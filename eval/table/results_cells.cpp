@@ -1,0 +1,92 @@
+#include "eval/table/results_cells.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "eval/record/reference.h"
+#include "eval/table/cells.h"
+#include "eval/table/render.h"
+
+namespace quantref {
+namespace {
+
+bool IsShown(const TableRecord& record, const TableMetric& metric) {
+  if (!metric.IsSpeed()) return record.numbers.count(metric.name) > 0;
+  const auto& points = metric.IsPrefill() ? record.prefill : record.decode;
+  return std::ranges::any_of(points,
+                             [](const SpeedPoint& point) { return point.vs_fp16.has_value(); });
+}
+
+// A column for the metric, where one of the results has it.
+void AddMetric(const Results& results, const ResultMetric& shown, TableSpec& spec) {
+  const TableMetric* metric = FindTableMetric(shown.metric);
+  if (std::ranges::none_of(results, [&](const Result& r) { return IsShown(r.table, *metric); }))
+    return;
+  spec.cells.push_back({.metric = metric,
+                        .header = shown.header,
+                        .uncertainty = shown.uncertainty,
+                        .marks = shown.marks});
+}
+
+// The config only where there are several, and whatever some cell has.
+std::vector<TableField> RowFields(const Results& results) {
+  std::vector<TableField> fields;
+  const auto add = [&](const char* field, const char* name) {
+    fields.push_back({.field = field, .name = name});
+  };
+  const std::string& config = results.front().cell().config;
+  if (std::ranges::any_of(results, [&](const Result& r) { return r.cell().config != config; }))
+    add("config", "config");
+  add("method", "method");
+  if (std::ranges::any_of(results, [](const Result& r) { return r.cell().seed.has_value(); }))
+    add("seed", "seed");
+  add("scheme", "weights");
+  return fields;
+}
+
+TableSpec SpecOf(const Results& results) {
+  TableSpec spec;
+  spec.file = "records";
+  spec.compete = {{"method", {fmt::format("!{}", kAnyReference)}}};
+  for (const ResultMetric& shown : ResultMetrics()) AddMetric(results, shown, spec);
+  return spec;
+}
+
+std::vector<const TableRecord*> RecordsOf(const Results& results) {
+  std::vector<const TableRecord*> records;
+  for (const Result& result : results) records.push_back(&result.table);
+  return records;
+}
+
+}  // namespace
+
+const std::vector<ResultMetric>& ResultMetrics() {
+  static const std::vector<ResultMetric> metrics = {
+      {"bits", "effective_bits", "bits/weight", 60, "bits"},
+      {"ppl", "ppl", "PPL", 100},
+      {"change", "delta_ppl", "change (%)", 90, nullptr, UncertaintyStyle::kInterval, true},
+      {"kl", "kl_mean", "KL (nats)", 70, "KL"},
+      {"top1", "top1", "same top-1 (%)", 65, "top-1"},
+  };
+  return metrics;
+}
+
+const ResultMetric& ResultMetricOf(const TableColumn& column) {
+  return *std::ranges::find(ResultMetrics(), column.shows->metric->name, &ResultMetric::metric);
+}
+
+ResultCells::ResultCells(const Results& results)
+    : spec_(SpecOf(results)), table_(MakeTableOfEach(spec_, RecordsOf(results), 1)) {}
+
+std::string ResultsAs(const Results& results, TableFormat format) {
+  constexpr ResultMetric kRatios[] = {{"prefill", "prefill_vs_fp16", "prefill (× FP16)", 40},
+                                      {"decode", "decode_vs_fp16", "decode (× FP16)", 45}};
+  TableSpec spec = SpecOf(results);
+  spec.title = "What quantization does to " + results.front().table.Field("model");
+  spec.rows = RowFields(results);
+  for (const ResultMetric& shown : kRatios) AddMetric(results, shown, spec);
+  return TableAs(MakeTableOfEach(spec, RecordsOf(results), 1), format);
+}
+
+}  // namespace quantref
