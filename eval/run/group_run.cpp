@@ -253,9 +253,17 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   const std::vector<Record> records = Unrecorded(cells, all);
   const std::vector<StoredRecord> stored = AsStored(all);  // while an interrupt may end this
   KeepRecords(records, group_.options.out, group_.options.quiet);
-  PutAway(shared.measurement, cells, stored);
-  if (!shared.measurement.interrupted) RemoveJournals(shared.ledgers);
-  PrintTables(all);
+  const auto conclude = [&] {
+    PutAway(shared.measurement, cells, stored);
+    if (!shared.measurement.interrupted) RemoveJournals(shared.ledgers);
+    PrintTables(all);
+  };
+  try {
+    conclude();
+  } catch (const Interrupted&) {  // the records stand: making them again would double them
+    const LastWork last;
+    conclude();
+  }
   CheckGaps(results);
   return records;
 }
