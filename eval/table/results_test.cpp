@@ -113,7 +113,7 @@ TEST_CASE("results: one cell alone is no contest") {
 // The numbers are those of the table in the terminal: one engine makes both.
 TEST_CASE("results: in the formats of specs, with what tells the rows apart") {
   Json awq = TableSample("awq", 0.02, 0.002);
-  awq["calibration"].update({{"seed", 5}, {"seeds", {0, 5}}});
+  awq["calibration"].update({{"seed", 5}, {"seeds", {{"seeds", {0, 5}}}}});
   Json fp16 = TableSample("fp16"), rtn = TableSample("rtn", 0.05, 0.001);
   for (Json* record : {&fp16, &rtn, &awq}) testing::AddSpeed(*record, 100);
   rtn["throughput"]["decode_tokens_s"][0]["vs_fp16"] = 1.25;
