@@ -80,12 +80,13 @@ ResultCells::ResultCells(const Results& results)
     : spec_(SpecOf(results)), table_(MakeTableOfEach(spec_, RecordsOf(results), 1)) {}
 
 std::string ResultsAs(const Results& results, TableFormat format) {
-  constexpr ResultMetric kRatios[] = {{"prefill", "prefill_vs_fp16", "prefill (× FP16)", 40},
-                                      {"decode", "decode_vs_fp16", "decode (× FP16)", 45}};
+  constexpr ResultMetric kRatios[] = {{"prefill", "prefill_vs_fp16", "", 40},
+                                      {"decode", "decode_vs_fp16", "", 45}};
   TableSpec spec = SpecOf(results);
   spec.title = "What quantization does to " + results.front().table.Field("model");
   spec.rows = RowFields(results);
   for (const ResultMetric& shown : kRatios) AddMetric(results, shown, spec);
+  for (TableValue& value : spec.cells) value.header = value.metric->header;  // as papers' tables
   return TableAs(MakeTableOfEach(spec, RecordsOf(results), 1), format);
 }
 

@@ -122,9 +122,9 @@ TEST_CASE("results: in the formats of specs, with what tells the rows apart") {
   const std::string row = RowOf(results, "rtn");
   INFO(markdown << row);
   CHECK(Contains(markdown, "What quantization does to "));
-  CHECK(Contains(markdown, "| method | seed | weights | bits/weight | PPL | change (%) |"));
+  CHECK(Contains(markdown, "| method | seed | weights | bits/weight | PPL | ΔPPL (%) |"));
   CHECK(Contains(markdown, "| decode (× FP16) |"));
-  CHECK(Contains(markdown, "| 1.25 |"));
+  CHECK(Contains(markdown, "| 1.25 ["));
   const size_t bracket = row.find('['), value = row.rfind(' ', bracket - 2) + 1;
   CHECK(Contains(markdown, "| " + row.substr(value, row.find(']') + 1 - value)));
 }
