@@ -198,7 +198,7 @@ TEST_CASE("make_tables: of records alone, the table that run_eval printed of the
   CHECK_FALSE(Contains(columns.out, "decode tok/s"));
   CHECK(Contains(make({"--columns", "pppl"}).err, "(did you mean 'ppl'?)"));
   CHECK(make({"--format", "text"}).out == shown.out);
-  CHECK(Contains(make({"--format", "markdown"}).out, "| method | weights | bits/weight | PPL "));
+  CHECK(Contains(make({"--format", "markdown"}).out, "| weights | method | bits/weight | PPL "));
   CHECK(Contains(make({"--format", "csv", "--columns", "ppl"}).err, "--columns: "));
   CHECK(Contains(make({"table.yaml"}).err, "expected one spec, or records"));
 }

@@ -310,8 +310,8 @@ void GroupRun::PrintTables(const std::vector<Record>& records) const {
   if (options.quiet || options.json) return;
   const TableView view{LineWidth(STDOUT_FILENO), options.columns};
   const Results results = ResultsOf(records);
-  if (options.layers) PrintWhole(LayersText(results, view));
-  PrintWhole(ResultText(results, view) + LedgersText(results, view));
+  const std::string layers = options.layers ? LayersText(results, view) : "";
+  PrintWhole(layers + ResultText(results, view) + LedgersText(results, view));
 }
 
 // A gate, not an error: the records show what was found.

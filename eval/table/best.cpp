@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "eval/record/pairing.h"
 #include "eval/record/schema.h"
 #include "eval/stats/rank_sum.h"
+#include "eval/stats/stats.h"
 #include "eval/table/paired.h"
 #include "eval/table/runs.h"
 #include "harness/base/error.h"
@@ -161,12 +163,15 @@ double Merit(const TableCell& cell, const TableMetric& metric) {
   return (metric.larger_is_better ? sum : -sum) / count;
 }
 
-// True where the two may be equally good.
-bool IsTie(const TableCell& best, const TableCell& other, const TableMetric& metric) {
+// Whether the two may be equally good; nothing where that has no interval.
+std::optional<bool> IsTie(const TableCell& best, const TableCell& other,
+                          const TableMetric& metric) {
   if (metric.IsSpeed()) {
     const RatioOfSamples ratio = CompareSamples(other.point->samples, best.point->samples);
-    return !ratio.interval || ratio.interval->Contains(1);
+    if (!ratio.interval) return std::nullopt;
+    return ratio.interval->Contains(1);
   }
+  if (best.record->stored.window_nll.size() < kMinBlocks) return std::nullopt;
   if (metric.IsNll()) return AreTied(other.record->stored, best.record->stored);
   return MayBeEqual(WindowsOf(*other.record, metric), WindowsOf(*best.record, metric),
                     best.record->stored.window_scored);
@@ -177,6 +182,10 @@ struct Group {
   const TableMetric* metric;
   std::vector<TableCell*> cells;
 };
+
+const char* SamplesOf(const TableMetric& metric) {
+  return metric.IsSpeed() ? "repetitions" : "windows";
+}
 
 // Marks the best of the group; why not, where it cannot be told.
 std::string MarkGroup(const Group& group) {
@@ -190,13 +199,15 @@ std::string MarkGroup(const Group& group) {
     if (!why.empty()) return why;
     if (Merit(*cell, metric) > Merit(*best, metric)) best = cell;
   }
-  bool alone = true;
+  std::vector<TableCell*> tied;
   for (TableCell* cell : group.cells) {
-    if (cell == best || !IsTie(*best, *cell, metric)) continue;
-    cell->mark = CellMark::kTied;
-    alone = false;
+    if (cell == best) continue;
+    const std::optional<bool> tie = IsTie(*best, *cell, metric);
+    if (!tie) return fmt::format("{} are too few for an interval", SamplesOf(metric));
+    if (*tie) tied.push_back(cell);
   }
-  best->mark = alone ? CellMark::kBest : CellMark::kTied;
+  for (TableCell* cell : tied) cell->mark = CellMark::kTied;
+  best->mark = tied.empty() ? CellMark::kBest : CellMark::kTied;
   return "";
 }
 

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "eval/record/reference.h"
 #include "eval/table/cells.h"
 #include "eval/table/render.h"
+#include "eval/table/results_speed.h"
 
 namespace quantref {
 namespace {
@@ -29,7 +31,7 @@ void AddMetric(const Results& results, const ResultMetric& shown, TableSpec& spe
                         .marks = shown.marks});
 }
 
-// The config only where there are several, and whatever some cell has.
+// The config and seeds only where there are several.
 std::vector<TableField> RowFields(const Results& results) {
   std::vector<TableField> fields;
   const auto add = [&](const char* field, const char* name) {
@@ -38,10 +40,10 @@ std::vector<TableField> RowFields(const Results& results) {
   const std::string& config = results.front().cell().config;
   if (std::ranges::any_of(results, [&](const Result& r) { return r.cell().config != config; }))
     add("config", "config");
+  add("scheme", "weights");
   add("method", "method");
   if (std::ranges::any_of(results, [](const Result& r) { return r.cell().seed.has_value(); }))
     add("seed", "seed");
-  add("scheme", "weights");
   return fields;
 }
 
@@ -86,7 +88,11 @@ std::string ResultsAs(const Results& results, TableFormat format) {
   spec.title = "What quantization does to " + results.front().table.Field("model");
   spec.rows = RowFields(results);
   for (const ResultMetric& shown : kRatios) AddMetric(results, shown, spec);
-  for (TableValue& value : spec.cells) value.header = value.metric->header;  // as papers' tables
+  const std::optional<size_t> threads = ThreadsOfSpeeds(results);
+  for (TableValue& value : spec.cells) {
+    value.header = value.metric->header;  // as papers' tables
+    if (value.metric->IsSpeed()) value.threads = threads;
+  }
   return TableAs(MakeTableOfEach(spec, RecordsOf(results), 1), format);
 }
 

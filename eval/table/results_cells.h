@@ -41,7 +41,7 @@ class ResultCells {
 };
 
 // The same in one of the formats of specs, with what tells rows apart, and how fast they are beside
-// FP16.
+// FP16 on the fewest threads.
 std::string ResultsAs(const Results& results, TableFormat format);
 
 }  // namespace quantref

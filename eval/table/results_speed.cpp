@@ -114,12 +114,18 @@ std::string OtherThreads(const Results& results, size_t threads) {
 
 }  // namespace
 
+std::optional<size_t> ThreadsOfSpeeds(const Results& results) {
+  const std::set<size_t> counts = ThreadCounts(results);
+  if (counts.empty()) return std::nullopt;
+  return *counts.begin();
+}
+
 SpeedColumns MakeSpeedColumns(const Results& results) {
   SpeedColumns columns;
   columns.rows.resize(results.size());
-  const std::set<size_t> counts = ThreadCounts(results);
-  if (counts.empty()) return columns;
-  const size_t threads = *counts.begin();
+  const std::optional<size_t> fewest = ThreadsOfSpeeds(results);
+  if (!fewest) return columns;
+  const size_t threads = *fewest;
   for (const Kind& kind : kKinds) {
     if (std::ranges::none_of(results, [&](const Result& r) { return On(r, kind, threads); }))
       continue;

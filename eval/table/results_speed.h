@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +10,9 @@
 namespace quantref {
 
 // Speed in the text of results: columns of the table, lines around it.
+
+// Whose speeds the table shows: the fewest threads that something was timed on.
+std::optional<size_t> ThreadsOfSpeeds(const Results& results);
 
 // The columns, with what stands in each row. Empty where nothing was timed.
 struct SpeedColumns {

@@ -8,6 +8,7 @@
 
 #include "eval/record/pairing.h"
 #include "eval/record/scheme_text.h"
+#include "eval/support/figure_text.h"
 #include "eval/support/nearest.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/text_table.h"
@@ -39,7 +40,8 @@ std::string Verdict(const Result& result, const std::optional<TableCell>& cell, 
   if (InDoubt(result.table.stored.stamps)) return "in doubt";
   if (!cell) return "";
   std::vector<std::string> words;
-  const Figure& delta = result.table.numbers.at("delta_nll");
+  const auto found = result.table.numbers.find("delta_nll");
+  const Figure delta = found == result.table.numbers.end() ? Figure{} : found->second;
   if (delta.low && HoldsNoDifference({delta.value, *delta.low, *delta.high}))
     words.push_back("= " + result.Fields().TextOr("accuracy.reference", "fp16"));
   if (cell->mark != CellMark::kNone) words.emplace_back(first ? "best" : "= best");
@@ -55,15 +57,21 @@ TextColumn Column(const char* name, const char* header, int worth, const Results
   return column;
 }
 
+// Without its interval, of whose half width one digit is told then.
+std::string BriefText(const Figure& figure, const TableMetric& metric) {
+  const size_t digits = DigitsOf(figure, metric.digits);
+  const bool shorter = figure.low && digits > 0;
+  return FigureText(figure.value, shorter ? digits - 1 : digits, metric.is_signed);
+}
+
 TextColumn Figures(const Table& table, size_t c) {
   const TableValue& shows = *table.columns[c].shows;
   const ResultMetric& metric = ResultMetricOf(table.columns[c]);
   TextColumn column{.name = metric.name, .header = shows.header, .worth = metric.worth};
   std::vector<std::string> brief;
   for (const auto& row : table.cells) {
-    const NumberText number = row[c] ? CellNumber(*row[c], shows) : NumberText{"-"};
-    column.cells.push_back(NumberWithInterval(number));
-    brief.push_back(number.value);
+    column.cells.push_back(row[c] ? NumberWithInterval(CellNumber(*row[c], shows)) : "-");
+    brief.push_back(row[c] ? BriefText(row[c]->number, *shows.metric) : "-");
   }
   if (metric.brief_header == nullptr) return column;
   column.brief_header = metric.brief_header;
@@ -81,9 +89,7 @@ TextColumn Verdicts(const Results& results, const Table& table, size_t c) {
   return column;
 }
 
-void AddFigures(const Results& results, std::vector<TextColumn>& columns) {
-  const ResultCells cells(results);
-  const Table& table = cells.table();
+void AddFigures(const Results& results, const Table& table, std::vector<TextColumn>& columns) {
   for (size_t c = 0; c < table.columns.size(); ++c) {
     columns.push_back(Figures(table, c));
     if (table.columns[c].shows->marks) columns.push_back(Verdicts(results, table, c));
@@ -119,7 +125,7 @@ std::string OutlierText(const Result& result) {
                      100 * fields.NumberOr("outlier_channels.share_max", 0));
 }
 
-std::vector<TextColumn> ResultColumns(const Results& results) {
+std::vector<TextColumn> ResultColumns(const Results& results, const Table& table) {
   std::vector<TextColumn> columns;
   const auto add = [&](const char* name, const char* header, int worth, bool left, auto&& text) {
     columns.push_back(Column(name, header, worth, results, text));
@@ -135,7 +141,7 @@ std::vector<TextColumn> ResultColumns(const Results& results) {
     const std::string scheme = SchemeText(result.Fields());
     return scheme == "none" ? "-" : scheme;
   });
-  AddFigures(results, columns);
+  AddFigures(results, table, columns);
   const auto has_outliers = [](const Result& r) {
     return r.Fields().Has("outlier_channels.share");
   };
@@ -144,6 +150,14 @@ std::vector<TextColumn> ResultColumns(const Results& results) {
   AddSpeeds(results, columns);
   if (!results.front().table.synthetic) add("time", "time", 10, false, TimeText);
   return columns;
+}
+
+// Why the best was not looked for.
+std::string UnmarkedText(const Table& table) {
+  std::string text;
+  for (const std::string& why : table.unmarked)
+    text += fmt::format("where {}, no best is told\n", why);
+  return text;
 }
 
 // Those asked for, in that order, behind what tells the rows apart; all of them are needed.
@@ -184,16 +198,19 @@ void CheckColumns(const std::vector<std::string>& columns) {
 }
 
 ShownTable ResultTable(const Results& results, const TableView& view) {
-  const std::vector<TextColumn> columns = ResultColumns(results);
+  const ResultCells cells(results);
+  const std::vector<TextColumn> columns = ResultColumns(results, cells.table());
+  const std::string unmarked = Wrapped(UnmarkedText(cells.table()), view.width);
   const bool speeds = std::ranges::any_of(columns, HoldsSpeed);
   if (view.columns == std::vector<std::string>{kAllColumns})
-    return {FitTable(columns, std::nullopt).text};
+    return {FitTable(columns, std::nullopt).text + unmarked};
   if (!view.columns.empty()) {
     const std::vector<TextColumn> chosen = Chosen(columns, view.columns);
-    return {FitTable(chosen, view.width).text, speeds && std::ranges::none_of(chosen, HoldsSpeed)};
+    return {FitTable(chosen, view.width).text + unmarked,
+            speeds && std::ranges::none_of(chosen, HoldsSpeed)};
   }
   const FittedTable table = FitTable(columns, view.width);
-  if (table.left_out.empty()) return {table.text};
+  if (table.left_out.empty()) return {table.text + unmarked};
   const std::string left_out =
       fmt::format("left out, for lines of {}: {}\n", *view.width, fmt::join(table.left_out, ", "));
   const std::string hint = fmt::format("  --columns {} shows all, --columns ppl,{} some\n",
@@ -201,7 +218,7 @@ ShownTable ResultTable(const Results& results, const TableView& view) {
   const bool shown = std::ranges::any_of(columns, [&](const TextColumn& column) {
     return HoldsSpeed(column) && std::ranges::count(table.left_out, column.name) == 0;
   });
-  return {table.text + Wrapped(left_out, view.width) + hint, speeds && !shown};
+  return {table.text + unmarked + Wrapped(left_out, view.width) + hint, speeds && !shown};
 }
 
 }  // namespace quantref

@@ -103,11 +103,40 @@ TEST_CASE("results: of ties the one of the lower loss is named the best") {
   CHECK(RowOf(results, "rtn").ends_with("]"));
 }
 
+// Fewer than eight windows have no intervals, so nothing tells cells apart.
+TEST_CASE("results: of too few windows neither the best nor its like are told") {
+  const auto few = [](const char* method, double nats) {
+    Json record = TableSample(method, nats, nats / 10);
+    for (const char* list : {"window_nll", "window_scored", "window_index", "window_kl",
+                             "window_same_top", "reference_window_nll"}) {
+      Json& values = record["accuracy"][list];
+      if (values.is_array()) values.erase(values.begin() + 7, values.end());
+    }
+    for (const char* sum : {"ppl", "ppl_ci95", "ppl_ratio_ci95", "delta_nll_ci95", "kl_ci95"})
+      record["accuracy"].erase(sum);
+    return record;
+  };
+  const Results results = Read({few("fp16", 0), few("rtn", 0.5), few("gptq", 0.02)});
+  const std::string text = ResultText(results, {});
+  INFO(text);
+  CHECK_FALSE(Contains(text, "= best"));
+  CHECK(Contains(text, "where windows are too few for an interval, no best is told"));
+  CHECK_FALSE(Contains(ResultsAs(results, TableFormat::kMarkdown), "†"));
+}
+
 TEST_CASE("results: one cell alone is no contest") {
   const std::string text = ResultText(Read({TableSample("fp16"), TableSample("rtn", 0.05, 0.001)}),
                                       {.columns = {"change"}});
   INFO(text);
   CHECK_FALSE(Contains(text, "best"));
+}
+
+TEST_CASE("results: a change whose NLL's is not said has no verdict") {
+  std::vector<Json> records = {TableSample("fp16"), TableSample("rtn", 0.05, 0.001),
+                               TableSample("gptq", 0.02, 0.002)};
+  for (Json& record : records) record["accuracy"].erase("delta_nll");
+  const Results results = Read(records);
+  CHECK(RowOf(results, "gptq").ends_with("]  best"));
 }
 
 // The numbers are those of the table in the terminal: one engine makes both.
@@ -122,7 +151,7 @@ TEST_CASE("results: in the formats of specs, with what tells the rows apart") {
   const std::string row = RowOf(results, "rtn");
   INFO(markdown << row);
   CHECK(Contains(markdown, "What quantization does to "));
-  CHECK(Contains(markdown, "| method | seed | weights | bits/weight | PPL | ΔPPL (%) |"));
+  CHECK(Contains(markdown, "| weights | method | seed | bits/weight | PPL | ΔPPL (%) |"));
   CHECK(Contains(markdown, "| decode (× FP16) |"));
   CHECK(Contains(markdown, "| 1.25 ["));
   const size_t bracket = row.find('['), value = row.rfind(' ', bracket - 2) + 1;
