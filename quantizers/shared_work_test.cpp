@@ -75,6 +75,10 @@ std::vector<SharedCell> SomeSharedCells(const SharedModel& model) {
   for (const char* name : {"rtn", "gptq", "awq+rtn", "awq+gptq", "smoothquant+rtn"})
     cells.push_back(MakeSharedCell(model, name, 3));
   cells.push_back(MakeSharedCell(model, "awq+rtn", 4));
+  cells.push_back(MakeSharedCell(model, "awq+rtn", 3));  // which sees two tokens of a sample
+  Knobs few = testing::FewCandidates();
+  few.Set("tokens", 32);
+  cells.back().method.knobs.insert_or_assign("awq", few);
   cells.push_back(MakeSharedCell(model, "gptq", 2, 3));  // parts from "gptq" behind the first block
   cells.push_back(MakeSharedCell(model, "gptq", 3));
   cells.back().products = Products::kKernel;

@@ -136,6 +136,11 @@ KernelPath PathOf(const ModelWeights& weights) {
     for (const Linear& linear : block.linears) path.linears += linear.weight.quantized();
   }
   path.linears += weights.head.weight.quantized();  // the embedding is looked up, not multiplied
+  for (const Linear* linear : AllLinears(weights)) {
+    if (linear->weight.tiled() == nullptr) continue;
+    const auto from = TokensToDecodeFor(linear->activations, FormOfCodes(linear->weight));
+    if (from) path.decoded_from = std::min(*from, path.decoded_from.value_or(*from));
+  }
   return path;
 }
 

@@ -19,6 +19,7 @@ namespace quantref {
 struct KernelPath {
   size_t linears = 0;                  // quantized ones that are multiplied
   std::vector<std::string> simulated;  // those of them that the kernels cannot hold
+  std::optional<size_t> decoded_from{};  // the least of TokensToDecodeFor
 
   bool UsesKernels() const { return simulated.size() < linears; }
 };

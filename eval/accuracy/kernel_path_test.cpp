@@ -73,6 +73,7 @@ TEST_CASE("kernel path: quantized linears get the kernels' layout, kept ones sta
   CHECK(path.simulated ==
         std::vector<std::string>{"layers.0.self_attn.k_proj", "layers.1.self_attn.k_proj"});
   CHECK(path.UsesKernels());
+  CHECK(path.decoded_from == TokensToDecodeFor(std::nullopt, CodeForm::kPlain));
   const BlockWeights& block = model.weights.blocks[0];
   CHECK(block.linears[kQ].weight.tiled() != nullptr);
   CHECK(block.linears[kQ].weight.packed() == nullptr);  // in one layout
@@ -98,6 +99,7 @@ TEST_CASE("kernel path: nothing that the kernels can hold is the simulated path"
   CHECK(path.linears == 14);
   CHECK(path.simulated.size() == 14);
   CHECK_FALSE(path.UsesKernels());
+  CHECK_FALSE(path.decoded_from);
 }
 
 TEST_CASE("kernel path: a tied head goes through the kernels, the embedding is looked up there") {

@@ -99,6 +99,7 @@ struct CellResult {
   std::vector<OtherSeed> other_seeds{};
   double evaluate_seconds = 0;                   // wall time, the cell's share
   size_t kernel_linears = 0;                     // whose products went through the kernels
+  std::optional<size_t> decoded_from{};          // as of KernelPath
   std::vector<std::string> simulated_linears{};  // whose did not although they were to
   std::optional<PathGap> gap{};                  // where some went through the kernels
   GapLimits limits{};                            // of the gap

@@ -185,10 +185,15 @@ const Rows& MethodRows() {
       {"lora.bits", kNumber, kOptional, "bits",
        "a weight of `effective_bits`, those of adapters that are kept apart"},
       Stamped({"path", kText, kOptional, "",
-               "`kernel`: the quantized matrices are multiplied by the kernels that are timed; "
-               "`simulated`: codes are decoded to FP32 and multiplied in FP32",
+               "`kernel`: the quantized matrices are multiplied by the kernels that are timed "
+               "(`decoded_from`); `simulated`: codes are decoded to FP32 as a whole and multiplied "
+               "in FP32",
                0, Stage::kPath},
               {kDecodesStamp.letter, kDecodesStamp.text, true, true, "simulated"}),
+      {"decoded_from", kCount, kOptional, "tokens",
+       "on `path: kernel`: products of so many tokens and more are by panels of rows, decoded to "
+       "FP32 one after the other, where that was measured to be faster than to multiply codes, of "
+       "some matrix at least. Absent where codes are always multiplied, and in older records"},
       Stamped({"simulated_linears", kTexts, kOptional, "",
                "on `accuracy.path: kernel`, matrices that the kernels cannot hold and that were "
                "simulated; where that is all of them, `path` says `simulated`"},

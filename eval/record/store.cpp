@@ -88,6 +88,8 @@ void RemoveInterrupted(const fs::path& folder,
     if (!name.ends_with(kPartialEnd) || name.starts_with('.')) continue;
     try {
       if (replaced(ReadRecord(entry->path()))) superseded.push_back(entry->path());
+    } catch (const Interrupted&) {
+      throw;
     } catch (const Error&) {
     }
   }

@@ -133,6 +133,7 @@ RecordJson BeginRecord(const RunConfig& config) {
 
 void PutPath(RecordJson& record, const CellResult& cell) {
   record["path"] = cell.kernel_linears > 0 ? "kernel" : "simulated";
+  if (cell.decoded_from) record["decoded_from"] = *cell.decoded_from;
   if (!cell.simulated_linears.empty()) record["simulated_linears"] = cell.simulated_linears;
   if (!cell.gap) return;
   record["simulated_vs_kernel"] = {{"window", cell.gap->window},

@@ -57,11 +57,23 @@ class QuantizingNote {
   std::optional<InterruptNote> note_;
 };
 
-void Finish(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {
+// What was made stays for --resume.
+void HashAndKeep(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {
   cell.weights_sha256 = HashQuantized(cell.quantized.weights);
   if (!KeepCell(group, cell)) return;
   note.CountKept();
   if (cell.training != nullptr) TrainingCheckpoint(group, cell).Remove();
+}
+
+// Also where an interrupt comes now: it took long to make.
+void Finish(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {
+  try {
+    HashAndKeep(group, cell, note);
+  } catch (const Interrupted&) {
+    const LastWork last;
+    HashAndKeep(group, cell, note);
+    throw;
+  }
 }
 
 bool Among(const std::vector<const GroupCell*>& cells, const GroupCell* cell) {

@@ -261,6 +261,7 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   try {
     conclude();
   } catch (const Interrupted&) {  // the records stand: making them again would double them
+    interrupted_ = true;
     const LastWork last;
     conclude();
   }

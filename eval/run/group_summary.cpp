@@ -14,6 +14,7 @@
 #include "eval/cost/environment.h"
 #include "eval/ledger/block_ledger.h"
 #include "eval/pass/shard_work.h"
+#include "harness/base/parallel.h"
 #include "harness/model/plan_model.h"
 
 namespace quantref {
@@ -92,6 +93,7 @@ std::vector<std::string> HostsOf(const GroupContext& group) {
 void PutQuantized(const GroupCell& cell, CellResult& result) {
   result.kernel_linears = cell.path.linears - cell.path.simulated.size();
   result.simulated_linears = cell.path.simulated;
+  result.decoded_from = cell.path.decoded_from;
   result.gap = cell.gap;
   GapLimits asked{std::nullopt, cell.config->path.max_linear_gap};
   if (!RoundsInputs(cell) && !cell.spec->kv_cache) asked.kl_mean = cell.config->path.max_gap;
@@ -122,6 +124,31 @@ std::shared_ptr<const CellLedger> LedgerOf(const GroupContext& group, const Grou
                  .blocks = blocks == shared.ledgers.end() ? nullptr : blocks->second});
 }
 
+CellResult ResultOf(const GroupContext& group, const GroupResult& shared, const Pass& cells,
+                    const GroupCell& cell) {
+  CellResult result{
+      .config = cell.config, .spec = cell.spec, .label = cell.label, .model = cell.model};
+  result.bits =
+      cell.candidate != nullptr ? StoredBits(*cell.candidate) : MeasureBits(cell.quantized.weights);
+  result.perplexity = SummarizePerplexity(WindowsOf(shared, cell.model), group.stream);
+  result.evaluate_seconds =
+      shared.measurement.seconds[cell.model] / static_cast<double>(group.threads);
+  result.speed = cell.speed;
+  if (cell.spec == nullptr) return result;
+  PutQuantized(cell, result);
+  result.outliers = OutliersOf(group, shared, cell);
+  if (cell.spec->kv_cache)
+    result.kv_cache =
+        DescribeKvCache(group.model->config, group.LongestWindow(), *cell.spec->kv_cache);
+  if (cell.spec->training == Training::kLora)
+    result.lora = DescribeLora(cell.spec->lora, cell.plan, cell.quantized.weights);
+  if (!cell.method.model_transforms.empty())
+    result.rotation = RotationOf(group.model->config, cell.shape);
+  Compare(group, shared, cells, cell, result);
+  if (group.options.ledger.asked) result.ledger = LedgerOf(group, shared, cells, cell);
+  return result;
+}
+
 }  // namespace
 
 GroupResult Describe(const GroupContext& group, Measurement measurement) {
@@ -141,32 +168,13 @@ GroupResult Describe(const GroupContext& group, Measurement measurement) {
 
 std::vector<CellResult> Summarize(const GroupContext& group, const GroupResult& shared,
                                   const Pass& cells) {
-  std::vector<CellResult> results;
+  std::vector<const GroupCell*> recorded;
   for (const GroupCell& cell : cells) {
-    if (!cell.Recorded()) continue;  // the reference was needed all the same
-    CellResult result{
-        .config = cell.config, .spec = cell.spec, .label = cell.label, .model = cell.model};
-    result.bits = cell.candidate != nullptr ? StoredBits(*cell.candidate)
-                                            : MeasureBits(cell.quantized.weights);
-    result.perplexity = SummarizePerplexity(WindowsOf(shared, cell.model), group.stream);
-    result.evaluate_seconds =
-        shared.measurement.seconds[cell.model] / static_cast<double>(group.threads);
-    result.speed = cell.speed;
-    if (cell.spec != nullptr) {
-      PutQuantized(cell, result);
-      result.outliers = OutliersOf(group, shared, cell);
-      if (cell.spec->kv_cache)
-        result.kv_cache =
-            DescribeKvCache(group.model->config, group.LongestWindow(), *cell.spec->kv_cache);
-      if (cell.spec->training == Training::kLora)
-        result.lora = DescribeLora(cell.spec->lora, cell.plan, cell.quantized.weights);
-      if (!cell.method.model_transforms.empty())
-        result.rotation = RotationOf(group.model->config, cell.shape);
-      Compare(group, shared, cells, cell, result);
-      if (group.options.ledger.asked) result.ledger = LedgerOf(group, shared, cells, cell);
-    }
-    results.push_back(std::move(result));
+    if (cell.Recorded()) recorded.push_back(&cell);  // the reference was needed all the same
   }
+  std::vector<CellResult> results(recorded.size());
+  ParallelFor(recorded.size(), group.threads,
+              [&](size_t i, size_t) { results[i] = ResultOf(group, shared, cells, *recorded[i]); });
   return results;
 }
 

@@ -184,15 +184,22 @@ void AddAdapter(const Adapter& adapter, MatrixView<const float> x, MatrixView<fl
 //
 // A codebook costs each token a look-up a digit, whatever the activations: where FP32 products are
 // faster, so are decoded panels from fewer tokens on. It leaves no channels out.
+std::optional<size_t> TokensToDecodeFor(const std::optional<ActivationFormat>& activations,
+                                        CodeForm form) {
+  constexpr size_t kOfDigits = 96, kOfCodebook = 48;
+  const bool avx2 = ActiveIsa() == Isa::kAvx2;
+  if (form == CodeForm::kCodebook) {
+    if (activations && activations->outliers) return 0;
+    return avx2 ? kOfCodebook : kThinTokens + 1;
+  }
+  if (!avx2 || (activations && activations->HasIntegerProducts())) return std::nullopt;
+  return kOfDigits;
+}
+
 bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens,
                      CodeForm form) {
-  constexpr size_t kTokensToDecodeFor = 96, kOfCodebook = 48;
-  if (form == CodeForm::kCodebook) {
-    const size_t most = ActiveIsa() == Isa::kAvx2 ? kOfCodebook : kThinTokens + 1;
-    return tokens < most && !(activations && activations->outliers);
-  }
-  return (activations && activations->HasIntegerProducts()) || tokens < kTokensToDecodeFor ||
-         ActiveIsa() != Isa::kAvx2;
+  const std::optional<size_t> decoded = TokensToDecodeFor(activations, form);
+  return !decoded || tokens < *decoded;
 }
 
 CodeForm FormOfCodes(const Weight& weight) {

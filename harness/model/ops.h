@@ -50,9 +50,11 @@ struct LinearScratch {
   OutlierProduct outliers;
 };
 
-// Whether ApplyLinear multiplies the codes themselves, of a weight that the kernels take in this
-// form, with these activations and so many tokens; else it decodes panels of the weight for FP32
-// products, which are faster then.
+// From how many tokens on ApplyLinear decodes panels of a weight that the kernels take in this form
+// for FP32 products, which are faster then; nothing where it always multiplies the codes
+// themselves.
+std::optional<size_t> TokensToDecodeFor(const std::optional<ActivationFormat>& activations,
+                                        CodeForm form);
 bool MultipliesCodes(const std::optional<ActivationFormat>& activations, size_t tokens,
                      CodeForm form = CodeForm::kPlain);
 // The form of a quantized weight's codes; kPlain where the kernels do not take it.
