@@ -10,6 +10,7 @@
 #include "eval/accuracy/transformer_subject.h"
 #include "harness/base/error.h"
 #include "harness/model/block.h"
+#include "harness/model/has_kernel.h"
 
 namespace quantref {
 namespace {
@@ -132,15 +133,16 @@ GapLimits LimitsFor(const ModelWeights& weights, const GapLimits& asked) {
 
 KernelPath PathOf(const ModelWeights& weights) {
   KernelPath path{0, DecodedEachCall(weights)};
-  for (const BlockWeights& block : weights.blocks) {
-    for (const Linear& linear : block.linears) path.linears += linear.weight.quantized();
-  }
-  path.linears += weights.head.weight.quantized();  // the embedding is looked up, not multiplied
-  for (const Linear* linear : AllLinears(weights)) {
-    if (linear->weight.tiled() == nullptr) continue;
-    const auto from = TokensToDecodeFor(linear->activations, FormOfCodes(linear->weight));
+  const auto add = [&](const Linear& linear) {
+    path.linears += linear.weight.quantized();
+    if (!HasKernel(linear)) return;
+    const auto from = TokensToDecodeFor(linear.activations, FormOfCodes(linear.weight));
     if (from) path.decoded_from = std::min(*from, path.decoded_from.value_or(*from));
+  };
+  for (const BlockWeights& block : weights.blocks) {
+    for (const Linear& linear : block.linears) add(linear);
   }
+  add(weights.head);  // the embedding is looked up, not multiplied
   return path;
 }
 

@@ -63,13 +63,13 @@ void Write(const std::string& text, const std::string& out) {
 // Records without a spec: what run_eval printed when it wrote them, or the same table in a format
 // of specs.
 std::string TextOfRecords(const TableOptions& options) {
-  const auto files = MatchFiles(std::filesystem::current_path(), options.what);
-  const std::vector<Results> runs = ReadResults(files, CoreCount());
   const TableFormat format =
       options.format.empty() ? TableFormat::kText : FormatNamed(options.format);
+  if (format != TableFormat::kText && !options.columns.empty())
+    throw Error("chooses among the columns of text", "--columns", "a spec names columns");
+  const auto files = MatchFiles(std::filesystem::current_path(), options.what);
+  const std::vector<Results> runs = ReadResults(files, CoreCount());
   if (format != TableFormat::kText) {
-    if (!options.columns.empty())
-      throw Error("chooses among the columns of text", "--columns", "a spec names columns");
     if (runs.size() == 1) return ResultsAs(runs[0], format);
     throw Error(fmt::format("expected the records of one run on the same windows, found those of "
                             "{}",

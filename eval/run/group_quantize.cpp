@@ -65,11 +65,13 @@ void HashAndKeep(const GroupContext& group, GroupCell& cell, QuantizingNote& not
   if (cell.training != nullptr) TrainingCheckpoint(group, cell).Remove();
 }
 
-// Also where an interrupt comes now: it took long to make.
+// Also where an interrupt comes meanwhile: it took long to make.
 void Finish(const GroupContext& group, GroupCell& cell, QuantizingNote& note) {
+  const MoreGrace grace;
   try {
     HashAndKeep(group, cell, note);
   } catch (const Interrupted&) {
+    if (cell.kept_key.empty()) throw;  // is not kept in any case
     const LastWork last;
     HashAndKeep(group, cell, note);
     throw;

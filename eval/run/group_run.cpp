@@ -253,6 +253,7 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   const std::vector<Record> records = Unrecorded(cells, all);
   const std::vector<StoredRecord> stored = AsStored(all);  // while an interrupt may end this
   KeepRecords(records, group_.options.out, group_.options.quiet);
+  const InterruptNote note("the records stand");
   const auto conclude = [&] {
     PutAway(shared.measurement, cells, stored);
     if (!shared.measurement.interrupted) RemoveJournals(shared.ledgers);

@@ -208,6 +208,7 @@ std::string MarkGroup(const Group& group) {
   }
   for (TableCell* cell : tied) cell->mark = CellMark::kTied;
   best->mark = tied.empty() ? CellMark::kBest : CellMark::kTied;
+  best->first = true;
   return "";
 }
 
@@ -245,7 +246,7 @@ std::vector<Group> GroupsOf(const TableSpec& spec, const std::vector<Line>& line
           [&](const FieldFilter& filter) { return filter.Passes(record.Field(filter.field)); });
       if (!competes) continue;
       if (InDoubt(cell->stamps)) {
-        reasons.insert("numbers are in doubt");
+        reasons.insert(kInDoubt);
         continue;
       }
       std::vector<std::string> values;

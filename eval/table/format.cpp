@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "eval/support/figure_text.h"
 #include "eval/table/render.h"
 
 namespace quantref {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "eval/record/reference.h"
 #include "eval/table/cells.h"
@@ -13,22 +12,27 @@
 namespace quantref {
 namespace {
 
-bool IsShown(const TableRecord& record, const TableMetric& metric) {
-  if (!metric.IsSpeed()) return record.numbers.count(metric.name) > 0;
-  const auto& points = metric.IsPrefill() ? record.prefill : record.decode;
-  return std::ranges::any_of(points,
-                             [](const SpeedPoint& point) { return point.vs_fp16.has_value(); });
-}
-
-// A column for the metric, where one of the results has it.
+// A column for the metric of accuracy, where one of the results has it.
 void AddMetric(const Results& results, const ResultMetric& shown, TableSpec& spec) {
-  const TableMetric* metric = FindTableMetric(shown.metric);
-  if (std::ranges::none_of(results, [&](const Result& r) { return IsShown(r.table, *metric); }))
-    return;
-  spec.cells.push_back({.metric = metric,
+  const auto has = [&](const Result& result) {
+    return result.table.numbers.count(shown.metric) > 0;
+  };
+  if (std::ranges::none_of(results, has)) return;
+  spec.cells.push_back({.metric = FindTableMetric(shown.metric),
                         .header = shown.header,
                         .uncertainty = shown.uncertainty,
                         .marks = shown.marks});
+}
+
+// A column of ratios to FP16, of the timing that the text of results shows.
+void AddRatio(const Results& results, const char* name, TableSpec& spec) {
+  const TableMetric* metric = FindTableMetric(name);
+  const SpeedPoint* point = PointOfText(results, metric->IsPrefill());
+  if (point == nullptr) return;
+  spec.cells.push_back({.metric = metric,
+                        .header = metric->header,
+                        .tokens = point->tokens,
+                        .threads = point->threads});
 }
 
 // The config and seeds only where there are several.
@@ -82,17 +86,11 @@ ResultCells::ResultCells(const Results& results)
     : spec_(SpecOf(results)), table_(MakeTableOfEach(spec_, RecordsOf(results), 1)) {}
 
 std::string ResultsAs(const Results& results, TableFormat format) {
-  constexpr ResultMetric kRatios[] = {{"prefill", "prefill_vs_fp16", "", 40},
-                                      {"decode", "decode_vs_fp16", "", 45}};
   TableSpec spec = SpecOf(results);
   spec.title = "What quantization does to " + results.front().table.Field("model");
   spec.rows = RowFields(results);
-  for (const ResultMetric& shown : kRatios) AddMetric(results, shown, spec);
-  const std::optional<size_t> threads = ThreadsOfSpeeds(results);
-  for (TableValue& value : spec.cells) {
-    value.header = value.metric->header;  // as papers' tables
-    if (value.metric->IsSpeed()) value.threads = threads;
-  }
+  for (TableValue& value : spec.cells) value.header = value.metric->header;  // as papers' tables
+  for (const char* ratio : {"prefill_vs_fp16", "decode_vs_fp16"}) AddRatio(results, ratio, spec);
   return TableAs(MakeTableOfEach(spec, RecordsOf(results), 1), format);
 }
 

@@ -114,18 +114,22 @@ std::string OtherThreads(const Results& results, size_t threads) {
 
 }  // namespace
 
-std::optional<size_t> ThreadsOfSpeeds(const Results& results) {
+const SpeedPoint* PointOfText(const Results& results, bool prefill) {
   const std::set<size_t> counts = ThreadCounts(results);
-  if (counts.empty()) return std::nullopt;
-  return *counts.begin();
+  if (counts.empty()) return nullptr;
+  for (const Result& result : results) {
+    const SpeedPoint* point = On(result, kKinds[prefill ? 0 : 1], *counts.begin());
+    if (point != nullptr && point->vs_fp16) return point;
+  }
+  return nullptr;
 }
 
 SpeedColumns MakeSpeedColumns(const Results& results) {
   SpeedColumns columns;
   columns.rows.resize(results.size());
-  const std::optional<size_t> fewest = ThreadsOfSpeeds(results);
-  if (!fewest) return columns;
-  const size_t threads = *fewest;
+  const std::set<size_t> counts = ThreadCounts(results);
+  if (counts.empty()) return columns;
+  const size_t threads = *counts.begin();
   for (const Kind& kind : kKinds) {
     if (std::ranges::none_of(results, [&](const Result& r) { return On(r, kind, threads); }))
       continue;

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstddef>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,8 +9,9 @@ namespace quantref {
 
 // Speed in the text of results: columns of the table, lines around it.
 
-// Whose speeds the table shows: the fewest threads that something was timed on.
-std::optional<size_t> ThreadsOfSpeeds(const Results& results);
+// Which timing the columns show, the first on the fewest threads that has a ratio to FP16; nullptr
+// where there is none.
+const SpeedPoint* PointOfText(const Results& results, bool prefill);
 
 // The columns, with what stands in each row. Empty where nothing was timed.
 struct SpeedColumns {

@@ -12,6 +12,7 @@
 #include "eval/support/nearest.h"
 #include "eval/support/progress_bar.h"
 #include "eval/support/text_table.h"
+#include "eval/table/best.h"
 #include "eval/table/render.h"
 #include "eval/table/results_cells.h"
 #include "eval/table/results_speed.h"
@@ -22,21 +23,9 @@ namespace {
 
 constexpr const char* kAllColumns = "all";
 
-// Of the marked cells of a column, the first: of ties, too.
-std::optional<size_t> FirstMarked(const Results& results, const Table& table, size_t column) {
-  std::optional<size_t> best;
-  for (size_t row = 0; row < results.size(); ++row) {
-    const std::optional<TableCell>& cell = table.cells[row][column];
-    if (!cell || cell->mark == CellMark::kNone) continue;
-    const auto nll = [&](size_t r) { return results[r].table.stored.MeanNll(); };
-    if (!best || nll(row) < nll(*best)) best = row;
-  }
-  return best;
-}
-
 // What the intervals say of a cell's place, beside the reference and the best; nothing where its
 // numbers are in doubt.
-std::string Verdict(const Result& result, const std::optional<TableCell>& cell, bool first) {
+std::string Verdict(const Result& result, const std::optional<TableCell>& cell) {
   if (InDoubt(result.table.stored.stamps)) return "in doubt";
   if (!cell) return "";
   std::vector<std::string> words;
@@ -44,7 +33,7 @@ std::string Verdict(const Result& result, const std::optional<TableCell>& cell, 
   const Figure delta = found == result.table.numbers.end() ? Figure{} : found->second;
   if (delta.low && HoldsNoDifference({delta.value, *delta.low, *delta.high}))
     words.push_back("= " + result.Fields().TextOr("accuracy.reference", "fp16"));
-  if (cell->mark != CellMark::kNone) words.emplace_back(first ? "best" : "= best");
+  if (cell->mark != CellMark::kNone) words.emplace_back(cell->first ? "best" : "= best");
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
@@ -83,9 +72,8 @@ TextColumn Figures(const Table& table, size_t c) {
 TextColumn Verdicts(const Results& results, const Table& table, size_t c) {
   const ResultMetric& metric = ResultMetricOf(table.columns[c]);
   TextColumn column{.name = metric.name, .left = true, .worth = metric.worth};
-  const std::optional<size_t> first = FirstMarked(results, table, c);
   for (size_t row = 0; row < results.size(); ++row)
-    column.cells.push_back(Verdict(results[row], table.cells[row][c], first == row));
+    column.cells.push_back(Verdict(results[row], table.cells[row][c]));
   return column;
 }
 
@@ -152,12 +140,23 @@ std::vector<TextColumn> ResultColumns(const Results& results, const Table& table
   return columns;
 }
 
-// Why the best was not looked for.
-std::string UnmarkedText(const Table& table) {
+// Why the best was not looked for, where that is not said in the rows and verdicts are shown.
+std::string UnmarkedText(const Table& table, const std::vector<std::string>& shown) {
+  const auto is_shown = [&](const TableColumn& column) {
+    return column.shows->marks && std::ranges::count(shown, ResultMetricOf(column).name) > 0;
+  };
   std::string text;
-  for (const std::string& why : table.unmarked)
-    text += fmt::format("where {}, no best is told\n", why);
+  if (std::ranges::none_of(table.columns, is_shown)) return text;
+  for (const std::string& why : table.unmarked) {
+    if (why != kInDoubt) text += fmt::format("where {}, no best is told\n", why);
+  }
   return text;
+}
+
+std::vector<std::string> NamesOf(const std::vector<TextColumn>& columns) {
+  std::vector<std::string> names;
+  for (const TextColumn& column : columns) names.push_back(column.name);
+  return names;
 }
 
 // Those asked for, in that order, behind what tells the rows apart; all of them are needed.
@@ -199,26 +198,23 @@ void CheckColumns(const std::vector<std::string>& columns) {
 
 ShownTable ResultTable(const Results& results, const TableView& view) {
   const ResultCells cells(results);
-  const std::vector<TextColumn> columns = ResultColumns(results, cells.table());
-  const std::string unmarked = Wrapped(UnmarkedText(cells.table()), view.width);
+  std::vector<TextColumn> columns = ResultColumns(results, cells.table());
   const bool speeds = std::ranges::any_of(columns, HoldsSpeed);
-  if (view.columns == std::vector<std::string>{kAllColumns})
-    return {FitTable(columns, std::nullopt).text + unmarked};
-  if (!view.columns.empty()) {
-    const std::vector<TextColumn> chosen = Chosen(columns, view.columns);
-    return {FitTable(chosen, view.width).text + unmarked,
-            speeds && std::ranges::none_of(chosen, HoldsSpeed)};
-  }
-  const FittedTable table = FitTable(columns, view.width);
-  if (table.left_out.empty()) return {table.text + unmarked};
-  const std::string left_out =
-      fmt::format("left out, for lines of {}: {}\n", *view.width, fmt::join(table.left_out, ", "));
-  const std::string hint = fmt::format("  --columns {} shows all, --columns ppl,{} some\n",
-                                       kAllColumns, table.left_out.back());
-  const bool shown = std::ranges::any_of(columns, [&](const TextColumn& column) {
-    return HoldsSpeed(column) && std::ranges::count(table.left_out, column.name) == 0;
+  const bool all = view.columns == std::vector<std::string>{kAllColumns};
+  if (!all && !view.columns.empty()) columns = Chosen(columns, view.columns);
+  const FittedTable table = FitTable(columns, all ? std::nullopt : view.width);
+  std::erase_if(columns, [&](const TextColumn& column) {
+    return std::ranges::count(table.left_out, column.name) > 0;
   });
-  return {table.text + unmarked + Wrapped(left_out, view.width) + hint, speeds && !shown};
+  ShownTable shown{table.text, speeds && std::ranges::none_of(columns, HoldsSpeed)};
+  shown.text += Wrapped(UnmarkedText(cells.table(), NamesOf(columns)), view.width);
+  if (table.left_out.empty()) return shown;
+  shown.text += Wrapped(
+      fmt::format("left out, for lines of {}: {}\n", *view.width, fmt::join(table.left_out, ", ")),
+      view.width);
+  shown.text += fmt::format("  --columns {} shows all, --columns ppl,{} some\n", kAllColumns,
+                            table.left_out.back());
+  return shown;
 }
 
 }  // namespace quantref

@@ -120,9 +120,13 @@ TEST_CASE("results: of too few windows neither the best nor its like are told") 
   const Results results = Read({few("fp16", 0), few("rtn", 0.5), few("gptq", 0.02)});
   const std::string text = ResultText(results, {});
   INFO(text);
+  CHECK_FALSE(Contains(text, "]  best"));
+  CHECK_FALSE(Contains(text, "best  "));
   CHECK_FALSE(Contains(text, "= best"));
   CHECK(Contains(text, "where windows are too few for an interval, no best is told"));
-  CHECK_FALSE(Contains(ResultsAs(results, TableFormat::kMarkdown), "†"));
+  CHECK_FALSE(Contains(ResultText(results, {.columns = {"ppl"}}), "no best is told"));
+  const std::string markdown = ResultsAs(results, TableFormat::kMarkdown);
+  for (const char* mark : {"†", "| **"}) CHECK_FALSE(Contains(markdown, mark));
 }
 
 TEST_CASE("results: one cell alone is no contest") {
@@ -132,7 +136,7 @@ TEST_CASE("results: one cell alone is no contest") {
   CHECK_FALSE(Contains(text, "best"));
 }
 
-TEST_CASE("results: a change whose NLL's is not said has no verdict") {
+TEST_CASE("results: the best is told where the change of the NLL is not") {
   std::vector<Json> records = {TableSample("fp16"), TableSample("rtn", 0.05, 0.001),
                                TableSample("gptq", 0.02, 0.002)};
   for (Json& record : records) record["accuracy"].erase("delta_nll");

@@ -27,6 +27,7 @@ struct TableCell {
   UncertaintyStyle uncertainty = UncertaintyStyle::kPlusMinus;
   std::vector<Stamp> stamps{};
   CellMark mark = CellMark::kNone;
+  bool first = false;  // of those that are tied, the one whose value is the best
 };
 
 struct TableColumn {
