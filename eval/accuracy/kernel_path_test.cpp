@@ -108,7 +108,7 @@ TEST_CASE("kernel path: a tied head goes through the kernels, the embedding is l
   const Quantized model(spec, std::nullopt, {.tied = true});
   CHECK(PathOf(model.weights).linears == 15);
   CHECK(PathOf(model.weights).decoded_from == TokensToDecodeFor(std::nullopt, CodeForm::kPlain));
-  const Quantized rounded(spec, ActivationScheme{8, false, false}, {.tied = true});
+  const Quantized rounded(spec, ActivationScheme{}, {.tied = true});
   CHECK_FALSE(PathOf(rounded.weights).decoded_from);  // all products are of codes
   CHECK(model.weights.head.weight.tiled() != nullptr);
   CHECK(model.weights.head.weight.SharesStorage(model.weights.embedding.weight));
