@@ -89,7 +89,10 @@ std::string ResultsAs(const Results& results, TableFormat format) {
   TableSpec spec = SpecOf(results);
   spec.title = "What quantization does to " + results.front().table.Field("model");
   spec.rows = RowFields(results);
-  for (TableValue& value : spec.cells) value.header = value.metric->header;  // as papers' tables
+  for (TableValue& value : spec.cells) {  // as a spec's
+    value.header = value.metric->header;
+    value.marks = true;
+  }
   for (const char* ratio : {"prefill_vs_fp16", "decode_vs_fp16"}) AddRatio(results, ratio, spec);
   return TableAs(MakeTableOfEach(spec, RecordsOf(results), 1), format);
 }
