@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -34,6 +35,9 @@
 
 namespace quantref {
 namespace {
+
+// What an interrupt behind them says.
+constexpr const char* kRecordsStand = "the records stand";
 
 // The pass's cells in the order of their work. The reference is measured once for all configs.
 void AddRows(const Pass& pass, const Cost& cost, const std::string& when,
@@ -191,7 +195,8 @@ std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
     ScoreForFirst(group_, cells);
     return {};
   }
-  const InterruptNote note("finished windows are kept: go on with --resume");
+  std::optional<InterruptNote> note(std::in_place,
+                                    "finished windows are kept: go on with --resume");
   const MoreGrace grace;
   GroupResult shared = Describe(group_, ScoreCells(group_, cells));
   if (group_.shards.part) {
@@ -200,7 +205,11 @@ std::vector<Record> GroupRun::MeasurePass(Pass& cells) {
   }
   if (!shared.measurement.interrupted) MeasureRest(shared, cells);
   try {
-    if (!shared.measurement.interrupted) return KeepResults(shared, cells);
+    if (!shared.measurement.interrupted) {
+      std::vector<Record> records = KeepResults(shared, cells);
+      note.emplace(kRecordsStand);  // until all that was measured is put away
+      return records;
+    }
   } catch (const Interrupted&) {
   }
   if (TooFew(shared) && look.taken)
@@ -253,7 +262,7 @@ std::vector<Record> GroupRun::KeepResults(const GroupResult& shared, const Pass&
   const std::vector<Record> records = Unrecorded(cells, all);
   const std::vector<StoredRecord> stored = AsStored(all);  // while an interrupt may end this
   KeepRecords(records, group_.options.out, group_.options.quiet);
-  const InterruptNote note("the records stand");
+  const InterruptNote note(kRecordsStand);
   const auto conclude = [&] {
     PutAway(shared.measurement, cells, stored);
     if (!shared.measurement.interrupted) RemoveJournals(shared.ledgers);
